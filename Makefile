@@ -1,0 +1,40 @@
+PYTHON ?= python3
+ARGS   ?=
+BIN    := .venv/bin
+READY  := .venv/.ready
+
+OLD = "dfplan needs Python 3.10 or newer, and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" % sys.version_info[:2]
+
+.PHONY: help bench test lint types wheel clean
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' Makefile | expand -t 14
+
+bench: $(READY)  ## benchmark the shipped checkpoints (make bench ARGS=... passes flags on)
+	@$(BIN)/dfplan bench $(ARGS)
+
+test: $(READY)  ## run the tests (make test ARGS=... passes flags on to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## check the style
+	@$(BIN)/ruff check .
+
+types: $(READY)  ## check the types
+	@$(BIN)/mypy
+
+wheel: $(READY)  ## build dist/dfplan-*.whl
+	@rm -rf build dist
+	@$(BIN)/python -m build --wheel --no-isolation . > .venv/wheel.log 2>&1 || { cat .venv/wheel.log; exit 1; }
+	@ls dist/*.whl
+
+clean:  ## remove the environment and everything that was built
+	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+# The environment that every target runs in, made again when what goes into it changes.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) was not found. Install Python 3.10 or newer, or name it: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and $(OLD))'
+	@echo "Installing dfplan and its packages into .venv (once, a few minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@

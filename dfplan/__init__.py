@@ -1,0 +1,32 @@
+"""Planning in mazes with Diffusion Forcing.
+
+>>> planner = dfplan.load("maze2d-large")
+>>> policy = dfplan.Policy(planner)
+>>> action = policy.act(observation, goal=goal)
+"""
+
+from dfplan.envs import register as _register
+from dfplan.errors import DfplanError
+from dfplan.mazes import Maze, parse_maze
+from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.policy import Policy
+from dfplan.planning.tracking import Pursuit
+from dfplan.pretrained import load, pretrained_names
+from dfplan.types import Plan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DfplanError",
+    "ForcingPlanner",
+    "Maze",
+    "Plan",
+    "PlannerSettings",
+    "Policy",
+    "Pursuit",
+    "load",
+    "parse_maze",
+    "pretrained_names",
+]
+
+_register()

@@ -1,0 +1,86 @@
+"""How the body moves, fitted from recorded states and actions.
+
+A point mass whose axes are driven alike:
+
+    v_next = (1 - drag) * clip(v, -limit, limit) + gain * action
+    q_next = q + dt * v_next
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dfplan.types import Trajectories
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A point mass fitted to data; one unit of time is one environment step.
+
+    Attributes:
+        dt: displacement in a step for a unit of velocity.
+        drag: share of the velocity lost in a step.
+        gain: velocity that a unit of action adds in a step.
+        limit: velocity an axis is clipped to before each step.
+    """
+
+    dt: float
+    drag: float
+    gain: float
+    limit: float
+
+    @property
+    def max_step(self) -> float:
+        """The farthest an axis moves in one environment step."""
+        return self.dt * ((1 - self.drag) * self.limit + self.gain)
+
+    def advance(
+        self, position: np.ndarray, velocity: np.ndarray, action: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One step from ``position`` and ``velocity`` under ``action``, each [..., 2]."""
+        velocity = (1 - self.drag) * np.clip(velocity, -self.limit, self.limit)
+        velocity = velocity + self.gain * np.clip(action, -1.0, 1.0)
+        return position + self.dt * velocity, velocity
+
+
+def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
+    """Fit a :class:`Motion` to at most ``rows`` evenly spaced transitions.
+
+    Transitions that hit something do not follow the law; medians over all transitions and a
+    second fit without the worst tenth keep them from mattering.
+    """
+    index = _transitions(trajectories, rows)
+    observations = trajectories.observations.astype(np.float64, copy=False)
+    position, velocity = observations[index, :2], observations[index, 2:]
+    moved, after = observations[index + 1, :2] - position, observations[index + 1, 2:]
+    action = np.clip(trajectories.actions[index].astype(np.float64), -1.0, 1.0)
+    top = float(np.quantile(np.abs(velocity), 0.999))
+    free = np.abs(velocity) < 0.9 * top
+    drag, gain = _two_slopes(velocity[free], action[free], after[free])
+    fast = np.abs(after) > 0.5 * top
+    dt = float(np.median(moved[fast] / after[fast])) if fast.any() else 0.0
+    return Motion(dt=dt, drag=drag, gain=gain, limit=(top - gain) / (1 - drag))
+
+
+def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
+    """Indices, evenly spaced, whose successor lies in the same segment; int [R]."""
+    last = np.zeros(len(trajectories), dtype=bool)
+    last[trajectories.segments[:, 1] - 1] = True
+    index = np.flatnonzero(~last)
+    return index[:: max(1, len(index) // rows)]
+
+
+def _two_slopes(
+    velocity: np.ndarray, action: np.ndarray, after: np.ndarray
+) -> tuple[float, float]:
+    """(drag, gain) of ``after = (1 - drag) velocity + gain action`` by trimmed least squares."""
+    inputs = np.stack([velocity, action], 1)
+    keep = np.ones(len(after), dtype=bool)
+    solution = np.zeros(2)
+    for _ in range(2):
+        solution = np.linalg.lstsq(inputs[keep], after[keep], rcond=None)[0]
+        residual = np.abs(after - inputs @ solution)
+        keep = residual <= np.quantile(residual, 0.9)
+    return float(1 - solution[0]), float(solution[1])

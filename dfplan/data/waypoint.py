@@ -1,0 +1,100 @@
+"""The scripted controller that collected D4RL's maze2d data.
+
+It walks a shortest path of the grid from waypoint to waypoint with a proportional-derivative
+law. Behaviour after D4RL's ``d4rl/pointmaze/waypoint_controller.py``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dfplan.mazes import CELL_OFFSET, Maze
+
+_P_GAIN = 10.0
+_D_GAIN = -1.0
+_REACHED = 0.1
+_WAYPOINT_NOISE = 0.2
+_NEIGHBORS = ((0, -1), (0, 1), (-1, 0), (1, 0))
+"""Order in which D4RL's planner takes equally short ways: it shapes where the data lies."""
+
+Cell = tuple[int, int]
+
+
+class WaypointController:
+    """Drives a point mass to the integer point of the goal's cell; positions in D4RL's frame.
+
+    A route is planned once per target cell, so a controller that is not :meth:`reset` keeps
+    driving along its old route when only the start has changed. D4RL's published reference
+    scores were made that way.
+
+    Args:
+        maze: the maze to walk in.
+        rng: draws the offset of each waypoint, U(0, 0.2) an axis below the integer cell.
+    """
+
+    def __init__(self, maze: Maze, rng: np.random.Generator) -> None:
+        self._maze = maze
+        self._rng = rng
+        self._next: dict[tuple[Cell, Cell], Cell] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the route and the last position."""
+        self._target: Cell | None = None
+        self._waypoints: list[tuple[float, float]] = []
+        self._index = 0
+        self._previous = (0.0, 0.0)
+
+    def act(
+        self, q0: float, q1: float, v0: float, v1: float, goal: tuple[float, float]
+    ) -> tuple[float, float, bool]:
+        """The action (two forces in [-1, 1]) and whether the goal's cell was reached."""
+        target = _cell(goal)
+        if target != self._target:
+            self._plan(_cell((q0, q1)), target)
+        moved = (self._previous[0] - q0) ** 2 + (self._previous[1] - q1) ** 2
+        slow = moved < _REACHED**2
+        arrived = slow and (q0 - target[0]) ** 2 + (q1 - target[1]) ** 2 < _REACHED**2
+        w0, w1 = target if arrived else self._waypoints[self._index]
+        d0, d1 = w0 - q0, w1 - q1
+        if not arrived and slow and d0 * d0 + d1 * d1 < _REACHED**2:
+            self._index += 1
+        self._previous = (q0, q1)
+        a0 = _P_GAIN * d0 + _D_GAIN * v0
+        a1 = _P_GAIN * d1 + _D_GAIN * v1
+        return min(1.0, max(-1.0, a0)), min(1.0, max(-1.0, a1)), arrived
+
+    def _plan(self, start: Cell, target: Cell) -> None:
+        cells = [self._step(start, target)]
+        while cells[-1] != target:
+            cells.append(self._step(cells[-1], target))
+        noise = self._rng.uniform(0.0, _WAYPOINT_NOISE, size=(len(cells), 2))
+        noise[-1] = 0.0
+        self._waypoints = [
+            (i - a, j - b) for (i, j), (a, b) in zip(cells, noise.tolist(), strict=True)
+        ]
+        self._target = target
+        self._index = 0
+        self._previous = start
+
+    def _step(self, cell: Cell, target: Cell) -> Cell:
+        """The next cell on D4RL's choice of a shortest path; ``target`` itself at its end."""
+        if (cell, target) not in self._next:
+            left = len(self._maze.shortest_cells(cell, target))
+            around = [(cell[0] + i, cell[1] + j) for i, j in _NEIGHBORS]
+            nearer = (
+                beside
+                for beside in around
+                if not self._maze.walls[beside]
+                and len(self._maze.shortest_cells(beside, target)) < left
+            )
+            self._next[cell, target] = target if left == 1 else next(nearer)
+        return self._next[cell, target]
+
+
+def _cell(position: tuple[float, float]) -> Cell:
+    """:func:`dfplan.mazes.xy_to_cell` for one position in plain numbers: it runs every step."""
+    i, j = (math.floor(coordinate - CELL_OFFSET + 0.5) for coordinate in position)
+    return i, j

@@ -1,0 +1,102 @@
+"""Windows of a trajectory, cut into tokens.
+
+A token holds ``frame_stack`` positions that are ``stride`` environment steps apart. The first
+token of a window is its first position alone, repeated; token i > 0 holds frames
+``(i - 1) * frame_stack + 1`` to ``i * frame_stack``, where frame f is ``f * stride`` steps after
+the first. So a plan's start is one clean token; a known goal is one too, its position repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dfplan.errors import DataError
+from dfplan.types import Trajectories
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """How positions become tokens.
+
+    Attributes:
+        tokens: T, the longest window, its first token included.
+        frame_stack: positions in a token.
+        stride: environment steps between two positions.
+    """
+
+    tokens: int
+    frame_stack: int = 2
+    stride: int = 10
+
+    @property
+    def features(self) -> int:
+        """D, numbers in a token."""
+        return 2 * self.frame_stack
+
+    @property
+    def token_steps(self) -> int:
+        """Environment steps that one token spans."""
+        return self.frame_stack * self.stride
+
+    def to_tokens(self, frames: torch.Tensor) -> torch.Tensor:
+        """Frames [B, 1 + (T-1) * frame_stack, 2] to tokens [B, T, D]."""
+        first = frames[:, :1].repeat(1, self.frame_stack, 1)
+        return torch.cat([first, frames[:, 1:]], 1).reshape(len(frames), -1, self.features)
+
+    def to_frames(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Inverse of :meth:`to_tokens`."""
+        frames = tokens.reshape(len(tokens), -1, 2)
+        return frames[:, self.frame_stack - 1 :]
+
+
+class Windows:
+    """Draws random windows of random horizon from trajectories.
+
+    Args:
+        trajectories: the data; windows never leave a segment.
+        layout: tokens of a window.
+
+    Raises:
+        DataError: no segment is as long as two tokens.
+    """
+
+    def __init__(self, trajectories: Trajectories, layout: TokenLayout) -> None:
+        self._positions = torch.from_numpy(
+            np.ascontiguousarray(trajectories.observations[:, :2], dtype=np.float32)
+        )
+        self._layout = layout
+        lengths = trajectories.segments[:, 1] - trajectories.segments[:, 0]
+        # A start must leave room for one token after the first.
+        starts = np.maximum(lengths - layout.token_steps, 0)
+        if not starts.sum():
+            raise DataError(
+                f"Windows need a segment of more than {layout.token_steps} steps (frame stack x "
+                f"stride); the longest of {trajectories.source} has {int(lengths.max())}."
+            )
+        self._cumulative = torch.from_numpy(np.cumsum(starts))
+        self._starts = torch.from_numpy(starts)
+        self._segments = torch.from_numpy(trajectories.segments)
+
+    def draw(self, batch: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Windows whose start and horizon are uniform over what fits.
+
+        Returns:
+            (frames float [B, 1 + (T-1) * frame_stack, 2] in physical units, the last repeated
+            past the horizon; horizon: index of the last token, int [B], from 1 to T - 1).
+        """
+        layout = self._layout
+        total = int(self._cumulative[-1])
+        flat = torch.randint(0, total, (batch,), generator=generator)
+        segment = torch.searchsorted(self._cumulative, flat, right=True)
+        offset = flat - (self._cumulative[segment] - self._starts[segment])
+        start = self._segments[segment, 0] + offset
+        longest = (self._segments[segment, 1] - 1 - start) // layout.token_steps
+        longest = longest.clamp(max=layout.tokens - 1)
+        horizon = 1 + (torch.rand(batch, generator=generator) * longest).long()
+        horizon = torch.minimum(horizon, longest)
+        frame = torch.arange(1 + (layout.tokens - 1) * layout.frame_stack)
+        frame = torch.minimum(frame, horizon[:, None] * layout.frame_stack)
+        return self._positions[start[:, None] + frame * layout.stride], horizon

@@ -1,0 +1,1 @@
+"""Noise schedules, targets, training levels and the forcing loss."""

@@ -1,0 +1,128 @@
+"""The point mass of PointMaze, seen in D4RL's frame.
+
+The physics are gymnasium-robotics': its ball (``assets/point/point.xml``: mass, damping, force,
+contacts, steps of 0.01 s), its walls, and its rule that the velocity is clipped to 5 an axis
+before each step. D4RL's maze2d is the same system in another frame: for a maze of H rows and W
+columns, D4RL's ``q`` and action ``a`` are
+
+    x = q1 + 0.7 - W/2,   y = H/2 - 0.7 - q0,   vx = q1',  vy = -q0',   ax = a1,  ay = -a0.
+
+The model is compiled here, once a maze, and not through ``PointMazeEnv``, whose every instance
+compiles its own and leaves a temporary file behind, and whose step computes forces that nobody
+reads. A test holds the two together, bit for bit.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from dfplan.errors import DfplanError
+from dfplan.mazes import Maze
+
+
+class MissingSimulatorError(DfplanError, ImportError):
+    """The packages that simulate the mazes are not installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"Simulating a maze needs {package}, which is not installed; "
+            "run: pip install 'dfplan[envs]'"
+        )
+
+
+try:
+    import mujoco
+except ImportError as error:
+    raise MissingSimulatorError("mujoco") from error
+
+MAX_SPEED = 5.0
+"""Each axis of the velocity is clipped to this before a step (``PointEnv._clip_velocity``)."""
+
+_OFFSET = 0.7
+_WALL_HEIGHT = 0.4
+
+
+class PointMass:
+    """A ball in a maze; positions, velocities and actions in D4RL's frame.
+
+    Args:
+        maze: the maze to build.
+
+    Raises:
+        MissingSimulatorError: gymnasium-robotics is not installed.
+    """
+
+    def __init__(self, maze: Maze) -> None:
+        height, width = maze.shape
+        self._model: Any = _compiled(maze.rows)
+        self._data: Any = mujoco.MjData(self._model)
+        self._x0 = _OFFSET - width / 2
+        self._y0 = height / 2 - _OFFSET
+
+    def set_state(self, position: np.ndarray, velocity: np.ndarray) -> None:
+        """Place the ball at ``position`` [2] with ``velocity`` [2]; forget all earlier motion."""
+        mujoco.mj_resetData(self._model, self._data)
+        self._data.qpos[:] = self._x0 + position[1], self._y0 - position[0]
+        self._data.qvel[:] = velocity[1], -velocity[0]
+        mujoco.mj_forward(self._model, self._data)
+
+    def state(self) -> np.ndarray:
+        """(q0, q1, q0', q1'), float64 [4]."""
+        (x, y), (vx, vy) = self._data.qpos, self._data.qvel
+        return np.array([self._y0 - y, x - self._x0, -vy, vx])
+
+    def advance(self, action0: float, action1: float) -> tuple[float, float, float, float]:
+        """Apply a force for one step of 0.01 s, and return the new state.
+
+        Plain numbers and no checks: this is called millions of times.
+
+        Args:
+            action0: force along q0; the simulator limits it to [-1, 1].
+            action1: force along q1, likewise.
+
+        Returns:
+            (q0, q1, q0', q1').
+        """
+        data = self._data
+        vx, vy = data.qvel.tolist()
+        data.qvel[:] = (
+            min(max(vx, -MAX_SPEED), MAX_SPEED),
+            min(max(vy, -MAX_SPEED), MAX_SPEED),
+        )
+        data.ctrl[:] = action1, -action0
+        mujoco.mj_step(self._model, data)
+        x, y = data.qpos.tolist()
+        vx, vy = data.qvel.tolist()
+        return self._y0 - y, x - self._x0, -vy, vx
+
+
+@lru_cache(maxsize=64)
+def _compiled(rows: tuple[str, ...]) -> Any:
+    """The MuJoCo model of a maze; never written to, so all its point masses share it."""
+    package = find_spec("gymnasium_robotics")  # not imported: its import is slow and prints
+    folders = package.submodule_search_locations if package else None
+    ball = Path(folders[0]) / "envs/assets/point/point.xml" if folders else None
+    if ball is None or not ball.is_file():
+        raise MissingSimulatorError("gymnasium-robotics (1.2 or newer)")
+    tree = ElementTree.parse(ball).getroot()
+    world = next(tree.iter("worldbody"))
+    height, width = len(rows), len(rows[0])
+    half = _WALL_HEIGHT / 2
+    walls = [(i, j) for i in range(height) for j in range(width) if rows[i][j] == "#"]
+    for i, j in walls:
+        ElementTree.SubElement(
+            world,
+            "geom",
+            type="box",
+            pos=f"{j + 0.5 - width / 2} {height / 2 - i - 0.5} {half}",
+            size=f"0.5 0.5 {half}",
+            contype="1",
+            conaffinity="1",
+        )
+    return mujoco.MjModel.from_xml_string(ElementTree.tostring(tree, encoding="unicode"))

@@ -1,0 +1,49 @@
+"""A picture of a maze, its ball and its goal, as an array: no display, no OpenGL."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dfplan.mazes import BALL_RADIUS, CELL_OFFSET, Maze
+
+_WALL = (70, 74, 84)
+_FLOOR = (244, 243, 239)
+_GOAL = (226, 122, 92)
+_BALL = (38, 84, 148)
+
+
+def draw_frame(
+    maze: Maze,
+    ball: np.ndarray,
+    goal: np.ndarray,
+    goal_radius: float,
+    pixels: int = 40,
+) -> np.ndarray:
+    """Look down on a maze, its first row on top.
+
+    Args:
+        maze: the maze, H rows and W columns.
+        ball: center of the ball in D4RL's frame, [2].
+        goal: center of the goal, [2].
+        goal_radius: radius of the disc that counts as the goal.
+        pixels: width of a cell in the picture.
+
+    Returns:
+        Red, green, blue; uint8 [H * pixels, W * pixels, 3].
+    """
+    height, width = maze.shape
+    edge = CELL_OFFSET - 0.5
+    q0 = (np.arange(height * pixels)[:, None] + 0.5) / pixels + edge
+    q1 = (np.arange(width * pixels)[None, :] + 0.5) / pixels + edge
+    wall = np.kron(maze.walls, np.ones((pixels, pixels), dtype=bool))
+    frame = np.where(wall[..., None], _WALL, _FLOOR).astype(float)
+    for center, radius, color, strength in (
+        (goal, goal_radius, _GOAL, ~wall * 0.35),
+        (goal, BALL_RADIUS, _GOAL, 1.0),
+        (ball, BALL_RADIUS, _BALL, 1.0),
+    ):
+        distance = np.hypot(q0 - center[0], q1 - center[1])
+        # The edge pixel is covered in part, which keeps the discs smooth.
+        cover = np.clip((radius - distance) * pixels + 0.5, 0.0, 1.0) * strength
+        frame += cover[..., None] * (np.array(color) - frame)
+    return frame.round().astype(np.uint8)

@@ -1,0 +1,187 @@
+"""D4RL's Maze2D as a Gymnasium environment, for its own mazes and any other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.error import ResetNeeded
+
+from dfplan.envs import GOAL_RADIUS
+from dfplan.envs.dynamics import MAX_SPEED, PointMass
+from dfplan.envs.frame import draw_frame
+from dfplan.errors import ConfigError, ObservationError, unknown_name
+from dfplan.mazes import CELL_OFFSET, Maze, parse_maze
+
+_PLACE_NOISE = 0.1
+_SPEED_NOISE = 0.1
+_SPEED_BOUND = 2 * MAX_SPEED  # a step clips to MAX_SPEED; a rebound in it was seen to reach 6.6
+_START_ROOM = 0.025  # walls are soft: driven into a corner, the ball comes to 0.035 from it
+
+
+class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """Drive a ball through a maze to a goal, and stay there (D4RL ``maze2d-*-v1``).
+
+    Frame: D4RL's, one unit a cell; cell (i, j) is centered at (i - 0.2, j - 0.2), q0 runs down
+    the rows and q1 along the columns (:mod:`dfplan.mazes`). Time: 0.01 s a step.
+
+    ========== ===================================================================================
+    observation (q0, q1, q0', q1'), float64 [4]; positions in cells, velocities in cells a second
+    action     forces along q0 and q1, float32 [2] in [-1, 1] (beyond is clipped)
+    start      integer coordinates of a random free cell + U(-0.1, 0.1) an axis, velocity
+               N(0, 0.1²) an axis; it may lie on the goal
+    goal       fixed, or drawn anew each episode like the start's position
+    reward     1 for each step that ends within 0.5 of the goal, else 0
+    end        never terminates; ``gymnasium.make`` truncates (300, 600, 800 steps for umaze,
+               medium, large)
+    info       ``goal`` float64 [2], ``success``: whether the ball is within 0.5 of it now
+    ========== ===================================================================================
+
+    ``reset(options=...)`` takes ``start``, a position [2] or a position and velocity [4], and
+    ``goal`` [2], for one episode. What is drawn does not depend on what is given: the same seed
+    draws the same goal with and without a start.
+
+    Args:
+        maze: a name, text or rows (see :func:`dfplan.mazes.parse_maze`).
+        goal: a position [2]; ``"random"``; or None: the cell that the maze marks G, and random
+            where it marks none.
+        render_mode: None or ``"rgb_array"``: a top view that needs no display.
+
+    Raises:
+        MazeError: the maze cannot be read, or the goal lies in a wall or outside it.
+        ConfigError: an unknown maze, render mode or word for the goal.
+        ObservationError: the goal has the wrong shape or is not finite.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 100}  # noqa: RUF012
+
+    def __init__(
+        self,
+        maze: Maze | str | Sequence[Sequence[object]],
+        goal: Sequence[float] | np.ndarray | str | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise unknown_name("render mode", render_mode, self.metadata["render_modes"])
+        self.render_mode = render_mode
+        self.maze = parse_maze(maze)
+        self._fixed_goal = self._read_fixed_goal(goal)
+        self._ball = PointMass(self.maze)
+        self._goal: np.ndarray | None = None
+        height, width = self.maze.shape
+        low = CELL_OFFSET - 0.5
+        self.observation_space = gymnasium.spaces.Box(
+            np.array([low, low, -_SPEED_BOUND, -_SPEED_BOUND]),
+            np.array([height + low, width + low, _SPEED_BOUND, _SPEED_BOUND]),
+            dtype=np.float64,
+        )
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, shape=(2,), dtype=np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode.
+
+        Args:
+            seed: of this environment's random numbers, all of which come from it.
+            options: ``start`` [2] or [4] and ``goal`` [2] for this episode only; with a start
+                [2] the velocity is still drawn.
+
+        Raises:
+            MazeError: the start or goal lies in a wall or outside the maze.
+            ObservationError: it has the wrong shape, is not finite, or is impossibly fast.
+            ConfigError: an option is not known.
+        """
+        start, goal = self._read_options(options or {})
+        super().reset(seed=seed)
+        position = self._draw_position()
+        velocity = _SPEED_NOISE * self.np_random.standard_normal(2)
+        drawn_goal = self._draw_position() if self._fixed_goal is None else self._fixed_goal
+        if start is not None:
+            position, velocity = start[:2], start[2:] if len(start) == 4 else velocity
+        self._goal = drawn_goal if goal is None else goal
+        self._ball.set_state(position, velocity)
+        observation = self._ball.state()
+        return observation, self._info(observation[0], observation[1])
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Apply the forces ``action`` [2] for 0.01 s.
+
+        Raises:
+            ObservationError: the action has the wrong shape or is not finite.
+            ResetNeeded: no episode was started.
+        """
+        force0, force1 = _vector(action, (2,), "action").tolist()
+        self._current_goal()
+        state = self._ball.advance(force0, force1)
+        info = self._info(state[0], state[1])
+        return np.array(state), float(info["success"]), False, False, info
+
+    def render(self) -> np.ndarray | None:
+        """The maze from above, uint8 [40 H, 40 W, 3]; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        return draw_frame(self.maze, self._ball.state()[:2], self._current_goal(), GOAL_RADIUS)
+
+    def _current_goal(self) -> np.ndarray:
+        if self._goal is None:
+            raise ResetNeeded("No episode has begun; call reset() first.")
+        return self._goal
+
+    def _info(self, q0: float, q1: float) -> dict[str, Any]:
+        goal = self._current_goal()
+        distance = math.hypot(q0 - goal[0], q1 - goal[1])
+        return {"goal": goal.copy(), "success": distance <= GOAL_RADIUS}
+
+    def _draw_position(self) -> np.ndarray:
+        cells = self.maze.free_cells
+        cell = cells[self.np_random.integers(len(cells))]
+        return np.asarray(cell + self.np_random.uniform(-_PLACE_NOISE, _PLACE_NOISE, 2))
+
+    def _read_fixed_goal(self, goal: object) -> np.ndarray | None:
+        if goal is None:
+            return self.maze.goal
+        if isinstance(goal, str):
+            if goal != "random":
+                raise ConfigError(
+                    f"The goal must be a position [2], 'random' or None; got {goal!r}."
+                )
+            return None
+        return self._read_goal(goal)
+
+    def _read_goal(self, value: object) -> np.ndarray:
+        goal = _vector(value, (2,), "goal")
+        self.maze.require_free(goal, "goal", radius=0.0)
+        return goal
+
+    def _read_options(self, options: dict[str, Any]) -> tuple[np.ndarray | None, np.ndarray | None]:
+        for key in options:
+            if key not in ("start", "goal"):
+                raise unknown_name("reset option", key, ("start", "goal"))
+        start, goal = options.get("start"), options.get("goal")
+        if goal is not None:
+            goal = self._read_goal(goal)
+        if start is not None:
+            start = _vector(start, (2, 4), "start")
+            self.maze.require_free(start[:2], "start", radius=_START_ROOM)
+            if (np.abs(start[2:]) > _SPEED_BOUND).any():
+                raise ObservationError(
+                    f"The start's velocity must lie within ±{_SPEED_BOUND} an axis, beyond what "
+                    f"the ball can reach; got {start[2:].tolist()}."
+                )
+        return start, goal
+
+
+def _vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarray:
+    """``value`` as a new float64 array of one of ``sizes``; ``what`` names it in the message."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    if array.ndim != 1 or array.size not in sizes or not all(map(math.isfinite, array.tolist())):
+        expected = " or ".join(map(str, sizes))
+        raise ObservationError(f"The {what} must be {expected} finite numbers; got {value!r}.")
+    return array

@@ -1,0 +1,1 @@
+"""Protocols, rollouts, metrics, bounds, published figures and reports."""

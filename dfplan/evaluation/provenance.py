@@ -1,0 +1,84 @@
+"""Where figures come from: the command, the code and the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("dfplan", "torch", "numpy", "scipy", "gymnasium", "gymnasium-robotics", "mujoco")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a set of rows.
+
+    Attributes:
+        command: the command line.
+        seconds: wall time of the whole run.
+        date: when it ended, ISO 8601, UTC.
+        commit: of the source tree, ``-dirty`` where it had changes; None for an installed wheel.
+        versions: of Python and the packages that matter; a package that is missing is left out.
+        system: operating system and architecture.
+        cpu: name of the processor.
+        cores: cores that the run could use.
+    """
+
+    command: str
+    seconds: float
+    date: str
+    commit: str | None
+    versions: dict[str, str]
+    system: str
+    cpu: str
+    cores: int
+
+
+def provenance(command: str, seconds: float) -> Provenance:
+    """Describe this machine and this code, for a run of ``seconds`` that ends now."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return Provenance(
+        command=command,
+        seconds=seconds,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        commit=_commit(Path(__file__).resolve().parents[2]),
+        versions=versions,
+        system=f"{platform.system()} {platform.machine()}",
+        cpu=_cpu(),
+        cores=_cores(),
+    )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit(root: Path) -> str | None:
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # no git here, or no commit yet
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,254 @@
+"""Mazes as data: reading them, cells and positions, free space, shortest paths on the grid.
+
+Frame: D4RL's. A maze is a grid of rows; a position is ``q = (q0, q1)`` with ``q0`` along the
+rows (downwards) and ``q1`` along the columns, one unit a cell. Cell ``(i, j)`` is the unit square
+centered at ``(i - 0.2, j - 0.2)``: D4RL's ball starts 0.2 off, so integer coordinates, where
+its goals lie, are not the middle of a cell.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from dfplan.errors import MazeError, unknown_name
+
+CELL_OFFSET = -0.2
+"""Cell ``(i, j)`` is centered at ``(i + CELL_OFFSET, j + CELL_OFFSET)`` in D4RL's frame."""
+
+BALL_RADIUS = 0.1
+"""Radius of the point mass, in cells (gymnasium-robotics ``assets/point/point.xml``)."""
+
+_WALL = {"#", "1", "X", "W"}
+_FREE = {"O", "0", ".", " ", "R", "C"}
+_GOAL = {"G"}
+
+_NEIGHBORS = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)])
+
+
+@dataclass(frozen=True)
+class Maze:
+    """A maze: rows of ``#`` (wall), ``O`` (free) and ``G`` (free, the fixed goal).
+
+    Build one with :func:`parse_maze` (from text or rows) or :func:`named_maze`.
+    """
+
+    rows: tuple[str, ...]
+    name: str = "custom"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W): numbers of rows and columns."""
+        return len(self.rows), len(self.rows[0])
+
+    @cached_property
+    def walls(self) -> np.ndarray:
+        """Wall mask, bool [H, W]."""
+        return np.array([[character == "#" for character in row] for row in self.rows])
+
+    @cached_property
+    def free_cells(self) -> np.ndarray:
+        """Free cells, the goal cell included, int [F, 2], row by row."""
+        return np.argwhere(~self.walls)
+
+    @property
+    def goal(self) -> np.ndarray | None:
+        """The fixed goal in D4RL's frame, float [2] (an integer cell), or None."""
+        cells = [(i, row.index("G")) for i, row in enumerate(self.rows) if "G" in row]
+        return np.array(cells[0], dtype=float) if cells else None
+
+    @property
+    def ascii(self) -> str:
+        """The maze as text, one line a row; :func:`parse_maze` reads it back."""
+        return "\n".join(self.rows)
+
+    def contains(self, position: np.ndarray, radius: float = BALL_RADIUS) -> np.ndarray:
+        """Whether a ball of ``radius`` (below 1) at each position ``[..., 2]`` is clear of walls.
+
+        Exact: no wall cell, and nothing outside the maze, is nearer than ``radius``. A position
+        that is not finite is outside.
+
+        Returns:
+            bool [...].
+        """
+        position = np.asarray(position, dtype=float)
+        height, width = self.shape
+        known = np.where(np.isfinite(position).all(-1, keepdims=True), position, -1.0)
+        known = np.clip(known, -1.0, [height, width])
+        cells = xy_to_cell(known)[..., None, :] + _NEIGHBORS
+        inside = (cells >= 0).all(-1) & (cells < [height, width]).all(-1)
+        clipped = np.clip(cells, 0, [height - 1, width - 1])
+        blocked = ~inside | self.walls[clipped[..., 0], clipped[..., 1]]
+        gap = np.maximum(np.abs(known[..., None, :] - cell_to_xy(cells)) - 0.5, 0.0)
+        apart = np.linalg.norm(gap, axis=-1)
+        # A wall cell that holds the position blocks it at any radius, zero too.
+        hit = blocked & ((apart < radius) | (apart == 0.0))
+        return np.asarray(~hit.any(-1))
+
+    def require_free(self, position: np.ndarray, what: str, radius: float = BALL_RADIUS) -> None:
+        """Raise :class:`MazeError` unless a ball of ``radius`` at ``position`` [2] is free.
+
+        Args:
+            position: in D4RL's frame, float [2].
+            what: names the position in the message.
+            radius: room that must be left to the walls; 0 for a mere point.
+        """
+        position = np.asarray(position, dtype=float)
+        if bool(self.contains(position, radius)):
+            return
+        distance = np.linalg.norm(self.free_cells + CELL_OFFSET - position, axis=-1)
+        nearest = self.free_cells[np.argmin(distance)]
+        room = f", {radius} from every wall," if radius else ""
+        raise MazeError(
+            f"The {what} must lie in free space{room} of maze {self.name!r}; "
+            f"{np.round(position, 3).tolist()} is in a wall or outside. The nearest free "
+            f"cell is {nearest.tolist()}, centered at {cell_to_xy(nearest).round(3).tolist()}."
+        )
+
+    def shortest_cells(self, start: Sequence[int], goal: Sequence[int]) -> list[tuple[int, int]]:
+        """A shortest 4-connected path of cells after ``start``, up to and with ``goal``.
+
+        ``[goal]`` where the two are one. Raises :class:`MazeError` where no path joins them.
+        """
+        source, target = (int(start[0]), int(start[1])), (int(goal[0]), int(goal[1]))
+        steps = self._steps_towards(target)
+        if source not in steps:
+            raise MazeError(f"No path joins cells {source} and {target} of maze {self.name!r}.")
+        path = [steps[source]]
+        while path[-1] != target:
+            path.append(steps[path[-1]])
+        return path
+
+    @cached_property
+    def _step_tables(self) -> dict[tuple[int, int], dict[tuple[int, int], tuple[int, int]]]:
+        return {}
+
+    def _steps_towards(self, target: tuple[int, int]) -> dict[tuple[int, int], tuple[int, int]]:
+        """For every cell that reaches ``target``: the next cell on a shortest path to it."""
+        if target not in self._step_tables:
+            free = {(int(i), int(j)) for i, j in self.free_cells}
+            steps = {target: target} if target in free else {}
+            queue = deque(steps)
+            while queue:
+                i, j = queue.popleft()
+                for cell in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
+                    if cell in free and cell not in steps:
+                        steps[cell] = (i, j)
+                        queue.append(cell)
+            self._step_tables[target] = steps
+        return self._step_tables[target]
+
+
+def cell_to_xy(cell: np.ndarray | Sequence[int]) -> np.ndarray:
+    """Center of each cell ``[..., 2]`` in D4RL's frame; undone by :func:`xy_to_cell`."""
+    return np.asarray(cell, dtype=float) + CELL_OFFSET
+
+
+def xy_to_cell(position: np.ndarray) -> np.ndarray:
+    """Cell that holds each position ``[..., 2]`` of D4RL's frame, int [..., 2]."""
+    return np.floor(np.asarray(position, dtype=float) - CELL_OFFSET + 0.5).astype(int)
+
+
+def parse_maze(maze: Maze | str | Sequence[Sequence[object]], name: str = "custom") -> Maze:
+    r"""Read a maze: a known name, ASCII lines, D4RL's string, or a list of rows.
+
+    Args:
+        maze: a :class:`Maze` (returned as it is); one of ``umaze``, ``medium``, ``large``;
+            text whose rows are parted by line breaks or by D4RL's ``\``, with ``#`` or ``1``
+            for walls, ``O``, ``0``, ``.`` or a blank for free cells and ``G`` for the goal
+            (blanks around a row are dropped); or rows of such characters or numbers, as
+            gymnasium-robotics writes them (its ``r`` and ``c`` are free cells here), or a
+            wall mask, bool [H, W].
+        name: what to call it in messages and checkpoints.
+
+    Raises:
+        MazeError: rows of different lengths, an unknown character, a hole in the outer wall,
+            no free cell, free cells that no path joins, more than one goal, or no maze at all.
+        ConfigError: a name that is not known.
+    """
+    if isinstance(maze, Maze):
+        return maze
+    if isinstance(maze, str):
+        if maze in _NAMED:
+            return named_maze(maze)
+        lines: list[Sequence[object]] = [
+            line.strip() for line in maze.replace("\\", "\n").splitlines() if line.strip()
+        ]
+        if len(lines) < 3:
+            raise unknown_name("maze", maze, _NAMED)
+    else:
+        try:
+            lines = [list(line) for line in maze]
+        except TypeError:
+            raise MazeError(
+                "A maze must be a name, text, or a list of rows such as "
+                f"['#####', '#OOG#', '#####'] or [[1, 1, 1], [1, 0, 1], [1, 1, 1]]; got {maze!r}."
+            ) from None
+    rows = tuple(
+        "".join(_character(cell, i, j) for j, cell in enumerate(line))
+        for i, line in enumerate(lines)
+    )
+    return _checked(Maze(rows=rows, name=name))
+
+
+def _character(cell: object, i: int, j: int) -> str:
+    if isinstance(cell, (int, float, np.bool_, np.integer, np.floating)):
+        text = f"{float(cell):g}"
+    else:
+        text = str(cell).upper()
+    for symbol, spellings in (("#", _WALL), ("O", _FREE), ("G", _GOAL)):
+        if text in spellings:
+            return symbol
+    raise MazeError(
+        f"A maze cell must be a wall ({' '.join(sorted(_WALL))}), free (O 0 . or a blank) "
+        f"or the goal (G); got {cell!r} in row {i}, column {j}."
+    )
+
+
+def _checked(maze: Maze) -> Maze:
+    lengths = {len(row) for row in maze.rows}
+    if len(maze.rows) < 3 or len(lengths) != 1 or min(lengths) < 3:
+        raise MazeError(
+            "A maze needs at least 3 rows of one length, at least 3 each; got lengths "
+            f"{[len(row) for row in maze.rows]}. Check the row separators."
+        )
+    walls = maze.walls
+    border = np.concatenate([walls[0], walls[-1], walls[:, 0], walls[:, -1]])
+    if not border.all():
+        raise MazeError("The outer ring of a maze must be wall; close the holes in its border.")
+    if not len(maze.free_cells):
+        raise MazeError("A maze needs at least one free cell; got walls only.")
+    goals = sum(row.count("G") for row in maze.rows)
+    if goals > 1:
+        raise MazeError(
+            f"A maze has at most one goal; got {goals} cells marked G. Write O for the others "
+            "(with no G at all, every episode draws its goal among the free cells)."
+        )
+    reached = maze._steps_towards((int(maze.free_cells[0][0]), int(maze.free_cells[0][1])))
+    if len(reached) != len(maze.free_cells):
+        raise MazeError(
+            f"Every free cell must be reachable from every other; {len(reached)} of "
+            f"{len(maze.free_cells)} are joined. Open a wall or fill the separate part."
+        )
+    return maze
+
+
+_NAMED = {
+    "umaze": r"#####\#GOO#\###O#\#OOO#\#####",
+    "medium": (r"########\#OO##OO#\#OO#OOO#\##OOO###\#OO#OOO#\#O#OO#O#\#OOO#OG#\########"),
+    "large": (
+        r"############\#OOOO#OOOOO#\#O##O#O#O#O#\#OOOOOO#OOO#\#O####O###O#"
+        r"\#OO#O#OOOOO#\##O#O#O#O###\#OO#OOO#OGO#\############"
+    ),
+}
+
+
+def named_maze(name: str) -> Maze:
+    """D4RL's ``umaze``, ``medium`` or ``large`` (``d4rl/pointmaze/maze_model.py``)."""
+    if name not in _NAMED:
+        raise unknown_name("maze", name, _NAMED)
+    return Maze(rows=tuple(_NAMED[name].split("\\")), name=name)

@@ -1,0 +1,1 @@
+"""Planning: rewards, planners, trackers, policies."""

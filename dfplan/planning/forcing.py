@@ -1,0 +1,344 @@
+"""The Diffusion Forcing planner."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from dfplan.data.statistics import Statistics
+from dfplan.data.windows import TokenLayout
+from dfplan.diffusion.schedules import NoiseSchedule
+from dfplan.errors import ConfigError
+from dfplan.planning.problem import Problem, read_problem
+from dfplan.planning.rewards import OnSupport, Short, on_lines
+from dfplan.planning.tracking import Pursuit, pursuit_gains
+from dfplan.sampling.guidance import GuidanceSettings, Value, climb, monte_carlo_guided
+from dfplan.sampling.loop import sample
+from dfplan.sampling.matrices import scheduling_matrix
+from dfplan.sampling.steps import ddim
+from dfplan.types import Denoiser, Plan, Reward
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """How a planner samples and chooses; nothing here is trained.
+
+    Attributes:
+        matrix: scheduling matrix: ``full_sequence``, ``pyramid`` or ``autoregressive``.
+        steps: sampling steps from noise to clean, a token.
+        rows: share of the matrix's rows that are run; below 1 the plan keeps noise where the
+            matrix is not through, in a pyramid the far future.
+        candidates: C, plans sampled a problem, spread over the horizons that can be reached.
+        futures: N of Monte Carlo guidance; 1 is guidance by the sample itself.
+        guidance: how hard rewards pull on the clean estimates.
+        tautness: weight of :class:`~dfplan.planning.rewards.Short` in the guidance.
+        caution: weight of :class:`~dfplan.planning.rewards.OnSupport` in the guidance.
+        off_support_cost: steps that a candidate is charged for each step's length of its line
+            that lies farther than ``margin`` from where the data has been.
+        margin: in lengths of one step at top speed.
+        polish: gradient steps on the chosen candidate after sampling.
+        reach: starts and goals this far off the data are refused, in lengths of one step.
+        largest_batch: sequences in one network call.
+    """
+
+    matrix: str = "full_sequence"
+    steps: int = 5
+    rows: float = 1.0
+    candidates: int = 24
+    futures: int = 1
+    guidance: GuidanceSettings = field(
+        default_factory=lambda: GuidanceSettings(scale=0.3, iterations=5, max_move=0.1)
+    )
+    tautness: float = 1.0
+    caution: float = 3.0
+    off_support_cost: float = 20.0
+    margin: float = 1.5
+    polish: int = 30
+    reach: float = 10.0
+    largest_batch: int = 512
+
+    def __post_init__(self) -> None:
+        scheduling_matrix(self.matrix, 1, self.steps, self.steps)
+        if self.candidates < 1 or self.futures < 1 or not 0 < self.rows <= 1:
+            raise ConfigError(
+                "A planner needs candidates >= 1, futures >= 1 and rows in (0, 1]; got "
+                f"{self.candidates}, {self.futures} and {self.rows}."
+            )
+
+
+@dataclass(frozen=True)
+class ForcingPlanner:
+    """Plans with a network trained by Diffusion Forcing.
+
+    The start is a clean token, the goal a clean token at the end of each candidate; candidates
+    have different horizons, and tokens past a horizon stay pure noise. The denoised candidates
+    are compared by a score and the best is the plan:
+
+        score = -(travel time in steps) - off_support_cost * (steps' lengths off the data) + reward
+
+    Travel time is the sum over the plan's lines of the larger axis' distance, over the farthest
+    that the body moves in a step. What the data never visited is all the planner knows of walls.
+
+    Attributes:
+        denoiser: ``(x, level) -> clean estimate``, in normalized units.
+        layout: how positions become tokens; ``layout.tokens`` bounds the horizon.
+        schedule: the noise schedule that the denoiser was trained with.
+        statistics: what is kept of the data.
+        settings: how to sample and choose.
+        maze: the maze as text; handed on to the plan for drawing, and not looked at.
+    """
+
+    denoiser: Denoiser
+    layout: TokenLayout
+    schedule: NoiseSchedule
+    statistics: Statistics
+    settings: PlannerSettings = field(default_factory=PlannerSettings)
+    maze: str | None = None
+
+    @property
+    def longest_horizon(self) -> int:
+        """Environment steps of the longest plan."""
+        return (self.layout.tokens - 1) * self.layout.token_steps
+
+    @torch.no_grad()
+    def plan(
+        self,
+        observation: np.ndarray,
+        goal: np.ndarray | None = None,
+        *,
+        reward: Reward | None = None,
+        horizon: int | None = None,
+        seed: int | None = None,
+        trace: bool = False,
+    ) -> Plan:
+        """Plan from each observation to its goal, or by reward alone.
+
+        Args:
+            observation: position and velocity, [4] or [B, 4], in units of the data.
+            goal: position, [2] or [B, 2]; or None for a plan that ``reward`` alone shapes.
+            reward: added to the guidance and to the score.
+            horizon: environment steps of the plan; by default chosen for each problem.
+            seed: of all noise; None draws afresh.
+            trace: keep the denoising of the chosen candidate.
+
+        Raises:
+            ObservationError: wrong shapes, or values that are not finite.
+            ConfigError: a horizon that the model does not know, or neither goal nor reward.
+        """
+        began = time.perf_counter()
+        problem = read_problem(observation, goal)
+        problem.require_known(self.statistics.support, self.settings.reach * self._max_step)
+        if goal is None and reward is None:
+            raise ConfigError("A plan needs a goal, a reward, or both; got neither.")
+        generator = torch.Generator()
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+        ends = self._ends(problem, horizon)
+        sampled = self._sample(problem, ends, reward, generator)
+        points = self._points(sampled.clean[-1], ends.flatten())
+        scores = self._score(points, reward).view(ends.shape)
+        best = scores.argmax(1) + torch.arange(len(ends)) * ends.shape[1]
+        end = ends.flatten()[best]
+        chosen = self._polish(points[best], end, reward)
+        frame_token = self._frame_token(points.shape[1])
+        return Plan(
+            points=chosen.numpy(),
+            steps=end.numpy() * self.layout.token_steps,
+            stride=self.layout.stride,
+            level=sampled.level[-1, best][:, frame_token].numpy(),
+            max_level=self.schedule.max_level,
+            spread=self._spread(points, ends, best).numpy(),
+            candidates=points.view(*ends.shape, -1, 2).numpy(),
+            scores=scores.numpy(),
+            observation=problem.observation,
+            goal=problem.goal,
+            evaluations=sampled.evaluations,
+            seconds=time.perf_counter() - began,
+            trace=tuple(
+                (level[best][:, frame_token].numpy(), self._points(clean[best], end).numpy())
+                for level, clean in zip(sampled.level, sampled.clean, strict=True)
+            )
+            if trace
+            else (),
+            maze=self.maze,
+        )
+
+    def tracker(self) -> Pursuit:
+        """Pure pursuit with gains that follow from the data's motion."""
+        return Pursuit(pursuit_gains(self.statistics.motion), self._max_step)
+
+    @property
+    def _max_step(self) -> float:
+        return self.statistics.motion.max_step
+
+    def _ends(self, problem: Problem, horizon: int | None) -> torch.Tensor:
+        """Index of the last token of each candidate, int [B, C]."""
+        count, tokens = self.settings.candidates, self.layout.tokens
+        if horizon is not None:
+            if not 1 <= horizon <= self.longest_horizon:
+                raise ConfigError(
+                    f"This model plans over 1 to {self.longest_horizon} environment steps; got a "
+                    f"horizon of {horizon}. Replan on the way, or train with more tokens."
+                )
+            end = -(-horizon // self.layout.token_steps)
+            return torch.full((len(problem), count), end)
+        if problem.goal is None:
+            return torch.full((len(problem), count), tokens - 1)
+        # Horizons in which not even a straight line at top speed arrives are not worth a sample.
+        away = (torch.from_numpy(problem.goal) - problem.start).abs().amax(1)
+        shortest = (away / (self._max_step * self.layout.token_steps)).ceil().clamp(1, tokens - 1)
+        share = torch.linspace(0.0, 1.0, count)
+        return (shortest[:, None] + share * (tokens - 1 - shortest)[:, None]).round().long()
+
+    def _sample(
+        self, problem: Problem, ends: torch.Tensor, reward: Reward | None, generator: torch.Generator
+    ) -> _Sampled:
+        """Denoise the candidates of all problems, a few problems at a time."""
+        tokens, count = int(ends.max()) + 1, ends.shape[1]
+        size = max(1, self.settings.largest_batch // (count * self.settings.futures))
+        parts = []
+        for first in range(0, len(problem), size):
+            part = slice(first, first + size)
+            end = ends[part].flatten()
+            x = torch.randn(len(end), tokens, self.layout.features, generator=generator)
+            few = problem.rows(part)
+            x[:, 0] = self._token(few.start).repeat_interleave(count, 0)
+            if few.goal is not None:
+                goal = self._token(torch.from_numpy(few.goal)).repeat_interleave(count, 0)
+                x[torch.arange(len(end)), end] = goal
+            matrix = self._matrix(end, tokens, problem.goal is not None)
+            parts.append(self._denoise(x, matrix, end, reward, generator))
+        return _Sampled(
+            level=torch.cat([part.level for part in parts], 1),
+            clean=torch.cat([part.clean for part in parts], 1),
+            evaluations=count * parts[0].evaluations,
+        )
+
+    def _denoise(
+        self,
+        x: torch.Tensor,
+        matrix: torch.Tensor,
+        end: torch.Tensor,
+        reward: Reward | None,
+        generator: torch.Generator,
+    ) -> _Sampled:
+        settings = self.settings
+        rows: list[tuple[torch.Tensor, torch.Tensor]] = []
+        denoiser = monte_carlo_guided(
+            self.denoiser,
+            self._value(end, reward),
+            self.schedule,
+            settings.guidance,
+            futures=settings.futures,
+            generator=generator,
+        )
+        sample(
+            denoiser,
+            x,
+            matrix,
+            step=ddim(self.schedule),
+            generator=generator,
+            callback=lambda x, clean, level: rows.append((level, clean)),
+        )
+        return _Sampled(
+            level=torch.stack([level for level, _ in rows]),
+            clean=torch.stack([clean for _, clean in rows]),
+            evaluations=len(rows) * settings.futures,
+        )
+
+    def _matrix(self, end: torch.Tensor, tokens: int, has_goal: bool) -> torch.Tensor:
+        """Levels int [M+1, S, T]: start clean, goal clean at ``end``, pure noise after it."""
+        settings, max_level = self.settings, self.schedule.max_level
+        inner = scheduling_matrix(settings.matrix, tokens - 1, max_level, settings.steps)
+        inner = inner[: 1 + math.ceil(settings.rows * (len(inner) - 1))]
+        levels = torch.cat([torch.zeros(len(inner), 1, dtype=torch.long), inner], 1)[:, None]
+        index = torch.arange(tokens)
+        levels = torch.where(index <= end[:, None], levels, max_level)
+        if has_goal:
+            levels = levels.masked_fill(index == end[:, None], 0)
+        return levels
+
+    def _token(self, positions: torch.Tensor) -> torch.Tensor:
+        """Clean tokens [B, D] that hold one position [B, 2] each."""
+        return self.statistics.normalizer.normalize(positions).repeat(1, self.layout.frame_stack)
+
+    def _frame_token(self, frames: int) -> torch.Tensor:
+        """Index of the token that holds each frame, int [P]."""
+        return (torch.arange(frames) + self.layout.frame_stack - 1) // self.layout.frame_stack
+
+    def _points(self, clean: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+        """Positions [S, P, 2] in physical units, the last repeated after ``end``."""
+        frames = self.layout.to_frames(clean)
+        frame = torch.arange(frames.shape[1])
+        frame = torch.minimum(frame, end[:, None] * self.layout.frame_stack)
+        frames = frames.gather(1, frame[..., None].expand(-1, -1, 2))
+        return self.statistics.normalizer.unnormalize(frames)
+
+    def _pull(self, reward: Reward | None) -> Reward:
+        """What guidance climbs: taut, on the data, and the caller's reward."""
+        settings = self.settings
+        own = settings.tautness * Short() + settings.caution * OnSupport(self.statistics.support)
+        return own if reward is None else own + reward
+
+    def _value(self, end: torch.Tensor, reward: Reward | None) -> Value:
+        pull = self._pull(reward)
+
+        def value(clean: torch.Tensor) -> torch.Tensor:
+            return pull(self._points(clean, end.repeat(len(clean) // len(end))))
+
+        return value
+
+    def _polish(
+        self, points: torch.Tensor, end: torch.Tensor, reward: Reward | None
+    ) -> torch.Tensor:
+        """Climb the same reward a little longer with the points of the chosen candidates."""
+        guidance = self.settings.guidance
+        frame = torch.arange(points.shape[1])
+        inner = (frame > 0) & (frame < end[:, None] * self.layout.frame_stack)
+        free = inner[..., None].float() * guidance.scale
+        return climb(self._pull(reward), points, free, self.settings.polish, guidance.max_move)
+
+    def _score(self, points: torch.Tensor, reward: Reward | None) -> torch.Tensor:
+        """The score in the class's docstring, of points [S, P, 2]; [S]."""
+        between = 4
+        line = points.diff(dim=1).abs().amax(-1) / self._max_step
+        distance = self.statistics.support.distance(on_lines(points, between))
+        off = (distance > self.settings.margin * self._max_step).float()
+        off_length = (off.view(*line.shape, between).mean(-1) * line).sum(-1)
+        score = -line.sum(-1) - self.settings.off_support_cost * off_length
+        return score if reward is None else score + reward(points)
+
+    def _spread(
+        self, points: torch.Tensor, ends: torch.Tensor, best: torch.Tensor
+    ) -> torch.Tensor:
+        """Standard deviation [B, P] over the candidates at the same share of their way."""
+        batch, count = ends.shape
+        frames = points.shape[1]
+        own = ends.flatten()[best].view(-1, 1, 1)
+        share = torch.arange(frames).clamp(max=own * self.layout.frame_stack) / own
+        frame = (share * ends[..., None]).round().long()
+        there = points.view(batch, count, frames, 2).gather(
+            2, frame[..., None].expand(-1, -1, -1, 2)
+        )
+        return there.var(1, correction=0).sum(-1).sqrt()
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """Every row of a sampling run.
+
+    Attributes:
+        level: int [M, S, T].
+        clean: clean estimates, float [M, S, T, D].
+        evaluations: sequences through the network, for each candidate or problem.
+    """
+
+    level: torch.Tensor
+    clean: torch.Tensor
+    evaluations: int

@@ -1,0 +1,150 @@
+"""Policies: planners in the loop of an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.problem import read_goal, read_observation
+from dfplan.planning.tracking import Tracker
+from dfplan.types import Plan, Planner
+
+Observation = np.ndarray | Mapping[str, np.ndarray]
+"""Position and velocity [4] or [B, 4], or a dict with ``observation`` and ``desired_goal``."""
+
+
+@runtime_checkable
+class BringsTracker(Protocol):
+    """A planner that knows how its plans want to be followed."""
+
+    def tracker(self) -> Tracker: ...
+
+
+class Policy:
+    """Plans when it must and tracks the plan in between; for one environment or a batch.
+
+    A row is planned anew after a reset, when its goal changes, when its position has left the
+    plan by more than ``tolerance`` and, if asked, every ``replan_every`` steps.
+
+    Args:
+        planner: what plans; see :func:`dfplan.load`.
+        tracker: from plan to action; by default the planner's own.
+        goal: position [2] to plan to wherever :meth:`act` finds no other goal.
+        replan_every: steps between two plans; None plans only when it must.
+        tolerance: distance from the plan, in units of position, at which to plan anew; None
+            never does.
+        seed: of the planner's noise; None draws afresh.
+
+    Attributes:
+        plan: the last plan made, of the rows that needed one; None before the first.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        tracker: Tracker | None = None,
+        *,
+        goal: np.ndarray | None = None,
+        replan_every: int | None = None,
+        tolerance: float | None = 1.0,
+        seed: int | None = None,
+    ) -> None:
+        if tracker is None:
+            if not isinstance(planner, BringsTracker):
+                raise ConfigError(
+                    f"{type(planner).__name__} has no tracker() of its own; pass a tracker, such "
+                    "as dfplan.Pursuit, to Policy."
+                )
+            tracker = planner.tracker()
+        if replan_every is not None and replan_every < 1:
+            raise ConfigError(f"replan_every must be at least 1 step; got {replan_every}.")
+        self._planner = planner
+        self._tracker = tracker
+        self._goal = goal
+        self._replan_every = replan_every
+        self._tolerance = tolerance
+        self.reset(seed)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forget every plan; the next :meth:`act` plans anew, with noise from ``seed``."""
+        self.plan: Plan | None = None
+        self._rng = None if seed is None else np.random.default_rng(seed)
+        self._goals = np.zeros((0, 2), dtype=np.float32)
+        self._stale = np.zeros(0, dtype=bool)
+        self._age = np.zeros(0, dtype=int)
+
+    def act(self, observation: Observation, goal: np.ndarray | None = None) -> np.ndarray:
+        """The action for each environment, one step on.
+
+        Args:
+            observation: see :data:`Observation`; positions in the frame of the data.
+            goal: position [2] or [B, 2]; by default the observation's ``desired_goal``, else the
+                policy's own.
+
+        Returns:
+            Action in [-1, 1], float32 [2] or [B, 2] like the observation.
+
+        Raises:
+            ObservationError: wrong shapes, values that are not finite, no goal anywhere, or
+                another number of environments than since the last reset.
+        """
+        if isinstance(observation, Mapping):
+            goal = observation["desired_goal"] if goal is None else goal
+            observation = observation["observation"]
+        goal = self._goal if goal is None else goal
+        if goal is None:
+            raise ObservationError(
+                "A policy needs a goal: pass act(observation, goal=...), Policy(..., goal=...) or "
+                "a dict observation with desired_goal."
+            )
+        states = read_observation(observation)
+        goals = read_goal(goal, len(states))
+        rows = np.flatnonzero(self._due(states, goals))
+        if len(rows):
+            seed = None if self._rng is None else int(self._rng.integers(2**63))
+            self.plan = self._planner.plan(states[rows], goals[rows], seed=seed)
+            self._tracker.assign(rows, self.plan)
+            self._stale[rows] = False
+            self._age[rows] = 0
+        self._age += 1
+        action = self._tracker.act(states).astype(np.float32)
+        return action if np.ndim(observation) == 2 else action[0]
+
+    def predict(
+        self,
+        observation: Observation,
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """:meth:`act` in the form of Stable-Baselines3's ``predict``.
+
+        Rows where ``episode_start`` is true are planned anew. The state is kept inside, so
+        ``state`` is returned as it came; ``deterministic`` changes nothing: seed the policy.
+        """
+        if episode_start is not None and len(self._stale) == len(episode_start):
+            self._stale |= np.asarray(episode_start, dtype=bool)
+        return self.act(observation), state
+
+    def _due(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """Which rows need a new plan, bool [B]; remembers the goals."""
+        if not len(self._stale):
+            self._goals = goals.copy()
+            self._stale = np.ones(len(states), dtype=bool)
+            self._age = np.zeros(len(states), dtype=int)
+            return self._stale
+        if len(states) != len(self._stale):
+            raise ObservationError(
+                f"Expected {len(self._stale)} environments, as since the last reset; got "
+                f"{len(states)}. Call reset() before acting in others."
+            )
+        due = self._stale | (goals != self._goals).any(1)
+        if self._tolerance is not None:
+            due |= self._tracker.deviation(states) > self._tolerance
+        if self._replan_every is not None:
+            due |= self._age >= self._replan_every
+        self._goals = goals.copy()
+        return due

@@ -1,0 +1,1 @@
+"""Pictures of mazes and plans: arrays in, picture out."""

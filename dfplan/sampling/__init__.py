@@ -1,0 +1,1 @@
+"""Sampling: scheduling matrices, per-token steps, the loop, guidance."""

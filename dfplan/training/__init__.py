@@ -1,0 +1,1 @@
+"""Training: recipes, the loop that trains any of them, checkpoints."""

@@ -1,0 +1,129 @@
+"""Checkpoints: one safetensors file with tensors and, in its header, a JSON description.
+
+Tensors are named ``network.*`` (averaged weights) and ``statistics.*``. No pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dfplan.data.statistics import Statistics
+from dfplan.errors import CheckpointError
+from dfplan.files import atomic_path
+
+FORMAT = 1
+_HEADER = "dfplan"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network, what it was trained on, and how to rebuild it.
+
+    Attributes:
+        recipe: which recipe made it, ``forcing`` or ``diffuser``.
+        config: the recipe's configuration, as JSON.
+        network: weights by name.
+        statistics: what the planner keeps of the data.
+        data: source, fingerprint and number of steps of the data.
+        training: steps and seconds trained, and the settings.
+        maze: the maze as text, only for pictures; None where it is not known.
+    """
+
+    recipe: str
+    config: dict[str, Any]
+    network: dict[str, torch.Tensor]
+    statistics: Statistics
+    data: dict[str, Any]
+    training: dict[str, Any]
+    maze: str | None = None
+
+    def save(self, path: str | Path) -> Path:
+        """Write to ``path``, whole or not at all."""
+        header = {
+            "format": FORMAT,
+            "recipe": self.recipe,
+            "config": self.config,
+            "data": self.data,
+            "training": self.training,
+            "maze": self.maze,
+        }
+        tensors = {f"network.{name}": value for name, value in self.network.items()}
+        for name, value in self.statistics.to_tensors().items():
+            tensors[f"statistics.{name}"] = value
+        write_tensors(path, tensors, header)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, of another version, or has no weights
+                or statistics.
+        """
+        tensors, header = read_tensors(path)
+        if header.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{path} has checkpoint format {header.get('format')}; this version of dfplan "
+                f"reads format {FORMAT}. Train it again, or install the dfplan that wrote it."
+            )
+        network = _part(tensors, "network.")
+        if not network:
+            raise CheckpointError(f"{path} holds no weights (tensors named network.*).")
+        try:
+            return cls(
+                recipe=header["recipe"],
+                config=header["config"],
+                network=network,
+                statistics=Statistics.from_tensors(_part(tensors, "statistics.")),
+                data=header["data"],
+                training=header["training"],
+                maze=header["maze"],
+            )
+        except KeyError as error:
+            raise CheckpointError(
+                f"{path} lacks {error}: a checkpoint needs its configuration and the statistics "
+                "of its data. Write it with dfplan train."
+            ) from error
+
+
+def write_tensors(
+    path: str | Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]
+) -> None:
+    """Write ``tensors`` and the JSON ``header`` to one safetensors file, atomically."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(whole, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True)})
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Inverse of :func:`write_tensors`; raises :class:`CheckpointError`."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"No checkpoint at {path}; expected a .safetensors file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or no safetensors file ({error}). Copy or train it again."
+        ) from error
+    if _HEADER not in metadata:
+        raise CheckpointError(f"{path} is a safetensors file, but dfplan did not write it.")
+    return tensors, json.loads(metadata[_HEADER])
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

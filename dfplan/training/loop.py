@@ -1,0 +1,273 @@
+"""The training loop: any recipe, any device, resumable to the bit."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from dfplan.data.statistics import Statistics, fit_statistics
+from dfplan.errors import CheckpointError, ConfigError
+from dfplan.files import atomic_path
+from dfplan.training.checkpoint import Checkpoint, read_tensors, write_tensors
+from dfplan.training.recipes import Objective
+from dfplan.types import Trajectories
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: optimizer steps.
+        batch_size: windows a step, over all devices.
+        learning_rate: the peak, reached after ``warmup`` steps; falls to 0 as a cosine.
+        warmup: steps of linear warm-up.
+        weight_decay: of AdamW.
+        ema_decay: of the averaged weights that the checkpoint keeps.
+        clip: largest norm of a gradient.
+        seed: of the initial weights and of every batch.
+        save_every: steps between two saved states.
+        log_every: steps between two lines of metrics.
+    """
+
+    steps: int = 3000
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 1e-3
+    ema_decay: float = 0.995
+    clip: float = 1.0
+    seed: int = 0
+    save_every: int = 500
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "save_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1; got {getattr(self, name)}.")
+        if self.save_every % self.log_every:
+            raise ConfigError(
+                "save_every must be a multiple of log_every, so that a resumed run logs the same "
+                f"lines; got {self.save_every} and {self.log_every}."
+            )
+
+
+class Recipe(Protocol):
+    """What is trained: see :mod:`dfplan.training.recipes`. A frozen dataclass."""
+
+    @property
+    def name(self) -> str: ...
+
+    def network(self) -> nn.Module: ...
+
+    def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+def train(
+    recipe: Recipe,
+    trajectories: Trajectories,
+    out: str | Path,
+    *,
+    settings: TrainSettings,
+    fabric: Fabric | None = None,
+    maze: str | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Checkpoint:
+    """Train ``recipe`` on ``trajectories``.
+
+    Writes into the folder ``out``: ``metrics.jsonl`` (a line every ``log_every`` steps),
+    ``state.safetensors`` (to resume from) and, at the end, ``checkpoint.safetensors``. Each batch
+    is drawn from a generator seeded by the run's seed and the step, so a resumed run goes on with
+    the very numbers of an unbroken one.
+
+    Args:
+        recipe: what to train.
+        trajectories: the data.
+        out: folder to write to; made if missing.
+        settings: how long and how fast.
+        fabric: device, number of devices and precision; by default what Fabric finds best.
+        maze: the maze as text, kept in the checkpoint for pictures; training does not use it.
+        resume: go on from ``state.safetensors`` in ``out``.
+        progress: show a progress bar.
+
+    Raises:
+        ConfigError: ``out`` holds a run and ``resume`` is False.
+        CheckpointError: nothing to resume from, or it was made with other settings.
+    """
+    fabric = fabric or Fabric(accelerator="auto", devices=1)
+    out = Path(out)
+    if not resume and (out / "state.safetensors").exists():
+        raise ConfigError(f"{out} already holds a run; resume it, or choose another folder.")
+    statistics = fit_statistics(trajectories)
+    description = {
+        "recipe": recipe.name,
+        "config": recipe.to_json(),
+        "settings": asdict(settings),
+        "data": {
+            "source": trajectories.source,
+            "fingerprint": trajectories.fingerprint,
+            "steps": len(trajectories),
+        },
+    }
+    run = _Run(recipe, settings, fabric)
+    if resume:
+        run.load(out / "state.safetensors", description)
+    run.fit(recipe.objective(trajectories, statistics), out, description, progress)
+    checkpoint = Checkpoint(
+        recipe=recipe.name,
+        config=recipe.to_json(),
+        network=run.averaged_weights(),
+        statistics=statistics,
+        data=description["data"],
+        training={**asdict(settings), "seconds": round(run.seconds, 1)},
+        maze=maze,
+    )
+    if fabric.is_global_zero:
+        checkpoint.save(out / "checkpoint.safetensors")
+    return checkpoint
+
+
+class _Run:
+    """Everything that changes while training."""
+
+    def __init__(self, recipe: Recipe, settings: TrainSettings, fabric: Fabric) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(settings.seed)
+            network = recipe.network()
+        optimizer = torch.optim.AdamW(
+            network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._averaged = AveragedModel(
+            network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)
+        ).to(fabric.device)
+        self._bare = network
+        self._network, self._optimizer = fabric.setup(network, optimizer)
+        self._settings = settings
+        self._fabric = fabric
+        self.step = 0
+        self.seconds = 0.0
+
+    def fit(
+        self, objective: Objective, out: Path, description: dict[str, Any], progress: bool
+    ) -> None:
+        """Train until ``settings.steps``, logging and saving on the way."""
+        settings, fabric = self._settings, self._fabric
+        metrics = _Metrics(out / "metrics.jsonl", self.step, enabled=fabric.is_global_zero)
+        generator = torch.Generator()
+        began = time.perf_counter() - self.seconds
+        bar = tqdm(
+            total=settings.steps,
+            initial=self.step,
+            desc="train",
+            unit="step",
+            disable=not (progress and fabric.is_global_zero),
+        )
+        total = torch.zeros((), device=fabric.device)
+        with bar:
+            while self.step < settings.steps:
+                total += self._update(objective, generator)
+                self.step += 1
+                self.seconds = time.perf_counter() - began
+                bar.update()
+                if self.step % settings.log_every == 0 or self.step == settings.steps:
+                    count = (self.step - 1) % settings.log_every + 1
+                    loss = float(total) / count
+                    total.zero_()
+                    bar.set_postfix(loss=f"{loss:.4f}")
+                    metrics.write(self.step, loss, self._rate(self.step - 1), self.seconds)
+                last = self.step == settings.steps
+                if (self.step % settings.save_every == 0 or last) and fabric.is_global_zero:
+                    self._save(out / "state.safetensors", description)
+
+    def _update(self, objective: Objective, generator: torch.Generator) -> torch.Tensor:
+        settings, fabric = self._settings, self._fabric
+        generator.manual_seed(_batch_seed(settings.seed, self.step, fabric.global_rank))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate(self.step)
+        batch = max(1, settings.batch_size // fabric.world_size)
+        loss = objective(self._network, batch, generator)
+        self._optimizer.zero_grad()
+        fabric.backward(loss)
+        fabric.clip_gradients(self._network, self._optimizer, max_norm=settings.clip)
+        self._optimizer.step()
+        self._averaged.update_parameters(self._bare)
+        return loss.detach()
+
+    def _rate(self, step: int) -> float:
+        settings = self._settings
+        warm = min(1.0, (step + 1) / max(1, settings.warmup))
+        return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+
+    def averaged_weights(self) -> dict[str, torch.Tensor]:
+        """The exponential moving average of the weights, by name."""
+        return dict(self._averaged.module.state_dict())
+
+    def _save(self, path: Path, description: dict[str, Any]) -> None:
+        tensors = {f"network.{k}": v for k, v in self._bare.state_dict().items()}
+        tensors |= {f"averaged.{k}": v for k, v in self._averaged.state_dict().items()}
+        for index, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+        header = {**description, "step": self.step, "seconds": self.seconds}
+        write_tensors(path, tensors, header)
+
+    def load(self, path: Path, description: dict[str, Any]) -> None:
+        """Inverse of :meth:`_save`; the run must have been made as ``description`` says."""
+        tensors, header = read_tensors(path)
+        for key, wanted in json.loads(json.dumps(description)).items():
+            if header.get(key) != wanted:
+                raise CheckpointError(
+                    f"{path} was made with other {key}: {header.get(key)}; this run has {wanted}. "
+                    "Resume with what it was started with, or train into another folder."
+                )
+        self._bare.load_state_dict(_strip(tensors, "network."))
+        self._averaged.load_state_dict(_strip(tensors, "averaged."))
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in _strip(tensors, "optimizer.").items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.step, self.seconds = header["step"], header["seconds"]
+
+
+class _Metrics:
+    """Appends JSON lines; lines past the step that is resumed from are dropped first."""
+
+    def __init__(self, path: Path, step: int, enabled: bool) -> None:
+        self._path = path
+        self._enabled = enabled
+        if enabled:
+            lines = path.read_text().splitlines() if step and path.exists() else []
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            with atomic_path(path) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in kept))
+
+    def write(self, step: int, loss: float, rate: float, seconds: float) -> None:
+        if self._enabled:
+            line = {"step": step, "loss": loss, "learning_rate": rate, "seconds": seconds}
+            with self._path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def _strip(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _batch_seed(seed: int, step: int, rank: int) -> int:
+    """One seed a (run, step, device), far apart from every other."""
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0] >> 1)
+

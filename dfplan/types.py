@@ -1,0 +1,159 @@
+"""Records that pass between the rooms, and the five signatures that everything hangs on.
+
+Shape alphabet: ``B`` batch, ``T`` tokens, ``D`` features of a token, ``K`` noise levels, ``M``
+rows of a scheduling matrix, ``C`` candidates, ``N`` sampled futures, ``P`` points of a plan.
+A noise level is an integer: 0 is clean, K is pure noise. Positions are in the environment's own
+units and frame (for Maze2D: D4RL's, one unit a cell).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from dfplan.plotting.plan import draw_plan
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Recorded motion: one flat array a field, cut into continuous segments.
+
+    Attributes:
+        observations: position, then velocity; float32 [N, 4].
+        actions: float32 [N, 2].
+        rewards: as stored in the file; float32 [N].
+        goals: the goal that the collecting controller pursued; float32 [N, 2], or None.
+        segments: first and one-past-last index of each continuous stretch; int64 [S, 2].
+        fingerprint: sha256 of observations, actions and segments.
+        source: where the data came from, for messages and checkpoints.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    goals: np.ndarray | None
+    segments: np.ndarray
+    fingerprint: str
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a planner intends, for a batch of B problems.
+
+    Attributes:
+        points: planned positions, ``stride`` environment steps apart, the first the current
+            one; after arrival the last is repeated. Float32 [B, P, 2].
+        steps: environment steps until the plan's end; int [B].
+        stride: environment steps between two points.
+        level: noise level left on each point's token when sampling stopped; int [B, P].
+        max_level: K, the level that is pure noise.
+        spread: standard deviation of each point over the sampled futures, in units of position;
+            float32 [B, P].
+        candidates: the plans that were compared; float32 [B, C, P, 2].
+        scores: score of each candidate, higher is better (see the planner); float32 [B, C].
+        observation: what was planned from; float32 [B, 4].
+        goal: where to; float32 [B, 2], or None for a plan by reward alone.
+        trace: the denoising of the chosen candidate: one (level int [B, P], points float32
+            [B, P, 2]) a row of the scheduling matrix; empty unless asked for.
+        evaluations: network evaluations a problem cost, one a sequence of tokens.
+        seconds: wall time of the call.
+        maze: the maze as text, only for drawing; None where it is not known.
+    """
+
+    points: np.ndarray
+    steps: np.ndarray
+    stride: int
+    level: np.ndarray
+    max_level: int
+    spread: np.ndarray
+    candidates: np.ndarray
+    scores: np.ndarray
+    observation: np.ndarray
+    goal: np.ndarray | None
+    evaluations: int
+    seconds: float
+    trace: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    maze: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def plot(self, path: str | Path, *, executed: np.ndarray | None = None, row: int = 0) -> Path:
+        """Draw problem ``row``: maze, start, goal, tokens by noise level and by spread.
+
+        Args:
+            path: picture to write (PNG, SVG or PDF by its ending).
+            executed: positions that were really visited, float [S, 2], drawn over the plan.
+            row: which problem of the batch.
+
+        Returns:
+            The path that was written.
+        """
+        return draw_plan(
+            path,
+            points=self.points[row],
+            level=self.level[row],
+            max_level=self.max_level,
+            spread=self.spread[row],
+            candidates=self.candidates[row],
+            goal=None if self.goal is None else self.goal[row],
+            maze=self.maze,
+            executed=executed,
+        )
+
+
+class Denoiser(Protocol):
+    """Estimates clean tokens. ``x`` float [B, T, D], ``level`` int [B, T] -> float [B, T, D]."""
+
+    def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor: ...
+
+
+class Reward(Protocol):
+    """Values plans: positions in physical units, float [B, P, 2] -> [B]; differentiable."""
+
+    def __call__(self, points: torch.Tensor) -> torch.Tensor: ...
+
+
+class Step(Protocol):
+    """One step of a sampler: from ``level`` to ``next_level`` (int [B, T]) -> [B, T, D]."""
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        clean: torch.Tensor,
+        level: torch.Tensor,
+        next_level: torch.Tensor,
+        generator: torch.Generator,
+    ) -> torch.Tensor: ...
+
+
+SampleCallback = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor"], None]
+"""Called after each row with (x [B, T, D], clean estimate [B, T, D], level int [B, T])."""
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """Plans from observations to goals or by reward; batched."""
+
+    def plan(
+        self,
+        observation: np.ndarray,
+        goal: np.ndarray | None = None,
+        *,
+        reward: Reward | None = None,
+        horizon: int | None = None,
+        seed: int | None = None,
+    ) -> Plan:
+        """Plan from ``observation`` ([4] or [B, 4]) to ``goal`` ([2] or [B, 2])."""
+        ...

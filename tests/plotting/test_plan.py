@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.text import Text
+
+from dfplan.errors import ConfigError, DataError, DfplanError
+from dfplan.mazes import Maze, cell_to_xy, named_maze, parse_maze
+from dfplan.plotting.figures import denoising_figure, plan_figure
+from dfplan.plotting.marks import LEVEL_COLORS, SPREAD_COLORS
+from dfplan.plotting.maze import WALL, draw_maze
+from dfplan.plotting.plan import DPI, draw_denoising, draw_plan
+
+K = 20
+NAMES = ("umaze", "medium", "large")
+TALL = parse_maze(["#####", *["#OOO#"] * 12, "#####"])
+WIDE = parse_maze(["#" * 20, *["#" + "O" * 18 + "#"] * 2, "#" * 20])
+
+
+def plan_of(maze: Maze, per_cell: int = 4) -> dict[str, Any]:
+    """A plan along a shortest path between the maze's most distant corners."""
+    first, last = maze.free_cells[0], maze.free_cells[-1]
+    route = cell_to_xy([tuple(first), *maze.shortest_cells(first, last)])
+    at = np.linspace(0, len(route) - 1, per_cell * len(route))
+    points = np.stack([np.interp(at, range(len(route)), x) for x in route.T], axis=1)
+    rising = np.linspace(0, 1, len(points))
+    return {
+        "points": points,
+        "level": np.round(K * rising).astype(int),
+        "max_level": K,
+        "spread": 0.4 * rising,
+        "candidates": points + np.array([-0.1, 0.0, 0.1])[:, None, None],
+        "goal": points[-1],
+        "maze": maze.ascii,
+        "executed": points + 0.05,
+    }
+
+
+def bare(points: np.ndarray, **changes: Any) -> dict[str, Any]:
+    zero = np.zeros(len(points))
+    plan = {"points": points, "level": zero, "max_level": K, "spread": zero, "goal": None}
+    nothing = {"candidates": np.zeros((0, len(points), 2)), "maze": None, "executed": None}
+    return {**plan, **nothing, **changes}
+
+
+def trace_of(plan: dict[str, Any], rows: int = 25) -> list[tuple[np.ndarray, np.ndarray]]:
+    """A pyramid: the near future certain first."""
+    count = len(plan["points"])
+    ahead = K * np.arange(count) / count
+    level = [np.clip(2 * K * (1 - m / (rows - 1)) - K + ahead, 0, K) for m in range(rows)]
+    return [(np.round(x).astype(int), plan["points"]) for x in level]
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3] / 255
+
+
+def colors_at(figure: Figure, axes: Any, positions: np.ndarray) -> np.ndarray:
+    """RGB [N, 3] of the pixels at positions [N, 2] of D4RL's frame."""
+    image = pixels(figure)
+    x, y = axes.transData.transform(positions[:, ::-1]).T
+    return image[(len(image) - y).astype(int), x.astype(int)]
+
+
+def as_figure(plan: dict[str, Any]) -> Figure:
+    maze = plan["maze"]
+    return plan_figure(**{**plan, "maze": None if maze is None else parse_maze(maze)})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_walls_are_drawn_where_they_are(name: str) -> None:
+    maze = named_maze(name)
+    figure = Figure(figsize=(6, 6))
+    axes = figure.add_axes((0, 0, 1, 1))
+    draw_maze(axes, name, scale=False)
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    rng = np.random.default_rng(0)
+    positions = rng.uniform((top + 0.1, left + 0.1), (bottom - 0.1, right - 0.1), (2000, 2))
+    from_edge = np.abs((positions + 0.2 + 0.5) - np.round(positions + 0.2 + 0.5)).min(axis=1)
+    positions = positions[from_edge > 0.03]
+    drawn = np.abs(colors_at(figure, axes, positions) - matplotlib.colors.to_rgb(WALL)).max(1)
+    free = maze.contains(positions, radius=0.0)
+    assert 0.2 < free.mean() < 0.9
+    np.testing.assert_array_equal(drawn > 0.01, free)
+
+
+def test_rows_run_down_and_columns_to_the_right() -> None:
+    figure = Figure()
+    axes = figure.add_subplot()
+    draw_maze(axes, "large")
+    axes.apply_aspect()
+    (x, y), (x_down, y_down), (x_right, y_right) = axes.transData.transform(
+        [(2.0, 2.0), (2.0, 3.0), (3.0, 2.0)]
+    )
+    assert y_down < y and x_right > x
+    assert x_down == pytest.approx(x) and y_right == pytest.approx(y)
+    assert x_right - x == pytest.approx(y - y_down)
+
+
+@pytest.mark.parametrize("maze", [None, "large"])
+def test_color_says_level_and_spread(maze: str | None) -> None:
+    points = np.stack([np.full(7, 2.8), np.linspace(0.8, 5.8, 7)], axis=1)
+    level, spread = np.array([0, 0, 4, 9, 13, 20, 20]), np.array([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0])
+    figure = as_figure(bare(points, level=level, spread=spread, maze=maze))
+    by_level, by_spread = figure.axes[:2]
+    wanted = LEVEL_COLORS(level / K)[1:, :3]
+    np.testing.assert_allclose(colors_at(figure, by_level, points)[1:], wanted, atol=0.01)
+    wanted = SPREAD_COLORS(spread / 0.5)[1:, :3]
+    np.testing.assert_allclose(colors_at(figure, by_spread, points)[1:], wanted, atol=0.01)
+
+
+def test_spread_is_drawn_to_scale() -> None:
+    points = np.array([(1.0, 1.0), (1.0, 3.0), (1.0, 5.0)])
+    figure = as_figure(bare(points, spread=np.full(3, 0.5)))
+    beside = np.array([(1.0 + x, 3.0) for x in (0.45, 0.55, -0.45, -0.55)])
+    inside, outside, *other = colors_at(figure, figure.axes[1], beside)
+    assert np.abs(inside - outside).max() > 0.05
+    np.testing.assert_allclose([inside, outside], other)
+
+
+def test_denoising_colors_every_panel_by_its_own_level() -> None:
+    points = np.stack([np.full(6, 2.8), np.linspace(0.8, 5.8, 6)], axis=1)
+    levels = [np.full(6, K), np.array([0, 0, 5, 10, 15, 20]), np.zeros(6)]
+    rows = [(row, level, points) for row, level in enumerate(levels)]
+    figure = denoising_figure(rows=rows, last=2, max_level=K, goal=None, maze=named_maze("large"))
+    for axes, level in zip(figure.axes, levels, strict=False):
+        seen = colors_at(figure, axes, points)[1:]
+        np.testing.assert_allclose(seen, LEVEL_COLORS(level / K)[1:, :3], atol=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_has_its_size_and_is_not_blank(tmp_path: Path, name: str) -> None:
+    plan = plan_of(named_maze(name))
+    image = imread(draw_plan(tmp_path / "plan.png", **plan))
+    wanted = as_figure(plan).get_size_inches() * DPI
+    np.testing.assert_allclose(image.shape[1::-1], wanted, atol=1)
+    assert 9 * DPI < image.shape[1] < 14 * DPI
+    half = image.shape[1] // 2
+    for part in (image[:, :half], image[:, half:]):
+        codes = (part[..., :3] * 255).astype(int) @ [1, 256, 65536]
+        assert len(np.unique(codes)) > 300
+
+
+@pytest.mark.parametrize("ending, magic", [("svg", b"<?xml"), ("pdf", b"%PDF"), ("PNG", b"\x89PN")])
+def test_the_ending_says_the_format(tmp_path: Path, ending: str, magic: bytes) -> None:
+    path = draw_plan(tmp_path / f"new/plan.{ending}", **plan_of(named_maze("umaze")))
+    assert path.read_bytes().startswith(magic)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("maze", [*map(named_maze, NAMES), TALL, WIDE, None])
+def test_no_words_overlap_or_leave_the_page(maze: Maze | None) -> None:
+    plan = plan_of(maze or named_maze("medium")) | {"maze": maze and maze.ascii}
+    rows = [(row, level, points) for row, (level, points) in enumerate(trace_of(plan, rows=6))]
+    strips = [
+        denoising_figure(rows=shown, last=5, max_level=K, goal=plan["goal"], maze=maze)
+        for shown in (rows, rows[-1:])
+    ]
+    for figure in (as_figure(plan), *strips):
+        figure.draw_without_rendering()
+        words = [x for x in figure.findobj(Text) if x.get_visible() and x.get_text()]
+        boxes = [x.get_window_extent() for x in words if x.get_window_extent().width]
+        assert len(boxes) > 5
+        assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+        page = figure.bbox.padded(0.5)
+        assert all(page.containsx(b.x0) and page.containsx(b.x1) for b in boxes)
+        assert all(page.containsy(b.y0) and page.containsy(b.y1) for b in boxes)
+
+
+def test_without_a_maze_everything_is_in_view() -> None:
+    plan = plan_of(named_maze("medium")) | {"maze": None, "goal": np.array([9.0, -3.0])}
+    plan["executed"] = plan["executed"] * 1.5
+    for axes in as_figure(plan).axes[:2]:
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        shown = np.concatenate([plan["points"], plan["executed"], plan["goal"][None]])
+        assert (shown > (top, left)).all() and (shown < (bottom, right)).all()
+
+
+def test_the_least_that_a_plan_can_be(tmp_path: Path) -> None:
+    points = np.zeros((1, 2))
+    assert draw_plan(tmp_path / "a.png", **bare(points)).stat().st_size
+    trace = [(np.zeros(1), points)]
+    path = tmp_path / "b.png"
+    assert draw_denoising(path, trace=trace, max_level=1, goal=None, maze=None).stat().st_size
+
+
+def test_repeats_after_arrival_are_not_drawn(tmp_path: Path) -> None:
+    plan = plan_of(named_maze("umaze"))
+    count = len(plan["points"])
+    plan["candidates"] = np.zeros((0, count, 2))
+    padded = {
+        **plan,
+        "points": np.pad(plan["points"], ((0, 9), (0, 0)), mode="edge"),
+        "level": np.pad(plan["level"], (0, 9), constant_values=K),
+        "spread": np.pad(plan["spread"], (0, 9), constant_values=3.0),
+        "candidates": np.zeros((0, count + 9, 2)),
+    }
+    first = imread(draw_plan(tmp_path / "a.png", **plan))
+    np.testing.assert_array_equal(first, imread(draw_plan(tmp_path / "b.png", **padded)))
+
+
+@pytest.mark.parametrize("panels, rows", [(1, [24]), (2, [0, 24]), (4, [0, 8, 16, 24])])
+def test_panels_are_spaced_evenly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, panels: int, rows: list[int]
+) -> None:
+    seen: list[str] = []
+
+    def keep(self: Figure, path: Path, **_: object) -> None:
+        seen.extend(text.get_text() for text in self.texts)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    plan = plan_of(named_maze("umaze"))
+    how = {"max_level": K, "goal": plan["goal"], "maze": "umaze", "panels": panels}
+    draw_denoising(tmp_path / "strip.png", trace=trace_of(plan), **how)
+    assert seen[::2] == [f"row {row} of 24" for row in rows]
+    assert seen[-1] == "100% certain"
+
+
+def test_more_panels_than_rows_draws_every_row(tmp_path: Path) -> None:
+    plan = plan_of(named_maze("umaze"))
+    how = {"max_level": K, "goal": None, "maze": None}
+    few = draw_denoising(tmp_path / "a.png", trace=trace_of(plan, rows=3), panels=9, **how)
+    all_ = draw_denoising(tmp_path / "b.png", trace=trace_of(plan, rows=3), panels=3, **how)
+    np.testing.assert_array_equal(imread(few), imread(all_))
+
+
+def test_unwritable_paths_raise_and_leave_nothing(tmp_path: Path) -> None:
+    plan = plan_of(named_maze("umaze"))
+    file, folder = tmp_path / "file", tmp_path / "folder.png"
+    file.write_text("mine")
+    folder.mkdir()
+    for path in (file / "plan.png", folder):
+        with pytest.raises(OSError):
+            draw_plan(path, **plan)
+    assert sorted(tmp_path.rglob("*")) == [file, folder]
+    assert file.read_text() == "mine"
+
+
+def test_a_full_disk_leaves_the_previous_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(self: Figure, path: Path, **_: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", fill)
+    path = tmp_path / "plan.png"
+    path.write_bytes(b"whole")
+    with pytest.raises(OSError, match="No space"):
+        draw_plan(path, **plan_of(named_maze("umaze")))
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"points": np.zeros((2, 5, 2))}, r"points .* \[P, 2\]; got \[2, 5, 2\].* one problem"),
+        ({"points": np.zeros((0, 2))}, r"points .* \[P, 2\]; got \[0, 2\]"),
+        ({"points": np.full((5, 2), np.nan)}, "points must be finite; 10 of 10"),
+        ({"level": np.zeros(4)}, r"level .* \[5\]; got \[4\]"),
+        ({"level": np.full(5, 21)}, "level .* between 0 and 20; got 21 to 21"),
+        ({"level": np.full(5, -1)}, "level .* between 0 and 20; got -1 to -1"),
+        ({"spread": np.zeros((5, 2))}, r"spread .* \[5\]; got \[5, 2\]"),
+        ({"candidates": np.zeros((5, 2))}, r"candidates .* \[C, 5, 2\]; got \[5, 2\]"),
+        ({"goal": np.zeros(3)}, r"goal .* \[2\]; got \[3\]"),
+        ({"executed": np.zeros((9, 4))}, r"executed .* \[S, 2\]; got \[9, 4\]"),
+        ({"max_level": 0}, "max_level must be at least 1; got 0"),
+        ({"maze": "lagre"}, "Unknown maze 'lagre'. Did you mean 'large'"),
+    ],
+)
+def test_bad_arrays_are_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(DfplanError, match=words):
+        draw_plan(tmp_path / "plan.png", **{**bare(np.zeros((5, 2))), **changes})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name, words", [("plan.pgn", "'.pgn'. Did you mean '.png'"), ("p", "'p'")])
+def test_unknown_endings_are_named(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        draw_plan(tmp_path / name, **bare(np.zeros((5, 2))))
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_traces_are_named(tmp_path: Path) -> None:
+    def draw(trace: list[tuple[np.ndarray, np.ndarray]], panels: int = 6) -> Path:
+        path = tmp_path / "strip.png"
+        return draw_denoising(path, trace=trace, max_level=K, goal=None, maze=None, panels=panels)
+
+    row = (np.zeros(5), np.zeros((5, 2)))
+    with pytest.raises(DataError, match="at least one row"):
+        draw([])
+    with pytest.raises(DataError, match=r"points of the trace .* \[5, 2\]; got \[4, 2\]"):
+        draw([(np.zeros(5), np.zeros((4, 2))), row])
+    with pytest.raises(DataError, match=r"level .* \[5\]; got \[1, 5\]"):
+        draw([(np.zeros((1, 5)), np.zeros((5, 2))), row])
+    with pytest.raises(ConfigError, match="panels must be at least 1; got 0"):
+        draw([row], panels=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_matplotlib_is_imported_on_use_and_left_as_it_was() -> None:
+    script = """
+import sys, tempfile
+import dfplan.plotting.plan as plan
+assert "matplotlib" not in sys.modules and "torch" not in sys.modules
+import matplotlib
+before = matplotlib.rcParams.copy()
+with tempfile.TemporaryDirectory() as folder:
+    trace = [([0, 1], [(0, 0), (1, 1)])]
+    plan.draw_denoising(folder + "/a.png", trace=trace, max_level=1, goal=None, maze="umaze")
+assert "matplotlib.pyplot" not in sys.modules and "torch" not in sys.modules
+assert matplotlib.rcParams.copy() == before
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
