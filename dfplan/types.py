@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from dfplan.plotting.plan import draw_plan
+from dfplan.plotting.plan import draw_denoising, draw_plan
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,7 @@ class Trajectories:
         segments: first and one-past-last index of each continuous stretch; int64 [S, 2].
         fingerprint: sha256 of observations, actions and segments.
         source: where the data came from, for messages and checkpoints.
+        maze: the maze as text where the file names it; only drawn, never learned from.
     """
 
     observations: np.ndarray
@@ -42,6 +43,7 @@ class Trajectories:
     segments: np.ndarray
     fingerprint: str
     source: str
+    maze: str | None = None
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -69,6 +71,8 @@ class Plan:
         evaluations: network evaluations a problem cost, one a sequence of tokens.
         seconds: wall time of the call.
         maze: the maze as text, only for drawing; None where it is not known.
+        velocities: planned velocity at each point, where the planner plans it; float32
+            [B, P, 2], or None.
     """
 
     points: np.ndarray
@@ -85,6 +89,7 @@ class Plan:
     seconds: float
     trace: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     maze: str | None = None
+    velocities: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -110,6 +115,28 @@ class Plan:
             goal=None if self.goal is None else self.goal[row],
             maze=self.maze,
             executed=executed,
+        )
+
+    def plot_denoising(self, path: str | Path, *, row: int = 0, panels: int = 6) -> Path:
+        """Draw the denoising of problem ``row`` as a strip, near future certain first.
+
+        The plan must have been made with ``trace=True``.
+
+        Args:
+            path: picture to write (PNG, SVG or PDF by its ending).
+            row: which problem of the batch.
+            panels: pictures in the strip.
+
+        Returns:
+            The path that was written.
+        """
+        return draw_denoising(
+            path,
+            trace=[(level[row], points[row]) for level, points in self.trace],
+            max_level=self.max_level,
+            goal=None if self.goal is None else self.goal[row],
+            maze=self.maze,
+            panels=panels,
         )
 
 

@@ -26,8 +26,8 @@ ROOMS = (
     "sampling",
     "planning",
     "training",
-    "evaluation",
     "pretrained",
+    "evaluation",
     "cli",
 )
 FRONT = "dfplan"  # dfplan/__init__.py, which shows what the rooms offer

@@ -61,6 +61,7 @@ def load_d4rl(path: str | Path) -> Trajectories:
         rewards = _field(file, "rewards", None, count) if "rewards" in file else None
         goals = _field(file, "infos/goal", 2, count) if "infos/goal" in file else None
         starts = _noted_starts(file, count)
+        maze = file.attrs.get("maze")
     kept = observations.any(axis=1)
     stream = np.cumsum(starts, dtype=np.int32)
     if not kept.all():
@@ -69,7 +70,7 @@ def load_d4rl(path: str | Path) -> Trajectories:
         goals = None if goals is None else goals[kept]
     _require_rows(observations, str(path))
     segments = _cut(stream, jumps=_jumps(observations[:, :2], stream))
-    return _trajectories(observations, actions, rewards, goals, segments, str(path))
+    return _trajectories(observations, actions, rewards, goals, segments, path.name, maze)
 
 
 def from_arrays(
@@ -320,6 +321,7 @@ def _trajectories(
     goals: np.ndarray | None,
     segments: np.ndarray,
     source: str,
+    maze: str | None = None,
 ) -> Trajectories:
     digest = hashlib.sha256()
     for array in (observations, actions, segments):
@@ -332,4 +334,5 @@ def _trajectories(
         segments=segments,
         fingerprint=digest.hexdigest(),
         source=source,
+        maze=maze,
     )

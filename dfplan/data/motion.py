@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfplan.errors import DataError
 from dfplan.types import Trajectories
 
 
@@ -50,14 +51,24 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
 
     Transitions that hit something do not follow the law; medians over all transitions and a
     second fit without the worst tenth keep them from mattering.
+
+    Raises:
+        DataError: no recorded body ever moves.
     """
     index = _transitions(trajectories, rows)
+    if not trajectories.observations[index, 2:].any():
+        raise DataError(
+            f"{trajectories.source}: a body must move for its motion to be fitted, but every "
+            "velocity (columns 3 and 4 of the observations) is 0 on all rows with a successor."
+        )
     observations = trajectories.observations.astype(np.float64, copy=False)
     position, velocity = observations[index, :2], observations[index, 2:]
     moved, after = observations[index + 1, :2] - position, observations[index + 1, 2:]
     action = np.clip(trajectories.actions[index].astype(np.float64), -1.0, 1.0)
     top = float(np.quantile(np.abs(velocity), 0.999))
     free = np.abs(velocity) < 0.9 * top
+    if not free.any():
+        free[:] = True
     drag, gain = _two_slopes(velocity[free], action[free], after[free])
     fast = np.abs(after) > 0.5 * top
     dt = float(np.median(moved[fast] / after[fast])) if fast.any() else 0.0
@@ -72,9 +83,7 @@ def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
     return index[:: max(1, len(index) // rows)]
 
 
-def _two_slopes(
-    velocity: np.ndarray, action: np.ndarray, after: np.ndarray
-) -> tuple[float, float]:
+def _two_slopes(velocity: np.ndarray, action: np.ndarray, after: np.ndarray) -> tuple[float, float]:
     """(drag, gain) of ``after = (1 - drag) velocity + gain action`` by trimmed least squares."""
     inputs = np.stack([velocity, action], 1)
     keep = np.ones(len(after), dtype=bool)

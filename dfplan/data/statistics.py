@@ -58,6 +58,4 @@ def fit_statistics(trajectories: Trajectories) -> Statistics:
     """Statistics of ``trajectories``."""
     positions = trajectories.observations[:, :2]
     motion = fit_motion(trajectories)
-    return Statistics(
-        fit_normalizer(positions), fit_support(positions, motion.max_step), motion
-    )
+    return Statistics(fit_normalizer(positions), fit_support(positions, motion.max_step), motion)

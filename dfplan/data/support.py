@@ -38,8 +38,9 @@ class Support:
     def distance(self, points: torch.Tensor) -> torch.Tensor:
         """How far each position [..., 2] is from where the data has been; [...] units.
 
-        Zero inside. Bilinear between cells, so it has a gradient that leads back. Beyond the
-        grid the distance to the grid is added.
+        Measured to the nearest visited cell's centre, and bilinear between centres, so it is
+        zero where a cell and its neighbors were visited and has a gradient that leads back.
+        Beyond the grid the distance to the grid is added.
         """
         size = torch.tensor(self.visited.shape, dtype=points.dtype)
         cell = (points - self.origin) / self.resolution - 0.5
@@ -64,6 +65,4 @@ def fit_support(positions: np.ndarray, resolution: float) -> Support:
     for first in range(0, len(positions), 1 << 20):
         cell = ((positions[first : first + (1 << 20)] - origin) / resolution).astype(int)
         visited[cell[:, 0], cell[:, 1]] = True
-    return Support(
-        torch.tensor(origin, dtype=torch.float32), resolution, torch.from_numpy(visited)
-    )
+    return Support(torch.tensor(origin, dtype=torch.float32), resolution, torch.from_numpy(visited))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dfplan.errors import DataError
+from dfplan.errors import ConfigError, DataError
 from dfplan.types import Trajectories
 
 
@@ -30,6 +30,13 @@ class TokenLayout:
     tokens: int
     frame_stack: int = 2
     stride: int = 10
+
+    def __post_init__(self) -> None:
+        if self.tokens < 2 or self.frame_stack < 1 or self.stride < 1:
+            raise ConfigError(
+                "A plan needs at least 2 tokens, a frame_stack of at least 1 and a stride of at "
+                f"least 1; got {self.tokens}, {self.frame_stack} and {self.stride}."
+            )
 
     @property
     def features(self) -> int:

@@ -64,7 +64,7 @@ def draw_levels(
     """
     batch = len(horizon)
     index = torch.arange(tokens)
-    weights = torch.tensor([mixture.independent, mixture.common, mixture.rising])
+    weights = torch.tensor([mixture.independent, mixture.common, mixture.rising]).float()
     pattern = torch.multinomial(weights, batch, replacement=True, generator=generator)
     independent = torch.randint(0, max_level + 1, (batch, tokens), generator=generator)
     common = torch.randint(1, max_level + 1, (batch, 1), generator=generator)

@@ -6,6 +6,7 @@ A token at level k is ``alpha[k] * clean + sigma[k] * noise``. Level 0 is clean
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -58,3 +59,22 @@ def interpolation_schedule(max_level: int) -> NoiseSchedule:
         raise ConfigError(f"A schedule needs at least 1 noise level; got {max_level}.")
     sigma = torch.linspace(0.0, 1.0, max_level + 1)
     return NoiseSchedule(alpha=1.0 - sigma, sigma=sigma)
+
+
+def cosine_schedule(max_level: int, offset: float = 0.008) -> NoiseSchedule:
+    """Signal that falls as a cosine, ``alpha ** 2 + sigma ** 2 = 1``.
+
+    arXiv 2102.09672, equation 17. Its bound on the last step, which leaves a trace of signal at
+    level K, is left out.
+
+    Args:
+        max_level: K.
+        offset: keeps the first levels from being too nearly clean.
+    """
+    if max_level < 1:
+        raise ConfigError(f"A schedule needs at least 1 noise level; got {max_level}.")
+    share = torch.linspace(0.0, 1.0, max_level + 1, dtype=torch.float64)
+    alpha = torch.cos((share + offset) / (1 + offset) * math.pi / 2)
+    alpha = (alpha / alpha[0]).clamp_min(0.0)
+    alpha[-1] = 0.0
+    return NoiseSchedule(alpha=alpha.float(), sigma=(1 - alpha.square()).sqrt().float())

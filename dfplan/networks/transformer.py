@@ -85,7 +85,8 @@ class Block(nn.Module):
         scale1, shift1, gate1, scale2, shift2, gate2 = modulation
         x = x + gate1 * self._attend(_modulated_norm(x, scale1, shift1), angles)
         inner = F.gelu(self.up(_modulated_norm(x, scale2, shift2)), approximate="tanh")
-        return x + gate2 * self.down(inner)
+        changed: torch.Tensor = x + gate2 * self.down(inner)
+        return changed
 
     def _attend(self, x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
         batch, tokens, width = x.shape

@@ -13,7 +13,7 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError
-from dfplan.planning.problem import Problem, read_problem
+from dfplan.planning.problem import Problem, noise_source, read_problem
 from dfplan.planning.rewards import OnSupport, Short, on_lines
 from dfplan.planning.tracking import Pursuit, pursuit_gains
 from dfplan.sampling.guidance import GuidanceSettings, Value, climb, monte_carlo_guided
@@ -46,17 +46,17 @@ class PlannerSettings:
     """
 
     matrix: str = "full_sequence"
-    steps: int = 5
+    steps: int = 3
     rows: float = 1.0
-    candidates: int = 24
+    candidates: int = 16
     futures: int = 1
     guidance: GuidanceSettings = field(
         default_factory=lambda: GuidanceSettings(scale=0.3, iterations=5, max_move=0.1)
     )
-    tautness: float = 1.0
-    caution: float = 3.0
+    tautness: float = 0.7
+    caution: float = 6.0
     off_support_cost: float = 20.0
-    margin: float = 1.5
+    margin: float = 3.0
     polish: int = 30
     reach: float = 10.0
     largest_batch: int = 512
@@ -127,18 +127,15 @@ class ForcingPlanner:
 
         Raises:
             ObservationError: wrong shapes, or values that are not finite.
-            ConfigError: a horizon that the model does not know, or neither goal nor reward.
+            ConfigError: a horizon or distance beyond what the model knows, or neither goal nor
+                reward.
         """
         began = time.perf_counter()
         problem = read_problem(observation, goal)
         problem.require_known(self.statistics.support, self.settings.reach * self._max_step)
         if goal is None and reward is None:
             raise ConfigError("A plan needs a goal, a reward, or both; got neither.")
-        generator = torch.Generator()
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
+        generator = noise_source(seed)
         ends = self._ends(problem, horizon)
         sampled = self._sample(problem, ends, reward, generator)
         points = self._points(sampled.clean[-1], ends.flatten())
@@ -146,12 +143,12 @@ class ForcingPlanner:
         best = scores.argmax(1) + torch.arange(len(ends)) * ends.shape[1]
         end = ends.flatten()[best]
         chosen = self._polish(points[best], end, reward)
-        frame_token = self._frame_token(points.shape[1])
+        row, token = torch.arange(len(end))[:, None], self._frame_token(points.shape[1], end)
         return Plan(
             points=chosen.numpy(),
             steps=end.numpy() * self.layout.token_steps,
             stride=self.layout.stride,
-            level=sampled.level[-1, best][:, frame_token].numpy(),
+            level=sampled.level[-1, best][row, token].numpy(),
             max_level=self.schedule.max_level,
             spread=self._spread(points, ends, best).numpy(),
             candidates=points.view(*ends.shape, -1, 2).numpy(),
@@ -161,7 +158,7 @@ class ForcingPlanner:
             evaluations=sampled.evaluations,
             seconds=time.perf_counter() - began,
             trace=tuple(
-                (level[best][:, frame_token].numpy(), self._points(clean[best], end).numpy())
+                (level[best][row, token].numpy(), self._points(clean[best], end).numpy())
                 for level, clean in zip(sampled.level, sampled.clean, strict=True)
             )
             if trace
@@ -192,12 +189,23 @@ class ForcingPlanner:
             return torch.full((len(problem), count), tokens - 1)
         # Horizons in which not even a straight line at top speed arrives are not worth a sample.
         away = (torch.from_numpy(problem.goal) - problem.start).abs().amax(1)
-        shortest = (away / (self._max_step * self.layout.token_steps)).ceil().clamp(1, tokens - 1)
+        shortest = (away / (self._max_step * self.layout.token_steps)).ceil().clamp_min(1)
+        if (shortest >= tokens).any():
+            row = int(shortest.argmax())
+            raise ConfigError(
+                f"The goal of row {row} is {away[row]:.1f} away, farther than this model's longest "
+                f"plan of {self.longest_horizon} steps can go. Plan to a nearer goal first, or "
+                "train with more tokens."
+            )
         share = torch.linspace(0.0, 1.0, count)
         return (shortest[:, None] + share * (tokens - 1 - shortest)[:, None]).round().long()
 
     def _sample(
-        self, problem: Problem, ends: torch.Tensor, reward: Reward | None, generator: torch.Generator
+        self,
+        problem: Problem,
+        ends: torch.Tensor,
+        reward: Reward | None,
+        generator: torch.Generator,
     ) -> _Sampled:
         """Denoise the candidates of all problems, a few problems at a time."""
         tokens, count = int(ends.max()) + 1, ends.shape[1]
@@ -268,9 +276,10 @@ class ForcingPlanner:
         """Clean tokens [B, D] that hold one position [B, 2] each."""
         return self.statistics.normalizer.normalize(positions).repeat(1, self.layout.frame_stack)
 
-    def _frame_token(self, frames: int) -> torch.Tensor:
-        """Index of the token that holds each frame, int [P]."""
-        return (torch.arange(frames) + self.layout.frame_stack - 1) // self.layout.frame_stack
+    def _frame_token(self, frames: int, end: torch.Tensor) -> torch.Tensor:
+        """Index of the token that holds each frame, ``end`` after it; int [B, P]."""
+        stack = self.layout.frame_stack
+        return torch.minimum((torch.arange(frames) + stack - 1) // stack, end[:, None])
 
     def _points(self, clean: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
         """Positions [S, P, 2] in physical units, the last repeated after ``end``."""
@@ -314,9 +323,7 @@ class ForcingPlanner:
         score = -line.sum(-1) - self.settings.off_support_cost * off_length
         return score if reward is None else score + reward(points)
 
-    def _spread(
-        self, points: torch.Tensor, ends: torch.Tensor, best: torch.Tensor
-    ) -> torch.Tensor:
+    def _spread(self, points: torch.Tensor, ends: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
         """Standard deviation [B, P] over the candidates at the same share of their way."""
         batch, count = ends.shape
         frames = points.shape[1]

@@ -92,7 +92,12 @@ class Policy:
                 another number of environments than since the last reset.
         """
         if isinstance(observation, Mapping):
-            goal = observation["desired_goal"] if goal is None else goal
+            if "observation" not in observation:
+                raise ObservationError(
+                    "A dict observation needs the keys observation and desired_goal; got "
+                    f"{', '.join(map(str, observation)) or 'none'}."
+                )
+            goal = observation.get("desired_goal") if goal is None else goal
             observation = observation["observation"]
         goal = self._goal if goal is None else goal
         if goal is None:
@@ -107,11 +112,13 @@ class Policy:
             seed = None if self._rng is None else int(self._rng.integers(2**63))
             self.plan = self._planner.plan(states[rows], goals[rows], seed=seed)
             self._tracker.assign(rows, self.plan)
+            # Not before: where no plan could be made, the next step asks again.
+            self._goals[rows] = goals[rows]
             self._stale[rows] = False
             self._age[rows] = 0
         self._age += 1
-        action = self._tracker.act(states).astype(np.float32)
-        return action if np.ndim(observation) == 2 else action[0]
+        action: np.ndarray = np.asarray(self._tracker.act(states), dtype=np.float32)
+        return action if np.ndim(observation) == 2 else action.reshape(2)
 
     def predict(
         self,
@@ -125,13 +132,17 @@ class Policy:
         Rows where ``episode_start`` is true are planned anew. The state is kept inside, so
         ``state`` is returned as it came; ``deterministic`` changes nothing: seed the policy.
         """
-        if episode_start is not None and len(self._stale) == len(episode_start):
-            self._stale |= np.asarray(episode_start, dtype=bool)
+        if episode_start is not None:
+            starts = np.asarray(episode_start, dtype=bool)
+            if starts.all():
+                self.plan = None
+            elif len(starts) == len(self._stale):
+                self._stale |= starts
         return self.act(observation), state
 
     def _due(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Which rows need a new plan, bool [B]; remembers the goals."""
-        if not len(self._stale):
+        """Which rows need a new plan, bool [B]."""
+        if self.plan is None:
             self._goals = goals.copy()
             self._stale = np.ones(len(states), dtype=bool)
             self._age = np.zeros(len(states), dtype=int)
@@ -141,10 +152,9 @@ class Policy:
                 f"Expected {len(self._stale)} environments, as since the last reset; got "
                 f"{len(states)}. Call reset() before acting in others."
             )
-        due = self._stale | (goals != self._goals).any(1)
+        due: np.ndarray = self._stale | (goals != self._goals).any(1)
         if self._tolerance is not None:
             due |= self._tracker.deviation(states) > self._tolerance
         if self._replan_every is not None:
             due |= self._age >= self._replan_every
-        self._goals = goals.copy()
         return due

@@ -1,4 +1,4 @@
-"""Reading what a planner is asked: observations and goals."""
+"""Reading what a planner is asked: observations, goals and seeds."""
 
 from __future__ import annotations
 
@@ -50,6 +50,16 @@ class Problem:
                 )
 
 
+def noise_source(seed: int | None) -> torch.Generator:
+    """A generator seeded by ``seed``, or afresh where it is None."""
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    return generator
+
+
 def read_problem(observation: np.ndarray, goal: np.ndarray | None) -> Problem:
     """Check shapes and values; one observation [4] is a batch of one."""
     states = read_observation(observation)
@@ -68,7 +78,7 @@ def read_goal(goal: np.ndarray, count: int) -> np.ndarray:
         raise ObservationError(
             f"Expected one goal, or one for each of {count} observations; got {len(goals)}."
         )
-    return np.broadcast_to(goals, (count, 2))
+    return np.tile(goals, (count // len(goals), 1))
 
 
 def _rows(what: str, values: np.ndarray, width: int) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from dfplan.data.motion import Motion
+from dfplan.errors import ConfigError
+from dfplan.types import Plan
 
 _WINDOW = 24
 
@@ -15,8 +17,8 @@ _WINDOW = 24
 class Tracker(Protocol):
     """Follows one plan for each environment of a batch."""
 
-    def assign(self, rows: np.ndarray, points: np.ndarray, stride: int) -> None:
-        """Follow ``points`` [R, P, 2], ``stride`` steps apart, in environments ``rows`` [R]."""
+    def assign(self, rows: np.ndarray, plan: Plan) -> None:
+        """Follow ``plan``, of R problems, in environments ``rows`` [R] from the next step on."""
         ...
 
     def act(self, observation: np.ndarray) -> np.ndarray:
@@ -54,6 +56,11 @@ def pursuit_gains(motion: Motion, lookahead: float = 1.65) -> PursuitGains:
         motion: the fitted point mass.
         lookahead: in braking distances. The default was chosen on validation starts.
     """
+    if motion.gain <= 0:
+        raise ConfigError(
+            "Pursuit needs data whose actions move the body, to know how it brakes; this data "
+            "has none. Train on data with actions, or pass Policy a tracker of your own."
+        )
     brake = motion.dt * motion.limit**2 / (2 * motion.gain)
     position = 1.0 / motion.max_step
     return PursuitGains(lookahead * brake, position, position * brake / motion.limit)
@@ -73,40 +80,31 @@ class Pursuit:
         self._path = np.zeros((0, 1, 2))
         self._progress = np.zeros(0, dtype=int)
 
-    def assign(self, rows: np.ndarray, points: np.ndarray, stride: int) -> None:
-        """See :class:`Tracker`; ``stride`` does not matter here."""
-        dense = [resample(line, self._spacing) for line in points]
-        batch = max(len(self._path), int(rows.max()) + 1)
-        length = max(self._path.shape[1], *(len(line) for line in dense))
-        path = np.zeros((batch, length, 2))
-        have = self._path.shape[1]
-        path[: len(self._path), :have] = self._path
-        path[: len(self._path), have:] = self._path[:, -1:]
-        for row, line in zip(rows, dense, strict=True):
-            path[row, : len(line)] = line
-            path[row, len(line) :] = line[-1]
-        self._path = path
-        self._progress = np.concatenate(
-            [self._progress, np.zeros(batch - len(self._progress), dtype=int)]
-        )
-        self._progress[rows] = 0
+    def assign(self, rows: np.ndarray, plan: Plan) -> None:
+        """See :class:`Tracker`; when the plan is where does not matter here."""
+        dense = [resample(line, self._spacing) for line in plan.points]
+        self._path = _replace(self._path, rows, dense)
+        self._progress = _restart(self._progress, rows)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`."""
         nearby, distance = self._nearby(observation)
         row = np.arange(len(observation))
-        self._progress = nearby[row, distance.argmin(1)]
-        aim = self._path[row, np.minimum(self._progress + self._ahead, self._path.shape[1] - 1)]
+        self._progress[row] = nearby[row, distance.argmin(1)]
+        aim_at = np.minimum(self._progress[row] + self._ahead, self._path.shape[1] - 1)
+        aim = self._path[row, aim_at]
         force = self._gains.position * (aim - observation[:, :2])
-        return np.clip(force - self._gains.velocity * observation[:, 2:], -1.0, 1.0)
+        action: np.ndarray = np.clip(force - self._gains.velocity * observation[:, 2:], -1, 1)
+        return action
 
     def deviation(self, observation: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`."""
-        return np.sqrt(self._nearby(observation)[1].min(1))
+        distance: np.ndarray = np.sqrt(self._nearby(observation)[1].min(1))
+        return distance
 
     def _nearby(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Indices [B, W] of the path not far ahead of the progress, squared distances to them."""
-        index = self._progress[:, None] + np.arange(_WINDOW)
+        index = self._progress[: len(observation), None] + np.arange(_WINDOW)
         index = np.minimum(index, self._path.shape[1] - 1)
         points = self._path[np.arange(len(observation))[:, None], index]
         return index, np.square(points - observation[:, None, :2]).sum(-1)
@@ -117,3 +115,89 @@ def resample(line: np.ndarray, spacing: float) -> np.ndarray:
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
     at = np.append(np.arange(0.0, length[-1], spacing), length[-1])
     return np.stack([np.interp(at, length, line[:, axis]) for axis in (0, 1)], 1)
+
+
+class TimedPD:
+    """A proportional-derivative law toward where the plan is one step from now.
+
+        action = position_gain * (p - position) + velocity_gain * (v - velocity)
+
+    ``p`` and ``v`` are the plan's at the next step, on straight lines between its points; after
+    its end it stays at its last point with ``v = 0``. A plan without velocities has those of its
+    lines, ``(p - p of the step before) / dt``. Gains (1, 1) on a plan with velocities are the
+    controller of Diffuser (arXiv 2205.09991); (12.5, 1.2) with ``dt = 1`` that of Diffusion
+    Forcing's authors (arXiv 2407.01392).
+
+    Args:
+        position_gain: action for a unit of distance.
+        velocity_gain: action for a unit of velocity.
+        dt: units of time in an environment step, for plans without velocities.
+    """
+
+    def __init__(self, position_gain: float, velocity_gain: float, *, dt: float = 1.0) -> None:
+        self._position_gain = position_gain
+        self._velocity_gain = velocity_gain
+        self._dt = dt
+        self._position = np.zeros((0, 1, 2))
+        self._velocity = np.zeros((0, 1, 2))
+        self._time = np.zeros(0, dtype=int)
+
+    def assign(self, rows: np.ndarray, plan: Plan) -> None:
+        """See :class:`Tracker`."""
+        position = _every_step(plan.points, plan.stride)
+        if plan.velocities is None:
+            velocity = np.diff(position, axis=1, prepend=position[:, :1]) / self._dt
+        else:
+            velocity = _every_step(plan.velocities, plan.stride)
+        # One point more, at which the plan stays.
+        position = np.concatenate([position, position[:, -1:]], 1)
+        velocity = np.concatenate([velocity, np.zeros_like(velocity[:, -1:])], 1)
+        self._position = _replace(self._position, rows, list(position))
+        self._velocity = _replace(self._velocity, rows, list(velocity))
+        self._time = _restart(self._time, rows)
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """See :class:`Tracker`."""
+        row = np.arange(len(observation))
+        self._time[row] += 1
+        now = np.minimum(self._time[row], self._position.shape[1] - 1)
+        force = self._position_gain * (self._position[row, now] - observation[:, :2])
+        force += self._velocity_gain * (self._velocity[row, now] - observation[:, 2:])
+        action: np.ndarray = np.clip(force, -1.0, 1.0)
+        return action
+
+    def deviation(self, observation: np.ndarray) -> np.ndarray:
+        """See :class:`Tracker`; from the nearest point, early or late."""
+        away = self._position[: len(observation)] - observation[:, None, :2]
+        distance: np.ndarray = np.linalg.norm(away, axis=-1).min(1)
+        return distance
+
+
+def _replace(paths: np.ndarray, rows: np.ndarray, lines: list[np.ndarray]) -> np.ndarray:
+    """``paths`` [B, L, 2], those of ``rows`` replaced; grown as needed by repeating the ends."""
+    batch, length, _ = paths.shape
+    grow = max(length, *(len(line) for line in lines)) - length
+    grown = np.pad(paths, ((0, 0), (0, grow), (0, 0)), mode="edge") if grow else paths.copy()
+    more = max(0, int(rows.max()) + 1 - batch)
+    grown = np.concatenate([grown, np.zeros((more, length + grow, 2))])
+    for row, line in zip(rows, lines, strict=True):
+        grown[row, : len(line)] = line
+        grown[row, len(line) :] = line[-1]
+    return grown
+
+
+def _restart(count: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """``count`` int [B], grown as needed, with 0 at ``rows``."""
+    grown = np.zeros(max(len(count), int(rows.max()) + 1), dtype=int)
+    grown[: len(count)] = count
+    grown[rows] = 0
+    return grown
+
+
+def _every_step(values: np.ndarray, stride: int) -> np.ndarray:
+    """``values`` [R, P, 2], ``stride`` steps apart, at each step; [R, (P - 1) * stride + 1, 2]."""
+    step = np.arange((values.shape[1] - 1) * stride + 1)
+    before, share = step // stride, (step % stride / stride)[:, None]
+    after = np.minimum(before + 1, values.shape[1] - 1)
+    every: np.ndarray = (1 - share) * values[:, before] + share * values[:, after]
+    return every

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 
 from dfplan.types import Denoiser, SampleCallback, Step
@@ -31,7 +33,7 @@ def sample(
     """
     if matrix.dim() == 2:
         matrix = matrix[:, None].expand(-1, len(x), -1)
-    for level, next_level in zip(matrix[:-1], matrix[1:], strict=True):
+    for level, next_level in pairwise(matrix):
         clean = denoiser(x, level)
         stepped = step(x, clean, level, next_level, generator)
         x = torch.where((next_level < level)[..., None], stepped, x)

@@ -28,10 +28,10 @@ def ddim(schedule: NoiseSchedule) -> Step:
 
 
 def ancestral(schedule: NoiseSchedule) -> Step:
-    """A stochastic step: mix the clean estimate with fresh noise at the new level.
+    """A draw from the posterior q(x_next | x, clean): the step of DDPM.
 
-    Draws from q(x_next | clean) and forgets the present noise; the few-step sampler of
-    consistency models (arXiv 2303.01469, algorithm 1).
+    arXiv 2006.11239, equations 6 and 7, written for any two levels and not only for neighbors.
+    The last step, to level 0, lands on the clean estimate.
     """
 
     def step(
@@ -41,7 +41,13 @@ def ancestral(schedule: NoiseSchedule) -> Step:
         next_level: torch.Tensor,
         generator: torch.Generator,
     ) -> torch.Tensor:
+        alpha, sigma = schedule.alpha[next_level], schedule.sigma[next_level]
+        ratio = schedule.alpha[level] / alpha.clamp_min(1e-8)
+        present = ratio * sigma.square() / schedule.sigma[level].square().clamp_min(1e-8)
+        # The share of the noise at ``level`` that came after ``next_level``.
+        later = (1 - ratio * present).clamp_min(0.0)
+        mean = present[..., None] * x + (alpha * later)[..., None] * clean
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-        return schedule.add_noise(clean, noise, next_level)
+        return mean + (sigma * later.sqrt())[..., None] * noise
 
     return step

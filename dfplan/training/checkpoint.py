@@ -29,10 +29,10 @@ class Checkpoint:
     Attributes:
         recipe: which recipe made it, ``forcing`` or ``diffuser``.
         config: the recipe's configuration, as JSON.
-        network: weights by name.
+        network: averaged weights by name, float16.
         statistics: what the planner keeps of the data.
         data: source, fingerprint and number of steps of the data.
-        training: steps and seconds trained, and the settings.
+        training: the settings, and the seconds it took, on the clock and summed over cores.
         maze: the maze as text, only for pictures; None where it is not known.
     """
 
@@ -44,9 +44,9 @@ class Checkpoint:
     training: dict[str, Any]
     maze: str | None = None
 
-    def save(self, path: str | Path) -> Path:
-        """Write to ``path``, whole or not at all."""
-        header = {
+    def describe(self) -> dict[str, Any]:
+        """Everything but the tensors, as JSON."""
+        return {
             "format": FORMAT,
             "recipe": self.recipe,
             "config": self.config,
@@ -54,10 +54,13 @@ class Checkpoint:
             "training": self.training,
             "maze": self.maze,
         }
+
+    def save(self, path: str | Path) -> Path:
+        """Write to ``path``, whole or not at all."""
         tensors = {f"network.{name}": value for name, value in self.network.items()}
         for name, value in self.statistics.to_tensors().items():
             tensors[f"statistics.{name}"] = value
-        write_tensors(path, tensors, header)
+        write_tensors(path, tensors, self.describe())
         return Path(path)
 
     @classmethod

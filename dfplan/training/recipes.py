@@ -15,12 +15,12 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout, Windows
 from dfplan.diffusion.levels import LevelMixture, draw_levels
 from dfplan.diffusion.loss import forcing_loss
-from dfplan.diffusion.schedules import interpolation_schedule
+from dfplan.diffusion.schedules import NoiseSchedule, interpolation_schedule
 from dfplan.diffusion.targets import clean_from_velocity
 from dfplan.networks.transformer import Transformer
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.types import Trajectories
+from dfplan.types import Denoiser, Trajectories
 
 
 class Objective(Protocol):
@@ -96,9 +96,7 @@ class ForcingConfig:
             noise = torch.randn(clean.shape, generator=generator)
             counted = torch.arange(layout.tokens) <= horizon[:, None]
 
-            def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-                return clean_from_velocity(x, network(x, level), level, schedule)
-
+            denoiser = clean_denoiser(network, schedule)
             return forcing_loss(denoiser, clean, level, counted, schedule, noise)
 
         return loss
@@ -109,14 +107,24 @@ class ForcingConfig:
         network.load_state_dict(checkpoint.network)
         network.to(device).eval()
         schedule = interpolation_schedule(self.noise_levels)
-
-        def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-            velocity = network(x.to(device), level.to(device)).to(x.device)
-            return clean_from_velocity(x, velocity, level, schedule)
-
         return ForcingPlanner(
-            denoiser, self.layout, schedule, checkpoint.statistics, maze=checkpoint.maze
+            clean_denoiser(network, schedule),
+            self.layout,
+            schedule,
+            checkpoint.statistics,
+            maze=checkpoint.maze,
         )
+
+
+def clean_denoiser(network: nn.Module, schedule: NoiseSchedule) -> Denoiser:
+    """The denoiser of a network that predicts velocities, wherever it runs; CPU in, CPU out."""
+    device = next(network.parameters()).device
+
+    def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        velocity = network(x.to(device), level.to(device)).to(x)
+        return clean_from_velocity(x, velocity, level, schedule)
+
+    return denoiser
 
 
 def repeat_goal(clean: torch.Tensor, horizon: torch.Tensor, known_goal: torch.Tensor) -> None:

@@ -1,0 +1,71 @@
+"""Write what a benchmark found: <name>.json to compute with, <name>.md to read."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from dfplan.evaluation.provenance import Provenance, provenance
+from dfplan.files import atomic_path
+
+RESULTS = Path(__file__).parent / "results"
+"""Where findings go unless another folder is named."""
+
+Table = Sequence[Mapping[str, object]]
+"""Rows of one table; the keys are its columns."""
+
+
+def publish(
+    out: Path, name: str, purpose: str | None, began: float, tables: Mapping[str, Table]
+) -> None:
+    """Write the tables with where they come from, and print them.
+
+    Args:
+        out: folder to write to.
+        name: of the two files.
+        purpose: the script's docstring, which says what the figures mean.
+        began: ``time.perf_counter()`` when the run began.
+        tables: by title.
+    """
+    command = shlex.join(["python", *sys.argv])
+    source = provenance(command, time.perf_counter() - began)
+    content = {"provenance": asdict(source), "tables": tables}
+    text = _markdown(name, purpose or "", source, tables)
+    with atomic_path(out / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    with atomic_path(out / f"{name}.md") as temporary:
+        temporary.write_text(text, "utf-8")
+    print(text)
+
+
+def _markdown(name: str, purpose: str, source: Provenance, tables: Mapping[str, Table]) -> str:
+    versions = ", ".join(f"{package} {version}" for package, version in source.versions.items())
+    facts = [
+        f"Command: `{source.command}`",
+        f"Machine: {source.cpu}, {source.cores} cores, {source.system}",
+        f"Commit {source.commit}; {versions}",
+        f"Took {source.seconds:.0f} s, ended {source.date}",
+    ]
+    parts = [f"# {name}", purpose.strip(), "\n".join(f"- {fact}" for fact in facts)]
+    parts += [f"## {title}\n\n{_table(rows)}" for title, rows in tables.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: Table) -> str:
+    header = list(rows[0])
+    rule = ["---" if isinstance(rows[0][name], str) else "---:" for name in header]
+    lines = [header, rule, *([_cell(row[name]) for name in header] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,118 @@
+"""What does each setting of the planner and its tracker do to the score and to the time?
+
+    python benchmarks/settings.py
+    python benchmarks/settings.py --mazes '[large]' --fields '[candidates, lookahead]'
+
+One setting is changed at a time, on validation starts, which no table reports: the defaults were
+chosen here. "Against default" is the paired difference of scores on the same starts, with half of
+its 95% interval; "plan ms" is the median of single plans. "lookahead" is the tracker's, in braking
+distances; "guidance.scale" 0 leaves out guidance and, as it is the step of both, polish.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from findings import RESULTS, publish
+from jsonargparse import auto_cli
+from tqdm import tqdm
+
+from dfplan.errors import unknown_name
+from dfplan.evaluation.metrics import estimate, normalized, paired_difference
+from dfplan.evaluation.protocols import Problems, Task, named_task, problems
+from dfplan.evaluation.rollout import latency, rollout
+from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.policy import Policy
+from dfplan.planning.tracking import Pursuit, pursuit_gains
+from dfplan.pretrained import load
+
+Setting = float | str
+
+SWEEPS: dict[str, tuple[Setting, ...]] = {
+    "candidates": (1, 6, 12, 24, 48),
+    "steps": (2, 3, 5, 10, 20),
+    "matrix": ("full_sequence", "pyramid", "autoregressive"),
+    "futures": (1, 2, 4, 8),
+    "guidance.scale": (0.0, 0.1, 0.3, 1.0),
+    "tautness": (0.0, 0.3, 1.0, 3.0),
+    "caution": (0.0, 1.0, 3.0, 10.0),
+    "polish": (0, 10, 30, 100),
+    "off_support_cost": (0.0, 5.0, 20.0, 80.0),
+    "margin": (0.5, 1.0, 1.5, 3.0),
+    "lookahead": (0.8, 1.2, 1.65, 2.2, 3.0),
+}
+
+
+def main(
+    mazes: tuple[str, ...] = ("umaze", "medium", "large"),
+    suite: str = "maze2d",
+    fields: tuple[str, ...] = tuple(SWEEPS),
+    episodes: int = 100,
+    timed_plans: int = 10,
+    out: Path = RESULTS,
+) -> None:
+    for field in fields:
+        if field not in SWEEPS:
+            raise unknown_name("setting", field, SWEEPS)
+    began = time.perf_counter()
+    tables: dict[str, list[dict[str, object]]] = {}
+    for maze in mazes:
+        task = named_task(f"{suite}-{maze}", "validation")
+        starts = problems(task, episodes)
+        planner = load(f"maze2d-{maze}")
+        default = _scores(Policy(planner, seed=0), task, starts)
+        changes = [(field, value) for field in fields for value in SWEEPS[field]]
+        rows = tables[task.id] = [_row("default", "", planner, default, default, starts, timed_plans)]
+        for field, value in tqdm(changes, desc=task.id):
+            policy, changed = _changed(planner, field, value)
+            scores = _scores(policy, task, starts)
+            rows.append(_row(field, value, changed, scores, default, starts, timed_plans))
+    publish(out, "settings", __doc__, began, tables)
+
+
+def _changed(planner: ForcingPlanner, field: str, value: Setting) -> tuple[Policy, ForcingPlanner]:
+    """The planner with one setting changed, and its policy."""
+    settings = planner.settings
+    if field == "lookahead":
+        motion = planner.statistics.motion
+        tracker = Pursuit(pursuit_gains(motion, float(value)), motion.max_step)
+        return Policy(planner, tracker), planner
+    if field == "guidance.scale":
+        settings = replace(settings, guidance=replace(settings.guidance, scale=value))
+    else:
+        settings = replace(settings, **{field: value})
+    planner = replace(planner, settings=settings)
+    return Policy(planner), planner
+
+
+def _scores(policy: Policy, task: Task, starts: Problems) -> np.ndarray:
+    return normalized(task, rollout(policy, task, starts, progress=False).returns)
+
+
+def _row(
+    field: str,
+    value: Setting,
+    planner: ForcingPlanner,
+    scores: np.ndarray,
+    default: np.ndarray,
+    starts: Problems,
+    timed_plans: int,
+) -> dict[str, object]:
+    score, difference = estimate(scores), paired_difference(scores, default)
+    timing = latency(planner, starts, min(timed_plans, len(starts)))
+    return {
+        "setting": field,
+        "value": str(value),
+        "score": score.mean,
+        "±": score.ci95,
+        "against default": difference.mean,
+        "± of it": difference.ci95,
+        "plan ms": 1e3 * timing.p50,
+    }
+
+
+if __name__ == "__main__":
+    auto_cli(main)

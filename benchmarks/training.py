@@ -1,0 +1,120 @@
+"""How long does training take from scratch, how much memory, and does it come out the same?
+
+    python benchmarks/training.py
+    python benchmarks/training.py --presets '[diffuser-umaze]' --steps 200
+
+Trains each preset with a seed that the shipped checkpoint did not have, and plays both checkpoints
+on the same validation starts, which no table reports. "Train s" is the wall time of reading the
+data, fitting its statistics and all optimizer steps; collecting the data is beside it. "Peak GiB"
+is the largest resident memory of the process that did only this. "Ratio" is the new mean score over
+the shipped one; "difference" is paired, with half of its 95% interval.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from shutil import rmtree
+
+import numpy as np
+from findings import RESULTS, publish
+from jsonargparse import auto_cli
+
+from dfplan.data import load_d4rl
+from dfplan.evaluation.metrics import estimate, normalized, paired_difference
+from dfplan.evaluation.protocols import named_task, problems
+from dfplan.evaluation.rollout import rollout
+from dfplan.planning.policy import Policy
+from dfplan.pretrained import load
+from dfplan.training.loop import train
+from dfplan.training.presets import PRESETS, preset_data
+
+FORCING = [name for name in PRESETS if name.startswith("maze2d-")]
+
+
+def main(
+    presets: list[str] = FORCING,
+    steps: int | None = None,
+    seed: int = 1,
+    episodes: int = 100,
+    runs: Path = Path("runs/training"),
+    out: Path = RESULTS,
+) -> None:
+    """Train presets and compare them with the shipped checkpoints.
+
+    Args:
+        presets: names of presets, each of which also names a shipped checkpoint.
+        steps: optimizer steps, if not the preset's.
+        seed: of weights and batches.
+        episodes: starts a task.
+        runs: folder for data and runs; data that is there is used.
+        out: folder for the findings.
+    """
+    began = time.perf_counter()
+    # All training first: on Linux the peak of a new process begins at what its parent then held.
+    trained = {name: _trained(name, steps, seed, runs) for name in presets}
+    scores = [
+        {"preset": name, **_compared(runs / name, name, suite, episodes)}
+        for name in presets
+        for suite in ("maze2d", "multi2d")
+    ]
+    publish(out, "training", __doc__, began, {"Cost": list(trained.values()), "Score": scores})
+
+
+def _trained(name: str, steps: int | None, seed: int, runs: Path) -> dict[str, object]:
+    """Train in a process of its own; the row of the first table."""
+    preset = PRESETS[name]
+    asked = time.perf_counter()
+    data = preset_data(preset, runs / preset.maze)
+    collected = time.perf_counter() - asked
+    rmtree(runs / name, ignore_errors=True)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        seconds, peak = pool.submit(_train, name, steps, seed, data, runs / name).result()
+    return {
+        "preset": name,
+        "data steps": preset.data_steps,
+        "collect s": collected,
+        "train steps": steps or preset.settings.steps,
+        "train s": seconds,
+        "peak GiB": peak,
+    }
+
+
+def _train(name: str, steps: int | None, seed: int, data: Path, run: Path) -> tuple[float, float]:
+    """Seconds and GiB of one training run, all that this process ever does."""
+    preset = PRESETS[name]
+    settings = replace(preset.settings, seed=seed, steps=steps or preset.settings.steps)
+    began = time.perf_counter()
+    train(preset.recipe, load_d4rl(data), run, settings=settings)
+    seconds = time.perf_counter() - began
+    unit = 1 if sys.platform == "darwin" else 1024
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def _compared(run: Path, name: str, suite: str, episodes: int) -> dict[str, object]:
+    """Scores of the run and of the shipped checkpoint; the row of the second table."""
+    task = named_task(f"{suite}-{PRESETS[name].maze}", "validation")
+    starts = problems(task, episodes)
+    new, shipped = (
+        normalized(task, rollout(Policy(load(checkpoint)), task, starts).returns)
+        for checkpoint in (run, name)
+    )
+    difference = paired_difference(new, shipped)
+    return {
+        "task": task.id,
+        "n": episodes,
+        "score": estimate(new).mean,
+        "shipped": estimate(shipped).mean,
+        "ratio": float(np.mean(new) / np.mean(shipped)),
+        "difference": difference.mean,
+        "±": difference.ci95,
+    }
+
+
+if __name__ == "__main__":
+    auto_cli(main)

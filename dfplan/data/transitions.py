@@ -1,0 +1,84 @@
+"""Windows of successive transitions (action, then observation), and their limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dfplan.data.statistics import Statistics
+from dfplan.errors import DataError
+from dfplan.types import Trajectories
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Maps what lies between two limits to [-1, 1], a feature at a time, and back.
+
+    Attributes:
+        low: float32 [D].
+        high: float32 [D], above ``low``.
+    """
+
+    low: torch.Tensor
+    high: torch.Tensor
+
+    def normalize(self, values: torch.Tensor) -> torch.Tensor:
+        """Values [..., D] in physical units to normalized ones."""
+        return 2 * (values - self.low) / (self.high - self.low) - 1
+
+    def unnormalize(self, values: torch.Tensor) -> torch.Tensor:
+        """Inverse of :meth:`normalize`."""
+        return (values + 1) / 2 * (self.high - self.low) + self.low
+
+
+def transition_limits(statistics: Statistics) -> Limits:
+    """Limits of a transition (action, position, velocity), D = 6, as the data knew them.
+
+    Actions lie in [-1, 1]; positions in the box around the places visited, to a cell of the
+    support; velocities within the body's top speed.
+    """
+    support, motion = statistics.support, statistics.motion
+    visited = support.visited.nonzero()
+    first = support.origin + support.resolution * visited.amin(0)
+    last = support.origin + support.resolution * (visited.amax(0) + 1)
+    action = torch.ones(2)
+    speed = (1 - motion.drag) * motion.limit + motion.gain
+    velocity = torch.full((2,), speed)
+    return Limits(torch.cat([-action, first, -velocity]), torch.cat([action, last, velocity]))
+
+
+class TransitionWindows:
+    """Draws random windows of successive transitions.
+
+    Args:
+        trajectories: the data; windows never leave a segment.
+        horizon: H, transitions in a window, one environment step apart.
+
+    Raises:
+        DataError: no segment is as long as a window.
+    """
+
+    def __init__(self, trajectories: Trajectories, horizon: int) -> None:
+        fits = np.zeros(len(trajectories), dtype=bool)
+        for first, end in trajectories.segments:
+            fits[first : max(first, end - horizon + 1)] = True
+        if not fits.any():
+            longest = int(np.diff(trajectories.segments).max())
+            raise DataError(
+                f"Windows of {horizon} steps need a segment as long; the longest of "
+                f"{trajectories.source} has {longest}. Plan over a shorter horizon."
+            )
+        self._starts = torch.from_numpy(np.flatnonzero(fits))
+        self._steps = torch.arange(horizon)
+        self._actions, self._observations = (
+            torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+            for values in (trajectories.actions, trajectories.observations)
+        )
+
+    def draw(self, batch: int, generator: torch.Generator) -> torch.Tensor:
+        """Windows whose start is uniform over what fits, float [B, H, 6] in physical units."""
+        which = torch.randint(0, len(self._starts), (batch,), generator=generator)
+        index = self._starts[which][:, None] + self._steps
+        return torch.cat([self._actions[index], self._observations[index]], -1)

@@ -1,0 +1,133 @@
+"""Temporal U-Net: one-dimensional convolutions over time, coarse and fine."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from dfplan.errors import ConfigError
+
+_GROUPS = 8
+
+
+class TemporalUnet(nn.Module):
+    """The network of Diffuser (arXiv 2205.09991, appendix C).
+
+    Residual blocks of convolutions over time at ever coarser resolutions and back, with skips in
+    between. Every block is told one noise level for the whole sequence: the highest of its
+    tokens'. Tokens that are known, at level 0, are thus told apart only by what they hold.
+
+    Args:
+        features: D.
+        max_level: K.
+        width: channels of the finest resolution; a multiple of 8.
+        multiples: channels of each resolution, in widths. Each but the first halves the number
+            of tokens, so T must be a multiple of ``stride``.
+
+    Attributes:
+        stride: ``2 ** (len(multiples) - 1)``.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        max_level: int,
+        width: int = 32,
+        multiples: tuple[int, ...] = (1, 4, 8),
+    ) -> None:
+        super().__init__()
+        if width < _GROUPS or width % _GROUPS or len(multiples) < 2 or min(multiples) < 1:
+            raise ConfigError(
+                f"A U-Net needs a width that is a multiple of {_GROUPS} and at least 2 multiples "
+                f"of 1 or more; got width {width} and multiples {multiples}."
+            )
+        self.stride = 2 ** (len(multiples) - 1)
+        sizes = [features, *(width * multiple for multiple in multiples)]
+        pairs = list(pairwise(sizes))
+        self.level_embedding = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.Mish(), nn.Linear(4 * width, width), nn.Mish()
+        )
+        self.down = nn.ModuleList(_Stage(n, m, width) for n, m in pairs)
+        self.shrink = nn.ModuleList(nn.Conv1d(n, n, 3, stride=2, padding=1) for n in sizes[1:-1])
+        self.middle = _Stage(sizes[-1], sizes[-1], width)
+        self.up = nn.ModuleList(_Stage(2 * m, n, width) for n, m in reversed(pairs[1:]))
+        self.grow = nn.ModuleList(
+            nn.ConvTranspose1d(n, n, 4, stride=2, padding=1) for n in reversed(sizes[1:-1])
+        )
+        self.last = _ConvBlock(sizes[1], sizes[1])
+        self.head = nn.Conv1d(sizes[1], features, 1)
+        angle = torch.arange(max_level + 1)[:, None] * torch.exp(
+            -math.log(10000.0) * torch.linspace(0.0, 1.0, width // 2)
+        )
+        features_of_level = torch.cat([angle.sin(), angle.cos()], 1)
+        self.register_buffer("level_features", features_of_level, persistent=False)
+        self.level_features: torch.Tensor
+
+    def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        """``x`` [B, T, D] and ``level`` int [B, T] to the network's prediction [B, T, D].
+
+        Raises:
+            ConfigError: T is no multiple of ``stride``.
+        """
+        if x.shape[1] % self.stride:
+            raise ConfigError(
+                f"This U-Net takes multiples of {self.stride} tokens; got {x.shape[1]}."
+            )
+        told = self.level_embedding(self.level_features[level.amax(1)])
+        hidden = x.transpose(1, 2)
+        skips = []
+        for index, stage in enumerate(self.down):
+            hidden = stage(hidden if index == 0 else self.shrink[index - 1](hidden), told)
+            skips.append(hidden)
+        hidden = self.middle(hidden, told)
+        for stage, grow in zip(self.up, self.grow, strict=True):
+            hidden = grow(stage(torch.cat([hidden, skips.pop()], 1), told))
+        prediction: torch.Tensor = self.head(self.last(hidden)).transpose(1, 2)
+        return prediction
+
+
+class _Stage(nn.Module):
+    """Two residual blocks at one resolution: [B, C, T] -> [B, C', T]."""
+
+    def __init__(self, channels: int, out_channels: int, width: int) -> None:
+        super().__init__()
+        self.first = _ResidualBlock(channels, out_channels, width)
+        self.second = _ResidualBlock(out_channels, out_channels, width)
+
+    def forward(self, x: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        """``x`` [B, C, T] and the embedded level ``told`` [B, width] to [B, C', T]."""
+        hidden: torch.Tensor = self.second(self.first(x, told), told)
+        return hidden
+
+
+class _ResidualBlock(nn.Module):
+    """Two convolutions around a shift by the noise level, beside a straight way."""
+
+    def __init__(self, channels: int, out_channels: int, width: int) -> None:
+        super().__init__()
+        self.before = _ConvBlock(channels, out_channels)
+        self.shift = nn.Linear(width, out_channels)
+        self.after = _ConvBlock(out_channels, out_channels)
+        same = channels == out_channels
+        self.straight = nn.Identity() if same else nn.Conv1d(channels, out_channels, 1)
+
+    def forward(self, x: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
+        hidden = self.after(self.before(x) + self.shift(told)[..., None])
+        mixed: torch.Tensor = hidden + self.straight(x)
+        return mixed
+
+
+class _ConvBlock(nn.Module):
+    """Convolution over five tokens, group norm, Mish."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(channels, out_channels, 5, padding=2)
+        self.norm = nn.GroupNorm(_GROUPS, out_channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.mish(self.norm(self.convolution(x)))

@@ -1,0 +1,136 @@
+"""The planner of Diffuser (arXiv 2205.09991), a baseline."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dfplan.data.statistics import Statistics
+from dfplan.data.transitions import transition_limits
+from dfplan.diffusion.schedules import NoiseSchedule
+from dfplan.errors import ConfigError
+from dfplan.planning.problem import Problem, noise_source, read_problem
+from dfplan.planning.tracking import TimedPD
+from dfplan.sampling.loop import sample
+from dfplan.sampling.matrices import scheduling_matrix
+from dfplan.sampling.steps import ancestral
+from dfplan.types import Denoiser, Plan, Reward
+
+
+@dataclass(frozen=True)
+class DiffuserPlanner:
+    """Plans a fixed number of steps with a network trained by full-sequence diffusion.
+
+    A token is a transition: action, position, velocity. The first holds the observation, the
+    last the goal at rest; both are clean tokens, their actions, which nobody executes, 0. The
+    others are denoised together through every one of the K levels by DDPM's step, each clean
+    estimate clipped to the limits of the data. One sample is the plan.
+
+    Attributes:
+        denoiser: ``(x, level) -> clean estimate``, in units of the data's limits.
+        horizon: H, transitions of a plan, one environment step apart.
+        schedule: the noise schedule that the denoiser was trained with.
+        statistics: what is kept of the data.
+        reach: starts and goals this far off the data are refused, in lengths of one step.
+        largest_batch: plans in one network call.
+        maze: the maze as text; handed on to the plan for drawing, and not looked at.
+    """
+
+    denoiser: Denoiser
+    horizon: int
+    schedule: NoiseSchedule
+    statistics: Statistics
+    reach: float = 10.0
+    largest_batch: int = 64
+    maze: str | None = None
+
+    def tracker(self) -> TimedPD:
+        """Diffuser's controller: to the next planned state, both gains 1."""
+        return TimedPD(1.0, 1.0)
+
+    @torch.no_grad()
+    def plan(
+        self,
+        observation: np.ndarray,
+        goal: np.ndarray | None = None,
+        *,
+        reward: Reward | None = None,
+        horizon: int | None = None,
+        seed: int | None = None,
+    ) -> Plan:
+        """Plan from each observation to be at its goal, at rest, after H - 1 steps.
+
+        Args:
+            observation: position and velocity, [4] or [B, 4], in units of the data.
+            goal: position, [2] or [B, 2].
+            reward: not supported; must be None.
+            horizon: environment steps of the plan; None or H - 1.
+            seed: of all noise; None draws afresh.
+
+        Raises:
+            ObservationError: wrong shapes, values that are not finite, or a start or goal off
+                the data.
+            ConfigError: no goal, a reward, or another horizon.
+        """
+        began = time.perf_counter()
+        problem = read_problem(observation, goal)
+        problem.require_known(self.statistics.support, self.reach * self.statistics.motion.max_step)
+        self._require_supported(problem, reward, horizon)
+        generator = noise_source(seed)
+        parts = [
+            self._sample(problem.rows(slice(first, first + self.largest_batch)), generator)
+            for first in range(0, len(problem), self.largest_batch)
+        ]
+        transitions = transition_limits(self.statistics).unnormalize(torch.cat(parts)).numpy()
+        points = transitions[..., 2:4].copy()
+        batch, steps = points.shape[:2]
+        return Plan(
+            points=points,
+            steps=np.full(batch, steps - 1),
+            stride=1,
+            level=np.zeros((batch, steps), dtype=np.int64),
+            max_level=self.schedule.max_level,
+            spread=np.zeros((batch, steps), dtype=np.float32),
+            candidates=points[:, None],
+            scores=np.zeros((batch, 1), dtype=np.float32),
+            observation=problem.observation,
+            goal=problem.goal,
+            evaluations=self.schedule.max_level,
+            seconds=time.perf_counter() - began,
+            maze=self.maze,
+            velocities=transitions[..., 4:].copy(),
+        )
+
+    def _require_supported(
+        self, problem: Problem, reward: Reward | None, horizon: int | None
+    ) -> None:
+        if problem.goal is None or reward is not None:
+            raise ConfigError(
+                "Diffuser, as built here, plans to a goal and is not guided; pass a goal and no "
+                "reward, or use a planner trained by Diffusion Forcing."
+            )
+        if horizon not in (None, self.horizon - 1):
+            raise ConfigError(
+                f"This Diffuser plans over {self.horizon - 1} environment steps and no other "
+                f"number; got a horizon of {horizon}. Leave it out, or train another."
+            )
+
+    def _sample(self, problem: Problem, generator: torch.Generator) -> torch.Tensor:
+        """Normalized transitions [B, H, 6] for all problems at once."""
+        limits, max_level = transition_limits(self.statistics), self.schedule.max_level
+        ends = torch.zeros(len(problem), 2, 6)
+        ends[:, 0, 2:] = torch.from_numpy(problem.observation)
+        ends[:, 1, 2:4] = torch.from_numpy(problem.goal)
+        x = torch.randn(len(problem), self.horizon, 6, generator=generator)
+        x[:, [0, -1]] = limits.normalize(ends)
+        x[:, [0, -1], :2] = 0.0
+        matrix = scheduling_matrix("full_sequence", self.horizon, max_level, max_level)
+        matrix[:, [0, -1]] = 0
+
+        def clipped(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            return self.denoiser(x, level).clamp(-1.0, 1.0)
+
+        return sample(clipped, x, matrix, step=ancestral(self.schedule), generator=generator)

@@ -1,0 +1,40 @@
+"""A maze of your own: collect data in it, train on that for a minute, plan in it and drive."""
+
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+from jsonargparse import auto_cli
+
+import dfplan
+from dfplan.data import generate, load_d4rl
+from dfplan.training.loop import TrainSettings, train
+from dfplan.training.recipes import ForcingConfig
+
+MAZE = """
+#########
+#OOOOOOO#
+#O#####O#
+#OOO#OOO#
+#O#OOO#G#
+#########
+"""
+
+
+def main(out: Path = Path("runs/own_maze"), data_steps: int = 200_000, steps: int = 600) -> None:
+    data = load_d4rl(generate(MAZE, data_steps, seed=0, path=out / "data.hdf5"))
+    train(ForcingConfig(tokens=16, width=64), data, out, settings=TrainSettings(steps=steps))
+
+    env = gymnasium.make("dfplan/maze2d-v1", maze=MAZE)
+    policy = dfplan.Policy(dfplan.load(out), tolerance=None, seed=0)
+    observation, info = env.reset(options={"start": [1, 1]})
+    visited, truncated = [observation[:2]], False
+    while not (info["success"] or truncated):
+        observation, _, _, truncated, info = env.step(policy.act(observation, goal=info["goal"]))
+        visited.append(observation[:2])
+    print(f"{'at' if info['success'] else 'not at'} the goal after {len(visited) - 1} steps")
+    print(policy.plan.plot(out / "plan.png", executed=np.array(visited)))
+
+
+if __name__ == "__main__":
+    auto_cli(main)

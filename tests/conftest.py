@@ -1,0 +1,136 @@
+"""What several rooms are tested on: recorded motion without a maze, and a planner trained on it.
+
+A point mass runs to and fro in an L-shaped corridor, in a frame and units of its own. Nothing
+here knows a maze: the corridor is where the body happens to go.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dfplan.data import from_arrays
+from dfplan.planning.forcing import ForcingPlanner
+from dfplan.training.checkpoint import Checkpoint
+from dfplan.training.loop import TrainSettings, train
+from dfplan.training.recipes import ForcingConfig
+from dfplan.types import Trajectories
+
+torch.set_num_threads(1)  # the networks of the tests are too small to share
+
+
+@dataclass(frozen=True)
+class Corridor:
+    """An L of two arms, each 20 long and 6 wide, with the corner at (0, 40)."""
+
+    line: np.ndarray
+    dt: float = 0.1
+    drag: float = 0.0024
+    gain: float = 0.24
+    limit: float = 5.0
+
+    def at(self, along: np.ndarray) -> np.ndarray:
+        """Positions [..., 2] on the middle line, ``along`` (0 to 40) from its first end."""
+        axes = [np.interp(along, [0, 20, 40], self.line[:, axis]) for axis in (0, 1)]
+        return np.stack(axes, -1)
+
+    def away(self, positions: np.ndarray) -> np.ndarray:
+        """Distance [...] of positions [..., 2] from the middle line."""
+        lines = self.at(np.linspace(0, 40, 401))
+        return np.linalg.norm(positions[..., None, :] - lines, axis=-1).min(-1)
+
+    def advance(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """One step of the bodies in ``state`` [B, 4] under ``action`` [B, 2]; no walls."""
+        velocity = (1 - self.drag) * np.clip(state[:, 2:], -self.limit, self.limit)
+        velocity = velocity + self.gain * action
+        return np.concatenate([state[:, :2] + self.dt * velocity, velocity], 1)
+
+    def record(self, walkers: int, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """States [walkers, steps, 4] and actions of bodies that walk to one place after another."""
+        rng = np.random.default_rng(seed)
+        side = rng.uniform(-2.5, 2.5, (walkers, 1)) * [[1.0, -1.0]]
+        target = rng.uniform(0, 40, walkers)
+        start = self.at(rng.uniform(0, 40, walkers)) + side
+        state = np.concatenate([start, np.zeros((walkers, 2))], 1)
+        states, actions = [], []
+        for _ in range(steps):
+            x, y = (state[:, :2] - side - self.line[1]).T
+            along = 20 + np.where(np.abs(x) > np.abs(y), x, y)
+            arrived = np.abs(target - along) < 1
+            target = np.where(arrived, rng.uniform(0, 40, walkers), target)
+            aim = self.at(along + np.clip(target - along, -4, 4)) + side
+            action = np.clip(1.9 * (aim - state[:, :2]) - 1.5 * state[:, 2:], -1, 1)
+            states.append(state)
+            actions.append(action)
+            state = self.advance(state, action)
+        return np.stack(states, 1), np.stack(actions, 1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder that a run of training has written, and what it says."""
+
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    def metrics(self) -> list[dict[str, float]]:
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="session")
+def corridor() -> Corridor:
+    return Corridor(np.array([[-20.0, 40.0], [0.0, 40.0], [0.0, 60.0]]))
+
+
+@pytest.fixture(scope="session")
+def trajectories(corridor: Corridor) -> Trajectories:
+    """40 walks of 400 steps in the corridor."""
+    states, actions = corridor.record(walkers=40, steps=400, seed=0)
+    ends = np.arange(states[..., 0].size) % 400 == 399
+    return from_arrays(states.reshape(-1, 4), actions.reshape(-1, 2), ends, "corridor")
+
+
+@pytest.fixture(scope="session")
+def recipe() -> ForcingConfig:
+    return ForcingConfig(tokens=14, stride=5, noise_levels=20, width=32, layers=2, heads=2)
+
+
+@pytest.fixture(scope="session")
+def trained(
+    recipe: ForcingConfig, trajectories: Trajectories, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    """A run long enough to find the way round the corner."""
+    settings = TrainSettings(
+        steps=300, batch_size=32, learning_rate=3e-3, warmup=20, ema_decay=0.98, save_every=300
+    )
+    folder = tmp_path_factory.mktemp("trained")
+    train(recipe, trajectories, folder, settings=settings, progress=False)
+    return Run(folder)
+
+
+@pytest.fixture(scope="session")
+def planner(recipe: ForcingConfig, trained: Run) -> ForcingPlanner:
+    """The planner of :func:`trained`."""
+    return recipe.planner(Checkpoint.load(trained.checkpoint))
+
+
+@pytest.fixture
+def settled(planner: ForcingPlanner) -> ForcingPlanner:
+    """The same without guidance and polish: what the network says is the plan."""
+    guidance = dataclasses.replace(planner.settings.guidance, scale=0.0)
+    settings = dataclasses.replace(planner.settings, guidance=guidance, polish=0, candidates=4)
+    return dataclasses.replace(planner, settings=settings)

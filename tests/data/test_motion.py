@@ -1,0 +1,118 @@
+"""The fitted point mass is the one that made the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dfplan.data import from_arrays, generate, load_d4rl
+from dfplan.data.motion import Motion, fit_motion
+from dfplan.errors import DataError
+from dfplan.mazes import parse_maze
+from dfplan.types import Trajectories
+
+MADE_UP = [
+    Motion(dt=0.01, drag=0.00238, gain=0.2382, limit=5.0),
+    Motion(dt=1.0, drag=0.1, gain=0.05, limit=0.3),
+    Motion(dt=0.2, drag=0.0, gain=2.0, limit=40.0),
+]
+
+
+def drive(motion: Motion, steps: int = 4000, bodies: int = 5, contact: float = 0.0) -> Trajectories:
+    """Bodies pushed to and fro at full force half of the time; a contact stops an axis dead."""
+    rng = np.random.default_rng(0)
+    position, velocity = rng.normal(size=(bodies, 2)), np.zeros((bodies, 2))
+    states, actions = [], []
+    push = rng.uniform(-1, 1, (bodies, 2))
+    for _ in range(steps):
+        change = rng.random((bodies, 2)) < 0.02
+        strength = np.where(rng.random((bodies, 2)) < 0.5, 1.0, rng.random((bodies, 2)))
+        push = np.where(change, rng.choice([-1, 1], (bodies, 2)) * strength, push)
+        states.append(np.concatenate([position, velocity], 1))
+        actions.append(push)
+        velocity = (1 - motion.drag) * np.clip(velocity, -motion.limit, motion.limit)
+        velocity = velocity + motion.gain * push
+        velocity = np.where(rng.random((bodies, 2)) < contact, 0.0, velocity)
+        position = position + motion.dt * velocity
+    ends = np.arange(bodies * steps) % steps == steps - 1
+    flat = np.stack(states, 1).reshape(-1, 4), np.stack(actions, 1).reshape(-1, 2)
+    return from_arrays(*flat, ends)
+
+
+@pytest.mark.parametrize("motion", MADE_UP, ids=str)
+@pytest.mark.parametrize("contact", [0.0, 0.03])
+def test_finds_the_constants_that_moved_the_body(motion: Motion, contact: float) -> None:
+    fitted = fit_motion(drive(motion, contact=contact))
+    assert fitted.dt == pytest.approx(motion.dt, rel=1e-4)
+    assert fitted.drag == pytest.approx(motion.drag, abs=1e-4)
+    assert fitted.gain == pytest.approx(motion.gain, rel=1e-3)
+    assert fitted.limit == pytest.approx(motion.limit, rel=0.01)
+    assert fitted.max_step == pytest.approx(motion.max_step, rel=0.01)
+
+
+def test_finds_the_constants_of_the_simulated_maze(tmp_path: Path) -> None:
+    file = tmp_path / "data.hdf5"
+    generate(parse_maze("medium"), 20_000, seed=0, path=file, workers=1)
+    fitted = fit_motion(load_d4rl(file))
+    assert fitted.dt == pytest.approx(0.01, rel=1e-3)
+    assert fitted.drag == pytest.approx(0.00238, abs=5e-5)
+    assert fitted.gain == pytest.approx(0.2382, rel=1e-3)
+    assert fitted.limit == pytest.approx(5.0, rel=1e-3)
+    assert fitted.max_step == pytest.approx(0.0523, rel=2e-3)
+
+
+@pytest.mark.parametrize("motion", MADE_UP, ids=str)
+def test_advance_makes_the_recorded_steps(motion: Motion) -> None:
+    data = drive(motion, steps=300, bodies=1)
+    states = data.observations.astype(np.float64)
+    position, velocity = motion.advance(states[:-1, :2], states[:-1, 2:], data.actions[:-1])
+    single = 1e-6 * np.abs(states).max()
+    np.testing.assert_allclose(position, states[1:, :2], rtol=0, atol=single)
+    np.testing.assert_allclose(velocity, states[1:, 2:], rtol=0, atol=single)
+
+
+@pytest.mark.parametrize("motion", MADE_UP, ids=str)
+def test_max_step_is_the_farthest_that_a_step_goes(motion: Motion) -> None:
+    rng = np.random.default_rng(0)
+    velocity = rng.uniform(-3, 3, (1000, 2)) * motion.limit
+    moved, _ = motion.advance(np.zeros((1000, 2)), velocity, rng.uniform(-2, 2, (1000, 2)))
+    assert np.abs(moved).max() <= motion.max_step
+    fastest, _ = motion.advance(np.zeros(2), np.full(2, 9 * motion.limit), np.ones(2))
+    assert fastest == pytest.approx([motion.max_step] * 2)
+
+
+def test_no_step_leads_from_one_segment_to_the_next() -> None:
+    motion = MADE_UP[0]
+    data = drive(motion)
+    rows = np.arange(len(data))
+    far = data.observations.copy()
+    far[:, :2] += 1000 * (rows // 4 % 2)[:, None]  # every fourth step would be a leap
+    ends = rows % 4 == 3
+    fitted = fit_motion(from_arrays(far, data.actions, ends))
+    assert fitted.dt == pytest.approx(motion.dt, rel=0.01)  # positions this far off are coarse
+    assert fitted.gain == pytest.approx(motion.gain, rel=1e-3)
+
+
+def test_few_rows_say_the_same() -> None:
+    data = drive(MADE_UP[0])
+    few, all_of_them = fit_motion(data, rows=1000), fit_motion(data)
+    assert few.gain == pytest.approx(all_of_them.gain, rel=1e-3)
+    assert few.drag == pytest.approx(all_of_them.drag, abs=1e-4)
+
+
+def test_positions_alone_give_the_farthest_step() -> None:
+    rng = np.random.default_rng(0)
+    steps = rng.uniform(-0.4, 0.4, (3000, 2))
+    steps[rng.random(3000) < 0.1] = 0.4
+    fitted = fit_motion(from_arrays(np.cumsum(steps, 0)))
+    assert fitted.gain == 0 and fitted.dt == pytest.approx(1)
+    assert fitted.max_step == pytest.approx(0.4, rel=1e-3)
+    even = fit_motion(from_arrays(np.arange(200)[:, None] * [0.1, 0.1]))
+    assert even.max_step == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_body_that_never_moves_is_refused() -> None:
+    with pytest.raises(DataError, match="move"):
+        fit_motion(from_arrays(np.ones((50, 4)) * [1, 2, 0, 0], np.ones((50, 2))))

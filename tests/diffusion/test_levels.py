@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dfplan.diffusion.levels import LevelMixture, draw_levels
+from dfplan.errors import ConfigError
+
+BATCH, TOKENS, MAX_LEVEL = 4000, 9, 12
+INDEPENDENT = LevelMixture(1, 0, 0, known_start=0, known_goal=0)
+COMMON = LevelMixture(0, 1, 0, known_start=0, known_goal=0)
+RISING = LevelMixture(0, 0, 1, known_start=0, known_goal=0)
+
+
+def draw(mixture: LevelMixture, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(level [BATCH, TOKENS], known_goal [BATCH], horizon [BATCH]) with every horizon."""
+    horizon = 1 + torch.arange(BATCH) % (TOKENS - 1)
+    generator = torch.Generator().manual_seed(seed)
+    level, known_goal = draw_levels(horizon, TOKENS, MAX_LEVEL, mixture, generator)
+    return level, known_goal, horizon
+
+
+def is_share(found: torch.Tensor, share: float) -> bool:
+    """Whether the share of True is within five standard errors of ``share``."""
+    error = math.sqrt(share * (1 - share) / found.numel())
+    return abs(found.float().mean().item() - share) <= 5 * error
+
+
+@pytest.mark.parametrize("mixture", [LevelMixture(), INDEPENDENT, COMMON, RISING], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_levels_are_levels_and_padding_is_pure_noise(mixture: LevelMixture, seed: int) -> None:
+    level, known_goal, horizon = draw(mixture, seed)
+    assert level.shape == (BATCH, TOKENS) and level.dtype == torch.long
+    assert level.min() >= 0 and level.max() <= MAX_LEVEL
+    assert (level[torch.arange(TOKENS) > horizon[:, None]] == MAX_LEVEL).all()
+    assert (level[known_goal, horizon[known_goal]] == 0).all()
+
+
+@pytest.mark.parametrize("known_start", [0.0, 0.3, 0.8, 1.0])
+@pytest.mark.parametrize("known_goal", [0.0, 0.6, 1.0])
+def test_ends_are_known_as_often_as_asked(known_start: float, known_goal: float) -> None:
+    # A common level is never 0, so a clean token is one that was made known.
+    mixture = LevelMixture(0, 1, 0, known_start, known_goal)
+    level, known, horizon = draw(mixture)
+    last = level.gather(1, horizon[:, None])[:, 0]
+    assert is_share(level[:, 0] == 0, known_start)
+    assert is_share(known, known_goal) and torch.equal(known, last == 0)
+    both = (level[:, 0] == 0) & known
+    assert is_share(both, known_start * known_goal)
+    inner = (torch.arange(TOKENS) > 0) & (torch.arange(TOKENS) < horizon[:, None])
+    assert (level[inner] > 0).all()
+
+
+def test_independent_levels_are_uniform_and_independent() -> None:
+    level, _, horizon = draw(INDEPENDENT)
+    inside = torch.arange(TOKENS) <= horizon[:, None]
+    for wanted in range(MAX_LEVEL + 1):
+        assert is_share(level[inside] == wanted, 1 / (MAX_LEVEL + 1))
+    longest = level[horizon == TOKENS - 1].double()
+    correlation = torch.corrcoef(longest.T) - torch.eye(TOKENS)
+    assert correlation.abs().max() < 5 / math.sqrt(len(longest))
+
+
+def test_a_common_level_is_one_for_all_tokens() -> None:
+    level, _, horizon = draw(COMMON)
+    inside = torch.arange(TOKENS) <= horizon[:, None]
+    assert (level == level[:, :1])[inside].all()
+    for wanted in range(1, MAX_LEVEL + 1):
+        assert is_share(level[:, 0] == wanted, 1 / MAX_LEVEL)
+
+
+def test_rising_levels_never_fall_along_the_window() -> None:
+    level, _, horizon = draw(RISING)
+    assert (level.diff(dim=1) >= 0).all()
+    longest = level[horizon == TOKENS - 1]
+    assert (longest[:, -1] > longest[:, 0]).float().mean() > 0.5
+    assert set(longest.unique().tolist()) == set(range(MAX_LEVEL + 1))
+
+
+def test_patterns_come_by_their_weights() -> None:
+    # Of 0 and 12, independent and common levels tell each other apart by tokens that differ.
+    level, _, horizon = draw(LevelMixture(3, 7, 0, known_start=0, known_goal=0))
+    rows = level[horizon == TOKENS - 1]
+    assert is_share((rows != rows[:, :1]).any(1), 0.3)
+
+
+def test_a_seed_is_a_draw() -> None:
+    first, again, other = (draw(LevelMixture(), seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    "wrong", [(-1, 1, 1, 0, 0), (0, 0, 0, 0, 0), (1, 1, 1, 1.1, 0), (1, 1, 1, 0, -0.1)]
+)
+def test_weights_and_shares_that_mean_nothing_are_refused(wrong: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="level mixture needs weights"):
+        LevelMixture(*wrong)

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dfplan.data.statistics import fit_statistics
+from dfplan.data.transitions import transition_limits
+from dfplan.diffusion.schedules import NoiseSchedule, cosine_schedule, interpolation_schedule
+from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.diffuser import DiffuserPlanner
+from dfplan.planning.policy import Policy
+from dfplan.planning.tracking import TimedPD
+from dfplan.sampling.steps import ancestral
+from dfplan.training.checkpoint import Checkpoint
+from dfplan.training.diffuser import DIFFUSER, DiffuserConfig
+from dfplan.training.loop import TrainSettings, train
+from dfplan.types import Plan, Planner, Trajectories
+
+TINY = DiffuserConfig(horizon=16, noise_levels=8, width=16, multiples=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def diffuser(trajectories: Trajectories) -> DiffuserPlanner:
+    """A tiny planner whose network is not trained."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TINY.network().eval()
+    return DiffuserPlanner(network, 16, cosine_schedule(8), fit_statistics(trajectories))
+
+
+@pytest.fixture(scope="module")
+def states(trajectories: Trajectories) -> np.ndarray:
+    return trajectories.observations[[100, 900, 1700, 2500, 3300]]
+
+
+@pytest.fixture(scope="module")
+def goals(trajectories: Trajectories) -> np.ndarray:
+    return trajectories.observations[[500, 1300, 2100, 2900, 3700], :2]
+
+
+def plan_of(points: list[list[float]], velocities: list[list[float]] | None, stride: int) -> Plan:
+    array = np.array([points], dtype=np.float32)
+    return Plan(
+        points=array,
+        steps=np.array([stride * (len(points) - 1)]),
+        stride=stride,
+        level=np.zeros(array.shape[:2], dtype=int),
+        max_level=8,
+        spread=np.zeros(array.shape[:2]),
+        candidates=array[:, None],
+        scores=np.zeros((1, 1)),
+        observation=np.zeros((1, 4)),
+        goal=None,
+        evaluations=0,
+        seconds=0.0,
+        velocities=None if velocities is None else np.array([velocities], dtype=np.float32),
+    )
+
+
+@pytest.mark.parametrize("levels", [1, 2, 64, 256])
+def test_cosine_schedule_falls_from_clean_to_noise(levels: int) -> None:
+    schedule = cosine_schedule(levels)
+    assert schedule.max_level == levels
+    assert (schedule.alpha[0], schedule.sigma[0]) == (1, 0)
+    assert (schedule.alpha[-1], schedule.sigma[-1]) == (0, 1)
+    assert (schedule.alpha.diff() < 0).all()
+    assert (schedule.sigma.diff() > 0).all()
+    torch.testing.assert_close(
+        schedule.alpha.square() + schedule.sigma.square(), torch.ones(levels + 1)
+    )
+
+
+@pytest.mark.parametrize("schedule", [cosine_schedule(20), interpolation_schedule(20)])
+@pytest.mark.parametrize(("level", "lower"), [(20, 19), (20, 7), (12, 11), (12, 3), (1, 0), (5, 0)])
+def test_ancestral_step_draws_from_the_posterior(
+    schedule: NoiseSchedule, level: int, lower: int
+) -> None:
+    # Mean, variance and covariance with where it came from fix a Gaussian posterior.
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.full((200_000, 1, 1), 0.7)
+    levels, lowers = torch.full((2, 200_000, 1), level), torch.full((200_000, 1), lower)
+    noise = torch.randn(clean.shape, generator=generator)
+    x = schedule.add_noise(clean, noise, levels[0])
+    drawn = ancestral(schedule)(x, clean, levels[0], lowers, generator)
+    alpha, sigma = schedule.alpha[lower], schedule.sigma[lower]
+    covariance = schedule.alpha[level] / alpha * sigma.square()
+    np.testing.assert_allclose(drawn.mean(), 0.7 * alpha, atol=0.01)
+    np.testing.assert_allclose(drawn.std(), sigma, atol=0.01)
+    np.testing.assert_allclose(((x - x.mean()) * drawn).mean(), covariance, atol=0.01)
+
+
+def test_start_and_goal_are_kept_and_the_goal_is_at_rest(
+    diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    plan = diffuser.plan(states, goals, seed=0)
+    assert plan.points.shape == plan.velocities.shape == (5, 16, 2)
+    assert plan.stride == 1
+    assert plan.steps.tolist() == [15] * 5
+    np.testing.assert_allclose(plan.points[:, 0], states[:, :2], atol=1e-5)
+    np.testing.assert_allclose(plan.velocities[:, 0], states[:, 2:], atol=1e-5)
+    np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-5)
+    np.testing.assert_allclose(plan.velocities[:, -1], 0.0, atol=1e-5)
+
+
+def test_every_level_is_sampled_with_clean_ends(
+    diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        seen.append((x.clone(), level.clone()))
+        return torch.full_like(x, 7.0)
+
+    plan = dataclasses.replace(diffuser, denoiser=denoiser).plan(states, goals, seed=0)
+    assert plan.evaluations == len(seen) == plan.max_level == 8
+    for step, (x, level) in enumerate(seen):
+        assert (level[:, 1:-1] == 8 - step).all()
+        assert (level[:, [0, -1]] == 0).all()
+        assert torch.equal(x[:, [0, -1]], seen[0][0][:, [0, -1]])
+        assert (x[:, [0, -1], :2] == 0).all()
+    high = transition_limits(diffuser.statistics).high.numpy()
+    np.testing.assert_allclose(plan.points[:, 1:-1], np.broadcast_to(high[2:4], (5, 14, 2)))
+
+
+def test_rows_of_a_batch_are_independent(
+    diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    plan = diffuser.plan(states, goals, seed=0)
+    moved = goals.copy()
+    moved[1] = states[4, :2]
+    other = diffuser.plan(states, moved, seed=0)
+    np.testing.assert_allclose(other.points[[0, 2, 3, 4]], plan.points[[0, 2, 3, 4]], atol=1e-5)
+    assert np.abs(other.points[1] - plan.points[1]).max() > 0.01
+
+
+def test_the_seed_decides_the_plan(
+    diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    first, again, other = (diffuser.plan(states[0], goals[0], seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first.points, again.points)
+    assert not np.array_equal(first.points, other.points)
+
+
+def test_large_batches_are_planned_in_parts(
+    diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    plan = dataclasses.replace(diffuser, largest_batch=2).plan(states, goals, seed=0)
+    np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-5)
+    assert plan.evaluations == 8
+
+
+def test_what_it_cannot_do_is_refused(
+    diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    with pytest.raises(ConfigError, match="pass a goal"):
+        diffuser.plan(states)
+    with pytest.raises(ConfigError, match="no reward"):
+        diffuser.plan(states, goals, reward=lambda points: points.sum((1, 2)))
+    with pytest.raises(ConfigError, match=r"15 environment steps.*got a horizon of 16"):
+        diffuser.plan(states, goals, horizon=16)
+    with pytest.raises(ObservationError, match="goal must lie where"):
+        diffuser.plan(states, [50.0, 50.0])
+
+
+def test_it_is_a_planner_and_drives_a_policy(
+    diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    assert isinstance(diffuser, Planner)
+    policy = Policy(diffuser, tolerance=None, seed=0)
+    actions = policy.act(states, goal=goals)
+    plan = policy.plan
+    by_hand = plan.points[:, 1] - states[:, :2] + plan.velocities[:, 1] - states[:, 2:]
+    np.testing.assert_allclose(actions, np.clip(by_hand, -1, 1), atol=1e-5)
+    policy.act(states, goal=goals)
+    assert policy.plan is plan
+
+
+def test_timed_control_by_hand() -> None:
+    points = [[0.0, 0.0], [0.1, 0.0], [0.3, 0.2]]
+    velocities = [[0.0, 0.0], [0.4, 0.1], [0.2, 0.3]]
+    tracker = TimedPD(1.0, 1.0)
+    tracker.assign(np.array([0]), plan_of(points, velocities, stride=1))
+    state = np.array([[0.05, 0.1, 0.3, -0.2]])
+    # To the next planned state, then the last, then the last position at rest for good.
+    expected = [[0.05 + 0.1, -0.1 + 0.3], [0.25 - 0.1, 0.1 + 0.5], [0.25 - 0.3, 0.1 + 0.2]]
+    for action in [*expected, expected[-1], expected[-1]]:
+        np.testing.assert_allclose(tracker.act(state)[0], action, atol=1e-6)
+    assert tracker.act(np.array([[9.0, -9.0, 0.0, 0.0]])).tolist() == [[-1.0, 1.0]]
+
+
+def test_timed_control_of_a_plan_without_velocities() -> None:
+    tracker = TimedPD(12.5, 1.2, dt=0.5)
+    tracker.assign(np.array([0]), plan_of([[0.0, 0.0], [0.04, 0.02]], None, stride=2))
+    at_rest = np.zeros((1, 4))
+    steps = [12.5 * np.array([0.02, 0.01]), 12.5 * np.array([0.04, 0.02])]
+    moving = 1.2 * np.array([0.04, 0.02])
+    for action in (steps[0] + moving, steps[1] + moving, steps[1]):
+        np.testing.assert_allclose(tracker.act(at_rest)[0], action, atol=1e-6)
+
+
+def test_rows_are_tracked_on_their_own() -> None:
+    tracker = TimedPD(1.0, 0.0)
+    tracker.assign(np.array([1]), plan_of([[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]], None, stride=1))
+    tracker.assign(np.array([0]), plan_of([[0.0, 0.0], [0.0, 0.3]], None, stride=1))
+    states = np.zeros((2, 4))
+    np.testing.assert_allclose(tracker.act(states), [[0.0, 0.3], [0.1, 0.0]], atol=1e-6)
+    tracker.assign(np.array([0]), plan_of([[0.0, 0.0], [0.5, 0.0]], None, stride=1))
+    np.testing.assert_allclose(tracker.act(states), [[0.5, 0.0], [0.2, 0.0]], atol=1e-6)
+    away = np.array([[0.5, 0.4, 0.0, 0.0], [0.1, -0.3, 0.0, 0.0]])
+    np.testing.assert_allclose(tracker.deviation(away), [0.4, 0.3], atol=1e-6)
+    assert tracker.act(away[:1]).shape == (1, 2)
+
+
+def test_training_learns_and_its_checkpoint_plans_alike(
+    trajectories: Trajectories, states: np.ndarray, goals: np.ndarray, tmp_path: Path
+) -> None:
+    settings = TrainSettings(
+        steps=100, batch_size=32, learning_rate=3e-3, warmup=5, log_every=10, save_every=100
+    )
+    trained = train(TINY, trajectories, tmp_path, settings=settings, progress=False)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert losses[-1] < 0.8 * losses[0]
+    loaded = Checkpoint.load(tmp_path / "checkpoint.safetensors")
+    assert loaded.recipe == "diffuser"
+    config = DiffuserConfig.from_json(loaded.config)
+    assert config == TINY
+    plans = [config.planner(each).plan(states, goals, seed=3) for each in (trained, loaded)]
+    assert np.array_equal(plans[0].points, plans[1].points)
+
+
+def test_the_objective_repeats_with_the_seed(trajectories: Trajectories) -> None:
+    objective = TINY.objective(trajectories, fit_statistics(trajectories))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TINY.network()
+    first, again, other = (
+        objective(network, 8, torch.Generator().manual_seed(seed)).detach() for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_horizons_and_steps_are_diffusers() -> None:
+    sizes = {maze: (config.horizon, config.noise_levels) for maze, config in DIFFUSER.items()}
+    assert sizes == {"umaze": (128, 64), "medium": (256, 256), "large": (384, 256)}
+    assert all(config.multiples == (1, 4, 8) and config.width == 32 for config in DIFFUSER.values())
+
+
+def test_a_horizon_that_does_not_halve_is_refused() -> None:
+    with pytest.raises(ConfigError, match="multiple of 4"):
+        DiffuserConfig(horizon=130)

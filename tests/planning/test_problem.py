@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dfplan.data.support import fit_support
+from dfplan.errors import ObservationError
+from dfplan.planning.problem import read_goal, read_observation, read_problem
+
+STATE, GOAL = np.array([1.0, 2.0, 0.1, 0.2]), np.array([3.0, 1.0])
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, list, tuple])
+def test_one_observation_is_a_batch_of_one(kind: type) -> None:
+    make = kind if kind in (list, tuple) else lambda values: np.asarray(values, dtype=kind)
+    problem = read_problem(make(STATE), make(GOAL))
+    assert len(problem) == 1
+    assert problem.observation.dtype == problem.goal.dtype == np.float32
+    np.testing.assert_array_equal(problem.observation, STATE[None].astype(np.float32))
+    np.testing.assert_array_equal(problem.goal, GOAL[None].astype(np.float32))
+    np.testing.assert_array_equal(problem.start.numpy(), problem.observation[:, :2])
+
+
+@pytest.mark.parametrize("goals", [np.arange(6.0).reshape(3, 2), GOAL, GOAL[None]])
+def test_a_batch_has_one_goal_for_all_or_one_for_each(goals: np.ndarray) -> None:
+    problem = read_problem(np.tile(STATE, (3, 1)), goals)
+    np.testing.assert_array_equal(problem.goal, np.broadcast_to(goals, (3, 2)))
+    problem.goal[0] = 9  # a copy of its own
+    assert problem.goal[1, 0] != 9 and goals.max() < 9
+
+
+def test_no_goal_is_no_goal() -> None:
+    assert read_problem(STATE, None).goal is None
+    assert read_problem(STATE, None).rows(slice(0, 1)).goal is None
+
+
+def test_rows_are_rows() -> None:
+    states, goals = np.arange(20.0).reshape(5, 4), np.arange(10.0).reshape(5, 2)
+    part = read_problem(states, goals).rows(slice(1, 3))
+    np.testing.assert_array_equal(part.observation, states[1:3])
+    np.testing.assert_array_equal(part.goal, goals[1:3])
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3), np.zeros((2, 5)), np.zeros((0, 4)), np.zeros((1, 2, 4))])
+def test_wrong_shapes_are_named(wrong: np.ndarray) -> None:
+    shape = str(list(wrong.shape)).replace("[", r"\[").replace("]", r"\]")
+    with pytest.raises(ObservationError, match=rf"observation must have shape.*got {shape}"):
+        read_observation(wrong)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_named_with_their_row(value: float) -> None:
+    states = np.tile(STATE, (4, 1))
+    states[2, 1] = value
+    with pytest.raises(ObservationError, match=r"observation must be finite; row 2 is \[1\.0"):
+        read_observation(states)
+    with pytest.raises(ObservationError, match=r"goal must be finite; row 0"):
+        read_goal(np.array([value, 0.0]), 4)
+
+
+@pytest.mark.parametrize("wrong", ["north", {"observation": 1}, [[1, 2], [3]], None])
+def test_what_is_no_array_of_numbers_is_refused(wrong: object) -> None:
+    with pytest.raises(ObservationError, match="observation must"):
+        read_observation(wrong)  # type: ignore[arg-type]
+
+
+def test_goals_must_fit_the_observations() -> None:
+    with pytest.raises(ObservationError, match="one for each of 3 observations; got 2"):
+        read_goal(np.zeros((2, 2)), 3)
+    with pytest.raises(ObservationError, match=r"goal must have shape \[2\] or \[B, 2\]; got \[4\]"):
+        read_goal(STATE, 1)
+
+
+def test_what_is_off_the_data_is_named() -> None:
+    support = fit_support(np.random.default_rng(0).uniform(0, 4, (20_000, 2)), 0.1)
+    states = np.tile(STATE, (3, 1))
+    read_problem(states, GOAL).require_known(support, 0.5)
+    read_problem(states, GOAL + [1.2, 0]).require_known(support, 0.5)  # 0.2 off
+    read_problem(states, None).require_known(support, 0.5)
+    with pytest.raises(ObservationError, match=r"goal must lie.*less than 0\.50.*row 0 is \[6\.0, 1"):
+        read_problem(states, GOAL + [3, 0]).require_known(support, 0.5)
+    states[1, 1] = -2
+    with pytest.raises(ObservationError, match=r"start must.*row 1 is \[1\.0, -2\.0\], .*in a wall"):
+        read_problem(states, None).require_known(support, 0.5)

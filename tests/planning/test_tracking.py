@@ -1,0 +1,222 @@
+"""Trackers drive a point mass along plans; resampling keeps the line it is given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dfplan.data.motion import Motion
+from dfplan.errors import ConfigError
+from dfplan.planning.tracking import Pursuit, PursuitGains, TimedPD, pursuit_gains, resample
+from dfplan.types import Plan
+
+BODIES = [
+    Motion(dt=0.01, drag=0.00238, gain=0.2382, limit=5.0),
+    Motion(dt=1.0, drag=0.01, gain=0.02, limit=0.5),
+    Motion(dt=0.1, drag=0.0, gain=2.4, limit=50.0),
+]
+
+each_body = pytest.mark.parametrize("body", BODIES, ids=["maze", "slow", "wide"])
+
+
+def plan(*lines: np.ndarray, stride: int = 10, velocities: np.ndarray | None = None) -> Plan:
+    points = np.stack(lines).astype(np.float32)
+    batch, count = points.shape[:2]
+    return Plan(
+        points=points,
+        steps=np.full(batch, (count - 1) * stride),
+        stride=stride,
+        level=np.zeros((batch, count), dtype=int),
+        max_level=10,
+        spread=np.zeros((batch, count), dtype=np.float32),
+        candidates=points[:, None],
+        scores=np.zeros((batch, 1), dtype=np.float32),
+        observation=np.concatenate([points[:, 0], np.zeros((batch, 2))], 1),
+        goal=points[:, -1],
+        evaluations=1,
+        seconds=0.0,
+        velocities=velocities,
+    )
+
+
+def straight(body: Motion, start: tuple[float, float], way: tuple[float, float]) -> np.ndarray:
+    """A line of 30 points; ``way`` in hundreds of steps at top speed."""
+    share = np.linspace(0, 1, 30)[:, None]
+    return np.array(start) + share * np.array(way) * 100 * body.max_step
+
+
+def chase(
+    tracker: Pursuit, body: Motion, state: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(states [steps + 1, B, 4], actions [steps, B, 2]) of bodies that do as they are told."""
+    states, actions = [state], []
+    for _ in range(steps):
+        actions.append(tracker.act(states[-1]))
+        position, velocity = body.advance(states[-1][:, :2], states[-1][:, 2:], actions[-1])
+        states.append(np.concatenate([position, velocity], 1))
+    return np.stack(states), np.stack(actions)
+
+
+def pursuit(body: Motion) -> Pursuit:
+    return Pursuit(pursuit_gains(body), body.max_step)
+
+
+def rest(*starts: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.stack(starts), np.zeros((len(starts), 2))], 1)
+
+
+@each_body
+@pytest.mark.parametrize("way", [(1.0, 0.0), (0.0, -1.0), (0.8, 0.8), (-1.0, 0.3)])
+def test_on_a_straight_line_it_arrives_and_stays(body: Motion, way: tuple[float, float]) -> None:
+    line = straight(body, (3.0, -2.0), way)
+    tracker = pursuit(body)
+    tracker.assign(np.array([0]), plan(line))
+    states, actions = chase(tracker, body, rest(line[0]), 400)
+    assert np.abs(actions).max() <= 1
+    away = np.linalg.norm(states[:, 0, :2] - line[-1], axis=-1)
+    near = 2 * body.max_step
+    assert (away[200:] < near).all(), "twice the time at top speed, and from then on for good"
+    assert np.abs(states[-1, 0, 2:]).max() < 0.05 * body.limit
+    across = np.array([-way[1], way[0]]) / np.hypot(*way)
+    assert np.abs((states[:, 0, :2] - line[0]) @ across).max() < near, "it stays on the line"
+    assert np.abs(states[:, 0, 2:]).max() > 0.9 * body.limit, "it goes as fast as it can"
+
+
+@each_body
+def test_round_a_corner_it_stays_near_the_plan(body: Motion) -> None:
+    corner = np.concatenate(
+        [straight(body, (0, 0), (0.8, 0)), straight(body, (80 * body.max_step, 0), (0, 0.8))]
+    )
+    tracker = pursuit(body)
+    tracker.assign(np.array([0]), plan(corner))
+    state, farthest = rest(corner[0]), 0.0
+    for _ in range(400):
+        farthest = max(farthest, float(tracker.deviation(state)[0]))
+        position, velocity = body.advance(state[:, :2], state[:, 2:], tracker.act(state))
+        state = np.concatenate([position, velocity], 1)
+    assert farthest < 12 * body.max_step
+    assert np.linalg.norm(state[0, :2] - corner[-1]) < 2 * body.max_step
+
+
+def test_rows_are_independent_whatever_the_others_do() -> None:
+    body = BODIES[0]
+    lines = [straight(body, (0, 0), way) for way in [(1, 0), (0.2, 0.5), (-0.5, -0.5)]]
+    together = pursuit(body)
+    together.assign(np.arange(3), plan(*lines))
+    states, actions = chase(together, body, rest(*(line[0] for line in lines)), 200)
+    for row, line in enumerate(lines):
+        alone = pursuit(body)
+        alone.assign(np.array([0]), plan(line))
+        own_states, own_actions = chase(alone, body, rest(line[0]), 200)
+        np.testing.assert_allclose(own_actions[:, 0], actions[:, row], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(own_states[:, 0], states[:, row], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("make", [lambda: pursuit(BODIES[0]), lambda: TimedPD(12.5, 1.2, dt=0.01)])
+def test_a_new_plan_for_one_row_leaves_the_others_alone(make) -> None:  # type: ignore[no-untyped-def]
+    body = BODIES[0]
+    lines = [straight(body, (0, 0), way) for way in [(1, 0), (0.2, 0.5), (-0.5, -0.5)]]
+    longer = straight(body, tuple(lines[1][5]), (3, 0))
+    changed, kept = make(), make()
+    for tracker in (changed, kept):
+        tracker.assign(np.arange(3), plan(*lines))
+    state = rest(*(line[0] for line in lines))
+    for step in range(150):
+        if step == 40:
+            changed.assign(np.array([1]), plan(longer))
+        action = kept.act(state)
+        other = changed.act(state)
+        np.testing.assert_allclose(other[[0, 2]], action[[0, 2]], rtol=0, atol=1e-9)
+        if step == 40:
+            assert np.abs(other[1] - action[1]).max() > 1e-3
+        position, velocity = body.advance(state[:, :2], state[:, 2:], action)
+        state = np.concatenate([position, velocity], 1)
+
+
+@pytest.mark.parametrize("make", [lambda: pursuit(BODIES[0]), lambda: TimedPD(12.5, 1.2, dt=0.01)])
+def test_fewer_environments_than_before(make) -> None:  # type: ignore[no-untyped-def]
+    lines = [straight(BODIES[0], (0, 0), way) for way in [(1, 0), (0.2, 0.5), (-0.5, -0.5)]]
+    used, fresh = make(), make()
+    used.assign(np.arange(3), plan(*lines))
+    used.act(rest(*(line[0] for line in lines)))
+    for tracker in (used, fresh):
+        tracker.assign(np.array([0]), plan(lines[2]))
+    state = rest(lines[2][0])
+    assert used.act(state).shape == (1, 2) and used.deviation(state).shape == (1,)
+    np.testing.assert_array_equal(used.act(state), fresh.act(state) if fresh.act(state) is None else used_again(fresh, state))
+
+
+def used_again(tracker: Pursuit, state: np.ndarray) -> np.ndarray:
+    tracker.act(state)
+    return tracker.act(state)
+
+
+def test_deviation_is_the_distance_to_the_path() -> None:
+    body = BODIES[0]
+    lines = [straight(body, (0, 0), (0.5, 0)), straight(body, (5, 5), (0, 0.5))]
+    tracker = pursuit(body)
+    tracker.assign(np.arange(2), plan(*lines))
+    assert tracker.deviation(rest(lines[0][0], lines[1][0])) == pytest.approx([0, 0], abs=1e-6)
+    off = rest(lines[0][0] + [0, 0.7], lines[1][0] + [0, -0.2])
+    assert tracker.deviation(off) == pytest.approx([0.7, 0.2], abs=1e-6)
+
+
+def test_gains_follow_from_the_body() -> None:
+    gains = pursuit_gains(BODIES[0])
+    brake = 0.01 * 25 / (2 * 0.2382)
+    assert gains.position == pytest.approx(1 / BODIES[0].max_step)
+    assert gains.velocity == pytest.approx(gains.position * brake / 5)
+    assert pursuit_gains(BODIES[0], 3.0).lookahead == pytest.approx(3 * brake)
+    wide = pursuit_gains(BODIES[2])  # the same body in units a tenth as large
+    assert wide.lookahead == pytest.approx(100 * gains.lookahead, rel=0.05)
+    assert wide.position == pytest.approx(gains.position / 100, rel=0.05)
+
+
+def test_a_body_that_actions_do_not_move_has_no_gains() -> None:
+    with pytest.raises(ConfigError, match="actions"):
+        pursuit_gains(Motion(dt=1.0, drag=0.0, gain=0.0, limit=1.0))
+
+
+@pytest.mark.parametrize("spacing", [0.05, 0.3, 10.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_resampling_keeps_the_line(spacing: float, seed: int) -> None:
+    line = np.random.default_rng(seed).normal(size=(8, 2))
+    dense = resample(line, spacing)
+    np.testing.assert_allclose(dense[[0, -1]], line[[0, -1]])
+    steps = np.linalg.norm(np.diff(dense, axis=0), axis=1)
+    assert (steps <= spacing + 1e-9).all()
+    length = np.linalg.norm(np.diff(line, axis=0), axis=1).sum()
+    assert len(dense) == int(np.ceil(length / spacing)) + 1
+    assert steps.sum() <= length + 1e-9
+    starts, ends = line[:-1], line[1:]
+    share = ((dense[:, None] - starts) * (ends - starts)).sum(-1)
+    share = np.clip(share / ((ends - starts) ** 2).sum(-1), 0, 1)[..., None]
+    nearest = np.linalg.norm(dense[:, None] - (starts + share * (ends - starts)), axis=-1).min(1)
+    assert nearest.max() < 1e-9
+
+
+def test_resampling_twice_changes_nothing_on_a_straight_line() -> None:
+    line = np.array([[0.0, 0.0], [1.0, 0.0], [4.0, 0.0]])
+    dense = resample(line, 0.5)
+    np.testing.assert_allclose(dense, np.stack([np.arange(0, 4.1, 0.5), np.zeros(9)], 1), atol=1e-12)
+    np.testing.assert_allclose(resample(dense, 0.5), dense, atol=1e-12)
+
+
+def test_a_line_without_length_is_one_place() -> None:
+    dense = resample(np.full((5, 2), 3.0), 0.1)
+    assert (dense == 3).all() and 1 <= len(dense) <= 2
+
+
+def test_pursuit_stays_where_the_plan_is_one_place() -> None:
+    body = BODIES[0]
+    tracker = pursuit(body)
+    tracker.assign(np.array([0]), plan(np.full((4, 2), 1.0)))
+    states, _ = chase(tracker, body, np.array([[1.0, 1.0, 0.5, -0.5]]), 200)
+    assert np.linalg.norm(states[-1, 0, :2] - 1) < 0.02
+
+
+def test_aims_no_farther_than_the_lookahead() -> None:
+    line = np.stack([np.linspace(0, 10, 50), np.zeros(50)], 1)
+    tracker = Pursuit(PursuitGains(lookahead=0.5, position=1.0, velocity=0.0), 0.1)
+    tracker.assign(np.array([0]), plan(line))
+    assert tracker.act(rest(line[0]))[0] == pytest.approx([0.5, 0.0], abs=0.06)
