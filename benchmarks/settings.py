@@ -1,12 +1,13 @@
 """What does each setting of the planner and its tracker do to the score and to the time?
 
     python benchmarks/settings.py
-    python benchmarks/settings.py --mazes '[large]' --fields '[candidates, lookahead]'
+    python benchmarks/settings.py --tasks '[multi2d-large]' --fields '[candidates, lookahead]'
 
 One setting is changed at a time, on validation starts, which no table reports: the defaults were
 chosen here. "Against default" is the paired difference of scores on the same starts, with half of
 its 95% interval; "plan ms" is the median of single plans. "lookahead" is the tracker's, in braking
-distances; "guidance.scale" 0 leaves out guidance and, as it is the step of both, polish.
+distances; "guidance.scale" 0 leaves out guidance and, as it is the step of both, polish; with
+"network" none the denoiser gives back what it is given, so that guidance is all there is.
 """
 
 from __future__ import annotations
@@ -24,67 +25,68 @@ from dfplan.errors import unknown_name
 from dfplan.evaluation.metrics import estimate, normalized, paired_difference
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
 from dfplan.evaluation.rollout import latency, rollout
-from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.policy import Policy
 from dfplan.planning.tracking import Pursuit, pursuit_gains
 from dfplan.pretrained import load
 
 Setting = float | str
 
+_TIMED_PLANS = 10
+
 SWEEPS: dict[str, tuple[Setting, ...]] = {
-    "candidates": (1, 6, 12, 24, 48),
-    "steps": (2, 3, 5, 10, 20),
+    "candidates": (1, 4, 8, 16, 32),
+    "steps": (1, 2, 3, 5, 10),
     "matrix": ("full_sequence", "pyramid", "autoregressive"),
     "futures": (1, 2, 4, 8),
     "guidance.scale": (0.0, 0.1, 0.3, 1.0),
-    "tautness": (0.0, 0.3, 1.0, 3.0),
-    "caution": (0.0, 1.0, 3.0, 10.0),
+    "tautness": (0.0, 0.3, 0.7, 1.0, 2.0),
+    "caution": (0.0, 1.5, 3.0, 6.0, 12.0),
     "polish": (0, 10, 30, 100),
     "off_support_cost": (0.0, 5.0, 20.0, 80.0),
-    "margin": (0.5, 1.0, 1.5, 3.0),
+    "margin": (0.5, 1.5, 3.0, 6.0),
     "lookahead": (0.8, 1.2, 1.65, 2.2, 3.0),
+    "network": ("none",),
 }
 
 
 def main(
-    mazes: tuple[str, ...] = ("umaze", "medium", "large"),
-    suite: str = "maze2d",
+    tasks: tuple[str, ...] = ("maze2d-umaze", "maze2d-medium", "maze2d-large"),
     fields: tuple[str, ...] = tuple(SWEEPS),
     episodes: int = 100,
-    timed_plans: int = 10,
     out: Path = RESULTS,
 ) -> None:
     for field in fields:
         if field not in SWEEPS:
             raise unknown_name("setting", field, SWEEPS)
     began = time.perf_counter()
+    changes = [(field, value) for field in fields for value in SWEEPS[field]]
     tables: dict[str, list[dict[str, object]]] = {}
-    for maze in mazes:
-        task = named_task(f"{suite}-{maze}", "validation")
+    for task in (named_task(name, "validation") for name in tasks):
         starts = problems(task, episodes)
-        planner = load(f"maze2d-{maze}")
-        default = _scores(Policy(planner, seed=0), task, starts)
-        changes = [(field, value) for field in fields for value in SWEEPS[field]]
-        rows = tables[task.id] = [_row("default", "", planner, default, default, starts, timed_plans)]
+        planner = load(f"maze2d-{task.maze_name}")
+        default = _scores(Policy(planner), task, starts)
+        rows = tables[task.id] = [_row("default", "", planner, default, default, starts)]
         for field, value in tqdm(changes, desc=task.id):
             policy, changed = _changed(planner, field, value)
             scores = _scores(policy, task, starts)
-            rows.append(_row(field, value, changed, scores, default, starts, timed_plans))
+            rows.append(_row(field, value, changed, scores, default, starts))
     publish(out, "settings", __doc__, began, tables)
 
 
 def _changed(planner: ForcingPlanner, field: str, value: Setting) -> tuple[Policy, ForcingPlanner]:
     """The planner with one setting changed, and its policy."""
-    settings = planner.settings
     if field == "lookahead":
         motion = planner.statistics.motion
         tracker = Pursuit(pursuit_gains(motion, float(value)), motion.max_step)
         return Policy(planner, tracker), planner
-    if field == "guidance.scale":
-        settings = replace(settings, guidance=replace(settings.guidance, scale=value))
+    if field == "network":
+        planner = replace(planner, denoiser=lambda x, level: x)
+    elif field == "guidance.scale":
+        guidance = replace(planner.settings.guidance, scale=value)
+        planner = replace(planner, settings=replace(planner.settings, guidance=guidance))
     else:
-        settings = replace(settings, **{field: value})
-    planner = replace(planner, settings=settings)
+        planner = replace(planner, settings=replace(planner.settings, **{field: value}))
     return Policy(planner), planner
 
 
@@ -99,10 +101,9 @@ def _row(
     scores: np.ndarray,
     default: np.ndarray,
     starts: Problems,
-    timed_plans: int,
 ) -> dict[str, object]:
     score, difference = estimate(scores), paired_difference(scores, default)
-    timing = latency(planner, starts, min(timed_plans, len(starts)))
+    timing = latency(planner, starts, min(_TIMED_PLANS, len(starts)))
     return {
         "setting": field,
         "value": str(value),

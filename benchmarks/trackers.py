@@ -6,7 +6,7 @@ Every planner's plans under every tracker, on the same starts. Each episode is p
 those very plans are driven by all trackers; nothing is planned again on the way. Trackers: dfplan's
 pure pursuit, which takes only the path from a plan; Diffuser's law (gains 1 and 1, a plan without
 velocities has those of its lines); and that of Diffusion Forcing's authors (gains 12.5 and 1.2,
-velocity the plan's step). Scores are true summed rewards, normalized; ± is half of the 95% interval.
+velocity the plan's step). Scores are of the true summed reward; ± is half of the 95% interval.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """How long does training take from scratch, how much memory, and does it come out the same?
 
     python benchmarks/training.py
-    python benchmarks/training.py --presets '[diffuser-umaze]' --steps 200
 
 Trains each preset with a seed that the shipped checkpoint did not have, and plays both checkpoints
 on the same validation starts, which no table reports. "Train s" is the wall time of reading the
@@ -67,7 +66,7 @@ def main(
 
 
 def _trained(name: str, steps: int | None, seed: int, runs: Path) -> dict[str, object]:
-    """Train in a process of its own; the row of the first table."""
+    """Train in a process of its own; a row of the first table."""
     preset = PRESETS[name]
     asked = time.perf_counter()
     data = preset_data(preset, runs / preset.maze)
@@ -97,7 +96,7 @@ def _train(name: str, steps: int | None, seed: int, data: Path, run: Path) -> tu
 
 
 def _compared(run: Path, name: str, suite: str, episodes: int) -> dict[str, object]:
-    """Scores of the run and of the shipped checkpoint; the row of the second table."""
+    """The run beside the shipped checkpoint; a row of the second table."""
     task = named_task(f"{suite}-{PRESETS[name].maze}", "validation")
     starts = problems(task, episodes)
     new, shipped = (

@@ -230,7 +230,7 @@ def main(args: Sequence[str] | None = None) -> int:
             description="Plan in mazes with Diffusion Forcing.",
             parser_class=_Parser,
         )
-    except DfplanError as error:
+    except (DfplanError, OSError) as error:
         print(f"dfplan: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -31,7 +31,7 @@ from dfplan.types import Planner
 FULL_EPISODES = 500
 """Problems a task of the whole benchmark."""
 
-SLICE_EPISODES = 50
+SLICE_EPISODES = 30
 """Problems a task of the slice that fits into a quarter of an hour on two cores."""
 
 

@@ -53,7 +53,7 @@ class PlannerSettings:
     guidance: GuidanceSettings = field(
         default_factory=lambda: GuidanceSettings(scale=0.3, iterations=5, max_move=0.1)
     )
-    tautness: float = 0.7
+    tautness: float = 0.2
     caution: float = 6.0
     off_support_cost: float = 20.0
     margin: float = 3.0

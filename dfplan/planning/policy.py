@@ -27,7 +27,8 @@ class Policy:
     """Plans when it must and tracks the plan in between; for one environment or a batch.
 
     A row is planned anew after a reset, when its goal changes, when its position has left the
-    plan by more than ``tolerance`` and, if asked, every ``replan_every`` steps.
+    plan by more than ``tolerance``, when the plan's time is over and its end is still farther
+    than half of that, and, if asked, every ``replan_every`` steps.
 
     Args:
         planner: what plans; see :func:`dfplan.load`.
@@ -35,7 +36,7 @@ class Policy:
         goal: position [2] to plan to wherever :meth:`act` finds no other goal.
         replan_every: steps between two plans; None plans only when it must.
         tolerance: distance from the plan, in units of position, at which to plan anew; None
-            never does.
+            plans once.
         seed: of the planner's noise; None draws afresh.
 
     Attributes:
@@ -75,6 +76,8 @@ class Policy:
         self._goals = np.zeros((0, 2), dtype=np.float32)
         self._stale = np.zeros(0, dtype=bool)
         self._age = np.zeros(0, dtype=int)
+        self._steps = np.zeros(0, dtype=int)
+        self._ends = np.zeros((0, 2), dtype=np.float32)
 
     def act(self, observation: Observation, goal: np.ndarray | None = None) -> np.ndarray:
         """The action for each environment, one step on.
@@ -116,6 +119,8 @@ class Policy:
             self._goals[rows] = goals[rows]
             self._stale[rows] = False
             self._age[rows] = 0
+            self._steps[rows] = self.plan.steps
+            self._ends[rows] = self.plan.points[:, -1]
         self._age += 1
         action: np.ndarray = np.asarray(self._tracker.act(states), dtype=np.float32)
         return action if np.ndim(observation) == 2 else action.reshape(2)
@@ -146,6 +151,8 @@ class Policy:
             self._goals = goals.copy()
             self._stale = np.ones(len(states), dtype=bool)
             self._age = np.zeros(len(states), dtype=int)
+            self._steps = np.zeros(len(states), dtype=int)
+            self._ends = np.zeros((len(states), 2), dtype=np.float32)
             return self._stale
         if len(states) != len(self._stale):
             raise ObservationError(
@@ -155,6 +162,8 @@ class Policy:
         due: np.ndarray = self._stale | (goals != self._goals).any(1)
         if self._tolerance is not None:
             due |= self._tracker.deviation(states) > self._tolerance
+            missing = np.linalg.norm(states[:, :2] - self._ends, axis=1)
+            due |= (self._age >= self._steps) & (missing > self._tolerance / 2)
         if self._replan_every is not None:
             due |= self._age >= self._replan_every
         return due

@@ -45,7 +45,7 @@ class PursuitGains:
     velocity: float
 
 
-def pursuit_gains(motion: Motion, lookahead: float = 1.65) -> PursuitGains:
+def pursuit_gains(motion: Motion, lookahead: float = 1.5) -> PursuitGains:
     """Gains that follow from how the body moves.
 
     An axis is at full force until the aim is within the distance in which it can brake from top

@@ -121,7 +121,14 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         ) from error
     if _HEADER not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but dfplan did not write it.")
-    return tensors, json.loads(metadata[_HEADER])
+    try:
+        header: dict[str, Any] = dict(json.loads(metadata[_HEADER]))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is damaged: its description is no JSON object ({error}). Copy or train it "
+            "again."
+        ) from error
+    return tensors, header
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

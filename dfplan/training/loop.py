@@ -268,7 +268,8 @@ class _Metrics:
         self._path = path
         self._enabled = enabled
         if enabled:
-            lines = path.read_text().splitlines() if step and path.exists() else []
+            # What follows the last line break is a line that an interrupt cut short.
+            lines = path.read_text().split("\n")[:-1] if step and path.exists() else []
             kept = [line for line in lines if json.loads(line)["step"] <= step]
             with atomic_path(path) as temporary:
                 temporary.write_text("".join(f"{line}\n" for line in kept))

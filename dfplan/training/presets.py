@@ -33,9 +33,9 @@ _DATA_STEPS = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 
 # Tokens of 20 steps each, enough for the longest walk between two cells in the data.
 _FORCING = {
-    "umaze": (ForcingConfig(tokens=12), TrainSettings(steps=3000, batch_size=64)),
-    "medium": (ForcingConfig(tokens=20), TrainSettings(steps=3000, batch_size=64)),
-    "large": (ForcingConfig(tokens=29), TrainSettings(steps=3000, batch_size=64)),
+    "umaze": (ForcingConfig(tokens=12), TrainSettings(steps=2000, batch_size=64)),
+    "medium": (ForcingConfig(tokens=20), TrainSettings(steps=2000, batch_size=64)),
+    "large": (ForcingConfig(tokens=29), TrainSettings(steps=2000, batch_size=64)),
 }
 
 # As many steps as take the same seconds of computing as the preset above. Diffuser's own rate of
@@ -45,7 +45,7 @@ _DIFFUSER = {
         DIFFUSER[maze],
         TrainSettings(steps=steps, batch_size=32, learning_rate=1e-3, weight_decay=0.0),
     )
-    for maze, steps in (("umaze", 650), ("medium", 600), ("large", 650))
+    for maze, steps in (("umaze", 580), ("medium", 400), ("large", 430))
 }
 
 PRESETS: dict[str, Preset] = {

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -41,11 +43,11 @@ def test_rows_are_rows() -> None:
     np.testing.assert_array_equal(part.goal, goals[1:3])
 
 
-@pytest.mark.parametrize("wrong", [np.zeros(3), np.zeros((2, 5)), np.zeros((0, 4)), np.zeros((1, 2, 4))])
-def test_wrong_shapes_are_named(wrong: np.ndarray) -> None:
-    shape = str(list(wrong.shape)).replace("[", r"\[").replace("]", r"\]")
-    with pytest.raises(ObservationError, match=rf"observation must have shape.*got {shape}"):
-        read_observation(wrong)
+@pytest.mark.parametrize("shape", [(3,), (2, 5), (0, 4), (1, 2, 4)])
+def test_wrong_shapes_are_named(shape: tuple[int, ...]) -> None:
+    message = f"observation must have shape [4] or [B, 4]; got {list(shape)}"
+    with pytest.raises(ObservationError, match=re.escape(message)):
+        read_observation(np.zeros(shape))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -67,7 +69,7 @@ def test_what_is_no_array_of_numbers_is_refused(wrong: object) -> None:
 def test_goals_must_fit_the_observations() -> None:
     with pytest.raises(ObservationError, match="one for each of 3 observations; got 2"):
         read_goal(np.zeros((2, 2)), 3)
-    with pytest.raises(ObservationError, match=r"goal must have shape \[2\] or \[B, 2\]; got \[4\]"):
+    with pytest.raises(ObservationError, match=r"goal must have shape .*; got \[4\]"):
         read_goal(STATE, 1)
 
 
@@ -75,10 +77,10 @@ def test_what_is_off_the_data_is_named() -> None:
     support = fit_support(np.random.default_rng(0).uniform(0, 4, (20_000, 2)), 0.1)
     states = np.tile(STATE, (3, 1))
     read_problem(states, GOAL).require_known(support, 0.5)
-    read_problem(states, GOAL + [1.2, 0]).require_known(support, 0.5)  # 0.2 off
+    read_problem(states, GOAL + np.array([1.2, 0.0])).require_known(support, 0.5)  # 0.2 off
     read_problem(states, None).require_known(support, 0.5)
-    with pytest.raises(ObservationError, match=r"goal must lie.*less than 0\.50.*row 0 is \[6\.0, 1"):
-        read_problem(states, GOAL + [3, 0]).require_known(support, 0.5)
+    with pytest.raises(ObservationError, match=r"goal must lie.*0\.50.*row 0 is \[6\.0, 1"):
+        read_problem(states, GOAL + np.array([3.0, 0.0])).require_known(support, 0.5)
     states[1, 1] = -2
-    with pytest.raises(ObservationError, match=r"start must.*row 1 is \[1\.0, -2\.0\], .*in a wall"):
+    with pytest.raises(ObservationError, match=r"start must.*row 1 is \[1\.0, -2\.0\], .*wall"):
         read_problem(states, None).require_known(support, 0.5)

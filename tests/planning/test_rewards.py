@@ -16,7 +16,8 @@ BATCH, POINTS = 3, 6
 
 def support() -> Support:
     """A full square from (0, 0) to (4, 4)."""
-    return fit_support(np.stack(np.meshgrid(*[np.arange(0, 4.01, 0.05)] * 2), -1).reshape(-1, 2), 0.1)
+    axis = np.arange(0, 4.01, 0.05)
+    return fit_support(np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2), 0.1)
 
 
 REWARDS: dict[str, ComposableReward] = {
@@ -124,4 +125,5 @@ def test_points_on_lines(between: int) -> None:
     assert found.shape == (BATCH, (POINTS - 1) * between, 2)
     assert torch.allclose(found[:, between - 1 :: between], points[:, 1:], atol=1e-6)
     steps = torch.cat([points[:, :1], found], 1).diff(dim=1)
-    assert torch.allclose(steps, points.diff(dim=1).repeat_interleave(between, 1) / between, atol=1e-5)
+    even = points.diff(dim=1).repeat_interleave(between, 1) / between
+    assert torch.allclose(steps, even, atol=1e-5)

@@ -75,11 +75,11 @@ def test_on_a_straight_line_it_arrives_and_stays(body: Motion, way: tuple[float,
     assert np.abs(actions).max() <= 1
     away = np.linalg.norm(states[:, 0, :2] - line[-1], axis=-1)
     near = 2 * body.max_step
-    assert (away[200:] < near).all(), "twice the time at top speed, and from then on for good"
+    assert (away[200:] < near).all(), "it is late or does not stay"
     assert np.abs(states[-1, 0, 2:]).max() < 0.05 * body.limit
     across = np.array([-way[1], way[0]]) / np.hypot(*way)
-    assert np.abs((states[:, 0, :2] - line[0]) @ across).max() < near, "it stays on the line"
-    assert np.abs(states[:, 0, 2:]).max() > 0.9 * body.limit, "it goes as fast as it can"
+    assert np.abs((states[:, 0, :2] - line[0]) @ across).max() < 1.5 * near, "it leaves the line"
+    assert np.abs(states[:, 0, 2:]).max() > 0.9 * body.limit, "it dawdles"
 
 
 @each_body
@@ -142,13 +142,11 @@ def test_fewer_environments_than_before(make) -> None:  # type: ignore[no-untype
     for tracker in (used, fresh):
         tracker.assign(np.array([0]), plan(lines[2]))
     state = rest(lines[2][0])
-    assert used.act(state).shape == (1, 2) and used.deviation(state).shape == (1,)
-    np.testing.assert_array_equal(used.act(state), fresh.act(state) if fresh.act(state) is None else used_again(fresh, state))
-
-
-def used_again(tracker: Pursuit, state: np.ndarray) -> np.ndarray:
-    tracker.act(state)
-    return tracker.act(state)
+    for _ in range(3):
+        action = used.act(state)
+        assert action.shape == (1, 2)
+        np.testing.assert_array_equal(action, fresh.act(state))
+        np.testing.assert_array_equal(used.deviation(state), fresh.deviation(state))
 
 
 def test_deviation_is_the_distance_to_the_path() -> None:
@@ -198,7 +196,8 @@ def test_resampling_keeps_the_line(spacing: float, seed: int) -> None:
 def test_resampling_twice_changes_nothing_on_a_straight_line() -> None:
     line = np.array([[0.0, 0.0], [1.0, 0.0], [4.0, 0.0]])
     dense = resample(line, 0.5)
-    np.testing.assert_allclose(dense, np.stack([np.arange(0, 4.1, 0.5), np.zeros(9)], 1), atol=1e-12)
+    np.testing.assert_allclose(dense[:, 0], np.arange(0, 4.1, 0.5), atol=1e-12)
+    assert (dense[:, 1] == 0).all()
     np.testing.assert_allclose(resample(dense, 0.5), dense, atol=1e-12)
 
 

@@ -1,0 +1,344 @@
+"""The planner of Diffusion Forcing, on a network trained in a corridor and on made-up ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.policy import Policy
+from dfplan.planning.rewards import Reach
+from dfplan.planning.tracking import Pursuit
+from dfplan.sampling.guidance import GuidanceSettings
+from dfplan.sampling.matrices import MATRICES
+from dfplan.types import Plan, Planner
+
+ALONG = [(2.0, 38.0), (36.0, 4.0), (5.0, 25.0), (30.0, 33.0)]
+"""Where problems start and end, along the corridor, whose corner is at 20."""
+
+named = pytest.mark.parametrize("name", sorted(MATRICES))
+
+
+@pytest.fixture
+def states(corridor: Any) -> np.ndarray:
+    starts = corridor.at(np.array([start for start, _ in ALONG]))
+    return np.concatenate([starts, np.zeros((len(ALONG), 2))], 1)
+
+
+@pytest.fixture
+def goals(corridor: Any) -> np.ndarray:
+    return np.asarray(corridor.at(np.array([goal for _, goal in ALONG])))
+
+
+class Counting:
+    """A denoiser that notes the size of every batch it is given."""
+
+    def __init__(self, planner: ForcingPlanner) -> None:
+        self._denoiser = planner.denoiser
+        self.batches: list[int] = []
+
+    def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(x))
+        return self._denoiser(x, level)
+
+
+def with_settings(planner: ForcingPlanner, **changes: Any) -> ForcingPlanner:
+    return replace(planner, settings=replace(planner.settings, **changes))
+
+
+def same(first: Plan, second: Plan) -> bool:
+    return np.array_equal(first.points, second.points) and np.array_equal(
+        first.candidates, second.candidates
+    )
+
+
+def test_it_goes_round_the_corner_where_the_data_has_been(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
+) -> None:
+    for seed in range(3):
+        plan = planner.plan(states, goals, seed=seed)
+        np.testing.assert_allclose(plan.points[:, 0], states[:, :2], atol=1e-4)
+        np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-4)
+        assert corridor.away(plan.points).max() < 4.5, "the straight way is up to 14 off"
+        distance = planner.statistics.support.distance(torch.from_numpy(plan.points))
+        assert distance.max() < 1.5
+    assert isinstance(planner, Planner) and isinstance(planner.tracker(), Pursuit)
+
+
+def test_the_body_gets_there(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
+) -> None:
+    policy = Policy(planner, tolerance=6.0, seed=0)
+    for _ in range(200):
+        assert corridor.away(states[:, :2]).max() < 7
+        states = corridor.advance(states, policy.act(states, goals))
+    assert np.linalg.norm(states[:, :2] - goals, axis=1).max() < 1
+
+
+@named
+@pytest.mark.parametrize("futures", [1, 3])
+@pytest.mark.parametrize("goal", [True, False])
+def test_a_plan_is_whole(
+    planner: ForcingPlanner,
+    states: np.ndarray,
+    goals: np.ndarray,
+    name: str,
+    futures: int,
+    goal: bool,
+) -> None:
+    small = with_settings(planner, matrix=name, futures=futures, candidates=3, steps=2)
+    wanted = goals if goal else None
+    reward = None if goal else Reach(torch.tensor([0.0, 50.0]))
+    plan = small.plan(states, wanted, reward=reward, seed=0, trace=True)
+    batch, points = len(states), 1 + (small.layout.tokens - 1) * small.layout.frame_stack
+    assert plan.points.shape == (batch, points, 2) and plan.points.dtype == np.float32
+    assert plan.candidates.shape == (batch, 3, points, 2)
+    assert plan.scores.shape == (batch, 3)
+    assert plan.level.shape == plan.spread.shape == (batch, points)
+    assert plan.stride == small.layout.stride and plan.max_level == small.schedule.max_level
+    assert np.isfinite(plan.points).all() and np.isfinite(plan.scores).all()
+    np.testing.assert_array_equal(plan.observation, states.astype(np.float32))
+    frame = np.arange(points)
+    inside = frame * plan.stride <= plan.steps[:, None]
+    assert (plan.level == 0).all(), "what is past the plan's end is its end, repeated"
+    assert (plan.steps % small.layout.token_steps == 0).all()
+    for row in range(batch):
+        assert (plan.points[row, ~inside[row]] == plan.points[row, inside[row]][-1]).all()
+    assert (plan.spread >= 0).all() and (plan.spread[:, 0] < 1e-4).all()
+    assert (plan.goal is None) is not goal
+    assert len(plan.trace) == {"full_sequence": 2, "autoregressive": 26, "pyramid": 14}[name]
+
+
+@named
+def test_levels_of_a_trace_never_rise_and_end_as_the_plan_says(
+    settled: ForcingPlanner, states: np.ndarray, goals: np.ndarray, name: str
+) -> None:
+    for share in (0.5, 1.0):
+        small = with_settings(settled, matrix=name, rows=share)
+        plan = small.plan(states, goals, horizon=small.longest_horizon, seed=0, trace=True)
+        levels = np.stack([level for level, _ in plan.trace])
+        assert (np.diff(levels, axis=0) <= 0).all()
+        np.testing.assert_array_equal(levels[-1], plan.level)
+        np.testing.assert_allclose(plan.trace[-1][1], plan.points, atol=1e-5)
+        before_goal = plan.level[:, : -small.layout.frame_stack]
+        assert (np.diff(before_goal, axis=1) >= 0).all(), "the near future is certain first"
+        assert (before_goal.max() > 0) == (share < 1)
+        assert (plan.level[:, [0, -1]] == 0).all()
+
+
+@pytest.mark.parametrize("futures", [1, 3])
+def test_a_seed_is_a_plan_and_nothing_else_is_random(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, futures: int
+) -> None:
+    planner = with_settings(planner, futures=futures)
+    before = torch.get_rng_state()
+    first, again, other = (planner.plan(states, goals, seed=seed) for seed in (1, 1, 2))
+    assert same(first, again) and not same(first, other)
+    assert not same(planner.plan(states, goals), planner.plan(states, goals))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("futures", [1, 2])
+@pytest.mark.parametrize("row", [0, 2])
+def test_rows_are_independent(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, futures: int, row: int
+) -> None:
+    planner = with_settings(planner, futures=futures)
+    other_states, other_goals = np.roll(states, 1, 0), np.roll(goals, 1, 0)
+    other_states[row], other_goals[row] = states[row], goals[row]
+    first = planner.plan(states, goals, seed=0)
+    second = planner.plan(other_states, other_goals, seed=0)
+    np.testing.assert_array_equal(first.points[row], second.points[row])
+    np.testing.assert_array_equal(first.scores[row], second.scores[row])
+    assert not np.array_equal(first.points, second.points)
+
+
+def test_one_problem_is_a_batch_of_one(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    single = planner.plan(states[0], goals[0], seed=4)
+    assert len(single) == 1
+    assert same(single, planner.plan(states[:1], goals[:1], seed=4))
+    tiled = np.tile(goals[0], (4, 1))
+    assert same(planner.plan(states, goals[0], seed=4), planner.plan(states, tiled, seed=4))
+
+
+@pytest.mark.parametrize("horizon", [1, 10, 11, 60, 130])
+def test_a_horizon_is_kept_to_the_token(
+    settled: ForcingPlanner, states: np.ndarray, goals: np.ndarray, horizon: int
+) -> None:
+    plan = settled.plan(states, goals, horizon=horizon, seed=0)
+    assert (plan.steps == -(-horizon // 10) * 10).all()
+    np.testing.assert_allclose(plan.points[:, plan.steps[0] // plan.stride], goals, atol=1e-4)
+
+
+@pytest.mark.parametrize("horizon", [0, -5, 131, 10_000])
+def test_horizons_that_the_model_does_not_know_are_refused(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, horizon: int
+) -> None:
+    assert planner.longest_horizon == 130
+    with pytest.raises(ConfigError, match=f"1 to 130 environment steps; got.*{horizon}.*tokens"):
+        planner.plan(states, goals, horizon=horizon)
+
+
+def test_horizons_spread_from_the_shortest_that_can_arrive(
+    settled: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    plan = with_settings(settled, candidates=30).plan(states, goals, seed=0)
+    direct = np.abs(states[:, :2] - goals).max(1) / settled.statistics.motion.max_step
+    assert (plan.steps >= direct).all() and (plan.steps <= 130).all()
+    assert len(set(plan.steps.tolist())) > 1
+
+
+def test_the_best_candidate_is_the_plan(
+    settled: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    plan = settled.plan(states, goals, seed=0)
+    best = plan.scores.argmax(1)
+    np.testing.assert_array_equal(plan.points, plan.candidates[np.arange(len(best)), best])
+
+
+def test_the_score_by_hand(
+    settled: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
+) -> None:
+    """Candidates of one token go straight: two of them cut the corner, two do not."""
+    one = with_settings(settled, candidates=1)
+    start, goal = corridor.at(np.array([5.0, 30.0])), corridor.at(np.array([15.0, 26.0]))
+    at_rest = np.concatenate([start, np.zeros((2, 2))], 1)
+    step = settled.statistics.motion.max_step
+    plan = one.plan(at_rest, goal, horizon=10, seed=0)
+    assert plan.scores[:, 0] == pytest.approx(-np.array([10, 4]) / step, rel=1e-3)
+    across = np.concatenate([corridor.at(np.array([5.0])), np.zeros((1, 2))], 1)
+    cut = one.plan(across, corridor.at(np.array([35.0])), horizon=10, seed=0)
+    charged = -cut.scores[0, 0] - 15 / step
+    # How much of the line is off is looked up at four points on each of its parts.
+    assert 0.2 < charged / (15 / step * one.settings.off_support_cost) < 0.9
+    free = with_settings(one, off_support_cost=0.0)
+    cheap = free.plan(across, corridor.at(np.array([35.0])), horizon=10, seed=0)
+    assert cheap.scores[0, 0] == pytest.approx(-15 / step, rel=1e-3)
+
+
+def test_a_reward_is_added_to_the_score(
+    settled: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    def north(points: torch.Tensor) -> torch.Tensor:
+        return points[..., 1].sum(-1)
+
+    without = settled.plan(states, goals, seed=0)
+    rewarded = settled.plan(states, goals, reward=north, seed=0)
+    np.testing.assert_array_equal(rewarded.candidates, without.candidates)  # scale 0: unguided
+    added = north(torch.from_numpy(rewarded.candidates)).numpy()
+    np.testing.assert_allclose(rewarded.scores, without.scores + added, rtol=1e-5)
+
+
+def test_scale_0_and_no_polish_is_unguided_bit_for_bit(
+    settled: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    plan = settled.plan(states, goals, seed=0)
+    for change in ({"futures": 5}, {"tautness": 9.0, "caution": 7.0}):
+        assert same(with_settings(settled, **change).plan(states, goals, seed=0), plan)
+
+
+def test_rewards_pull_plans_without_a_goal(planner: ForcingPlanner, corridor: Any) -> None:
+    state = np.concatenate([corridor.at(np.array([10.0])), np.zeros((1, 2))], 1)
+    ends = {}
+    for along in (2.0, 30.0):
+        target = corridor.at(np.array(along))
+        reward = 5.0 * Reach(torch.from_numpy(target).float())
+        plan = planner.plan(state, reward=reward, seed=0)
+        assert plan.goal is None
+        ends[along] = np.linalg.norm(plan.points[0, -1] - target)
+        assert corridor.away(plan.points).max() < 5
+    assert max(ends.values()) < 3
+
+
+def test_guidance_makes_plans_shorter(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    def length(plan: Plan) -> np.ndarray:
+        return np.linalg.norm(np.diff(plan.points, axis=1), axis=-1).sum(1)
+
+    wild = with_settings(planner, guidance=GuidanceSettings(scale=0.0), polish=0)
+    taut = length(planner.plan(states, goals, seed=0))
+    assert (taut < length(wild.plan(states, goals, seed=0)) + 1e-3).all()
+
+
+@named
+@pytest.mark.parametrize("futures", [1, 3])
+@pytest.mark.parametrize("largest_batch", [1, 20, 1000])
+def test_evaluations_are_counted_and_batches_bounded(
+    planner: ForcingPlanner,
+    states: np.ndarray,
+    goals: np.ndarray,
+    name: str,
+    futures: int,
+    largest_batch: int,
+) -> None:
+    counting = Counting(planner)
+    settings = replace(
+        planner.settings,
+        matrix=name,
+        futures=futures,
+        candidates=4,
+        steps=2,
+        largest_batch=largest_batch,
+    )
+    counted = replace(planner, denoiser=counting, settings=settings)
+    plan = counted.plan(states, goals, horizon=40, seed=0)
+    assert sum(counting.batches) == plan.evaluations * len(states)
+    assert max(counting.batches) <= max(largest_batch, 4 * futures)
+
+
+def test_goals_beyond_the_longest_plan_are_refused(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    short = replace(planner, layout=replace(planner.layout, tokens=3))
+    assert short.plan(states[:1], states[:1, :2] + 2.0, seed=0).steps <= 20
+    with pytest.raises(ConfigError, match=r"goal of row 0 is .*longest plan of 20 steps"):
+        short.plan(states, goals)
+
+
+def test_bad_questions_are_refused(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    with pytest.raises(ConfigError, match="needs a goal, a reward, or both"):
+        planner.plan(states)
+    with pytest.raises(ObservationError, match="observation must be finite; row 1"):
+        planner.plan(np.where(np.arange(4)[:, None] == 1, np.nan, states), goals)
+    with pytest.raises(ObservationError, match=r"shape \[4\] or \[B, 4\]; got \[2\]"):
+        planner.plan(states[0, :2], goals[0])
+    with pytest.raises(ObservationError, match="one for each of 4 observations; got 3"):
+        planner.plan(states, goals[:3])
+    far = goals + np.where(np.arange(4)[:, None] == 2, 30.0, 0.0)
+    with pytest.raises(ObservationError, match=r"goal must lie where.*row 2 is"):
+        planner.plan(states, far)
+    with pytest.raises(ObservationError, match=r"start must lie where.*row 0 is.*another frame"):
+        planner.plan(states[:1] * 10, goals[:1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"matrix": "pyramids"}, "Did you mean 'pyramid'"),
+        ({"steps": 0}, "at least 1 noise level|between 1 and 0|steps"),
+        ({"candidates": 0}, "candidates >= 1"),
+        ({"futures": 0}, "futures >= 1"),
+        ({"rows": 0.0}, r"rows in \(0, 1\]"),
+        ({"rows": 1.1}, r"rows in \(0, 1\]"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PlannerSettings(**wrong)
+
+
+def test_more_steps_than_levels_are_refused(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    with pytest.raises(ConfigError, match="between 1 and 20; got 21"):
+        with_settings(planner, steps=21).plan(states, goals)

@@ -1,0 +1,344 @@
+"""When a policy plans and when it does not, and what it takes for an observation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+
+import dfplan
+from dfplan.data.motion import Motion
+from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.policy import Policy
+from dfplan.planning.tracking import Pursuit, pursuit_gains
+from dfplan.types import Plan, Reward
+
+BODY = Motion(dt=0.01, drag=0.00238, gain=0.2382, limit=5.0)
+STARTS = np.array([[1.0, 1.0, 0.0, 0.0], [2.0, 5.0, 0.0, 0.0], [4.0, 3.0, 0.0, 0.0]])
+GOALS = np.array([[6.0, 1.0], [2.0, 2.0], [1.0, 6.0]])
+
+
+@dataclass
+class Straight:
+    """Plans straight lines and counts how often it is asked; refuses goals beyond 100."""
+
+    calls: list[tuple[np.ndarray, np.ndarray, int | None]] = field(default_factory=list)
+
+    def plan(
+        self,
+        observation: np.ndarray,
+        goal: np.ndarray | None = None,
+        *,
+        reward: Reward | None = None,
+        horizon: int | None = None,
+        seed: int | None = None,
+    ) -> Plan:
+        assert goal is not None
+        if (goal > 100).any():
+            raise ObservationError("too far")
+        self.calls.append((observation, goal, seed))
+        share = np.linspace(0, 1, 11, dtype=np.float32)[:, None]
+        points = observation[:, None, :2] + share * (goal - observation[:, :2])[:, None]
+        batch = len(points)
+        return Plan(
+            points=points,
+            steps=np.full(batch, 100),
+            stride=10,
+            level=np.zeros((batch, 11), dtype=int),
+            max_level=10,
+            spread=np.zeros((batch, 11), dtype=np.float32),
+            candidates=points[:, None],
+            scores=np.zeros((batch, 1), dtype=np.float32),
+            observation=observation,
+            goal=goal,
+            evaluations=1,
+            seconds=0.0,
+        )
+
+    def tracker(self) -> Pursuit:
+        return Pursuit(pursuit_gains(BODY), BODY.max_step)
+
+
+def follow(
+    policy: Policy, states: np.ndarray, goals: np.ndarray | None, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(states after, actions [steps, ...]) of bodies that do as the policy says."""
+    actions = []
+    for _ in range(steps):
+        action = policy.act(states, goals)
+        position, velocity = BODY.advance(states[..., :2], states[..., 2:], action)
+        states = np.concatenate([position, velocity], -1)
+        actions.append(action)
+    return states, np.stack(actions)
+
+
+def test_plans_once_and_arrives() -> None:
+    planner = Straight()
+    policy = Policy(planner)
+    assert policy.plan is None
+    states, actions = follow(policy, STARTS, GOALS, 300)
+    assert len(planner.calls) == 1
+    np.testing.assert_allclose(planner.calls[0][0], STARTS)
+    np.testing.assert_allclose(planner.calls[0][1], GOALS)
+    assert policy.plan is not None and len(policy.plan) == 3
+    assert np.linalg.norm(states[:, :2] - GOALS, axis=1).max() < 0.1
+    assert actions.dtype == np.float32 and np.abs(actions).max() <= 1
+
+
+def test_reset_plans_anew() -> None:
+    planner = Straight()
+    policy = Policy(planner)
+    follow(policy, STARTS, GOALS, 20)
+    policy.reset()
+    assert policy.plan is None
+    follow(policy, STARTS, GOALS, 20)
+    assert len(planner.calls) == 2 and len(planner.calls[1][0]) == 3
+
+
+def test_a_changed_goal_plans_that_row_anew() -> None:
+    planner = Straight()
+    policy = Policy(planner)
+    states, _ = follow(policy, STARTS, GOALS, 20)
+    other = GOALS.copy()
+    other[1] += 0.5
+    follow(policy, states, other, 20)
+    assert len(planner.calls) == 2
+    np.testing.assert_allclose(planner.calls[1][0], states[[1]], rtol=1e-6)
+    np.testing.assert_allclose(planner.calls[1][1], other[[1]])
+
+
+@pytest.mark.parametrize("tolerance", [0.3, 1.0])
+def test_a_row_that_left_its_plan_is_planned_anew(tolerance: float) -> None:
+    planner = Straight()
+    policy = Policy(planner, tolerance=tolerance)
+    states, _ = follow(policy, STARTS, GOALS, 20)
+    for off, calls in ((0.8 * tolerance, 1), (1.4 * tolerance, 2)):
+        pushed = states.copy()
+        pushed[0, 1] += off  # row 0 goes along the other axis
+        policy.act(pushed, GOALS)
+        assert len(planner.calls) == calls
+    np.testing.assert_allclose(planner.calls[1][0], pushed[[0]], rtol=1e-6)
+    policy.act(pushed, GOALS)
+    assert len(planner.calls) == 2
+
+
+def test_without_tolerance_no_push_matters() -> None:
+    planner = Straight()
+    policy = Policy(planner, tolerance=None)
+    follow(policy, STARTS, GOALS, 5)
+    policy.act(STARTS + 50, GOALS)
+    assert len(planner.calls) == 1
+
+
+@pytest.mark.parametrize("every", [1, 7, 20])
+def test_plans_at_an_interval_if_asked(every: int) -> None:
+    planner = Straight()
+    follow(Policy(planner, replan_every=every), STARTS, GOALS, 60)
+    assert len(planner.calls) == -(-60 // every)
+
+
+def test_the_interval_counts_from_a_rows_own_plan() -> None:
+    planner = Straight()
+    policy = Policy(planner, replan_every=10)
+    states, _ = follow(policy, STARTS, GOALS, 5)
+    other = GOALS.copy()
+    other[0] += 0.5
+    follow(policy, states, other, 14)
+    assert [len(call[0]) for call in planner.calls] == [3, 1, 2, 1]
+
+
+def test_an_error_leaves_the_question_open() -> None:
+    planner = Straight()
+    policy = Policy(planner)
+    bad = np.array([500.0, 1.0])
+    for _ in range(2):
+        with pytest.raises(ObservationError, match="too far"):
+            policy.act(STARTS[0], bad)
+    first = policy.act(STARTS[0], GOALS[0])
+    for _ in range(2):
+        with pytest.raises(ObservationError, match="too far"):
+            policy.act(STARTS[0], bad)
+    assert np.array_equal(policy.act(STARTS[0], GOALS[0]), first)
+    assert len(planner.calls) == 1
+
+
+def test_one_and_many_agree() -> None:
+    together, _ = follow(Policy(Straight()), STARTS, GOALS, 50)
+    for row in range(3):
+        alone, actions = follow(Policy(Straight()), STARTS[row], GOALS[row], 50)
+        assert actions.shape == (50, 2)
+        np.testing.assert_allclose(alone, together[row], rtol=0, atol=1e-5)
+        single, actions = follow(Policy(Straight()), STARTS[row : row + 1], GOALS[row], 50)
+        assert actions.shape == (50, 1, 2)
+        np.testing.assert_allclose(single[0], alone, rtol=0, atol=1e-12)
+
+
+def test_dict_observations_bring_their_goal() -> None:
+    flat, keyed = Straight(), Straight()
+    policy = Policy(keyed)
+    for states, goals in ((STARTS, GOALS), (STARTS[0], GOALS[0])):
+        wanted = Policy(flat).act(states, goals)
+        policy.reset()
+        given = {"observation": states, "desired_goal": goals, "achieved_goal": states[..., :2]}
+        np.testing.assert_array_equal(policy.act(given), wanted)
+    policy.reset()
+    policy.act(given, goal=GOALS[2])
+    np.testing.assert_allclose(keyed.calls[-1][1], GOALS[[2]])
+    own = Policy(keyed, goal=GOALS[1])
+    own.act({"observation": STARTS[0]})
+    np.testing.assert_allclose(keyed.calls[-1][1], GOALS[[1]])
+
+
+def test_what_is_missing_is_named() -> None:
+    policy = Policy(Straight())
+    with pytest.raises(ObservationError, match="needs a goal: pass act"):
+        policy.act(STARTS)
+    with pytest.raises(ObservationError, match="needs a goal: pass act"):
+        policy.act({"observation": STARTS})
+    with pytest.raises(ObservationError, match=r"keys observation.*got state"):
+        policy.act({"state": STARTS})
+    with pytest.raises(ObservationError, match="finite"):
+        policy.act(STARTS * np.nan, GOALS)
+
+
+def test_another_number_of_environments_needs_a_reset() -> None:
+    policy = Policy(Straight())
+    policy.act(STARTS, GOALS)
+    with pytest.raises(ObservationError, match=r"Expected 3 environments.*got 2\. Call reset\(\)"):
+        policy.act(STARTS[:2], GOALS[:2])
+    policy.reset()
+    assert policy.act(STARTS[:2], GOALS[:2]).shape == (2, 2)
+    assert policy.act(STARTS[:2], GOALS[:2]).shape == (2, 2)
+
+
+def test_seeds_are_handed_on_and_never_repeat() -> None:
+    seeds = []
+    for _ in range(2):
+        planner = Straight()
+        policy = Policy(planner, replan_every=1)
+        policy.reset(seed=5)
+        follow(policy, STARTS, GOALS, 4)
+        seeds.append([call[2] for call in planner.calls])
+    assert seeds[0] == seeds[1] and len(set(seeds[0])) == 4
+    planner = Straight()
+    Policy(planner, seed=5).act(STARTS, GOALS)
+    Policy(planner, seed=6).act(STARTS, GOALS)
+    Policy(planner).act(STARTS, GOALS)
+    assert [call[2] for call in planner.calls[:1]] == seeds[0][:1]
+    assert planner.calls[1][2] not in seeds[0] and planner.calls[2][2] is None
+
+
+def test_a_seed_fixes_every_action(planner: ForcingPlanner, corridor: Any) -> None:
+    start = np.concatenate([corridor.at(np.array([3.0, 36.0])), np.zeros((2, 2))], 1)
+    goal = corridor.at(np.array([30.0, 10.0]))
+    runs = []
+    for seed in (0, 0, 1):
+        policy, states, actions = Policy(planner, tolerance=3.0), start, []
+        policy.reset(seed)
+        for _ in range(60):
+            actions.append(policy.act(states, goal))
+            states = corridor.advance(states, actions[-1])
+        runs.append(np.stack(actions))
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+def test_trackers_and_intervals_are_checked() -> None:
+    class Bare:
+        plan = Straight().plan
+
+    with pytest.raises(ConfigError, match=r"Bare has no tracker\(\).*pass a tracker"):
+        Policy(Bare())
+    assert Policy(Bare(), Straight().tracker()).act(STARTS, GOALS).shape == (3, 2)
+    with pytest.raises(ConfigError, match="at least 1 step; got 0"):
+        Policy(Straight(), replan_every=0)
+
+
+def test_predict_plans_anew_where_an_episode_starts() -> None:
+    planner = Straight()
+    policy = Policy(planner, goal=GOALS[0])
+    nobody, second = np.zeros(3, dtype=bool), np.array([False, True, False])
+    for starts in (~nobody, nobody, second, nobody):
+        action, state = policy.predict(STARTS, state=None, episode_start=starts)
+        assert action.shape == (3, 2) and state is None
+    assert [len(call[0]) for call in planner.calls] == [3, 1]
+    policy.predict(STARTS[:2], episode_start=np.ones(2, dtype=bool))
+    assert [len(call[0]) for call in planner.calls] == [3, 1, 2]
+
+
+class GoalInside(gymnasium.ObservationWrapper):  # type: ignore[misc]
+    """The goal as part of the observation, as goal-conditioned environments have it."""
+
+    def __init__(self, env: gymnasium.Env) -> None:  # type: ignore[type-arg]
+        super().__init__(env)
+        plane = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                "observation": env.observation_space,
+                "achieved_goal": plane,
+                "desired_goal": plane,
+            }
+        )
+        self._goal = np.zeros(2)
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(**options)
+        self._goal = info["goal"]
+        return self.observation(observation), info
+
+    def observation(self, observation: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            "observation": observation,
+            "achieved_goal": observation[:2],
+            "desired_goal": self._goal,
+        }
+
+
+OPEN = "#######\n#OOOOO#\n#OOOOO#\n#OOOOO#\n#######"
+
+
+def test_stable_baselines3_evaluates_it_on_flat_observations() -> None:
+    planner = Straight()
+    env = make_vec_env("dfplan/maze2d-umaze-v1", n_envs=2, seed=0)
+    goal = np.array([1.0, 1.0])
+    returns, lengths = evaluate_policy(
+        Policy(planner, goal=goal), env, n_eval_episodes=4, return_episode_rewards=True, warn=False
+    )
+    assert lengths == [300] * 4 and len(returns) == 4
+    # Episodes that ended have begun anew, and so have their plans.
+    assert sum(len(call[0]) for call in planner.calls) >= 4
+    assert (np.concatenate([call[1] for call in planner.calls]) == goal).all()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_stable_baselines3_evaluates_it_on_dict_observations(count: int) -> None:
+    planner = Straight()
+
+    def make() -> gymnasium.Env:  # type: ignore[type-arg]
+        made = gymnasium.make("dfplan/maze2d-v1", maze=OPEN, goal="random", max_episode_steps=200)
+        return GoalInside(made)
+
+    env = make_vec_env(make, n_envs=count, seed=1)
+    policy = Policy(planner)
+    returns, lengths = evaluate_policy(
+        policy, env, n_eval_episodes=2, return_episode_rewards=True, warn=False
+    )
+    assert lengths == [200, 200]
+    assert min(returns) > 80, "in an open room the straight line arrives"
+    assert len({tuple(goal) for call in planner.calls for goal in call[1]}) >= 2
+    again = make_vec_env(make, n_envs=3 - count, seed=1)
+    evaluate_policy(policy, again, n_eval_episodes=1, warn=False)
+
+
+@pytest.mark.parametrize("name", [n for n in dfplan.pretrained_names() if n == "maze2d-umaze"])
+def test_stable_baselines3_evaluates_a_shipped_planner(name: str) -> None:
+    env = make_vec_env("dfplan/maze2d-umaze-v1", n_envs=4, seed=3)
+    policy = Policy(dfplan.load(name), goal=np.array([1.0, 1.0]), seed=0)
+    mean, _ = evaluate_policy(policy, env, n_eval_episodes=4, warn=False)
+    assert mean > 150

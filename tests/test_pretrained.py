@@ -1,0 +1,100 @@
+"""The shipped checkpoints, and names and paths of checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dfplan
+from dfplan.errors import CheckpointError, ConfigError, ObservationError
+from dfplan.mazes import cell_to_xy, named_maze
+from dfplan.planning.forcing import ForcingPlanner
+from dfplan.pretrained import checkpoint_path
+from dfplan.training.checkpoint import Checkpoint
+from dfplan.training.presets import PRESETS
+
+NAMES = dfplan.pretrained_names()
+shipped = pytest.mark.parametrize("name", NAMES)
+forcing = pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("maze2d-")])
+
+
+def problems(name: str, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Starts at rest and goals in cells of the planner's maze, far from each other."""
+    cells = cell_to_xy(named_maze(name.split("-")[1]).free_cells)
+    starts, goals = cells[np.arange(count) % len(cells)], cells[-1 - np.arange(count) % len(cells)]
+    return np.concatenate([starts, np.zeros((count, 2))], 1), goals
+
+
+@shipped
+def test_shipped_checkpoints_are_those_of_their_presets(name: str) -> None:
+    checkpoint = Checkpoint.load(checkpoint_path(name))
+    preset = PRESETS[name]
+    assert checkpoint.recipe == preset.recipe.name
+    assert type(preset.recipe).from_json(checkpoint.config) == preset.recipe
+    assert checkpoint.data["steps"] == preset.data_steps
+    assert len(checkpoint.data["fingerprint"]) == 64
+    assert "/" not in checkpoint.data["source"], "a path of somebody's machine"
+    assert checkpoint.training["steps"] == preset.settings.steps
+    assert checkpoint.maze == named_maze(preset.maze).ascii
+
+
+@shipped
+def test_shipped_statistics_are_those_of_the_body(name: str) -> None:
+    motion = Checkpoint.load(checkpoint_path(name)).statistics.motion
+    assert motion.dt == pytest.approx(0.01, rel=1e-3)
+    assert motion.drag == pytest.approx(0.00238, abs=5e-5)
+    assert motion.gain == pytest.approx(0.2382, rel=1e-3)
+    assert motion.limit == pytest.approx(5.0, rel=1e-3)
+
+
+@forcing
+def test_shipped_planners_arrive_without_a_wall_in_the_way(name: str) -> None:
+    planner = dfplan.load(name)
+    assert isinstance(planner, ForcingPlanner)
+    starts, goals = problems(name)
+    plan = planner.plan(starts, goals, seed=0)
+    np.testing.assert_allclose(plan.points[:, 0], starts[:, :2], atol=1e-3)
+    np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-3)
+    maze = named_maze(name.split("-")[1])
+    share = np.linspace(0, 1, 20)[:, None]
+    lines = plan.points[:, :-1, None] + share * np.diff(plan.points, axis=1)[:, :, None]
+    clear = maze.contains(lines, radius=0.0).all((1, 2))
+    assert clear.mean() > 0.9
+
+
+@forcing
+def test_shipped_planners_refuse_walls(name: str) -> None:
+    planner = dfplan.load(name)
+    starts, _ = problems(name, count=1)
+    maze = named_maze(name.split("-")[1])
+    for wrong in (np.array([-1.0, -1.0]), np.array([np.nan, 1.0]), 10.0 + np.array(maze.shape)):
+        with pytest.raises(ObservationError, match="goal"):
+            planner.plan(starts, wrong)
+
+
+def test_paths_and_names(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checkpoint_path(trained.folder) == trained.checkpoint
+    assert checkpoint_path(str(trained.checkpoint)) == trained.checkpoint
+    monkeypatch.chdir(trained.folder)
+    assert checkpoint_path(".").resolve() == trained.checkpoint.resolve()
+    for name in NAMES:
+        assert checkpoint_path(name).name == f"{name}.safetensors"
+    assert sorted(NAMES) == NAMES
+
+
+def test_unknown_names_are_answered_with_the_closest(
+    trained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dfplan.pretrained, "_FOLDER", trained.folder)
+    with pytest.raises(ConfigError, match=r"checkpoint 'chekpoint'\. Did you mean 'checkpoint'\?"):
+        dfplan.load("chekpoint")
+    with pytest.raises(ConfigError, match=r"Unknown checkpoint '/no/where'\. Known: checkpoint"):
+        dfplan.load(Path("/no/where").as_posix())
+
+
+def test_a_folder_without_a_checkpoint_is_said(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"No checkpoint at .*checkpoint\.safetensors"):
+        dfplan.load(tmp_path)

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import dfplan
+from dfplan.errors import CheckpointError
+from dfplan.planning.forcing import ForcingPlanner
+from dfplan.training import checkpoint as module
+from dfplan.training.checkpoint import Checkpoint, read_tensors, write_tensors
+from dfplan.training.recipes import ForcingConfig
+
+
+@pytest.fixture
+def checkpoint(trained: Any) -> Checkpoint:
+    return Checkpoint.load(trained.checkpoint)
+
+
+def rewrite(checkpoint: Checkpoint, path: Path, *, without: str = "", **header: Any) -> Path:
+    """Save, then change the header and drop the tensors whose names start with ``without``."""
+    tensors, described = read_tensors(checkpoint.save(path))
+    kept = {n: t for n, t in tensors.items() if not (without and n.startswith(without))}
+    write_tensors(path, kept, {**described, **header})
+    return path
+
+
+def disk_full(tensors: Any, path: Path, metadata: Any) -> None:
+    """Writes half of a file, as a disk that fills up does."""
+    Path(path).write_bytes(b"half of a file")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_save_and_load_are_inverse(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    checkpoint = replace(checkpoint, maze="###\n#O#\n###")
+    path = tmp_path / "deep" / "er" / "checkpoint.safetensors"
+    assert checkpoint.save(path) == path
+    back = Checkpoint.load(path)
+    assert back.describe() == checkpoint.describe()
+    assert json.loads(json.dumps(back.describe())) == back.describe()
+    assert back.network.keys() == checkpoint.network.keys()
+    for name, value in checkpoint.network.items():
+        assert torch.equal(back.network[name], value) and back.network[name].dtype == value.dtype
+    for name, value in checkpoint.statistics.to_tensors().items():
+        assert torch.equal(back.statistics.to_tensors()[name], value)
+    again = tmp_path / "again.safetensors"
+    back.save(again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_reloaded_planner_plans_the_same_bit_for_bit(
+    planner: ForcingPlanner, checkpoint: Checkpoint, corridor: Any, tmp_path: Path
+) -> None:
+    other = dfplan.load(checkpoint.save(tmp_path / "copy.safetensors"))
+    state = np.concatenate([corridor.at(np.array(3.0)), [0, 0]])
+    goal = corridor.at(np.array(35.0))
+    first, second = planner.plan(state, goal, seed=0), other.plan(state, goal, seed=0)
+    np.testing.assert_array_equal(first.points, second.points)
+    np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def test_it_says_what_it_is(checkpoint: Checkpoint, recipe: ForcingConfig) -> None:
+    said = checkpoint.describe()
+    assert said["recipe"] == "forcing"
+    assert ForcingConfig.from_json(said["config"]) == recipe
+    assert said["data"]["source"] == "corridor" and said["data"]["steps"] == 16_000
+    assert len(said["data"]["fingerprint"]) == 64
+    assert said["training"]["steps"] > 0 and said["training"]["seconds"] > 0
+
+
+def test_a_full_disk_leaves_the_old_file(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkpoint.save(tmp_path / "checkpoint.safetensors")
+    before = path.read_bytes()
+    monkeypatch.setattr(module, "save_file", disk_full)
+    for wanted in (path, tmp_path / "new.safetensors"):
+        with pytest.raises(OSError, match="No space left"):
+            replace(checkpoint, maze="other").save(wanted)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_interrupt_leaves_the_old_file(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = checkpoint.save(tmp_path / "checkpoint.safetensors")
+    before = path.read_bytes()
+
+    def interrupted(tensors: Any, path: Path, metadata: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_truncated_file_is_damaged(
+    checkpoint: Checkpoint, tmp_path: Path, share: float
+) -> None:
+    path = checkpoint.save(tmp_path / "cut.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(CheckpointError, match=r"cut\.safetensors is damaged.*Copy or train"):
+        dfplan.load(path)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04pickle", b"PK\x03\x04" + 100 * b"0", b"\x00" * 64])
+def test_files_of_other_kinds_are_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged or no safetensors file"):
+        dfplan.load(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_foreign_safetensors_are_refused(
+    metadata: dict[str, str] | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(3)}, path, metadata=metadata)
+    with pytest.raises(CheckpointError, match="safetensors file, but dfplan did not write it"):
+        dfplan.load(path)
+
+
+def test_a_header_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.safetensors"
+    for text in ("{half", "[1, 2]"):
+        save_file({"weight": torch.zeros(3)}, path, metadata={"dfplan": text})
+        with pytest.raises(CheckpointError, match="damaged"):
+            dfplan.load(path)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_format_is_refused(checkpoint: Checkpoint, tmp_path: Path, version: Any) -> None:
+    path = rewrite(checkpoint, tmp_path / "old.safetensors", format=version)
+    with pytest.raises(CheckpointError, match=rf"format {version}; this version.*reads format 1"):
+        dfplan.load(path)
+
+
+@pytest.mark.parametrize("name", ["mean", "support.visited", "motion", ""])
+def test_missing_statistics_are_named(checkpoint: Checkpoint, tmp_path: Path, name: str) -> None:
+    path = rewrite(checkpoint, tmp_path / "bare.safetensors", without=f"statistics.{name}")
+    with pytest.raises(CheckpointError, match=f"lacks '{name or 'mean'}'.*statistics of"):
+        dfplan.load(path)
+
+
+def test_no_weights_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = rewrite(checkpoint, tmp_path / "empty.safetensors", without="network.")
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        dfplan.load(path)
+
+
+def test_weights_that_do_not_fit_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "bent.safetensors"
+    for change in ({"width": 64}, {"layers": 3}, {"frame_stack": 3}):
+        rewrite(checkpoint, path, config={**checkpoint.config, **change})
+        with pytest.raises(CheckpointError, match=r"(?s)does not fit.*Train it again"):
+            dfplan.load(path)
+    rewrite(checkpoint, path, without="network.head")
+    with pytest.raises(CheckpointError, match=r"(?s)does not fit.*head\.weight"):
+        dfplan.load(path)
+
+
+def test_configurations_of_another_kind_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "bent.safetensors"
+    for config in ({**checkpoint.config, "depth": 3}, {"tokens": 9}, {}):
+        rewrite(checkpoint, path, config=config)
+        with pytest.raises(CheckpointError, match="does not fit its own configuration"):
+            dfplan.load(path)
+    rewrite(checkpoint, path, recipe="tree")
+    with pytest.raises(CheckpointError, match="recipe 'tree'; this dfplan knows forcing"):
+        dfplan.load(path)
+
+
+def test_the_state_of_a_run_is_no_checkpoint(trained: Any) -> None:
+    with pytest.raises(CheckpointError, match="format"):
+        dfplan.load(trained.state)
+
+
+def test_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"No checkpoint at .*gone\.safetensors"):
+        dfplan.load(tmp_path / "gone.safetensors")

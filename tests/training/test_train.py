@@ -1,0 +1,299 @@
+"""The training loop: what it writes, and that a resumed run is the unbroken one."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+import dfplan
+from dfplan.data import from_arrays
+from dfplan.errors import CheckpointError, ConfigError, DataError
+from dfplan.training import checkpoint as checkpoint_module
+from dfplan.training import recipes as recipes_module
+from dfplan.training.checkpoint import Checkpoint, read_tensors
+from dfplan.training.loop import TrainSettings, train
+from dfplan.training.recipes import ForcingConfig
+from dfplan.types import Trajectories
+
+SETTINGS = TrainSettings(steps=13, batch_size=8, warmup=3, save_every=4, log_every=2)
+
+
+@pytest.fixture
+def tiny(recipe: ForcingConfig) -> ForcingConfig:
+    return replace(recipe, tokens=5, width=8, layers=1, heads=1)
+
+
+@pytest.fixture(scope="module")
+def unbroken(recipe: ForcingConfig, trajectories: Trajectories, tmp_path_factory: Any) -> Path:
+    folder = Path(tmp_path_factory.mktemp("unbroken"))
+    small = replace(recipe, tokens=5, width=8, layers=1, heads=1)
+    train(small, trajectories, folder, settings=SETTINGS, progress=False)
+    return folder
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    """The lines without the seconds, which no two runs share."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return read_tensors(path)[0]
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
+
+
+class StopError(Exception):
+    """What interrupts a run."""
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Let the loss of this step (counted from now) raise."""
+    left = iter(range(step))
+    loss = recipes_module.forcing_loss
+
+    def once_too_often(*arguments: Any) -> torch.Tensor:
+        if next(left, None) is None:
+            raise StopError
+        return loss(*arguments)
+
+    monkeypatch.setattr(recipes_module, "forcing_loss", once_too_often)
+
+
+def test_metrics_have_a_line_an_interval_and_one_at_the_end(unbroken: Path) -> None:
+    lines = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12, 13]
+    for line in lines:
+        assert set(line) >= {"step", "loss", "learning_rate", "seconds"}
+        assert np.isfinite(line["loss"]) and line["learning_rate"] > 0
+    seconds = [line["seconds"] for line in lines]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+    assert lines[-1]["learning_rate"] < lines[1]["learning_rate"] <= SETTINGS.learning_rate
+
+
+def test_loss_falls(trained: Any) -> None:
+    losses = [line["loss"] for line in trained.metrics()]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_checkpoint_holds_the_averaged_weights(unbroken: Path, tiny: ForcingConfig) -> None:
+    kept = Checkpoint.load(unbroken / "checkpoint.safetensors").network
+    state = tensors(unbroken / "state.safetensors")
+    for name, value in kept.items():
+        averaged = state[f"averaged.module.{name}"]
+        assert torch.equal(value, averaged.to(value.dtype))
+        assert not torch.equal(averaged, state[f"network.{name}"])
+    tiny.network().load_state_dict(kept)
+
+
+@pytest.mark.parametrize("stop", [5, 8, 11])
+def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(
+    unbroken: Path,
+    tiny: ForcingConfig,
+    trajectories: Trajectories,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: int,
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, stop)
+        with pytest.raises(StopError):
+            train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+    torch.manual_seed(stop)  # the state of the process must not matter
+    train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
+    assert metrics(tmp_path) == metrics(unbroken)
+    for name in ("state.safetensors", "checkpoint.safetensors"):
+        assert same(tensors(tmp_path / name), tensors(unbroken / name)), name
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "checkpoint.safetensors",
+        "metrics.jsonl",
+        "state.safetensors",
+    ]
+
+
+def test_a_half_written_line_of_metrics_is_no_obstacle(
+    unbroken: Path,
+    tiny: ForcingConfig,
+    trajectories: Trajectories,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 7)
+        with pytest.raises(StopError):
+            train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')
+    train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
+    assert metrics(tmp_path) == metrics(unbroken)
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    unbroken: Path, tiny: ForcingConfig, trajectories: Trajectories
+) -> None:
+    kept = ("metrics.jsonl", "state.safetensors")
+    before = {name: (unbroken / name).read_bytes() for name in kept}
+    weights = tensors(unbroken / "checkpoint.safetensors")
+    train(tiny, trajectories, unbroken, settings=SETTINGS, resume=True, progress=False)
+    for name, content in before.items():
+        assert (unbroken / name).read_bytes() == content
+    assert same(tensors(unbroken / "checkpoint.safetensors"), weights)
+
+
+def test_the_seed_is_the_run(
+    unbroken: Path, tiny: ForcingConfig, trajectories: Trajectories, tmp_path: Path
+) -> None:
+    before = torch.get_rng_state()
+    for name, seed in (("same", SETTINGS.seed), ("other", 7)):
+        settings = replace(SETTINGS, seed=seed)
+        train(tiny, trajectories, tmp_path / name, settings=settings, progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert metrics(tmp_path / "same") == metrics(unbroken)
+    first, same_seed, other = (
+        tensors(folder / "state.safetensors")
+        for folder in (unbroken, tmp_path / "same", tmp_path / "other")
+    )
+    assert same(first, same_seed) and not same(first, other)
+
+
+def test_a_run_is_not_written_over(
+    unbroken: Path, tiny: ForcingConfig, trajectories: Trajectories
+) -> None:
+    before = (unbroken / "state.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="already holds a run; resume it"):
+        train(tiny, trajectories, unbroken, settings=SETTINGS, progress=False)
+    assert (unbroken / "state.safetensors").read_bytes() == before
+
+
+def test_what_it_was_started_with_is_what_it_is_resumed_with(
+    unbroken: Path, tiny: ForcingConfig, trajectories: Trajectories, corridor: Any
+) -> None:
+    states, actions = corridor.record(walkers=2, steps=300, seed=9)
+    other = from_arrays(states.reshape(-1, 4), actions.reshape(-1, 2), np.arange(600) % 300 == 299)
+    changes: dict[str, tuple[ForcingConfig, Trajectories, TrainSettings]] = {
+        "settings": (tiny, trajectories, replace(SETTINGS, learning_rate=0.5)),
+        "config": (replace(tiny, layers=2), trajectories, SETTINGS),
+        "data": (tiny, other, SETTINGS),
+    }
+    before = {file: file.read_bytes() for file in unbroken.iterdir()}
+    for what, (recipe, data, settings) in changes.items():
+        with pytest.raises(CheckpointError, match=f"made with other {what}.*Resume with what"):
+            train(recipe, data, unbroken, settings=settings, resume=True, progress=False)
+    assert {file: file.read_bytes() for file in unbroken.iterdir()} == before
+
+
+def test_nothing_to_resume_is_said(
+    tiny: ForcingConfig, trajectories: Trajectories, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=r"No checkpoint at .*state\.safetensors"):
+        train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_is_nothing_to_resume_from(
+    unbroken: Path, tiny: ForcingConfig, trajectories: Trajectories, tmp_path: Path
+) -> None:
+    content = (unbroken / "checkpoint.safetensors").read_bytes()
+    (tmp_path / "state.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError):
+        train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
+    (tmp_path / "state.safetensors").write_bytes(content[:1000])
+    with pytest.raises(CheckpointError, match="damaged"):
+        train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
+
+
+def test_a_full_disk_leaves_a_state_to_resume_from(
+    unbroken: Path,
+    tiny: ForcingConfig,
+    trajectories: Trajectories,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = []
+    save = checkpoint_module.save_file
+
+    def third_time_full(content: Any, path: Path, metadata: Any) -> None:
+        written.append(path)
+        if len(written) == 3:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(content, path, metadata=metadata)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module, "save_file", third_time_full)
+        with pytest.raises(OSError, match="No space left"):
+            train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
+    assert read_tensors(tmp_path / "state.safetensors")[1]["step"] == 8
+    assert len(list(tmp_path.iterdir())) == 2
+    train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
+    assert metrics(tmp_path) == metrics(unbroken)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_precision_is_a_flag(
+    tiny: ForcingConfig, trajectories: Trajectories, tmp_path: Path, precision: Any
+) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    train(tiny, trajectories, tmp_path, settings=SETTINGS, fabric=fabric, progress=False)
+    assert all(np.isfinite(line["loss"]) for line in metrics(tmp_path))
+    state = tensors(tmp_path / "state.safetensors")
+    assert all(value.dtype == torch.float32 for n, value in state.items() if "network." in n)
+
+
+def test_progress_has_the_loss_and_the_time_left(
+    tiny: ForcingConfig,
+    trajectories: Trajectories,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    train(tiny, trajectories, tmp_path / "a", settings=SETTINGS, progress=False)
+    assert capfd.readouterr().err == ""
+    train(tiny, trajectories, tmp_path / "b", settings=SETTINGS)
+    shown = capfd.readouterr().err
+    assert "13/13" in shown and "loss=" in shown
+
+
+def test_data_too_short_for_a_window_is_refused_before_anything_is_written(
+    tiny: ForcingConfig, tmp_path: Path, corridor: Any
+) -> None:
+    states, actions = corridor.record(walkers=1, steps=8, seed=0)
+    with pytest.raises(DataError, match="more than 10 steps"):
+        train(
+            tiny, from_arrays(states[0], actions[0]), tmp_path, settings=SETTINGS, progress=False
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["steps", "batch_size", "save_every", "log_every"])
+def test_settings_that_mean_nothing_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} must be at least 1; got 0"):
+        TrainSettings(**{name: 0})
+    with pytest.raises(ConfigError, match="save_every must be a multiple of log_every"):
+        TrainSettings(save_every=5, log_every=2)
+
+
+def test_settings_and_config_are_json(tiny: ForcingConfig) -> None:
+    assert TrainSettings(**json.loads(json.dumps(asdict(SETTINGS)))) == SETTINGS
+    assert ForcingConfig.from_json(json.loads(json.dumps(tiny.to_json()))) == tiny
+
+
+def test_a_run_folder_is_loaded_as_its_checkpoint(
+    unbroken: Path, trained: Any, tmp_path: Path
+) -> None:
+    assert dfplan.load(unbroken).layout.tokens == 5
+    assert dfplan.load(str(trained.folder)).layout.tokens == 14
+    with pytest.raises(CheckpointError, match="No checkpoint at"):
+        dfplan.load(tmp_path)
