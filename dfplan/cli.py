@@ -14,10 +14,11 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from jsonargparse import ActionYesNo, ArgumentParser, auto_cli
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from dfplan.data import download, load_d4rl
 from dfplan.data import generate as generate_data
-from dfplan.errors import DfplanError
+from dfplan.errors import ConfigError, DfplanError
 from dfplan.evaluation.bench import FULL_EPISODES, METHODS, SLICE_EPISODES, bench
 from dfplan.evaluation.protocols import TASKS
 from dfplan.evaluation.report import terminal
@@ -102,7 +103,7 @@ def _train_command(name: str, preset: Preset) -> Callable[..., None]:
             precision: 32-true, bf16-mixed or 16-mixed.
             resume: go on from the state in out.
         """
-        fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)
+        fabric = _fabric(accelerator, devices, precision)
         fabric.launch()
         file = data or preset_data(preset, out)
         train(recipe, load_d4rl(file), out, settings=settings, fabric=fabric, resume=resume)
@@ -111,6 +112,16 @@ def _train_command(name: str, preset: Preset) -> Callable[..., None]:
     # Only the preset's own recipe can be configured; a union would lose its defaults.
     command.__annotations__["recipe"] = type(preset.recipe)
     return command
+
+
+def _fabric(accelerator: str, devices: int, precision: Precision) -> Fabric:
+    try:
+        return Fabric(accelerator=accelerator, devices=devices, precision=precision)
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(
+            f"Cannot train on accelerator {accelerator!r} with {devices} devices in {precision}: "
+            f"{error} Leave the three flags out to train on what there is."
+        ) from error
 
 
 def inspect(checkpoint: str) -> None:
@@ -127,7 +138,7 @@ def plan(
     start: tuple[float, float],
     goal: tuple[float, float],
     out: Path = Path("plan.png"),
-    planner: PlannerSettings | None = None,
+    planner: PlannerSettings = PlannerSettings(),  # noqa: B008
     horizon: int | None = None,
     seed: int = 0,
 ) -> None:
@@ -138,13 +149,15 @@ def plan(
         start: position, in the frame of the data.
         goal: position.
         out: picture to write: PNG, SVG or PDF.
-        planner: how to sample and choose; by default as the checkpoint's planner does.
+        planner: how to sample and choose, where the checkpoint is of Diffusion Forcing.
         horizon: environment steps; by default chosen by the planner.
         seed: of the noise.
     """
     loaded = load(checkpoint)
-    if planner is not None and isinstance(loaded, ForcingPlanner):
+    if isinstance(loaded, ForcingPlanner):
         loaded = replace(loaded, settings=planner)
+    elif planner != PlannerSettings():
+        raise ConfigError(f"{checkpoint} is no planner of Diffusion Forcing; leave out --planner.")
     made = loaded.plan(np.array([*start, 0.0, 0.0]), np.array(goal), horizon=horizon, seed=seed)
     print(f"{made.steps[0]} steps, {1e3 * made.seconds:.0f} ms, {made.evaluations} evaluations")
     print(made.plot(out))
@@ -194,7 +207,7 @@ COMMANDS: dict[str, Any] = {
     "inspect": inspect,
 }
 
-_WRONG = re.compile(r"(?:arguments: |option '|choice: '|Got value: )([\w.-]+)")
+_WRONG = re.compile(r"arguments: .*?(--[\w.-]+)|(?:[Oo]ption '|choice: '|Got value: )([\w.-]+)")
 
 
 class _Parser(ArgumentParser):
@@ -209,12 +222,20 @@ class _Parser(ArgumentParser):
             del kwargs["type"]
         return super().add_argument(*args, **kwargs)
 
+    def parse_path(self, *args: Any, **kwargs: Any) -> Any:
+        """Looks for unknown keys at once: later, in a nested command, their names are lost."""
+        loaded = super().parse_path(*args, **kwargs)
+        self.validate(loaded, skip_required=True)
+        return loaded
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         parser = getattr(ex, "subcommand_parser", None) or self
         known = re.findall(r"(?:--)?[a-z][\w.-]*", parser.format_usage())
+        by_key = {name.lstrip("-").rpartition(".")[2]: name for name in known}
         wrong = _WRONG.search(message)
-        close = get_close_matches(wrong[1], known, n=1) if wrong else []
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        key = wrong[wrong.lastindex or 0].lstrip("-").rpartition(".")[2] if wrong else ""
+        close = get_close_matches(key, by_key, n=1)
+        hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
         command = parser.prog.replace(" [options]", "")
         text = " ".join(message.split()).rstrip(".")
         self.exit(2, f"dfplan: error: {text}.{hint} See '{command} --help'.\n")

@@ -17,6 +17,7 @@ from dfplan.diffusion.levels import LevelMixture, draw_levels
 from dfplan.diffusion.loss import forcing_loss
 from dfplan.diffusion.schedules import NoiseSchedule, interpolation_schedule
 from dfplan.diffusion.targets import clean_from_velocity
+from dfplan.errors import ConfigError
 from dfplan.networks.transformer import Transformer
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.training.checkpoint import Checkpoint
@@ -54,6 +55,15 @@ class ForcingConfig:
     layers: int = 4
     heads: int = 4
     levels: LevelMixture = field(default_factory=LevelMixture)
+
+    def __post_init__(self) -> None:
+        TokenLayout(self.tokens, self.frame_stack, self.stride)
+        sizes = (self.noise_levels, self.width, self.layers, self.heads)
+        if min(sizes) < 1 or self.width % (2 * self.heads):
+            raise ConfigError(
+                "noise_levels, width, layers and heads must be at least 1, and width a multiple of "
+                f"2 * heads; got {', '.join(map(str, sizes))}."
+            )
 
     @property
     def name(self) -> str:

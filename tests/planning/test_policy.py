@@ -136,6 +136,17 @@ def test_without_tolerance_no_push_matters() -> None:
     assert len(planner.calls) == 1
 
 
+def test_a_body_that_is_held_up_is_planned_anew_when_its_plan_is_over() -> None:
+    held = np.array([STARTS[0], [*(GOALS[1] + np.array([0.3, 0.0])), 0.0, 0.0]])
+    for tolerance, calls in ((1.0, 3), (None, 1)):
+        planner = Straight()
+        policy = Policy(planner, tolerance=tolerance)
+        for _ in range(250):  # two and a half times the plan's 100 steps
+            policy.act(held, GOALS[:2])
+        assert len(planner.calls) == calls
+        assert all(len(call[0]) == 1 for call in planner.calls[1:]), "who has arrived may rest"
+
+
 @pytest.mark.parametrize("every", [1, 7, 20])
 def test_plans_at_an_interval_if_asked(every: int) -> None:
     planner = Straight()
