@@ -169,11 +169,13 @@ class _TaskRun:
         few = replace(self.problems, starts=starts[[row]], goals=goals[[row]])
         loaded = _forcing(self.task.maze_name)
         planner = replace(loaded, settings=replace(loaded.settings, matrix="pyramid", steps=8))
-        unfinished = replace(planner, settings=replace(planner.settings, rows=0.6))
+        whole = planner.plan(few.starts, few.goals, seed=0, trace=True)
+        whole.plot_denoising(out / f"{self.task.id}-denoising.png")
+        tokens = int(whole.steps[0]) // planner.layout.token_steps
+        stop = (planner.settings.steps + tokens // 3) / len(whole.trace)
+        unfinished = replace(planner, settings=replace(planner.settings, rows=stop))
         plan = unfinished.plan(few.starts, few.goals, seed=0)
         policy = Policy(unfinished, replan_every=50, seed=0)
         played = rollout(policy, self.task, few, progress=False)
         until = int(played.rewards[0].argmax()) + 50
         plan.plot(out / f"{self.task.id}.png", executed=played.positions[0, :until])
-        whole = planner.plan(few.starts, few.goals, seed=0, trace=True)
-        whole.plot_denoising(out / f"{self.task.id}-denoising.png")

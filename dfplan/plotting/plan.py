@@ -97,7 +97,8 @@ def draw_denoising(
 ) -> Path:
     """Draw how a plan came out of noise: some rows of its scheduling matrix, side by side.
 
-    Positions are in D4RL's frame. The points after arrival are left out of every panel.
+    Positions are in D4RL's frame. The points after arrival are left out of every panel, and so
+    are the rows after the first in which the whole plan is clean.
 
     Args:
         path: picture to write (PNG, SVG or PDF by its ending).
@@ -123,6 +124,8 @@ def draw_denoising(
     rows = _checked_trace(trace, max_level)
     goal = None if goal is None else _checked("goal", goal, (2,))
     kept = _arrival(rows[-1][1])
+    clean = [index for index, (level, _) in enumerate(rows) if not level[:kept].any()]
+    rows = rows[: clean[0] + 1] if clean else rows
     first = 0 if panels > 1 else len(rows) - 1
     shown = np.unique(np.linspace(first, len(rows) - 1, panels).round().astype(int))
 
