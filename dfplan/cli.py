@@ -159,7 +159,8 @@ def plan(
     elif planner != PlannerSettings():
         raise ConfigError(f"{checkpoint} is no planner of Diffusion Forcing; leave out --planner.")
     made = loaded.plan(np.array([*start, 0.0, 0.0]), np.array(goal), horizon=horizon, seed=seed)
-    print(f"{made.steps[0]} steps, {1e3 * made.seconds:.0f} ms, {made.evaluations} evaluations")
+    cost = f"{1e3 * made.seconds:.0f} ms, {made.evaluations} evaluations"
+    print(f"horizon {made.steps[0]} steps, {cost}")
     print(made.plot(out))
 
 

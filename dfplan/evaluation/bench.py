@@ -161,8 +161,7 @@ class _TaskRun:
     def draw(self, out: Path) -> None:
         """A plan of the problem that is farthest across, near future first, and its execution.
 
-        The plan stops before its far future is denoised, so that its levels show; the policy
-        plans again on its way.
+        The plan that is driven stops before its far future is denoised, so that its levels show.
         """
         starts, goals = self.problems.starts, self.problems.goals
         row = int(np.abs(starts[:, :2] - goals).max(1).argmax())
@@ -174,8 +173,8 @@ class _TaskRun:
         tokens = int(whole.steps[0]) // planner.layout.token_steps
         stop = (planner.settings.steps + tokens // 3) / len(whole.trace)
         unfinished = replace(planner, settings=replace(planner.settings, rows=stop))
-        plan = unfinished.plan(few.starts, few.goals, seed=0)
-        policy = Policy(unfinished, replan_every=50, seed=0)
+        policy = Policy(unfinished, tolerance=None)
         played = rollout(policy, self.task, few, progress=False)
-        until = int(played.rewards[0].argmax()) + 50
-        plan.plot(out / f"{self.task.id}.png", executed=played.positions[0, :until])
+        if policy.plan is not None:
+            until = int(played.rewards[0].argmax()) + 50
+            policy.plan.plot(out / f"{self.task.id}.png", executed=played.positions[0, :until])

@@ -48,7 +48,7 @@ def test_level_0_is_clean_and_level_k_is_noise_bit_for_bit(make: Maker) -> None:
     clean, noise, level = noised(schedule)
     assert torch.equal(schedule.add_noise(clean, noise, 0 * level), clean)
     assert torch.equal(schedule.add_noise(clean, noise, 0 * level + 30), noise)
-    assert (schedule.noise_in(clean, clean, 0 * level) == 0).all()
+    assert (schedule.noise_in(noise, clean, 0 * level) == 0).all(), "no noise where none was added"
 
 
 def test_each_token_is_noised_by_its_own_level(make: Maker) -> None:

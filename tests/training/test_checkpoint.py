@@ -104,9 +104,7 @@ def test_an_interrupt_leaves_the_old_file(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
-def test_a_truncated_file_is_damaged(
-    checkpoint: Checkpoint, tmp_path: Path, share: float
-) -> None:
+def test_a_truncated_file_is_damaged(checkpoint: Checkpoint, tmp_path: Path, share: float) -> None:
     path = checkpoint.save(tmp_path / "cut.safetensors")
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
@@ -123,9 +121,7 @@ def test_files_of_other_kinds_are_refused(content: bytes, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_foreign_safetensors_are_refused(
-    metadata: dict[str, str] | None, tmp_path: Path
-) -> None:
+def test_foreign_safetensors_are_refused(metadata: dict[str, str] | None, tmp_path: Path) -> None:
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(3)}, path, metadata=metadata)
     with pytest.raises(CheckpointError, match="safetensors file, but dfplan did not write it"):

@@ -271,9 +271,7 @@ def test_data_too_short_for_a_window_is_refused_before_anything_is_written(
 ) -> None:
     states, actions = corridor.record(walkers=1, steps=8, seed=0)
     with pytest.raises(DataError, match="more than 10 steps"):
-        train(
-            tiny, from_arrays(states[0], actions[0]), tmp_path, settings=SETTINGS, progress=False
-        )
+        train(tiny, from_arrays(states[0], actions[0]), tmp_path, settings=SETTINGS, progress=False)
     assert not list(tmp_path.iterdir())
 
 
