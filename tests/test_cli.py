@@ -273,7 +273,7 @@ def test_plan_draws_what_the_planner_plans(run: Run, trained: Any, tmp_path: Pat
     assert said.code == 0, said.error
     state, target = np.array([-18.0, 40, 0, 0]), np.array([0.0, 58])
     plan = dfplan.load(trained.folder).plan(state, target, seed=3)
-    assert said.out.startswith(f"{plan.steps[0]} steps, ")
+    assert said.out.startswith(f"horizon {plan.steps[0]} steps, ")
     assert f"{plan.evaluations} evaluations" in said.out
     assert picture.read_text().startswith("<?xml")
     few = run(
@@ -287,7 +287,7 @@ def test_plan_draws_what_the_planner_plans(run: Run, trained: Any, tmp_path: Pat
         "--planner.steps=5",
         "--horizon=100",
     )
-    assert few.out.startswith("100 steps, ") and "10 evaluations" in few.out
+    assert few.out.startswith("horizon 100 steps, ") and "10 evaluations" in few.out
     for wrong, message in ((["[50,50]"], "must lie where"), ([goal, "--horizon=999"], "1 to 130")):
         refused = run("plan", trained.folder, start, *wrong)
         assert refused.code == 2 and message in refused.error

@@ -134,6 +134,20 @@ def test_a_new_plan_for_one_row_leaves_the_others_alone(make) -> None:  # type: 
 
 
 @pytest.mark.parametrize("make", [lambda: pursuit(BODIES[0]), lambda: TimedPD(12.5, 1.2, dt=0.01)])
+def test_a_new_plan_is_followed_from_its_start(make) -> None:  # type: ignore[no-untyped-def]
+    body = BODIES[0]
+    first, second = straight(body, (0, 0), (0.6, 0)), straight(body, (4, 4), (0, -0.6))
+    used, fresh = make(), make()
+    used.assign(np.array([0]), plan(first))
+    chase(used, body, rest(first[0]), 70)
+    for tracker in (used, fresh):
+        tracker.assign(np.array([0]), plan(second))
+    _, actions = chase(used, body, rest(second[0]), 100)
+    _, wanted = chase(fresh, body, rest(second[0]), 100)
+    np.testing.assert_allclose(actions, wanted, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("make", [lambda: pursuit(BODIES[0]), lambda: TimedPD(12.5, 1.2, dt=0.01)])
 def test_fewer_environments_than_before(make) -> None:  # type: ignore[no-untyped-def]
     lines = [straight(BODIES[0], (0, 0), way) for way in [(1, 0), (0.2, 0.5), (-0.5, -0.5)]]
     used, fresh = make(), make()

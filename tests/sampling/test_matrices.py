@@ -51,6 +51,7 @@ def test_by_hand() -> None:
     assert scheduling_matrix("full_sequence", 3, 6, 3).tolist() == full
     pyramid = [[6, 6, 6], [3, 6, 6], [0, 3, 6], [0, 0, 3], [0, 0, 0]]
     assert scheduling_matrix("pyramid", 3, 6, 2).tolist() == pyramid
+    assert scheduling_matrix("full_sequence", 1, 10, 3).flatten().tolist() == [10, 7, 3, 0]
     one_by_one = [[6, 6], [3, 6], [0, 6], [0, 3], [0, 0]]
     assert scheduling_matrix("autoregressive", 2, 6, 2).tolist() == one_by_one
 

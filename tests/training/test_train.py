@@ -169,6 +169,43 @@ def test_the_seed_is_the_run(
     assert same(first, same_seed) and not same(first, other)
 
 
+def test_no_batch_comes_twice(
+    tiny: ForcingConfig, trajectories: Trajectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+    loss = recipes_module.forcing_loss
+
+    def noting(denoiser: Any, clean: torch.Tensor, *others: Any) -> torch.Tensor:
+        seen.append(clean.numpy().tobytes())
+        return loss(denoiser, clean, *others)
+
+    monkeypatch.setattr(recipes_module, "forcing_loss", noting)
+    for seed in (0, 1):
+        settings = replace(SETTINGS, seed=seed)
+        train(tiny, trajectories, tmp_path / str(seed), settings=settings, progress=False)
+    assert len(set(seen)) == len(seen) == 2 * SETTINGS.steps
+
+
+def test_rate_warmup_and_clip_bound_the_first_step(
+    tiny: ForcingConfig, trajectories: Trajectories, tmp_path: Path
+) -> None:
+    """Adam's first step moves a weight by the rate, or less where the gradient is tiny."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        start = tiny.network().state_dict()
+
+    def farthest(name: str, **changes: float) -> float:
+        settings = replace(SETTINGS, steps=1, weight_decay=0.0, **changes)  # type: ignore[arg-type]
+        train(tiny, trajectories, tmp_path / name, settings=settings, progress=False)
+        state = tensors(tmp_path / name / "state.safetensors")
+        return max(float((state[f"network.{n}"] - start[n]).abs().max()) for n in start)
+
+    assert farthest("plain", learning_rate=1e-3, warmup=1) == pytest.approx(1e-3, rel=0.01)
+    assert farthest("faster", learning_rate=2e-3, warmup=1) == pytest.approx(2e-3, rel=0.01)
+    assert farthest("warm", learning_rate=1e-3, warmup=10) == pytest.approx(1e-4, rel=0.01)
+    assert farthest("clipped", learning_rate=1e-3, warmup=1, clip=1e-12) < 1e-6
+
+
 def test_a_run_is_not_written_over(
     unbroken: Path, tiny: ForcingConfig, trajectories: Trajectories
 ) -> None:
