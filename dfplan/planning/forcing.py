@@ -142,7 +142,9 @@ class ForcingPlanner:
         scores = self._score(points, reward).view(ends.shape)
         best = scores.argmax(1) + torch.arange(len(ends)) * ends.shape[1]
         end = ends.flatten()[best]
-        chosen = self._polish(points[best], end, reward)
+        # The last point is given only where there is a goal.
+        inner = end * self.layout.frame_stack - (0 if goal is None else 1)
+        chosen = self._polish(points[best], inner, reward)
         row, token = torch.arange(len(end))[:, None], self._frame_token(points.shape[1], end)
         return Plan(
             points=chosen.numpy(),
@@ -304,13 +306,12 @@ class ForcingPlanner:
         return value
 
     def _polish(
-        self, points: torch.Tensor, end: torch.Tensor, reward: Reward | None
+        self, points: torch.Tensor, last: torch.Tensor, reward: Reward | None
     ) -> torch.Tensor:
-        """Climb the same reward a little longer with the points of the chosen candidates."""
+        """Climb the same reward a little longer with the points 1 to ``last`` [B] of each plan."""
         guidance = self.settings.guidance
         frame = torch.arange(points.shape[1])
-        inner = (frame > 0) & (frame < end[:, None] * self.layout.frame_stack)
-        free = inner[..., None].float() * guidance.scale
+        free = ((frame > 0) & (frame <= last[:, None]))[..., None].float() * guidance.scale
         return climb(self._pull(reward), points, free, self.settings.polish, guidance.max_move)
 
     def _score(self, points: torch.Tensor, reward: Reward | None) -> torch.Tensor:

@@ -54,7 +54,7 @@ class Reach(ComposableReward):
     """Minus half the squared distance from the plan's last point to ``target``.
 
     Attributes:
-        target: position, [2] or [B, 2].
+        target: position, [2].
     """
 
     target: torch.Tensor
