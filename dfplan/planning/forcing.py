@@ -322,7 +322,7 @@ class ForcingPlanner:
         off = (distance > self.settings.margin * self._max_step).float()
         off_length = (off.view(*line.shape, between).mean(-1) * line).sum(-1)
         score = -line.sum(-1) - self.settings.off_support_cost * off_length
-        return score if reward is None else score + reward(points)
+        return score if reward is None else score + _rewards(reward, points)
 
     def _spread(self, points: torch.Tensor, ends: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
         """Standard deviation [B, P] over the candidates at the same share of their way."""
@@ -335,6 +335,17 @@ class ForcingPlanner:
             2, frame[..., None].expand(-1, -1, -1, 2)
         )
         return there.var(1, correction=0).sum(-1).sqrt()
+
+
+def _rewards(reward: Reward, points: torch.Tensor) -> torch.Tensor:
+    values = reward(points)
+    if values.shape != points.shape[:1] or not values.isfinite().all():
+        raise ConfigError(
+            f"A reward must give one finite number a plan, shape [{len(points)}] for positions "
+            f"{list(points.shape)}; got shape {list(values.shape)}"
+            + ("." if values.isfinite().all() else " with values that are not finite.")
+        )
+    return values
 
 
 @dataclass(frozen=True)

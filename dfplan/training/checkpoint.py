@@ -5,6 +5,7 @@ Tensors are named ``network.*`` (averaged weights) and ``statistics.*``. No pick
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,7 @@ def write_tensors(
 ) -> None:
     """Write ``tensors`` and the JSON ``header`` to one safetensors file, atomically."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {**header, "sha256": _digest(whole)}
     with atomic_path(path) as temporary:
         save_file(whole, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True)})
 
@@ -128,7 +130,19 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
             f"{path} is damaged: its description is no JSON object ({error}). Copy or train it "
             "again."
         ) from error
+    if header.get("sha256") != _digest(tensors):
+        raise CheckpointError(
+            f"{path} is damaged: its tensors are not those that were written. Copy it again."
+        )
     return tensors, header
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -186,3 +186,13 @@ def test_the_state_of_a_run_is_no_checkpoint(trained: Any) -> None:
 def test_no_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"No checkpoint at .*gone\.safetensors"):
         dfplan.load(tmp_path / "gone.safetensors")
+
+
+def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "tensors.safetensors"
+    write_tensors(path, {"weight": torch.arange(100.0)}, {})
+    whole = bytearray(path.read_bytes())
+    whole[-50] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_tensors(path)
