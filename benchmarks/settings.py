@@ -3,8 +3,8 @@
     python benchmarks/settings.py
     python benchmarks/settings.py --tasks '[multi2d-large]' --fields '[candidates, lookahead]'
 
-One setting is changed at a time, on validation starts, which no table reports: the defaults were
-chosen here. "Against default" is the paired difference of scores on the same starts, with half of
+One setting is changed at a time, on validation starts, which no table reports, around the defaults.
+"Against default" is the paired difference of scores on the same starts, with half of
 its 95% interval; "plan ms" is the median of single plans. "lookahead" is the tracker's, in braking
 distances; "guidance.scale" 0 leaves out guidance and, as it is the step of both, polish; with
 "network" none the denoiser gives back what it is given, so that guidance is all there is.

@@ -39,7 +39,8 @@ _FORCING = {
 }
 
 # As many steps as take the same seconds of computing as the preset above. Diffuser's own rate of
-# 2e-4 is for two million steps; in so few, 1e-3 came further.
+# 2e-4 is for two million steps. In 250 steps on umaze 1e-3 reached the lower training loss; on the
+# score the two were not told apart.
 _DIFFUSER = {
     maze: (
         DIFFUSER[maze],
