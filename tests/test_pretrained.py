@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import dfplan
 from dfplan.errors import CheckpointError, ConfigError, ObservationError
 from dfplan.mazes import cell_to_xy, named_maze
 from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.problem import read_problem
 from dfplan.pretrained import checkpoint_path
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.presets import PRESETS
@@ -73,6 +75,41 @@ def test_shipped_planners_refuse_walls(name: str) -> None:
     for wrong in (np.array([-1.0, -1.0]), np.array([np.nan, 1.0]), 10.0 + np.array(maze.shape)):
         with pytest.raises(ObservationError, match="goal"):
             planner.plan(starts, wrong)
+
+
+@forcing
+def test_reach_parts_walls_from_places_as_far_as_data_can(name: str) -> None:
+    """What the docstring of Reach says of D4RL's mazes."""
+    planner, maze = dfplan.load(name), named_maze(name.split("-")[1])
+    assert isinstance(planner, ForcingPlanner)
+
+    def known(starts: np.ndarray, goals: np.ndarray | None) -> None:
+        states = np.concatenate([starts, np.zeros_like(starts)], 1)
+        reach = planner.settings.reach
+        read_problem(states, goals).require_known(planner.statistics, reach)
+
+    rows, columns = maze.shape
+    grid = np.stack(np.meshgrid(np.arange(-1, rows, 0.05), np.arange(-1, columns, 0.05)), -1)
+    grid = grid.reshape(-1, 2)
+    clear = grid[maze.contains(grid)]
+    known(clear, None)
+    near = np.stack(np.meshgrid(*2 * [np.linspace(-0.2, 0.2, 9)]), -1).reshape(-1, 1, 2)
+    goals = (cell_to_xy(maze.free_cells) + near).reshape(-1, 2)
+    known(goals, goals)
+    turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    around = 0.32 * np.stack([np.cos(turns), np.sin(turns)], -1)
+    deep = grid[~maze.contains(grid[:, None] + around, radius=0.0).any(1)]
+    deep = deep[~maze.contains(deep, radius=0.0)]
+    assert len(deep) > 500
+    nearest = deep[planner.statistics.support.distance(torch.from_numpy(deep).float()).argmin()]
+    with pytest.raises(ObservationError, match=r"goal must lie where"):
+        known(clear[:1], nearest[None])
+
+
+@pytest.mark.parametrize("wrong", [None, 3, ""])
+def test_what_is_no_name_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=f"Unknown checkpoint {wrong!r}.* Known: .*maze2d-large"):
+        dfplan.load(wrong)
 
 
 def test_paths_and_names(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:

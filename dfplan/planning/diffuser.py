@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.transitions import transition_limits
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError
-from dfplan.planning.problem import Problem, noise_source, read_problem
+from dfplan.planning.problem import Problem, Reach, noise_source, read_problem
 from dfplan.planning.tracking import TimedPD
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import scheduling_matrix
@@ -34,7 +34,7 @@ class DiffuserPlanner:
         horizon: H, transitions of a plan, one environment step apart.
         schedule: the noise schedule that the denoiser was trained with.
         statistics: what is kept of the data.
-        reach: starts and goals this far off the data are refused, in lengths of one step.
+        reach: how far off the data starts and goals may lie.
         largest_batch: plans in one network call.
         maze: the maze as text; handed on to the plan for drawing, and not looked at.
     """
@@ -43,7 +43,7 @@ class DiffuserPlanner:
     horizon: int
     schedule: NoiseSchedule
     statistics: Statistics
-    reach: float = 10.0
+    reach: Reach = field(default_factory=Reach)
     largest_batch: int = 64
     maze: str | None = None
 
@@ -77,7 +77,7 @@ class DiffuserPlanner:
         """
         began = time.perf_counter()
         problem = read_problem(observation, goal)
-        problem.require_known(self.statistics.support, self.reach * self.statistics.motion.max_step)
+        problem.require_known(self.statistics, self.reach)
         self._require_supported(problem, reward, horizon)
         generator = noise_source(seed)
         parts = [

@@ -13,10 +13,10 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError
-from dfplan.planning.problem import Problem, noise_source, read_problem
+from dfplan.planning.problem import Problem, Reach, noise_source, read_problem
 from dfplan.planning.rewards import OnSupport, Short, on_lines
 from dfplan.planning.tracking import Pursuit, pursuit_gains
-from dfplan.sampling.guidance import GuidanceSettings, Value, climb, monte_carlo_guided
+from dfplan.sampling.guidance import GuidanceSettings, Value, climb, guided
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.steps import ddim
@@ -41,7 +41,7 @@ class PlannerSettings:
             that lies farther than ``margin`` from where the data has been.
         margin: in lengths of one step at top speed.
         polish: gradient steps on the chosen candidate after sampling.
-        reach: starts and goals this far off the data are refused, in lengths of one step.
+        reach: how far off the data starts and goals may lie.
         largest_batch: sequences in one network call.
     """
 
@@ -58,7 +58,7 @@ class PlannerSettings:
     off_support_cost: float = 20.0
     margin: float = 3.0
     polish: int = 30
-    reach: float = 10.0
+    reach: Reach = field(default_factory=Reach)
     largest_batch: int = 512
 
     def __post_init__(self) -> None:
@@ -126,15 +126,18 @@ class ForcingPlanner:
             trace: keep the denoising of the chosen candidate.
 
         Raises:
-            ObservationError: wrong shapes, or values that are not finite.
-            ConfigError: a horizon or distance beyond what the model knows, or neither goal nor
-                reward.
+            ObservationError: wrong shapes, values that are not finite, or a start or goal off
+                the data.
+            ConfigError: a horizon or distance beyond what the model knows, a horizon in which
+                the goal cannot be reached, neither goal nor reward, or a reward that does not
+                give one finite number a plan or has no gradient.
         """
         began = time.perf_counter()
         problem = read_problem(observation, goal)
-        problem.require_known(self.statistics.support, self.settings.reach * self._max_step)
+        problem.require_known(self.statistics, self.settings.reach)
         if goal is None and reward is None:
             raise ConfigError("A plan needs a goal, a reward, or both; got neither.")
+        reward = None if reward is None else _checked(reward)
         generator = noise_source(seed)
         ends = self._ends(problem, horizon)
         sampled = self._sample(problem, ends, reward, generator)
@@ -144,7 +147,10 @@ class ForcingPlanner:
         end = ends.flatten()[best]
         # The last point is given only where there is a goal.
         inner = end * self.layout.frame_stack - (0 if goal is None else 1)
-        chosen = self._polish(points[best], inner, reward)
+        polished = self._polish(points[best], inner, reward)
+        # A strong reward may pull a line off the data.
+        better = self._score(polished, reward) >= scores.flatten()[best]
+        chosen = torch.where(better[:, None, None], polished, points[best])
         row, token = torch.arange(len(end))[:, None], self._frame_token(points.shape[1], end)
         return Plan(
             points=chosen.numpy(),
@@ -178,29 +184,31 @@ class ForcingPlanner:
 
     def _ends(self, problem: Problem, horizon: int | None) -> torch.Tensor:
         """Index of the last token of each candidate, int [B, C]."""
-        count, tokens = self.settings.candidates, self.layout.tokens
-        if horizon is not None:
-            if not 1 <= horizon <= self.longest_horizon:
-                raise ConfigError(
-                    f"This model plans over 1 to {self.longest_horizon} environment steps; got a "
-                    f"horizon of {horizon}. Replan on the way, or train with more tokens."
-                )
-            end = -(-horizon // self.layout.token_steps)
-            return torch.full((len(problem), count), end)
+        count, token_steps = self.settings.candidates, self.layout.token_steps
+        longest = self.longest_horizon if horizon is None else horizon
+        if not (isinstance(longest, int | np.integer) and 1 <= longest <= self.longest_horizon):
+            raise ConfigError(
+                f"This model plans over 1 to {self.longest_horizon} environment steps, a whole "
+                f"number; got a horizon of {horizon!r}. Replan on the way, or train with more "
+                "tokens."
+            )
+        last = torch.full((len(problem),), -(-longest // token_steps))
         if problem.goal is None:
-            return torch.full((len(problem), count), tokens - 1)
+            return last[:, None].repeat(1, count)
         # Horizons in which not even a straight line at top speed arrives are not worth a sample.
         away = (torch.from_numpy(problem.goal) - problem.start).abs().amax(1)
-        shortest = (away / (self._max_step * self.layout.token_steps)).ceil().clamp_min(1)
-        if (shortest >= tokens).any():
+        shortest = (away / (self._max_step * token_steps)).ceil().clamp_min(1).long()
+        if (shortest > last).any():
             row = int(shortest.argmax())
             raise ConfigError(
-                f"The goal of row {row} is {away[row]:.1f} away, farther than this model's longest "
-                f"plan of {self.longest_horizon} steps can go. Plan to a nearer goal first, or "
-                "train with more tokens."
+                f"The goal of row {row} is {away[row]:.1f} away, which takes at least "
+                f"{int(shortest[row]) * token_steps} steps; got a horizon of {longest}, and this "
+                f"model's longest is {self.longest_horizon}. Give a longer horizon, plan to a "
+                "nearer goal first, or train with more tokens."
             )
+        first = shortest if horizon is None else last
         share = torch.linspace(0.0, 1.0, count)
-        return (shortest[:, None] + share * (tokens - 1 - shortest)[:, None]).round().long()
+        return (first[:, None] + share * (last - first)[:, None]).round().long()
 
     def _sample(
         self,
@@ -240,7 +248,7 @@ class ForcingPlanner:
     ) -> _Sampled:
         settings = self.settings
         rows: list[tuple[torch.Tensor, torch.Tensor]] = []
-        denoiser = monte_carlo_guided(
+        denoiser = guided(
             self.denoiser,
             self._value(end, reward),
             self.schedule,
@@ -322,7 +330,7 @@ class ForcingPlanner:
         off = (distance > self.settings.margin * self._max_step).float()
         off_length = (off.view(*line.shape, between).mean(-1) * line).sum(-1)
         score = -line.sum(-1) - self.settings.off_support_cost * off_length
-        return score if reward is None else score + _rewards(reward, points)
+        return score if reward is None else score + reward(points)
 
     def _spread(self, points: torch.Tensor, ends: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
         """Standard deviation [B, P] over the candidates at the same share of their way."""
@@ -337,15 +345,25 @@ class ForcingPlanner:
         return there.var(1, correction=0).sum(-1).sqrt()
 
 
-def _rewards(reward: Reward, points: torch.Tensor) -> torch.Tensor:
-    values = reward(points)
-    if values.shape != points.shape[:1] or not values.isfinite().all():
-        raise ConfigError(
-            f"A reward must give one finite number a plan, shape [{len(points)}] for positions "
-            f"{list(points.shape)}; got shape {list(values.shape)}"
-            + ("." if values.isfinite().all() else " with values that are not finite.")
-        )
-    return values
+def _checked(reward: Reward) -> Reward:
+    """``reward``, raising :class:`ConfigError` where it is none or cannot guide."""
+
+    def checked(points: torch.Tensor) -> torch.Tensor:
+        values = reward(points)
+        if values.shape != points.shape[:1] or not values.isfinite().all():
+            raise ConfigError(
+                f"A reward must give one finite number a plan, shape [{len(points)}] for positions "
+                f"{list(points.shape)}; got shape {list(values.shape)}"
+                + ("." if values.isfinite().all() else " with values that are not finite.")
+            )
+        if points.requires_grad and not values.requires_grad:
+            raise ConfigError(
+                "A reward must be differentiable in the positions; this one gives numbers without "
+                "a gradient. Use torch throughout, without detach(), item() or comparisons."
+            )
+        return values
+
+    return checked
 
 
 @dataclass(frozen=True)

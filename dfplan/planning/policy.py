@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from dfplan.errors import ConfigError, ObservationError
-from dfplan.planning.problem import read_goal, read_observation
+from dfplan.planning.problem import read_goal, read_observation, require_seed
 from dfplan.planning.tracking import Tracker
 from dfplan.types import Plan, Planner
 
@@ -71,6 +71,7 @@ class Policy:
 
     def reset(self, seed: int | None = None) -> None:
         """Forget every plan; the next :meth:`act` plans anew, with noise from ``seed``."""
+        require_seed(seed)
         self.plan: Plan | None = None
         self._rng = None if seed is None else np.random.default_rng(seed)
         self._goals = np.zeros((0, 2), dtype=np.float32)

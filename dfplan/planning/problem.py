@@ -7,8 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dfplan.data.support import Support
-from dfplan.errors import ObservationError
+from dfplan.data.statistics import Statistics
+from dfplan.errors import ConfigError, ObservationError
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far from the data a start or goal may lie, in lengths of one step at top speed.
+
+    Data rarely goes into corners, so a free place can be farther from it than the face of a wall,
+    and no distance parts the two. A start is where the body is, so it is refused only where no
+    body could be; a goal is a wish, and can be refused sooner. In D4RL's mazes the defaults let
+    every place through that the ball can be in as a start, and every goal within 0.2 of a cell's
+    middle on each axis, and no goal that lies deeper than 0.32 in a wall.
+    """
+
+    start: float = 12.0
+    goal: float = 7.0
 
 
 @dataclass(frozen=True)
@@ -35,29 +50,62 @@ class Problem:
         """The problems ``part``."""
         return Problem(self.observation[part], None if self.goal is None else self.goal[part])
 
-    def require_known(self, support: Support, reach: float) -> None:
-        """Raise :class:`ObservationError` for a start or goal ``reach`` or more off the data."""
-        for what, points in (("start", self.observation[:, :2]), ("goal", self.goal)):
+    def require_known(self, statistics: Statistics, reach: Reach) -> None:
+        """Raise unless the data has been near the starts and goals, and moved as fast.
+
+        Raises:
+            ObservationError: a start or goal farther from the data than ``reach``, or a velocity
+                of more than twice the data's limit.
+        """
+        top = 2 * statistics.motion.limit
+        speed = np.abs(self.observation[:, 2:]).max(1)
+        if (speed > top).any():
+            row = int(speed.argmax())
+            raise ObservationError(
+                f"An observation is position and velocity, in the units of the planner's data, in "
+                f"which no axis is faster than {top / 2:.3g}; row {row} has the velocity "
+                f"{self.observation[row, 2:].tolist()}. Is it of another frame or unit?"
+            )
+        step, places = statistics.motion.max_step, self.observation[:, :2]
+        for what, points, steps in (
+            ("start", places, reach.start),
+            ("goal", self.goal, reach.goal),
+        ):
             if points is None:
                 continue
-            distance = support.distance(torch.from_numpy(points)).numpy()
-            if (distance >= reach).any():
+            within = steps * step
+            distance = statistics.support.distance(torch.from_numpy(points)).numpy()
+            if (distance >= within).any():
                 row = int(distance.argmax())
+                place = points[row].astype(float).round(3).tolist()
                 raise ObservationError(
                     f"The {what} must lie where the planner's data has been, or less than "
-                    f"{reach:.2f} from there; row {row} is {np.round(points[row], 3).tolist()}, "
+                    f"{within:.2f} from there; row {row} is {place}, "
                     f"{distance[row]:.2f} off. Is it in a wall, outside, or of another frame?"
                 )
 
 
 def noise_source(seed: int | None) -> torch.Generator:
-    """A generator seeded by ``seed``, or afresh where it is None."""
+    """A generator seeded by ``seed``, or afresh where it is None.
+
+    Raises:
+        ConfigError: the seed is no whole number of at least 0.
+    """
+    require_seed(seed)
     generator = torch.Generator()
     if seed is None:
         generator.seed()
     else:
-        generator.manual_seed(seed)
+        generator.manual_seed(int(seed))
     return generator
+
+
+def require_seed(seed: int | None) -> None:
+    """Raise :class:`ConfigError` unless ``seed`` is None or a whole number of at least 0."""
+    if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise ConfigError(
+            f"A seed is a whole number of at least 0, or None to draw afresh; got {seed!r}."
+        )
 
 
 def read_problem(observation: np.ndarray, goal: np.ndarray | None) -> Problem:

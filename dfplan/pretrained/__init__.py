@@ -26,6 +26,8 @@ def checkpoint_path(name: str | Path) -> Path:
     Raises:
         ConfigError: neither a file, nor a folder of a run, nor the name of a shipped checkpoint.
     """
+    if not (isinstance(name, str | Path) and str(name)):
+        raise unknown_name("checkpoint", name, pretrained_names())
     path = Path(name)
     if path.is_dir():
         return path / f"checkpoint{_ENDING}"

@@ -22,8 +22,9 @@ class GuidanceSettings:
     Attributes:
         scale: step along the reward's gradient; 0 is no guidance at all.
         iterations: gradient steps on each clean estimate.
-        max_move: farthest a feature of a token moves in one gradient step, in normalized
-            units, so that a large scale cannot tear a plan apart.
+        max_move: farthest a number moves in one gradient step, so that a large scale cannot tear
+            a plan apart; in units of what is moved: normalized in a token, physical in a polished
+            plan.
     """
 
     scale: float = 1.0
@@ -39,7 +40,13 @@ class GuidanceSettings:
 
 
 def guided(
-    denoiser: Denoiser, value: Value, schedule: NoiseSchedule, settings: GuidanceSettings
+    denoiser: Denoiser,
+    value: Value,
+    schedule: NoiseSchedule,
+    settings: GuidanceSettings,
+    *,
+    futures: int = 1,
+    generator: torch.Generator | None = None,
 ) -> Denoiser:
     """Move each clean estimate up the gradient of ``value``.
 
@@ -47,25 +54,11 @@ def guided(
     is needed (loss-guided diffusion, ICML 2023). It is scaled by ``alpha`` of the token's level:
     an estimate made from pure noise says little about the plan and is not moved. Clean tokens
     stay where they are. Scale 0 returns ``denoiser`` itself.
-    """
-    return monte_carlo_guided(denoiser, value, schedule, settings, futures=1)
 
-
-def monte_carlo_guided(
-    denoiser: Denoiser,
-    value: Value,
-    schedule: NoiseSchedule,
-    settings: GuidanceSettings,
-    *,
-    futures: int,
-    generator: torch.Generator | None = None,
-) -> Denoiser:
-    """Guidance averaged over ``futures`` sampled futures of every token.
-
-    Monte Carlo guidance (arXiv 2407.01392, section 3.4): a token is guided by the expected
-    reward over what may follow, not by one sample of it. Here the futures of all tokens are drawn
-    at once: the first is the run's own; for each other one the estimate is noised again to the
-    very levels it came from and denoised. One future is plain :func:`guided`.
+    With N > 1 this is Monte Carlo guidance (arXiv 2407.01392, section 3.4): a token is guided by
+    the expected reward over what may follow, not by one sample of it. Here the futures of all
+    tokens are drawn at once: the first is the run's own; for each other one the estimate is
+    noised again to the very levels it came from and denoised. The gradients are averaged.
 
     Args:
         denoiser: what to wrap.
@@ -105,12 +98,20 @@ def climb(
         scale: step along the gradient, broadcast to ``x``; 0 keeps a number where it is.
         iterations: how often.
         max_move: bound on each move.
+
+    Raises:
+        ConfigError: the gradient is not finite.
     """
     for _ in range(iterations):
         flat = x.flatten(0, 1) if x.dim() > scale.dim() else x
         with torch.enable_grad():
             leaf = flat.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(value(leaf).sum(), leaf)
+        if not gradient.isfinite().all():
+            raise ConfigError(
+                "The gradient of a reward must be finite. A square root, a logarithm or a division "
+                "at 0 is the usual cause: add a small number inside."
+            )
         if x.dim() > scale.dim():
             gradient = gradient.view(x.shape).mean(0)
         x = x + (scale * gradient).clamp(-max_move, max_move)

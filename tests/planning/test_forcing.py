@@ -168,7 +168,7 @@ def test_one_problem_is_a_batch_of_one(
     assert same(planner.plan(states, goals[0], seed=4), planner.plan(states, tiled, seed=4))
 
 
-@pytest.mark.parametrize("horizon", [1, 10, 11, 60, 130])
+@pytest.mark.parametrize("horizon", [50, 51, np.int64(60), 130])
 def test_a_horizon_is_kept_to_the_token(
     settled: ForcingPlanner, states: np.ndarray, goals: np.ndarray, horizon: int
 ) -> None:
@@ -177,13 +177,25 @@ def test_a_horizon_is_kept_to_the_token(
     np.testing.assert_allclose(plan.points[:, plan.steps[0] // plan.stride], goals, atol=1e-4)
 
 
-@pytest.mark.parametrize("horizon", [0, -5, 131, 10_000])
+@pytest.mark.parametrize("horizon", [0, -5, 131, 10_000, 40.5, "far"])
 def test_horizons_that_the_model_does_not_know_are_refused(
-    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, horizon: int
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, horizon: Any
 ) -> None:
     assert planner.longest_horizon == 130
-    with pytest.raises(ConfigError, match=f"1 to 130 environment steps; got.*{horizon}.*tokens"):
+    message = f"1 to 130 environment steps, a whole number; got.*{horizon}.*tokens"
+    with pytest.raises(ConfigError, match=message):
         planner.plan(states, goals, horizon=horizon)
+
+
+def test_horizons_too_short_for_the_goal_are_refused(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    far = int(np.abs(states[:, :2] - goals).max(1).argmax())
+    with pytest.raises(
+        ConfigError, match=rf"row {far} is .* at least [2-9]0 steps; .*horizon of 9"
+    ):
+        planner.plan(states, goals, horizon=9)
+    assert planner.plan(states[:1], states[:1, :2], horizon=1, seed=0).steps == 10
 
 
 def test_horizons_spread_from_the_shortest_that_can_arrive(
@@ -207,10 +219,12 @@ def test_the_score_by_hand(
     settled: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
 ) -> None:
     """Candidates of one token go straight: two of them cut the corner, two do not."""
-    one = with_settings(settled, candidates=1)
+    motion = settled.statistics.motion
+    quick = replace(settled.statistics, motion=replace(motion, dt=10 * motion.dt))
+    one = replace(with_settings(settled, candidates=1, margin=0.3), statistics=quick)
     start, goal = corridor.at(np.array([5.0, 30.0])), corridor.at(np.array([15.0, 26.0]))
     at_rest = np.concatenate([start, np.zeros((2, 2))], 1)
-    step = settled.statistics.motion.max_step
+    step = quick.motion.max_step
     plan = one.plan(at_rest, goal, horizon=10, seed=0)
     assert plan.scores[:, 0] == pytest.approx(-np.array([10, 4]) / step, rel=1e-3)
     across = np.concatenate([corridor.at(np.array([5.0])), np.zeros((1, 2))], 1)
@@ -299,7 +313,7 @@ def test_goals_beyond_the_longest_plan_are_refused(
 ) -> None:
     short = replace(planner, layout=replace(planner.layout, tokens=3))
     assert short.plan(states[:1], states[:1, :2] + 2.0, seed=0).steps <= 20
-    with pytest.raises(ConfigError, match=r"goal of row 0 is .*longest plan of 20 steps"):
+    with pytest.raises(ConfigError, match=r"goal of row 0 is .* longest is 20\."):
         short.plan(states, goals)
 
 
@@ -319,6 +333,54 @@ def test_bad_questions_are_refused(
         planner.plan(states, far)
     with pytest.raises(ObservationError, match=r"start must lie where.*row 0 is.*another frame"):
         planner.plan(states[:1] * 10, goals[:1])
+    fast = states + np.where(np.arange(4)[:, None] == 3, [0.0, 0.0, 0.0, 1e9], 0.0)
+    with pytest.raises(ObservationError, match=r"faster than 4\.78; row 3 has the velocity"):
+        planner.plan(fast, goals)
+
+
+@pytest.mark.parametrize("seed", ["x", 1.5, -1])
+def test_seeds_are_whole_numbers(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, seed: Any
+) -> None:
+    with pytest.raises(ConfigError, match=f"whole number of at least 0.*got '?{seed}"):
+        planner.plan(states, goals, seed=seed)
+    with pytest.raises(ConfigError, match=f"whole number of at least 0.*got '?{seed}"):
+        Policy(planner).reset(seed)
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        (lambda points: points[:, -1], r"one finite number a plan.*got shape"),
+        (lambda points: points[:, -1, 0].log(), r"not finite"),
+        (lambda points: points[:, -1, 0].detach(), r"differentiable"),
+        (lambda points: (points[:, -1, 0] > 3).float(), r"differentiable"),
+        (lambda points: (points.diff(dim=1)[:, -1] * 0).norm(dim=1).sqrt(), r"gradient.*finite"),
+    ],
+)
+def test_rewards_that_cannot_guide_are_refused(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, reward: Any, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        planner.plan(states, goals, reward=reward, seed=0)
+
+
+def test_polish_never_lowers_the_score(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
+) -> None:
+    """A reward that pulls every point across the corner, where no data has been."""
+    across = torch.from_numpy(corridor.at(np.array([5.0, 35.0])).mean(0)).float()
+
+    def cut(points: torch.Tensor) -> torch.Tensor:
+        return -0.05 * (points - across).square().sum((-1, -2))
+
+    rough = with_settings(planner, polish=0).plan(states, goals, reward=cut, seed=0)
+    plan = planner.plan(states, goals, reward=cut, seed=0)
+    np.testing.assert_array_equal(plan.candidates, rough.candidates)
+    before, after = (
+        planner._score(torch.from_numpy(made.points), cut).numpy() for made in (rough, plan)
+    )
+    assert (after >= before).all() and (after > before).any()
 
 
 @pytest.mark.parametrize(

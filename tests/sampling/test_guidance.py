@@ -5,7 +5,7 @@ import torch
 
 from dfplan.diffusion.schedules import interpolation_schedule
 from dfplan.errors import ConfigError
-from dfplan.sampling.guidance import GuidanceSettings, climb, guided, monte_carlo_guided
+from dfplan.sampling.guidance import GuidanceSettings, climb, guided
 
 BATCH, TOKENS, FEATURES, K = 4, 7, 2, 10
 SCHEDULE = interpolation_schedule(K)
@@ -43,7 +43,7 @@ def uneven(clean: torch.Tensor) -> torch.Tensor:
 def test_scale_0_is_the_denoiser_itself() -> None:
     off = GuidanceSettings(scale=0)
     assert guided(shrink, near, SCHEDULE, off) is shrink
-    alone = monte_carlo_guided(shrink, near, SCHEDULE, off, futures=5, generator=generator())
+    alone = guided(shrink, near, SCHEDULE, off, futures=5, generator=generator())
     assert alone is shrink
 
 
@@ -53,9 +53,7 @@ def test_scale_0_is_the_denoiser_itself() -> None:
 def test_estimates_move_up_the_reward(iterations: int, futures: int, reward) -> None:  # type: ignore[no-untyped-def]
     x, level = drawn()
     settings = GuidanceSettings(scale=0.05, iterations=iterations)
-    wrapped = monte_carlo_guided(
-        shrink, reward, SCHEDULE, settings, futures=futures, generator=generator()
-    )
+    wrapped = guided(shrink, reward, SCHEDULE, settings, futures=futures, generator=generator())
     assert (reward(wrapped(x, level)) > reward(shrink(x, level))).all()
 
 
@@ -63,9 +61,7 @@ def test_estimates_move_up_the_reward(iterations: int, futures: int, reward) -> 
 def test_clean_tokens_and_pure_noise_are_not_moved(futures: int) -> None:
     x, level = drawn()
     settings = GuidanceSettings(scale=1e6, iterations=3, max_move=10)
-    wrapped = monte_carlo_guided(
-        shrink, near, SCHEDULE, settings, futures=futures, generator=generator()
-    )
+    wrapped = guided(shrink, near, SCHEDULE, settings, futures=futures, generator=generator())
     moved = wrapped(x, level) != shrink(x, level)
     assert torch.equal(moved.all(-1), (level > 0) & (level < K))
     assert torch.equal(moved.any(-1), moved.all(-1))
@@ -106,7 +102,7 @@ def test_one_future_is_plain_guidance_bit_for_bit() -> None:
     x, level = drawn()
     settings = GuidanceSettings(0.2, 3)
     plain = guided(shrink, uneven, SCHEDULE, settings)(x, level)
-    one = monte_carlo_guided(shrink, uneven, SCHEDULE, settings, futures=1, generator=generator())
+    one = guided(shrink, uneven, SCHEDULE, settings, futures=1, generator=generator())
     assert torch.equal(one(x, level), plain)
 
 
@@ -120,9 +116,7 @@ def test_futures_are_the_estimate_noised_again_and_denoised(futures: int) -> Non
         return shrink(x, level)
 
     settings = GuidanceSettings(0.2, 1, 100)
-    wrapped = monte_carlo_guided(
-        denoiser, uneven, SCHEDULE, settings, futures=futures, generator=generator()
-    )
+    wrapped = guided(denoiser, uneven, SCHEDULE, settings, futures=futures, generator=generator())
     moved = wrapped(x, level)
     (first, at), (others, at_others) = asked
     assert torch.equal(first, x) and torch.equal(at, level)
@@ -146,7 +140,7 @@ def test_variance_falls_as_one_over_the_number_of_futures() -> None:
     settings = GuidanceSettings(1.0, 1, 1e6)
     variances = {}
     for futures in (2, 4, 8, 16):
-        wrapped = monte_carlo_guided(
+        wrapped = guided(
             shrink, uneven, SCHEDULE, settings, futures=futures, generator=generator(futures)
         )
         moved = wrapped(x, level)
@@ -185,6 +179,4 @@ def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None
 def test_futures_need_a_number_and_a_generator() -> None:
     for futures, source in ((0, generator()), (2, None)):
         with pytest.raises(ConfigError, match=f"N >= 1 and a generator; got N={futures}"):
-            monte_carlo_guided(
-                shrink, near, SCHEDULE, GuidanceSettings(), futures=futures, generator=source
-            )
+            guided(shrink, near, SCHEDULE, GuidanceSettings(), futures=futures, generator=source)
