@@ -1,7 +1,7 @@
 """What does each setting of the planner and its tracker do to the score and to the time?
 
     python benchmarks/settings.py
-    python benchmarks/settings.py --tasks '[multi2d-large]' --fields '[candidates, lookahead]'
+    python benchmarks/settings.py --tasks multi2d-large --fields candidates,lookahead
 
 One setting is changed at a time, on validation starts, which no table reports, around the defaults.
 "Against default" is the paired difference of scores on the same starts, with half of
@@ -21,6 +21,7 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
+from dfplan.cli import Names
 from dfplan.errors import unknown_name
 from dfplan.evaluation.metrics import estimate, normalized, paired_difference
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
@@ -45,14 +46,14 @@ SWEEPS: dict[str, tuple[Setting, ...]] = {
     "polish": (0, 10, 30, 100),
     "off_support_cost": (0.0, 5.0, 20.0, 80.0),
     "margin": (0.5, 1.5, 3.0, 6.0),
-    "lookahead": (0.8, 1.2, 1.65, 2.2, 3.0),
+    "lookahead": (0.8, 1.2, 1.5, 1.8, 2.2, 3.0),
     "network": ("none",),
 }
 
 
 def main(
-    tasks: tuple[str, ...] = ("maze2d-umaze", "maze2d-medium", "maze2d-large"),
-    fields: tuple[str, ...] = tuple(SWEEPS),
+    tasks: Names = Names("maze2d-umaze,maze2d-medium,maze2d-large"),
+    fields: Names = Names(tuple(SWEEPS)),
     episodes: int = 100,
     out: Path = RESULTS,
 ) -> None:

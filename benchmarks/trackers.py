@@ -19,6 +19,7 @@ import numpy as np
 from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
+from dfplan.cli import Names
 from dfplan.data.motion import Motion
 from dfplan.evaluation.bench import METHODS
 from dfplan.evaluation.bounds import return_bounds
@@ -70,8 +71,8 @@ class _Once:
 
 
 def main(
-    tasks: tuple[str, ...] = tuple(TASKS),
-    methods: tuple[str, ...] = ("dfplan", "diffuser"),
+    tasks: Names = Names(tuple(TASKS)),
+    methods: Names = Names("dfplan,diffuser"),
     episodes: int = 100,
     split: Split = "test",
     out: Path = RESULTS,

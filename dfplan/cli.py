@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 from jsonargparse import ActionYesNo, ArgumentParser, auto_cli
+from jsonargparse.typing import PositiveInt, register_type
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -32,6 +34,35 @@ from dfplan.training.presets import PRESETS, Preset, preset_data
 from dfplan.training.recipes import ForcingConfig
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class Names(tuple[str, ...]):
+    """Names as ``a,b``; a list in a configuration file."""
+
+    def __new__(cls, given: str | Sequence[str]) -> Names:
+        """Split at commas; brackets around them all do not matter."""
+        return super().__new__(cls, _split(given))
+
+
+class Position(tuple[float, float]):
+    """A position as ``1,7.5``; a list in a configuration file."""
+
+    def __new__(cls, given: str | Sequence[float]) -> Position:
+        """Split at the comma; two numbers, or ValueError."""
+        values = [float(value) for value in _split(given)]
+        if len(values) != 2:
+            raise ValueError(f"a position is two numbers with a comma between; got {given!r}")
+        return super().__new__(cls, values)
+
+
+def _split(given: Any) -> list[Any]:
+    if not isinstance(given, str):
+        return list(given)
+    return [part.strip(" '\"") for part in given.strip("[]() ").split(",")]
+
+
+for _type in (Names, Position):
+    register_type(_type, serializer=list)
 
 
 def _maze(name_or_file: str) -> Maze:
@@ -105,7 +136,8 @@ def _train_command(name: str, preset: Preset) -> Callable[..., None]:
         """
         fabric = _fabric(accelerator, devices, precision)
         fabric.launch()
-        file = data or preset_data(preset, out)
+        with fabric.rank_zero_first():
+            file = data or preset_data(preset, out)
         train(recipe, load_d4rl(file), out, settings=settings, fabric=fabric, resume=resume)
         print(out / "checkpoint.safetensors")
 
@@ -135,10 +167,10 @@ def inspect(checkpoint: str) -> None:
 
 def plan(
     checkpoint: str,
-    start: tuple[float, float],
-    goal: tuple[float, float],
+    start: Position,
+    goal: Position,
     out: Path = Path("plan.png"),
-    planner: PlannerSettings = PlannerSettings(),  # noqa: B008
+    planner: PlannerSettings = PlannerSettings(),
     horizon: int | None = None,
     seed: int = 0,
 ) -> None:
@@ -146,8 +178,8 @@ def plan(
 
     Args:
         checkpoint: name of a shipped one, a file, or a run's folder.
-        start: position, in the frame of the data.
-        goal: position.
+        start: position, as 1,1, in the frame of the data.
+        goal: position, as 7,9.
         out: picture to write: PNG, SVG or PDF.
         planner: how to sample and choose, where the checkpoint is of Diffusion Forcing.
         horizon: environment steps; by default chosen by the planner.
@@ -166,24 +198,24 @@ def plan(
 
 def benchmark(
     out: Path = Path("runs/bench"),
-    tasks: Sequence[str] = tuple(TASKS),
-    methods: Sequence[str] = tuple(METHODS),
-    episodes: int = SLICE_EPISODES,
+    tasks: Names = Names(tuple(TASKS)),
+    methods: Names = Names(tuple(METHODS)),
+    episodes: PositiveInt = SLICE_EPISODES,
     full: bool = False,
-    workers: int = 1,
+    workers: PositiveInt = 1,
 ) -> None:
     """Benchmark the shipped checkpoints and write a table, rows and pictures.
 
     Args:
         out: folder to write to.
-        tasks: which of the six tasks.
-        methods: which planners.
+        tasks: which of the six tasks, with commas between.
+        methods: which planners, with commas between.
         episodes: starts a task, the same for every method.
         full: the whole benchmark, 500 starts a task.
         workers: processes that step environments.
     """
     count = FULL_EPISODES if full else episodes
-    print(f"{count} of {FULL_EPISODES} starts a task; --full runs the whole. Writing to {out}.")
+    print(f"{count} of {FULL_EPISODES} starts a task; --full runs the whole.")
     command = "dfplan bench " + " ".join(sys.argv[2:])
     rows = bench(
         out, tasks=tasks, methods=methods, episodes=count, workers=workers, command=command.strip()
@@ -235,7 +267,7 @@ class _Parser(ArgumentParser):
         by_key = {name.lstrip("-").rpartition(".")[2]: name for name in known}
         wrong = _WRONG.search(message)
         key = wrong[wrong.lastindex or 0].lstrip("-").rpartition(".")[2] if wrong else ""
-        close = get_close_matches(key, by_key, n=1)
+        close = get_close_matches(key, by_key, n=1, cutoff=0.7)
         hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
         command = parser.prog.replace(" [options]", "")
         text = " ".join(message.split()).rstrip(".")
@@ -252,6 +284,10 @@ def main(args: Sequence[str] | None = None) -> int:
             description="Plan in mazes with Diffusion Forcing.",
             parser_class=_Parser,
         )
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (DfplanError, OSError) as error:
         print(f"dfplan: error: {error}", file=sys.stderr)
         return 2

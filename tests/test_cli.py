@@ -110,14 +110,16 @@ def test_help_names_every_setting(run: Run) -> None:
         ("train maze2d-umaze --devices 0", "with 0 devices"),
         ("train maze2d-umaze --config gone.yaml", "File does not exist: .*gone.yaml"),
         ("train maze2d-umaze --data gone.hdf5", "no data file at gone.hdf5"),
-        ("bench --taks [x]", "Did you mean '--tasks'"),
-        ("bench --tasks [maze2d-umazee]", "Unknown task 'maze2d-umazee'. Did you mean"),
-        ("bench --methods [dfplann]", "Unknown method 'dfplann'. Did you mean 'dfplan'"),
-        ("bench --episodes 0", "at least 1; got 0"),
-        ("plan nothing.safetensors [1,1] [2,2]", "No checkpoint at nothing.safetensors"),
-        ("plan x [1,1]", "required: plan.goal"),
-        ("plan x [1,1] [2]", 'goal": Expected a tuple with 2 elements'),
-        ("plan x [1,1] [2,2] --planner.matrix=pyramyd", "Did you mean 'pyramid'"),
+        ("bench --taks x", "Did you mean '--tasks'"),
+        ("bench --tasks multi2d-large,maze2d-umazee", "Unknown task 'maze2d-umazee'. Did you mean"),
+        ("bench --methods dfplann", "Unknown method 'dfplann'. Did you mean 'dfplan'"),
+        ("bench --episodes 0", "PositiveInt: 0 does not"),
+        ("plan nothing.safetensors 1,1 2,2", "No checkpoint at nothing.safetensors"),
+        ("plan x 1,1", "required: plan.goal"),
+        ("plan x 1,1 2", "two numbers with a comma between; got '2'"),
+        ("plan x 1,1 2,north", "goal.*north"),
+        ("plan x 1,1 2,2 --planner.matrix=pyramyd", "Did you mean 'pyramid'"),
+        ("plan x 1,1 2,2 --planner.schedule=pyramid", r"schedule=pyramid\. See"),
         ("data check gone.hdf5", "no data file at gone.hdf5"),
         ("data generate umazee out.hdf5", "Unknown maze 'umazee'. Did you mean 'umaze'"),
         ("data generate umaze out.hdf5 --steps=0", "steps must be.*got 0"),
@@ -176,6 +178,17 @@ def test_a_printed_config_is_one_that_is_read(run: Run, tmp_path: Path) -> None:
     assert other["settings"]["seed"] == 4 and other["recipe"]["levels"]["rising"] == 0.9
     other["settings"]["seed"], other["recipe"]["levels"]["rising"] = 3, 0.3
     assert other == values
+
+
+def test_names_and_positions_are_written_with_commas_or_as_lists(run: Run, tmp_path: Path) -> None:
+    for written in ("multi2d-large,maze2d-umaze", "[multi2d-large, maze2d-umaze]"):
+        printed = run("bench", "--tasks", written, "--print_config").out
+        assert yaml.safe_load(printed)["tasks"] == ["multi2d-large", "maze2d-umaze"]
+    config = tmp_path / "config.yaml"
+    config.write_text(printed)
+    assert run("bench", "--config", config, "--print_config").out == printed
+    for written in ("1,-7.5", "[1, -7.5]", "(1,-7.5)"):
+        assert cli.Position(written) == (1, -7.5)
 
 
 def test_data_is_generated_and_checked(run: Run, data: Path, tmp_path: Path) -> None:
@@ -310,11 +323,12 @@ def test_settings_of_another_planner_are_refused(run: Run, name: str) -> None:
 
 
 def test_the_console_command_runs() -> None:
-    code = "import sys; from dfplan.cli import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "inspect", "nothing.safetensors"],
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-m", "dfplan", "inspect"]
+    done = subprocess.run([*command, "nothing.safetensors"], capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("dfplan: error: No checkpoint at nothing.safetensors")
+    name = dfplan.pretrained_names()[0]
+    with subprocess.Popen([*command, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as head:
+        assert head.stdout is not None and head.stderr is not None
+        head.stdout.close()  # before anything is printed
+        assert head.stderr.read() == b"" and head.wait() == 1
