@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -132,22 +133,26 @@ class _TaskRun:
     workers: int
     progress: bool
 
+    @cached_property
+    def bounds(self) -> np.ndarray:
+        """The highest return from each problem, [n]."""
+        return return_bounds(self.task, self.problems)
+
     def rows(self, methods: Sequence[Method]) -> list[Row]:
-        bounds = return_bounds(self.task, self.problems)
         controller = self._roll(WaypointPolicy(self.task.maze))
         rows = [bound_row(self.task, self.problems)]
-        rows.append(measured_row("data's own controller", controller, bounds))
-        rows += [self._method_row(method, bounds, controller) for method in methods]
+        rows.append(measured_row("data's own controller", controller, self.bounds))
+        rows += [self._method_row(method, controller) for method in methods]
         return rows + published_rows(self.task)
 
-    def _method_row(self, method: Method, bounds: np.ndarray, controller: Rollouts) -> Row:
+    def _method_row(self, method: Method, controller: Rollouts) -> Row:
         planner = method.planner(self.task.maze_name)
         timing = latency(planner, self.problems, min(self.timed_plans, len(self.problems)))
         policy = Policy(planner) if method.replan else Policy(planner, tolerance=None)
         return measured_row(
             method.name,
             self._roll(policy),
-            bounds,
+            self.bounds,
             tracker=method.tracker,
             reference=controller,
             latency=timing,
@@ -159,13 +164,13 @@ class _TaskRun:
         )
 
     def draw(self, out: Path) -> None:
-        """A plan of the problem that is farthest across, near future first, and its execution.
+        """A plan of the problem with the longest way, near future first, and its execution.
 
         The plan that is driven stops before its far future is denoised, so that its levels show.
         """
-        starts, goals = self.problems.starts, self.problems.goals
-        row = int(np.abs(starts[:, :2] - goals).max(1).argmax())
-        few = replace(self.problems, starts=starts[[row]], goals=goals[[row]])
+        row = [int(self.bounds.argmin())]
+        starts, goals = self.problems.starts[row], self.problems.goals[row]
+        few = replace(self.problems, starts=starts, goals=goals)
         loaded = _forcing(self.task.maze_name)
         planner = replace(loaded, settings=replace(loaded.settings, matrix="pyramid", steps=8))
         whole = planner.plan(few.starts, few.goals, seed=0, trace=True)
