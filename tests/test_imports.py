@@ -29,6 +29,7 @@ ROOMS = (
     "pretrained",
     "evaluation",
     "cli",
+    "__main__",
 )
 FRONT = "dfplan"  # dfplan/__init__.py, which shows what the rooms offer
 TOP_LEVEL = {
