@@ -178,7 +178,7 @@ def plan(
 
     Args:
         checkpoint: name of a shipped one, a file, or a run's folder.
-        start: position, as 1,1, in the frame of the data.
+        start: position in the frame of the data, as 1,1; [-1,1] where it begins with a minus.
         goal: position, as 7,9.
         out: picture to write: PNG, SVG or PDF.
         planner: how to sample and choose, where the checkpoint is of Diffusion Forcing.
@@ -288,6 +288,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except UnicodeDecodeError as error:
+        print(f"dfplan: error: Expected a text file in UTF-8; {error}.", file=sys.stderr)
+        return 2
     except (DfplanError, OSError) as error:
         print(f"dfplan: error: {error}", file=sys.stderr)
         return 2

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from dfplan.errors import ConfigError
 from dfplan.plotting.plan import draw_denoising, draw_plan
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class Plan:
         stride: environment steps between two points.
         level: noise level left on each point's token when sampling stopped; int [B, P].
         max_level: K, the level that is pure noise.
-        spread: standard deviation of each point over the sampled futures, in units of position;
-            float32 [B, P].
+        spread: root mean square distance from each point to the sampled futures (the candidates'
+            lines), in units of position; float32 [B, P].
         candidates: the plans that were compared; float32 [B, C, P, 2].
         scores: score of each candidate, higher is better (see the planner); float32 [B, C].
         observation: what was planned from; float32 [B, 4].
@@ -105,6 +106,7 @@ class Plan:
         Returns:
             The path that was written.
         """
+        self._require_row(row)
         return draw_plan(
             path,
             points=self.points[row],
@@ -130,6 +132,7 @@ class Plan:
         Returns:
             The path that was written.
         """
+        self._require_row(row)
         return draw_denoising(
             path,
             trace=[(level[row], points[row]) for level, points in self.trace],
@@ -138,6 +141,10 @@ class Plan:
             maze=self.maze,
             panels=panels,
         )
+
+    def _require_row(self, row: int) -> None:
+        if not -len(self) <= row < len(self):
+            raise ConfigError(f"This plan has {len(self)} problems; got row {row}.")
 
 
 class Denoiser(Protocol):

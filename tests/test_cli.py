@@ -104,6 +104,9 @@ def test_help_names_every_setting(run: Run) -> None:
         ("train maze2d-umaze --precision bf16-mixd", "Did you mean 'bf16-mixed'"),
         ("train maze2d-umaze --settings.steps two", 'settings.steps": Expected.*Got value: two'),
         ("train maze2d-umaze --settings.steps 0", "steps must be at least 1; got 0"),
+        ("train maze2d-umaze --settings.learning_rate=-1", r"learning_rate must lie in \(0, 1\]"),
+        ("train maze2d-umaze --settings.ema_decay 1.5", r"ema_decay must lie in \[0, 1\)"),
+        ("train maze2d-umaze --settings.seed=-1", "seed be at least 0"),
         ("train maze2d-umaze --recipe.tokens 1", "at least 2 tokens"),
         ("train maze2d-umaze --recipe.levels.rising=-1", "weights of at least 0"),
         ("train maze2d-umaze --accelerator abacus", "Cannot train on accelerator 'abacus'"),
@@ -320,6 +323,21 @@ def test_shipped_checkpoints_are_known_by_name(run: Run, name: str) -> None:
 def test_settings_of_another_planner_are_refused(run: Run, name: str) -> None:
     said = run("plan", name, "[1,1]", "[1,1]", "--planner.steps=2")
     assert said.code == 2 and "leave out --planner" in said.error
+
+
+def test_without_the_simulator_everything_runs_that_needs_none() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('mujoco', 'gymnasium_robotics'):\n    sys.modules[name] = None\n"
+        "from dfplan.cli import main\n"
+        "print(main(['inspect', sys.argv[1]]))\n"
+        "print(main(['bench', '--episodes=1', '--out', sys.argv[2]]))\n"
+    )
+    command = [sys.executable, "-c", code, dfplan.pretrained_names()[0], "nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "0" in done.stdout.splitlines() and done.stdout.splitlines()[-1] == "2"
+    assert done.stderr.startswith("dfplan: error: ") and "pip install" in done.stderr
 
 
 def test_the_console_command_runs() -> None:

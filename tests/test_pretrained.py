@@ -78,15 +78,15 @@ def test_shipped_planners_refuse_walls(name: str) -> None:
 
 
 @forcing
-def test_reach_parts_walls_from_places_as_far_as_data_can(name: str) -> None:
-    """What the docstring of Reach says of D4RL's mazes."""
+def test_vicinity_parts_walls_from_places_as_far_as_data_can(name: str) -> None:
+    """What the docstring of Vicinity says of D4RL's mazes."""
     planner, maze = dfplan.load(name), named_maze(name.split("-")[1])
     assert isinstance(planner, ForcingPlanner)
 
     def known(starts: np.ndarray, goals: np.ndarray | None) -> None:
         states = np.concatenate([starts, np.zeros_like(starts)], 1)
-        reach = planner.settings.reach
-        read_problem(states, goals).require_known(planner.statistics, reach)
+        vicinity = planner.settings.vicinity
+        read_problem(states, goals).require_known(planner.statistics, vicinity)
 
     rows, columns = maze.shape
     grid = np.stack(np.meshgrid(np.arange(-1, rows, 0.05), np.arange(-1, columns, 0.05)), -1)
@@ -110,6 +110,12 @@ def test_reach_parts_walls_from_places_as_far_as_data_can(name: str) -> None:
 def test_what_is_no_name_is_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match=f"Unknown checkpoint {wrong!r}.* Known: .*maze2d-large"):
         dfplan.load(wrong)
+
+
+@pytest.mark.parametrize("device", ["gpuu", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(ConfigError, match=f"No network can run on device '{device}'"):
+        dfplan.load(NAMES[0], device)
 
 
 def test_paths_and_names(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from dfplan.errors import DataError, unknown_name
+from dfplan.errors import ConfigError, DataError, MazeError, unknown_name
 from dfplan.files import atomic_path
+from dfplan.mazes import parse_maze
 from dfplan.types import Trajectories
 
 D4RL_URL = "http://rail.eecs.berkeley.edu/datasets/offline_rl/maze2d"
@@ -61,7 +62,7 @@ def load_d4rl(path: str | Path) -> Trajectories:
         rewards = _field(file, "rewards", None, count) if "rewards" in file else None
         goals = _field(file, "infos/goal", 2, count) if "infos/goal" in file else None
         starts = _noted_starts(file, count)
-        maze = file.attrs.get("maze")
+        maze = _noted_maze(file)
     kept = observations.any(axis=1)
     stream = np.cumsum(starts, dtype=np.int32)
     if not kept.all():
@@ -79,7 +80,7 @@ def from_arrays(
     ends: ArrayLike | None = None,
     source: str = "arrays",
 ) -> Trajectories:
-    """Trajectories from bare arrays, in any frame and unit.
+    """Trajectories from bare arrays, in any frame; settings expect corridors about 1 unit wide.
 
     Args:
         observations: positions and velocities [N, 4]; or positions alone [N, 2], whose velocity
@@ -206,14 +207,25 @@ def _noted_starts(file: h5py.File, count: int) -> np.ndarray:
     else:
         starts = np.zeros(count, bool)
     if "metadata/joints" in file:
-        joints = file["metadata/joints"][()]
+        joints = np.asarray(file["metadata/joints"])
         if joints.dtype.kind not in "iu" or not ((joints >= 0) & (joints < count)).all():
             raise DataError(
                 f"{file.filename}: metadata/joints must be row numbers below {count}; got "
-                f"{joints.dtype} from {joints.min()} to {joints.max()}."
+                f"{joints!r}."
             )
         starts[joints] = True
     return starts
+
+
+def _noted_maze(file: h5py.File) -> str | None:
+    """The maze as text, where the file's attribute ``maze`` is one; only pictures need it."""
+    noted = file.attrs.get("maze")
+    if isinstance(noted, bytes):
+        noted = noted.decode(errors="replace")
+    try:
+        return parse_maze(noted).ascii if isinstance(noted, str) else None
+    except (ConfigError, MazeError):
+        return None
 
 
 def _field(file: h5py.File, name: str, width: int | None, count: int | None = None) -> np.ndarray:

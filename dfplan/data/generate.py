@@ -8,15 +8,18 @@ statistics come out). Positions in D4RL's frame, one unit a cell; a step is 0.01
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, replace
+from io import RawIOBase
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -83,6 +86,7 @@ def generate(
         MazeError: the maze cannot be read.
         MissingSimulatorError: the packages that simulate mazes are not installed.
         DfplanError: a worker process died.
+        OSError: the file cannot be written, as on a full disk.
     """
     # Here and not above: who only reads data needs no simulator.
     from dfplan.envs.dynamics import PointMass
@@ -99,15 +103,63 @@ def generate(
         tqdm(
             total=steps, unit="step", unit_scale=True, desc=path.name, disable=not progress
         ) as bar,
-        h5py.File(temporary, "w") as file,
+        _Sink(temporary) as sink,
     ):
-        _write_head(file, maze, steps, seed)
-        row = 0
-        for shard in shards:
-            _write_shard(file, row, shard, maze.goal)
-            row += len(shard.arrived)
-            bar.update(len(shard.arrived))
+        with h5py.File(sink, "w") as file:
+            _write_head(file, maze, steps, seed)
+            row = 0
+            for shard in shards:
+                _write_shard(file, row, shard, maze.goal)
+                file.flush()
+                if sink.failure is not None:
+                    break
+                row += len(shard.arrived)
+                bar.update(len(shard.arrived))
+        if sink.failure is not None:
+            raise sink.failure
     return path
+
+
+class _Sink(RawIOBase):
+    """A new file whose first failure is kept in ``failure``, after which nothing is tried.
+
+    HDF5 does not survive a write that fails, as on a full disk: it tries again whenever one of
+    its objects goes, and may crash.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb+", buffering=0)
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        self._try(lambda: self._file.write(data), size)
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._try(lambda: self._file.truncate(size), size)
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def _try(self, act: Callable[[], int], wanted: int | None) -> int:
+        if self.failure is None:
+            try:
+                if act() != wanted:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                self.failure = error
+        return wanted or 0
 
 
 def _whole(name: str, value: int, least: int) -> int:

@@ -110,7 +110,7 @@ def bench(
     for method in methods:
         if method not in METHODS:
             raise unknown_name("method", method, METHODS)
-    chosen = [named_task(task) for task in tasks]
+    chosen = [named_task(task) for task in dict.fromkeys(tasks)]
     began, rows = time.perf_counter(), []
     for task in chosen:
         run = _TaskRun(task, problems(task, episodes), timed_plans, workers, progress)

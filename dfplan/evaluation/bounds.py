@@ -27,7 +27,6 @@ import numpy as np
 from scipy.sparse.csgraph import dijkstra
 
 from dfplan.envs import GOAL_RADIUS
-from dfplan.envs.dynamics import MAX_SPEED, PointMass
 from dfplan.errors import MazeError
 from dfplan.evaluation.protocols import Problems, Task
 from dfplan.mazes import Maze, cell_to_xy, parse_maze
@@ -58,6 +57,9 @@ def steps_needed(maze: Maze, problems: Problems) -> np.ndarray:
     A step pays by where it ends, so a start on the goal needs 1 step and a return can reach
     ``max_steps - steps_needed + 1``.
     """
+    # Here and not above: the rest of the command line needs no simulator.
+    from dfplan.envs.dynamics import MAX_SPEED
+
     left = path_lengths(maze, problems.starts[:, :2], problems.goals)
     speed = np.abs(problems.starts[:, 2:]).max(axis=1)
     gain, keep = _push()
@@ -86,6 +88,8 @@ def path_lengths(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
 @lru_cache(maxsize=1)
 def _push() -> tuple[float, float]:
     """A step of full force, measured: the speed gained from rest and the share of speed kept."""
+    from dfplan.envs.dynamics import PointMass
+
     mass = PointMass(parse_maze(["#####", "#OOO#", "#####"]))
     speeds = []
     for speed in (0.0, 1.0):

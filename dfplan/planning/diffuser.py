@@ -12,7 +12,7 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.transitions import transition_limits
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError
-from dfplan.planning.problem import Problem, Reach, noise_source, read_problem
+from dfplan.planning.problem import Problem, Vicinity, noise_source, read_problem
 from dfplan.planning.tracking import TimedPD
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import scheduling_matrix
@@ -34,7 +34,7 @@ class DiffuserPlanner:
         horizon: H, transitions of a plan, one environment step apart.
         schedule: the noise schedule that the denoiser was trained with.
         statistics: what is kept of the data.
-        reach: how far off the data starts and goals may lie.
+        vicinity: how far off the data starts and goals may lie.
         largest_batch: plans in one network call.
         maze: the maze as text; handed on to the plan for drawing, and not looked at.
     """
@@ -43,7 +43,7 @@ class DiffuserPlanner:
     horizon: int
     schedule: NoiseSchedule
     statistics: Statistics
-    reach: Reach = field(default_factory=Reach)
+    vicinity: Vicinity = field(default_factory=Vicinity)
     largest_batch: int = 64
     maze: str | None = None
 
@@ -77,7 +77,7 @@ class DiffuserPlanner:
         """
         began = time.perf_counter()
         problem = read_problem(observation, goal)
-        problem.require_known(self.statistics, self.reach)
+        problem.require_known(self.statistics, self.vicinity)
         self._require_supported(problem, reward, horizon)
         generator = noise_source(seed)
         parts = [

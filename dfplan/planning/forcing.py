@@ -13,7 +13,7 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError
-from dfplan.planning.problem import Problem, Reach, noise_source, read_problem
+from dfplan.planning.problem import Problem, Vicinity, noise_source, read_problem
 from dfplan.planning.rewards import OnSupport, Short, on_lines
 from dfplan.planning.tracking import Pursuit, pursuit_gains
 from dfplan.sampling.guidance import GuidanceSettings, Value, climb, guided
@@ -41,7 +41,7 @@ class PlannerSettings:
             that lies farther than ``margin`` from where the data has been.
         margin: in lengths of one step at top speed.
         polish: gradient steps on the chosen candidate after sampling.
-        reach: how far off the data starts and goals may lie.
+        vicinity: how far off the data starts and goals may lie.
         largest_batch: sequences in one network call.
     """
 
@@ -58,15 +58,16 @@ class PlannerSettings:
     off_support_cost: float = 20.0
     margin: float = 3.0
     polish: int = 30
-    reach: Reach = field(default_factory=Reach)
+    vicinity: Vicinity = field(default_factory=Vicinity)
     largest_batch: int = 512
 
     def __post_init__(self) -> None:
-        scheduling_matrix(self.matrix, 1, self.steps, self.steps)
-        if self.candidates < 1 or self.futures < 1 or not 0 < self.rows <= 1:
+        scheduling_matrix(self.matrix, 1, max(1, self.steps), self.steps)
+        counts = (self.candidates, self.futures, self.largest_batch)
+        if min(counts) < 1 or self.polish < 0 or not 0 < self.rows <= 1:
             raise ConfigError(
-                "A planner needs candidates >= 1, futures >= 1 and rows in (0, 1]; got "
-                f"{self.candidates}, {self.futures} and {self.rows}."
+                "A planner needs candidates, futures and largest_batch >= 1, polish >= 0 and rows "
+                f"in (0, 1]; got {', '.join(map(str, counts))}, {self.polish} and {self.rows}."
             )
 
 
@@ -121,7 +122,8 @@ class ForcingPlanner:
             observation: position and velocity, [4] or [B, 4], in units of the data.
             goal: position, [2] or [B, 2]; or None for a plan that ``reward`` alone shapes.
             reward: added to the guidance and to the score.
-            horizon: environment steps of the plan; by default chosen for each problem.
+            horizon: environment steps of the plan, rounded up to whole tokens; by default chosen
+                for each problem.
             seed: of all noise; None draws afresh.
             trace: keep the denoising of the chosen candidate.
 
@@ -134,7 +136,7 @@ class ForcingPlanner:
         """
         began = time.perf_counter()
         problem = read_problem(observation, goal)
-        problem.require_known(self.statistics, self.settings.reach)
+        problem.require_known(self.statistics, self.settings.vicinity)
         if goal is None and reward is None:
             raise ConfigError("A plan needs a goal, a reward, or both; got neither.")
         reward = None if reward is None else _checked(reward)
@@ -158,7 +160,7 @@ class ForcingPlanner:
             stride=self.layout.stride,
             level=sampled.level[-1, best][row, token].numpy(),
             max_level=self.schedule.max_level,
-            spread=self._spread(points, ends, best).numpy(),
+            spread=_spread(chosen, points.view(*ends.shape, -1, 2)).numpy(),
             candidates=points.view(*ends.shape, -1, 2).numpy(),
             scores=scores.numpy(),
             observation=problem.observation,
@@ -332,24 +334,37 @@ class ForcingPlanner:
         score = -line.sum(-1) - self.settings.off_support_cost * off_length
         return score if reward is None else score + reward(points)
 
-    def _spread(self, points: torch.Tensor, ends: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
-        """Standard deviation [B, P] over the candidates at the same share of their way."""
-        batch, count = ends.shape
-        frames = points.shape[1]
-        own = ends.flatten()[best].view(-1, 1, 1)
-        share = torch.arange(frames).clamp(max=own * self.layout.frame_stack) / own
-        frame = (share * ends[..., None]).round().long()
-        there = points.view(batch, count, frames, 2).gather(
-            2, frame[..., None].expand(-1, -1, -1, 2)
-        )
-        return there.var(1, correction=0).sum(-1).sqrt()
+
+def _spread(points: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
+    """How far candidates [B, C, P, 2] pass from each of ``points`` [B, P, 2]; [B, P].
+
+    The root mean square over candidates of the distance to the candidate's line: where it passes
+    counts, and not when.
+    """
+    squared = []
+    for lines in candidates.unbind(1):
+        start, way = lines[:, None, :-1], lines.diff(dim=1)[:, None]
+        along = ((points[:, :, None] - start) * way).sum(-1)
+        along = (along / way.square().sum(-1).clamp_min(1e-12)).clamp(0.0, 1.0)
+        apart = points[:, :, None] - start - along[..., None] * way
+        squared.append(apart.square().sum(-1).amin(-1))
+    return torch.stack(squared).mean(0).sqrt()
 
 
 def _checked(reward: Reward) -> Reward:
     """``reward``, raising :class:`ConfigError` where it is none or cannot guide."""
+    if not callable(reward):
+        raise ConfigError(
+            f"A reward is a function of positions; got {reward!r}. See dfplan.planning.rewards."
+        )
 
     def checked(points: torch.Tensor) -> torch.Tensor:
         values = reward(points)
+        if not isinstance(values, torch.Tensor):
+            raise ConfigError(
+                "A reward must take a torch tensor of positions [B, P, 2] and return one of [B]; "
+                f"got {type(values).__name__}. Use torch throughout."
+            )
         if values.shape != points.shape[:1] or not values.isfinite().all():
             raise ConfigError(
                 f"A reward must give one finite number a plan, shape [{len(points)}] for positions "

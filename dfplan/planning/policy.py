@@ -62,6 +62,8 @@ class Policy:
             tracker = planner.tracker()
         if replan_every is not None and replan_every < 1:
             raise ConfigError(f"replan_every must be at least 1 step; got {replan_every}.")
+        if tolerance is not None and not tolerance > 0:
+            raise ConfigError(f"tolerance must be a distance above 0, or None; got {tolerance}.")
         self._planner = planner
         self._tracker = tracker
         self._goal = goal

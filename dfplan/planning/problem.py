@@ -12,7 +12,7 @@ from dfplan.errors import ConfigError, ObservationError
 
 
 @dataclass(frozen=True)
-class Reach:
+class Vicinity:
     """How far from the data a start or goal may lie, in lengths of one step at top speed.
 
     Data rarely goes into corners, so a free place can be farther from it than the face of a wall,
@@ -50,11 +50,11 @@ class Problem:
         """The problems ``part``."""
         return Problem(self.observation[part], None if self.goal is None else self.goal[part])
 
-    def require_known(self, statistics: Statistics, reach: Reach) -> None:
+    def require_known(self, statistics: Statistics, vicinity: Vicinity) -> None:
         """Raise unless the data has been near the starts and goals, and moved as fast.
 
         Raises:
-            ObservationError: a start or goal farther from the data than ``reach``, or a velocity
+            ObservationError: a start or goal farther from the data than ``vicinity``, or a velocity
                 of more than twice the data's limit.
         """
         top = 2 * statistics.motion.limit
@@ -68,8 +68,8 @@ class Problem:
             )
         step, places = statistics.motion.max_step, self.observation[:, :2]
         for what, points, steps in (
-            ("start", places, reach.start),
-            ("goal", self.goal, reach.goal),
+            ("start", places, vicinity.start),
+            ("goal", self.goal, vicinity.goal),
         ):
             if points is None:
                 continue
@@ -101,10 +101,11 @@ def noise_source(seed: int | None) -> torch.Generator:
 
 
 def require_seed(seed: int | None) -> None:
-    """Raise :class:`ConfigError` unless ``seed`` is None or a whole number of at least 0."""
-    if seed is not None and not (isinstance(seed, int | np.integer) and seed >= 0):
+    """Raise :class:`ConfigError` unless ``seed`` is None or a whole number from 0 to 2**63."""
+    if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**63):
         raise ConfigError(
-            f"A seed is a whole number of at least 0, or None to draw afresh; got {seed!r}."
+            "A seed is a whole number of at least 0 and below 2**63, or None to draw afresh; got "
+            f"{seed!r}."
         )
 
 

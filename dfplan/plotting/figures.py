@@ -110,14 +110,14 @@ def plan_figure(
         for panel in range(2)
     )
     _level_bar(figure, left, by_level, max_level)
-    label = "standard deviation of each point, in units of position"
+    label = "root mean square distance to the candidates, in units of position"
     marks.draw_color_bar(figure, right, by_spread, {x: f"{x:g}" for x in ticks}, label)
     shown = {
         "start": True,
         "goal": goal is not None,
         "plan": True,
         "other candidates": len(candidates) > 0,
-        "one standard deviation": bool(spread.any()),
+        "spread": bool(spread.any()),
         "executed path": executed is not None,
     }
     marks.draw_legend(figure, [name for name, there in shown.items() if there], 0.2)

@@ -155,6 +155,6 @@ def _legend_marks() -> dict[str, Any]:
         "goal": (Line2D([], [], **disc), Line2D([], [], **_STAR, ms=12)),
         "plan": tuple(Line2D([], [], **token, mfc=LEVEL_COLORS(x)) for x in (0.0, 0.4, 0.8)),
         "other candidates": Line2D([], [], color=_CANDIDATE, linewidth=1.0, alpha=0.7),
-        "one standard deviation": Line2D([], [], **halo),
+        "spread": Line2D([], [], **halo),
         "executed path": Line2D([], [], **_EXECUTED),
     }

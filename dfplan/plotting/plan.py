@@ -46,7 +46,7 @@ def draw_plan(
         points: the plan, the current position first; float [P, 2].
         level: noise level left on each point's token, 0 to ``max_level``; int [P].
         max_level: the level that is pure noise.
-        spread: standard deviation of each point over the sampled futures, in units of
+        spread: root mean square distance from each point to the sampled futures, in units of
             position; float [P].
         candidates: the plans that were compared; float [C, P, 2], C may be 0.
         goal: float [2], or None.

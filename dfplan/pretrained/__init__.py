@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dfplan.errors import CheckpointError, unknown_name
+import torch
+
+from dfplan.errors import CheckpointError, ConfigError, unknown_name
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.training.checkpoint import Checkpoint
@@ -46,11 +48,15 @@ def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlan
         device: where the network runs.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name or device.
         CheckpointError: the file is damaged, incomplete or of another version.
     """
     path = checkpoint_path(name)
     checkpoint = Checkpoint.load(path)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch has no such devices
+        raise ConfigError(f"No network can run on device {device!r} here: {error}") from error
     try:
         if checkpoint.recipe == "forcing":
             return ForcingConfig.from_json(checkpoint.config).planner(checkpoint, device)

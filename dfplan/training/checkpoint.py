@@ -91,21 +91,28 @@ class Checkpoint:
                 training=header["training"],
                 maze=header["maze"],
             )
-        except KeyError as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{path} lacks {error}: a checkpoint needs its configuration and the statistics "
-                "of its data. Write it with dfplan train."
+                f"{path} lacks or misstates {error}: a checkpoint needs its configuration and "
+                "the statistics of its data. Write it with dfplan train."
             ) from error
 
 
 def write_tensors(
     path: str | Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]
 ) -> None:
-    """Write ``tensors`` and the JSON ``header`` to one safetensors file, atomically."""
+    """Write ``tensors`` and the JSON ``header`` to one safetensors file, atomically.
+
+    Raises:
+        OSError: the file cannot be written, as on a full disk.
+    """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {**header, "sha256": _digest(whole)}
+    header = {**header, "sha256": _digest(whole, header)}
     with atomic_path(path) as temporary:
-        save_file(whole, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True)})
+        try:
+            save_file(whole, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True)})
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(f"{path} could not be written: {error}") from error
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -130,15 +137,16 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
             f"{path} is damaged: its description is no JSON object ({error}). Copy or train it "
             "again."
         ) from error
-    if header.get("sha256") != _digest(tensors):
+    if header.pop("sha256", None) != _digest(tensors, header):
         raise CheckpointError(
-            f"{path} is damaged: its tensors are not those that were written. Copy it again."
+            f"{path} is damaged: its tensors or its description are not those that were written. "
+            "Copy it again."
         )
     return tensors, header
 
 
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

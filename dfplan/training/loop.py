@@ -56,6 +56,16 @@ class TrainSettings:
         for name in ("steps", "batch_size", "save_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1; got {getattr(self, name)}.")
+        if not (0 < self.learning_rate <= 1 and self.weight_decay >= 0 and self.clip > 0):
+            raise ConfigError(
+                "learning_rate must lie in (0, 1], weight_decay be at least 0, clip above 0; got "
+                f"{self.learning_rate}, {self.weight_decay} and {self.clip}."
+            )
+        if not 0 <= self.ema_decay < 1 or self.warmup < 0 or self.seed < 0:
+            raise ConfigError(
+                "ema_decay must lie in [0, 1), warmup and seed be at least 0; got "
+                f"{self.ema_decay}, {self.warmup} and {self.seed}."
+            )
         if self.save_every % self.log_every:
             raise ConfigError(
                 "save_every must be a multiple of log_every, so that a resumed run logs the same "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -16,6 +18,16 @@ from dfplan.mazes import named_maze
 
 # The package's attribute of this name is the function.
 collector = importlib.import_module("dfplan.data.generate")
+
+FULL_DISK = """
+import resource, sys
+from dfplan.data import generate
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    generate("umaze", 60_000, seed=0, path=sys.argv[1], workers=1, progress=False)
+except OSError as error:
+    print(error)
+"""
 
 NO_GOAL = "#####\n#OOO#\n#O#O#\n#OOO#\n#####"
 
@@ -236,3 +248,14 @@ def standard_errors(state: np.ndarray) -> np.ndarray:
 def block_error(values: np.ndarray) -> np.ndarray:
     blocks = values.reshape(-1, BLOCK, *values.shape[1:]).mean(1)
     return blocks.std(0, ddof=1) / np.sqrt(len(blocks))
+
+
+def test_a_full_disk_leaves_nothing_and_is_said(tmp_path: Path) -> None:
+    """The real thing, in a process whose files may not grow beyond 100 kB."""
+    path = tmp_path / "umaze.hdf5"
+    path.write_bytes(b"what was there before")
+    command = [sys.executable, "-c", FULL_DISK, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "No space left" in done.stdout, done
+    assert done.stderr == ""
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"what was there before"]

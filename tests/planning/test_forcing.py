@@ -338,7 +338,25 @@ def test_bad_questions_are_refused(
         planner.plan(fast, goals)
 
 
-@pytest.mark.parametrize("seed", ["x", 1.5, -1])
+def test_spread_is_how_far_the_candidates_pass(
+    settled: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    plan = settled.plan(states, goals, seed=0)
+    for row in range(len(plan)):
+        for point, spread in zip(plan.points[row], plan.spread[row], strict=True):
+            fine = np.linspace(0, 1, 201)[:, None]
+            squared = []
+            for line in plan.candidates[row]:
+                dense = line[:-1, None] + fine * np.diff(line, axis=0)[:, None]
+                squared.append(np.square(dense - point).sum(-1).min())
+            assert spread == pytest.approx(np.sqrt(np.mean(squared)), abs=0.02)
+    alone = with_settings(settled, candidates=1).plan(states, goals, seed=0)
+    assert alone.spread.max() < 1e-3
+    with pytest.raises(ConfigError, match="4 problems; got row 4"):
+        plan.plot("plan.png", row=4)
+
+
+@pytest.mark.parametrize("seed", ["x", 1.5, -1, 2**63])
 def test_seeds_are_whole_numbers(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, seed: Any
 ) -> None:
@@ -351,6 +369,8 @@ def test_seeds_are_whole_numbers(
 @pytest.mark.parametrize(
     ("reward", "message"),
     [
+        (3, r"function of positions; got 3"),
+        (lambda points: 1.0, r"return one of \[B\]; got float"),
         (lambda points: points[:, -1], r"one finite number a plan.*got shape"),
         (lambda points: points[:, -1, 0].log(), r"not finite"),
         (lambda points: points[:, -1, 0].detach(), r"differentiable"),
@@ -387,11 +407,13 @@ def test_polish_never_lowers_the_score(
     ("wrong", "message"),
     [
         ({"matrix": "pyramids"}, "Did you mean 'pyramid'"),
-        ({"steps": 0}, "at least 1 noise level|between 1 and 0|steps"),
-        ({"candidates": 0}, "candidates >= 1"),
-        ({"futures": 0}, "futures >= 1"),
+        ({"steps": 0}, "steps must lie between 1 and 1; got 0"),
+        ({"candidates": 0}, "candidates, futures and largest_batch >= 1"),
+        ({"futures": 0}, "candidates, futures and largest_batch >= 1"),
         ({"rows": 0.0}, r"rows in \(0, 1\]"),
         ({"rows": 1.1}, r"rows in \(0, 1\]"),
+        ({"polish": -1}, "polish >= 0"),
+        ({"largest_batch": 0}, "largest_batch >= 1"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any], message: str) -> None:

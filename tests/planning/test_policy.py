@@ -269,6 +269,9 @@ def test_trackers_and_intervals_are_checked() -> None:
     assert Policy(Bare(), Straight().tracker()).act(STARTS, GOALS).shape == (3, 2)
     with pytest.raises(ConfigError, match="at least 1 step; got 0"):
         Policy(Straight(), replan_every=0)
+    for tolerance in (0.0, -1.0, float("nan")):
+        with pytest.raises(ConfigError, match=f"distance above 0, or None; got {tolerance}"):
+            Policy(Straight(), tolerance=tolerance)
 
 
 def test_predict_plans_anew_where_an_episode_starts() -> None:

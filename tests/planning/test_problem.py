@@ -11,7 +11,7 @@ from dfplan.data.normalizer import Normalizer
 from dfplan.data.statistics import Statistics
 from dfplan.data.support import fit_support
 from dfplan.errors import ObservationError
-from dfplan.planning.problem import Reach, read_goal, read_observation, read_problem
+from dfplan.planning.problem import Vicinity, read_goal, read_observation, read_problem
 
 STATE, GOAL = np.array([1.0, 2.0, 0.1, 0.2]), np.array([3.0, 1.0])
 
@@ -81,14 +81,14 @@ def test_what_is_off_the_data_is_named() -> None:
     support = fit_support(np.random.default_rng(0).uniform(0, 4, (20_000, 2)), 0.1)
     motion = Motion(dt=0.01, drag=0.0, gain=0.0, limit=10.0)  # 0.1 a step
     statistics = Statistics(Normalizer(torch.zeros(2), torch.ones(2)), support, motion)
-    reach = Reach(start=5, goal=3)
+    vicinity = Vicinity(start=5, goal=3)
     states = np.tile(STATE, (3, 1))
     for goal in (GOAL, GOAL + np.array([1.2, 0.0]), None):  # inside, 0.2 off, none
-        read_problem(states, goal).require_known(statistics, reach)
+        read_problem(states, goal).require_known(statistics, vicinity)
     with pytest.raises(ObservationError, match=r"goal must lie.*0\.30.*row 0 is \[4\.4, 1"):
-        read_problem(states, GOAL + np.array([1.4, 0.0])).require_known(statistics, reach)
+        read_problem(states, GOAL + np.array([1.4, 0.0])).require_known(statistics, vicinity)
     states[1, 1] = -0.4
-    read_problem(states, None).require_known(statistics, reach)
+    read_problem(states, None).require_known(statistics, vicinity)
     states[1, 1] = -2
     with pytest.raises(ObservationError, match=r"start must.*row 1 is \[1\.0, -2\.0\], .*wall"):
-        read_problem(states, None).require_known(statistics, reach)
+        read_problem(states, None).require_known(statistics, vicinity)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,22 @@ def test_a_full_disk_leaves_the_old_file(
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_file_that_outgrows_its_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    """The real thing, in a process whose files may not grow beyond 4 kB."""
+    code = (
+        "import resource, sys, torch\n"
+        "from dfplan.training.checkpoint import write_tensors\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n    write_tensors(sys.argv[1], {'weight': torch.zeros(9999)}, {})\n"
+        "except OSError as error:\n    print(error)\n"
+    )
+    path = tmp_path / "checkpoint.safetensors"
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and f"{path} could not be written" in done.stdout, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interrupt_leaves_the_old_file(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +146,24 @@ def test_foreign_safetensors_are_refused(metadata: dict[str, str] | None, tmp_pa
         dfplan.load(path)
 
 
+def test_a_changed_description_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path / "checkpoint.safetensors")
+    whole = path.read_bytes()
+    assert whole.count(b'\\"stride\\": 5') == 1
+    path.write_bytes(whole.replace(b'\\"stride\\": 5', b'\\"stride\\": 9'))
+    with pytest.raises(CheckpointError, match=r"damaged.*description"):
+        dfplan.load(path)
+
+
+def test_statistics_of_another_shape_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = checkpoint.save(tmp_path / "checkpoint.safetensors")
+    tensors, header = read_tensors(path)
+    tensors["statistics.motion"] = tensors["statistics.motion"][:3]
+    write_tensors(path, tensors, header)
+    with pytest.raises(CheckpointError, match=r"misstates.*statistics"):
+        dfplan.load(path)
+
+
 def test_a_header_that_is_no_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "foreign.safetensors"
     for text in ("{half", "[1, 2]"):
@@ -146,7 +182,7 @@ def test_another_format_is_refused(checkpoint: Checkpoint, tmp_path: Path, versi
 @pytest.mark.parametrize("name", ["mean", "support.visited", "motion", ""])
 def test_missing_statistics_are_named(checkpoint: Checkpoint, tmp_path: Path, name: str) -> None:
     path = rewrite(checkpoint, tmp_path / "bare.safetensors", without=f"statistics.{name}")
-    with pytest.raises(CheckpointError, match=f"lacks '{name or 'mean'}'.*statistics of"):
+    with pytest.raises(CheckpointError, match=f"lacks or misstates '{name or 'mean'}'.*statis"):
         dfplan.load(path)
 
 
