@@ -26,8 +26,9 @@ from dfplan.evaluation.report import (
 from dfplan.evaluation.rollout import Rollouts, latency, rollout
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.policy import Policy
+from dfplan.planning.tracking import Tracker
 from dfplan.pretrained import load
-from dfplan.types import Planner
+from dfplan.types import Plan, Planner
 
 FULL_EPISODES = 500
 """Problems a task of the whole benchmark."""
@@ -164,22 +165,35 @@ class _TaskRun:
         )
 
     def draw(self, out: Path) -> None:
-        """A plan of the problem with the longest way, near future first, and its execution.
+        """How a plan of the problem with the longest way came about, and how it was driven.
 
-        The plan that is driven stops before its far future is denoised, so that its levels show.
+        The path driven is drawn over the plan as it stood when half of it was denoised, so that
+        the levels show: the near future certain, the far one not.
         """
         row = [int(self.bounds.argmin())]
         starts, goals = self.problems.starts[row], self.problems.goals[row]
-        few = replace(self.problems, starts=starts, goals=goals)
         loaded = _forcing(self.task.maze_name)
         planner = replace(loaded, settings=replace(loaded.settings, matrix="pyramid", steps=8))
-        whole = planner.plan(few.starts, few.goals, seed=0, trace=True)
-        whole.plot_denoising(out / f"{self.task.id}-denoising.png")
-        tokens = int(whole.steps[0]) // planner.layout.token_steps
-        stop = (planner.settings.steps + tokens // 3) / len(whole.trace)
-        unfinished = replace(planner, settings=replace(planner.settings, rows=stop))
-        policy = Policy(unfinished, tolerance=None)
-        played = rollout(policy, self.task, few, progress=False)
-        if policy.plan is not None:
-            until = int(played.rewards[0].argmax()) + 50
-            policy.plan.plot(out / f"{self.task.id}.png", executed=played.positions[0, :until])
+        plan = planner.plan(starts, goals, seed=0, trace=True)
+        plan.plot_denoising(out / f"{self.task.id}-denoising.png")
+        few = replace(self.problems, starts=starts, goals=goals)
+        played = rollout(_Drive(planner.tracker(), plan), self.task, few, progress=False)
+        until = int(played.rewards[0].argmax()) + 50
+        tokens = int(plan.steps[0]) // planner.layout.token_steps
+        level, points = plan.trace[(planner.settings.steps + tokens) // 2]
+        half = replace(plan, level=level, points=points)
+        half.plot(out / f"{self.task.id}.png", executed=played.positions[0, :until])
+
+
+@dataclass(frozen=True)
+class _Drive:
+    """Follows one plan, come what may; see :class:`dfplan.evaluation.rollout.Actor`."""
+
+    tracker: Tracker
+    plan: Plan
+
+    def reset(self, seed: int | None = None) -> None:
+        self.tracker.assign(np.arange(len(self.plan)), self.plan)
+
+    def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
+        return self.tracker.act(observation)
