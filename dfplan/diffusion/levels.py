@@ -2,7 +2,7 @@
 
 Diffusion Forcing draws a level for each token on its own (arXiv 2407.01392, algorithm 1). A
 planner meets some patterns far more often than others, so training draws each window's pattern
-from a mixture: every token on its own, all tokens alike, or rising into the future.
+from a mixture: every token on its own, all tokens alike, rising into the future, or a clean past.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class LevelMixture:
         rising: levels climb along the window by a random slope, as in pyramid sampling.
         known_start: share of windows whose first token is clean.
         known_goal: share of windows whose last token is clean.
+        teacher_forcing: one token, drawn evenly from the window, has a level U{1..K}; those
+            before it are clean and those after it pure noise, as in next-token diffusion.
     """
 
     independent: float = 0.3
@@ -31,15 +33,36 @@ class LevelMixture:
     rising: float = 0.3
     known_start: float = 0.8
     known_goal: float = 0.7
+    teacher_forcing: float = 0.0
 
     def __post_init__(self) -> None:
-        weights = (self.independent, self.common, self.rising)
+        weights = self.weights
         shares = (self.known_start, self.known_goal)
         if min(weights) < 0 or sum(weights) <= 0 or not all(0 <= s <= 1 for s in shares):
             raise ConfigError(
                 "A level mixture needs weights of at least 0, not all 0, and shares in [0, 1]; "
                 f"got {self}."
             )
+
+    @property
+    def weights(self) -> tuple[float, float, float, float]:
+        """Weights of the patterns: independent, common, rising, teacher forcing."""
+        return self.independent, self.common, self.rising, self.teacher_forcing
+
+
+# Nothing is known at either end of these; a planner's start and goal are further choices.
+INDEPENDENT = LevelMixture(1.0, 0.0, 0.0, known_start=0.0, known_goal=0.0)
+"""Diffusion Forcing as published: each token's level drawn on its own (algorithm 1)."""
+
+FULL_SEQUENCE = LevelMixture(0.0, 1.0, 0.0, known_start=0.0, known_goal=0.0)
+"""Full-sequence diffusion: one level for the whole window."""
+
+TEACHER_FORCING = LevelMixture(0.0, 0.0, 0.0, known_start=0.0, known_goal=0.0, teacher_forcing=1.0)
+"""Next-token diffusion: a clean past, one token to denoise, and nothing known of what follows.
+
+The tokens that follow are at level K and count in the loss like any others at that level, unless
+the weight there is 0.
+"""
 
 
 def draw_levels(
@@ -64,15 +87,19 @@ def draw_levels(
     """
     batch = len(horizon)
     index = torch.arange(tokens)
-    weights = torch.tensor([mixture.independent, mixture.common, mixture.rising]).float()
+    weights = torch.tensor(mixture.weights).float()
     pattern = torch.multinomial(weights, batch, replacement=True, generator=generator)
     independent = torch.randint(0, max_level + 1, (batch, tokens), generator=generator)
     common = torch.randint(1, max_level + 1, (batch, 1), generator=generator)
     # A line of random slope through a random point reaches every stage of a pyramid.
-    pivot = torch.rand(batch, 1, generator=generator) * horizon[:, None]
+    place = torch.rand(batch, 1, generator=generator)
+    pivot = place * horizon[:, None]
     slope = torch.rand(batch, 1, generator=generator) * max_level / 4
     rising = (common + slope * (index - pivot)).round().long().clamp(0, max_level)
-    choices = torch.stack([independent, common.expand_as(independent), rising], 1)
+    # Windows follow one pattern each, so this one can share the draws of the others.
+    current = (place * (horizon[:, None] + 1)).long()
+    teacher = torch.where(index == current, common, max_level * (index > current))
+    choices = torch.stack([independent, common.expand_as(independent), rising, teacher], 1)
     level = choices[torch.arange(batch), pattern]
     known_start = torch.rand(batch, generator=generator) < mixture.known_start
     known_goal = torch.rand(batch, generator=generator) < mixture.known_goal

@@ -16,7 +16,7 @@ from dfplan.data.windows import TokenLayout, Windows
 from dfplan.diffusion.levels import LevelMixture, draw_levels
 from dfplan.diffusion.loss import forcing_loss
 from dfplan.diffusion.schedules import NoiseSchedule, interpolation_schedule
-from dfplan.diffusion.targets import clean_from_velocity
+from dfplan.diffusion.targets import FLOW
 from dfplan.errors import ConfigError
 from dfplan.networks.transformer import Transformer
 from dfplan.planning.forcing import ForcingPlanner
@@ -132,7 +132,7 @@ def clean_denoiser(network: nn.Module, schedule: NoiseSchedule) -> Denoiser:
 
     def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         velocity = network(x.to(device), level.to(device)).to(x)
-        return clean_from_velocity(x, velocity, level, schedule)
+        return FLOW.to_clean(x, velocity, level, schedule)
 
     return denoiser
 

@@ -5,12 +5,16 @@ import math
 import pytest
 import torch
 
-from dfplan.diffusion.levels import LevelMixture, draw_levels
+from dfplan.diffusion.levels import (
+    FULL_SEQUENCE,
+    INDEPENDENT,
+    TEACHER_FORCING,
+    LevelMixture,
+    draw_levels,
+)
 from dfplan.errors import ConfigError
 
 BATCH, TOKENS, MAX_LEVEL = 4000, 9, 12
-INDEPENDENT = LevelMixture(1, 0, 0, known_start=0, known_goal=0)
-COMMON = LevelMixture(0, 1, 0, known_start=0, known_goal=0)
 RISING = LevelMixture(0, 0, 1, known_start=0, known_goal=0)
 
 
@@ -28,7 +32,9 @@ def is_share(found: torch.Tensor, share: float) -> bool:
     return abs(found.float().mean().item() - share) <= 5 * error
 
 
-@pytest.mark.parametrize("mixture", [LevelMixture(), INDEPENDENT, COMMON, RISING], ids=str)
+@pytest.mark.parametrize(
+    "mixture", [LevelMixture(), INDEPENDENT, FULL_SEQUENCE, RISING, TEACHER_FORCING], ids=str
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_levels_are_levels_and_padding_is_pure_noise(mixture: LevelMixture, seed: int) -> None:
     level, known_goal, horizon = draw(mixture, seed)
@@ -64,7 +70,7 @@ def test_independent_levels_are_uniform_and_independent() -> None:
 
 
 def test_a_common_level_is_one_for_all_tokens() -> None:
-    level, _, horizon = draw(COMMON)
+    level, _, horizon = draw(FULL_SEQUENCE)
     inside = torch.arange(TOKENS) <= horizon[:, None]
     assert (level == level[:, :1])[inside].all()
     for wanted in range(1, MAX_LEVEL + 1):
@@ -79,6 +85,38 @@ def test_rising_levels_never_fall_along_the_window() -> None:
     assert set(longest.unique().tolist()) == set(range(MAX_LEVEL + 1))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_teacher_forcing_denoises_one_token_after_a_clean_past(seed: int) -> None:
+    level, _, horizon = draw(TEACHER_FORCING, seed)
+    current = (level > 0).long().argmax(1)
+    index = torch.arange(TOKENS)
+    assert (level[index < current[:, None]] == 0).all()
+    assert (level[index > current[:, None]] == MAX_LEVEL).all()
+    assert (current <= horizon).all()
+    told = level[torch.arange(BATCH), current]
+    for wanted in range(1, MAX_LEVEL + 1):
+        assert is_share(told == wanted, 1 / MAX_LEVEL)
+    longest = current[horizon == TOKENS - 1]
+    for wanted in range(TOKENS):
+        assert is_share(longest == wanted, 1 / TOKENS)
+
+
+@pytest.mark.parametrize("horizon", range(64))
+def test_teacher_forcing_reaches_every_token_of_every_horizon(horizon: int) -> None:
+    generator = torch.Generator().manual_seed(horizon)
+    ends = torch.full((2000,), horizon)
+    level, _ = draw_levels(ends, 64, MAX_LEVEL, TEACHER_FORCING, generator)
+    current = (level > 0).long().argmax(1)
+    assert set(current.tolist()) == set(range(horizon + 1))
+
+
+def test_known_ends_are_known_under_teacher_forcing_too() -> None:
+    mixture = LevelMixture(0, 0, 0, known_start=1, known_goal=1, teacher_forcing=1)
+    level, known_goal, horizon = draw(mixture)
+    assert known_goal.all() and (level[:, 0] == 0).all()
+    assert (level.gather(1, horizon[:, None]) == 0).all()
+
+
 def test_patterns_come_by_their_weights() -> None:
     # Of 0 and 12, independent and common levels tell each other apart by tokens that differ.
     level, _, horizon = draw(LevelMixture(3, 7, 0, known_start=0, known_goal=0))
@@ -86,13 +124,33 @@ def test_patterns_come_by_their_weights() -> None:
     assert is_share((rows != rows[:, :1]).any(1), 0.3)
 
 
-def test_a_seed_is_a_draw() -> None:
-    first, again, other = (draw(LevelMixture(), seed)[0] for seed in (1, 1, 2))
+def test_teacher_forcing_comes_by_its_weight() -> None:
+    mixture = LevelMixture(0, 3, 0, known_start=0, known_goal=0, teacher_forcing=1)
+    level, _, horizon = draw(mixture)
+    rows = level[horizon == TOKENS - 1]
+    # 1 in 9 * 12 windows of teacher forcing is pure noise throughout.
+    assert is_share((rows != rows[:, :1]).any(1), 0.25 * (1 - 1 / (TOKENS * MAX_LEVEL)))
+
+
+@pytest.mark.parametrize("mixture", [LevelMixture(), TEACHER_FORCING], ids=str)
+def test_a_seed_is_a_draw(mixture: LevelMixture) -> None:
+    first, again, other = (draw(mixture, seed)[0] for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+def test_what_comes_after_does_not_depend_on_the_pattern() -> None:
+    """Batches of two runs differ in their levels alone, so that mixtures can be compared."""
+    after = set()
+    for mixture in (INDEPENDENT, FULL_SEQUENCE, RISING, TEACHER_FORCING, LevelMixture()):
+        generator = torch.Generator().manual_seed(0)
+        draw_levels(torch.full((16,), 5), 6, MAX_LEVEL, mixture, generator)
+        after.add(torch.rand((), generator=generator).item())
+    assert len(after) == 1
+
+
 @pytest.mark.parametrize(
-    "wrong", [(-1, 1, 1, 0, 0), (0, 0, 0, 0, 0), (1, 1, 1, 1.1, 0), (1, 1, 1, 0, -0.1)]
+    "wrong",
+    [(-1, 1, 1, 0, 0), (0, 0, 0, 0, 0), (1, 1, 1, 1.1, 0), (1, 1, 1, 0, -0.1), (1, 1, 1, 0, 0, -1)],
 )
 def test_weights_and_shares_that_mean_nothing_are_refused(wrong: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match="level mixture needs weights"):

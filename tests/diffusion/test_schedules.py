@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from dfplan.diffusion.schedules import NoiseSchedule, cosine_schedule, interpolation_schedule
+from dfplan.diffusion.schedules import (
+    SCHEDULES,
+    NoiseSchedule,
+    cosine_schedule,
+    interpolation_schedule,
+    linear_schedule,
+    noise_schedule,
+    sigmoid_schedule,
+)
 from dfplan.errors import ConfigError
 
-MAKERS = [interpolation_schedule, cosine_schedule]
 Maker = Callable[[int], NoiseSchedule]
 
-pytestmark = pytest.mark.parametrize("make", MAKERS)
+each = pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
 
 
 def noised(schedule: NoiseSchedule) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -23,6 +31,7 @@ def noised(schedule: NoiseSchedule) -> tuple[torch.Tensor, torch.Tensor, torch.T
     return clean, noise, level
 
 
+@each
 @pytest.mark.parametrize("max_level", [1, 2, 3, 10, 50, 100, 256, 1000])
 def test_ends_are_exact_and_all_between_falls(make: Maker, max_level: int) -> None:
     schedule = make(max_level)
@@ -30,9 +39,13 @@ def test_ends_are_exact_and_all_between_falls(make: Maker, max_level: int) -> No
     assert schedule.alpha.shape == schedule.sigma.shape == (max_level + 1,)
     assert (schedule.alpha[0], schedule.sigma[0]) == (1, 0)
     assert (schedule.alpha[-1], schedule.sigma[-1]) == (0, 1)
-    assert (schedule.alpha.diff() < 0).all() and (schedule.sigma.diff() > 0).all()
+    assert (schedule.alpha.diff() < 0).all()
+    # Single precision has no number between some neighbors of sqrt(1 - alpha ** 2) near 1.
+    rising = (schedule.sigma.diff() > 0) | (schedule.alpha[1:] < 1e-3)
+    assert rising.all() and (schedule.sigma.diff() >= 0).all()
 
 
+@each
 @pytest.mark.parametrize("max_level", [1, 20, 1000])
 def test_adding_noise_and_finding_it_are_inverse(make: Maker, max_level: int) -> None:
     schedule = make(max_level)
@@ -43,6 +56,7 @@ def test_adding_noise_and_finding_it_are_inverse(make: Maker, max_level: int) ->
     assert ((found - torch.where(known, noise, 0)).abs() <= tolerance).all()
 
 
+@each
 def test_level_0_is_clean_and_level_k_is_noise_bit_for_bit(make: Maker) -> None:
     schedule = make(30)
     clean, noise, level = noised(schedule)
@@ -51,6 +65,7 @@ def test_level_0_is_clean_and_level_k_is_noise_bit_for_bit(make: Maker) -> None:
     assert (schedule.noise_in(noise, clean, 0 * level) == 0).all(), "no noise where none was added"
 
 
+@each
 def test_each_token_is_noised_by_its_own_level(make: Maker) -> None:
     schedule = make(30)
     clean, noise, level = noised(schedule)
@@ -61,6 +76,7 @@ def test_each_token_is_noised_by_its_own_level(make: Maker) -> None:
         assert torch.equal(together[:, one], alone)
 
 
+@each
 def test_signal_to_noise_falls_from_infinite_to_none(make: Maker) -> None:
     schedule = make(40)
     ratio = schedule.signal_to_noise(torch.arange(41))
@@ -69,7 +85,124 @@ def test_signal_to_noise_falls_from_infinite_to_none(make: Maker) -> None:
     assert schedule.signal_to_noise(torch.zeros(2, 3, dtype=torch.long)).shape == (2, 3)
 
 
+@each
 @pytest.mark.parametrize("max_level", [0, -4])
 def test_a_schedule_needs_a_level(make: Maker, max_level: int) -> None:
     with pytest.raises(ConfigError, match=f"at least 1 noise level; got {max_level}"):
         make(max_level)
+
+
+@each
+def test_a_schedule_has_a_name(make: Maker) -> None:
+    (name,) = (name for name, known in SCHEDULES.items() if known is make)
+    schedule, same = make(30), noise_schedule(name, 30)
+    assert torch.equal(schedule.alpha, same.alpha) and torch.equal(schedule.sigma, same.sigma)
+    with pytest.raises(
+        ConfigError, match=f"Unknown noise schedule '{name}s'. Did you mean '{name}'"
+    ):
+        noise_schedule(name + "s", 30)
+
+
+@pytest.mark.parametrize("max_level", [1, 2, 7, 100, 1000])
+def test_shares_of_the_interpolation_sum_to_1_and_squares_of_the_others_do(max_level: int) -> None:
+    straight = interpolation_schedule(max_level)
+    assert (straight.alpha + straight.sigma == 1).all(), "bit for bit"
+    for name in SCHEDULES.keys() - {"interpolation"}:
+        schedule = noise_schedule(name, max_level)
+        squares = schedule.alpha.square() + schedule.sigma.square()
+        assert torch.allclose(squares, torch.ones(()), atol=1e-6)
+
+
+@pytest.mark.parametrize("max_level", [2, 10])
+def test_middle_levels_by_hand(max_level: int) -> None:
+    middle = max_level // 2
+    assert interpolation_schedule(max_level).alpha[middle] == 0.5
+    assert sigmoid_schedule(max_level).alpha[middle] == pytest.approx(math.sqrt(0.5))
+    cosine = math.cos(0.508 / 1.008 * math.pi / 2) / math.cos(0.008 / 1.008 * math.pi / 2)
+    assert cosine_schedule(max_level).alpha[middle] == pytest.approx(cosine)
+    # The rates of noise from 0 to 1/2 sum to (0.1 + 10.05) / 2 / 2, from 0 to 1 to (0.1 + 20) / 2.
+    half, whole = math.exp(-10.15 / 8), math.exp(-20.1 / 4)
+    linear = (half - whole) / (1 - whole)
+    assert linear_schedule(max_level).alpha[middle] == pytest.approx(linear)
+
+
+def test_linear_is_ddpm_s_schedule_without_its_last_signal() -> None:
+    rates = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    signal = (1 - rates).cumprod(0).sqrt()
+    assert signal[-1] == pytest.approx(0.00635, abs=1e-5), "as the paper's schedule ends"
+    rescaled = ((signal - signal[-1]) / (1 - signal[-1])).float()
+    assert torch.allclose(linear_schedule(1000).alpha[1:], rescaled, atol=1e-3)
+
+
+@pytest.mark.parametrize(("start", "end", "tau"), [(-3, 3, 1), (0, 3, 0.7), (-3, 1, 1.1)])
+def test_sigmoid_is_its_formula(start: float, end: float, tau: float) -> None:
+    def value(time: float) -> float:
+        return 1 / (1 + math.exp(-(start + time * (end - start)) / tau))
+
+    schedule = sigmoid_schedule(20, start, end, tau)
+    for level in range(21):
+        signal = (value(1) - value(level / 20)) / (value(1) - value(0))
+        assert schedule.alpha[level] ** 2 == pytest.approx(signal, abs=1e-6)
+
+
+def test_a_hot_sigmoid_is_a_straight_line() -> None:
+    schedule = sigmoid_schedule(50, tau=100)
+    line = torch.linspace(1, 0, 51)
+    assert torch.allclose(schedule.alpha.square(), line, atol=1e-3)
+    assert not torch.allclose(sigmoid_schedule(50).alpha.square(), line, atol=1e-2)
+
+
+def by_hand(alpha: list[float], sigma: list[float]) -> NoiseSchedule:
+    return NoiseSchedule(torch.tensor(alpha), torch.tensor(sigma))
+
+
+def test_schedules_can_be_made_by_hand() -> None:
+    assert by_hand([1, 0.9, 0.2, 0.0], [0, 0.1, 0.5, 1.0]).max_level == 3
+    # One of the two shares may stay where the other moves on.
+    assert by_hand([1, 1.0, 0.3, 0.2, 0.0], [0, 0.1, 1.0, 1.0, 1.0]).max_level == 4
+
+
+@pytest.mark.parametrize(
+    ("alpha", "sigma", "level"),
+    [
+        ([0.99, 0.5, 0], [0.0, 0.5, 1], 0),
+        ([1.0, 0.5, 0], [0.01, 0.5, 1], 0),
+        ([1, 0.5, 0.1], [0.0, 0.5, 1], 2),
+        ([1, 0.5, 0], [0.0, 0.5, 0.9], 2),
+        ([1, 0.4, 0.5, 0], [0, 0.3, 0.6, 1], 2),  # signal rises
+        ([1, 0.6, 0.5, 0], [0, 0.3, 0.2, 1], 2),  # noise falls
+        ([1, 0.6, 0.6, 0.6, 0], [0, 0.3, 0.4, 0.4, 1], 3),  # nothing moves
+        ([1, 1.0, 0.5, 0], [0, 0.0, 0.5, 1], 1),
+        ([1, 0.9, 0.5, 0], [0, 0.0, 0.5, 1], 1),  # a level above 0 without noise
+        ([1, 0.5, 0, 0], [0, 0.5, 0.9, 1], 3),  # a level below K without signal
+        ([1, 1.5, 0.5, 0], [0, 0.2, 0.6, 1], 1),
+        ([1, 0.5, -0.1, 0], [0, 0.5, 0.6, 1], 2),
+        ([1, 0.5, math.nan, 0.1, 0], [0, 0.5, 0.6, 0.7, 1], 2),
+        ([1, 0.5, 0.2, 0], [0, 0.5, math.inf, 1], 2),
+        ([math.nan, 0.5, 0.2, 0], [0, 0.5, 0.7, 1], 0),
+    ],
+)
+def test_the_first_wrong_level_is_named(alpha: list[float], sigma: list[float], level: int) -> None:
+    with pytest.raises(ConfigError, match=f"; level {level} of {len(alpha) - 1} is wrong"):
+        by_hand(alpha, sigma)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "sigma"),
+    [
+        (torch.tensor([1.0, 0.5, 0.0]), torch.tensor([0.0, 1.0])),
+        (torch.tensor([1.0]), torch.tensor([0.0])),
+        (torch.tensor([]), torch.tensor([])),
+        (torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])),
+        (torch.tensor([1, 0]), torch.tensor([0, 1])),
+    ],
+)
+def test_shapes_that_are_no_schedule_are_refused(alpha: torch.Tensor, sigma: torch.Tensor) -> None:
+    with pytest.raises(ConfigError, match="as float tensors"):
+        NoiseSchedule(alpha, sigma)
+
+
+@pytest.mark.parametrize("wrong", [{"tau": 0.0}, {"start": 3.0}, {"end": math.nan}])
+def test_a_sigmoid_that_goes_nowhere_is_no_schedule(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"level [01] of 10 is wrong"):
+        sigmoid_schedule(10, **wrong)
