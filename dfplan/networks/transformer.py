@@ -2,22 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ConfigError
+from dfplan.networks.modulation import (
+    frequencies,
+    level_embedding,
+    level_features,
+    modulated_norm,
+    perceptron,
+)
+
+KeyValue = tuple[torch.Tensor, torch.Tensor]
+"""Keys, rotated by their places, and values of one layer, each [B, heads, T, W / heads]."""
+
+Turn = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines of the angles by which places rotate half-pairs of features, [T, V / 2]."""
+
+
+@dataclass(frozen=True)
+class AttentionMemory:
+    """What a causal transformer keeps of the tokens it was told of.
+
+    Attributes:
+        modulations: of all levels, [K+1, V]; the same for all tokens, but most of the work for a
+            single one.
+        layers: keys and values of each layer.
+    """
+
+    modulations: torch.Tensor
+    layers: tuple[KeyValue, ...]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are kept."""
+        return self.layers[0][0].shape[2]
 
 
 class Transformer(nn.Module):
-    """Non-causal transformer over tokens; each token's level modulates its layer norms.
+    """Transformer over tokens; each token's level modulates its layer norms.
 
-    Adaptive layer norm follows DiT (arXiv 2212.09748, section 3.2), with a level per token
-    instead of one per sample. Rotary position embedding (arXiv 2104.09864) makes attention
-    depend on the distance between tokens alone, so there is no longest sequence.
+    The modulation is described in :mod:`dfplan.networks.modulation`. Rotary position embedding
+    (arXiv 2104.09864) makes attention depend on the distance between tokens alone, so there is no
+    longest sequence.
 
-    Levels are integers, so the modulation is computed once for each of the K+1 levels and
-    looked up for each token, which costs a fraction of computing it per token.
+    A causal network, in which no token hears of later ones, can remember what it has seen
+    (:class:`~dfplan.networks.memory.Remembers`): for each layer the keys and values of the tokens
+    so far, or, with a window, of the last ``window - 1`` of them, which is all that a next token
+    looks at. Places are counted from the oldest token that is kept, so a rollout through a window
+    can go on for ever.
 
     Args:
         features: D.
@@ -25,18 +62,32 @@ class Transformer(nn.Module):
         width: of a token inside the network.
         layers: number of blocks.
         heads: attention heads; must divide ``width`` into even parts.
+        causal: whether a token hears only of itself and of those before it.
+        window: with ``causal``, how many tokens each layer looks at, the token itself included;
+            over all layers a token hears of ``layers * (window - 1)`` before it. None: all.
     """
 
     def __init__(
-        self, features: int, max_level: int, width: int = 128, layers: int = 4, heads: int = 4
+        self,
+        features: int,
+        max_level: int,
+        width: int = 128,
+        layers: int = 4,
+        heads: int = 4,
+        *,
+        causal: bool = False,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         if width % (2 * heads):
             raise ConfigError(f"width must be a multiple of 2 * heads; got {width} and {heads}.")
+        if window is not None and (window < 1 or not causal):
+            raise ConfigError(
+                "window must be at least 1 token, and needs causal=True, since it looks back "
+                f"alone; got {window} and causal={causal}."
+            )
         self.embed = nn.Linear(features, width)
-        self.level_embedding = nn.Sequential(
-            nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
-        )
+        self.level_embedding = level_embedding(width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.modulation = nn.Linear(width, width * (Block.MODULATIONS * layers + 2))
         self.head = nn.Linear(width, features)
@@ -45,24 +96,100 @@ class Transformer(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.width = width
-        levels = torch.linspace(0.0, 1.0, max_level + 1)
-        self.register_buffer("level_features", _sinusoids(1000.0 * levels, width), persistent=False)
+        self.causal = causal
+        self.window = window
+        self.register_buffer("level_features", level_features(max_level, width), persistent=False)
         self.level_features: torch.Tensor
-        self._head_width = width // heads
+        self.register_buffer("frequencies", frequencies(width // heads), persistent=False)
+        self.frequencies: torch.Tensor
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """``x`` [B, T, D] and ``level`` int [B, T] to the network's prediction [B, T, D]."""
-        table = self.modulation(self.level_embedding(self.level_features))
-        parts = F.embedding(level, table).chunk(Block.MODULATIONS * len(self.blocks) + 2, dim=-1)
-        angles = _sinusoids(
-            torch.arange(x.shape[1], device=x.device, dtype=torch.float32), self._head_width
+    def forward(
+        self,
+        x: torch.Tensor,
+        level: torch.Tensor,
+        memory: AttentionMemory | None = None,
+    ) -> torch.Tensor:
+        """``x`` [B, T, D] and ``level`` int [B, T] to the network's prediction [B, T, D].
+
+        Args:
+            x: tokens; with a memory, those that follow what was remembered.
+            level: noise level of each.
+            memory: from :meth:`remember`.
+
+        Raises:
+            ConfigError: a memory for a network that is not causal.
+        """
+        return self._pass(x, level, memory)[0]
+
+    def remember(
+        self,
+        x: torch.Tensor,
+        level: torch.Tensor,
+        memory: AttentionMemory | None = None,
+    ) -> AttentionMemory:
+        """The memory of ``x`` [B, T, D], told at ``level`` int [B, T], and of what was before.
+
+        Raises:
+            ConfigError: the network is not causal.
+        """
+        self._require_causal()
+        seen = self._pass(x, level, memory)[1]
+        if self.window is None:
+            return seen
+        oldest = max(0, seen.tokens - self.window + 1)
+        back = self._turn(torch.tensor([-oldest], device=x.device))
+        # Copies both, since views would keep everything before them.
+        kept = tuple(
+            (_rotate(k[:, :, oldest:], back), v[:, :, oldest:].clone()) for k, v in seen.layers
         )
+        return AttentionMemory(seen.modulations, kept)
+
+    def _pass(
+        self, x: torch.Tensor, level: torch.Tensor, memory: AttentionMemory | None
+    ) -> tuple[torch.Tensor, AttentionMemory]:
+        """The prediction, and the memory of all tokens that were remembered or are new."""
+        if memory is None:
+            known = 0
+            modulations = self.modulation(self.level_embedding(self.level_features))
+        else:
+            self._require_causal()
+            known, modulations = memory.tokens, memory.modulations
+        parts = F.embedding(level, modulations).chunk(
+            Block.MODULATIONS * len(self.blocks) + 2, dim=-1
+        )
+        places = torch.arange(known, known + x.shape[1], device=x.device)
+        turn = self._turn(places)
+        visible = self._visible(places, known)
         hidden = self.embed(x)
+        layers = []
         for index, block in enumerate(self.blocks):
             first = Block.MODULATIONS * index
-            hidden = block(hidden, parts[first : first + Block.MODULATIONS], angles)
-        prediction: torch.Tensor = self.head(_modulated_norm(hidden, *parts[-2:]))
-        return prediction
+            modulation = parts[first : first + Block.MODULATIONS]
+            before = None if memory is None else memory.layers[index]
+            hidden, seen = block(hidden, modulation, turn, visible, before)
+            layers.append(seen)
+        prediction: torch.Tensor = self.head(modulated_norm(hidden, *parts[-2:]))
+        return prediction, AttentionMemory(modulations, tuple(layers))
+
+    def _turn(self, places: torch.Tensor) -> Turn:
+        angle = places.float()[:, None] * self.frequencies
+        return angle.cos(), angle.sin()
+
+    def _visible(self, places: torch.Tensor, known: int) -> torch.Tensor | None:
+        """Which tokens the new ones, at ``places`` [T], look at, bool [T, known + T]; None: all."""
+        if not self.causal or len(places) == 1:
+            return None  # a single new token looks at whatever is remembered
+        back = places[:, None] - torch.arange(known + len(places), device=places.device)
+        visible = back >= 0
+        return visible if self.window is None else visible & (back < self.window)
+
+    def _require_causal(self) -> None:
+        if not self.causal:
+            raise ConfigError(
+                "This transformer is not causal: each of its tokens also hears of later ones, so "
+                "what it made of tokens changes with what follows and cannot be remembered. Build "
+                "it with causal=True, or wrap it in Recomputing."
+            )
 
 
 class Block(nn.Module):
@@ -79,42 +206,50 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * width, width)
 
     def forward(
-        self, x: torch.Tensor, modulation: tuple[torch.Tensor, ...], angles: torch.Tensor
-    ) -> torch.Tensor:
-        """``x`` [B, T, W], six modulations [B, T, W], angles [T, W/heads] -> [B, T, W]."""
-        scale1, shift1, gate1, scale2, shift2, gate2 = modulation
-        x = x + gate1 * self._attend(_modulated_norm(x, scale1, shift1), angles)
-        inner = F.gelu(self.up(_modulated_norm(x, scale2, shift2)), approximate="tanh")
-        changed: torch.Tensor = x + gate2 * self.down(inner)
-        return changed
+        self,
+        x: torch.Tensor,
+        modulation: tuple[torch.Tensor, ...],
+        turn: Turn,
+        visible: torch.Tensor | None,
+        before: KeyValue | None,
+    ) -> tuple[torch.Tensor, KeyValue]:
+        """One layer.
 
-    def _attend(self, x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+        Args:
+            x: [B, T, W].
+            modulation: six, [B, T, W].
+            turn: by which the tokens' places rotate keys and queries.
+            visible: which of the S remembered and the T new tokens each of these looks at, bool
+                [T, S + T]; None: all.
+            before: keys and values of the remembered tokens.
+
+        Returns:
+            ([B, T, W], keys and values of the S + T tokens).
+        """
+        scale, shift, gate, *rest = modulation
+        mixed, seen = self._attend(modulated_norm(x, scale, shift), turn, visible, before)
+        return perceptron(x + gate * mixed, self.up, self.down, tuple(rest)), seen
+
+    def _attend(
+        self,
+        x: torch.Tensor,
+        turn: Turn,
+        visible: torch.Tensor | None,
+        before: KeyValue | None,
+    ) -> tuple[torch.Tensor, KeyValue]:
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(
-            _rotate(query, angles), _rotate(key, angles), value
-        )
+        qkv = qkv.permute(2, 0, 3, 1, 4)
+        (query, key), value = _rotate(qkv[:2], turn), qkv[2]
+        if before is not None:
+            key, value = torch.cat([before[0], key], 2), torch.cat([before[1], value], 2)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
         mixed: torch.Tensor = self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
-        return mixed
+        return mixed, (key, value)
 
 
-def _modulated_norm(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
-
-
-def _sinusoids(position: torch.Tensor, width: int) -> torch.Tensor:
-    """Cosines, then sines, of each position at ``width / 2`` frequencies; [..., width]."""
-    half = width // 2
-    frequency = torch.exp(
-        torch.arange(half, device=position.device) * (-torch.log(torch.tensor(10000.0)) / half)
-    )
-    angle = position[..., None] * frequency
-    return torch.cat([angle.cos(), angle.sin()], dim=-1)
-
-
-def _rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """Rotate each half-pair of features of [..., T, W] by the angles [T, W] (cosines, sines)."""
-    cos, sin = angles.chunk(2, dim=-1)
+def _rotate(x: torch.Tensor, turn: Turn) -> torch.Tensor:
+    """Rotate each half-pair of features of [..., T, V]."""
+    cos, sin = turn
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

@@ -18,15 +18,22 @@ class TemporalUnet(nn.Module):
     """The network of Diffuser (arXiv 2205.09991, appendix C).
 
     Residual blocks of convolutions over time at ever coarser resolutions and back, with skips in
-    between. Every block is told one noise level for the whole sequence: the highest of its
-    tokens'. Tokens that are known, at level 0, are thus told apart only by what they hold.
+    between. As in Diffuser, every block is told one noise level for the whole sequence: the
+    highest of its tokens'. Tokens that are known, at level 0, are thus told apart only by what
+    they hold.
+
+    With ``level_per_token`` every block is told the level of each token; at coarser resolutions,
+    where a token stands for several, the mean of their embedded levels. The parameters are the
+    same. Any number of tokens from 1 on can then be passed: those that are missing to a multiple
+    of ``stride`` are added at the end, 0 and told as pure noise, and cut off again.
 
     Args:
         features: D.
         max_level: K.
         width: channels of the finest resolution; a multiple of 8.
         multiples: channels of each resolution, in widths. Each but the first halves the number
-            of tokens, so T must be a multiple of ``stride``.
+            of tokens, so T must be a multiple of ``stride``, unless each token has its level.
+        level_per_token: whether to tell each token's own level instead of the highest.
 
     Attributes:
         stride: ``2 ** (len(multiples) - 1)``.
@@ -38,6 +45,8 @@ class TemporalUnet(nn.Module):
         max_level: int,
         width: int = 32,
         multiples: tuple[int, ...] = (1, 4, 8),
+        *,
+        level_per_token: bool = False,
     ) -> None:
         super().__init__()
         if width < _GROUPS or width % _GROUPS or len(multiples) < 2 or min(multiples) < 1:
@@ -46,6 +55,7 @@ class TemporalUnet(nn.Module):
                 f"of 1 or more; got width {width} and multiples {multiples}."
             )
         self.stride = 2 ** (len(multiples) - 1)
+        self.level_per_token = level_per_token
         sizes = [features, *(width * multiple for multiple in multiples)]
         pairs = list(pairwise(sizes))
         self.level_embedding = nn.Sequential(
@@ -71,23 +81,34 @@ class TemporalUnet(nn.Module):
         """``x`` [B, T, D] and ``level`` int [B, T] to the network's prediction [B, T, D].
 
         Raises:
-            ConfigError: T is no multiple of ``stride``.
+            ConfigError: T is no multiple of ``stride`` and ``level_per_token`` is False.
         """
-        if x.shape[1] % self.stride:
-            raise ConfigError(
-                f"This U-Net takes multiples of {self.stride} tokens; got {x.shape[1]}."
-            )
-        told = self.level_embedding(self.level_features[level.amax(1)])
+        tokens = x.shape[1]
+        missing = -tokens % self.stride
+        if not self.level_per_token:
+            if missing:
+                raise ConfigError(
+                    f"This U-Net takes multiples of {self.stride} tokens; got {tokens}. Pass "
+                    "another number, or build it with level_per_token=True."
+                )
+            level = level.amax(1, keepdim=True)
+        elif missing:
+            x = F.pad(x, (0, 0, 0, missing))
+            level = F.pad(level, (0, missing), value=len(self.level_features) - 1)
+        told = [self.level_embedding(self.level_features[level])]
+        for _ in self.shrink:
+            coarser = told[-1].unflatten(1, (-1, 2)).mean(2) if self.level_per_token else told[-1]
+            told.append(coarser)
         hidden = x.transpose(1, 2)
         skips = []
         for index, stage in enumerate(self.down):
-            hidden = stage(hidden if index == 0 else self.shrink[index - 1](hidden), told)
+            hidden = stage(hidden if index == 0 else self.shrink[index - 1](hidden), told[index])
             skips.append(hidden)
-        hidden = self.middle(hidden, told)
+        hidden = self.middle(hidden, told[-1])
         for stage, grow in zip(self.up, self.grow, strict=True):
-            hidden = grow(stage(torch.cat([hidden, skips.pop()], 1), told))
+            hidden = grow(stage(torch.cat([hidden, skips.pop()], 1), told.pop()))
         prediction: torch.Tensor = self.head(self.last(hidden)).transpose(1, 2)
-        return prediction
+        return prediction[:, :tokens]
 
 
 class _Stage(nn.Module):
@@ -99,7 +120,7 @@ class _Stage(nn.Module):
         self.second = _ResidualBlock(out_channels, out_channels, width)
 
     def forward(self, x: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
-        """``x`` [B, C, T] and the embedded level ``told`` [B, width] to [B, C', T]."""
+        """``x`` [B, C, T] and embedded levels ``told`` [B, T or 1, width] to [B, C', T]."""
         hidden: torch.Tensor = self.second(self.first(x, told), told)
         return hidden
 
@@ -116,7 +137,7 @@ class _ResidualBlock(nn.Module):
         self.straight = nn.Identity() if same else nn.Conv1d(channels, out_channels, 1)
 
     def forward(self, x: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
-        hidden = self.after(self.before(x) + self.shift(told)[..., None])
+        hidden = self.after(self.before(x) + self.shift(told).transpose(1, 2))
         mixed: torch.Tensor = hidden + self.straight(x)
         return mixed
 

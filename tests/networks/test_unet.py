@@ -7,10 +7,15 @@ from dfplan.errors import ConfigError
 from dfplan.networks.unet import TemporalUnet
 
 
-def unet(width: int = 8, multiples: tuple[int, ...] = (1, 2, 4), seed: int = 0) -> TemporalUnet:
+def unet(
+    width: int = 8,
+    multiples: tuple[int, ...] = (1, 2, 4),
+    seed: int = 0,
+    level_per_token: bool = False,
+) -> TemporalUnet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return TemporalUnet(6, max_level=16, width=width, multiples=multiples)
+        return TemporalUnet(6, 16, width, multiples, level_per_token=level_per_token)
 
 
 def inputs(batch: int, tokens: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,8 +44,9 @@ def test_gradient_reaches_every_parameter() -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_batch_rows_are_independent() -> None:
-    network = unet().eval()
+@pytest.mark.parametrize("level_per_token", [False, True])
+def test_batch_rows_are_independent(level_per_token: bool) -> None:
+    network = unet(level_per_token=level_per_token).eval()
     x, level = inputs(4, 16)
     with torch.no_grad():
         together = network(x, level)
@@ -63,6 +69,69 @@ def test_it_is_told_the_highest_level_alone() -> None:
 def test_tokens_that_do_not_halve_are_refused(tokens: int) -> None:
     with pytest.raises(ConfigError, match="multiples of 4"):
         unet()(*inputs(1, tokens))
+
+
+@torch.no_grad()
+def test_a_level_that_all_tokens_share_is_told_alike_either_way() -> None:
+    x, common = inputs(1, 16)[0].expand(17, -1, -1), torch.arange(17)[:, None].expand(-1, 16)
+    highest, each = unet()(x, common), unet(level_per_token=True)(x, common)
+    torch.testing.assert_close(each, highest, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("token", range(16))
+def test_each_token_can_have_its_own_level(token: int) -> None:
+    network = unet(level_per_token=True)
+    x, level = inputs(2, 16)
+    other = level.clone()
+    other[:, token] = (other[:, token] + 5) % 17
+    change = (network(x, other) - network(x, level)).abs().amax((0, 2))
+    assert (change > 0).all(), "all hear of it"
+    assert change[token] > 1e-3
+
+
+@torch.no_grad()
+def test_known_tokens_are_told_apart_where_they_are() -> None:
+    """The same numbers, one of them known: told apart the most near that one."""
+    network = unet(level_per_token=True)
+    x, level = inputs(1, 64)[0], torch.full((1, 64), 16)
+    plain, place = network(x, level), []
+    for token in (8, 32, 56):
+        known = level.clone()
+        known[:, token] = 0
+        place.append(int((network(x, known) - plain).abs().amax(-1).argmax()) - token)
+    assert max(map(abs, place)) <= 8
+
+
+@torch.no_grad()
+def test_a_coarse_token_is_told_the_mean_of_those_it_stands_for() -> None:
+    network, told = unet(level_per_token=True), []
+    for stage in (*network.down, network.middle, *network.up):
+        stage.register_forward_hook(lambda stage, given, made: told.append(given[1]))
+    x, level = inputs(2, 16)
+    network(x, level)
+    embedded = network.level_embedding(network.level_features[level])
+    assert len(told) == 6
+    for found, stands_for in zip(told, (1, 2, 4, 4, 4, 2), strict=True):
+        means = torch.stack([part.mean(1) for part in embedded.split(stands_for, dim=1)], 1)
+        torch.testing.assert_close(found, means, atol=1e-6, rtol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tokens", range(1, 14))
+def test_any_number_of_tokens_is_a_part_of_a_multiple(tokens: int) -> None:
+    network = unet(level_per_token=True)
+    x, level = inputs(2, tokens)
+    whole = -(-tokens // network.stride) * network.stride
+    padded, told = torch.zeros(2, whole, 6), torch.full((2, whole), 16)
+    padded[:, :tokens], told[:, :tokens] = x, level
+    assert torch.equal(network(x, level), network(padded, told)[:, :tokens])
+
+
+def test_how_levels_are_told_changes_no_weights() -> None:
+    told = unet(level_per_token=True)
+    told.load_state_dict(unet(seed=1).state_dict())
+    assert all(map(torch.equal, told.parameters(), unet(seed=1).parameters()))
 
 
 @pytest.mark.parametrize(

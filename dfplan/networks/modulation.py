@@ -1,0 +1,48 @@
+"""How a network is told the noise level of every token: norms and gates that depend on it.
+
+Adaptive layer norm as in DiT (arXiv 2212.09748, section 3.2), with a level per token instead of
+one per sample. Levels are integers, so a network computes scales, shifts and gates once for each
+of the K+1 levels and looks them up for each token, which costs a fraction of computing them per
+token. ``W`` is the width of a token inside the network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+
+def level_features(max_level: int, width: int) -> torch.Tensor:
+    """What each of the K+1 levels looks like to a network: float [K+1, width]."""
+    angle = 1000.0 * torch.linspace(0.0, 1.0, max_level + 1)[:, None] * frequencies(width)
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+def level_embedding(width: int) -> nn.Sequential:
+    """Learned features [..., width] from those of :func:`level_features`."""
+    return nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+
+
+def modulated_norm(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Layer norm of ``x`` [B, T, W], scaled by ``1 + scale`` and shifted, both [B, T, W]."""
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
+
+
+def perceptron(
+    x: torch.Tensor,
+    up: nn.Linear,
+    down: nn.Linear,
+    modulation: tuple[torch.Tensor, ...],
+) -> torch.Tensor:
+    """``x`` [B, T, W] and, gated, two layers on its norm; scale, shift and gate [B, T, W]."""
+    scale, shift, gate = modulation
+    inner = F.gelu(up(modulated_norm(x, scale, shift)), approximate="tanh")
+    changed: torch.Tensor = x + gate * down(inner)
+    return changed
+
+
+def frequencies(width: int) -> torch.Tensor:
+    """Of sinusoids, from 1 down to nearly 1 / 10,000; [width / 2]."""
+    half = width // 2
+    return torch.exp(torch.arange(half) * (-torch.log(torch.tensor(10000.0)) / half))
