@@ -154,13 +154,22 @@ class Denoiser(Protocol):
 
 
 class Reward(Protocol):
-    """Values plans: positions in physical units, float [B, P, 2] -> [B]; differentiable."""
+    """Values plans: positions [B, P, 2], reached at environment steps [P], to [B].
 
-    def __call__(self, points: torch.Tensor) -> torch.Tensor: ...
+    All float, and the result differentiable in the positions. These are in physical units, the
+    last repeated after arrival.
+    """
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor: ...
 
 
 class Step(Protocol):
-    """One step of a sampler: from ``level`` to ``next_level`` (int [B, T]) -> [B, T, D]."""
+    """One step of a sampler: from ``level`` to ``next_level`` (int [B, T]) -> [B, T, D].
+
+    ``clean`` is the clean estimate of ``x`` at ``level``; ``previous`` is the clean estimate and
+    the level of the row before, None in the first row. A step keeps no state of its own. Only
+    the tokens whose level falls are taken from what it returns.
+    """
 
     def __call__(
         self,
@@ -169,6 +178,7 @@ class Step(Protocol):
         level: torch.Tensor,
         next_level: torch.Tensor,
         generator: torch.Generator,
+        previous: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor: ...
 
 

@@ -1,7 +1,8 @@
 """Plan by a reward of your own: visit a place on the way to the goal.
 
-A reward takes positions [B, P, 2] in the data's units and returns [B], differentiable. It guides
-the sampling, and in the choice among candidates it counts as so many steps of travel.
+A reward takes positions [B, P, 2] in the data's units, and the environment step [P] of each, and
+returns [B], differentiable. It guides the sampling, and in the choice among candidates it counts
+as so many steps of travel.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class Visit(ComposableReward):
 
     place: tuple[float, float]
 
-    def __call__(self, points: torch.Tensor) -> torch.Tensor:
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return -(points - torch.tensor(self.place)).square().sum(-1).amin(-1)
 
 
@@ -30,7 +31,7 @@ def main(out: Path = Path("runs/reward")) -> None:
     careful = OnSupport(planner.statistics.support)  # so that the detour stays off the walls
     for name, reward in (("plain", None), ("visit", 20 * visit + 10 * careful)):
         plan = planner.plan([1, 1, 0, 0], [7, 9], reward=reward, seed=0)
-        distance = (-visit(torch.from_numpy(plan.points)).item()) ** 0.5
+        distance = (-visit(torch.from_numpy(plan.points), torch.zeros(0)).item()) ** 0.5
         print(f"{name}: passes the place at {distance:.2f}")
         print(plan.plot(out / f"{name}.png"))
 

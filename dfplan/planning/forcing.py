@@ -12,14 +12,14 @@ import torch
 from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, unknown_name
 from dfplan.planning.problem import Problem, Vicinity, noise_source, read_problem
 from dfplan.planning.rewards import OnSupport, Short, on_lines
 from dfplan.planning.tracking import Pursuit, pursuit_gains
 from dfplan.sampling.guidance import GuidanceSettings, Value, climb, guided
 from dfplan.sampling.loop import sample
-from dfplan.sampling.matrices import scheduling_matrix
-from dfplan.sampling.steps import ddim
+from dfplan.sampling.matrices import FREE, hold, scheduling_matrix
+from dfplan.sampling.steps import STEPS, sampling_step
 from dfplan.types import Denoiser, Plan, Reward
 
 
@@ -28,7 +28,11 @@ class PlannerSettings:
     """How a planner samples and chooses; nothing here is trained.
 
     Attributes:
-        matrix: scheduling matrix: ``full_sequence``, ``pyramid`` or ``autoregressive``.
+        matrix: scheduling matrix: ``full_sequence``, ``pyramid``, ``trapezoid`` or
+            ``autoregressive``.
+        uncertainty_scale: of a pyramid and a trapezoid: rows that a token is later than the one
+            before.
+        step: ``ddim``, ``ddpm`` or ``second_order``.
         steps: sampling steps from noise to clean, a token.
         rows: share of the matrix's rows that are run; below 1 the plan keeps noise where the
             matrix is not through, in a pyramid the far future.
@@ -46,6 +50,8 @@ class PlannerSettings:
     """
 
     matrix: str = "full_sequence"
+    uncertainty_scale: float = 1.0
+    step: str = "ddim"
     steps: int = 3
     rows: float = 1.0
     candidates: int = 16
@@ -62,7 +68,10 @@ class PlannerSettings:
     largest_batch: int = 512
 
     def __post_init__(self) -> None:
-        scheduling_matrix(self.matrix, 1, max(1, self.steps), self.steps)
+        steps, scale = self.steps, self.uncertainty_scale
+        scheduling_matrix(self.matrix, 1, max(1, steps), steps, scale)
+        if self.step not in STEPS:
+            raise unknown_name("sampling step", self.step, STEPS)
         counts = (self.candidates, self.futures, self.largest_batch)
         if min(counts) < 1 or self.polish < 0 or not 0 < self.rows <= 1:
             raise ConfigError(
@@ -223,6 +232,8 @@ class ForcingPlanner:
         tokens, count = int(ends.max()) + 1, ends.shape[1]
         size = max(1, self.settings.largest_batch // (count * self.settings.futures))
         parts = []
+        # For all at once, so that all parts have the rows of the longest.
+        matrix = self._matrix(ends.flatten(), tokens, problem.goal is not None)
         for first in range(0, len(problem), size):
             part = slice(first, first + size)
             end = ends[part].flatten()
@@ -232,8 +243,8 @@ class ForcingPlanner:
             if few.goal is not None:
                 goal = self._token(torch.from_numpy(few.goal)).repeat_interleave(count, 0)
                 x[torch.arange(len(end)), end] = goal
-            matrix = self._matrix(end, tokens, problem.goal is not None)
-            parts.append(self._denoise(x, matrix, end, reward, generator))
+            columns = slice(first * count, first * count + len(end))
+            parts.append(self._denoise(x, matrix[:, columns], end, reward, generator))
         return _Sampled(
             level=torch.cat([part.level for part in parts], 1),
             clean=torch.cat([part.clean for part in parts], 1),
@@ -262,9 +273,12 @@ class ForcingPlanner:
             denoiser,
             x,
             matrix,
-            step=ddim(self.schedule),
+            step=sampling_step(settings.step, self.schedule),
             generator=generator,
-            callback=lambda x, clean, level: rows.append((level, clean)),
+            # A token that has arrived is what the step made of it; others, what they seem to be.
+            callback=lambda x, clean, level: rows.append(
+                (level, torch.where((level == 0)[..., None], x, clean))
+            ),
         )
         return _Sampled(
             level=torch.stack([level for level, _ in rows]),
@@ -275,14 +289,16 @@ class ForcingPlanner:
     def _matrix(self, end: torch.Tensor, tokens: int, has_goal: bool) -> torch.Tensor:
         """Levels int [M+1, S, T]: start clean, goal clean at ``end``, pure noise after it."""
         settings, max_level = self.settings, self.schedule.max_level
-        inner = scheduling_matrix(settings.matrix, tokens - 1, max_level, settings.steps)
-        inner = inner[: 1 + math.ceil(settings.rows * (len(inner) - 1))]
-        levels = torch.cat([torch.zeros(len(inner), 1, dtype=torch.long), inner], 1)[:, None]
         index = torch.arange(tokens)
-        levels = torch.where(index <= end[:, None], levels, max_level)
+        held = torch.where(index <= end[:, None], FREE, max_level)
+        held[:, 0] = 0
         if has_goal:
-            levels = levels.masked_fill(index == end[:, None], 0)
-        return levels
+            held[index == end[:, None]] = 0
+        free = (held == FREE).sum(1).clamp_min(1)
+        inner = scheduling_matrix(
+            settings.matrix, free, max_level, settings.steps, settings.uncertainty_scale
+        )
+        return hold(inner[: 1 + math.ceil(settings.rows * (len(inner) - 1))], held)
 
     def _token(self, positions: torch.Tensor) -> torch.Tensor:
         """Clean tokens [B, D] that hold one position [B, 2] each."""
@@ -301,6 +317,10 @@ class ForcingPlanner:
         frames = frames.gather(1, frame[..., None].expand(-1, -1, 2))
         return self.statistics.normalizer.unnormalize(frames)
 
+    def _steps(self, points: torch.Tensor) -> torch.Tensor:
+        """The environment step of each of ``points`` [S, P, 2]; float [P]."""
+        return torch.arange(points.shape[1]) * float(self.layout.stride)
+
     def _pull(self, reward: Reward | None) -> Reward:
         """What guidance climbs: taut, on the data, and the caller's reward."""
         settings = self.settings
@@ -311,7 +331,8 @@ class ForcingPlanner:
         pull = self._pull(reward)
 
         def value(clean: torch.Tensor) -> torch.Tensor:
-            return pull(self._points(clean, end.repeat(len(clean) // len(end))))
+            points = self._points(clean, end.repeat(len(clean) // len(end)))
+            return pull(points, self._steps(points))
 
         return value
 
@@ -322,7 +343,12 @@ class ForcingPlanner:
         guidance = self.settings.guidance
         frame = torch.arange(points.shape[1])
         free = ((frame > 0) & (frame <= last[:, None]))[..., None].float() * guidance.scale
-        return climb(self._pull(reward), points, free, self.settings.polish, guidance.max_move)
+        pull, steps = self._pull(reward), self._steps(points)
+
+        def value(points: torch.Tensor) -> torch.Tensor:
+            return pull(points, steps)
+
+        return climb(value, points, free, self.settings.polish, guidance.max_move)
 
     def _score(self, points: torch.Tensor, reward: Reward | None) -> torch.Tensor:
         """The score in the class's docstring, of points [S, P, 2]; [S]."""
@@ -332,7 +358,7 @@ class ForcingPlanner:
         off = (distance > self.settings.margin * self._max_step).float()
         off_length = (off.view(*line.shape, between).mean(-1) * line).sum(-1)
         score = -line.sum(-1) - self.settings.off_support_cost * off_length
-        return score if reward is None else score + reward(points)
+        return score if reward is None else score + reward(points, self._steps(points))
 
 
 def _spread(points: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
@@ -358,8 +384,8 @@ def _checked(reward: Reward) -> Reward:
             f"A reward is a function of positions; got {reward!r}. See dfplan.planning.rewards."
         )
 
-    def checked(points: torch.Tensor) -> torch.Tensor:
-        values = reward(points)
+    def checked(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        values = reward(points, steps)
         if not isinstance(values, torch.Tensor):
             raise ConfigError(
                 "A reward must take a torch tensor of positions [B, P, 2] and return one of [B]; "

@@ -1,29 +1,38 @@
 """Rewards of a plan, in physical units; they compose with ``+`` and ``*``.
 
 A reward takes positions [B, P, 2], the points of each plan with the last repeated after arrival,
-and returns [B]. Any differentiable function of that form can be used in place of these.
+and the environment step [P] at which each point is reached; it returns [B]. Any differentiable
+function of that form can be used in place of these. One reward holds for all plans of a call, in
+which candidates and problems are mixed. None of these rewards is above 0, its best.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from dfplan.data.support import Support
+from dfplan.errors import ConfigError
 from dfplan.types import Reward
 
 
 class ComposableReward(ABC):
-    """Adds ``a + b`` and ``0.5 * a`` to a reward."""
+    """Adds ``a + b``, ``sum([a, b])`` and ``0.5 * a`` to a reward."""
 
     @abstractmethod
-    def __call__(self, points: torch.Tensor) -> torch.Tensor:
-        """Positions [B, P, 2] to rewards [B]."""
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """Positions [B, P, 2] at ``steps`` [P] to rewards [B]."""
 
     def __add__(self, other: Reward) -> ComposableReward:
         return _Sum(self, other)
+
+    def __radd__(self, other: Reward | int) -> ComposableReward:
+        # sum() begins with 0.
+        return self if isinstance(other, int) else _Sum(other, self)
 
     def __mul__(self, weight: float) -> ComposableReward:
         return _Scaled(self, weight)
@@ -36,8 +45,8 @@ class _Sum(ComposableReward):
     first: Reward
     second: Reward
 
-    def __call__(self, points: torch.Tensor) -> torch.Tensor:
-        return self.first(points) + self.second(points)
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return self.first(points, steps) + self.second(points, steps)
 
 
 @dataclass(frozen=True)
@@ -45,22 +54,75 @@ class _Scaled(ComposableReward):
     reward: Reward
     weight: float
 
-    def __call__(self, points: torch.Tensor) -> torch.Tensor:
-        return self.weight * self.reward(points)
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return self.weight * self.reward(points, steps)
 
 
 @dataclass(frozen=True)
 class Reach(ComposableReward):
-    """Minus half the squared distance from the plan's last point to ``target``.
-
-    Attributes:
-        target: position, [2].
-    """
+    """Minus half the squared distance from the plan's last point to ``target`` [2]."""
 
     target: torch.Tensor
 
-    def __call__(self, points: torch.Tensor) -> torch.Tensor:
-        return -0.5 * (points[:, -1] - self.target).square().sum(-1)
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return -0.5 * _squared_distance(points[:, -1], self.target)
+
+
+@dataclass(frozen=True)
+class ReachBy(ComposableReward):
+    """Minus half the mean squared distance to ``target`` over the points from ``step`` on.
+
+    Attributes:
+        target: position, [2].
+        step: environment step; where the plan ends before it, its last point counts.
+    """
+
+    target: torch.Tensor
+    step: float
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        late = points[:, steps >= min(self.step, float(steps[-1]))]
+        return -0.5 * _squared_distance(late, self.target).mean(-1)
+
+
+@dataclass(frozen=True)
+class PassThrough(ComposableReward):
+    """Minus half the summed squared distances to ``places``, each passed after the one before.
+
+    Of all ways to give each place a point of the plan, in order, the nearest counts.
+
+    Attributes:
+        places: positions in the order in which they are to be passed; [V, 2].
+        between: points that are looked at on each line of the plan.
+    """
+
+    places: torch.Tensor
+    between: int = 2
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        line = torch.cat([points[:, :1], on_lines(points, self.between)], 1)
+        best = torch.zeros(line.shape[:-1], dtype=line.dtype)
+        for place in self.places:
+            # The least sum when this place is passed at a point or before it.
+            best = (best + _squared_distance(line, place)).cummin(-1).values
+        return -0.5 * best[:, -1]
+
+
+@dataclass(frozen=True)
+class Follow(ComposableReward):
+    """Minus half the mean squared distance of the plan's points to a path.
+
+    Attributes:
+        path: corners of the path, [Q, 2].
+    """
+
+    path: torch.Tensor
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        start, way = self.path[:-1], self.path.diff(dim=0)
+        along = ((points[..., None, :] - start) * way).sum(-1) / way.square().sum(-1)
+        nearest = start + along.clamp(0.0, 1.0)[..., None] * way
+        return -0.5 * _squared_distance(points[..., None, :], nearest).amin(-1).mean(-1)
 
 
 @dataclass(frozen=True)
@@ -70,8 +132,127 @@ class Short(ComposableReward):
     Its gradient pulls each point to the middle of its neighbours: an elastic band.
     """
 
-    def __call__(self, points: torch.Tensor) -> torch.Tensor:
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return -0.5 * points.diff(dim=1).square().sum((-1, -2))
+
+
+@dataclass(frozen=True)
+class Smooth(ComposableReward):
+    """Minus half the summed squared second differences: no turns and no change of speed."""
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return -0.5 * points.diff(n=2, dim=1).square().sum((-1, -2))
+
+
+@dataclass(frozen=True)
+class Dense(ComposableReward):
+    """The dense reward of D4RL's and gymnasium-robotics' mazes, less its maximum of 1 a point.
+
+    The mean over the plan's points of ``exp(-distance to target) - 1``; the sooner a plan is near
+    its target, the more, so this is also the reward for being fast.
+    """
+
+    target: torch.Tensor
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        # At the target itself the distance has no gradient.
+        squared = _squared_distance(points, self.target)
+        return ((-(squared + 1e-12).sqrt()).exp() - 1).mean(-1)
+
+
+class Region(Protocol):
+    """A part of the plane, which may move."""
+
+    def outside(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """Distance of [B, P, 2] at ``steps`` [P] from the region, below 0 inside; [B, P]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Disc:
+    """A disc, which may move at a constant velocity.
+
+    Attributes:
+        center: position at step 0, (q0, q1).
+        radius: in units of position.
+        velocity: units of position an environment step.
+    """
+
+    center: tuple[float, float]
+    radius: float
+    velocity: tuple[float, float] = (0.0, 0.0)
+
+    def outside(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """See :class:`Region`."""
+        drift = steps[:, None] * torch.tensor(self.velocity, dtype=points.dtype)
+        away = points - (torch.tensor(self.center, dtype=points.dtype) + drift)
+        return (away.square().sum(-1) + 1e-12).sqrt() - self.radius
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle along the axes.
+
+    Attributes:
+        low: the corner with the smaller coordinates.
+        high: the corner with the larger ones.
+    """
+
+    low: tuple[float, float]
+    high: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if not (self.low[0] < self.high[0] and self.low[1] < self.high[1]):
+            raise ConfigError(
+                f"A box needs low below high on both axes; got {self.low} and {self.high}."
+            )
+
+    def outside(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """See :class:`Region`."""
+        low, high = (torch.tensor(corner, dtype=points.dtype) for corner in (self.low, self.high))
+        beyond = torch.maximum(low - points, points - high)
+        apart = (beyond.clamp_min(0.0).square().sum(-1) + 1e-12).sqrt()
+        return apart + beyond.amax(-1).clamp_max(0.0)
+
+
+@dataclass(frozen=True)
+class KeepOut(ComposableReward):
+    """Minus half the summed squares of how far the plan's lines reach into regions.
+
+    Attributes:
+        regions: what to keep out of.
+        margin: distance to keep, in units of position.
+        between: points that are looked at on each line.
+    """
+
+    regions: Sequence[Region]
+    margin: float = 0.0
+    between: int = 2
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        on, at = on_lines(points, self.between), _on_steps(steps, self.between)
+        into = [(self.margin - region.outside(on, at)).clamp_min(0.0) for region in self.regions]
+        return -0.5 * torch.stack(into).square().sum((0, -1))
+
+
+@dataclass(frozen=True)
+class SlowIn(ComposableReward):
+    """Minus half the summed squares of what speed exceeds ``limit`` where a line is in ``region``.
+
+    Attributes:
+        region: where speed is limited.
+        limit: units of position an environment step.
+    """
+
+    region: Region
+    limit: float
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        way = (points.diff(dim=1).square().sum(-1) + 1e-12).sqrt()
+        excess = (way - self.limit * steps.diff()).clamp_min(0.0)
+        middle = 0.5 * (points[:, 1:] + points[:, :-1])
+        within = self.region.outside(middle, 0.5 * (steps[1:] + steps[:-1])) < 0
+        return -0.5 * (excess.square() * within).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -86,12 +267,22 @@ class OnSupport(ComposableReward):
     support: Support
     between: int = 2
 
-    def __call__(self, points: torch.Tensor) -> torch.Tensor:
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return -0.5 * self.support.distance(on_lines(points, self.between)).square().sum(-1)
 
 
 def on_lines(points: torch.Tensor, between: int) -> torch.Tensor:
     """``between`` evenly spaced points on each line of [B, P, 2], ends included."""
     share = torch.arange(1, between + 1, dtype=points.dtype) / between
-    start, step = points[:, :-1, None], points.diff(dim=1)[:, :, None]
-    return (start + share[:, None] * step).flatten(1, 2)
+    start, way = points[:, :-1, None], points.diff(dim=1)[:, :, None]
+    return (start + share[:, None] * way).flatten(1, 2)
+
+
+def _on_steps(steps: torch.Tensor, between: int) -> torch.Tensor:
+    """The steps [(P - 1) * between] of :func:`on_lines`."""
+    share = torch.arange(1, between + 1, dtype=steps.dtype) / between
+    return (steps[:-1, None] + share * steps.diff()[:, None]).flatten()
+
+
+def _squared_distance(points: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return (points - target).square().sum(-1)

@@ -23,7 +23,9 @@ def sample(
     Args:
         denoiser: ``(x, level) -> clean estimate``.
         x: tokens at the levels of the matrix's first row, [B, T, D].
-        matrix: noise levels, int [M+1, T], or [M+1, B, T] where the problems differ.
+        matrix: noise levels, int [M+1, T], or [M+1, B, T] where the problems differ. It is not
+            checked here, once a plan, but where somebody hands it over:
+            :func:`~dfplan.sampling.matrices.check_matrix`.
         step: takes the tokens whose level falls from one row to the next.
         generator: for steps that draw noise.
         callback: called with the tokens, the clean estimate and the levels of each row.
@@ -33,10 +35,12 @@ def sample(
     """
     if matrix.dim() == 2:
         matrix = matrix[:, None].expand(-1, len(x), -1)
+    previous = None
     for level, next_level in pairwise(matrix):
         clean = denoiser(x, level)
-        stepped = step(x, clean, level, next_level, generator)
+        stepped = step(x, clean, level, next_level, generator, previous)
         x = torch.where((next_level < level)[..., None], stepped, x)
+        previous = clean, level
         if callback is not None:
             callback(x, clean, next_level)
     return x

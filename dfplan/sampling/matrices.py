@@ -1,8 +1,10 @@
 """Scheduling matrices: which token has which noise level at which row of a sampling run.
 
-A matrix is int [M+1, T]; row m holds each token's level after m steps. Levels never rise from
-one row to the next (arXiv 2407.01392, section 3.3). The first token, the context, stays clean;
-tokens past the horizon stay pure noise.
+A matrix is int [M+1, T], or [M+1, B, T] where the problems of a batch differ; row m holds each
+token's level after m steps. Levels never rise from one row to the next (arXiv 2407.01392, section
+3.3). The named matrices are for the tokens to denoise, all of which go from K to 0 in the same
+number of steps and differ in when they start; :func:`hold` adds the tokens that keep a level:
+clean ones, a noisy past, pure noise past the horizon.
 """
 
 from __future__ import annotations
@@ -13,52 +15,233 @@ import torch
 
 from dfplan.errors import ConfigError, unknown_name
 
-Matrix = Callable[[int, int, int], torch.Tensor]
-"""(tokens to denoise, K, steps from noise to clean) -> int [M+1, tokens]."""
+Tokens = int | torch.Tensor
+"""Tokens to denoise: a number, or int [B] where the problems of a batch have different ones; the
+tokens past a problem's own number then stay pure noise. At least 1 each."""
+
+Matrix = Callable[[Tokens, int, int, float], torch.Tensor]
+"""(tokens to denoise, K, steps from noise to clean, uncertainty scale) -> int [M+1, tokens]."""
+
+FREE = -1
+"""In place of a level to hold: a token that is not held."""
 
 
-def full_sequence(tokens: int, max_level: int, steps: int) -> torch.Tensor:
+def full_sequence(tokens: Tokens, max_level: int, steps: int) -> torch.Tensor:
     """All tokens together, as in full-sequence diffusion; M = ``steps``."""
-    return _grid(torch.zeros(tokens, dtype=torch.long), max_level, steps)
+    return pyramid(tokens, max_level, steps, 0.0)
 
 
-def autoregressive(tokens: int, max_level: int, steps: int) -> torch.Tensor:
+def autoregressive(tokens: Tokens, max_level: int, steps: int) -> torch.Tensor:
     """One token after the other; M = ``tokens * steps``."""
-    return _grid(torch.arange(tokens) * steps, max_level, steps)
+    return pyramid(tokens, max_level, steps, steps)
 
 
-def pyramid(tokens: int, max_level: int, steps: int) -> torch.Tensor:
-    """Each token one step behind the one before, so the near future is certain first.
+def pyramid(
+    tokens: Tokens, max_level: int, steps: int, uncertainty_scale: float = 1.0
+) -> torch.Tensor:
+    """Each token some rows behind the one before, so the near future is certain first.
 
-    M = ``steps + tokens - 1`` (arXiv 2407.01392, figure 3, "zig-zag").
+    Token t starts ``round(t * uncertainty_scale)`` rows late, halves rounded up, so M is ``steps``
+    more than that of the last token (arXiv 2407.01392, figure 3).
+
+    Args:
+        tokens: to denoise.
+        max_level: K.
+        steps: from noise to clean, a token.
+        uncertainty_scale: rows that a token starts after the one before; not always whole. 0 is
+            :func:`full_sequence`, ``steps`` is :func:`autoregressive`.
+
+    Returns:
+        int [M+1, T], or [M+1, B, T] for ``tokens`` [B].
+
+    Raises:
+        ConfigError: no token, a number of steps outside 1 to K, or a scale outside 0 to
+            ``steps``, beyond which there were rows in which nothing happens.
     """
-    return _grid(torch.arange(tokens), max_level, steps)
+    return _staggered(tokens, max_level, steps, uncertainty_scale, lambda index, last: index)
+
+
+def trapezoid(
+    tokens: Tokens, max_level: int, steps: int, uncertainty_scale: float = 1.0
+) -> torch.Tensor:
+    """Both ends first and the middle last, for a known start and a known goal.
+
+    As :func:`pyramid`, but a token is late by its distance to the nearer end, so the matrix is
+    its own mirror image.
+    """
+    return _staggered(
+        tokens,
+        max_level,
+        steps,
+        uncertainty_scale,
+        lambda index, last: torch.minimum(index, last - index),
+    )
 
 
 MATRICES: dict[str, Matrix] = {
-    "full_sequence": full_sequence,
-    "autoregressive": autoregressive,
+    "full_sequence": lambda tokens, max_level, steps, _: full_sequence(tokens, max_level, steps),
+    "autoregressive": lambda tokens, max_level, steps, _: autoregressive(tokens, max_level, steps),
     "pyramid": pyramid,
+    "trapezoid": trapezoid,
 }
 
 
-def scheduling_matrix(name: str, tokens: int, max_level: int, steps: int) -> torch.Tensor:
-    """The matrix called ``name``, int [M+1, tokens].
+def scheduling_matrix(
+    name: str, tokens: Tokens, max_level: int, steps: int, uncertainty_scale: float = 1.0
+) -> torch.Tensor:
+    """The matrix called ``name``, int [M+1, T], or [M+1, B, T] for ``tokens`` [B].
+
+    ``uncertainty_scale`` is that of :func:`pyramid` and :func:`trapezoid`; the other two have
+    theirs by definition.
 
     Raises:
-        ConfigError: an unknown name, no token, or a number of steps outside 1 to K.
+        ConfigError: an unknown name, or what :func:`pyramid` refuses.
     """
     if name not in MATRICES:
         raise unknown_name("scheduling matrix", name, MATRICES)
-    if tokens < 1:
-        raise ConfigError(f"A scheduling matrix needs at least 1 token; got {tokens}.")
+    return MATRICES[name](tokens, max_level, steps, uncertainty_scale)
+
+
+def hold(matrix: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+    """Put tokens that keep their level between the tokens that are denoised.
+
+    Args:
+        matrix: of the tokens to denoise, int [M+1, F] or [M+1, B, F].
+        held: the level that each token keeps through all rows, or ``FREE``; int [T] or [B, T].
+            The first free token has the matrix's first column, and so on; columns that no free
+            token is left for are dropped.
+
+    Returns:
+        int [M+1, T], or [M+1, B, T] if either argument has problems.
+
+    Raises:
+        ConfigError: more free tokens than the matrix has columns.
+    """
+    free = held == FREE
+    column = (free.cumsum(-1) - 1).clamp_min(0)
+    if column.max() >= matrix.shape[-1]:
+        raise ConfigError(
+            f"The scheduling matrix is for {matrix.shape[-1]} tokens; got {int(column.max()) + 1} "
+            "free ones. Make it for as many tokens as are free, or hold more of them."
+        )
+    if matrix.dim() == 2:
+        levels = matrix[:, column]
+    else:
+        levels = matrix[:, torch.arange(matrix.shape[1])[:, None], column]
+    return torch.where(free, levels, held)
+
+
+def check_matrix(
+    matrix: object,
+    max_level: int,
+    *,
+    held: torch.Tensor | None = None,
+    allow_noisy: bool = False,
+) -> None:
+    """Refuse a matrix that cannot be sampled along, for where somebody hands over their own.
+
+    Every token comes down to level 0, but for those that are declared held, which keep one level
+    in every row, and but for all with ``allow_noisy``.
+
+    Args:
+        matrix: what is to be int [M+1, T] or [M+1, B, T].
+        max_level: K.
+        held: the level that each token keeps, or ``FREE``, as :func:`hold` takes it; int [T] or
+            [B, T]. None: no token is held.
+        allow_noisy: whether sampling may stop with tokens that are not clean yet.
+
+    Raises:
+        ConfigError: the first thing that is wrong: no tensor of int32 or int64, not 2 or 3
+            dimensions, fewer than 2 rows, a level outside 0 to K, a held token at another level,
+            a level that rises, a token that never reaches 0, or a row in which nothing changes.
+    """
+    if not isinstance(matrix, torch.Tensor) or matrix.dtype not in (torch.int32, torch.int64):
+        kind = matrix.dtype if isinstance(matrix, torch.Tensor) else type(matrix).__name__
+        raise ConfigError(
+            f"A scheduling matrix must be a tensor of int64 or int32; got {kind}. Convert it by "
+            "torch.as_tensor(matrix).long()."
+        )
+    if matrix.dim() not in (2, 3) or 0 in matrix.shape[1:]:
+        raise ConfigError(
+            "A scheduling matrix must have the shape [rows, tokens], or [rows, problems, tokens] "
+            f"where problems differ, with at least 1 token; got {list(matrix.shape)}."
+        )
+    if len(matrix) < 2:
+        raise ConfigError(
+            "A scheduling matrix needs at least 2 rows, the levels before and after a step; got "
+            f"{len(matrix)}. Add the row that the first step leads to."
+        )
+    if held is None:
+        held = torch.full(matrix.shape[-1:], FREE)
+    if held.shape not in (matrix.shape[1:], matrix.shape[-1:]):
+        raise ConfigError(
+            f"Held levels must be one a token, {list(matrix.shape[1:])} for a scheduling matrix "
+            f"{list(matrix.shape)}; got {list(held.shape)}."
+        )
+    if at := _first((matrix < 0) | (matrix > max_level)):
+        raise ConfigError(
+            f"A noise level must lie between 0, clean, and {max_level}, pure noise; got "
+            f"{matrix[at]} at {_place(at)}. Clamp the matrix to these levels."
+        )
+    if at := _first((held != FREE) & (matrix != held)):
+        raise ConfigError(
+            f"A held token must keep its level, {held.expand(matrix.shape)[at]}, in every row; got "
+            f"{matrix[at]} at {_place(at)}. Leave it out of the matrix and put it in by hold()."
+        )
+    fall = -matrix.diff(dim=0)
+    if at := _first(fall < 0):
+        below = (at[0] + 1, *at[1:])
+        raise ConfigError(
+            f"A noise level must never rise: at most {matrix[at]}, that of row {at[0]}, was "
+            f"expected at {_place(below)}; got {matrix[below]}. Lower it, or raise the rows before."
+        )
+    if not allow_noisy and (at := _first((matrix[-1:] > 0) & (held == FREE))):
+        at = (len(matrix) - 1, *at[1:])
+        raise ConfigError(
+            f"A token must reach level 0 by the last row; got {matrix[at]} at {_place(at)}. Add "
+            "rows that lead to 0, declare the token held, or allow noisy tokens."
+        )
+    if at := _first((fall == 0).flatten(1).all(1)):
+        raise ConfigError(
+            f"A row must change some level, for it costs a network call; got row {at[0] + 1} equal "
+            f"to row {at[0]}. Leave one of them out."
+        )
+
+
+def _staggered(
+    tokens: Tokens,
+    max_level: int,
+    steps: int,
+    uncertainty_scale: float,
+    order: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """Levels when the tokens start in ``order(index, last index)``, 0 first."""
+    count = torch.as_tensor(tokens)
+    if count.min() < 1:
+        raise ConfigError(f"A scheduling matrix needs at least 1 token; got {int(count.min())}.")
     if not 1 <= steps <= max_level:
         raise ConfigError(f"Sampling steps must lie between 1 and {max_level}; got {steps}.")
-    return MATRICES[name](tokens, max_level, steps)
+    if not 0 <= uncertainty_scale <= steps:
+        raise ConfigError(
+            "An uncertainty scale must lie between 0, all tokens together, and the number of "
+            f"steps, {steps}, one after the other; got {uncertainty_scale}."
+        )
+    index = torch.arange(int(count.max())).expand(*count.shape, -1)
+    last = count[..., None] - 1
+    delay = (order(index, last).double() * uncertainty_scale + 0.5).floor().long()
+    row = torch.arange(int(delay.max()) + steps + 1).view(-1, *[1] * delay.dim())
+    done = (row - delay).clamp(0, steps)
+    levels = ((steps - done) * max_level / steps).round().long()
+    return levels.masked_fill(index > last, max_level)
 
 
-def _grid(delay: torch.Tensor, max_level: int, steps: int) -> torch.Tensor:
-    """Levels when token t starts its ``steps`` steps at row ``delay[t]``."""
-    row = torch.arange(int(delay.max()) + steps + 1)
-    done = (row[:, None] - delay).clamp(0, steps)
-    return ((steps - done) * max_level / steps).round().long()
+def _first(wrong: torch.Tensor) -> tuple[int, ...] | None:
+    """Index of the first True, row by row; None where there is none."""
+    found = wrong.nonzero()
+    return tuple(found[0].tolist()) if len(found) else None
+
+
+def _place(at: tuple[int, ...]) -> str:
+    """An index into a matrix, in words."""
+    row, *problem, token = at
+    return f"row {row}, " + "".join(f"problem {b}, " for b in problem) + f"token {token}"

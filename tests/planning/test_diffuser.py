@@ -160,7 +160,7 @@ def test_what_it_cannot_do_is_refused(
     with pytest.raises(ConfigError, match="pass a goal"):
         diffuser.plan(states)
     with pytest.raises(ConfigError, match="no reward"):
-        diffuser.plan(states, goals, reward=lambda points: points.sum((1, 2)))
+        diffuser.plan(states, goals, reward=lambda points, steps: points.sum((1, 2)))
     with pytest.raises(ConfigError, match=r"15 environment steps.*got a horizon of 16"):
         diffuser.plan(states, goals, horizon=16)
     with pytest.raises(ObservationError, match="goal must lie where"):

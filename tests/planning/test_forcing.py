@@ -16,6 +16,7 @@ from dfplan.planning.rewards import Reach
 from dfplan.planning.tracking import Pursuit
 from dfplan.sampling.guidance import GuidanceSettings
 from dfplan.sampling.matrices import MATRICES
+from dfplan.sampling.steps import STEPS
 from dfplan.types import Plan, Planner
 
 ALONG = [(2.0, 38.0), (36.0, 4.0), (5.0, 25.0), (30.0, 33.0)]
@@ -111,7 +112,9 @@ def test_a_plan_is_whole(
         assert (plan.points[row, ~inside[row]] == plan.points[row, inside[row]][-1]).all()
     assert (plan.spread >= 0).all() and (plan.spread[:, 0] < 1e-4).all()
     assert (plan.goal is None) is not goal
-    assert len(plan.trace) == {"full_sequence": 2, "autoregressive": 26, "pyramid": 14}[name]
+    free = small.layout.tokens - (2 if goal else 1)
+    rows = {"full_sequence": 2, "autoregressive": 2 * free, "pyramid": 1 + free}
+    assert len(plan.trace) == {**rows, "trapezoid": 2 + (free - 1) // 2}[name]
 
 
 @named
@@ -126,9 +129,23 @@ def test_levels_of_a_trace_never_rise_and_end_as_the_plan_says(
         np.testing.assert_array_equal(levels[-1], plan.level)
         np.testing.assert_allclose(plan.trace[-1][1], plan.points, atol=1e-5)
         before_goal = plan.level[:, : -small.layout.frame_stack]
-        assert (np.diff(before_goal, axis=1) >= 0).all(), "the near future is certain first"
+        if name == "trapezoid":
+            free = plan.level[:, 1 : -small.layout.frame_stack]
+            assert (free == free[:, ::-1]).all(), "both ends are certain first"
+        else:
+            assert (np.diff(before_goal, axis=1) >= 0).all(), "the near future is certain first"
         assert (before_goal.max() > 0) == (share < 1)
         assert (plan.level[:, [0, -1]] == 0).all()
+
+
+@pytest.mark.parametrize("step", sorted(STEPS))
+def test_every_step_goes_round_the_corner(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any, step: str
+) -> None:
+    plan = with_settings(planner, step=step, steps=5).plan(states, goals, seed=0)
+    assert corridor.away(plan.points).max() < 5
+    again = with_settings(planner, step=step, steps=5).plan(states, goals, seed=0)
+    assert same(plan, again)
 
 
 @pytest.mark.parametrize("futures", [1, 3])
@@ -240,13 +257,13 @@ def test_the_score_by_hand(
 def test_a_reward_is_added_to_the_score(
     settled: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    def north(points: torch.Tensor) -> torch.Tensor:
+    def north(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return points[..., 1].sum(-1)
 
     without = settled.plan(states, goals, seed=0)
     rewarded = settled.plan(states, goals, reward=north, seed=0)
     np.testing.assert_array_equal(rewarded.candidates, without.candidates)  # scale 0: unguided
-    added = north(torch.from_numpy(rewarded.candidates)).numpy()
+    added = north(torch.from_numpy(rewarded.candidates), torch.zeros(0)).numpy()
     np.testing.assert_allclose(rewarded.scores, without.scores + added, rtol=1e-5)
 
 
@@ -370,12 +387,12 @@ def test_seeds_are_whole_numbers(
     ("reward", "message"),
     [
         (3, r"function of positions; got 3"),
-        (lambda points: 1.0, r"return one of \[B\]; got float"),
-        (lambda points: points[:, -1], r"one finite number a plan.*got shape"),
-        (lambda points: points[:, -1, 0].log(), r"not finite"),
-        (lambda points: points[:, -1, 0].detach(), r"differentiable"),
-        (lambda points: (points[:, -1, 0] > 3).float(), r"differentiable"),
-        (lambda points: (points.diff(dim=1)[:, -1] * 0).norm(dim=1).sqrt(), r"gradient.*finite"),
+        (lambda points, steps: 1.0, r"return one of \[B\]; got float"),
+        (lambda points, steps: points[:, -1], r"one finite number a plan.*got shape"),
+        (lambda points, steps: points[:, -1, 0].log(), r"not finite"),
+        (lambda points, steps: points[:, -1, 0].detach(), r"differentiable"),
+        (lambda points, steps: (points[:, -1, 0] > 3).float(), r"differentiable"),
+        (lambda points, steps: (0 * points[:, 1]).norm(dim=1).sqrt(), r"gradient.*finite"),
     ],
 )
 def test_rewards_that_cannot_guide_are_refused(
@@ -391,7 +408,7 @@ def test_polish_never_lowers_the_score(
     """A reward that pulls every point across the corner, where no data has been."""
     across = torch.from_numpy(corridor.at(np.array([5.0, 35.0])).mean(0)).float()
 
-    def cut(points: torch.Tensor) -> torch.Tensor:
+    def cut(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return -0.05 * (points - across).square().sum((-1, -2))
 
     rough = with_settings(planner, polish=0).plan(states, goals, reward=cut, seed=0)
@@ -407,6 +424,8 @@ def test_polish_never_lowers_the_score(
     ("wrong", "message"),
     [
         ({"matrix": "pyramids"}, "Did you mean 'pyramid'"),
+        ({"matrix": "pyramid", "uncertainty_scale": 9.0}, "scale must lie between 0.*got 9"),
+        ({"step": "ddim2"}, "Did you mean 'ddim'"),
         ({"steps": 0}, "steps must lie between 1 and 1; got 0"),
         ({"candidates": 0}, "candidates, futures and largest_batch >= 1"),
         ({"futures": 0}, "candidates, futures and largest_batch >= 1"),

@@ -2,16 +2,34 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import add
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from dfplan.data.support import Support, fit_support
-from dfplan.planning.rewards import ComposableReward, OnSupport, Reach, Short, on_lines
+from dfplan.errors import ConfigError
+from dfplan.planning.rewards import (
+    Box,
+    ComposableReward,
+    Dense,
+    Disc,
+    Follow,
+    KeepOut,
+    OnSupport,
+    PassThrough,
+    Reach,
+    ReachBy,
+    Short,
+    SlowIn,
+    Smooth,
+    on_lines,
+)
 from dfplan.types import Reward
 
 BATCH, POINTS = 3, 6
+STEPS = 10.0 * torch.arange(POINTS)
 
 
 def support() -> Support:
@@ -22,7 +40,14 @@ def support() -> Support:
 
 REWARDS: dict[str, ComposableReward] = {
     "reach": Reach(torch.tensor([5.0, -1.0])),
-    "reach each": Reach(torch.tensor([[5.0, -1.0], [2.0, 2.0], [0.0, 7.0]])),
+    "reach by": ReachBy(torch.tensor([5.0, -1.0]), step=25),
+    "pass through": PassThrough(torch.tensor([[1.0, 3.0], [4.0, 0.0]])),
+    "follow": Follow(torch.tensor([[0.0, 0.0], [3.0, 1.0], [3.0, 5.0]])),
+    "smooth": Smooth(),
+    "dense": Dense(torch.tensor([2.0, 2.0])),
+    "keep out": KeepOut([Disc((1.0, 1.0), 1.5), Box((3.0, 3.0), (5.0, 4.0))], margin=0.3),
+    "keep out of what moves": KeepOut([Disc((0.0, 2.0), 2.0, velocity=(0.1, -0.02))], between=3),
+    "slow in": SlowIn(Box((-9.0, -9.0), (9.0, 9.0)), limit=0.2),
     "short": Short(),
     "on support": OnSupport(support()),
     "sum": Short() + OnSupport(support(), between=3),
@@ -42,80 +67,173 @@ def plans(seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("seed", range(2))
 def test_gradient_is_that_of_finite_differences(reward: Reward, seed: int) -> None:
     points = plans(seed).requires_grad_()
-    (gradient,) = torch.autograd.grad(reward(points).sum(), points)
+    (gradient,) = torch.autograd.grad(reward(points, STEPS).sum(), points)
     step = 2e-3
     for token in range(POINTS):
         for axis in range(2):
             move = torch.zeros(POINTS, 2)
             move[token, axis] = step
-            slope = (reward(points + move) - reward(points - move)) / (2 * step)
+            slope = (reward(points + move, STEPS) - reward(points - move, STEPS)) / (2 * step)
             error = (gradient[:, token, axis] - slope).abs()
             assert (error < 0.02 * gradient.abs().max() + 0.02).all()
 
 
 @each
 def test_one_number_a_plan_and_none_above_the_best(reward: Reward) -> None:
-    values = reward(plans())
+    values = reward(plans(), STEPS)
     assert values.shape == (BATCH,) and (values <= 0).all()
 
 
 def test_sums_and_weights_compose() -> None:
     first, second = Short(), OnSupport(support())
-    points = plans()
-    assert torch.equal((first + second)(points), first(points) + second(points))
-    assert torch.equal((3 * first)(points), 3 * first(points))
-    assert torch.equal((first * 3)(points), 3 * first(points))
+    asked = plans(), STEPS
+    assert torch.equal((first + second)(*asked), first(*asked) + second(*asked))
+    assert torch.equal((3 * first)(*asked), 3 * first(*asked))
+    assert torch.equal((first * 3)(*asked), 3 * first(*asked))
     nested = 2 * (first + 0.5 * (second + first) * 4) + second
-    assert torch.allclose(nested(points), 6 * first(points) + 5 * second(points), rtol=1e-5)
-    several = reduce(add, [first, second, first])
-    assert torch.allclose(several(points), 2 * first(points) + second(points))
+    assert torch.allclose(nested(*asked), 6 * first(*asked) + 5 * second(*asked), rtol=1e-5)
+    several = 2 * first(*asked) + second(*asked)
+    for summed in (reduce(add, [first, second, first]), sum([first, second, first])):
+        assert torch.allclose(summed(*asked), several)
 
 
-def test_any_function_joins_in() -> None:
-    def leftward(points: torch.Tensor) -> torch.Tensor:
+def test_any_function_joins_in_on_either_side() -> None:
+    def leftward(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return -points[..., 0].sum(1)
 
-    both = Short() + leftward
-    assert torch.equal(both(plans()), Short()(plans()) + leftward(plans()))
-    twice = 2 * both
-    assert torch.equal(twice(plans()), 2 * both(plans()))
+    asked = plans(), STEPS
+    for both in (Short() + leftward, leftward + Short()):
+        assert torch.equal(both(*asked), Short()(*asked) + leftward(*asked))
+        assert torch.equal((2 * both)(*asked), 2 * both(*asked))
+
+
+def line(*places: tuple[float, float]) -> torch.Tensor:
+    """One plan through ``places``, [1, P, 2]."""
+    return torch.tensor([places], dtype=torch.float32)
 
 
 def test_reach_by_hand() -> None:
     points = torch.zeros(2, 3, 2)
     points[:, -1] = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
-    assert Reach(torch.zeros(2))(points).tolist() == [-12.5, -0.5]
-    assert Reach(points[:, -1])(points).tolist() == [0, 0]
+    assert Reach(torch.zeros(2))(points, STEPS[:3]).tolist() == [-12.5, -0.5]
+
+
+def test_reach_by_looks_at_what_is_late_enough() -> None:
+    points = line((3, 0), (2, 0), (1, 0), (0, 0))
+    target = torch.zeros(2)
+    for step, value in ((0, -14 / 8), (10, -5 / 6), (20, -1 / 4), (21, 0), (30, 0), (99, 0)):
+        assert ReachBy(target, step)(points, STEPS[:4]) == pytest.approx(value)
+
+
+def test_places_are_passed_in_order() -> None:
+    points = line((0, 0), (2, 0), (4, 0), (6, 0))
+    near, far = (2.0, 1.0), (6.0, 2.0)
+
+    def passed(*places: tuple[float, float]) -> float:
+        return float(PassThrough(torch.tensor(places), between=1)(points, STEPS[:4]))
+
+    assert passed(near) == -0.5 and passed(far) == -2
+    assert passed(near, far) == -2.5
+    # The wrong way round one of the two is missed: both at (4, 0), or one and then the other.
+    assert passed(far, near) == -0.5 * min((4 + 4) + (4 + 1), 4 + 17, 16 + 4 + 1)
+    between = PassThrough(torch.tensor([[3.0, 0.0]]), between=2)
+    assert between(points, STEPS[:4]) == 0
+
+
+def test_follow_is_the_distance_to_the_nearest_line() -> None:
+    follow = Follow(torch.tensor([[0.0, 0.0], [4.0, 0.0], [4.0, 4.0]]))
+    assert follow(line((1, 1), (3, -2), (5, 2), (4, 6)), STEPS[:4]) == -0.5 * (1 + 4 + 1 + 4) / 4
+    assert follow(line((1, 0), (4, 0), (4, 3)), STEPS[:3]) == 0
+
+
+def test_smooth_asks_for_even_motion_alone() -> None:
+    even = torch.linspace(0, 5, POINTS)[:, None] * torch.tensor([1.0, -2.0])
+    assert Smooth()(even[None], STEPS) == pytest.approx(0, abs=1e-9)
+    assert Smooth()(line((0, 0), (1, 0), (1, 1)), STEPS[:3]) == -1
+
+
+def test_dense_is_the_environments() -> None:
+    target = torch.tensor([1.0, 1.0])
+    points = plans()
+    expected = (-(points - target).norm(dim=-1)).exp().mean(1) - 1
+    assert torch.allclose(Dense(target)(points, STEPS), expected, atol=1e-5)
+    late, soon = line((3, 1), (2, 1), (1, 1), (1, 1)), line((3, 1), (1, 1), (1, 1), (1, 1))
+    assert Dense(target)(soon, STEPS[:4]) > Dense(target)(late, STEPS[:4])
+
+
+@pytest.mark.parametrize(
+    ("region", "place", "outside"),
+    [
+        (Disc((1, 1), 0.5), (1, 3), 1.5),
+        (Disc((1, 1), 0.5), (1, 1.2), -0.3),
+        (Disc((1, 1), 0.5, (0.1, 0)), (4, 1), 1.5),  # at step 10
+        (Box((0, 0), (2, 1)), (3, 0.5), 1),
+        (Box((0, 0), (2, 1)), (5, 5), 5),
+        (Box((0, 0), (2, 1)), (1, 0.25), -0.25),
+        (Box((0, 0), (2, 1)), (2, 0.5), 0),
+    ],
+)
+def test_distance_from_regions(region: Any, place: tuple[float, float], outside: float) -> None:
+    found = region.outside(line(place), torch.tensor([10.0]))
+    assert found.shape == (1, 1) and found.item() == pytest.approx(outside, abs=1e-5)
+
+
+def test_keep_out_sees_lines_and_the_time() -> None:
+    disc = Disc((2.0, 0.0), 1.0)
+    across = line((0, 0), (4, 0))
+    keep = KeepOut([disc], between=2)
+    assert keep(across, STEPS[:2]) == pytest.approx(-0.5, abs=1e-5)  # its middle is 1 deep
+    assert KeepOut([disc], between=1)(across, STEPS[:2]) == 0
+    assert keep(line((0, 1.2), (4, 1.2)), STEPS[:2]) == 0
+    assert KeepOut([disc], margin=0.5)(line((0, 1.2), (4, 1.2)), STEPS[:2]) < 0
+    moving = KeepOut([Disc((0.0, 5.0), 1.0, (0.0, -1.0))], between=2)
+    # The disc crosses the line's middle at step 5 and is long gone at 15.
+    assert moving(line((-2, 0), (2, 0)), STEPS[:2]) == pytest.approx(-0.5, abs=1e-5)
+    assert moving(line((-2, 0), (2, 0)), STEPS[1:3]) == 0
+    both = KeepOut([disc, disc])
+    assert both(across, STEPS[:2]) == pytest.approx(2 * keep(across, STEPS[:2]).item())
+
+
+def test_slow_in_limits_speed_there_alone() -> None:
+    slow = SlowIn(Box((1.0, -1.0), (3.0, 1.0)), limit=0.05)
+    points = line((0, 0), (1, 0), (2, 0), (3, 0), (3.4, 0))
+    assert slow(points, STEPS[:5]) == pytest.approx(-0.5 * 2 * 0.5**2)
+    assert slow(points, 3 * STEPS[:5]) == 0
+
+
+def test_an_empty_box_is_refused() -> None:
+    with pytest.raises(ConfigError, match="low below high"):
+        Box((0, 0), (0, 1))
 
 
 def test_short_counts_moves_alone() -> None:
     points = plans()
-    assert torch.allclose(Short()(points), Short()(points + 10), rtol=1e-4)
-    assert torch.allclose(Short()(points), Short()(points.flip(1)), rtol=1e-4)
-    assert (Short()(points[:, :1].expand(-1, 5, -1)) == 0).all()
-    line = torch.linspace(0, 1, 5)[:, None].expand(-1, 2)[None]
-    assert Short()(line) == pytest.approx(-0.5 * 4 * (2 * 0.25**2))
-    assert Short()(line) > Short()(line[:, [0, 2, 1, 3, 4]])
+    assert torch.allclose(Short()(points, STEPS), Short()(points + 10, STEPS), rtol=1e-4)
+    assert torch.allclose(Short()(points, STEPS), Short()(points.flip(1), STEPS), rtol=1e-4)
+    assert (Short()(points[:, :1].expand(-1, 5, -1), STEPS[:5]) == 0).all()
+    even = torch.linspace(0, 1, 5)[:, None].expand(-1, 2)[None]
+    assert Short()(even, STEPS[:5]) == pytest.approx(-0.5 * 4 * (2 * 0.25**2))
+    assert Short()(even, STEPS[:5]) > Short()(even[:, [0, 2, 1, 3, 4]], STEPS[:5])
 
 
 def test_short_pulls_each_point_to_the_middle_of_its_neighbours() -> None:
     points = plans().requires_grad_()
-    (gradient,) = torch.autograd.grad(Short()(points).sum(), points)
+    (gradient,) = torch.autograd.grad(Short()(points, STEPS).sum(), points)
     middle = (points[:, :-2] + points[:, 2:]) / 2
     assert torch.allclose(gradient[:, 1:-1], 2 * (middle - points[:, 1:-1]), atol=1e-5)
 
 
 def test_on_support_asks_for_nothing_inside_and_sees_the_lines_between() -> None:
-    inside = torch.tensor([[[0.5, 0.5], [3.5, 0.5], [3.5, 3.5]]])
-    assert OnSupport(support())(inside) == 0
-    jump = torch.tensor([[[0.5, 3.5], [2.0, 6.5], [3.5, 3.5]]])
-    assert OnSupport(support(), between=1)(jump) == pytest.approx(-0.5 * 2.5**2, rel=0.1)
-    ends_inside = torch.tensor([[[-0.2, 2.0], [2.0, 4.2]]])  # cuts no corner but its own ends
-    assert OnSupport(support())(ends_inside) < 0
+    inside = line((0.5, 0.5), (3.5, 0.5), (3.5, 3.5))
+    assert OnSupport(support())(inside, STEPS[:3]) == 0
+    jump = line((0.5, 3.5), (2.0, 6.5), (3.5, 3.5))
+    assert OnSupport(support(), between=1)(jump, STEPS[:3]) == pytest.approx(-3.125, rel=0.1)
+    ends_inside = line((-0.2, 2.0), (2.0, 4.2))  # cuts no corner but its own ends
+    assert OnSupport(support())(ends_inside, STEPS[:2]) < 0
     hole = fit_support(np.array([[0.0, 0.0], [3.0, 0.0]]), 0.1)
-    there = torch.tensor([[[0.0, 0.0], [3.0, 0.0]]])
-    assert OnSupport(hole, between=1)(there).abs() < 0.02
-    assert OnSupport(hole, between=2)(there) == pytest.approx(-0.5 * 1.5**2, rel=0.15)
+    there = line((0.0, 0.0), (3.0, 0.0))
+    assert OnSupport(hole, between=1)(there, STEPS[:2]).abs() < 0.02
+    assert OnSupport(hole, between=2)(there, STEPS[:2]) == pytest.approx(-1.125, rel=0.15)
 
 
 @pytest.mark.parametrize("between", [1, 2, 5])

@@ -8,7 +8,8 @@ import torch
 from dfplan.diffusion.schedules import interpolation_schedule
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import MATRICES, scheduling_matrix
-from dfplan.sampling.steps import ancestral, ddim
+from dfplan.sampling.steps import STEPS, ancestral, ddim, second_order
+from dfplan.types import Step
 
 BATCH, TOKENS, FEATURES, K = 5, 6, 3, 12
 SCHEDULE = interpolation_schedule(K)
@@ -29,7 +30,7 @@ def mixing(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     return torch.sin(x.mean(1, keepdim=True) + 0.5 * x + level[..., None] / K)
 
 
-def counting(x, clean, level, next_level, generator):  # type: ignore[no-untyped-def]
+def counting(x, clean, level, next_level, generator, previous=None):  # type: ignore[no-untyped-def]
     """A step that adds 1 to every token, whether its level falls or not."""
     return x + 1
 
@@ -56,7 +57,7 @@ def test_only_tokens_whose_level_falls_are_changed(name: str, steps: int) -> Non
 
 
 @named
-@pytest.mark.parametrize("step", [ddim, ancestral])
+@pytest.mark.parametrize("step", STEPS.values(), ids=list(STEPS))
 def test_known_and_unasked_tokens_stay_bit_for_bit(name: str, step) -> None:  # type: ignore[no-untyped-def]
     matrix = scheduling_matrix(name, TOKENS, K, 4)
     matrix[:, 0], matrix[:, 5] = 0, K
@@ -96,29 +97,45 @@ def test_denoiser_and_callback_see_every_row(name: str) -> None:
         assert torch.equal(x, after)
 
 
+@named
+def test_steps_are_told_the_row_before(name: str) -> None:
+    matrix = scheduling_matrix(name, TOKENS, K, 4)
+    told = []
+
+    def step(x, clean, level, next_level, generator, previous=None):  # type: ignore[no-untyped-def]
+        told.append((clean, level, previous))
+        return ddim(SCHEDULE)(x, clean, level, next_level, generator)
+
+    sample(mixing, noise(), matrix, step=step, generator=generator())
+    assert told[0][2] is None
+    for (clean, level, _), (_, _, previous) in pairwise(told):
+        assert torch.equal(previous[0], clean) and torch.equal(previous[1], level)
+
+
+@pytest.mark.parametrize("step", [ddim(SCHEDULE), second_order(SCHEDULE)])
 @pytest.mark.parametrize("row", range(BATCH))
-def test_batch_rows_are_independent(row: int) -> None:
+def test_batch_rows_are_independent(row: int, step: Step) -> None:
     matrix = scheduling_matrix("pyramid", TOKENS, K, 4)
     other = noise(1)
     other[row] = noise()[row]
     first, second = (
-        sample(mixing, x, matrix, step=ddim(SCHEDULE), generator=generator())
-        for x in (noise(), other)
+        sample(mixing, x, matrix, step=step, generator=generator()) for x in (noise(), other)
     )
     assert torch.equal(first[row], second[row])
     rest = torch.arange(BATCH) != row
     assert (first[rest] != second[rest]).any()
 
 
-def test_a_matrix_for_each_row_of_the_batch() -> None:
+@pytest.mark.parametrize("step", [ddim(SCHEDULE), second_order(SCHEDULE)])
+def test_a_matrix_for_each_row_of_the_batch(step: Step) -> None:
     names = ["pyramid", "full_sequence", "autoregressive"]
     parts = [scheduling_matrix(name, TOKENS, K, 4) for name in names]
     longest = max(map(len, parts))
     padded = [torch.cat([part, part[-1:].expand(longest - len(part), -1)]) for part in parts]
     x = noise()[:3]
-    together = sample(mixing, x, torch.stack(padded, 1), step=ddim(SCHEDULE), generator=generator())
+    together = sample(mixing, x, torch.stack(padded, 1), step=step, generator=generator())
     for row, part in enumerate(parts):
-        alone = sample(mixing, x[row : row + 1], part, step=ddim(SCHEDULE), generator=generator())
+        alone = sample(mixing, x[row : row + 1], part, step=step, generator=generator())
         assert torch.allclose(together[row], alone[0], atol=1e-6)
 
 

@@ -1,37 +1,80 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 
 from dfplan.errors import ConfigError
-from dfplan.sampling.matrices import MATRICES, scheduling_matrix
+from dfplan.sampling.matrices import (
+    FREE,
+    MATRICES,
+    autoregressive,
+    check_matrix,
+    full_sequence,
+    hold,
+    pyramid,
+    scheduling_matrix,
+    trapezoid,
+)
 
 K = 64
-ROWS = {
-    "full_sequence": lambda tokens, steps: steps,
-    "autoregressive": lambda tokens, steps: tokens * steps,
-    "pyramid": lambda tokens, steps: steps + tokens - 1,
+HORIZONS = range(1, 65)
+STEPS = [1, 2, 3, 8, K]
+SCALES = [0.0, 0.3, 0.5, 1.0, 2.5, 8.0]
+
+
+def rounded(rows: float) -> int:
+    return math.floor(rows + 0.5)
+
+
+DELAY: dict[str, Callable[[int, int, int, float], int]] = {
+    "full_sequence": lambda t, tokens, steps, scale: 0,
+    "autoregressive": lambda t, tokens, steps, scale: t * steps,
+    "pyramid": lambda t, tokens, steps, scale: rounded(t * scale),
+    "trapezoid": lambda t, tokens, steps, scale: rounded(min(t, tokens - 1 - t) * scale),
 }
+"""Rows that token t starts late, by definition."""
 
 named = pytest.mark.parametrize("name", sorted(MATRICES))
+scaled = pytest.mark.parametrize("make", [pyramid, trapezoid])
 
 
-def matrices(name: str, steps: int) -> list[torch.Tensor]:
-    """The matrix for every number of tokens."""
-    return [scheduling_matrix(name, tokens, K, steps) for tokens in range(1, 65)]
-
-
-@named
-@pytest.mark.parametrize("steps", range(1, K + 1))
-def test_from_noise_to_clean_and_never_back(name: str, steps: int) -> None:
-    for tokens, matrix in enumerate(matrices(name, steps), start=1):
-        assert matrix.shape == (ROWS[name](tokens, steps) + 1, tokens)
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        ("full_sequence", 1.0),
+        ("autoregressive", 1.0),
+        *((name, scale) for name in ("pyramid", "trapezoid") for scale in SCALES),
+    ],
+)
+@pytest.mark.parametrize("steps", STEPS)
+def test_from_noise_to_clean_and_never_back(name: str, scale: float, steps: int) -> None:
+    scale = min(scale, steps)
+    for tokens in HORIZONS:
+        matrix = scheduling_matrix(name, tokens, K, steps, scale)
+        delay = [DELAY[name](t, tokens, steps, scale) for t in range(tokens)]
+        assert matrix.shape == (max(delay) + steps + 1, tokens)
         assert matrix.dtype == torch.long
         assert (matrix[0] == K).all() and (matrix[-1] == 0).all()
         fall = -matrix.diff(dim=0)
         assert (fall >= 0).all()
         assert (fall > 0).any(1).all(), "a row in which nothing happens"
         assert ((fall > 0).sum(0) == steps).all(), "every token takes every step"
+        assert (fall > 0).int().argmax(0).tolist() == delay
+
+
+@named
+@pytest.mark.parametrize("steps", STEPS)
+def test_what_is_certain_first(name: str, steps: int) -> None:
+    for tokens in HORIZONS:
+        matrix = scheduling_matrix(name, tokens, K, steps)
+        middle = (tokens + 1) // 2
+        if name == "trapezoid":
+            assert torch.equal(matrix, matrix.flip(1)), "not its own mirror image"
+            matrix = matrix[:, :middle]
         assert (matrix.diff(dim=1) >= 0).all(), "the near future is noisier than the far"
 
 
@@ -46,19 +89,43 @@ def test_steps_are_even(name: str, max_level: int) -> None:
             assert taken.sum() == tokens * max_level
 
 
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_the_ends_of_the_scale_have_names(steps: int) -> None:
+    for tokens in HORIZONS:
+        full, single = full_sequence(tokens, K, steps), autoregressive(tokens, K, steps)
+        assert torch.equal(pyramid(tokens, K, steps, 0), full)
+        assert torch.equal(trapezoid(tokens, K, steps, 0), full)
+        assert torch.equal(pyramid(tokens, K, steps, steps), single)
+        assert (full == full[:, :1]).all(), "tokens are not together"
+        assert ((single.diff(dim=0) < 0).sum(1) == 1).all(), "more than one token at a time"
+
+
 def test_by_hand() -> None:
     full = [[6, 6, 6], [4, 4, 4], [2, 2, 2], [0, 0, 0]]
     assert scheduling_matrix("full_sequence", 3, 6, 3).tolist() == full
-    pyramid = [[6, 6, 6], [3, 6, 6], [0, 3, 6], [0, 0, 3], [0, 0, 0]]
-    assert scheduling_matrix("pyramid", 3, 6, 2).tolist() == pyramid
+    steep = [[6, 6, 6], [3, 6, 6], [0, 3, 6], [0, 0, 3], [0, 0, 0]]
+    assert scheduling_matrix("pyramid", 3, 6, 2).tolist() == steep
+    flat = [[6, 6, 6], [3, 6, 6], [0, 3, 3], [0, 0, 0]]
+    assert scheduling_matrix("pyramid", 3, 6, 2, 0.5).tolist() == flat
     assert scheduling_matrix("full_sequence", 1, 10, 3).flatten().tolist() == [10, 7, 3, 0]
     one_by_one = [[6, 6], [3, 6], [0, 6], [0, 3], [0, 0]]
     assert scheduling_matrix("autoregressive", 2, 6, 2).tolist() == one_by_one
+    odd = [[6, 6, 6], [3, 6, 3], [0, 3, 0], [0, 0, 0]]
+    assert scheduling_matrix("trapezoid", 3, 6, 2).tolist() == odd
+    even = [[6, 6, 6, 6], [3, 6, 6, 3], [0, 6, 6, 0], [0, 3, 3, 0], [0, 0, 0, 0]]
+    assert scheduling_matrix("trapezoid", 4, 6, 2, 2).tolist() == even
 
 
-def test_one_token_has_one_schedule() -> None:
-    first, *others = (scheduling_matrix(name, 1, K, 9) for name in MATRICES)
-    assert all(torch.equal(first, other) for other in others)
+@named
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_problems_with_different_numbers_of_tokens(name: str, scale: float) -> None:
+    together = scheduling_matrix(name, torch.tensor(HORIZONS), K, 3, scale)
+    for row, tokens in enumerate(HORIZONS):
+        alone = scheduling_matrix(name, tokens, K, 3, scale)
+        own = together[:, row, :tokens]
+        assert torch.equal(own[: len(alone)], alone)
+        assert (own[len(alone) :] == 0).all()
+        assert (together[:, row, tokens:] == K).all()
 
 
 def test_unknown_names_are_answered_with_the_closest() -> None:
@@ -69,8 +136,140 @@ def test_unknown_names_are_answered_with_the_closest() -> None:
 @named
 @pytest.mark.parametrize(
     ("tokens", "steps", "message"),
-    [(0, 5, "at least 1 token; got 0"), (3, 0, "between 1 and 10; got 0"), (3, 11, "got 11")],
+    [
+        (0, 5, "at least 1 token; got 0"),
+        (torch.tensor([3, -1]), 5, "at least 1 token; got -1"),
+        (3, 0, "between 1 and 10; got 0"),
+        (3, 11, "got 11"),
+    ],
 )
-def test_impossible_requests_are_refused(name: str, tokens: int, steps: int, message: str) -> None:
+def test_impossible_requests_are_refused(
+    name: str, tokens: int | torch.Tensor, steps: int, message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         scheduling_matrix(name, tokens, 10, steps)
+
+
+@scaled
+@pytest.mark.parametrize("scale", [-0.1, 4.1, math.nan])
+def test_scales_that_leave_rows_idle_are_refused(
+    make: Callable[..., torch.Tensor], scale: float
+) -> None:
+    with pytest.raises(ConfigError, match=rf"scale must lie between 0, .* steps, 4, .* {scale}"):
+        make(5, 10, 4, scale)
+
+
+def test_held_tokens_by_hand() -> None:
+    matrix = torch.tensor([[6, 6], [3, 6], [0, 3], [0, 0]])
+    past = hold(matrix, torch.tensor([0, 2, FREE, FREE]))
+    assert past.tolist() == [[0, 2, 6, 6], [0, 2, 3, 6], [0, 2, 0, 3], [0, 2, 0, 0]]
+    goals = hold(matrix, torch.tensor([[0, FREE, FREE, 0], [0, FREE, 0, 6], [0, 0, 6, 6]]))
+    assert goals[:, 0].tolist() == [[0, 6, 6, 0], [0, 3, 6, 0], [0, 0, 3, 0], [0, 0, 0, 0]]
+    assert goals[:, 1].tolist() == [[0, 6, 0, 6], [0, 3, 0, 6], [0, 0, 0, 6], [0, 0, 0, 6]]
+    assert goals[:, 2].tolist() == [[0, 0, 6, 6]] * 4
+
+
+@named
+def test_each_problem_holds_its_own_tokens(name: str) -> None:
+    """Any tokens held at any level: these keep it, and the free ones have their own matrix."""
+    generator = torch.Generator().manual_seed(0)
+    held = torch.randint(0, K + 1, (40, 30), generator=generator)
+    held[torch.rand(40, 30, generator=generator) < 0.7] = FREE
+    matrix = hold(scheduling_matrix(name, (held == FREE).sum(1), K, 5), held)
+    check_matrix(matrix, K, held=held)
+    for row, own in enumerate(held):
+        free = own == FREE
+        alone = scheduling_matrix(name, int(free.sum()), K, 5)
+        assert torch.equal(matrix[: len(alone), row, free], alone)
+        assert (matrix[:, row, ~free] == own[~free]).all()
+
+
+def test_one_pattern_may_be_held_in_every_problem() -> None:
+    matrix = scheduling_matrix("trapezoid", torch.tensor([2, 3]), K, 4)
+    held = torch.tensor([0, FREE, FREE, FREE, 9])
+    together = hold(matrix, held)
+    assert torch.equal(together, hold(matrix, held.expand(2, -1)))
+    assert torch.equal(together[..., 1:4], matrix)
+    check_matrix(together, K, held=held, allow_noisy=True)
+
+
+def test_more_free_tokens_than_columns_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"matrix is for 3 tokens; got 4 free ones. Make it"):
+        hold(full_sequence(3, K, 2), torch.tensor([0, FREE, FREE, FREE, FREE]))
+
+
+@named
+def test_named_matrices_are_right(name: str) -> None:
+    for tokens in HORIZONS:
+        check_matrix(scheduling_matrix(name, tokens, K, 3), K)
+    check_matrix(scheduling_matrix(name, 6, K, 3)[:3].int(), K, allow_noisy=True)
+
+
+GOOD = [[5, 5, 5], [3, 5, 5], [0, 2, 5], [0, 0, 0]]
+
+
+def changed(row: int, token: int, level: int) -> torch.Tensor:
+    matrix = torch.tensor(GOOD)
+    matrix[row, token] = level
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (GOOD, r"tensor of int64 or int32; got list\. Convert it by torch\.as_tensor"),
+        (np.array(GOOD), "int64 or int32; got ndarray"),
+        (torch.tensor(GOOD).float(), "int64 or int32; got torch.float32"),
+        (torch.tensor(GOOD).to(torch.uint8), "int64 or int32; got torch.uint8"),
+        (torch.tensor(GOOD[0]), r"shape \[rows, tokens\], or .* at least 1 token; got \[3\]"),
+        (torch.zeros(2, 1, 1, 3).long(), r"got \[2, 1, 1, 3\]"),
+        (torch.zeros(3, 0).long(), r"at least 1 token; got \[3, 0\]"),
+        (torch.tensor(GOOD[:1]), "at least 2 rows, .*; got 1. Add"),
+        (changed(0, 1, 6), "between 0, clean, and 5, pure noise; got 6 at row 0, token 1. Clamp"),
+        (changed(3, 2, -1), "got -1 at row 3, token 2"),
+        (
+            changed(2, 0, 4),
+            "never rise: at most 3, that of row 1, was expected at row 2, token 0; got 4. Lower",
+        ),
+        (changed(3, 1, 1), "reach level 0 by the last row; got 1 at row 3, token 1. Add rows"),
+        (
+            torch.tensor([GOOD[0], GOOD[1], GOOD[1], *GOOD[2:]]),
+            "change some level, .*; got row 2 equal to row 1. Leave",
+        ),
+    ],
+)
+def test_the_first_mistake_is_named(matrix: object, message: str) -> None:
+    check_matrix(torch.tensor(GOOD), 5)
+    with pytest.raises(ConfigError, match=message):
+        check_matrix(matrix, 5)
+
+
+def test_held_tokens_are_declared_and_keep_their_level() -> None:
+    matrix = hold(torch.tensor(GOOD), torch.tensor([0, FREE, 2, FREE, FREE, 5]))
+    held = torch.tensor([0, FREE, 2, FREE, FREE, 5])
+    check_matrix(matrix, 5, held=held)
+    with pytest.raises(ConfigError, match=r"reach level 0 .* got 2 at row 3, token 2"):
+        check_matrix(matrix, 5)
+    held[2] = 1
+    with pytest.raises(ConfigError, match=r"keep its level, 1, .* got 2 at row 0, token 2. Leave"):
+        check_matrix(matrix, 5, held=held)
+    with pytest.raises(ConfigError, match=r"one a token, \[6\] for .* \[4, 6\]; got \[5\]"):
+        check_matrix(matrix, 5, held=held[:5])
+
+
+def test_noisy_ends_are_allowed_where_asked_for_and_nothing_else() -> None:
+    stopped = torch.tensor(GOOD[:3])
+    check_matrix(stopped, 5, allow_noisy=True)
+    with pytest.raises(ConfigError, match=r"reach level 0 .* got 2 at row 2, token 1"):
+        check_matrix(stopped, 5)
+    with pytest.raises(ConfigError, match="never rise"):
+        check_matrix(stopped.flip(0), 5, allow_noisy=True)
+
+
+def test_mistakes_in_one_problem_are_found() -> None:
+    matrix = torch.tensor(GOOD)[:, None].repeat(1, 2, 1)
+    matrix[2:, 1] = 0
+    check_matrix(matrix, 5)  # problem 1 is through earlier, but no row is idle
+    matrix[3, 1, 2] = 1
+    with pytest.raises(ConfigError, match="expected at row 3, problem 1, token 2; got 1"):
+        check_matrix(matrix, 5)
