@@ -62,7 +62,7 @@ class DiffuserConfig:
         """Rebuild from :meth:`to_json`."""
         return cls(**{**config, "multiples": tuple(config["multiples"])})
 
-    def network(self) -> TemporalUnet:
+    def untrained(self) -> TemporalUnet:
         """An untrained network."""
         return TemporalUnet(6, self.noise_levels, self.width, self.multiples)
 
@@ -91,7 +91,7 @@ class DiffuserConfig:
 
     def planner(self, checkpoint: Checkpoint, device: str = "cpu") -> DiffuserPlanner:
         """The planner of a trained network, which runs on ``device``."""
-        network = self.network()
+        network = self.untrained()
         network.load_state_dict(checkpoint.network)
         network.to(device).eval()
 

@@ -79,7 +79,7 @@ class Recipe(Protocol):
     @property
     def name(self) -> str: ...
 
-    def network(self) -> nn.Module: ...
+    def untrained(self) -> nn.Module: ...
 
     def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective: ...
 
@@ -160,7 +160,7 @@ class _Run:
     def __init__(self, recipe: Recipe, settings: TrainSettings, fabric: Fabric) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
-            network = recipe.network()
+            network = recipe.untrained()
         optimizer = torch.optim.AdamW(
             network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )

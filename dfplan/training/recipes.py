@@ -5,6 +5,7 @@ A recipe binds a network, a way to draw a batch and a loss; the loop trains any 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -14,11 +15,13 @@ from torch import nn
 from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout, Windows
 from dfplan.diffusion.levels import LevelMixture, draw_levels
-from dfplan.diffusion.loss import forcing_loss
-from dfplan.diffusion.schedules import NoiseSchedule, interpolation_schedule
-from dfplan.diffusion.targets import FLOW
-from dfplan.errors import ConfigError
+from dfplan.diffusion.loss import forcing_loss, named_weight
+from dfplan.diffusion.schedules import NoiseSchedule, noise_schedule
+from dfplan.diffusion.targets import Target, named_target
+from dfplan.errors import ConfigError, unknown_name
+from dfplan.networks.gru import GRU
 from dfplan.networks.transformer import Transformer
+from dfplan.networks.unet import TemporalUnet
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.types import Denoiser, Trajectories
@@ -34,17 +37,25 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class ForcingConfig:
-    """Diffusion Forcing with a transformer.
+    """Diffusion Forcing; with other training levels, its rivals.
+
+    With :data:`~dfplan.diffusion.levels.FULL_SEQUENCE` it is full-sequence diffusion, with
+    :data:`~dfplan.diffusion.levels.TEACHER_FORCING` next-token diffusion.
 
     Attributes:
         tokens: T, the longest plan, its first token included.
         frame_stack: positions in a token.
         stride: environment steps between two positions.
         noise_levels: K.
-        width: of the transformer.
-        layers: of the transformer.
-        heads: of its attention.
+        width: of a token inside the network; the U-Net's finest resolution has a quarter of it.
+        layers: of the network; the U-Net has its own number.
+        heads: of a transformer's attention.
         levels: which patterns of noise it is trained on.
+        network: a key of :data:`NETWORKS`. A causal one does not see a goal from before it.
+        window: tokens that a token of the causal transformer sees, itself included; None: all.
+        schedule: a key of :data:`~dfplan.diffusion.schedules.SCHEDULES`.
+        target: what the network predicts, a key of :data:`~dfplan.diffusion.targets.TARGETS`.
+        weight: of the loss, a key of :data:`~dfplan.diffusion.loss.WEIGHTS`.
     """
 
     tokens: int = 28
@@ -55,9 +66,24 @@ class ForcingConfig:
     layers: int = 4
     heads: int = 4
     levels: LevelMixture = field(default_factory=LevelMixture)
+    network: str = "transformer"
+    window: int | None = None
+    schedule: str = "interpolation"
+    target: str = "flow"
+    weight: str = "clipped_snr"
 
     def __post_init__(self) -> None:
         TokenLayout(self.tokens, self.frame_stack, self.stride)
+        if self.network not in NETWORKS:
+            raise unknown_name("network", self.network, NETWORKS)
+        if self.window is not None and (self.window < 1 or self.network != "causal_transformer"):
+            raise ConfigError(
+                "A window, of at least 1 token, is for the network causal_transformer; got "
+                f"{self.window} for {self.network}."
+            )
+        noise_schedule(self.schedule, 1)
+        named_target(self.target)
+        named_weight(self.weight)
         sizes = (self.noise_levels, self.width, self.layers, self.heads)
         if min(sizes) < 1 or self.width % (2 * self.heads):
             raise ConfigError(
@@ -84,17 +110,15 @@ class ForcingConfig:
         """How positions become tokens."""
         return TokenLayout(self.tokens, self.frame_stack, self.stride)
 
-    def network(self) -> Transformer:
-        """An untrained network."""
-        return Transformer(
-            self.layout.features, self.noise_levels, self.width, self.layers, self.heads
-        )
+    def untrained(self) -> nn.Module:
+        """A network with random weights."""
+        return NETWORKS[self.network](self)
 
     def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective:
         """The forcing loss on random windows of ``trajectories``."""
         windows = Windows(trajectories, self.layout)
-        schedule = interpolation_schedule(self.noise_levels)
-        layout = self.layout
+        schedule = noise_schedule(self.schedule, self.noise_levels)
+        target, weight, layout = named_target(self.target), named_weight(self.weight), self.layout
 
         def loss(network: nn.Module, batch: int, generator: torch.Generator) -> torch.Tensor:
             frames, horizon = windows.draw(batch, generator)
@@ -106,19 +130,19 @@ class ForcingConfig:
             noise = torch.randn(clean.shape, generator=generator)
             counted = torch.arange(layout.tokens) <= horizon[:, None]
 
-            denoiser = clean_denoiser(network, schedule)
-            return forcing_loss(denoiser, clean, level, counted, schedule, noise)
+            denoiser = clean_denoiser(network, target, schedule)
+            return forcing_loss(denoiser, clean, level, counted, schedule, noise, weight)
 
         return loss
 
     def planner(self, checkpoint: Checkpoint, device: str = "cpu") -> ForcingPlanner:
         """The planner of a trained network, which runs on ``device``."""
-        network = self.network()
+        network = self.untrained()
         network.load_state_dict(checkpoint.network)
         network.to(device).eval()
-        schedule = interpolation_schedule(self.noise_levels)
+        schedule = noise_schedule(self.schedule, self.noise_levels)
         return ForcingPlanner(
-            clean_denoiser(network, schedule),
+            clean_denoiser(network, named_target(self.target), schedule),
             self.layout,
             schedule,
             checkpoint.statistics,
@@ -126,13 +150,36 @@ class ForcingConfig:
         )
 
 
-def clean_denoiser(network: nn.Module, schedule: NoiseSchedule) -> Denoiser:
-    """The denoiser of a network that predicts velocities, wherever it runs; CPU in, CPU out."""
+NETWORKS: dict[str, Callable[[ForcingConfig], nn.Module]] = {
+    "transformer": lambda config: Transformer(
+        config.layout.features, config.noise_levels, config.width, config.layers, config.heads
+    ),
+    "causal_transformer": lambda config: Transformer(
+        config.layout.features,
+        config.noise_levels,
+        config.width,
+        config.layers,
+        config.heads,
+        causal=True,
+        window=config.window,
+    ),
+    "gru": lambda config: GRU(
+        config.layout.features, config.noise_levels, config.width, config.layers
+    ),
+    "unet": lambda config: TemporalUnet(
+        config.layout.features, config.noise_levels, config.width // 4, level_per_token=True
+    ),
+}
+"""Untrained networks by name."""
+
+
+def clean_denoiser(network: nn.Module, target: Target, schedule: NoiseSchedule) -> Denoiser:
+    """The denoiser of a network that predicts ``target``, wherever it runs; CPU in, CPU out."""
     device = next(network.parameters()).device
 
     def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        velocity = network(x.to(device), level.to(device)).to(x)
-        return FLOW.to_clean(x, velocity, level, schedule)
+        prediction = network(x.to(device), level.to(device)).to(x)
+        return target.to_clean(x, prediction, level, schedule)
 
     return denoiser
 

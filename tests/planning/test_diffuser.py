@@ -29,7 +29,7 @@ def diffuser(trajectories: Trajectories) -> DiffuserPlanner:
     """A tiny planner whose network is not trained."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = TINY.network().eval()
+        network = TINY.untrained().eval()
     return DiffuserPlanner(network, 16, cosine_schedule(8), fit_statistics(trajectories))
 
 
@@ -238,7 +238,7 @@ def test_the_objective_repeats_with_the_seed(trajectories: Trajectories) -> None
     objective = TINY.objective(trajectories, fit_statistics(trajectories))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = TINY.network()
+        network = TINY.untrained()
     first, again, other = (
         objective(network, 8, torch.Generator().manual_seed(seed)).detach() for seed in (1, 1, 2)
     )

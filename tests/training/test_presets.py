@@ -25,7 +25,7 @@ def test_presets_are_of_their_maze_at_d4rls_size(name: str) -> None:
     assert preset.maze == name.split("-")[1]
     assert preset.data_steps == D4RL_STEPS[preset.maze]
     assert preset.recipe.name == ("forcing" if name.startswith("maze2d") else "diffuser")
-    preset.recipe.network()
+    preset.recipe.untrained()
     assert type(preset.recipe).from_json(preset.recipe.to_json()) == preset.recipe
 
 

@@ -3,16 +3,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from dfplan.data.statistics import Statistics, fit_statistics
-from dfplan.diffusion.levels import LevelMixture
-from dfplan.diffusion.schedules import interpolation_schedule
+from dfplan.diffusion.levels import TEACHER_FORCING, LevelMixture
+from dfplan.diffusion.schedules import SCHEDULES, interpolation_schedule
+from dfplan.diffusion.targets import FLOW, TARGETS
 from dfplan.errors import ConfigError
 from dfplan.training import recipes
-from dfplan.training.recipes import ForcingConfig, clean_denoiser, repeat_goal
+from dfplan.training.checkpoint import Checkpoint
+from dfplan.training.recipes import NETWORKS, ForcingConfig, clean_denoiser, repeat_goal
 from dfplan.types import Trajectories
 
 
@@ -102,7 +105,7 @@ def test_padding_does_not_count(
 
     monkeypatch.setattr(recipes, "forcing_loss", loss)
     recipe.objective(trajectories, statistics)(Zero(), 300, torch.Generator().manual_seed(0))
-    ((_, clean, level, counted, _, noise),) = asked
+    ((_, clean, level, counted, _, noise, _),) = asked
     assert clean.shape == noise.shape == (300, 14, 4)
     assert counted[:, :2].all() and (counted.long().diff(dim=1) <= 0).all()
     assert (level[~counted] == 20).all()
@@ -119,8 +122,45 @@ def test_denoiser_subtracts_what_the_network_predicts() -> None:
     network = Zero()
     with torch.no_grad():
         network.weight += 1  # the velocity is x itself
-    clean = clean_denoiser(network, schedule)(x, level)
+    clean = clean_denoiser(network, FLOW, schedule)(x, level)
     assert torch.allclose(clean, (1 - level[..., None] / 10) * x, atol=1e-6)
+
+
+CHOICES = [
+    *({"network": name, "width": 64} for name in NETWORKS),
+    {"network": "causal_transformer", "window": 4, "weight": "fused_snr"},
+    {"network": "gru", "levels": TEACHER_FORCING},
+    *({"schedule": name, "target": target} for name in SCHEDULES for target in TARGETS),
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_every_choice_trains_and_plans(
+    recipe: ForcingConfig,
+    trajectories: Trajectories,
+    statistics: Statistics,
+    corridor: Any,
+    choice: dict[str, Any],
+) -> None:
+    chosen = replace(recipe, **choice)
+    assert ForcingConfig.from_json(chosen.to_json()) == chosen
+    torch.manual_seed(0)
+    network = chosen.untrained()
+    objective = chosen.objective(trajectories, statistics)
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    losses = []
+    for seed in range(25):
+        # The same few batches again and again: what is learned of them shows at once.
+        loss = objective(network, 16, torch.Generator().manual_seed(seed % 5))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
+    checkpoint = Checkpoint("forcing", {}, network.state_dict(), statistics, {}, {})
+    start, goal = corridor.at(np.array(5.0)), corridor.at(np.array(15.0))
+    plan = chosen.planner(checkpoint).plan([*start, 0, 0], goal, seed=0)
+    assert np.isfinite(plan.points).all()
 
 
 def test_planner_knows_what_the_recipe_knows(recipe: ForcingConfig, planner: Any) -> None:
@@ -133,6 +173,12 @@ def test_planner_knows_what_the_recipe_knows(recipe: ForcingConfig, planner: Any
     ("wrong", "message"),
     [
         ({"tokens": 1}, "at least 2 tokens"),
+        ({"network": "transfomer"}, "Did you mean 'transformer'"),
+        ({"window": 4}, "for the network causal_transformer; got 4 for transformer"),
+        ({"network": "causal_transformer", "window": 0}, "at least 1 token"),
+        ({"schedule": "sigmoids"}, "Did you mean 'sigmoid'"),
+        ({"target": "x"}, "Unknown target"),
+        ({"weight": "minsnr"}, "Did you mean 'min_snr'"),
         ({"stride": 0}, "stride of at least 1"),
         ({"noise_levels": 0}, "noise_levels.*got 0, 32, 2, 2"),
         ({"width": 30}, "multiple of 2 . heads; got 20, 30, 2, 2"),

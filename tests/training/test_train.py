@@ -95,7 +95,7 @@ def test_the_checkpoint_holds_the_averaged_weights(unbroken: Path, tiny: Forcing
         averaged = state[f"averaged.module.{name}"]
         assert torch.equal(value, averaged.to(value.dtype))
         assert not torch.equal(averaged, state[f"network.{name}"])
-    tiny.network().load_state_dict(kept)
+    tiny.untrained().load_state_dict(kept)
 
 
 @pytest.mark.parametrize("stop", [5, 8, 11])
@@ -192,7 +192,7 @@ def test_rate_warmup_and_clip_bound_the_first_step(
     """Adam's first step moves a weight by the rate, or less where the gradient is tiny."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        start = tiny.network().state_dict()
+        start = tiny.untrained().state_dict()
 
     def farthest(name: str, **changes: float) -> float:
         settings = replace(SETTINGS, steps=1, weight_decay=0.0, **changes)  # type: ignore[arg-type]
