@@ -14,7 +14,7 @@ from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, unknown_name
 from dfplan.planning.problem import Problem, Vicinity, noise_source, read_problem
-from dfplan.planning.rewards import OnSupport, Short, on_lines
+from dfplan.planning.rewards import OnSupport, Short, checked, on_lines
 from dfplan.planning.tracking import Pursuit, pursuit_gains
 from dfplan.sampling.guidance import GuidanceSettings, Value, climb, guided
 from dfplan.sampling.loop import sample
@@ -148,7 +148,7 @@ class ForcingPlanner:
         problem.require_known(self.statistics, self.settings.vicinity)
         if goal is None and reward is None:
             raise ConfigError("A plan needs a goal, a reward, or both; got neither.")
-        reward = None if reward is None else _checked(reward)
+        reward = None if reward is None else checked(reward)
         generator = noise_source(seed)
         ends = self._ends(problem, horizon)
         sampled = self._sample(problem, ends, reward, generator)
@@ -375,36 +375,6 @@ def _spread(points: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
         apart = points[:, :, None] - start - along[..., None] * way
         squared.append(apart.square().sum(-1).amin(-1))
     return torch.stack(squared).mean(0).sqrt()
-
-
-def _checked(reward: Reward) -> Reward:
-    """``reward``, raising :class:`ConfigError` where it is none or cannot guide."""
-    if not callable(reward):
-        raise ConfigError(
-            f"A reward is a function of positions; got {reward!r}. See dfplan.planning.rewards."
-        )
-
-    def checked(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        values = reward(points, steps)
-        if not isinstance(values, torch.Tensor):
-            raise ConfigError(
-                "A reward must take a torch tensor of positions [B, P, 2] and return one of [B]; "
-                f"got {type(values).__name__}. Use torch throughout."
-            )
-        if values.shape != points.shape[:1] or not values.isfinite().all():
-            raise ConfigError(
-                f"A reward must give one finite number a plan, shape [{len(points)}] for positions "
-                f"{list(points.shape)}; got shape {list(values.shape)}"
-                + ("." if values.isfinite().all() else " with values that are not finite.")
-            )
-        if points.requires_grad and not values.requires_grad:
-            raise ConfigError(
-                "A reward must be differentiable in the positions; this one gives numbers without "
-                "a gradient. Use torch throughout, without detach(), item() or comparisons."
-            )
-        return values
-
-    return checked
 
 
 @dataclass(frozen=True)

@@ -271,6 +271,57 @@ class OnSupport(ComposableReward):
         return -0.5 * self.support.distance(on_lines(points, self.between)).square().sum(-1)
 
 
+def checked(reward: Reward) -> Reward:
+    """``reward``, raising :class:`ConfigError` where it or a part of it is none or cannot guide."""
+    for part in _parts(reward):
+        if not callable(part):
+            raise ConfigError(
+                f"A reward is a function of positions and steps; got {part!r}. See "
+                "dfplan.planning.rewards."
+            )
+
+    def of(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        try:
+            values = reward(points, steps)
+        except (RuntimeError, TypeError):  # parts that do not add up
+            _require_whole(_parts(reward), points, steps)
+            raise
+        if _fault(values, points):
+            _require_whole([*_parts(reward), reward], points, steps)
+        return values
+
+    return of
+
+
+def _require_whole(rewards: list[Reward], points: torch.Tensor, steps: torch.Tensor) -> None:
+    for reward in rewards:
+        if fault := _fault(reward(points, steps), points):
+            raise ConfigError(
+                f"The reward {getattr(reward, '__name__', reward)} must give one finite number a "
+                f"plan, a differentiable tensor [{len(points)}] for positions "
+                f"{list(points.shape)}; got {fault}. Use torch throughout, without detach(), "
+                "item() or comparisons."
+            )
+
+
+def _parts(reward: Reward) -> list[Reward]:
+    """The rewards that ``reward`` is composed of; itself, if it is not."""
+    if isinstance(reward, _Sum):
+        return _parts(reward.first) + _parts(reward.second)
+    return _parts(reward.reward) if isinstance(reward, _Scaled) else [reward]
+
+
+def _fault(values: object, points: torch.Tensor) -> str:
+    """What is wrong with ``values`` as rewards of ``points``; nothing, if nothing is."""
+    if not isinstance(values, torch.Tensor):
+        return f"a {type(values).__name__}"
+    if values.shape != points.shape[:1]:
+        return f"shape {list(values.shape)}"
+    if not values.isfinite().all():
+        return "values that are not finite"
+    return "no gradient" if points.requires_grad and not values.requires_grad else ""
+
+
 def on_lines(points: torch.Tensor, between: int) -> torch.Tensor:
     """``between`` evenly spaced points on each line of [B, P, 2], ends included."""
     share = torch.arange(1, between + 1, dtype=points.dtype) / between

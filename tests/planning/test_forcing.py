@@ -12,7 +12,7 @@ import torch
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.policy import Policy
-from dfplan.planning.rewards import Reach
+from dfplan.planning.rewards import Reach, Short
 from dfplan.planning.tracking import Pursuit
 from dfplan.sampling.guidance import GuidanceSettings
 from dfplan.sampling.matrices import MATRICES
@@ -386,12 +386,14 @@ def test_seeds_are_whole_numbers(
 @pytest.mark.parametrize(
     ("reward", "message"),
     [
-        (3, r"function of positions; got 3"),
-        (lambda points, steps: 1.0, r"return one of \[B\]; got float"),
+        (3, r"function of positions and steps; got 3"),
+        (Short() + 3, r"function of positions and steps; got 3"),
+        (lambda points, steps: 1.0, r"one finite number a plan.*got a float"),
+        (2 * (Short() + (lambda points, steps: points[:, 0])), r"reward <lambda> must.*shape \["),
         (lambda points, steps: points[:, -1], r"one finite number a plan.*got shape"),
         (lambda points, steps: points[:, -1, 0].log(), r"not finite"),
-        (lambda points, steps: points[:, -1, 0].detach(), r"differentiable"),
-        (lambda points, steps: (points[:, -1, 0] > 3).float(), r"differentiable"),
+        (lambda points, steps: points[:, -1, 0].detach(), r"got no gradient"),
+        (lambda points, steps: (points[:, -1, 0] > 3).float(), r"got no gradient"),
         (lambda points, steps: (0 * points[:, 1]).norm(dim=1).sqrt(), r"gradient.*finite"),
     ],
 )
