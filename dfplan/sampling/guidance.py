@@ -9,6 +9,8 @@ import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError
+from dfplan.sampling.loop import sample
+from dfplan.sampling.steps import ancestral
 from dfplan.types import Denoiser
 
 Value = Callable[[torch.Tensor], torch.Tensor]
@@ -21,21 +23,36 @@ class GuidanceSettings:
 
     Attributes:
         scale: step along the reward's gradient; 0 is no guidance at all.
-        iterations: gradient steps on each clean estimate.
+        iterations: gradient steps on each clean estimate. Each takes the reward's gradient anew
+            where the last one led; through the denoiser it is carried back by the Jacobian of the
+            one call that made the estimate, so a further step costs a backward pass and no call.
+            One is enough there.
         max_move: farthest a number moves in one gradient step, so that a large scale cannot tear
             a plan apart; in units of what is moved: normalized in a token, physical in a polished
             plan.
+        through_denoiser: take the gradient with respect to the noisy tokens, back through the
+            denoiser, instead of with respect to the clean estimate alone.
+        future_steps: network calls in which each future is drawn; 1 estimates futures, more
+            sample them (see :func:`guided`).
     """
 
     scale: float = 1.0
     iterations: int = 1
     max_move: float = 0.1
+    through_denoiser: bool = False
+    future_steps: int = 1
 
     def __post_init__(self) -> None:
-        if self.scale < 0 or self.iterations < 1 or self.max_move <= 0:
+        counts = (self.iterations, self.future_steps)
+        if self.scale < 0 or min(counts) < 1 or self.max_move <= 0:
             raise ConfigError(
-                "Guidance needs scale >= 0, iterations >= 1 and max_move > 0; got "
-                f"{self.scale}, {self.iterations} and {self.max_move}."
+                "Guidance needs scale >= 0, iterations >= 1, max_move > 0 and future_steps >= 1; "
+                f"got {self.scale}, {self.iterations}, {self.max_move} and {self.future_steps}."
+            )
+        if self.through_denoiser and self.future_steps > 1:
+            raise ConfigError(
+                f"Guidance with through_denoiser needs future_steps 1; got {self.future_steps}. "
+                "Which of two ways a sampled future goes does not show in its own gradient."
             )
 
 
@@ -50,45 +67,111 @@ def guided(
 ) -> Denoiser:
     """Move each clean estimate up the gradient of ``value``.
 
-    The gradient is taken with respect to the estimate alone, so no pass back through the network
-    is needed (loss-guided diffusion, ICML 2023). It is scaled by ``alpha`` of the token's level:
-    an estimate made from pure noise says little about the plan and is not moved. Clean tokens
-    stay where they are. Scale 0 returns ``denoiser`` itself.
+    By default the gradient is taken with respect to the estimate alone, so no pass back through
+    the network is needed (loss-guided diffusion, ICML 2023). It is scaled by ``alpha`` of the
+    token's level: an estimate made from pure noise says little about the plan and is not moved.
+    Clean tokens stay where they are. Scale 0 returns ``denoiser`` itself.
+
+    With ``through_denoiser`` it is ``g``, the gradient of ``value(denoiser(x, level))`` with
+    respect to the noisy tokens x, and guides as in classifier guidance (arXiv 2105.05233,
+    algorithm 2; arXiv 2407.01392, section 3.4): ``noise - scale * sigma * g`` takes the place of
+    the estimated noise. As ``x = alpha * clean + sigma * noise`` on every schedule, that is ::
+
+        clean + scale * sigma ** 2 / alpha * g
+
+    A token that earns nothing itself is so guided by what it says of the others. For an optimal
+    denoiser, whose Jacobian is ``alpha / sigma ** 2`` times the covariance of the clean tokens
+    given x, the move is ``scale`` times that covariance times the reward's gradient: bounded at
+    every level, and to first order in ``scale`` right for sampling the data reweighted by
+    ``exp(scale * value)``. At pure noise it is 0 / 0, and a trained network's g is not quite 0;
+    such a token is not moved, and just below ``max_move`` is what bounds it.
 
     With N > 1 this is Monte Carlo guidance (arXiv 2407.01392, section 3.4): a token is guided by
     the expected reward over what may follow, not by one sample of it. Here the futures of all
-    tokens are drawn at once: the first is the run's own; for each other one the estimate is
-    noised again to the very levels it came from and denoised. The gradients are averaged.
+    tokens are drawn at once, and their gradients are averaged, each with respect to its own clean
+    estimate or noisy tokens. There are two ways to draw them:
+
+    - ``future_steps`` 1: the first is the run's own estimate; for each other one the estimate is
+      noised again to the very levels it came from and denoised. Only these N - 1 vary, so the
+      variance of the guidance is ``(N - 1) / N ** 2`` of one's. They are estimates and not
+      samples: where the future may go two ways, its estimate from pure noise is the mean of the
+      two, whatever the noise, and no average over N finds out what either is worth.
+    - more: all N are sampled from x in so many steps of :func:`~dfplan.sampling.steps.ancestral`,
+      with many steps draws of the clean tokens given x. Their mean gradient has the expectation
+      of the gradient over futures, and 1 / N of its variance. The run's estimate is what is
+      moved, and N = 1 is guided by one sampled future. Not for ``through_denoiser``: a sampled
+      future that has gone one way no longer depends smoothly on x, so the mean of such gradients
+      misses how x sways the chance of each way.
 
     Args:
-        denoiser: what to wrap.
+        denoiser: what to wrap. For ``through_denoiser`` differentiable in x; its parameters get
+            no gradient.
         value: reward of clean tokens.
         schedule: the noise schedule.
         settings: how hard to pull.
-        futures: N; the network is called for N sequences a row instead of one.
-        generator: draws the noise of the other futures; needed where N > 1.
+        futures: N; the network is called for N sequences a row instead of one, or for
+            ``1 + N * future_steps`` where futures are sampled.
+        generator: draws the noise of futures; needed where N or ``future_steps`` is above 1.
+
+    Raises:
+        ConfigError: no future or no generator for them; when called, a denoiser without a
+            gradient, or a gradient that is not finite.
     """
-    if futures < 1 or (futures > 1 and generator is None):
+    sampled = settings.future_steps > 1
+    if futures < 1 or ((futures > 1 or sampled) and generator is None):
         raise ConfigError(f"Monte Carlo guidance needs N >= 1 and a generator; got N={futures}.")
     if settings.scale == 0:
         return denoiser
+    through = settings.through_denoiser
 
     def wrapped(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        own = denoiser(x, level)
-        samples = own[None]
-        if futures > 1:
-            others = level.repeat(futures - 1, 1)
-            noise = torch.randn((len(others), *x.shape[1:]), generator=generator, dtype=x.dtype)
-            redrawn = schedule.add_noise(own.repeat(futures - 1, 1, 1), noise, others)
-            samples = torch.cat([samples, denoiser(redrawn, others).view(-1, *own.shape)])
-        pull = settings.scale * schedule.alpha[level][..., None] * (level > 0)[..., None]
-        return climb(value, samples, pull, settings.iterations, settings.max_move)[0]
+        noisy: list[torch.Tensor] = []
+        clean: list[torch.Tensor] = []
+
+        def estimate(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            with torch.set_grad_enabled(through or torch.is_grad_enabled()):
+                noisy.append(x.detach().requires_grad_() if through else x)
+                clean.append(denoiser(noisy[-1], level))
+            return clean[-1].detach() if through else clean[-1]
+
+        if through and not all(estimate.requires_grad for estimate in clean):
+            raise ConfigError(
+                "Guidance through the denoiser needs one that is differentiable in the noisy "
+                "tokens; this one gives estimates without a gradient. Take no_grad() and detach() "
+                "out of it, or set through_denoiser=False."
+            )
+
+        def back(gradient: torch.Tensor) -> torch.Tensor:
+            parts = torch.split(gradient, [len(estimate) for estimate in clean])
+            return torch.cat(torch.autograd.grad(clean, noisy, parts, retain_graph=True))
+
+        samples = torch.cat(clean).view(-1, *own.shape)
+        share = schedule.alpha[level]
+        if through:
+            own, samples = own.detach(), samples.detach()
+            share = torch.where(share > 0, schedule.sigma[level].square() / share, 0.0)
+        pull = settings.scale * share[..., None] * (level > 0)[..., None]
+        moved = climb(
+            value,
+            samples,
+            pull,
+            settings.iterations,
+            settings.max_move,
+            back=back if through else None,
+        )
+        return own + (moved - samples)[0] if sampled else moved[0]
 
     return wrapped
 
 
 def climb(
-    value: Value, x: torch.Tensor, scale: torch.Tensor, iterations: int, max_move: float
+    value: Value,
+    x: torch.Tensor,
+    scale: torch.Tensor,
+    iterations: int,
+    max_move: float,
+    *,
+    back: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Gradient ascent on ``value``, at most ``max_move`` a number and iteration.
 
@@ -98,6 +181,8 @@ def climb(
         scale: step along the gradient, broadcast to ``x``; 0 keeps a number where it is.
         iterations: how often.
         max_move: bound on each move.
+        back: carries the gradient with respect to x, [S, ...], back to what x was made from, of
+            the same shape; ``x`` is moved along what it returns.
 
     Raises:
         ConfigError: the gradient is not finite.
@@ -107,6 +192,8 @@ def climb(
         with torch.enable_grad():
             leaf = flat.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(value(leaf).sum(), leaf)
+        if back is not None:
+            gradient = back(gradient)
         if not gradient.isfinite().all():
             raise ConfigError(
                 "The gradient of a reward must be finite. A square root, a logarithm or a division "

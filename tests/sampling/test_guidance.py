@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from dfplan.diffusion.schedules import interpolation_schedule
+from dfplan.diffusion.schedules import NoiseSchedule, cosine_schedule, interpolation_schedule
 from dfplan.errors import ConfigError
 from dfplan.sampling.guidance import GuidanceSettings, climb, guided
+from dfplan.sampling.loop import sample
+from dfplan.sampling.matrices import scheduling_matrix
+from dfplan.sampling.steps import ddim
 
 BATCH, TOKENS, FEATURES, K = 4, 7, 2, 10
 SCHEDULE = interpolation_schedule(K)
@@ -40,8 +45,16 @@ def uneven(clean: torch.Tensor) -> torch.Tensor:
     return clean.pow(3).sum((-1, -2))
 
 
-def test_scale_0_is_the_denoiser_itself() -> None:
-    off = GuidanceSettings(scale=0)
+both = pytest.mark.parametrize("through", [False, True], ids=["estimate", "through"])
+drawing = pytest.mark.parametrize(
+    ("through", "futures", "future_steps"),
+    [(False, 1, 1), (False, 3, 1), (False, 1, 4), (False, 3, 4), (True, 1, 1), (True, 3, 1)],
+)
+
+
+@both
+def test_scale_0_is_the_denoiser_itself(through: bool) -> None:
+    off = GuidanceSettings(scale=0, through_denoiser=through)
     assert guided(shrink, near, SCHEDULE, off) is shrink
     alone = guided(shrink, near, SCHEDULE, off, futures=5, generator=generator())
     assert alone is shrink
@@ -57,23 +70,29 @@ def test_estimates_move_up_the_reward(iterations: int, futures: int, reward) -> 
     assert (reward(wrapped(x, level)) > reward(shrink(x, level))).all()
 
 
-@pytest.mark.parametrize("futures", [1, 3])
-def test_clean_tokens_and_pure_noise_are_not_moved(futures: int) -> None:
+@drawing
+def test_clean_tokens_and_pure_noise_are_not_moved(
+    through: bool, futures: int, future_steps: int
+) -> None:
     x, level = drawn()
-    settings = GuidanceSettings(scale=1e6, iterations=3, max_move=10)
+    settings = GuidanceSettings(1e6, 3, 10, through, future_steps)
     wrapped = guided(shrink, near, SCHEDULE, settings, futures=futures, generator=generator())
     moved = wrapped(x, level) != shrink(x, level)
     assert torch.equal(moved.all(-1), (level > 0) & (level < K))
     assert torch.equal(moved.any(-1), moved.all(-1))
 
 
+@drawing
 @pytest.mark.parametrize("max_move", [0.01, 0.3])
 @pytest.mark.parametrize("iterations", [1, 5])
 @pytest.mark.parametrize("scale", [0.1, 1e9])
-def test_no_move_is_farther_than_max_move(max_move: float, iterations: int, scale: float) -> None:
+def test_no_move_is_farther_than_max_move(
+    through: bool, futures: int, future_steps: int, max_move: float, iterations: int, scale: float
+) -> None:
     x, level = drawn()
-    settings = GuidanceSettings(scale, iterations, max_move)
-    move = guided(shrink, near, SCHEDULE, settings)(x, level) - shrink(x, level)
+    settings = GuidanceSettings(scale, iterations, max_move, through, future_steps)
+    wrapped = guided(shrink, near, SCHEDULE, settings, futures=futures, generator=generator())
+    move = wrapped(x, level) - shrink(x, level)
     assert move.abs().max() <= iterations * max_move + 1e-5
     if scale == 1e9 and iterations == 1:
         free = (level > 0) & (level < K)
@@ -89,9 +108,11 @@ def test_one_step_by_hand() -> None:
     assert torch.allclose(move, pull * (TARGET - shrink(x, level)), atol=1e-6)
 
 
-def test_guidance_of_rows_is_independent() -> None:
+@both
+def test_guidance_of_rows_is_independent(through: bool) -> None:
     x, level = drawn()
-    wrapped = guided(shrink, uneven, SCHEDULE, GuidanceSettings(0.1, 3))
+    settings = GuidanceSettings(0.1, 3, through_denoiser=through)
+    wrapped = guided(shrink, uneven, SCHEDULE, settings)
     together = wrapped(x, level)
     for row in range(BATCH):
         one = slice(row, row + 1)
@@ -149,12 +170,243 @@ def test_variance_falls_as_one_over_the_number_of_futures() -> None:
         assert variance == pytest.approx(variances[2], rel=0.15)
 
 
-def test_rewards_work_where_gradients_are_off() -> None:
+@drawing
+def test_gradients_off_guide_like_gradients_on(
+    through: bool, futures: int, future_steps: int
+) -> None:
     x, level = drawn()
+    settings = GuidanceSettings(through_denoiser=through, future_steps=future_steps)
+
+    def moved() -> torch.Tensor:
+        source = generator()
+        return guided(shrink, near, SCHEDULE, settings, futures=futures, generator=source)(x, level)
+
     with torch.no_grad():
-        moved = guided(shrink, near, SCHEDULE, GuidanceSettings())(x, level)
-    assert not moved.requires_grad
-    assert (near(moved) > near(shrink(x, level))).all()
+        off = moved()
+    assert not off.requires_grad and not x.requires_grad
+    assert torch.equal(off, moved())
+    assert (near(off) > near(shrink(x, level))).all()
+
+
+# Through the denoiser. Of Gaussian data everything has a closed form: with noisy tokens x of
+# variance q = alpha**2 v + sigma**2, the clean ones have mean D(x) and variance w = v sigma**2 / q.
+
+LONG = 256
+MEAN, VARIANCE, PLACE = 0.5, 0.6, 2.0
+scheduled = pytest.mark.parametrize(
+    "schedule", [cosine_schedule(LONG), interpolation_schedule(LONG)], ids=["cosine", "straight"]
+)
+
+
+def gaussian(schedule: NoiseSchedule):  # type: ignore[no-untyped-def]
+    """The optimal denoiser of independent tokens N(MEAN, VARIANCE)."""
+
+    def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        alpha, sigma = schedule.alpha[level][..., None], schedule.sigma[level][..., None]
+        gain = alpha * VARIANCE / (alpha.square() * VARIANCE + sigma.square())
+        return MEAN + gain * (x - alpha * MEAN)
+
+    return denoiser
+
+
+def at_place(clean: torch.Tensor) -> torch.Tensor:
+    return -0.5 * (clean - PLACE).square().sum((-1, -2))
+
+
+def through(scale: float, iterations: int = 1) -> GuidanceSettings:
+    return GuidanceSettings(scale, iterations, 1e9, through_denoiser=True)
+
+
+@scheduled
+def test_through_the_denoiser_is_the_posterior_to_first_order(schedule: NoiseSchedule) -> None:
+    """Data times exp(scale * value) is Gaussian: D(x) + w scale / (1 + w scale) (PLACE - D(x))."""
+    level = torch.arange(1, LONG)[None]
+    x = torch.randn(1, LONG - 1, 1, generator=generator(), dtype=torch.float64)
+    denoiser = gaussian(schedule)
+    alpha, sigma = (share.double()[1:-1, None] for share in (schedule.alpha, schedule.sigma))
+    left = VARIANCE * sigma.square() / (alpha.square() * VARIANCE + sigma.square())
+    away = PLACE - denoiser(x, level)
+    errors = []
+    for scale in (0.02, 0.01):
+        move = guided(denoiser, at_place, schedule, through(scale))(x, level) - denoiser(x, level)
+        assert torch.allclose(move, scale * left * away, rtol=1e-4, atol=1e-9)
+        exact = scale * left / (1 + scale * left) * away
+        errors.append((move - exact)[0, LONG // 2 :].norm())
+    assert errors[0] / errors[1] == pytest.approx(4, rel=0.02)
+
+
+@scheduled
+def test_sampling_through_the_denoiser_reaches_the_reweighted_mean(schedule: NoiseSchedule) -> None:
+    """The mean moves by scale * VARIANCE * (PLACE - MEAN), to first order in the scale."""
+    scale, denoiser = 0.01, gaussian(schedule)
+    start = torch.zeros(1, 1, 1, dtype=torch.float64)  # the mean, as every step is affine
+    matrix = scheduling_matrix("full_sequence", 1, LONG, LONG)
+
+    def end(settings: GuidanceSettings) -> float:
+        wrapped = guided(denoiser, at_place, schedule, settings)
+        done = sample(wrapped, start, matrix, step=ddim(schedule), generator=generator())
+        return float(done)
+
+    assert end(through(0)) == pytest.approx(MEAN, abs=1e-5)
+    moved = (end(through(scale)) - MEAN) / scale
+    assert moved == pytest.approx(VARIANCE * (PLACE - MEAN), rel=0.03)
+
+
+def mixing(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """A denoiser in which every token hears of every other, and of its level."""
+    heard = torch.sin(x.mean(1, keepdim=True) + 0.5 * x + level[..., None] / K)
+    return torch.where(level[..., None] > 0, heard, x)
+
+
+def test_gradient_through_the_denoiser_equals_finite_differences() -> None:
+    x, level = drawn()
+    x, small = x.double(), 1e-5
+    move = guided(mixing, uneven, SCHEDULE, through(0.7))(x, level) - mixing(x, level)
+    for token in range(TOKENS):
+        for feature in range(FEATURES):
+            aside = torch.zeros_like(x)
+            aside[:, token, feature] = small
+            ahead, behind = (uneven(mixing(x + way * aside, level)) for way in (1, -1))
+            slope = (ahead - behind) / (2 * small)
+            alpha, sigma = SCHEDULE.alpha[level[:, token]], SCHEDULE.sigma[level[:, token]]
+            expected = torch.where(alpha > 0, 0.7 * sigma**2 / alpha * slope, 0.0)
+            assert torch.allclose(move[:, token, feature], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_through_the_denoiser_is_the_guided_noise() -> None:
+    x, level = drawn()
+    free = (level > 0) & (level < K)
+    leaf = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(near(mixing(leaf, level)).sum(), leaf)
+    noise = SCHEDULE.noise_in(x, guided(mixing, near, SCHEDULE, through(0.3))(x, level), level)
+    plain = SCHEDULE.noise_in(x, mixing(x, level), level)
+    sigma = SCHEDULE.sigma[level][..., None]
+    assert torch.allclose(noise[free], (plain - 0.3 * sigma * slope)[free], atol=1e-4)
+
+
+def test_a_further_iteration_carries_the_new_gradient_back_by_the_same_call() -> None:
+    x, level = drawn()
+    asked = []
+
+    def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        asked.append(level)
+        return mixing(x, level)
+
+    twice = guided(denoiser, near, SCHEDULE, through(0.2, iterations=2))(x, level)
+    assert len(asked) == 1
+    once = guided(mixing, near, SCHEDULE, through(0.2))(x, level)
+    leaf = x.clone().requires_grad_()
+    (back,) = torch.autograd.grad(mixing(leaf, level), leaf, TARGET - once)
+    alpha = SCHEDULE.alpha[level][..., None]
+    share = torch.where(alpha > 0, SCHEDULE.sigma[level][..., None] ** 2 / alpha, 0.0)
+    assert torch.allclose(twice, once + 0.2 * share * back, atol=1e-5)
+
+
+def test_futures_through_the_denoiser_average_the_gradients_of_their_own_noisy_tokens() -> None:
+    x, level = drawn()
+    asked: list[torch.Tensor] = []
+
+    def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        asked.append(x.detach())
+        return mixing(x, level)
+
+    many = guided(denoiser, uneven, SCHEDULE, through(0.2), futures=4, generator=generator())
+    moved = many(x, level)
+    first, others = asked
+    alone = guided(mixing, uneven, SCHEDULE, through(0.2))
+    starts = [first, *others.view(3, *x.shape)]
+    moves = torch.stack([alone(start, level) - mixing(start, level) for start in starts])
+    assert torch.allclose(moved, mixing(x, level) + moves.mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_parameters_get_no_gradient(frozen: bool) -> None:
+    network = torch.nn.Linear(FEATURES, FEATURES).requires_grad_(not frozen)
+
+    def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        return torch.where(level[..., None] > 0, network(x), x)
+
+    x, level = drawn()
+    settings = GuidanceSettings(through_denoiser=True)
+    wrapped = guided(denoiser, near, SCHEDULE, settings, futures=2, generator=generator())
+    assert not wrapped(x, level).requires_grad
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_denoiser_without_a_gradient_is_refused() -> None:
+    wrapped = guided(torch.no_grad()(shrink), near, SCHEDULE, through(1.0))
+    with pytest.raises(ConfigError, match="differentiable in the noisy tokens"):
+        wrapped(*drawn())
+
+
+# A corridor that forks. The near token tells where across the corridor the body is; the future
+# goes right, +1, with probability 0.4 and left, -1, else. Going right pays 3 for each unit that
+# the near token is to the right, going left 1 for each unit to the left; no future stays between,
+# which pays next to nothing. So a future to the right pulls the near token by +3 and one to the
+# left by -1: 0.4 * 3 - 0.6 * 1 = 0.6 on average, to the right, with variance
+# 4**2 * 0.4 * 0.6 = 3.84. The mean future, 0.4 - 0.6 = -0.2, pulls by -0.2**2: to the wrong side.
+
+RIGHT, PULL, SPREAD = 0.4, 0.6, 3.84
+FORK = interpolation_schedule(64)
+FORK_LEVEL = torch.tensor([4, 64])
+COUNTS = [1, 4, 16, 64]
+
+
+def fork(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """The expected near token, N(0, 1), and the expected future, +1 or -1."""
+    alpha, sigma = FORK.alpha[level][..., None], FORK.sigma[level][..., None]
+    near_token = alpha * x / (alpha**2 + sigma**2)
+    odds = alpha * x / sigma.clamp_min(1e-3) ** 2 + 0.5 * math.log(RIGHT / (1 - RIGHT))
+    estimate = torch.stack([near_token[:, 0], torch.tanh(odds)[:, 1]], 1)
+    return torch.where(level[..., None] > 0, estimate, x)
+
+
+def pays(clean: torch.Tensor) -> torch.Tensor:
+    near_token, future = clean[:, 0, 0], clean[:, 1, 0]
+    return near_token * (3 * future.relu() ** 2 - (-future).relu() ** 2)
+
+
+def pulls(futures: int, future_steps: int, copies: int = 2000) -> torch.Tensor:
+    """The pull on the near token in so many runs, alike but for the noise of futures; [copies]."""
+    x = torch.randn(1, 2, 1, generator=generator()).repeat(copies, 1, 1)
+    level = FORK_LEVEL.repeat(copies, 1)
+    settings = GuidanceSettings(1.0, 1, 1e9, future_steps=future_steps)
+    source = generator(futures)
+    wrapped = guided(fork, pays, FORK, settings, futures=futures, generator=source)
+    return (wrapped(x, level) - fork(x, level))[:, 0, 0] / FORK.alpha[FORK_LEVEL[0]]
+
+
+def test_a_single_sampled_future_is_a_coin_toss() -> None:
+    pull = pulls(1, 64)
+    right = pull > 0
+    assert right.float().mean() == pytest.approx(RIGHT, abs=0.04)
+    assert torch.allclose(pull[right], torch.tensor(3.0), atol=0.1)
+    assert torch.allclose(pull[~right], torch.tensor(-1.0), atol=0.1)
+
+
+@pytest.mark.parametrize("futures", COUNTS)
+def test_the_mean_of_sampled_futures_finds_the_better_side(futures: int) -> None:
+    """It points to the right where more than a quarter of the futures do."""
+    chance = sum(
+        math.comb(futures, count) * RIGHT**count * (1 - RIGHT) ** (futures - count)
+        for count in range(futures // 4 + 1, futures + 1)
+    )
+    pull = pulls(futures, 64)
+    assert (pull > 1e-2).float().mean() == pytest.approx(chance, abs=0.06)
+    assert pull.mean() == pytest.approx(PULL, abs=0.2)
+    if futures == 64:
+        assert (pull > 0).float().mean() > 0.97
+
+
+def test_variance_over_sampled_futures_falls_as_one_over_their_number() -> None:
+    for futures in COUNTS:
+        assert pulls(futures, 64).var() * futures == pytest.approx(SPREAD, rel=0.1)
+
+
+@pytest.mark.parametrize("futures", COUNTS)
+def test_estimated_futures_never_leave_the_mean_of_the_two_ways(futures: int) -> None:
+    pull = pulls(futures, 1)
+    assert torch.allclose(pull, torch.tensor(-0.04), atol=1e-4)
 
 
 def test_climbing_finds_the_top() -> None:
@@ -169,14 +421,27 @@ def test_climbing_finds_the_top() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"scale": -1.0}, {"iterations": 0}, {"max_move": 0.0}, {"max_move": -1.0}]
+    "wrong",
+    [
+        {"scale": -1.0},
+        {"iterations": 0},
+        {"max_move": 0.0},
+        {"max_move": -1.0},
+        {"future_steps": 0},
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="Guidance needs"):
         GuidanceSettings(**wrong)  # type: ignore[arg-type]
 
 
+def test_sampled_futures_are_not_differentiated_through() -> None:
+    with pytest.raises(ConfigError, match="through_denoiser needs future_steps 1; got 4"):
+        GuidanceSettings(through_denoiser=True, future_steps=4)
+
+
 def test_futures_need_a_number_and_a_generator() -> None:
-    for futures, source in ((0, generator()), (2, None)):
+    for futures, source, steps in ((0, generator(), 1), (2, None, 1), (1, None, 2)):
+        settings = GuidanceSettings(future_steps=steps)
         with pytest.raises(ConfigError, match=f"N >= 1 and a generator; got N={futures}"):
-            guided(shrink, near, SCHEDULE, GuidanceSettings(), futures=futures, generator=source)
+            guided(shrink, near, SCHEDULE, settings, futures=futures, generator=source)
