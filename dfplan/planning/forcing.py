@@ -261,8 +261,14 @@ class ForcingPlanner:
     ) -> _Sampled:
         settings = self.settings
         rows: list[tuple[torch.Tensor, torch.Tensor]] = []
+        calls: list[int] = []
+
+        def counted(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            calls.append(len(x))
+            return self.denoiser(x, level)
+
         denoiser = guided(
-            self.denoiser,
+            counted,
             self._value(end, reward),
             self.schedule,
             settings.guidance,
@@ -283,7 +289,7 @@ class ForcingPlanner:
         return _Sampled(
             level=torch.stack([level for level, _ in rows]),
             clean=torch.stack([clean for _, clean in rows]),
-            evaluations=len(rows) * settings.futures,
+            evaluations=sum(calls) // len(end),
         )
 
     def _matrix(self, end: torch.Tensor, tokens: int, has_goal: bool) -> torch.Tensor:

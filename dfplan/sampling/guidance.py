@@ -122,46 +122,61 @@ def guided(
         raise ConfigError(f"Monte Carlo guidance needs N >= 1 and a generator; got N={futures}.")
     if settings.scale == 0:
         return denoiser
-    through = settings.through_denoiser
 
     def wrapped(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        noisy: list[torch.Tensor] = []
-        clean: list[torch.Tensor] = []
+        calls = _Calls(denoiser) if settings.through_denoiser else None
+        estimate = calls or denoiser
+        own = estimate(x, level)
+        samples = own[None]
+        if sampled and generator is not None:
+            left = torch.arange(settings.future_steps, -1, -1)[:, None, None]
+            matrix = -(-level.repeat(futures, 1) * left // settings.future_steps)
+            start, step = x.repeat(futures, 1, 1), ancestral(schedule)
+            drawn = sample(denoiser, start, matrix, step=step, generator=generator)
+            samples = drawn.view(-1, *own.shape)
+        elif futures > 1:
+            others = level.repeat(futures - 1, 1)
+            noise = torch.randn((len(others), *x.shape[1:]), generator=generator, dtype=x.dtype)
+            redrawn = schedule.add_noise(own.repeat(futures - 1, 1, 1), noise, others)
+            samples = torch.cat([samples, estimate(redrawn, others).view(-1, *own.shape)])
+        share, back = schedule.alpha[level], None
+        if calls is not None:
+            share = torch.where(share > 0, schedule.sigma[level].square() / share, 0.0)
+            back = calls.back
+        pull = settings.scale * share[..., None] * (level > 0)[..., None]
+        iterations, max_move = settings.iterations, settings.max_move
+        moved = climb(value, samples, pull, iterations, max_move, back=back)
+        return own + (moved - samples)[0] if sampled else moved[0]
 
-        def estimate(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-            with torch.set_grad_enabled(through or torch.is_grad_enabled()):
-                noisy.append(x.detach().requires_grad_() if through else x)
-                clean.append(denoiser(noisy[-1], level))
-            return clean[-1].detach() if through else clean[-1]
+    return wrapped
 
-        if through and not all(estimate.requires_grad for estimate in clean):
+
+class _Calls:
+    """A denoiser that keeps its calls, to carry gradients back to what it was called with."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+        self.noisy: list[torch.Tensor] = []
+        self.clean: list[torch.Tensor] = []
+
+    def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            noisy = x.detach().requires_grad_()
+            clean = self.denoiser(noisy, level)
+        if not clean.requires_grad:
             raise ConfigError(
                 "Guidance through the denoiser needs one that is differentiable in the noisy "
                 "tokens; this one gives estimates without a gradient. Take no_grad() and detach() "
                 "out of it, or set through_denoiser=False."
             )
+        self.noisy.append(noisy)
+        self.clean.append(clean)
+        return clean.detach()
 
-        def back(gradient: torch.Tensor) -> torch.Tensor:
-            parts = torch.split(gradient, [len(estimate) for estimate in clean])
-            return torch.cat(torch.autograd.grad(clean, noisy, parts, retain_graph=True))
-
-        samples = torch.cat(clean).view(-1, *own.shape)
-        share = schedule.alpha[level]
-        if through:
-            own, samples = own.detach(), samples.detach()
-            share = torch.where(share > 0, schedule.sigma[level].square() / share, 0.0)
-        pull = settings.scale * share[..., None] * (level > 0)[..., None]
-        moved = climb(
-            value,
-            samples,
-            pull,
-            settings.iterations,
-            settings.max_move,
-            back=back if through else None,
-        )
-        return own + (moved - samples)[0] if sampled else moved[0]
-
-    return wrapped
+    def back(self, gradient: torch.Tensor) -> torch.Tensor:
+        """From the gradient with respect to all estimates, in the order of calls, [S, T, D]."""
+        parts = torch.split(gradient, [len(clean) for clean in self.clean])
+        return torch.cat(torch.autograd.grad(self.clean, self.noisy, parts, retain_graph=True))
 
 
 def climb(

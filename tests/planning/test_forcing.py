@@ -138,6 +138,29 @@ def test_levels_of_a_trace_never_rise_and_end_as_the_plan_says(
         assert (plan.level[:, [0, -1]] == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("guidance", "futures", "calls"),
+    [
+        (GuidanceSettings(0.3, through_denoiser=True), 1, 5),
+        (GuidanceSettings(0.3, through_denoiser=True), 3, 15),
+        (GuidanceSettings(0.3, 5, future_steps=4), 3, 5 * 13),
+    ],
+)
+def test_every_guidance_goes_round_the_corner(
+    planner: ForcingPlanner,
+    states: np.ndarray,
+    goals: np.ndarray,
+    corridor: Any,
+    guidance: GuidanceSettings,
+    futures: int,
+    calls: int,
+) -> None:
+    chosen = with_settings(planner, guidance=guidance, futures=futures, steps=5, candidates=4)
+    plan = chosen.plan(states, goals, seed=0)
+    assert corridor.away(plan.points).max() < 5
+    assert plan.evaluations == 4 * calls
+
+
 @pytest.mark.parametrize("step", sorted(STEPS))
 def test_every_step_goes_round_the_corner(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any, step: str
