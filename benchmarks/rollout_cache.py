@@ -51,7 +51,7 @@ def main(
     publish(out, "rollout_cache", __doc__, began, {f"{steps} sampling steps a token": rows})
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _compare(name: str, sequences: int, tokens: int, steps: int) -> dict[str, object]:
     """A row: seconds with and without the network's memory."""
     network = NETWORKS[name]

@@ -62,7 +62,7 @@ def rollout(
     the network in proportion to N. In chunks of one token this is next-token prediction
     (arXiv 2407.01392, section 3.3). The result equals that of showing the network the whole
     sequence each time, and the first tokens of a longer rollout are those of a shorter one. Unless
-    gradients are wanted through all of it, call it under ``torch.no_grad()``.
+    gradients are wanted through all of it, call it under ``torch.inference_mode()``.
 
     Args:
         denoiser: ``(x, level, memory) -> clean estimate``, and its memory.
