@@ -52,7 +52,8 @@ class ForcingConfig:
         heads: of a transformer's attention.
         levels: which patterns of noise it is trained on.
         network: a key of :data:`NETWORKS`. A causal one does not see a goal from before it.
-        window: tokens that a token of the causal transformer sees, itself included; None: all.
+        window: tokens that a token of the causal transformer sees, itself included; by default
+            all.
         schedule: a key of :data:`~dfplan.diffusion.schedules.SCHEDULES`.
         target: what the network predicts, a key of :data:`~dfplan.diffusion.targets.TARGETS`.
         weight: of the loss, a key of :data:`~dfplan.diffusion.loss.WEIGHTS`.
