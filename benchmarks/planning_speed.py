@@ -84,7 +84,7 @@ def _profile(planner: Planner, starts: Problems) -> dict[str, float]:
         "network": network,
         "guidance": spent["guidance.py", "wrapped"] - network,
         "polish": spent["forcing.py", "_polish"],
-        "score": spent["forcing.py", "_score"],
+        "score": spent["forcing.py", "score"],
     }
     return {"whole": whole, **parts, "rest": whole - sum(parts.values())}
 

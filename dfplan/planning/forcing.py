@@ -81,6 +81,58 @@ class PlannerSettings:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """Sequences of tokens to make plans of.
+
+    Attributes:
+        x: tokens that are known, and pure noise; float [S, T, D], normalized.
+        held: the level that each token keeps, or ``FREE``; int [S, T].
+        end: index of each plan's last token, int [S].
+    """
+
+    x: torch.Tensor
+    held: torch.Tensor
+    end: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Every row of a sampling run.
+
+    Attributes:
+        level: int [M, S, T].
+        clean: clean estimates, float [M, S, T, D].
+        evaluations: sequences through the network for each of the S.
+    """
+
+    level: torch.Tensor
+    clean: torch.Tensor
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Plans to choose from.
+
+    Attributes:
+        points: positions in units of the data, float [B, C, P, 2].
+        end: index of the last token, int [B, C].
+        level: noise level left on each point's token, int [B, C, P].
+        scores: float [B, C].
+    """
+
+    points: torch.Tensor
+    end: torch.Tensor
+    level: torch.Tensor
+    scores: torch.Tensor
+
+    @property
+    def best(self) -> torch.Tensor:
+        """Index of each problem's best, int [B]."""
+        return self.scores.argmax(1)
+
+
+@dataclass(frozen=True)
 class ForcingPlanner:
     """Plans with a network trained by Diffusion Forcing.
 
@@ -144,45 +196,34 @@ class ForcingPlanner:
                 give one finite number a plan or has no gradient.
         """
         began = time.perf_counter()
-        problem = read_problem(observation, goal)
-        problem.require_known(self.statistics, self.settings.vicinity)
-        if goal is None and reward is None:
-            raise ConfigError("A plan needs a goal, a reward, or both; got neither.")
-        reward = None if reward is None else checked(reward)
+        problem, reward = self.read(observation, goal, reward)
         generator = noise_source(seed)
-        ends = self._ends(problem, horizon)
-        sampled = self._sample(problem, ends, reward, generator)
-        points = self._points(sampled.clean[-1], ends.flatten())
-        scores = self._score(points, reward).view(ends.shape)
-        best = scores.argmax(1) + torch.arange(len(ends)) * ends.shape[1]
-        end = ends.flatten()[best]
-        # The last point is given only where there is a goal.
-        inner = end * self.layout.frame_stack - (0 if goal is None else 1)
-        polished = self._polish(points[best], inner, reward)
-        # A strong reward may pull a line off the data.
-        better = self._score(polished, reward) >= scores.flatten()[best]
-        chosen = torch.where(better[:, None, None], polished, points[best])
-        row, token = torch.arange(len(end))[:, None], self._frame_token(points.shape[1], end)
-        return Plan(
-            points=chosen.numpy(),
-            steps=end.numpy() * self.layout.token_steps,
-            stride=self.layout.stride,
-            level=sampled.level[-1, best][row, token].numpy(),
-            max_level=self.schedule.max_level,
-            spread=_spread(chosen, points.view(*ends.shape, -1, 2)).numpy(),
-            candidates=points.view(*ends.shape, -1, 2).numpy(),
-            scores=scores.numpy(),
-            observation=problem.observation,
-            goal=problem.goal,
-            evaluations=sampled.evaluations,
-            seconds=time.perf_counter() - began,
+        shortest, longest = self.horizons(problem, horizon)
+        share = torch.linspace(0.0, 1.0, self.settings.candidates)
+        ends = (shortest[:, None] + share * (longest - shortest)[:, None]).round().long()
+        draft = self.draft(problem, ends, generator)
+        rows = self.denoise(draft, self._matrix(draft), reward, generator)
+        points = self.points(rows.clean[-1], draft.end)
+        candidates = Candidates(
+            points.view(*ends.shape, -1, 2),
+            ends,
+            self._of_points(rows.level[-1], draft.end).view(*ends.shape, -1),
+            self.score(points, reward).view(ends.shape),
+        )
+        best = candidates.best + torch.arange(len(ends)) * ends.shape[1]
+        end = draft.end[best]
+        return self.settle(
+            problem,
+            candidates,
+            reward,
+            evaluations=ends.shape[1] * rows.evaluations,
+            began=began,
             trace=tuple(
-                (level[best][row, token].numpy(), self._points(clean[best], end).numpy())
-                for level, clean in zip(sampled.level, sampled.clean, strict=True)
+                (self._of_points(level[best], end).numpy(), self.points(clean[best], end).numpy())
+                for level, clean in zip(rows.level, rows.clean, strict=True)
             )
             if trace
             else (),
-            maze=self.maze,
         )
 
     def tracker(self) -> Pursuit:
@@ -193,72 +234,101 @@ class ForcingPlanner:
     def _max_step(self) -> float:
         return self.statistics.motion.max_step
 
-    def _ends(self, problem: Problem, horizon: int | None) -> torch.Tensor:
-        """Index of the last token of each candidate, int [B, C]."""
-        count, token_steps = self.settings.candidates, self.layout.token_steps
-        longest = self.longest_horizon if horizon is None else horizon
-        if not (isinstance(longest, int | np.integer) and 1 <= longest <= self.longest_horizon):
+    def read(
+        self, observation: np.ndarray, goal: np.ndarray | None, reward: Reward | None
+    ) -> tuple[Problem, Reward | None]:
+        """The checked problem and reward; raises what :meth:`plan` says of them."""
+        problem = read_problem(observation, goal)
+        problem.require_known(self.statistics, self.settings.vicinity)
+        if goal is None and reward is None:
+            raise ConfigError("A plan needs a goal, a reward, or both; got neither.")
+        return problem, None if reward is None else checked(reward)
+
+    def horizons(self, problem: Problem, horizon: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Index of the last token of each problem's shortest and longest plan, int [B] each.
+
+        Args:
+            problem: what is asked.
+            horizon: environment steps, for plans of just that length.
+
+        Raises:
+            ConfigError: a horizon that the model cannot plan over, or that is too short.
+        """
+        token_steps = self.layout.token_steps
+        steps = self.longest_horizon if horizon is None else horizon
+        if not (isinstance(steps, int | np.integer) and 1 <= steps <= self.longest_horizon):
             raise ConfigError(
                 f"This model plans over 1 to {self.longest_horizon} environment steps, a whole "
                 f"number; got a horizon of {horizon!r}. Replan on the way, or train with more "
                 "tokens."
             )
-        last = torch.full((len(problem),), -(-longest // token_steps))
+        longest = torch.full((len(problem),), -(-steps // token_steps))
         if problem.goal is None:
-            return last[:, None].repeat(1, count)
+            return longest, longest
         # Horizons in which not even a straight line at top speed arrives are not worth a sample.
         away = (torch.from_numpy(problem.goal) - problem.start).abs().amax(1)
         shortest = (away / (self._max_step * token_steps)).ceil().clamp_min(1).long()
-        if (shortest > last).any():
+        if (shortest > longest).any():
             row = int(shortest.argmax())
             raise ConfigError(
                 f"The goal of row {row} is {away[row]:.1f} away, which takes at least "
-                f"{int(shortest[row]) * token_steps} steps; got a horizon of {longest}, and this "
+                f"{int(shortest[row]) * token_steps} steps; got a horizon of {steps}, and this "
                 f"model's longest is {self.longest_horizon}. Give a longer horizon, plan to a "
                 "nearer goal first, or train with more tokens."
             )
-        first = shortest if horizon is None else last
-        share = torch.linspace(0.0, 1.0, count)
-        return (first[:, None] + share * (last - first)[:, None]).round().long()
+        return shortest if horizon is None else longest, longest
 
-    def _sample(
+    def draft(self, problem: Problem, ends: torch.Tensor, generator: torch.Generator) -> Draft:
+        """Noise between each problem's start and its goal at ``ends``, int [B, C]; S = B * C."""
+        count, end = ends.shape[1], ends.flatten()
+        index = torch.arange(int(end.max()) + 1)
+        x = torch.randn(len(end), len(index), self.layout.features, generator=generator)
+        held = torch.where(index <= end[:, None], FREE, self.schedule.max_level)
+        x[:, 0], held[:, 0] = self._token(problem.start).repeat_interleave(count, 0), 0
+        if problem.goal is not None:
+            goal = self._token(torch.from_numpy(problem.goal)).repeat_interleave(count, 0)
+            row = torch.arange(len(end))
+            x[row, end], held[row, end] = goal, 0
+        return Draft(x, held, end)
+
+    def denoise(
         self,
-        problem: Problem,
-        ends: torch.Tensor,
+        draft: Draft,
+        matrix: torch.Tensor,
         reward: Reward | None,
         generator: torch.Generator,
-    ) -> _Sampled:
-        """Denoise the candidates of all problems, a few problems at a time."""
-        tokens, count = int(ends.max()) + 1, ends.shape[1]
-        size = max(1, self.settings.largest_batch // (count * self.settings.futures))
+        weight: torch.Tensor | None = None,
+    ) -> Rows:
+        """Denoise drafts along ``matrix`` [M+1, S, T], as many at a time as the batch allows.
+
+        Args:
+            draft: what is known, and noise.
+            matrix: scheduling matrix.
+            reward: added to the guidance.
+            generator: draws the noise of steps and futures.
+            weight: of the guidance of each, float [S]; by default 1.
+        """
+        size = max(1, self.settings.largest_batch // self.settings.futures)
         parts = []
-        # For all at once, so that all parts have the rows of the longest.
-        matrix = self._matrix(ends.flatten(), tokens, problem.goal is not None)
-        for first in range(0, len(problem), size):
+        for first in range(0, len(draft.end), size):
             part = slice(first, first + size)
-            end = ends[part].flatten()
-            x = torch.randn(len(end), tokens, self.layout.features, generator=generator)
-            few = problem.rows(part)
-            x[:, 0] = self._token(few.start).repeat_interleave(count, 0)
-            if few.goal is not None:
-                goal = self._token(torch.from_numpy(few.goal)).repeat_interleave(count, 0)
-                x[torch.arange(len(end)), end] = goal
-            columns = slice(first * count, first * count + len(end))
-            parts.append(self._denoise(x, matrix[:, columns], end, reward, generator))
-        return _Sampled(
+            few = Draft(draft.x[part], draft.held[part], draft.end[part])
+            own = None if weight is None else weight[part]
+            parts.append(self._denoise(few, matrix[:, part], reward, generator, own))
+        return Rows(
             level=torch.cat([part.level for part in parts], 1),
             clean=torch.cat([part.clean for part in parts], 1),
-            evaluations=count * parts[0].evaluations,
+            evaluations=parts[0].evaluations,
         )
 
     def _denoise(
         self,
-        x: torch.Tensor,
+        draft: Draft,
         matrix: torch.Tensor,
-        end: torch.Tensor,
         reward: Reward | None,
         generator: torch.Generator,
-    ) -> _Sampled:
+        weight: torch.Tensor | None,
+    ) -> Rows:
         settings = self.settings
         rows: list[tuple[torch.Tensor, torch.Tensor]] = []
         calls: list[int] = []
@@ -269,15 +339,16 @@ class ForcingPlanner:
 
         denoiser = guided(
             counted,
-            self._value(end, reward),
+            self._value(draft.end, reward),
             self.schedule,
             settings.guidance,
+            weight=weight,
             futures=settings.futures,
             generator=generator,
         )
         sample(
             denoiser,
-            x,
+            draft.x,
             matrix,
             step=sampling_step(settings.step, self.schedule),
             generator=generator,
@@ -286,36 +357,36 @@ class ForcingPlanner:
                 (level, torch.where((level == 0)[..., None], x, clean))
             ),
         )
-        return _Sampled(
+        return Rows(
             level=torch.stack([level for level, _ in rows]),
             clean=torch.stack([clean for _, clean in rows]),
-            evaluations=sum(calls) // len(end),
+            evaluations=sum(calls) // len(draft.end),
         )
 
-    def _matrix(self, end: torch.Tensor, tokens: int, has_goal: bool) -> torch.Tensor:
-        """Levels int [M+1, S, T]: start clean, goal clean at ``end``, pure noise after it."""
-        settings, max_level = self.settings, self.schedule.max_level
-        index = torch.arange(tokens)
-        held = torch.where(index <= end[:, None], FREE, max_level)
-        held[:, 0] = 0
-        if has_goal:
-            held[index == end[:, None]] = 0
-        free = (held == FREE).sum(1).clamp_min(1)
+    def _matrix(self, draft: Draft) -> torch.Tensor:
+        """Levels int [M+1, S, T] by the settings."""
+        settings = self.settings
+        free = (draft.held == FREE).sum(1).clamp_min(1)
         inner = scheduling_matrix(
-            settings.matrix, free, max_level, settings.steps, settings.uncertainty_scale
+            settings.matrix,
+            free,
+            self.schedule.max_level,
+            settings.steps,
+            settings.uncertainty_scale,
         )
-        return hold(inner[: 1 + math.ceil(settings.rows * (len(inner) - 1))], held)
+        return hold(inner[: 1 + math.ceil(settings.rows * (len(inner) - 1))], draft.held)
 
     def _token(self, positions: torch.Tensor) -> torch.Tensor:
         """Clean tokens [B, D] that hold one position [B, 2] each."""
         return self.statistics.normalizer.normalize(positions).repeat(1, self.layout.frame_stack)
 
-    def _frame_token(self, frames: int, end: torch.Tensor) -> torch.Tensor:
-        """Index of the token that holds each frame, ``end`` after it; int [B, P]."""
-        stack = self.layout.frame_stack
-        return torch.minimum((torch.arange(frames) + stack - 1) // stack, end[:, None])
+    def _of_points(self, tokens: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+        """What each point's token has of ``tokens`` [S, T], ``end`` after it; [S, P]."""
+        stack, frames = self.layout.frame_stack, 1 + (tokens.shape[1] - 1) * self.layout.frame_stack
+        token = torch.minimum((torch.arange(frames) + stack - 1) // stack, end[:, None])
+        return tokens.gather(1, token)
 
-    def _points(self, clean: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+    def points(self, clean: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
         """Positions [S, P, 2] in physical units, the last repeated after ``end``."""
         frames = self.layout.to_frames(clean)
         frame = torch.arange(frames.shape[1])
@@ -337,10 +408,55 @@ class ForcingPlanner:
         pull = self._pull(reward)
 
         def value(clean: torch.Tensor) -> torch.Tensor:
-            points = self._points(clean, end.repeat(len(clean) // len(end)))
+            points = self.points(clean, end.repeat(len(clean) // len(end)))
             return pull(points, self._steps(points))
 
         return value
+
+    def settle(
+        self,
+        problem: Problem,
+        candidates: Candidates,
+        reward: Reward | None,
+        *,
+        evaluations: int,
+        began: float,
+        trace: tuple[tuple[np.ndarray, np.ndarray], ...] = (),
+    ) -> Plan:
+        """The plan: each problem's best candidate, polished.
+
+        Args:
+            problem: what was asked.
+            candidates: to choose from.
+            reward: that was asked for.
+            evaluations: network evaluations a problem.
+            began: ``time.perf_counter()`` when planning began.
+            trace: see :class:`~dfplan.types.Plan`.
+        """
+        row, best = torch.arange(len(problem)), candidates.best
+        points, end = candidates.points[row, best], candidates.end[row, best]
+        # The last point is given only where there is a goal.
+        inner = end * self.layout.frame_stack - (0 if problem.goal is None else 1)
+        polished = self._polish(points, inner, reward)
+        # A strong reward may pull a line off the data.
+        better = self.score(polished, reward) >= candidates.scores[row, best]
+        chosen = torch.where(better[:, None, None], polished, points)
+        return Plan(
+            points=chosen.numpy(),
+            steps=end.numpy() * self.layout.token_steps,
+            stride=self.layout.stride,
+            level=candidates.level[row, best].numpy(),
+            max_level=self.schedule.max_level,
+            spread=_spread(chosen, candidates.points).numpy(),
+            candidates=candidates.points.numpy(),
+            scores=candidates.scores.numpy(),
+            observation=problem.observation,
+            goal=problem.goal,
+            evaluations=evaluations,
+            seconds=time.perf_counter() - began,
+            trace=trace,
+            maze=self.maze,
+        )
 
     def _polish(
         self, points: torch.Tensor, last: torch.Tensor, reward: Reward | None
@@ -356,7 +472,7 @@ class ForcingPlanner:
 
         return climb(value, points, free, self.settings.polish, guidance.max_move)
 
-    def _score(self, points: torch.Tensor, reward: Reward | None) -> torch.Tensor:
+    def score(self, points: torch.Tensor, reward: Reward | None) -> torch.Tensor:
         """The score in the class's docstring, of points [S, P, 2]; [S]."""
         between = 4
         line = points.diff(dim=1).abs().amax(-1) / self._max_step
@@ -381,18 +497,3 @@ def _spread(points: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
         apart = points[:, :, None] - start - along[..., None] * way
         squared.append(apart.square().sum(-1).amin(-1))
     return torch.stack(squared).mean(0).sqrt()
-
-
-@dataclass(frozen=True)
-class _Sampled:
-    """Every row of a sampling run.
-
-    Attributes:
-        level: int [M, S, T].
-        clean: clean estimates, float [M, S, T, D].
-        evaluations: sequences through the network, for each candidate or problem.
-    """
-
-    level: torch.Tensor
-    clean: torch.Tensor
-    evaluations: int

@@ -62,6 +62,7 @@ def guided(
     schedule: NoiseSchedule,
     settings: GuidanceSettings,
     *,
+    weight: torch.Tensor | None = None,
     futures: int = 1,
     generator: torch.Generator | None = None,
 ) -> Denoiser:
@@ -109,6 +110,7 @@ def guided(
         value: reward of clean tokens.
         schedule: the noise schedule.
         settings: how hard to pull.
+        weight: by which each row's scale is multiplied, float [B]; by default 1.
         futures: N; the network is called for N sequences a row instead of one, or for
             ``1 + N * future_steps`` where futures are sampled.
         generator: draws the noise of futures; needed where N or ``future_steps`` is above 1.
@@ -143,6 +145,8 @@ def guided(
         if calls is not None:
             share = torch.where(share > 0, schedule.sigma[level].square() / share, 0.0)
             back = calls.back
+        if weight is not None:
+            share = share * weight[:, None]
         pull = settings.scale * share[..., None] * (level > 0)[..., None]
         iterations, max_move = settings.iterations, settings.max_move
         moved = climb(value, samples, pull, iterations, max_move, back=back)

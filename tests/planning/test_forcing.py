@@ -440,7 +440,7 @@ def test_polish_never_lowers_the_score(
     plan = planner.plan(states, goals, reward=cut, seed=0)
     np.testing.assert_array_equal(plan.candidates, rough.candidates)
     before, after = (
-        planner._score(torch.from_numpy(made.points), cut).numpy() for made in (rough, plan)
+        planner.score(torch.from_numpy(made.points), cut).numpy() for made in (rough, plan)
     )
     assert (after >= before).all() and (after > before).any()
 
