@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -38,7 +38,10 @@ class PlannerSettings:
             matrix is not through, in a pyramid the far future.
         candidates: C, plans sampled a problem, spread over the horizons that can be reached.
         futures: N of Monte Carlo guidance; 1 is guidance by the sample itself.
-        guidance: how hard rewards pull on the clean estimates.
+        guidance: how hard rewards pull on the clean estimates, and on the chosen plan in polish.
+            The scale is along the gradient in units of position, and ``max_move`` here in lengths
+            of one step at top speed, so neither depends on the unit, as long as rewards are
+            squares of lengths.
         tautness: weight of :class:`~dfplan.planning.rewards.Short` in the guidance.
         caution: weight of :class:`~dfplan.planning.rewards.OnSupport` in the guidance.
         off_support_cost: steps that a candidate is charged for each step's length of its line
@@ -57,7 +60,7 @@ class PlannerSettings:
     candidates: int = 16
     futures: int = 1
     guidance: GuidanceSettings = field(
-        default_factory=lambda: GuidanceSettings(scale=0.3, iterations=5, max_move=0.1)
+        default_factory=lambda: GuidanceSettings(scale=0.5, iterations=5, max_move=3.0)
     )
     tautness: float = 0.2
     caution: float = 6.0
@@ -341,7 +344,8 @@ class ForcingPlanner:
             counted,
             self._value(draft.end, reward),
             self.schedule,
-            settings.guidance,
+            self._guidance,
+            unit=self.statistics.normalizer.std.repeat(self.layout.frame_stack),
             weight=weight,
             futures=settings.futures,
             generator=generator,
@@ -404,6 +408,12 @@ class ForcingPlanner:
         own = settings.tautness * Short() + settings.caution * OnSupport(self.statistics.support)
         return own if reward is None else own + reward
 
+    @property
+    def _guidance(self) -> GuidanceSettings:
+        """The guidance, its ``max_move`` in units of position."""
+        guidance = self.settings.guidance
+        return replace(guidance, max_move=guidance.max_move * self._max_step)
+
     def _value(self, end: torch.Tensor, reward: Reward | None) -> Value:
         pull = self._pull(reward)
 
@@ -462,7 +472,7 @@ class ForcingPlanner:
         self, points: torch.Tensor, last: torch.Tensor, reward: Reward | None
     ) -> torch.Tensor:
         """Climb the same reward a little longer with the points 1 to ``last`` [B] of each plan."""
-        guidance = self.settings.guidance
+        guidance = self._guidance
         frame = torch.arange(points.shape[1])
         free = ((frame > 0) & (frame <= last[:, None]))[..., None].float() * guidance.scale
         pull, steps = self._pull(reward), self._steps(points)
@@ -472,13 +482,20 @@ class ForcingPlanner:
 
         return climb(value, points, free, self.settings.polish, guidance.max_move)
 
-    def score(self, points: torch.Tensor, reward: Reward | None) -> torch.Tensor:
-        """The score in the class's docstring, of points [S, P, 2]; [S]."""
+    def off_support(self, points: torch.Tensor) -> torch.Tensor:
+        """Share of each line of ``points`` [S, P, 2] farther than the margin from the data.
+
+        Float [S, P - 1].
+        """
         between = 4
-        line = points.diff(dim=1).abs().amax(-1) / self._max_step
         distance = self.statistics.support.distance(on_lines(points, between))
         off = (distance > self.settings.margin * self._max_step).float()
-        off_length = (off.view(*line.shape, between).mean(-1) * line).sum(-1)
+        return off.view(*points.diff(dim=1).shape[:-1], between).mean(-1)
+
+    def score(self, points: torch.Tensor, reward: Reward | None) -> torch.Tensor:
+        """The score in the class's docstring, of points [S, P, 2]; [S]."""
+        line = points.diff(dim=1).abs().amax(-1) / self._max_step
+        off_length = (self.off_support(points) * line).sum(-1)
         score = -line.sum(-1) - self.settings.off_support_cost * off_length
         return score if reward is None else score + reward(points, self._steps(points))
 

@@ -28,8 +28,7 @@ class GuidanceSettings:
             one call that made the estimate, so a further step costs a backward pass and no call.
             One is enough there.
         max_move: farthest a number moves in one gradient step, so that a large scale cannot tear
-            a plan apart; in units of what is moved: normalized in a token, physical in a polished
-            plan.
+            a plan apart; in the reward's units.
         through_denoiser: take the gradient with respect to the noisy tokens, back through the
             denoiser, instead of with respect to the clean estimate alone.
         future_steps: network calls in which each future is drawn; 1 estimates futures, more
@@ -62,6 +61,7 @@ def guided(
     schedule: NoiseSchedule,
     settings: GuidanceSettings,
     *,
+    unit: torch.Tensor | None = None,
     weight: torch.Tensor | None = None,
     futures: int = 1,
     generator: torch.Generator | None = None,
@@ -110,6 +110,10 @@ def guided(
         value: reward of clean tokens.
         schedule: the noise schedule.
         settings: how hard to pull.
+        unit: what 1 of each number of a token is in the reward's units, float [D]; by default 1.
+            Estimates move along the gradient in those units, so that how tokens are normalized
+            does not matter. Through the denoiser it does not anyway, as the covariance tells the
+            unit; there it is for ``max_move`` alone.
         weight: by which each row's scale is multiplied, float [B]; by default 1.
         futures: N; the network is called for N sequences a row instead of one, or for
             ``1 + N * future_steps`` where futures are sampled.
@@ -148,7 +152,11 @@ def guided(
         if weight is not None:
             share = share * weight[:, None]
         pull = settings.scale * share[..., None] * (level > 0)[..., None]
-        iterations, max_move = settings.iterations, settings.max_move
+        iterations = settings.iterations
+        max_move = torch.tensor(settings.max_move)
+        if unit is not None:
+            pull = pull / unit.square() if calls is None else pull
+            max_move = max_move / unit
         moved = climb(value, samples, pull, iterations, max_move, back=back)
         return own + (moved - samples)[0] if sampled else moved[0]
 
@@ -188,7 +196,7 @@ def climb(
     x: torch.Tensor,
     scale: torch.Tensor,
     iterations: int,
-    max_move: float,
+    max_move: float | torch.Tensor,
     *,
     back: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
@@ -199,7 +207,7 @@ def climb(
         x: where to start, [B, ...], or [N, B, ...] to move all N by their mean gradient.
         scale: step along the gradient, broadcast to ``x``; 0 keeps a number where it is.
         iterations: how often.
-        max_move: bound on each move.
+        max_move: bound on each move, broadcast to ``x``.
         back: carries the gradient with respect to x, [S, ...], back to what x was made from, of
             the same shape; ``x`` is moved along what it returns.
 
@@ -220,5 +228,6 @@ def climb(
             )
         if x.dim() > scale.dim():
             gradient = gradient.view(x.shape).mean(0)
-        x = x + (scale * gradient).clamp(-max_move, max_move)
+        farthest = torch.as_tensor(max_move)
+        x = x + torch.minimum(torch.maximum(scale * gradient, -farthest), farthest)
     return x

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from dfplan.data.normalizer import Normalizer
+from dfplan.data.statistics import Statistics
+from dfplan.data.support import Support
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.policy import Policy
@@ -470,3 +473,25 @@ def test_more_steps_than_levels_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="between 1 and 20; got 21"):
         with_settings(planner, steps=21).plan(states, goals)
+
+
+def test_plans_do_not_depend_on_the_unit_of_position(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    scale = 64.0  # a power of two, which leaves floating point alone
+    known = planner.statistics
+    scaled = Statistics(
+        Normalizer(scale * known.normalizer.mean, scale * known.normalizer.std),
+        Support(
+            scale * known.support.origin, scale * known.support.resolution, known.support.visited
+        ),
+        replace(
+            known.motion,
+            gain=scale * known.motion.gain,
+            limit=scale * known.motion.limit,
+        ),
+    )
+    mine = planner.plan(states, goals, seed=0)
+    theirs = replace(planner, statistics=scaled).plan(scale * states, scale * goals, seed=0)
+    np.testing.assert_allclose(theirs.points, scale * mine.points, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(theirs.scores, mine.scores, rtol=1e-3)

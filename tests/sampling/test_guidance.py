@@ -108,6 +108,46 @@ def test_one_step_by_hand() -> None:
     assert torch.allclose(move, pull * (TARGET - shrink(x, level)), atol=1e-6)
 
 
+def test_a_unit_makes_guidance_the_same_however_tokens_are_normalized() -> None:
+    x, level = drawn()
+    unit = torch.tensor([2.0, 0.25])
+    settings = GuidanceSettings(scale=0.05, iterations=3, max_move=0.04)
+
+    def moved(unit: torch.Tensor) -> torch.Tensor:
+        # The tokens, the denoiser and the reward are the same, told in other numbers.
+        return unit * guided(
+            lambda x, level: shrink(unit * x, level) / unit,
+            lambda clean: uneven(unit * clean),
+            SCHEDULE,
+            settings,
+            unit=unit,
+        )(x / unit, level)
+
+    torch.testing.assert_close(moved(unit), moved(torch.ones(2)))
+    assert not torch.allclose(moved(unit), shrink(x, level))
+
+
+@drawing
+def test_a_weight_multiplies_the_scale_of_its_row(
+    through: bool, futures: int, future_steps: int
+) -> None:
+    x, level = drawn()
+    weight = torch.tensor([0.0, 0.5, 1.0, 3.0])
+
+    def moved(scale: float, weight: torch.Tensor | None = None) -> torch.Tensor:
+        settings = GuidanceSettings(scale, 2, 100.0, through, future_steps)
+        return guided(
+            mixing, uneven, SCHEDULE, settings,
+            weight=weight, futures=futures, generator=generator(),
+        )(x, level)  # fmt: skip
+
+    weighted = moved(0.02, weight)
+    assert torch.equal(weighted[0], mixing(x, level)[0])
+    for row in (1, 2, 3):
+        torch.testing.assert_close(weighted[row], moved(0.02 * float(weight[row]))[row])
+    assert not torch.allclose(weighted[1], weighted[0])
+
+
 @both
 def test_guidance_of_rows_is_independent(through: bool) -> None:
     x, level = drawn()
