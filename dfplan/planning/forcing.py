@@ -18,7 +18,7 @@ from dfplan.planning.rewards import OnSupport, Short, checked, on_lines
 from dfplan.planning.tracking import Pursuit, pursuit_gains
 from dfplan.sampling.guidance import GuidanceSettings, Value, climb, guided
 from dfplan.sampling.loop import sample
-from dfplan.sampling.matrices import FREE, hold, scheduling_matrix
+from dfplan.sampling.matrices import FREE, Tokens, hold, scheduling_matrix
 from dfplan.sampling.steps import STEPS, sampling_step
 from dfplan.types import Denoiser, Plan, Reward
 
@@ -205,7 +205,7 @@ class ForcingPlanner:
         share = torch.linspace(0.0, 1.0, self.settings.candidates)
         ends = (shortest[:, None] + share * (longest - shortest)[:, None]).round().long()
         draft = self.draft(problem, ends, generator)
-        rows = self.denoise(draft, self._matrix(draft), reward, generator)
+        rows = self.denoise(draft, self.matrix(draft), reward, generator)
         points = self.points(rows.clean[-1], draft.end)
         candidates = Candidates(
             points.view(*ends.shape, -1, 2),
@@ -287,9 +287,9 @@ class ForcingPlanner:
         index = torch.arange(int(end.max()) + 1)
         x = torch.randn(len(end), len(index), self.layout.features, generator=generator)
         held = torch.where(index <= end[:, None], FREE, self.schedule.max_level)
-        x[:, 0], held[:, 0] = self._token(problem.start).repeat_interleave(count, 0), 0
+        x[:, 0], held[:, 0] = self.token(problem.start).repeat_interleave(count, 0), 0
         if problem.goal is not None:
-            goal = self._token(torch.from_numpy(problem.goal)).repeat_interleave(count, 0)
+            goal = self.token(torch.from_numpy(problem.goal)).repeat_interleave(count, 0)
             row = torch.arange(len(end))
             x[row, end], held[row, end] = goal, 0
         return Draft(x, held, end)
@@ -367,10 +367,22 @@ class ForcingPlanner:
             evaluations=sum(calls) // len(draft.end),
         )
 
-    def _matrix(self, draft: Draft) -> torch.Tensor:
-        """Levels int [M+1, S, T] by the settings."""
+    def matrix(self, draft: Draft) -> torch.Tensor:
+        """The scheduling matrix of a draft by the settings, int [M+1, S, T]."""
+        return hold(self._inner_matrix((draft.held == FREE).sum(1).clamp_min(1)), draft.held)
+
+    def cost(self, tokens: int) -> int:
+        """Network evaluations that denoising one sequence of ``tokens`` free tokens takes."""
+        futures, guidance = self.settings.futures, self.settings.guidance
+        if guidance.scale == 0:
+            futures = 1
+        elif guidance.future_steps > 1:
+            futures = 1 + futures * guidance.future_steps
+        return futures * (len(self._inner_matrix(tokens)) - 1)
+
+    def _inner_matrix(self, free: Tokens) -> torch.Tensor:
+        """Levels of the free tokens alone, the rows that are run."""
         settings = self.settings
-        free = (draft.held == FREE).sum(1).clamp_min(1)
         inner = scheduling_matrix(
             settings.matrix,
             free,
@@ -378,9 +390,9 @@ class ForcingPlanner:
             settings.steps,
             settings.uncertainty_scale,
         )
-        return hold(inner[: 1 + math.ceil(settings.rows * (len(inner) - 1))], draft.held)
+        return inner[: 1 + math.ceil(settings.rows * (len(inner) - 1))]
 
-    def _token(self, positions: torch.Tensor) -> torch.Tensor:
+    def token(self, positions: torch.Tensor) -> torch.Tensor:
         """Clean tokens [B, D] that hold one position [B, 2] each."""
         return self.statistics.normalizer.normalize(positions).repeat(1, self.layout.frame_stack)
 

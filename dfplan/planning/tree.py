@@ -1,0 +1,267 @@
+"""Variable-horizon Monte Carlo tree guidance: a search over partly denoised plans.
+
+A whole plan sampled at once is only as good as its worst stretch. Diffusion Forcing can hold any
+tokens clean and denoise the others, so a search can keep what is good of a plan and go on from
+there. (Compare arXiv 2502.07202 and 2506.09498, whose nodes settle a plan from its start alone.)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from dfplan.errors import ConfigError
+from dfplan.planning.forcing import Candidates, Draft, ForcingPlanner
+from dfplan.planning.problem import Problem, noise_source
+from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree
+from dfplan.planning.tracking import Pursuit
+from dfplan.sampling.matrices import FREE
+from dfplan.types import Plan, Reward
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+_SHOWN = 16
+
+
+@dataclass(frozen=True)
+class Change:
+    """One way to go on from a plan.
+
+    Attributes:
+        renew: tokens that are denoised anew on either side of what is wrong, besides it.
+        longer: tokens by which the horizon grows.
+        scale: of the guidance, relative to the planner's.
+    """
+
+    renew: int
+    longer: int = 0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.renew < 0 or self.scale < 0:
+            raise ConfigError(
+                "A change renews at least 0 tokens at a guidance scale of at least 0; got "
+                f"{self.renew} and {self.scale}."
+            )
+
+
+@dataclass(frozen=True)
+class TreeSettings:
+    """How far and how wide to search.
+
+    Attributes:
+        evaluations: most network evaluations a problem, one a sequence of tokens.
+        milliseconds: time after which no further round is begun; None sets no limit. One round
+            is always made.
+        leaves: nodes that each round adds to a tree, so many sequences in a network call.
+        horizons: plans from scratch, of as many horizons, before any is gone on from; more are
+            made as the search goes on.
+        changes: the ways to go on from a plan, in the order in which they are tried.
+        search: exploration and widening.
+    """
+
+    evaluations: int = 192
+    milliseconds: float | None = None
+    leaves: int = 8
+    horizons: int = 8
+    changes: tuple[Change, ...] = (
+        Change(1, 1),
+        Change(4, 4),
+        Change(1, 3),
+        Change(2, 0, scale=3.0),
+        Change(2, 6),
+        Change(6, 2, scale=0.3),
+    )
+    search: SearchSettings = field(default_factory=SearchSettings)
+
+    def __post_init__(self) -> None:
+        if min(self.leaves, self.horizons) < 1 or not self.changes:
+            raise ConfigError(
+                "A tree needs leaves and horizons of at least 1, and a change; got "
+                f"{self.leaves}, {self.horizons} and {len(self.changes)} changes."
+            )
+        if self.milliseconds is not None and not self.milliseconds > 0:
+            raise ConfigError(f"A budget in milliseconds must be above 0; got {self.milliseconds}.")
+
+
+@dataclass(frozen=True)
+class TreePlanner:
+    """Plans by searching over plans that are kept in part and denoised in part.
+
+    A node is a whole plan and its score, that of :class:`ForcingPlanner`. Children of the root
+    are denoised from scratch, each with a horizon of its own. A child of another node keeps the
+    tokens of that plan from its start to the first line off the data, and from the last such line
+    to its end, and denoises the segment between anew, under a :class:`Change`: so many tokens
+    more on both sides, a longer horizon, another guidance scale. Where nothing is off the data,
+    some segment of the plan is denoised anew, to find a better one. All tokens are denoised along
+    the planner's own matrix, in its few steps; which node is gone on from is decided by upper
+    confidence (:class:`~dfplan.planning.search.Tree`). The best plan of the tree is the answer,
+    so the search can be stopped at any time, and its score never falls with a larger budget: with
+    the same seed the nodes of a smaller budget, in whole rounds, are the first of a larger one.
+
+    Attributes:
+        planner: samples and scores; ``candidates`` of its settings is not used.
+        settings: how far and how wide to search.
+    """
+
+    planner: ForcingPlanner
+    settings: TreeSettings = field(default_factory=TreeSettings)
+
+    @torch.no_grad()
+    def plan(
+        self,
+        observation: np.ndarray,
+        goal: np.ndarray | None = None,
+        *,
+        reward: Reward | None = None,
+        horizon: int | None = None,
+        seed: int | None = None,
+    ) -> Plan:
+        """Plan from each observation to its goal, or by reward alone.
+
+        Arguments and errors are those of :meth:`ForcingPlanner.plan`. ``horizon`` is that of the
+        plans from scratch; changes may make it longer. The plan's candidates are the 16 best of
+        the tree.
+
+        Raises:
+            ConfigError: the budget is too small for one expansion, too.
+        """
+        began = time.perf_counter()
+        problem, reward = self.planner.read(observation, goal, reward)
+        settings = self.settings
+        longest = int(self.planner.horizons(problem, horizon)[1].max())
+        cost = self.planner.cost(max(1, longest - (goal is not None)))
+        nodes = settings.evaluations // cost
+        if nodes < 1:
+            raise ConfigError(
+                f"A tree needs a budget for at least one expansion, here {cost} network "
+                f"evaluations; got {settings.evaluations}."
+            )
+        plans = _Plans(self.planner, settings, problem, horizon, nodes, noise_source(seed))
+        tree = Tree(len(problem), nodes, settings.leaves, settings.horizons, settings.search)
+        evaluations = 0
+        while nodes > 0:
+            width = min(settings.leaves, nodes)
+            leaves = Leaves.joined([tree.select() for _ in range(width)])
+            value, calls = plans.expand(leaves, reward)
+            tree.back_up(leaves, value)
+            evaluations += width * calls
+            nodes -= width
+            spent = 1e3 * (time.perf_counter() - began)
+            if settings.milliseconds is not None and spent > settings.milliseconds:
+                break
+        return self.planner.settle(
+            problem,
+            plans.best(_SHOWN),
+            reward,
+            evaluations=evaluations,
+            began=began,
+        )
+
+    def tracker(self) -> Pursuit:
+        """That of the planner."""
+        return self.planner.tracker()
+
+
+class _Plans:
+    """What the nodes of all trees hold.
+
+    Attributes:
+        tokens: clean tokens, float [B, 1 + nodes, T, D]; of the root, the start and the goal.
+        end: index of the last token, int [B, 1 + nodes].
+        wrong: which tokens a line off the data leads from or to, bool [B, 1 + nodes, T].
+        points: positions in units of the data, float [B, 1 + nodes, P, 2].
+        scores: float [B, 1 + nodes]; the root has none.
+    """
+
+    def __init__(
+        self,
+        planner: ForcingPlanner,
+        settings: TreeSettings,
+        problem: Problem,
+        horizon: int | None,
+        nodes: int,
+        generator: torch.Generator,
+    ) -> None:
+        self._planner, self._changes, self._generator = planner, settings.changes, generator
+        self._to_goal = problem.goal is not None
+        self._shortest, self._asked = planner.horizons(problem, horizon)
+        self._longest = planner.horizons(problem, None)[1]
+        shape, layout = (len(problem), 1 + nodes), planner.layout
+        count = int(self._longest.max()) + 1
+        self.tokens = torch.zeros(*shape, count, layout.features)
+        self.tokens[:, ROOT, 0] = planner.token(problem.start)
+        if problem.goal is not None:
+            self.tokens[:, ROOT, -1] = planner.token(torch.from_numpy(problem.goal))
+        self.end = torch.full(shape, count - 1)
+        self.wrong = torch.ones(*shape, count, dtype=torch.bool)
+        self.points = torch.zeros(*shape, 1 + (count - 1) * layout.frame_stack, 2)
+        self.scores = torch.full(shape, -torch.inf)
+
+    def expand(self, leaves: Leaves, reward: Reward | None) -> tuple[torch.Tensor, int]:
+        """Make each leaf's plan; its score, float [R], and the evaluations that one took."""
+        planner, stack = self._planner, self._planner.layout.frame_stack
+        draft, scale = self._draft(leaves)
+        rows = planner.denoise(draft, planner.matrix(draft), reward, self._generator, scale)
+        points = planner.points(rows.clean[-1], draft.end)
+        score = planner.score(points, reward)
+        off = F.pad(planner.off_support(points) > 0, (1, 1))
+        frame = F.pad(off[:, :-1] | off[:, 1:], (stack - 1, 0))
+        node, count = (leaves.problem, leaves.node), draft.x.shape[1]
+        self.tokens[(*node, slice(count))] = rows.clean[-1]
+        self.wrong[(*node, slice(count))] = frame.view(len(leaves), count, stack).any(-1)
+        self.points[node] = points[:, -1:]
+        self.points[(*node, slice(points.shape[1]))] = points
+        self.end[node], self.scores[node] = draft.end, score
+        return score, rows.evaluations
+
+    def best(self, count: int) -> Candidates:
+        """The ``count`` best of each problem, or as many as there are."""
+        order = self.scores.argsort(dim=1, descending=True, stable=True)
+        order = order[:, : min(count, int(self.scores.isfinite().sum(1).min()))]
+        node = torch.arange(len(order))[:, None], order
+        points = self.points[node]
+        level = torch.zeros(points.shape[:-1], dtype=torch.long)
+        return Candidates(points, self.end[node], level, self.scores[node])
+
+    def _draft(self, leaves: Leaves) -> tuple[Draft, torch.Tensor]:
+        """What each leaf keeps of its parent's plan, noise elsewhere, and its guidance scale."""
+        at, root = (leaves.problem, leaves.parent), leaves.parent == ROOT
+        tokens, was, longest = self.tokens[at], self.end[at], self._longest[leaves.problem]
+        # Steps of the golden ratio spread any number of choices evenly.
+        share = (0.5 + _GOLDEN * leaves.action) % 1
+        shortest = self._shortest[leaves.problem]
+        fresh = shortest + (share * (self._asked[leaves.problem] - shortest)).round().long()
+        choice = leaves.action % len(self._changes)
+        renew, longer = torch.tensor([[c.renew, c.longer] for c in self._changes])[choice].unbind(1)
+        scale = torch.tensor([c.scale for c in self._changes])[choice]
+
+        index = torch.arange(tokens.shape[1])
+        inner = (index > 0) & (index < was[:, None] + (not self._to_goal))
+        wrong = self.wrong[at] & inner
+        # Where nothing is wrong any place is as good as another.
+        place = 1 + (share * (was - 1)).long()
+        wrong = torch.where(wrong.any(1, keepdim=True), wrong, index == place[:, None])
+        near = (index[:, None] - index).abs() <= renew[:, None, None]
+        free = inner & ((near & wrong[:, None]).any(-1) | root[:, None])
+
+        # Each stretch of free tokens grows by as many as the longest horizon leaves room for.
+        begins = free & ~F.pad(free, (1, 0))[:, :-1]
+        stretches = begins.sum(1)
+        more = torch.minimum(longer, (longest - was) // stretches.clamp_min(1)).clamp_min(0)
+        target = index + more[:, None] * begins.cumsum(1)
+        end = torch.where(root, fresh, was + more * stretches)
+        target = torch.where(root[:, None] & (index == was[:, None]), end[:, None], target)
+        keep = ~free & (index <= was[:, None])
+
+        x = torch.randn(tokens.shape, generator=self._generator)
+        held = torch.where(index <= end[:, None], FREE, self._planner.schedule.max_level)
+        row, column = keep.nonzero(as_tuple=True)
+        x[row, target[row, column]] = tokens[row, column]
+        held[row, target[row, column]] = 0
+        few = slice(int(end.max()) + 1)
+        return Draft(x[:, few], held[:, few], end), torch.where(root, 1.0, scale)

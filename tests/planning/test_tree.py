@@ -1,0 +1,164 @@
+"""The tree planner, on a network trained in a corridor and on made-up ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dfplan.errors import ConfigError
+from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.rewards import Reach
+from dfplan.planning.tree import Change, TreePlanner, TreeSettings
+from dfplan.types import Planner
+
+ROUND = 8 * 3
+"""Network evaluations of 8 leaves in 3 sampling steps."""
+
+
+@pytest.fixture
+def states(corridor: Any) -> np.ndarray:
+    return np.concatenate([corridor.at(np.array([2.0, 36.0])), np.zeros((2, 2))], 1)
+
+
+@pytest.fixture
+def goals(corridor: Any) -> np.ndarray:
+    return np.asarray(corridor.at(np.array([38.0, 5.0])))
+
+
+def with_settings(planner: ForcingPlanner, **changes: Any) -> ForcingPlanner:
+    return replace(planner, settings=replace(planner.settings, **changes))
+
+
+def test_it_is_a_planner_that_keeps_start_and_goal(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    tree = TreePlanner(planner, TreeSettings(evaluations=4 * ROUND))
+    assert isinstance(tree, Planner)
+    plan = tree.plan(states, goals, seed=0)
+    np.testing.assert_allclose(plan.points[:, 0], states[:, :2], atol=1e-4)
+    np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-4)
+    np.testing.assert_allclose(plan.candidates[:, :, -1], goals[:, None].repeat(16, 1), atol=1e-4)
+    assert (np.diff(plan.scores) <= 0).all()
+    assert not plan.level.any()
+
+
+def test_a_seed_is_a_plan(planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray) -> None:
+    tree = TreePlanner(planner, TreeSettings(evaluations=2 * ROUND))
+    first, second = (tree.plan(states, goals, seed=3) for _ in range(2))
+    assert np.array_equal(first.points, second.points)
+    assert not np.array_equal(first.points, tree.plan(states, goals, seed=4).points)
+
+
+def test_a_larger_budget_never_lowers_the_score(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    best = np.stack(
+        [
+            TreePlanner(planner, TreeSettings(evaluations=rounds * ROUND))
+            .plan(states, goals, seed=0)
+            .scores.max(1)
+            for rounds in (1, 2, 4, 8)
+        ]
+    )
+    assert (np.diff(best, axis=0) >= 0).all()
+    assert (best[-1] > best[0]).any()
+
+
+@pytest.mark.parametrize("futures", [1, 3])
+@pytest.mark.parametrize("matrix", ["full_sequence", "pyramid"])
+def test_evaluations_are_counted_and_kept_to(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, matrix: str, futures: int
+) -> None:
+    rows: list[int] = []
+
+    def counting(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        rows.append(len(x))
+        return planner.denoiser(x, level)
+
+    counted = with_settings(
+        replace(planner, denoiser=counting), matrix=matrix, futures=futures, largest_batch=10
+    )
+    plan = TreePlanner(counted, TreeSettings(evaluations=700)).plan(states, goals, seed=0)
+    assert sum(rows) == 2 * plan.evaluations
+    assert 0 < plan.evaluations <= 700
+
+
+def test_it_keeps_what_is_good_where_single_plans_must_be_lucky_all_along(
+    planner: ForcingPlanner, corridor: Any
+) -> None:
+    # Of 11 tokens between the ends each is on the way or far off it, by a throw of the noise, so
+    # a whole plan is good once in 2048 times.
+    way = torch.from_numpy(corridor.at(np.linspace(2.0, 38.0, 25))).float()
+    tokens = planner.statistics.normalizer.normalize(way)
+    right = planner.layout.to_tokens(tokens[None])[0]
+
+    def lucky(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        wrong = (x[..., :1] > 0).float() * 3.0
+        return torch.where((level > 0)[..., None], right[: x.shape[1]] + wrong, x)
+
+    guidance = replace(planner.settings.guidance, scale=0.0)
+    single = with_settings(
+        replace(planner, denoiser=lucky), steps=1, candidates=64, polish=0, guidance=guidance
+    )
+    tree = TreePlanner(single, TreeSettings(evaluations=64, changes=(Change(0), Change(1))))
+    start, goal = np.append(corridor.at(np.array(2.0)), [0, 0]), corridor.at(np.array(38.0))
+    horizon = single.longest_horizon - single.layout.token_steps
+
+    def off(planner: Planner) -> float:
+        plan = planner.plan(start, goal, horizon=horizon, seed=0)
+        assert plan.evaluations == 64
+        return float(single.off_support(torch.from_numpy(plan.points)).sum())
+
+    assert off(single) > 1
+    assert off(tree) == 0
+
+
+def test_plans_that_go_on_from_others_may_be_longer_than_asked(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    asked = 100
+    longer = TreeSettings(evaluations=4 * ROUND, changes=(Change(2, 3),), horizons=1)
+    plan = TreePlanner(planner, longer).plan(states, goals, horizon=asked, seed=0)
+    assert plan.candidates.shape[2] > 1 + asked // plan.stride
+    same = TreePlanner(planner, replace(longer, changes=(Change(2),)))
+    assert same.plan(states, goals, horizon=asked, seed=0).steps.tolist() == [asked, asked]
+
+
+def test_time_ends_the_search_after_a_round(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    hurried = TreeSettings(evaluations=100 * ROUND, milliseconds=1e-3)
+    assert TreePlanner(planner, hurried).plan(states, goals, seed=0).evaluations == ROUND
+
+
+def test_a_reward_without_a_goal_is_searched_for(
+    planner: ForcingPlanner, states: np.ndarray, corridor: Any
+) -> None:
+    there = corridor.at(np.array(20.0))
+    tree = TreePlanner(planner, TreeSettings(evaluations=4 * ROUND))
+    reward = 20.0 * Reach(torch.from_numpy(there).float())
+    plan = tree.plan(states, reward=reward, horizon=120, seed=0)
+    assert np.linalg.norm(plan.points[:, -1] - there, axis=1).max() < 3
+    np.testing.assert_allclose(plan.points[:, 0], states[:, :2], atol=1e-4)
+
+
+def test_a_budget_too_small_for_one_expansion_is_refused(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    with pytest.raises(ConfigError, match=r"at least one expansion, here 3 network.*got 2"):
+        TreePlanner(planner, TreeSettings(evaluations=2)).plan(states, goals)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"leaves": 0}, {"horizons": 0}, {"changes": ()}, {"milliseconds": 0.0}, {"milliseconds": -5}],
+)
+def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        TreeSettings(**wrong)
+    with pytest.raises(ConfigError):
+        Change(-1)
