@@ -10,7 +10,7 @@ import numpy as np
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.problem import read_goal, read_observation, require_seed
 from dfplan.planning.tracking import Tracker
-from dfplan.types import Plan, Planner
+from dfplan.types import Plan, Planner, Reward
 
 Observation = np.ndarray | Mapping[str, np.ndarray]
 """Position and velocity [4] or [B, 4], or a dict with ``observation`` and ``desired_goal``."""
@@ -34,6 +34,8 @@ class Policy:
         planner: what plans; see :func:`dfplan.load`.
         tracker: from plan to action; by default the planner's own.
         goal: position [2] to plan to wherever :meth:`act` finds no other goal.
+        reward: handed to the planner with each plan. Its steps count from when that plan is made,
+            so a reward that depends on time wants ``tolerance=None``, which plans once.
         replan_every: steps between two plans; None plans only when it must.
         tolerance: distance from the plan, in units of position, at which to plan anew; None
             plans once.
@@ -49,6 +51,7 @@ class Policy:
         tracker: Tracker | None = None,
         *,
         goal: np.ndarray | None = None,
+        reward: Reward | None = None,
         replan_every: int | None = None,
         tolerance: float | None = 1.0,
         seed: int | None = None,
@@ -67,6 +70,7 @@ class Policy:
         self._planner = planner
         self._tracker = tracker
         self._goal = goal
+        self._reward = reward
         self._replan_every = replan_every
         self._tolerance = tolerance
         self.reset(seed)
@@ -116,7 +120,9 @@ class Policy:
         rows = np.flatnonzero(self._due(states, goals))
         if len(rows):
             seed = None if self._rng is None else int(self._rng.integers(2**63))
-            self.plan = self._planner.plan(states[rows], goals[rows], seed=seed)
+            self.plan = self._planner.plan(
+                states[rows], goals[rows], reward=self._reward, seed=seed
+            )
             self._tracker.assign(rows, self.plan)
             # Not before: where no plan could be made, the next step asks again.
             self._goals[rows] = goals[rows]

@@ -8,8 +8,9 @@ which candidates and problems are mixed. None of these rewards is above 0, its b
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -148,8 +149,7 @@ class Smooth(ComposableReward):
 class Dense(ComposableReward):
     """The dense reward of D4RL's and gymnasium-robotics' mazes, less its maximum of 1 a point.
 
-    The mean over the plan's points of ``exp(-distance to target) - 1``; the sooner a plan is near
-    its target, the more, so this is also the reward for being fast.
+    The mean over the plan's points of ``exp(-distance to target) - 1``.
     """
 
     target: torch.Tensor
@@ -158,6 +158,32 @@ class Dense(ComposableReward):
         # At the target itself the distance has no gradient.
         squared = _squared_distance(points, self.target)
         return ((-(squared + 1e-12).sqrt()).exp() - 1).mean(-1)
+
+
+@dataclass(frozen=True)
+class Fast(ComposableReward):
+    """Minus the steps at which the plan is not within ``radius`` of ``target``.
+
+    A step is counted at its end and by a share that grows with the distance ``d`` from there to
+    the disc, ``d / (d + radius)``: 0 inside, 1 far off, and never flat outside, so that it guides
+    plans from anywhere.
+
+    Attributes:
+        target: position, [2].
+        radius: in units of position; by default that of D4RL's goals.
+    """
+
+    target: torch.Tensor
+    radius: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.radius > 0:
+            raise ConfigError(f"Fast needs a radius above 0; got {self.radius}.")
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        distance = (_squared_distance(points[:, 1:], self.target) + 1e-12).sqrt()
+        beyond = (distance - self.radius).clamp_min(0.0)
+        return -(beyond / (beyond + self.radius) * steps.diff()).sum(-1)
 
 
 class Region(Protocol):
@@ -274,10 +300,10 @@ class OnSupport(ComposableReward):
 def checked(reward: Reward) -> Reward:
     """``reward``, raising :class:`ConfigError` where it or a part of it is none or cannot guide."""
     for part in _parts(reward):
-        if not callable(part):
+        if not (callable(part) and _takes_two(part)):
             raise ConfigError(
-                f"A reward is a function of positions and steps; got {part!r}. See "
-                "dfplan.planning.rewards."
+                f"A reward is a function of two arguments, positions and steps; got {_name(part)}. "
+                "See dfplan.planning.rewards."
             )
 
     def of(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
@@ -297,11 +323,25 @@ def _require_whole(rewards: list[Reward], points: torch.Tensor, steps: torch.Ten
     for reward in rewards:
         if fault := _fault(reward(points, steps), points):
             raise ConfigError(
-                f"The reward {getattr(reward, '__name__', reward)} must give one finite number a "
+                f"The reward {_name(reward)} must give one finite number a "
                 f"plan, a differentiable tensor [{len(points)}] for positions "
                 f"{list(points.shape)}; got {fault}. Use torch throughout, without detach(), "
                 "item() or comparisons."
             )
+
+
+def _takes_two(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin that does not say what it takes
+        return True
+    return True
+
+
+def _name(reward: object) -> str:
+    return str(getattr(reward, "__name__", repr(reward)))
 
 
 def _parts(reward: Reward) -> list[Reward]:

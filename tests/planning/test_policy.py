@@ -16,6 +16,7 @@ from dfplan.data.motion import Motion
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.policy import Policy
+from dfplan.planning.rewards import Short
 from dfplan.planning.tracking import Pursuit, pursuit_gains
 from dfplan.types import Plan, Reward
 
@@ -29,6 +30,7 @@ class Straight:
     """Plans straight lines and counts how often it is asked; refuses goals beyond 100."""
 
     calls: list[tuple[np.ndarray, np.ndarray, int | None]] = field(default_factory=list)
+    rewards: list[Reward | None] = field(default_factory=list)
 
     def plan(
         self,
@@ -43,6 +45,7 @@ class Straight:
         if (goal > 100).any():
             raise ObservationError("too far")
         self.calls.append((observation, goal, seed))
+        self.rewards.append(reward)
         share = np.linspace(0, 1, 11, dtype=np.float32)[:, None]
         points = observation[:, None, :2] + share * (goal - observation[:, :2])[:, None]
         batch = len(points)
@@ -89,6 +92,13 @@ def test_plans_once_and_arrives() -> None:
     assert policy.plan is not None and len(policy.plan) == 3
     assert np.linalg.norm(states[:, :2] - GOALS, axis=1).max() < 0.1
     assert actions.dtype == np.float32 and np.abs(actions).max() <= 1
+
+
+@pytest.mark.parametrize("reward", [None, Short()])
+def test_the_reward_goes_with_every_plan(reward: Reward | None) -> None:
+    planner = Straight()
+    follow(Policy(planner, reward=reward, replan_every=10), STARTS, GOALS, 25)
+    assert planner.rewards == [reward] * 3
 
 
 def test_reset_plans_anew() -> None:

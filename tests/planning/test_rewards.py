@@ -15,6 +15,7 @@ from dfplan.planning.rewards import (
     ComposableReward,
     Dense,
     Disc,
+    Fast,
     Follow,
     KeepOut,
     OnSupport,
@@ -45,6 +46,7 @@ REWARDS: dict[str, ComposableReward] = {
     "follow": Follow(torch.tensor([[0.0, 0.0], [3.0, 1.0], [3.0, 5.0]])),
     "smooth": Smooth(),
     "dense": Dense(torch.tensor([2.0, 2.0])),
+    "fast": Fast(torch.tensor([2.0, 2.0])),
     "keep out": KeepOut([Disc((1.0, 1.0), 1.5), Box((3.0, 3.0), (5.0, 4.0))], margin=0.3),
     "keep out of what moves": KeepOut([Disc((0.0, 2.0), 2.0, velocity=(0.1, -0.02))], between=3),
     "slow in": SlowIn(Box((-9.0, -9.0), (9.0, 9.0)), limit=0.2),
@@ -159,6 +161,18 @@ def test_dense_is_the_environments() -> None:
     assert torch.allclose(Dense(target)(points, STEPS), expected, atol=1e-5)
     late, soon = line((3, 1), (2, 1), (1, 1), (1, 1)), line((3, 1), (1, 1), (1, 1), (1, 1))
     assert Dense(target)(soon, STEPS[:4]) > Dense(target)(late, STEPS[:4])
+
+
+def test_fast_counts_the_steps_outside_by_hand() -> None:
+    fast = Fast(torch.tensor([4.0, 0.0]), radius=0.5)
+    # Outside by 9.5, 1.5, 0 and 0: the first point is no step's end, half is full share for one.
+    assert fast(line((0, 0), (2, 0), (3.5, 0), (4, 0)), STEPS[:4]) == pytest.approx(-10 * 0.75)
+    assert fast(line((4, 0), (4, 1), (4, 1.5)), STEPS[:3]) == pytest.approx(-10 * (1 / 2 + 2 / 3))
+    late, soon = line((0, 0), (2, 0), (2, 0), (4, 0)), line((0, 0), (2, 0), (4, 0), (4, 0))
+    assert fast(soon, STEPS[:4]) > fast(late, STEPS[:4])
+    assert fast(soon, 3 * STEPS[:4]) == 3 * fast(soon, STEPS[:4])
+    with pytest.raises(ConfigError, match="radius above 0"):
+        Fast(torch.zeros(2), radius=0.0)
 
 
 @pytest.mark.parametrize(
