@@ -11,7 +11,7 @@ from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.policy import Policy
 from dfplan.planning.tracking import Pursuit
-from dfplan.pretrained import load, pretrained_names
+from dfplan.pretrained import load, load_value, pretrained_names
 from dfplan.types import Plan
 
 __version__ = "0.1.0"
@@ -25,6 +25,7 @@ __all__ = [
     "Policy",
     "Pursuit",
     "load",
+    "load_value",
     "parse_maze",
     "pretrained_names",
 ]

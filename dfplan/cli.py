@@ -32,6 +32,7 @@ from dfplan.training.diffuser import DiffuserConfig
 from dfplan.training.loop import TrainSettings, train
 from dfplan.training.presets import PRESETS, Preset, preset_data
 from dfplan.training.recipes import ForcingConfig
+from dfplan.training.value import ValueConfig
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -115,7 +116,7 @@ def _train_command(name: str, preset: Preset) -> Callable[..., None]:
     def command(
         out: Path = Path("runs") / name,
         data: Path | None = None,
-        recipe: ForcingConfig | DiffuserConfig = preset.recipe,
+        recipe: ForcingConfig | DiffuserConfig | ValueConfig = preset.recipe,
         settings: TrainSettings = preset.settings,
         accelerator: str = "auto",
         devices: int = 1,
@@ -228,7 +229,7 @@ COMMANDS: dict[str, Any] = {
     "bench": benchmark,
     "plan": plan,
     "train": {
-        "_help": "Train a planner; each preset is a command.",
+        "_help": "Train a planner or a value; each preset is a command.",
         **{name: _train_command(name, preset) for name, preset in PRESETS.items()},
     },
     "data": {

@@ -73,6 +73,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train",
         "train maze2d-umaze",
         "train diffuser-large",
+        "train value-umaze",
         "data",
         "data generate",
         "data download",

@@ -3,7 +3,8 @@
 A reward takes positions [B, P, 2], the points of each plan with the last repeated after arrival,
 and the environment step [P] at which each point is reached; it returns [B]. Any differentiable
 function of that form can be used in place of these. One reward holds for all plans of a call, in
-which candidates and problems are mixed. None of these rewards is above 0, its best.
+which candidates and problems are mixed. None of these rewards is above 0, its best, but
+:class:`LearnedValue`, which is in units of the data's rewards.
 """
 
 from __future__ import annotations
@@ -295,6 +296,24 @@ class OnSupport(ComposableReward):
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return -0.5 * self.support.distance(on_lines(points, self.between)).square().sum(-1)
+
+
+@dataclass(frozen=True)
+class LearnedValue(ComposableReward):
+    """A value that was learned of positions, at the plan's last point.
+
+    There and not along the plan: it counts all that follows a place, so on the way it would count
+    the same rewards again and again, and hold back a plan that starts where it is low.
+
+    Attributes:
+        value: positions [..., 2] in units of the data to values [...], differentiable; see
+            :func:`dfplan.load_value`.
+    """
+
+    value: Callable[[torch.Tensor], torch.Tensor]
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return self.value(points[:, -1])
 
 
 def checked(reward: Reward) -> Reward:

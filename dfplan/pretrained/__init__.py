@@ -1,7 +1,9 @@
-"""The shipped checkpoints, and loading any checkpoint as a planner."""
+"""The shipped checkpoints, and loading any checkpoint as a planner or a reward."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -9,9 +11,11 @@ import torch
 from dfplan.errors import CheckpointError, ConfigError, unknown_name
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.rewards import LearnedValue
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.diffuser import DiffuserConfig
 from dfplan.training.recipes import ForcingConfig
+from dfplan.training.value import ValueConfig
 
 _ENDING = ".safetensors"
 _FOLDER = Path(__file__).parent
@@ -51,21 +55,63 @@ def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlan
         ConfigError: an unknown name or device.
         CheckpointError: the file is damaged, incomplete or of another version.
     """
+    path, checkpoint = _read(name, device)
+    with _fitting(path):
+        if checkpoint.recipe == "forcing":
+            return ForcingConfig.from_json(checkpoint.config).planner(checkpoint, device)
+        if checkpoint.recipe == "diffuser":
+            return DiffuserConfig.from_json(checkpoint.config).planner(checkpoint, device)
+    hint = " Load it by dfplan.load_value." if checkpoint.recipe == "value" else ""
+    raise CheckpointError(
+        f"{path} was made by recipe {checkpoint.recipe!r}; planners are made by forcing and "
+        f"diffuser.{hint}"
+    )
+
+
+def load_value(name: str | Path, device: str = "cpu") -> LearnedValue:
+    """The reward that a run of a ``value-*`` preset has learned, to plan by.
+
+    >>> value = dfplan.load_value("runs/value-umaze")
+    >>> plan = dfplan.load("maze2d-umaze").plan(observation, reward=1000 * value)
+
+    The weight is the steps of travel that a value of one is worth in the choice among candidates.
+    A plan without a goal goes where one of them happens to lead, so far places want many.
+
+    Args:
+        name: a file or a run's folder.
+        device: where the network runs.
+
+    Raises:
+        ConfigError: no such file, or an unknown device.
+        CheckpointError: the file is damaged, incomplete, of another version, or no value.
+    """
+    path, checkpoint = _read(name, device)
+    if checkpoint.recipe != "value":
+        raise CheckpointError(
+            f"{path} was made by recipe {checkpoint.recipe!r}; expected value. Train one: dfplan "
+            "train value-umaze. Planners are loaded by dfplan.load."
+        )
+    with _fitting(path):
+        return ValueConfig.from_json(checkpoint.config).reward(checkpoint, device)
+
+
+def _read(name: str | Path, device: str) -> tuple[Path, Checkpoint]:
+    """A checkpoint and where it lies, once it is sure that ``device`` is there."""
     path = checkpoint_path(name)
     checkpoint = Checkpoint.load(path)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter where torch has no such devices
         raise ConfigError(f"No network can run on device {device!r} here: {error}") from error
+    return path, checkpoint
+
+
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Turns what goes wrong in rebuilding a network into :class:`CheckpointError`."""
     try:
-        if checkpoint.recipe == "forcing":
-            return ForcingConfig.from_json(checkpoint.config).planner(checkpoint, device)
-        if checkpoint.recipe == "diffuser":
-            return DiffuserConfig.from_json(checkpoint.config).planner(checkpoint, device)
+        yield
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} does not fit its own configuration ({error}). Train it again."
         ) from error
-    raise CheckpointError(
-        f"{path} was made by recipe {checkpoint.recipe!r}; this dfplan knows forcing and diffuser."
-    )

@@ -28,7 +28,7 @@ class Checkpoint:
     """A trained network, what it was trained on, and how to rebuild it.
 
     Attributes:
-        recipe: which recipe made it, ``forcing`` or ``diffuser``.
+        recipe: which recipe made it, ``forcing``, ``diffuser`` or ``value``.
         config: the recipe's configuration, as JSON.
         network: averaged weights by name, float16.
         statistics: what the planner keeps of the data.

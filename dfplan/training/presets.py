@@ -10,6 +10,7 @@ from dfplan.mazes import parse_maze
 from dfplan.training.diffuser import DIFFUSER, DiffuserConfig
 from dfplan.training.loop import TrainSettings
 from dfplan.training.recipes import ForcingConfig
+from dfplan.training.value import ValueConfig
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Preset:
 
     maze: str
     data_steps: int
-    recipe: ForcingConfig | DiffuserConfig
+    recipe: ForcingConfig | DiffuserConfig | ValueConfig
     settings: TrainSettings
 
 
@@ -49,12 +50,18 @@ _DIFFUSER = {
     for maze, steps in (("umaze", 580), ("medium", 400), ("large", 430))
 }
 
+_VALUE = {
+    maze: (ValueConfig(), TrainSettings(steps=2000, batch_size=1024, save_every=1000))
+    for maze in _DATA_STEPS
+}
+
 PRESETS: dict[str, Preset] = {
     f"{prefix}-{maze}": Preset(maze, _DATA_STEPS[maze], recipe, settings)
-    for prefix, recipes in (("maze2d", _FORCING), ("diffuser", _DIFFUSER))
+    for prefix, recipes in (("maze2d", _FORCING), ("diffuser", _DIFFUSER), ("value", _VALUE))
     for maze, (recipe, settings) in recipes.items()
 }
-"""Every preset by name: ``maze2d-*`` is Diffusion Forcing, ``diffuser-*`` the baseline."""
+"""Every preset by name: ``maze2d-*`` is Diffusion Forcing, ``diffuser-*`` the baseline, ``value-*``
+a value to plan by."""
 
 
 def preset_data(preset: Preset, folder: Path) -> Path:

@@ -14,17 +14,20 @@ from dfplan.training.recipes import ForcingConfig
 
 D4RL_STEPS = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 
+RECIPES = {"maze2d": "forcing", "diffuser": "diffuser", "value": "value"}
+
 
 def test_every_maze_has_a_preset_of_each_method() -> None:
-    assert set(PRESETS) == {f"{m}-{maze}" for m in ("maze2d", "diffuser") for maze in D4RL_STEPS}
+    assert set(PRESETS) == {f"{method}-{maze}" for method in RECIPES for maze in D4RL_STEPS}
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_of_their_maze_at_d4rls_size(name: str) -> None:
     preset = PRESETS[name]
-    assert preset.maze == name.split("-")[1]
+    method, maze = name.split("-")
+    assert preset.maze == maze
     assert preset.data_steps == D4RL_STEPS[preset.maze]
-    assert preset.recipe.name == ("forcing" if name.startswith("maze2d") else "diffuser")
+    assert preset.recipe.name == RECIPES[method]
     preset.recipe.untrained()
     assert type(preset.recipe).from_json(preset.recipe.to_json()) == preset.recipe
 

@@ -1,0 +1,115 @@
+"""The recipe of a learned value: what the data was paid from each place on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.signal import lfilter
+from torch import nn
+
+from dfplan.data.statistics import Statistics
+from dfplan.errors import ConfigError, DataError
+from dfplan.networks.perceptron import Perceptron
+from dfplan.planning.rewards import LearnedValue
+from dfplan.training.checkpoint import Checkpoint
+from dfplan.training.recipes import Objective
+from dfplan.types import Trajectories
+
+
+@dataclass(frozen=True)
+class ValueConfig:
+    """Regression of the discounted rewards that followed each recorded position.
+
+    What is learned is the value of the behavior that collected the data, not of the best one; it
+    is highest where that behavior was paid, and rises toward there along the ways it took.
+
+    Attributes:
+        discount: of a reward one step later; 0 learns the reward itself.
+        width: of the perceptron's hidden layers.
+        layers: hidden layers.
+    """
+
+    discount: float = 0.99
+    width: int = 128
+    layers: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.discount < 1:
+            raise ConfigError(f"A value needs a discount in [0, 1); got {self.discount}.")
+        if min(self.width, self.layers) < 1:
+            raise ConfigError(
+                "A value's network needs width and layers of at least 1; got "
+                f"{self.width} and {self.layers}."
+            )
+
+    @property
+    def name(self) -> str:
+        """What a checkpoint calls this recipe."""
+        return "value"
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration; :meth:`from_json` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, config: dict[str, Any]) -> ValueConfig:
+        """Rebuild from :meth:`to_json`."""
+        return cls(**config)
+
+    def untrained(self) -> Perceptron:
+        """A network with random weights."""
+        return Perceptron(self.width, self.layers)
+
+    def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective:
+        """Mean squared error of :func:`values_to_go` at random positions of the data.
+
+        Raises:
+            DataError: the data was never paid.
+        """
+        if not trajectories.rewards.any():
+            raise DataError(
+                f"{trajectories.source} holds no rewards, or all are 0, so no value can be "
+                "learned from it. Store the reward of each row as rewards [N], or plan by a reward "
+                "of your own."
+            )
+        values = torch.from_numpy(values_to_go(trajectories, self.discount))
+        positions = torch.from_numpy(np.ascontiguousarray(trajectories.observations[:, :2]))
+
+        def loss(network: nn.Module, batch: int, generator: torch.Generator) -> torch.Tensor:
+            row = torch.randint(len(values), (batch,), generator=generator)
+            device = next(network.parameters()).device
+            estimate = network(statistics.normalizer.normalize(positions[row]).to(device))
+            error: torch.Tensor = estimate - values[row].to(device)
+            return error.square().mean()
+
+        return loss
+
+    def reward(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedValue:
+        """The reward of a trained network, which runs on ``device``."""
+        network = self.untrained()
+        network.load_state_dict(checkpoint.network)
+        network.to(device).eval().requires_grad_(requires_grad=False)
+
+        def value(points: torch.Tensor) -> torch.Tensor:
+            known = checkpoint.statistics.normalizer.normalize(points)
+            found: torch.Tensor = network(known.to(device)).to(points)
+            return found
+
+        return LearnedValue(value)
+
+
+def values_to_go(trajectories: Trajectories, discount: float) -> np.ndarray:
+    """What each row was paid from there on, as a discounted mean; float32 [N].
+
+    ``(1 - discount) * sum_k discount ** k * reward[t + k]`` over the rest of the row's segment;
+    nothing is known of what follows a segment, and it counts as 0. In units of one step's
+    reward, so that a place paid for ever is worth what it pays a step.
+    """
+    values = np.empty(len(trajectories), dtype=np.float32)
+    for first, last in trajectories.segments:
+        paid = trajectories.rewards[first:last].astype(np.float64)
+        values[first:last] = lfilter([1 - discount], [1, -discount], paid[::-1])[::-1]
+    return values

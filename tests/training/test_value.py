@@ -1,0 +1,121 @@
+"""Learned values: the numbers of a hand-made chain, and plans that go where the data was paid."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import dfplan
+from dfplan.data import from_arrays
+from dfplan.errors import CheckpointError, ConfigError, DataError
+from dfplan.planning.forcing import ForcingPlanner
+from dfplan.training.loop import TrainSettings, train
+from dfplan.training.value import ValueConfig, values_to_go
+from dfplan.types import Trajectories
+
+SETTINGS = TrainSettings(
+    steps=400, batch_size=256, learning_rate=1e-2, warmup=10, ema_decay=0.95, save_every=400
+)
+
+
+def chain(walks: int) -> Trajectories:
+    """``walks`` walks from place 0 to place 4, each a segment, paid 8 at the last and 2 at 2."""
+    places = np.tile(np.arange(5.0), walks)
+    # Velocities matter to no value; a body must have some.
+    velocity = np.random.default_rng(0).uniform(-1, 1, (len(places), 2))
+    states = np.concatenate([np.stack([places, 0 * places], 1), velocity], 1)
+    data = from_arrays(states, ends=places == 4, source="a chain")
+    rewards = np.select([places == 4, places == 2], [8.0, 2.0], 0.0).astype(np.float32)
+    return replace(data, rewards=rewards)
+
+
+def test_values_of_a_chain_by_hand() -> None:
+    # Half of: 8; 8 / 2; 2 + 8 / 4; the next one's half each.
+    by_hand = [0.5, 1.0, 2.0, 2.0, 4.0]
+    assert values_to_go(chain(1), 0.5).tolist() == by_hand
+    assert values_to_go(chain(3), 0.5).tolist() == 3 * by_hand, "nothing crosses a segment's end"
+    assert values_to_go(chain(2), 0.0).tolist() == 2 * [0, 0, 2, 0, 8]
+
+
+def test_a_place_that_is_paid_for_ever_is_worth_what_it_pays() -> None:
+    paid = replace(chain(100), rewards=np.full(500, 3.0, np.float32), segments=np.array([[0, 500]]))
+    assert values_to_go(paid, 0.9)[0] == pytest.approx(3.0)
+
+
+def test_it_learns_the_values_and_they_survive_the_file(tmp_path: Path) -> None:
+    config = ValueConfig(discount=0.5, width=64, layers=3)
+    settings = replace(SETTINGS, steps=1000, batch_size=32)
+    train(config, chain(4), tmp_path, settings=settings, progress=False)
+    value = dfplan.load_value(tmp_path).value
+    places = torch.stack([torch.arange(5.0), torch.zeros(5)], 1)
+    np.testing.assert_allclose(value(places), [0.5, 1.0, 2.0, 2.0, 4.0], atol=0.1)
+    assert ValueConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.fixture(scope="module")
+def paid_at(trajectories: Trajectories, corridor: Any) -> Any:
+    """The corridor's data, paid near a place of it."""
+
+    def paid(along: float) -> Trajectories:
+        away = np.linalg.norm(trajectories.observations[:, :2] - corridor.at(along), axis=1)
+        return replace(trajectories, rewards=(away < 4).astype(np.float32))
+
+    return paid
+
+
+@pytest.mark.parametrize("along", [3.0, 37.0])
+def test_plans_without_a_goal_end_where_the_data_was_paid(
+    paid_at: Any, planner: ForcingPlanner, corridor: Any, tmp_path: Path, along: float
+) -> None:
+    train(ValueConfig(width=32), paid_at(along), tmp_path, settings=SETTINGS, progress=False)
+    value = dfplan.load_value(str(tmp_path / "checkpoint.safetensors"))
+    starts = corridor.at(np.linspace(14.0, 26.0, 8))
+    states = np.concatenate([starts, np.zeros((8, 2))], 1)
+
+    def missing(reward: Any) -> np.ndarray:
+        ends = planner.plan(states, reward=reward, seed=0).points[:, -1]
+        return np.linalg.norm(ends - corridor.at(along), axis=1)
+
+    aimless = missing(lambda points, steps: 0.0 * points.sum((1, 2)))
+    led = missing(1000.0 * value)
+    assert (led < aimless).all() and np.median(led) < 0.5 * np.median(aimless)
+
+
+def test_data_that_was_never_paid_is_refused(trajectories: Trajectories, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"corridor holds no rewards, or all are 0"):
+        train(ValueConfig(), trajectories, tmp_path, settings=SETTINGS, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_planner_is_no_value_and_a_value_no_planner(trained: Any, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"made by recipe 'forcing'; expected value"):
+        dfplan.load_value(trained.folder)
+    train(
+        ValueConfig(width=8, layers=1),
+        chain(4),
+        tmp_path,
+        settings=replace(SETTINGS, steps=1),
+        progress=False,
+    )
+    with pytest.raises(CheckpointError, match=r"recipe 'value'.*Load it by dfplan\.load_value"):
+        dfplan.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"discount": 1.0}, r"discount in \[0, 1\); got 1.0"),
+        ({"discount": -0.1}, r"discount in \[0, 1\); got -0.1"),
+        ({"width": 0}, "width and layers of at least 1; got 0 and 3"),
+        ({"layers": 0}, "width and layers of at least 1; got 128 and 0"),
+    ],
+)
+def test_configs_that_mean_nothing_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ValueConfig(**wrong)
