@@ -56,11 +56,7 @@ def pursuit_gains(motion: Motion, lookahead: float = 1.5) -> PursuitGains:
         motion: the fitted point mass.
         lookahead: in braking distances. The default was chosen on validation starts.
     """
-    if motion.gain <= 0:
-        raise ConfigError(
-            "Pursuit needs data whose actions move the body, to know how it brakes; this data "
-            "has none. Train on data with actions, or pass Policy a tracker of your own."
-        )
+    _require_moved(motion)
     brake = motion.dt * motion.limit**2 / (2 * motion.gain)
     position = 1.0 / motion.max_step
     return PursuitGains(lookahead * brake, position, position * brake / motion.limit)
@@ -171,6 +167,30 @@ class TimedPD:
         away = self._position[: len(observation)] - observation[:, None, :2]
         distance: np.ndarray = np.linalg.norm(away, axis=-1).min(1)
         return distance
+
+
+def timed_gains(motion: Motion, steps: float = 5.0) -> tuple[float, float]:
+    """Gains of :class:`TimedPD`, for ``dt=motion.dt``, that follow from how the body moves.
+
+    While force lasts, an error of position dies away without overshoot, as ``exp(-t / steps)``
+    times a line in t: with ``dt * gain`` the travel that a unit of action adds in a step, the law
+    is critically damped at ``position_gain = 1 / (steps ** 2 * dt * gain)`` and
+    ``velocity_gain = 2 / (steps * gain)``.
+
+    Args:
+        motion: the fitted point mass.
+        steps: environment steps in which an error fades.
+    """
+    _require_moved(motion)
+    return 1 / (steps**2 * motion.dt * motion.gain), 2 / (steps * motion.gain)
+
+
+def _require_moved(motion: Motion) -> None:
+    if motion.gain <= 0:
+        raise ConfigError(
+            "A tracker needs data whose actions move the body, to know how it brakes; this data "
+            "has none. Train on data with actions, or pass Policy a tracker of your own."
+        )
 
 
 def _replace(paths: np.ndarray, rows: np.ndarray, lines: list[np.ndarray]) -> np.ndarray:

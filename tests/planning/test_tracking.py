@@ -7,7 +7,15 @@ import pytest
 
 from dfplan.data.motion import Motion
 from dfplan.errors import ConfigError
-from dfplan.planning.tracking import Pursuit, PursuitGains, TimedPD, pursuit_gains, resample
+from dfplan.planning.tracking import (
+    Pursuit,
+    PursuitGains,
+    TimedPD,
+    Tracker,
+    pursuit_gains,
+    resample,
+    timed_gains,
+)
 from dfplan.types import Plan
 
 BODIES = [
@@ -46,7 +54,7 @@ def straight(body: Motion, start: tuple[float, float], way: tuple[float, float])
 
 
 def chase(
-    tracker: Pursuit, body: Motion, state: np.ndarray, steps: int
+    tracker: Tracker, body: Motion, state: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(states [steps + 1, B, 4], actions [steps, B, 2]) of bodies that do as they are told."""
     states, actions = [state], []
@@ -233,3 +241,19 @@ def test_aims_no_farther_than_the_lookahead() -> None:
     tracker = Pursuit(PursuitGains(lookahead=0.5, position=1.0, velocity=0.0), 0.1)
     tracker.assign(np.array([0]), plan(line))
     assert tracker.act(rest(line[0]))[0] == pytest.approx([0.5, 0.0], abs=0.06)
+
+
+@each_body
+@pytest.mark.parametrize("fade", [5.0, 12.0])
+def test_an_error_of_a_timed_plan_fades_as_its_gains_promise(body: Motion, fade: float) -> None:
+    """Started beside a standing plan, by less than force can make up at once."""
+    position, velocity = timed_gains(body, fade)
+    beside = 0.5 / position
+    tracker = TimedPD(position, velocity, dt=body.dt)
+    tracker.assign(np.array([0]), plan(np.zeros((30, 2))))
+    states, _ = chase(tracker, body, rest(np.array([beside, 0.0])), 200)
+    time = np.arange(201) / fade
+    expected = beside * (1 + time) * np.exp(-time)  # the critically damped answer from rest
+    # The law acts once a step and not all the time, the more roughly the faster it is.
+    np.testing.assert_allclose(states[:, 0, 0], expected, atol=0.6 / fade * beside)
+    assert (states[:, 0, 0] > -0.03 * beside).all(), "it overshoots"
