@@ -11,18 +11,35 @@ Levels: "forcing" is dfplan's own mixture; "independent" Diffusion Forcing as pu
 each token; "full sequence" one level for all; "teacher forcing" a clean past and one noisy token.
 A planner shows the network a clean start and a clean goal, so all four see these equally often,
 and what is compared is the noise between.
+
+Each trained network plans from the same starts with every scheduling matrix and every guidance.
+Guidance "none" samples what the network has learned; "reward" pulls each clean estimate to short
+lines where the data has been, which is Monte Carlo guidance with N = 1. Whatever the guidance, the
+plan is the best of 4 candidates of different lengths, by travel time and by how much of it lies off
+the data: "none" does without the map of visited places in sampling, but not in this choice. Nothing
+is polished afterwards, which would be guidance too. Each episode is planned once and followed by
+pure pursuit.
+
+"Score" is of the true summed reward, ± half of its 95% interval; "against first" is the paired
+difference to the table's first row on the same starts. Tables are means over all that they do not
+name, start by start before anything else, so their intervals say what other starts would change;
+each network was trained once, so they do not say what another seed would. "Evaluations" are of the
+network for one plan, and "plan ms" its computing time on one thread, of the first start's.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from shutil import rmtree
 
+import numpy as np
 import torch
 from findings import RESULTS, publish
 from jsonargparse import auto_cli
@@ -33,25 +50,54 @@ from dfplan.cli import Names
 from dfplan.data import load_d4rl
 from dfplan.diffusion.levels import FULL_SEQUENCE, INDEPENDENT, TEACHER_FORCING, LevelMixture
 from dfplan.errors import unknown_name
+from dfplan.evaluation.metrics import estimate, normalized, paired_difference
+from dfplan.evaluation.protocols import Split, Task, named_task, problems
+from dfplan.evaluation.rollout import rollout
+from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.policy import Policy
+from dfplan.sampling.matrices import MATRICES
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import train
 from dfplan.training.presets import PRESETS, preset_data
-from dfplan.training.recipes import NETWORKS
+from dfplan.training.recipes import NETWORKS, ForcingConfig
+from dfplan.types import Planner
 
-_OWN = LevelMixture()
+
+def _ends_known(levels: LevelMixture) -> LevelMixture:
+    """``levels`` with both ends of a window known as often as in dfplan's own mixture."""
+    own = LevelMixture()
+    return replace(levels, known_start=own.known_start, known_goal=own.known_goal)
+
 
 LEVELS = {
-    "forcing": _OWN,
-    **{
-        name: replace(levels, known_start=_OWN.known_start, known_goal=_OWN.known_goal)
-        for name, levels in (
-            ("full sequence", FULL_SEQUENCE),
-            ("teacher forcing", TEACHER_FORCING),
-            ("independent", INDEPENDENT),
-        )
-    },
+    "forcing": LevelMixture(),
+    "full sequence": _ends_known(FULL_SEQUENCE),
+    "teacher forcing": _ends_known(TEACHER_FORCING),
+    "independent": _ends_known(INDEPENDENT),
 }
-"""Training levels by name, the ends of a window known as often in all of them."""
+"""Training levels by name."""
+
+GUIDANCES: dict[str, Callable[[PlannerSettings], PlannerSettings]] = {
+    "none": lambda settings: replace(settings, guidance=replace(settings.guidance, scale=0.0)),
+    "reward (N=1)": lambda settings: settings,
+    "Monte Carlo, N=4": lambda settings: replace(settings, futures=4),
+    "Monte Carlo, N=16": lambda settings: replace(settings, futures=16),
+}
+"""Settings of a guidance by name."""
+
+
+def _sampling(matrix: str, guidance: str, planner: ForcingPlanner) -> Planner:
+    settings = GUIDANCES[guidance](replace(planner.settings, matrix=matrix))
+    return replace(planner, settings=settings)
+
+
+PLANNERS: dict[tuple[str, str], Callable[[ForcingPlanner], Planner]] = {
+    names: partial(_sampling, *names) for names in product(MATRICES, GUIDANCES)
+}
+"""How to plan with a trained network, by matrix and guidance."""
+
+# Smaller batches than the default's are faster on one thread.
+_SETTINGS = PlannerSettings(candidates=4, polish=0, largest_batch=128)
 
 _TIMED_STEPS = 100
 
@@ -103,17 +149,42 @@ class Arm:
         )
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One way of planning with one trained network.
+
+    Attributes:
+        network: see :class:`Arm`.
+        levels: see :class:`Arm`.
+        matrix: see :data:`PLANNERS`.
+        guidance: see :data:`PLANNERS`.
+        rewards: of every step, [n, T].
+        evaluations: of the network, a plan.
+        ms: milliseconds of computing, a plan.
+    """
+
+    network: str
+    levels: str
+    matrix: str
+    guidance: str
+    rewards: np.ndarray
+    evaluations: int
+    ms: float
+
+
 def main(
     mazes: Names = Names("medium,large"),
     networks: Names = Names(tuple(NETWORKS)),
     levels: Names = Names(tuple(LEVELS)),
     seconds: float = 90.0,
     seed: int = 0,
+    episodes: int = 10,
+    split: Split = "test",
     workers: int = 2,
     runs: Path = Path("runs/ablation"),
     out: Path = RESULTS,
 ) -> None:
-    """Train all arms.
+    """Train all networks that are not yet trained, and plan with each in every way.
 
     Args:
         mazes: umaze, medium or large.
@@ -121,6 +192,8 @@ def main(
         levels: keys of LEVELS.
         seconds: of computing to train each arm for.
         seed: of weights and batches.
+        episodes: starts a maze.
+        split: of the problems.
         workers: processes, of one thread each.
         runs: folder for data and runs; a finished run is used again.
         out: folder for the findings.
@@ -155,7 +228,25 @@ def main(
             for pattern, maze, network in product(levels, mazes, networks)
         ]
         trained = list(tqdm(pool.map(_training, arms), "train", total=len(arms)))
-    publish(out, "ablation", __doc__, began, {f"Training, {seconds:g} s each": trained})
+        tables: dict[str, list[dict[str, object]]] = {f"Training, {seconds:g} s each": trained}
+        play = partial(_played, episodes=episodes, split=split)
+        played = list(tqdm(pool.map(play, arms), "play", total=len(arms)))
+    for maze in mazes:
+        cells = [
+            cell
+            for arm, of_arm in zip(arms, played, strict=True)
+            for cell in of_arm
+            if arm.maze == maze
+        ]
+        task = named_task(f"multi2d-{maze}", split)
+        for keys in (
+            ("network", "levels"),
+            ("matrix", "guidance"),
+            ("levels", "matrix"),
+            ("network", "levels", "matrix", "guidance"),
+        ):
+            tables[f"{task.id}: {', '.join(keys)}"] = _compared(task, cells, keys)
+    publish(out, "ablation", __doc__, began, tables)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -181,6 +272,62 @@ def _training(arm: Arm) -> dict[str, object]:
         "steps": checkpoint.training["steps"],
         "s": checkpoint.training["cpu_seconds"],
     }
+
+
+def _played(arm: Arm, episodes: int, split: Split) -> list[Cell]:
+    """Plan and drive in every way with the trained network of ``arm``."""
+    task = named_task(f"multi2d-{arm.maze}", split)
+    starts = problems(task, episodes)
+    trained = arm.trained()
+    network = replace(ForcingConfig.from_json(trained.config).planner(trained), settings=_SETTINGS)
+    cells = []
+    for (matrix, guidance), build in PLANNERS.items():
+        planner = build(network)
+        policy = Policy(planner, network.tracker(), tolerance=None)
+        played = rollout(policy, task, starts, progress=False)
+        began = time.process_time()  # other processes share the machine
+        plan = planner.plan(starts.starts[0], starts.goals[0], seed=0)
+        seconds = time.process_time() - began
+        cells.append(
+            Cell(
+                network=arm.network,
+                levels=arm.levels,
+                matrix=matrix,
+                guidance=guidance,
+                rewards=played.rewards,
+                evaluations=plan.evaluations,
+                ms=1e3 * seconds,
+            )
+        )
+    return cells
+
+
+def _compared(task: Task, cells: Sequence[Cell], keys: Sequence[str]) -> list[dict[str, object]]:
+    """A row for each combination of the attributes ``keys``, the mean over its cells."""
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(tuple(getattr(cell, key) for key in keys), []).append(cell)
+    rows: list[dict[str, object]] = []
+    first = None
+    for names, group in groups.items():
+        rewards = np.stack([cell.rewards for cell in group])
+        scores = normalized(task, rewards.sum(-1).mean(0))
+        first = scores if first is None else first
+        score, difference = estimate(scores), paired_difference(scores, first)
+        rows.append(
+            {
+                **dict(zip(keys, names, strict=True)),
+                "score": score.mean,
+                "±": score.ci95,
+                "against first": difference.mean,
+                "± of it": difference.ci95,
+                "success at any step": float((rewards > 0).any(-1).mean()),
+                "at the last": float((rewards[..., -1] > 0).mean()),
+                "evaluations": float(np.mean([cell.evaluations for cell in group])),
+                "plan ms": float(np.mean([cell.ms for cell in group])),
+            }
+        )
+    return rows
 
 
 if __name__ == "__main__":
