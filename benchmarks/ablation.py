@@ -15,8 +15,9 @@ and what is compared is the noise between.
 
 Each trained network plans from the same starts with every scheduling matrix and every guidance.
 Guidance "none" samples what the network has learned; "reward" pulls each clean estimate to short
-lines where the data has been, which is Monte Carlo guidance with N = 1. Whatever the guidance, the
-plan is the best of 4 candidates of different lengths, by travel time and by how much of it lies off
+lines where the data has been, which is Monte Carlo guidance with N = 1; "tree" is the tree search
+under that guidance, with as many evaluations as N = 16. Whatever the guidance, the plan is the best
+of 4 candidates of different lengths, or of the tree, by travel time and by how much of it lies off
 the data: "none" does without the map of visited places in sampling, but not in this choice. Nothing
 is polished afterwards, which would be guidance too. Each episode is planned once and followed by
 pure pursuit.
@@ -56,6 +57,7 @@ from dfplan.evaluation.protocols import Split, Task, named_task, problems
 from dfplan.evaluation.rollout import rollout
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.policy import Policy
+from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.sampling.matrices import MATRICES
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import train
@@ -96,6 +98,7 @@ def _sampling(matrix: str, guidance: str, planner: ForcingPlanner) -> Planner:
 PLANNERS: dict[tuple[str, str], Callable[[ForcingPlanner], Planner]] = {
     names: partial(_sampling, *names) for names in product(MATRICES, GUIDANCES)
 }
+PLANNERS["full_sequence", "tree"] = lambda planner: TreePlanner(planner, TreeSettings(192))
 """How to plan with a trained network, by matrix and guidance."""
 
 # Smaller batches than the default's are faster on one thread.
