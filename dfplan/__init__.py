@@ -11,6 +11,7 @@ from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.policy import Policy
 from dfplan.planning.tracking import Pursuit
+from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.pretrained import load, load_value, pretrained_names
 from dfplan.types import Plan
 
@@ -24,6 +25,8 @@ __all__ = [
     "PlannerSettings",
     "Policy",
     "Pursuit",
+    "TreePlanner",
+    "TreeSettings",
     "load",
     "load_value",
     "parse_maze",

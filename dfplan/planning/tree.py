@@ -32,8 +32,9 @@ class Change:
     """One way to go on from a plan.
 
     Attributes:
-        renew: tokens that are denoised anew on either side of what is wrong, besides it.
-        longer: tokens by which the horizon grows.
+        renew: tokens on either side of what is wrong that are denoised anew with it. Where
+            nothing is wrong, those around a place, which then has up to so many tokens fewer.
+        longer: tokens by which each segment that is denoised anew grows.
         scale: of the guidance, relative to the planner's.
     """
 
@@ -93,15 +94,15 @@ class TreePlanner:
     """Plans by searching over plans that are kept in part and denoised in part.
 
     A node is a whole plan and its score, that of :class:`ForcingPlanner`. Children of the root
-    are denoised from scratch, each with a horizon of its own. A child of another node keeps the
-    tokens of that plan from its start to the first line off the data, and from the last such line
-    to its end, and denoises the segment between anew, under a :class:`Change`: so many tokens
-    more on both sides, a longer horizon, another guidance scale. Where nothing is off the data,
-    some segment of the plan is denoised anew, to find a better one. All tokens are denoised along
-    the planner's own matrix, in its few steps; which node is gone on from is decided by upper
-    confidence (:class:`~dfplan.planning.search.Tree`). The best plan of the tree is the answer,
-    so the search can be stopped at any time, and its score never falls with a larger budget: with
-    the same seed the nodes of a smaller budget, in whole rounds, are the first of a larger one.
+    are denoised from scratch, each with a horizon of its own. A child of another node keeps that
+    plan's tokens but for the segments where it leaves the data, and denoises these anew under a
+    :class:`Change`: with some more tokens around them, a longer horizon, another guidance scale.
+    Of a plan that never leaves the data some segment is denoised anew with fewer tokens than it
+    had. Free tokens go along the planner's own matrix, in its few steps, while all others are
+    held; which node is gone on from is decided by upper confidence
+    (:class:`~dfplan.planning.search.Tree`). The best plan of the tree is the answer, so the search
+    can be stopped at any time, and its score never falls with a larger budget: with the same seed
+    the nodes of a smaller budget, in whole rounds, are the first of a larger one.
 
     Attributes:
         planner: samples and scores; ``candidates`` of its settings is not used.
@@ -243,16 +244,19 @@ class _Plans:
         index = torch.arange(tokens.shape[1])
         inner = (index > 0) & (index < was[:, None] + (not self._to_goal))
         wrong = self.wrong[at] & inner
-        # Where nothing is wrong any place is as good as another.
-        place = 1 + (share * (was - 1)).long()
-        wrong = torch.where(wrong.any(1, keepdim=True), wrong, index == place[:, None])
+        # Where nothing is wrong any place is as good as another, and the plan may be shorter.
+        whole, place = ~wrong.any(1), 1 + (share * (was - 1)).long()
+        wrong = torch.where(whole[:, None], index == place[:, None], wrong)
         near = (index[:, None] - index).abs() <= renew[:, None, None]
         free = inner & ((near & wrong[:, None]).any(-1) | root[:, None])
 
-        # Each stretch of free tokens grows by as many as the longest horizon leaves room for.
+        # Each stretch of free tokens grows by as many as the longest horizon leaves room for, or
+        # shrinks by fewer than it has.
         begins = free & ~F.pad(free, (1, 0))[:, :-1]
         stretches = begins.sum(1)
         more = torch.minimum(longer, (longest - was) // stretches.clamp_min(1)).clamp_min(0)
+        fewer = torch.minimum(torch.minimum(renew, free.sum(1) - 1), was - shortest).clamp_min(0)
+        more = torch.where(whole, -fewer, more)
         target = index + more[:, None] * begins.cumsum(1)
         end = torch.where(root, fresh, was + more * stretches)
         target = torch.where(root[:, None] & (index == was[:, None]), end[:, None], target)

@@ -13,7 +13,7 @@ from dfplan.errors import ConfigError
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.rewards import Reach
 from dfplan.planning.tree import Change, TreePlanner, TreeSettings
-from dfplan.types import Planner
+from dfplan.types import Plan, Planner
 
 ROUND = 8 * 3
 """Network evaluations of 8 leaves in 3 sampling steps."""
@@ -117,15 +117,33 @@ def test_it_keeps_what_is_good_where_single_plans_must_be_lucky_all_along(
     assert off(tree) == 0
 
 
-def test_plans_that_go_on_from_others_may_be_longer_than_asked(
+def lengths(plan: Plan) -> np.ndarray:
+    """Steps after which each candidate [B, C] does not move any more."""
+    moves = np.abs(np.diff(plan.candidates, axis=2)).sum(-1) > 0
+    return plan.stride * (moves.shape[2] - moves[:, :, ::-1].argmax(2))
+
+
+def test_plans_that_go_on_from_bad_ones_may_be_longer_than_asked(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    asked = 100
+    asked, lost = 100, with_settings(planner, margin=-1.0)  # nothing is on the data
     longer = TreeSettings(evaluations=4 * ROUND, changes=(Change(2, 3),), horizons=1)
-    plan = TreePlanner(planner, longer).plan(states, goals, horizon=asked, seed=0)
-    assert plan.candidates.shape[2] > 1 + asked // plan.stride
-    same = TreePlanner(planner, replace(longer, changes=(Change(2),)))
-    assert same.plan(states, goals, horizon=asked, seed=0).steps.tolist() == [asked, asked]
+    plan = TreePlanner(lost, longer).plan(states, goals, horizon=asked, seed=0)
+    assert lengths(plan).max() > asked
+    same = TreePlanner(lost, replace(longer, changes=(Change(2),)))
+    assert lengths(same.plan(states, goals, horizon=asked, seed=0)).max() <= asked
+
+
+def test_plans_that_go_on_from_good_ones_may_be_shorter(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    anywhere = with_settings(planner, margin=1e6)  # nothing is off the data
+    settings = TreeSettings(evaluations=4 * ROUND, horizons=1, changes=(Change(1, 5),))
+    plan = TreePlanner(anywhere, settings).plan(states, goals, seed=0)
+    first = TreePlanner(anywhere, replace(settings, evaluations=3)).plan(states, goals, seed=0)
+    assert (lengths(plan).min(1) < first.steps - planner.layout.token_steps).all()
+    away = np.abs(goals - states[:, :2]).max(1)
+    assert (plan.steps >= away / planner.statistics.motion.max_step).all()
 
 
 def test_time_ends_the_search_after_a_round(
