@@ -9,6 +9,8 @@ from dfplan.envs import register as _register
 from dfplan.errors import DfplanError
 from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.odometry import PastSettings
+from dfplan.planning.past import Past
 from dfplan.planning.policy import Policy
 from dfplan.planning.tracking import Pursuit
 from dfplan.planning.tree import TreePlanner, TreeSettings
@@ -21,6 +23,8 @@ __all__ = [
     "DfplanError",
     "ForcingPlanner",
     "Maze",
+    "Past",
+    "PastSettings",
     "Plan",
     "PlannerSettings",
     "Policy",

@@ -74,6 +74,8 @@ class Plan:
         maze: the maze as text, only for drawing; None where it is not known.
         velocities: planned velocity at each point, where the planner plans it; float32
             [B, P, 2], or None.
+        past: what the positions of a noisy past were, by the planner's estimate, as far apart as
+            the points; the last is the first point. Float32 [B, H, 2], or None.
     """
 
     points: np.ndarray
@@ -91,6 +93,7 @@ class Plan:
     trace: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     maze: str | None = None
     velocities: np.ndarray | None = None
+    past: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.points)

@@ -83,6 +83,26 @@ class NoiseSchedule:
         """``(alpha / sigma) ** 2`` of each level [...]; infinite at level 0."""
         return (self.alpha[level] / self.sigma[level]).square()
 
+    def noise_of(self, level: torch.Tensor) -> torch.Tensor:
+        """The noise of observations that are tokens of a level [...], once scaled by ``alpha``.
+
+        ``alpha * (clean + s * noise)`` is a token at the level where ``s = sigma / alpha``: 0 at
+        level 0, infinite at level K. Double precision, in units of the tokens.
+        """
+        return self.sigma.double()[level] / self.alpha.double()[level]
+
+    def level_of(self, noise: torch.Tensor) -> torch.Tensor:
+        """The least level at which observations with ``noise`` [...] are not trusted too far.
+
+        Inverse of :meth:`noise_of`; between two levels it is the upper one.
+
+        Args:
+            noise: standard deviation in units of the tokens; infinite, or NaN, is level K.
+        """
+        levels = torch.arange(self.max_level + 1)
+        found = torch.searchsorted(self.noise_of(levels), noise.double().contiguous())
+        return found.clamp(max=self.max_level)
+
 
 def interpolation_schedule(max_level: int) -> NoiseSchedule:
     """Straight interpolation between clean and noise, ``alpha = 1 - k/K, sigma = k/K``.

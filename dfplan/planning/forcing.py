@@ -13,6 +13,7 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, unknown_name
+from dfplan.planning.past import Past, read_past, stand_in
 from dfplan.planning.problem import Problem, Vicinity, noise_source, read_problem
 from dfplan.planning.rewards import OnSupport, Short, checked, on_lines
 from dfplan.planning.tracking import Pursuit, pursuit_gains
@@ -91,11 +92,13 @@ class Draft:
         x: tokens that are known, and pure noise; float [S, T, D], normalized.
         held: the level that each token keeps, or ``FREE``; int [S, T].
         end: index of each plan's last token, int [S].
+        before: positions in front of the present.
     """
 
     x: torch.Tensor
     held: torch.Tensor
     end: torch.Tensor
+    before: int = 0
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,7 @@ class ForcingPlanner:
         horizon: int | None = None,
         seed: int | None = None,
         trace: bool = False,
+        past: Past | None = None,
     ) -> Plan:
         """Plan from each observation to its goal, or by reward alone.
 
@@ -190,27 +194,33 @@ class ForcingPlanner:
                 for each problem.
             seed: of all noise; None draws afresh.
             trace: keep the denoising of the chosen candidate.
+            past: the last positions, with noise or lost; its last one takes the place of the
+                observation's. The plan starts from :meth:`estimate` of it, which goes into the
+                plan's sequence as clean tokens, so the model's tokens limit past and plan.
 
         Raises:
-            ObservationError: wrong shapes, values that are not finite, or a start or goal off
-                the data.
+            ObservationError: wrong shapes, values that are not finite, or an exact start or a
+                goal off the data.
             ConfigError: a horizon or distance beyond what the model knows, a horizon in which
                 the goal cannot be reached, neither goal nor reward, or a reward that does not
                 give one finite number a plan or has no gradient.
         """
         began = time.perf_counter()
-        problem, reward = self.read(observation, goal, reward)
+        problem, reward = self.read(observation, goal, reward, past)
         generator = noise_source(seed)
+        if problem.past is not None:
+            problem = problem.after(self._estimate(problem.past, generator))
         shortest, longest = self.horizons(problem, horizon)
         share = torch.linspace(0.0, 1.0, self.settings.candidates)
         ends = (shortest[:, None] + share * (longest - shortest)[:, None]).round().long()
         draft = self.draft(problem, ends, generator)
         rows = self.denoise(draft, self.matrix(draft), reward, generator)
-        points = self.points(rows.clean[-1], draft.end)
+        points = self.points(rows.clean[-1], draft.end)[:, draft.before :]
+        level = self._of_points(rows.level[-1], draft.end)[:, draft.before :]
         candidates = Candidates(
-            points.view(*ends.shape, -1, 2),
+            points.reshape(*ends.shape, -1, 2),
             ends,
-            self._of_points(rows.level[-1], draft.end).view(*ends.shape, -1),
+            level.reshape(*ends.shape, -1),
             self.score(points, reward).view(ends.shape),
         )
         best = candidates.best + torch.arange(len(ends)) * ends.shape[1]
@@ -222,12 +232,63 @@ class ForcingPlanner:
             evaluations=ends.shape[1] * rows.evaluations,
             began=began,
             trace=tuple(
-                (self._of_points(level[best], end).numpy(), self.points(clean[best], end).numpy())
+                (
+                    self._of_points(level[best], end)[:, draft.before :].numpy(),
+                    self.points(clean[best], end)[:, draft.before :].numpy(),
+                )
                 for level, clean in zip(rows.level, rows.clean, strict=True)
             )
             if trace
             else (),
         )
+
+    @torch.no_grad()
+    def estimate(self, past: Past, *, seed: int | None = None) -> np.ndarray:
+        """Where the bodies were and are: the mean of the data given a noisy past.
+
+        A position with Gaussian noise, scaled by ``alpha``, is a diffused token (arXiv 2407.01392,
+        section 3.1: noise as partial masking), so one call of the network, which sees the whole
+        past, gives that mean. A token is told at the highest level of its positions: trusted less
+        than one of them deserves, rather than more. For a lost position the last one of its token
+        that is not lost stands in, as noisy as far as the body may have gone from there. The first
+        token holds one position
+        ``frame_stack`` times, so its noise weighs by the root of that more. Goals are not shown:
+        at a horizon that is only tried they would draw the past along.
+
+        Args:
+            past: see :class:`~dfplan.planning.past.Past`.
+            seed: of the noise in place of lost tokens; None draws afresh.
+
+        Returns:
+            Float32 [B, H, 2] in units of the data; exact positions as they came.
+
+        Raises:
+            ObservationError: see :func:`~dfplan.planning.past.read_past`.
+            ConfigError: more context than the window.
+        """
+        read = read_past(past, self.layout, self.schedule.max_level)
+        return self._estimate(read, noise_source(seed)).positions
+
+    def _estimate(self, past: Past, generator: torch.Generator) -> Past:
+        """The same past, estimated and taken for exact."""
+        stack, normalizer = self.layout.frame_stack, self.statistics.normalizer
+        known = torch.from_numpy(past.level)
+        if not known.any():
+            return past
+        told = stand_in(past, self.layout, self.statistics, self.schedule)
+        first = self.schedule.level_of(self.schedule.noise_of(known[:, :1]) * stack**0.5)
+        later = torch.from_numpy(told.level[:, 1:]).reshape(len(known), -1, stack).amax(2)
+        level = torch.cat([first, later], 1)
+        seen = self.layout.to_tokens(normalizer.normalize(torch.from_numpy(told.positions)))
+        noise = torch.randn(seen.shape, generator=generator)
+        lost = (level == self.schedule.max_level)[..., None]
+        x = torch.where(lost, noise, self.schedule.alpha[level][..., None] * seen)
+        size = self.settings.largest_batch
+        parts = zip(torch.split(x, size), torch.split(level, size), strict=True)
+        clean = torch.cat([self.denoiser(few, own) for few, own in parts])
+        estimate = normalizer.unnormalize(self.layout.to_frames(clean)).numpy()
+        exact = past.level[..., None] == 0
+        return Past(np.where(exact, past.positions, estimate), np.zeros_like(past.level))
 
     def tracker(self) -> Pursuit:
         """Pure pursuit with gains that follow from the data's motion."""
@@ -238,17 +299,24 @@ class ForcingPlanner:
         return self.statistics.motion.max_step
 
     def read(
-        self, observation: np.ndarray, goal: np.ndarray | None, reward: Reward | None
+        self,
+        observation: np.ndarray,
+        goal: np.ndarray | None,
+        reward: Reward | None,
+        past: Past | None = None,
     ) -> tuple[Problem, Reward | None]:
         """The checked problem and reward; raises what :meth:`plan` says of them."""
         problem = read_problem(observation, goal)
+        if past is not None:
+            read = read_past(past, self.layout, self.schedule.max_level, len(problem))
+            problem = problem.after(read)
         problem.require_known(self.statistics, self.settings.vicinity)
         if goal is None and reward is None:
             raise ConfigError("A plan needs a goal, a reward, or both; got neither.")
         return problem, None if reward is None else checked(reward)
 
     def horizons(self, problem: Problem, horizon: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Index of the last token of each problem's shortest and longest plan, int [B] each.
+        """Tokens after the present of each problem's shortest and longest plan, int [B] each.
 
         Args:
             problem: what is asked.
@@ -258,10 +326,12 @@ class ForcingPlanner:
             ConfigError: a horizon that the model cannot plan over, or that is too short.
         """
         token_steps = self.layout.token_steps
-        steps = self.longest_horizon if horizon is None else horizon
-        if not (isinstance(steps, int | np.integer) and 1 <= steps <= self.longest_horizon):
+        before = 0 if problem.past is None else problem.past.tokens(self.layout) - 1
+        limit = self.longest_horizon - before * token_steps
+        steps = limit if horizon is None else horizon
+        if not (isinstance(steps, int | np.integer) and 1 <= steps <= limit):
             raise ConfigError(
-                f"This model plans over 1 to {self.longest_horizon} environment steps, a whole "
+                f"This model plans over 1 to {limit} environment steps, a whole "
                 f"number; got a horizon of {horizon!r}. Replan on the way, or train with more "
                 "tokens."
             )
@@ -276,23 +346,29 @@ class ForcingPlanner:
             raise ConfigError(
                 f"The goal of row {row} is {away[row]:.1f} away, which takes at least "
                 f"{int(shortest[row]) * token_steps} steps; got a horizon of {steps}, and this "
-                f"model's longest is {self.longest_horizon}. Give a longer horizon, plan to a "
+                f"model's longest is {limit}. Give a longer horizon, plan to a "
                 "nearer goal first, or train with more tokens."
             )
         return shortest if horizon is None else longest, longest
 
     def draft(self, problem: Problem, ends: torch.Tensor, generator: torch.Generator) -> Draft:
         """Noise between each problem's start and its goal at ``ends``, int [B, C]; S = B * C."""
-        count, end = ends.shape[1], ends.flatten()
+        if problem.past is None:
+            known = problem.start[:, None]
+        else:
+            known = torch.from_numpy(problem.past.positions)
+        context = self.layout.to_tokens(self.statistics.normalizer.normalize(known))
+        tokens = context.shape[1]
+        count, end = ends.shape[1], ends.flatten() + tokens - 1
         index = torch.arange(int(end.max()) + 1)
         x = torch.randn(len(end), len(index), self.layout.features, generator=generator)
         held = torch.where(index <= end[:, None], FREE, self.schedule.max_level)
-        x[:, 0], held[:, 0] = self.token(problem.start).repeat_interleave(count, 0), 0
+        x[:, :tokens], held[:, :tokens] = context.repeat_interleave(count, 0), 0
         if problem.goal is not None:
             goal = self.token(torch.from_numpy(problem.goal)).repeat_interleave(count, 0)
             row = torch.arange(len(end))
             x[row, end], held[row, end] = goal, 0
-        return Draft(x, held, end)
+        return Draft(x, held, end, known.shape[1] - 1)
 
     def denoise(
         self,
@@ -315,7 +391,7 @@ class ForcingPlanner:
         parts = []
         for first in range(0, len(draft.end), size):
             part = slice(first, first + size)
-            few = Draft(draft.x[part], draft.held[part], draft.end[part])
+            few = Draft(draft.x[part], draft.held[part], draft.end[part], draft.before)
             own = None if weight is None else weight[part]
             parts.append(self._denoise(few, matrix[:, part], reward, generator, own))
         return Rows(
@@ -342,7 +418,7 @@ class ForcingPlanner:
 
         denoiser = guided(
             counted,
-            self._value(draft.end, reward),
+            self._value(draft, reward),
             self.schedule,
             self._guidance,
             unit=self.statistics.normalizer.std.repeat(self.layout.frame_stack),
@@ -426,11 +502,12 @@ class ForcingPlanner:
         guidance = self.settings.guidance
         return replace(guidance, max_move=guidance.max_move * self._max_step)
 
-    def _value(self, end: torch.Tensor, reward: Reward | None) -> Value:
+    def _value(self, draft: Draft, reward: Reward | None) -> Value:
         pull = self._pull(reward)
 
         def value(clean: torch.Tensor) -> torch.Tensor:
-            points = self.points(clean, end.repeat(len(clean) // len(end)))
+            end = draft.end.repeat(len(clean) // len(draft.end))
+            points = self.points(clean, end)[:, draft.before :]
             return pull(points, self._steps(points))
 
         return value
@@ -478,6 +555,7 @@ class ForcingPlanner:
             seconds=time.perf_counter() - began,
             trace=trace,
             maze=self.maze,
+            past=None if problem.past is None else problem.past.positions,
         )
 
     def _polish(

@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.odometry import Odometry, PastSettings
 from dfplan.planning.problem import read_goal, read_observation, require_seed
 from dfplan.planning.tracking import Tracker
 from dfplan.types import Plan, Planner, Reward
@@ -30,6 +32,12 @@ class Policy:
     plan by more than ``tolerance``, when the plan's time is over and its end is still farther
     than half of that, and, if asked, every ``replan_every`` steps.
 
+    With ``past`` observations may be noisy, and rows that are not finite are lost. The planner
+    estimates from the last of them where the body is, every ``stride`` steps, and plans from
+    there; in between, the estimate is carried on by the motion fitted to the data, from the actions
+    sent (:class:`~dfplan.planning.odometry.Odometry`). Observed velocities are not used. A body of
+    which nothing was received yet is taken to be where it is to go, and so is left alone.
+
     Args:
         planner: what plans; see :func:`dfplan.load`.
         tracker: from plan to action; by default the planner's own.
@@ -40,9 +48,13 @@ class Policy:
         tolerance: distance from the plan, in units of position, at which to plan anew; None
             plans once.
         seed: of the planner's noise; None draws afresh.
+        past: how noisy observations are, and how many the planner is given; None takes them for
+            exact.
 
     Attributes:
         plan: the last plan made, of the rows that needed one; None before the first.
+        states: what was last acted on, float32 [B, 4]: what was observed, or with a past what was
+            estimated; None before.
     """
 
     def __init__(
@@ -55,6 +67,7 @@ class Policy:
         replan_every: int | None = None,
         tolerance: float | None = 1.0,
         seed: int | None = None,
+        past: PastSettings | None = None,
     ) -> None:
         if tracker is None:
             if not isinstance(planner, BringsTracker):
@@ -67,6 +80,14 @@ class Policy:
             raise ConfigError(f"replan_every must be at least 1 step; got {replan_every}.")
         if tolerance is not None and not tolerance > 0:
             raise ConfigError(f"tolerance must be a distance above 0, or None; got {tolerance}.")
+        self._odometry: Odometry | None = None
+        if past is not None:
+            if not isinstance(planner, ForcingPlanner):
+                raise ConfigError(
+                    f"{type(planner).__name__} cannot plan from a noisy past; give Policy a "
+                    "planner trained by Diffusion Forcing, or leave past out."
+                )
+            self._odometry = Odometry(planner, past)
         self._planner = planner
         self._tracker = tracker
         self._goal = goal
@@ -78,7 +99,10 @@ class Policy:
     def reset(self, seed: int | None = None) -> None:
         """Forget every plan; the next :meth:`act` plans anew, with noise from ``seed``."""
         require_seed(seed)
+        if self._odometry is not None:
+            self._odometry.forget()
         self.plan: Plan | None = None
+        self.states: np.ndarray | None = None
         self._rng = None if seed is None else np.random.default_rng(seed)
         self._goals = np.zeros((0, 2), dtype=np.float32)
         self._stale = np.zeros(0, dtype=bool)
@@ -90,7 +114,8 @@ class Policy:
         """The action for each environment, one step on.
 
         Args:
-            observation: see :data:`Observation`; positions in the frame of the data.
+            observation: see :data:`Observation`; positions in the frame of the data. With a past,
+                rows whose position is not finite are lost.
             goal: position [2] or [B, 2]; by default the observation's ``desired_goal``, else the
                 policy's own.
 
@@ -115,14 +140,14 @@ class Policy:
                 "A policy needs a goal: pass act(observation, goal=...), Policy(..., goal=...) or "
                 "a dict observation with desired_goal."
             )
-        states = read_observation(observation)
+        states = read_observation(observation, may_be_lost=self._odometry is not None)
         goals = read_goal(goal, len(states))
-        rows = np.flatnonzero(self._due(states, goals))
+        self._require_as_many(states)
+        states, found = self._located(states, goals)
+        rows = np.flatnonzero(self._due(states, goals) | found)
         if len(rows):
             seed = None if self._rng is None else int(self._rng.integers(2**63))
-            self.plan = self._planner.plan(
-                states[rows], goals[rows], reward=self._reward, seed=seed
-            )
+            self.plan = self._plan(states, goals, rows, seed)
             self._tracker.assign(rows, self.plan)
             # Not before: where no plan could be made, the next step asks again.
             self._goals[rows] = goals[rows]
@@ -131,7 +156,11 @@ class Policy:
             self._steps[rows] = self.plan.steps
             self._ends[rows] = self.plan.points[:, -1]
         self._age += 1
+        self.states = states
         action: np.ndarray = np.asarray(self._tracker.act(states), dtype=np.float32)
+        if self._odometry is not None:
+            action = np.where(self._odometry.received[:, None], action, np.float32(0))
+            self._odometry.send(action)
         return action if np.ndim(observation) == 2 else action.reshape(2)
 
     def predict(
@@ -150,9 +179,37 @@ class Policy:
             starts = np.asarray(episode_start, dtype=bool)
             if starts.all():
                 self.plan = None
+                if self._odometry is not None:
+                    self._odometry.forget()
             elif len(starts) == len(self._stale):
                 self._stale |= starts
+                if self._odometry is not None:
+                    self._odometry.forget(starts)
         return self.act(observation), state
+
+    def _require_as_many(self, states: np.ndarray) -> None:
+        if self.plan is not None and len(states) != len(self._stale):
+            raise ObservationError(
+                f"Expected {len(self._stale)} environments, as since the last reset; got "
+                f"{len(states)}. Call reset() before acting in others."
+            )
+
+    def _located(self, states: np.ndarray, goals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(states to act from [B, 4], rows of which something was received at last [B])."""
+        if self._odometry is None:
+            return states, np.zeros(len(states), dtype=bool)
+        found = self._odometry.observe(states[:, :2], goals)
+        return self._odometry.states(), found
+
+    def _plan(
+        self, states: np.ndarray, goals: np.ndarray, rows: np.ndarray, seed: int | None
+    ) -> Plan:
+        if self._odometry is None:
+            return self._planner.plan(states[rows], goals[rows], reward=self._reward, seed=seed)
+        past = self._odometry.past().rows(rows)
+        return self._odometry.planner.plan(
+            states[rows], goals[rows], reward=self._reward, seed=seed, past=past
+        )
 
     def _due(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Which rows need a new plan, bool [B]."""
@@ -163,11 +220,6 @@ class Policy:
             self._steps = np.zeros(len(states), dtype=int)
             self._ends = np.zeros((len(states), 2), dtype=np.float32)
             return self._stale
-        if len(states) != len(self._stale):
-            raise ObservationError(
-                f"Expected {len(self._stale)} environments, as since the last reset; got "
-                f"{len(states)}. Call reset() before acting in others."
-            )
         due: np.ndarray = self._stale | (goals != self._goals).any(1)
         if self._tolerance is not None:
             due |= self._tracker.deviation(states) > self._tolerance

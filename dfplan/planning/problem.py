@@ -9,6 +9,7 @@ import torch
 
 from dfplan.data.statistics import Statistics
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.past import Past
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,12 @@ class Problem:
     Attributes:
         observation: position and velocity; float32 [B, 4].
         goal: position; float32 [B, 2], or None.
+        past: positions that lead up to the present, or None where there is only the present.
     """
 
     observation: np.ndarray
     goal: np.ndarray | None
+    past: Past | None = None
 
     def __len__(self) -> int:
         return len(self.observation)
@@ -48,10 +51,21 @@ class Problem:
 
     def rows(self, part: slice) -> Problem:
         """The problems ``part``."""
-        return Problem(self.observation[part], None if self.goal is None else self.goal[part])
+        return Problem(
+            self.observation[part],
+            None if self.goal is None else self.goal[part],
+            None if self.past is None else self.past.rows(part),
+        )
+
+    def after(self, past: Past) -> Problem:
+        """The same from the last position of ``past``."""
+        observation = np.concatenate([past.positions[:, -1], self.observation[:, 2:]], 1)
+        return Problem(observation, self.goal, past)
 
     def require_known(self, statistics: Statistics, vicinity: Vicinity) -> None:
         """Raise unless the data has been near the starts and goals, and moved as fast.
+
+        A start that a past does not know exactly may lie anywhere.
 
         Raises:
             ObservationError: a start or goal farther from the data than ``vicinity``, or a velocity
@@ -75,6 +89,8 @@ class Problem:
                 continue
             within = steps * step
             distance = statistics.support.distance(torch.from_numpy(points)).numpy()
+            if what == "start" and self.past is not None:
+                distance = np.where(self.past.level[:, -1] == 0, distance, 0.0)
             if (distance >= within).any():
                 row = int(distance.argmax())
                 place = points[row].astype(float).round(3).tolist()
@@ -115,9 +131,12 @@ def read_problem(observation: np.ndarray, goal: np.ndarray | None) -> Problem:
     return Problem(states, None if goal is None else read_goal(goal, len(states)))
 
 
-def read_observation(observation: np.ndarray) -> np.ndarray:
-    """Positions and velocities, [4] or [B, 4], as float32 [B, 4]."""
-    return _rows("observation", observation, 4)
+def read_observation(observation: np.ndarray, *, may_be_lost: bool = False) -> np.ndarray:
+    """Positions and velocities, [4] or [B, 4], as float32 [B, 4].
+
+    With ``may_be_lost`` they need not be finite.
+    """
+    return _rows("observation", observation, 4, finite=not may_be_lost)
 
 
 def read_goal(goal: np.ndarray, count: int) -> np.ndarray:
@@ -130,7 +149,7 @@ def read_goal(goal: np.ndarray, count: int) -> np.ndarray:
     return np.tile(goals, (count // len(goals), 1))
 
 
-def _rows(what: str, values: np.ndarray, width: int) -> np.ndarray:
+def _rows(what: str, values: np.ndarray, width: int, *, finite: bool = True) -> np.ndarray:
     try:
         array = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -140,8 +159,8 @@ def _rows(what: str, values: np.ndarray, width: int) -> np.ndarray:
             f"The {what} must have shape [{width}] or [B, {width}]; got {list(array.shape)}."
         )
     array = np.atleast_2d(array)
-    finite = np.isfinite(array).all(1)
-    if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
+    wrong = ~np.isfinite(array).all(1)
+    if finite and wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
         raise ObservationError(f"The {what} must be finite; row {row} is {array[row].tolist()}.")
     return array

@@ -86,6 +86,30 @@ def test_signal_to_noise_falls_from_infinite_to_none(make: Maker) -> None:
 
 
 @each
+@pytest.mark.parametrize("max_level", [1, 2, 30, 1000])
+def test_level_and_noise_are_inverse(make: Maker, max_level: int) -> None:
+    schedule, level = make(max_level), torch.arange(max_level + 1)
+    noise = schedule.noise_of(level)
+    assert noise[0] == 0 and noise[-1] == torch.inf and (noise.diff() > 0).all()
+    assert torch.equal(schedule.level_of(noise), level)
+    assert torch.equal(schedule.level_of(noise[:-1] * 1.001)[1:], level[2:]), "never trusted more"
+    assert schedule.level_of(torch.tensor([[torch.nan, torch.inf, 1e30]])).tolist() == [
+        [max_level] * 3
+    ]
+
+
+@each
+def test_a_scaled_observation_is_a_diffused_token(make: Maker) -> None:
+    schedule = make(30)
+    clean, noise, level = noised(schedule)
+    known = level < 30
+    seen = clean + schedule.noise_of(level)[..., None].float() * noise
+    token = schedule.alpha[level][..., None] * seen
+    wanted = schedule.add_noise(clean, noise, level)
+    assert torch.allclose(token[known], wanted[known], atol=1e-5)
+
+
+@each
 @pytest.mark.parametrize("max_level", [0, -4])
 def test_a_schedule_needs_a_level(make: Maker, max_level: int) -> None:
     with pytest.raises(ConfigError, match=f"at least 1 noise level; got {max_level}"):

@@ -1,0 +1,190 @@
+"""Odometry on a body that does what it is told, and policies that see little of theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.odometry import Odometry, PastSettings
+from dfplan.planning.past import Past
+from dfplan.planning.policy import Policy
+from dfplan.planning.tracking import Pursuit, pursuit_gains
+
+BODIES = 40
+
+
+class Unaided(ForcingPlanner):
+    """A planner whose estimate is what was observed."""
+
+    def estimate(self, past: Past, *, seed: int | None = None) -> np.ndarray:
+        return past.positions
+
+
+@pytest.fixture
+def unaided(planner: ForcingPlanner) -> ForcingPlanner:
+    return Unaided(**vars(planner))
+
+
+def drive(
+    odometry: Odometry, steps: int, corridor: Any, noise: float, seen: slice, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """(true states, tracked ones), [steps, B, 4] of bodies under forces that turn slowly."""
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 2 * np.pi, (BODIES, 2))
+    state = np.concatenate([rng.normal(size=(BODIES, 2)) * 9, np.zeros((BODIES, 2))], 1)
+    arrives = np.zeros(steps, dtype=bool)
+    arrives[seen] = True
+    true, tracked = [], []
+    for step in range(steps):
+        positions = state[:, :2] + noise * rng.normal(size=(BODIES, 2))
+        odometry.observe(positions if arrives[step] else positions * np.nan, state[:, :2] * 0)
+        true.append(state)
+        tracked.append(odometry.states())
+        action = np.sin(phase + step / 15)
+        odometry.send(action)
+        state = corridor.advance(state, action)
+    return np.stack(true), np.stack(tracked)
+
+
+def off(values: np.ndarray) -> float:
+    return float(np.square(values).mean() ** 0.5)
+
+
+def test_exact_observations_are_where_the_body_is(unaided: ForcingPlanner, corridor: Any) -> None:
+    true, tracked = drive(Odometry(unaided, PastSettings()), 100, corridor, 0.0, slice(None))
+    every = unaided.layout.stride
+    assert np.abs(tracked - true)[::every, :, :2].max() < 1e-3, "when it is laid onto them"
+    assert np.abs(tracked - true)[20:].max() < 0.25
+
+
+def test_where_nothing_arrives_it_goes_on_from_what_was_sent(
+    unaided: ForcingPlanner, corridor: Any
+) -> None:
+    true, tracked = drive(Odometry(unaided, PastSettings()), 160, corridor, 0.0, slice(60))
+    moved = np.linalg.norm(true[-1, :, :2] - true[60, :, :2], axis=-1)
+    assert moved.min() > 5
+    apart = np.abs(tracked - true)[-1]
+    assert apart.mean() < 0.3 and apart.max() < 2.5
+
+
+@pytest.mark.parametrize("every", [1, 5])
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+def test_many_noisy_observations_are_better_than_one(
+    unaided: ForcingPlanner, corridor: Any, every: int, noise: float
+) -> None:
+    """And the speed comes out, which nobody observed."""
+    told = Odometry(unaided, PastSettings(noise))
+    true, tracked = drive(told, 200, corridor, noise, slice(0, None, every))
+    assert off((tracked - true)[60:, :, :2]) < (0.5 if every == 1 else 0.9) * noise
+    assert off((tracked - true)[60:, :, 2:]) < 0.6 * off(true[60:, :, 2:])
+    believed = Odometry(unaided, PastSettings())
+    _, trusting = drive(believed, 200, corridor, noise, slice(0, None, every))
+    assert off((trusting - true)[60:, :, :2]) > 1.1 * off((tracked - true)[60:, :, :2])
+
+
+def test_a_track_already_on_its_estimate_stays(unaided: ForcingPlanner, corridor: Any) -> None:
+    odometry = Odometry(unaided, PastSettings(0.5))
+    drive(odometry, 75, corridor, 0.5, slice(None))
+    before = odometry.states()
+    # Moved as a whole, the track moves as much and no velocity changes.
+    for shift in (np.zeros(2), np.array([0.7, -0.2])):
+        again = Odometry(unaided, PastSettings(0.5))
+        drive(again, 75, corridor, 0.5, slice(None))
+        again.correct(again._track[:, again._at] + shift)
+        np.testing.assert_allclose(again.states()[:, :2], before[:, :2] + shift, atol=1e-4)
+        np.testing.assert_allclose(again.states()[:, 2:], before[:, 2:], atol=1e-4)
+
+
+def test_the_past_is_trusted_by_how_much_was_seen_of_it(
+    unaided: ForcingPlanner, corridor: Any
+) -> None:
+    def level(noise: float, seen: slice) -> np.ndarray:
+        odometry = Odometry(unaided, PastSettings(noise, tokens=4))
+        drive(odometry, 75, corridor, noise, seen)
+        return np.asarray(odometry.past().level[0])
+
+    often, seldom = level(2.0, slice(None)), level(2.0, slice(4, None, 10))
+    assert (often <= seldom).all() and often[-1] < seldom[-1]
+    assert level(2.0, slice(None)).max() < unaided.schedule.max_level
+    assert (level(0.0, slice(None)) == 0).all()
+    gone = level(0.0, slice(50))
+    assert gone[0] == 0 and gone[-1] > 0 and (np.diff(gone) >= 0).all(), "it ages"
+
+
+def test_bodies_never_seen_rest_where_they_are_said_to(unaided: ForcingPlanner) -> None:
+    odometry = Odometry(unaided, PastSettings(0.1))
+    place, lost = np.array([[1.0, 2.0], [3.0, 4.0]]), np.full((2, 2), np.nan)
+    assert not odometry.observe(lost, place).any()
+    odometry.send(np.ones((2, 2)))
+    one = np.array([[7.0, 7.0], [np.nan, 7.0]])
+    assert odometry.observe(one, place).tolist() == [True, False]
+    np.testing.assert_array_equal(odometry.states(), [[7, 7, 0, 0], [3, 4, 0, 0]])
+    assert not odometry.observe(one, place).any()
+    odometry.forget(np.array([True, False]))
+    assert odometry.received.tolist() == [False, False]
+    assert odometry.observe(one + 1, place).tolist() == [True, False]
+    np.testing.assert_array_equal(odometry.states()[0], [8, 8, 0, 0])
+
+
+@pytest.mark.parametrize("wrong", [{"noise": -0.1}, {"noise": np.inf}, {"noise": np.nan}])
+def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="noise of at least 0 and finite"):
+        PastSettings(**wrong)
+
+
+def test_more_context_than_the_window_is_refused(planner: ForcingPlanner) -> None:
+    with pytest.raises(ConfigError, match=r"at least 1 token; got 0\.0 and 0"):
+        PastSettings(tokens=0)
+    with pytest.raises(ConfigError, match="More context than the window"):
+        Policy(planner, past=PastSettings(tokens=14))
+
+
+@pytest.mark.parametrize(("noise", "lost"), [(0.0, 0.0), (0.5, 0.0), (0.2, 0.7)])
+def test_a_policy_arrives_by_what_it_sees(
+    planner: ForcingPlanner, corridor: Any, noise: float, lost: float
+) -> None:
+    rng = np.random.default_rng(0)
+    starts, goals = corridor.at(np.array([3.0, 36.0, 17.0])), corridor.at(np.array([30.0, 8, 33]))
+    states = np.concatenate([starts, np.zeros((3, 2))], 1)
+    policy = Policy(planner, tolerance=6.0, seed=0, past=PastSettings(noise))
+    for _ in range(200):
+        seen = states + noise * rng.normal(size=states.shape)
+        seen[:, 2:] = np.nan
+        seen[rng.random(3) < lost] = np.nan
+        states = corridor.advance(states, policy.act(seen, goals))
+        assert corridor.away(states[:, :2]).max() < 8
+    assert np.linalg.norm(states[:, :2] - goals, axis=1).max() < 1.5
+    assert policy.states is not None and off(policy.states[:, :2] - states[:, :2]) < 1
+
+
+def test_what_was_never_seen_is_not_driven(planner: ForcingPlanner, corridor: Any) -> None:
+    goals = corridor.at(np.array([30.0, 8.0]))
+    policy = Policy(planner, tolerance=6.0, seed=0, past=PastSettings(0.1))
+    lost = np.full((2, 4), np.nan)
+    for _ in range(15):
+        assert (policy.act(lost, goals) == 0).all()
+    half = np.stack([np.append(corridor.at(np.array(5.0)), [0, 0]), lost[0]])
+    action = policy.act(half, goals)
+    assert (action[0] != 0).any() and (action[1] == 0).all()
+    assert policy.plan is not None and len(policy.plan) == 1, "the one that was found"
+    policy.reset()
+    assert (policy.act(lost[:1], goals[:1]) == 0).all()
+
+
+def test_without_a_past_nothing_may_be_lost(planner: ForcingPlanner, corridor: Any) -> None:
+    goals = corridor.at(np.array([30.0]))
+    with pytest.raises(ObservationError, match="must be finite"):
+        Policy(planner).act(np.full((1, 4), np.nan), goals)
+
+
+def test_a_planner_must_know_what_a_past_is(planner: ForcingPlanner) -> None:
+    class Other:
+        plan = planner.plan
+
+    tracker = Pursuit(pursuit_gains(planner.statistics.motion), 1.0)
+    with pytest.raises(ConfigError, match="Other cannot plan from a noisy past"):
+        Policy(Other(), tracker, past=PastSettings())
