@@ -11,7 +11,7 @@ from dfplan import TreePlanner, TreeSettings
 
 def main(maze: str = "large", out: Path = Path("runs/search")) -> None:
     planner = dfplan.load(f"maze2d-{maze}")
-    observation, info = gymnasium.make(f"dfplan/multi2d-{maze}-v1").reset(seed=8)
+    observation, info = gymnasium.make(f"dfplan/multi2d-{maze}-v1").reset(seed=7)
     for milliseconds in (100, 400, 1600):
         settings = TreeSettings(evaluations=10_000, milliseconds=milliseconds)
         plan = TreePlanner(planner, settings).plan(observation, info["goal"], seed=0)

@@ -15,12 +15,15 @@ RUNS = {
     "own_data": ["--steps=2"],
     "own_maze": ["--steps=2", "--data_steps=20000"],
     "reward": [],
+    "search": ["--maze=umaze"],
+    "noisy": ["--maze=umaze", "--episodes=1"],
 }
 PICTURES = {
     "picture": {"denoising.png", "plan.png"},
     "own_data": {"plan.png"},
     "own_maze": {"plan.png"},
     "reward": {"plain.png", "visit.png"},
+    "search": {"plan.png"},
 }
 
 

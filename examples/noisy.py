@@ -1,0 +1,39 @@
+"""Drive by observations that are noisy, rare and without velocities.
+
+The policy estimates where the body is from the last of them and from the actions it sent.
+"""
+
+import gymnasium
+import numpy as np
+from jsonargparse import auto_cli
+
+import dfplan
+
+
+def main(maze: str = "medium", noise: float = 0.3, every: int = 10, episodes: int = 3) -> None:
+    env = gymnasium.make(f"dfplan/multi2d-{maze}-v1")
+    planner = dfplan.load(f"maze2d-{maze}")
+    policy = dfplan.Policy(planner, past=dfplan.PastSettings(noise=noise))
+    for episode in range(episodes):
+        state, info = env.reset(seed=episode)
+        policy.reset(seed=episode)
+        rng = np.random.default_rng(episode)
+        rewards, error, step, over = [], [], 0, False
+        while not over:
+            observation = np.full(4, np.nan)  # lost
+            if step % every == 0:
+                observation[:2] = state[:2] + noise * rng.standard_normal(2)
+            action = policy.act(observation, goal=info["goal"])
+            error.append(np.linalg.norm(policy.states[0, :2] - state[:2]))
+            state, reward, terminated, truncated, info = env.step(action)
+            rewards.append(reward)
+            step, over = step + 1, terminated or truncated
+        print(
+            f"episode {episode}: at the goal for {sum(rewards):.0f} of {len(rewards)} steps, "
+            f"estimates off by {np.sqrt(np.mean(np.square(error))):.2f} where observations are by "
+            f"{noise * 2**0.5:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    auto_cli(main)
