@@ -13,9 +13,16 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, unknown_name
+from dfplan.planning.drafts import Candidates, Draft, Rows
 from dfplan.planning.past import Past, read_past, stand_in
 from dfplan.planning.problem import Problem, Vicinity, noise_source, read_problem
-from dfplan.planning.rewards import OnSupport, Short, checked, on_lines
+from dfplan.planning.rewards import (
+    OnSupport,
+    Short,
+    checked,
+    on_lines,
+    squared_distance_to_line,
+)
 from dfplan.planning.tracking import Pursuit, pursuit_gains
 from dfplan.sampling.guidance import GuidanceSettings, Value, climb, guided
 from dfplan.sampling.loop import sample
@@ -82,60 +89,6 @@ class PlannerSettings:
                 "A planner needs candidates, futures and largest_batch >= 1, polish >= 0 and rows "
                 f"in (0, 1]; got {', '.join(map(str, counts))}, {self.polish} and {self.rows}."
             )
-
-
-@dataclass(frozen=True)
-class Draft:
-    """Sequences of tokens to make plans of.
-
-    Attributes:
-        x: tokens that are known, and pure noise; float [S, T, D], normalized.
-        held: the level that each token keeps, or ``FREE``; int [S, T].
-        end: index of each plan's last token, int [S].
-        before: positions in front of the present.
-    """
-
-    x: torch.Tensor
-    held: torch.Tensor
-    end: torch.Tensor
-    before: int = 0
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Every row of a sampling run.
-
-    Attributes:
-        level: int [M, S, T].
-        clean: clean estimates, float [M, S, T, D].
-        evaluations: sequences through the network for each of the S.
-    """
-
-    level: torch.Tensor
-    clean: torch.Tensor
-    evaluations: int
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Plans to choose from.
-
-    Attributes:
-        points: positions in units of the data, float [B, C, P, 2].
-        end: index of the last token, int [B, C].
-        level: noise level left on each point's token, int [B, C, P].
-        scores: float [B, C].
-    """
-
-    points: torch.Tensor
-    end: torch.Tensor
-    level: torch.Tensor
-    scores: torch.Tensor
-
-    @property
-    def best(self) -> torch.Tensor:
-        """Index of each problem's best, int [B]."""
-        return self.scores.argmax(1)
 
 
 @dataclass(frozen=True)
@@ -596,11 +549,5 @@ def _spread(points: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
     The root mean square over candidates of the distance to the candidate's line: where it passes
     counts, and not when.
     """
-    squared = []
-    for lines in candidates.unbind(1):
-        start, way = lines[:, None, :-1], lines.diff(dim=1)[:, None]
-        along = ((points[:, :, None] - start) * way).sum(-1)
-        along = (along / way.square().sum(-1).clamp_min(1e-12)).clamp(0.0, 1.0)
-        apart = points[:, :, None] - start - along[..., None] * way
-        squared.append(apart.square().sum(-1).amin(-1))
+    squared = [squared_distance_to_line(points, line) for line in candidates.unbind(1)]
     return torch.stack(squared).mean(0).sqrt()

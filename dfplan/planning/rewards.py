@@ -121,10 +121,7 @@ class Follow(ComposableReward):
     path: torch.Tensor
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        start, way = self.path[:-1], self.path.diff(dim=0)
-        along = ((points[..., None, :] - start) * way).sum(-1) / way.square().sum(-1)
-        nearest = start + along.clamp(0.0, 1.0)[..., None] * way
-        return -0.5 * _squared_distance(points[..., None, :], nearest).amin(-1).mean(-1)
+        return -0.5 * squared_distance_to_line(points, self.path).mean(-1)
 
 
 @dataclass(frozen=True)
@@ -392,6 +389,14 @@ def _on_steps(steps: torch.Tensor, between: int) -> torch.Tensor:
     """The steps [(P - 1) * between] of :func:`on_lines`."""
     share = torch.arange(1, between + 1, dtype=steps.dtype) / between
     return (steps[:-1, None] + share * steps.diff()[:, None]).flatten()
+
+
+def squared_distance_to_line(points: torch.Tensor, line: torch.Tensor) -> torch.Tensor:
+    """From ``points`` [..., P, 2] to the nearest places of ``line`` [..., Q, 2]; [..., P]."""
+    start, way = line[..., None, :-1, :], line.diff(dim=-2)[..., None, :, :]
+    along = ((points[..., None, :] - start) * way).sum(-1)
+    along = (along / way.square().sum(-1).clamp_min(1e-12)).clamp(0.0, 1.0)
+    return _squared_distance(points[..., None, :], start + along[..., None] * way).amin(-1)
 
 
 def _squared_distance(points: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

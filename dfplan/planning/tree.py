@@ -16,7 +16,8 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ConfigError
-from dfplan.planning.forcing import Candidates, Draft, ForcingPlanner
+from dfplan.planning.drafts import Candidates, Draft
+from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.problem import Problem, noise_source
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree
 from dfplan.planning.tracking import Pursuit
