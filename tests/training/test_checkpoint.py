@@ -210,7 +210,7 @@ def test_configurations_of_another_kind_are_refused(checkpoint: Checkpoint, tmp_
         with pytest.raises(CheckpointError, match="does not fit its own configuration"):
             dfplan.load(path)
     rewrite(checkpoint, path, recipe="tree")
-    with pytest.raises(CheckpointError, match="recipe 'tree'; this dfplan knows forcing"):
+    with pytest.raises(CheckpointError, match="recipe 'tree'; planners are made by forcing"):
         dfplan.load(path)
 
 
