@@ -21,11 +21,12 @@ No walk is longer than 24 cells on the grid, which a plan of 560 steps has time 
 have no room for the wish are passed over: "drawn" is how many were looked at for n.
 
 One problem is planned at a time, once, and all plans are then driven together in the environment,
-each to the end of its episode. Wishes that depend on time (the last three) are driven by a tracker
-that keeps the plan's time, the others by pure pursuit. The unguided planner is the shipped one and
+each to the end of its episode, by a tracker that keeps the plan's time: some wishes depend on it,
+and pure pursuit cuts the turn at the end of a detour. The unguided planner is the shipped one and
 not told of the wish. The others have its horizon: 560 steps where a detour or slowness takes time,
 the deadline of arrive_by, in moving none. "horizon" is told nothing more; "guided" has the reward
-too, with the settings below, chosen on validation problems.
+too, with the settings below, chosen on validation problems; "tree" is a tree search with the same
+reward and settings at as many network evaluations.
 
 "satisfied" is the share of episodes in which the wish is kept, from the first to the last position
 driven, and the goal paid for at the last step; "kept" and "at goal" are the two alone. Score is of
@@ -52,7 +53,6 @@ from jsonargparse import auto_cli
 from tqdm import tqdm
 
 from dfplan.cli import Names
-from dfplan.data.motion import Motion
 from dfplan.envs import GOAL_RADIUS
 from dfplan.errors import MazeError, unknown_name
 from dfplan.evaluation.bench import METHODS
@@ -71,7 +71,8 @@ from dfplan.planning.rewards import (
     PassThrough,
     SlowIn,
 )
-from dfplan.planning.tracking import Pursuit, TimedPD, Tracker, pursuit_gains, timed_gains
+from dfplan.planning.tracking import TimedPD, Tracker, timed_gains
+from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.types import Plan, Planner, Reward
 
 LONGEST_WALK = 24
@@ -80,7 +81,7 @@ LONGEST_WALK = 24
 LONGEST_PLAN, TOKEN = 560, 20
 """Steps of the model's longest plan, and of one token."""
 
-STEEPNESS = 100.0
+STEEPNESS = 30.0
 """How many times more a reward counts in the choice of a candidate than in its guidance.
 
 A wish must outweigh a detour of hundreds of steps in the score, and a gradient that steep would
@@ -196,8 +197,9 @@ def _pass(asked: Asked, choices: list[list[np.ndarray]]) -> Wish | None:
             positions = positions[near.argmax() :]
         return True
 
-    reward = 1000.0 * PassThrough(torch.tensor(places).float()) + 2400.0 * asked.careful
-    return Wish(reward, LONGEST_PLAN, kept)
+    passing = 1000.0 * PassThrough(torch.tensor(places).float())
+    # Without a pace the plan may jump to a place and back, which no body can follow.
+    return Wish(passing + _pace(1000.0) + 2400.0 * asked.careful, LONGEST_PLAN, kept)
 
 
 def keep_out(asked: Asked) -> Wish | None:
@@ -280,26 +282,16 @@ def _pace(weight: float) -> ComposableReward:
     return weight * SlowIn(Disc((0.0, 0.0), 1e3), 0.045)
 
 
-@dataclass(frozen=True)
-class Challenge:
-    """A task of this benchmark.
+Place = Callable[[Asked], Wish | None]
+"""The wish for a problem, or None where there is no room for it."""
 
-    Attributes:
-        place: the wish for a problem, or None where there is no room for it.
-        timed: whether plans are followed in their own time.
-    """
-
-    place: Callable[[Asked], Wish | None]
-    timed: bool = False
-
-
-CHALLENGES = {
-    "via": Challenge(via),
-    "two_vias": Challenge(two_vias),
-    "keep_out": Challenge(keep_out),
-    "moving": Challenge(moving, timed=True),
-    "slow": Challenge(slow, timed=True),
-    "arrive_by": Challenge(arrive_by, timed=True),
+CHALLENGES: dict[str, Place] = {
+    "via": via,
+    "two_vias": two_vias,
+    "keep_out": keep_out,
+    "moving": moving,
+    "slow": slow,
+    "arrive_by": arrive_by,
 }
 
 
@@ -340,15 +332,23 @@ def _guided(futures: int = 1) -> ForcingPlanner:
         steps=5,
         candidates=48,
         polish=100,
+        finalists=8,
         futures=futures,
     )
     return replace(planner, settings=settings)
+
+
+def _tree() -> TreePlanner:
+    planner = _guided()
+    evaluations = planner.settings.candidates * planner.settings.steps
+    return TreePlanner(planner, TreeSettings(evaluations, leaves=16, horizons=24))
 
 
 ARMS: dict[str, Callable[[], Planner]] = {
     "unguided": lambda: GoalAlone(_shipped()),
     "horizon": lambda: GoalAlone(_shipped(), told_horizon=True),
     "guided": _guided,
+    "tree": _tree,
     "guided-mc": lambda: _guided(futures=4),
 }
 """Planners by name; horizon is unguided but has the wish's horizon, guided-mc is guided over four
@@ -357,7 +357,7 @@ futures."""
 
 def main(
     tasks: Names = Names(tuple(CHALLENGES)),
-    arms: Names = Names("unguided,horizon,guided"),
+    arms: Names = Names("unguided,horizon,guided,tree"),
     episodes: int = 50,
     split: Split = "test",
     workers: int = 1,
@@ -380,18 +380,18 @@ def main(
 
 def _table(name: str, arms: Sequence[str], episodes: int, split: Split) -> list[dict[str, object]]:
     """A row for each planner."""
-    challenge, task = CHALLENGES[name], named_task("multi2d-large", split)
-    rows, wishes = _placed(challenge, task, episodes)
+    task = named_task("multi2d-large", split)
+    rows, wishes = _placed(CHALLENGES[name], task, episodes)
     pool = problems(task, rows[-1] + 1)
     starts = replace(pool, starts=pool.starts[rows], goals=pool.goals[rows])
     return [
         {"planner": arm, "n": len(rows), "drawn": len(pool)}
-        | _figures(ARMS[arm](), challenge, task, starts, wishes, rows)
+        | _figures(ARMS[arm](), task, starts, wishes, rows)
         for arm in arms
     ]
 
 
-def _placed(challenge: Challenge, task: Task, count: int) -> tuple[list[int], list[Wish]]:
+def _placed(place: Place, task: Task, count: int) -> tuple[list[int], list[Wish]]:
     """The first ``count`` problems that have room, and their wishes."""
     planner, pool = _shipped(), problems(task, 8 * count)
     bounds = steps_needed(task.maze, pool)
@@ -403,7 +403,7 @@ def _placed(challenge: Challenge, task: Task, count: int) -> tuple[list[int], li
         usual = planner.plan(start, goal, seed=index)
         rng = np.random.default_rng(index)
         asked = Asked(task.maze, start, goal, usual, int(bounds[index]), careful, rng)
-        wish = challenge.place(asked)
+        wish = place(asked)
         if wish is not None:
             rows.append(index)
             wishes.append(wish)
@@ -414,7 +414,6 @@ def _placed(challenge: Challenge, task: Task, count: int) -> tuple[list[int], li
 
 def _figures(
     planner: Planner,
-    challenge: Challenge,
     task: Task,
     starts: Problems,
     wishes: list[Wish],
@@ -427,7 +426,8 @@ def _figures(
             tqdm(starts.starts), starts.goals, wishes, seeds, strict=True
         )
     ]
-    drive = _Drive(_tracker(challenge, _shipped().statistics.motion), plans)
+    motion = _shipped().statistics.motion
+    drive = _Drive(TimedPD(*timed_gains(motion), dt=motion.dt), plans)
     played = rollout(drive, task, starts, chunk=len(starts), progress=False)
     kept = [wish.kept(line) for wish, line in zip(wishes, played.positions, strict=True)]
     there = played.rewards[:, -1] > 0
@@ -441,12 +441,6 @@ def _figures(
         "network calls": float(np.mean([plan.evaluations for plan in plans])),
         "plan ms": 1e3 * float(np.median([plan.seconds for plan in plans])),
     }
-
-
-def _tracker(challenge: Challenge, motion: Motion) -> Tracker:
-    if challenge.timed:
-        return TimedPD(*timed_gains(motion), dt=motion.dt)
-    return Pursuit(pursuit_gains(motion), motion.max_step)
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,3 @@ class Candidates:
     end: torch.Tensor
     level: torch.Tensor
     scores: torch.Tensor
-
-    @property
-    def best(self) -> torch.Tensor:
-        """Index of each problem's best, int [B]."""
-        return self.scores.argmax(1)

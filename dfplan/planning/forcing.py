@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,6 +31,9 @@ from dfplan.sampling.matrices import FREE, Tokens, hold, scheduling_matrix
 from dfplan.sampling.steps import STEPS, sampling_step
 from dfplan.types import Denoiser, Plan, Reward
 
+Trace = tuple[tuple[np.ndarray, np.ndarray], ...]
+"""The denoising of plans, as :class:`~dfplan.types.Plan` keeps it."""
+
 
 @dataclass(frozen=True)
 class PlannerSettings:
@@ -55,7 +59,9 @@ class PlannerSettings:
         off_support_cost: steps that a candidate is charged for each step's length of its line
             that lies farther than ``margin`` from where the data has been.
         margin: in lengths of one step at top speed.
-        polish: gradient steps on the chosen candidate after sampling.
+        polish: gradient steps after sampling.
+        finalists: best candidates of a problem that are polished, to choose the plan from; a
+            steep reward can be nearer for a candidate that has it not yet.
         vicinity: how far off the data starts and goals may lie.
         largest_batch: sequences in one network call.
     """
@@ -75,6 +81,7 @@ class PlannerSettings:
     off_support_cost: float = 20.0
     margin: float = 3.0
     polish: int = 30
+    finalists: int = 1
     vicinity: Vicinity = field(default_factory=Vicinity)
     largest_batch: int = 512
 
@@ -83,11 +90,12 @@ class PlannerSettings:
         scheduling_matrix(self.matrix, 1, max(1, steps), steps, scale)
         if self.step not in STEPS:
             raise unknown_name("sampling step", self.step, STEPS)
-        counts = (self.candidates, self.futures, self.largest_batch)
+        counts = (self.candidates, self.futures, self.finalists, self.largest_batch)
         if min(counts) < 1 or self.polish < 0 or not 0 < self.rows <= 1:
             raise ConfigError(
-                "A planner needs candidates, futures and largest_batch >= 1, polish >= 0 and rows "
-                f"in (0, 1]; got {', '.join(map(str, counts))}, {self.polish} and {self.rows}."
+                "A planner needs candidates, futures, finalists and largest_batch >= 1, polish >= "
+                f"0 and rows in (0, 1]; got {', '.join(map(str, counts))}, {self.polish} and "
+                f"{self.rows}."
             )
 
 
@@ -176,23 +184,25 @@ class ForcingPlanner:
             level.reshape(*ends.shape, -1),
             self.score(points, reward).view(ends.shape),
         )
-        best = candidates.best + torch.arange(len(ends)) * ends.shape[1]
-        end = draft.end[best]
+
+        def denoising(chosen: torch.Tensor) -> Trace:
+            row = chosen + torch.arange(len(ends)) * ends.shape[1]
+            end = draft.end[row]
+            return tuple(
+                (
+                    self._of_points(level[row], end)[:, draft.before :].numpy(),
+                    self.points(clean[row], end)[:, draft.before :].numpy(),
+                )
+                for level, clean in zip(rows.level, rows.clean, strict=True)
+            )
+
         return self.settle(
             problem,
             candidates,
             reward,
             evaluations=ends.shape[1] * rows.evaluations,
             began=began,
-            trace=tuple(
-                (
-                    self._of_points(level[best], end)[:, draft.before :].numpy(),
-                    self.points(clean[best], end)[:, draft.before :].numpy(),
-                )
-                for level, clean in zip(rows.level, rows.clean, strict=True)
-            )
-            if trace
-            else (),
+            trace=denoising if trace else None,
         )
 
     @torch.no_grad()
@@ -473,9 +483,11 @@ class ForcingPlanner:
         *,
         evaluations: int,
         began: float,
-        trace: tuple[tuple[np.ndarray, np.ndarray], ...] = (),
+        trace: Callable[[torch.Tensor], Trace] | None = None,
     ) -> Plan:
         """The plan: each problem's best candidate, polished.
+
+        Of several finalists it is the one that is best when all are polished.
 
         Args:
             problem: what was asked.
@@ -483,16 +495,24 @@ class ForcingPlanner:
             reward: that was asked for.
             evaluations: network evaluations a problem.
             began: ``time.perf_counter()`` when planning began.
-            trace: see :class:`~dfplan.types.Plan`.
+            trace: from the index of each problem's chosen candidate, int [B], to the trace of
+                :class:`~dfplan.types.Plan`.
         """
-        row, best = torch.arange(len(problem)), candidates.best
-        points, end = candidates.points[row, best], candidates.end[row, best]
+        order = candidates.scores.argsort(dim=1, descending=True, stable=True)
+        finalists = order[:, : self.settings.finalists]
+        row = torch.arange(len(problem))[:, None]
         # The last point is given only where there is a goal.
-        inner = end * self.layout.frame_stack - (0 if problem.goal is None else 1)
-        polished = self._polish(points, inner, reward)
+        inner = candidates.end[row, finalists] * self.layout.frame_stack - (
+            0 if problem.goal is None else 1
+        )
+        points, rough = candidates.points[row, finalists], candidates.scores[row, finalists]
+        polished = self._polish(points.flatten(0, 1), inner.flatten(), reward)
+        fine = self.score(polished, reward).view(rough.shape)
         # A strong reward may pull a line off the data.
-        better = self.score(polished, reward) >= candidates.scores[row, best]
-        chosen = torch.where(better[:, None, None], polished, points)
+        points = torch.where((fine >= rough)[..., None, None], polished.view(points.shape), points)
+        row, winner = row[:, 0], torch.maximum(fine, rough).argmax(1)
+        best, chosen = finalists[row, winner], points[row, winner]
+        end = candidates.end[row, best]
         return Plan(
             points=chosen.numpy(),
             steps=end.numpy() * self.layout.token_steps,
@@ -506,7 +526,7 @@ class ForcingPlanner:
             goal=problem.goal,
             evaluations=evaluations,
             seconds=time.perf_counter() - began,
-            trace=trace,
+            trace=() if trace is None else trace(best),
             maze=self.maze,
             past=None if problem.past is None else problem.past.positions,
         )
@@ -523,7 +543,10 @@ class ForcingPlanner:
         def value(points: torch.Tensor) -> torch.Tensor:
             return pull(points, steps)
 
-        return climb(value, points, free, self.settings.polish, guidance.max_move)
+        # A caller's reward may be steep; the planner's own terms are not.
+        settling = reward is not None
+        iterations, max_move = self.settings.polish, guidance.max_move
+        return climb(value, points, free, iterations, max_move, settling=settling)
 
     def off_support(self, points: torch.Tensor) -> torch.Tensor:
         """Share of each line of ``points`` [S, P, 2] farther than the margin from the data.

@@ -198,6 +198,7 @@ def climb(
     iterations: int,
     max_move: float | torch.Tensor,
     *,
+    settling: bool = False,
     back: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """Gradient ascent on ``value``, at most ``max_move`` a number and iteration.
@@ -208,13 +209,16 @@ def climb(
         scale: step along the gradient, broadcast to ``x``; 0 keeps a number where it is.
         iterations: how often.
         max_move: bound on each move, broadcast to ``x``.
+        settling: whether the bound falls linearly, to ``max_move / iterations`` in the last
+            iteration. Where a scale times the curvature is above 2, x would otherwise jump to and
+            fro across the top by as much as the bound, for ever.
         back: carries the gradient with respect to x, [S, ...], back to what x was made from, of
             the same shape; ``x`` is moved along what it returns.
 
     Raises:
         ConfigError: the gradient is not finite.
     """
-    for _ in range(iterations):
+    for iteration in range(iterations):
         flat = x.flatten(0, 1) if x.dim() > scale.dim() else x
         with torch.enable_grad():
             leaf = flat.detach().requires_grad_()
@@ -228,6 +232,7 @@ def climb(
             )
         if x.dim() > scale.dim():
             gradient = gradient.view(x.shape).mean(0)
-        farthest = torch.as_tensor(max_move)
+        share = 1 - iteration / iterations if settling else 1.0
+        farthest = share * torch.as_tensor(max_move)
         x = x + torch.minimum(torch.maximum(scale * gradient, -farthest), farthest)
     return x

@@ -460,6 +460,25 @@ def test_climbing_finds_the_top() -> None:
     assert torch.equal(climb(near, x, held, 0, 0.1), x)
 
 
+def test_a_climb_that_settles_ends_at_a_top_too_steep_for_its_scale() -> None:
+    x = torch.randn(3, 5, 2, generator=generator())
+    scale = torch.full((3, 5, 1), 40.0)  # the curvature of near is 1
+
+    def miss(settling: bool) -> float:
+        top = climb(near, x, scale, 100, 0.15, settling=settling)
+        return float((top - TARGET).abs().max())
+
+    assert miss(settling=False) > 0.05
+    # Once across the top it is never farther off than the bound of the move before.
+    assert miss(settling=True) <= 2 * 0.15 / 100 + 1e-6
+
+
+def test_the_last_move_of_a_climb_that_settles_is_bounded_by_its_share() -> None:
+    far = torch.full((1, 1, 2), -1e3)
+    moved = climb(near, far, torch.ones(1, 1, 1), 4, 0.1, settling=True) - far
+    assert torch.allclose(moved, torch.full_like(moved, 0.1 * (4 + 3 + 2 + 1) / 4), atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
