@@ -53,7 +53,7 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     second fit without the worst tenth keep them from mattering.
 
     Raises:
-        DataError: no recorded body ever moves.
+        DataError: no recorded body ever moves, or positions do not change as velocities say.
     """
     index = _transitions(trajectories, rows)
     if not trajectories.observations[index, 2:].any():
@@ -67,11 +67,17 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     action = np.clip(trajectories.actions[index].astype(np.float64), -1.0, 1.0)
     top = float(np.quantile(np.abs(velocity), 0.999))
     free = np.abs(velocity) < 0.9 * top
-    if not free.any():
+    if not velocity[free].any():  # slow rows that say nothing about drag
         free[:] = True
     drag, gain = _two_slopes(velocity[free], action[free], after[free])
     fast = np.abs(after) > 0.5 * top
     dt = float(np.median(moved[fast] / after[fast])) if fast.any() else 0.0
+    if dt <= 0:
+        raise DataError(
+            f"{trajectories.source}: positions must change along the velocities (columns 3 and 4 "
+            f"of the observations); the median change is {dt:g} of the velocity. Are the columns "
+            "in another order, or the rows of several episodes mixed?"
+        )
     return Motion(dt=dt, drag=drag, gain=gain, limit=(top - gain) / (1 - drag))
 
 

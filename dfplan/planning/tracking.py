@@ -186,7 +186,7 @@ def timed_gains(motion: Motion, steps: float = 5.0) -> tuple[float, float]:
 
 
 def _require_moved(motion: Motion) -> None:
-    if motion.gain <= 0:
+    if motion.gain <= 1e-6 * motion.limit:  # no more than rounding
         raise ConfigError(
             "A tracker needs data whose actions move the body, to know how it brakes; this data "
             "has none. Train on data with actions, or pass Policy a tracker of your own."

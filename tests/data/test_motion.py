@@ -116,3 +116,16 @@ def test_positions_alone_give_the_farthest_step() -> None:
 def test_a_body_that_never_moves_is_refused() -> None:
     with pytest.raises(DataError, match="move"):
         fit_motion(from_arrays(np.ones((50, 4)) * [1, 2, 0, 0], np.ones((50, 2))))
+
+
+def test_one_velocity_says_nothing_of_drag() -> None:
+    along = np.arange(200)[:, None] * [0.01, 0.0]
+    fitted = fit_motion(from_arrays(np.hstack([along, np.ones((200, 2)) * [1, 0]])))
+    assert fitted.drag == pytest.approx(0, abs=1e-9) and fitted.gain == 0
+    assert fitted.max_step == pytest.approx(0.01, rel=1e-3)
+
+
+def test_positions_that_do_not_follow_velocities_are_refused() -> None:
+    still = np.hstack([np.ones((50, 2)), np.ones((50, 2)) * [1, 0.5]])
+    with pytest.raises(DataError, match="order"):
+        fit_motion(from_arrays(still))
