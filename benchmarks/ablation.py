@@ -13,14 +13,21 @@ each token; "full sequence" one level for all; "teacher forcing" a clean past an
 A planner shows the network a clean start and a clean goal, so all four see these equally often,
 and what is compared is the noise between.
 
+A window of teacher forcing has one token to denoise; those after it are pure noise, of which the
+mean is learned.
+
 Each trained network plans from the same starts with every scheduling matrix and every guidance.
 Guidance "none" samples what the network has learned; "reward" pulls each clean estimate to short
-lines where the data has been, which is Monte Carlo guidance with N = 1; "tree" is the tree search
-under that guidance, with as many evaluations as N = 16. Whatever the guidance, the plan is the best
-of 4 candidates of different lengths, or of the tree, by travel time and by how much of it lies off
-the data: "none" does without the map of visited places in sampling, but not in this choice. Nothing
-is polished afterwards, which would be guidance too. Each episode is planned once and followed by
-pure pursuit.
+lines where the data has been, which is Monte Carlo guidance with N = 1. "Monte Carlo" averages over
+N futures that are estimated in one call each; "sampled" over N that are drawn in three calls each,
+so that its N = 1 is guided by one sample. "Tree" is the tree search under the reward, with as many
+evaluations as Monte Carlo, N = 16, and as "64 candidates", the reward alone with 16 times as many
+candidates; these and the sampled futures are tried under one matrix.
+
+Whatever the guidance, the plan is the best of 4 candidates of different lengths, of the 64, or of
+the tree, by travel time and by how much of it lies off the data: "none" does without the map of
+visited places in sampling, but not in this choice. Nothing is polished afterwards, which would be
+guidance too. Each episode is planned once and followed by pure pursuit.
 
 "Score" is of the true summed reward, ± half of its 95% interval; "against first" is the paired
 difference to the table's first row on the same starts. Tables are means over all that they do not
@@ -86,17 +93,31 @@ GUIDANCES: dict[str, Callable[[PlannerSettings], PlannerSettings]] = {
     "Monte Carlo, N=4": lambda settings: replace(settings, futures=4),
     "Monte Carlo, N=16": lambda settings: replace(settings, futures=16),
 }
-"""Settings of a guidance by name."""
+"""Settings of a guidance by name, for every matrix."""
+
+
+def _sampled(futures: int) -> Callable[[PlannerSettings], PlannerSettings]:
+    return lambda settings: replace(
+        settings, futures=futures, guidance=replace(settings.guidance, future_steps=3)
+    )
+
+
+COSTLY: dict[str, Callable[[PlannerSettings], PlannerSettings]] = {
+    **{f"sampled, N={futures}": _sampled(futures) for futures in (1, 4, 16)},
+    "64 candidates": lambda settings: replace(settings, candidates=64),
+}
+"""Those for one matrix."""
 
 
 def _sampling(matrix: str, guidance: str, planner: ForcingPlanner) -> Planner:
     """``planner`` with that matrix and that guidance."""
-    settings = GUIDANCES[guidance](replace(planner.settings, matrix=matrix))
-    return replace(planner, settings=settings)
+    settings = replace(planner.settings, matrix=matrix)
+    return replace(planner, settings=(GUIDANCES | COSTLY)[guidance](settings))
 
 
 PLANNERS: dict[tuple[str, str], Callable[[ForcingPlanner], Planner]] = {
-    names: partial(_sampling, *names) for names in product(MATRICES, GUIDANCES)
+    names: partial(_sampling, *names)
+    for names in (*product(MATRICES, GUIDANCES), *product(["full_sequence"], COSTLY))
 }
 PLANNERS["full_sequence", "tree"] = lambda planner: TreePlanner(planner, TreeSettings(192))
 """How to plan with a trained network, by matrix and guidance."""
@@ -183,7 +204,7 @@ def main(
     levels: Names = Names(tuple(LEVELS)),
     seconds: float = 90.0,
     seed: int = 0,
-    episodes: int = 10,
+    episodes: int = 8,
     split: Split = "test",
     workers: int = 2,
     runs: Path = Path("runs/ablation"),
