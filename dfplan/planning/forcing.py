@@ -27,7 +27,7 @@ from dfplan.planning.rewards import (
 from dfplan.planning.tracking import Pursuit, pursuit_gains
 from dfplan.sampling.guidance import GuidanceSettings, Value, climb, guided
 from dfplan.sampling.loop import sample
-from dfplan.sampling.matrices import FREE, Tokens, hold, scheduling_matrix
+from dfplan.sampling.matrices import FREE, OwnMatrix, Tokens, hold, scheduling_matrix
 from dfplan.sampling.steps import STEPS, sampling_step
 from dfplan.types import Denoiser, Plan, Reward
 
@@ -40,8 +40,9 @@ class PlannerSettings:
     """How a planner samples and chooses; nothing here is trained.
 
     Attributes:
-        matrix: scheduling matrix: ``full_sequence``, ``pyramid``, ``trapezoid`` or
-            ``autoregressive``.
+        matrix: scheduling matrix: ``full_sequence``, ``pyramid``, ``trapezoid``,
+            ``autoregressive``, or a function that makes one
+            (:data:`~dfplan.sampling.matrices.OwnMatrix`).
         uncertainty_scale: of a pyramid and a trapezoid: rows that a token is later than the one
             before.
         step: ``ddim``, ``ddpm`` or ``second_order``.
@@ -66,7 +67,7 @@ class PlannerSettings:
         largest_batch: sequences in one network call.
     """
 
-    matrix: str = "full_sequence"
+    matrix: str | OwnMatrix = "full_sequence"
     uncertainty_scale: float = 1.0
     step: str = "ddim"
     steps: int = 3
@@ -87,7 +88,8 @@ class PlannerSettings:
 
     def __post_init__(self) -> None:
         steps, scale = self.steps, self.uncertainty_scale
-        scheduling_matrix(self.matrix, 1, max(1, steps), steps, scale)
+        if isinstance(self.matrix, str):  # a function is looked at when it has made one
+            scheduling_matrix(self.matrix, 1, max(1, steps), steps, scale)
         if self.step not in STEPS:
             raise unknown_name("sampling step", self.step, STEPS)
         counts = (self.candidates, self.futures, self.finalists, self.largest_batch)

@@ -7,11 +7,11 @@ searched by the same code.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ConfigError
 
@@ -76,38 +76,45 @@ class SearchSettings:
             )
 
 
+def with_room(values: torch.Tensor, size: int, fill: float, dim: int = 1) -> torch.Tensor:
+    """``values`` with room for ``size`` along ``dim``, at least doubled where it is too small."""
+    room = values.shape[dim]
+    if size <= room:
+        return values
+    ends = [0, 0] * (values.dim() - dim)
+    ends[-1] = max(size, 2 * room) - room
+    return F.pad(values, ends, value=fill)
+
+
 class Tree:
-    """B search trees of up to ``nodes`` nodes below the root.
+    """B search trees, of as many nodes as are made.
+
+    The arrays have room for N nodes and A actions, and more when these do not do.
 
     Attributes:
-        parent: of each node, int [B, 1 + nodes]; ``NONE`` at the root and where no node is yet.
-        child: node that each action led to, int [B, 1 + nodes, A]; ``NONE`` where it was not
-            tried. Actions are tried in their order.
-        visits: how often a node was made or passed on the way down, int [B, 1 + nodes].
-        values: how many values were found at a node and below it, int [B, 1 + nodes].
-        total: their sum, float [B, 1 + nodes].
+        parent: of each node, int [B, N]; ``NONE`` at the root and where no node is yet.
+        child: node that each action led to, int [B, N, A]; ``NONE`` where it was not tried.
+            Actions are tried in their order.
+        visits: how often a node was made or passed on the way down, int [B, N].
+        values: how many values were found at a node and below it, int [B, N].
+        total: their sum, float [B, N].
         size: nodes made, the root included, int [B].
     """
 
-    def __init__(
-        self, problems: int, nodes: int, leaves: int, root_width: int, settings: SearchSettings
-    ) -> None:
+    def __init__(self, problems: int, root_width: int, settings: SearchSettings) -> None:
         """Plant the trees.
 
         Args:
             problems: B.
-            nodes: most that will be made in each.
-            leaves: most that will be selected before any of them is valued.
             root_width: children of the root at its first visit, if more than of other nodes.
             settings: how to grow.
         """
-        widest = max(root_width, math.ceil(settings.width * (1 + nodes) ** settings.widening))
         self._settings, self._root_width = settings, root_width
-        self.parent = torch.full((problems, 1 + nodes), NONE)
-        self.child = torch.full((problems, 1 + nodes, widest + leaves), NONE)
-        self.visits = torch.zeros(problems, 1 + nodes, dtype=torch.long)
-        self.values = torch.zeros(problems, 1 + nodes, dtype=torch.long)
-        self.total = torch.zeros(problems, 1 + nodes)
+        self.parent = torch.full((problems, 1), NONE)
+        self.child = torch.full((problems, 1, 1), NONE)
+        self.visits = torch.zeros(problems, 1, dtype=torch.long)
+        self.values = torch.zeros(problems, 1, dtype=torch.long)
+        self.total = torch.zeros(problems, 1)
         self.size = torch.ones(problems, dtype=torch.long)
         self._low = torch.full((problems,), torch.inf)
         self._high = torch.full((problems,), -torch.inf)
@@ -141,6 +148,7 @@ class Tree:
             node = self.child[problem, node, bound.argmax(1)]
         problem, parent, action = torch.cat(chosen).unbind(1)
         made = self.size[problem]
+        self._make_room(int(made.max()) + 1, int(action.max()) + 1)
         self.size[problem] += 1
         self.parent[problem, made] = parent
         self.child[problem, parent, action] = made
@@ -159,6 +167,13 @@ class Tree:
             node = self.parent[problem, node]
             above = node != NONE
             problem, node, value = problem[above], node[above], value[above]
+
+    def _make_room(self, nodes: int, actions: int) -> None:
+        self.parent = with_room(self.parent, nodes, NONE)
+        self.child = with_room(with_room(self.child, nodes, NONE), actions, NONE, dim=2)
+        self.visits = with_room(self.visits, nodes, 0)
+        self.values = with_room(self.values, nodes, 0)
+        self.total = with_room(self.total, nodes, 0)
 
     def _bound(self, problem: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
         """Upper confidence of each child, [R, A]; meaningless where it has no value yet."""

@@ -1,4 +1,4 @@
-"""Variable-horizon Monte Carlo tree guidance: a search over partly denoised plans.
+"""Variable-horizon Monte Carlo tree guidance: a search over plans that are denoised in parts.
 
 A whole plan sampled at once is only as good as its worst stretch. Diffusion Forcing can hold any
 tokens clean and denoise the others, so a search can keep what is good of a plan and go on from
@@ -19,7 +19,7 @@ from dfplan.errors import ConfigError
 from dfplan.planning.drafts import Candidates, Draft
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.problem import Problem, noise_source
-from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree
+from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
 from dfplan.planning.tracking import Pursuit
 from dfplan.sampling.matrices import FREE
 from dfplan.types import Plan, Reward
@@ -56,7 +56,9 @@ class TreeSettings:
     """How far and how wide to search.
 
     Attributes:
-        evaluations: most network evaluations a problem, one a sequence of tokens.
+        evaluations: most network evaluations a problem, one a sequence of tokens; None where time
+            alone ends the search. No round is begun that would go beyond it if all its plans were
+            as long as can be.
         milliseconds: time after which no further round is begun; None sets no limit. One round
             is always made.
         leaves: nodes that each round adds to a tree, so many sequences in a network call.
@@ -66,7 +68,7 @@ class TreeSettings:
         search: exploration and widening.
     """
 
-    evaluations: int = 192
+    evaluations: int | None = 192
     milliseconds: float | None = None
     leaves: int = 8
     horizons: int = 8
@@ -86,6 +88,8 @@ class TreeSettings:
                 "A tree needs leaves and horizons of at least 1, and a change; got "
                 f"{self.leaves}, {self.horizons} and {len(self.changes)} changes."
             )
+        if self.evaluations is None and self.milliseconds is None:
+            raise ConfigError("A tree needs a budget in evaluations or milliseconds; got neither.")
         if self.milliseconds is not None and not self.milliseconds > 0:
             raise ConfigError(f"A budget in milliseconds must be above 0; got {self.milliseconds}.")
 
@@ -101,17 +105,28 @@ class TreePlanner:
     Of a plan that never leaves the data some segment is denoised anew with fewer tokens than it
     had. Free tokens go along the planner's own matrix, in its few steps, while all others are
     held; which node is gone on from is decided by upper confidence
-    (:class:`~dfplan.planning.search.Tree`). The best plan of the tree is the answer, so the search
-    can be stopped at any time, and its score never falls with a larger budget: with the same seed
-    the nodes of a smaller budget, in whole rounds, are the first of a larger one.
+    (:class:`~dfplan.planning.search.Tree`). The best plan of the tree, polished, is the answer, so
+    the search can be stopped at any time. With the same seed the nodes of a smaller budget, in
+    whole rounds, are the first of a larger one, so the best node's score never falls with more.
 
     Attributes:
         planner: samples and scores; ``candidates`` of its settings is not used.
         settings: how far and how wide to search.
+
+    Raises:
+        ConfigError: a planner of another kind, or one that leaves tokens noisy (``rows`` below
+            1), which a node would keep as if they were clean.
     """
 
     planner: ForcingPlanner
     settings: TreeSettings = field(default_factory=TreeSettings)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.planner, ForcingPlanner) or self.planner.settings.rows < 1:
+            raise ConfigError(
+                "A tree needs a ForcingPlanner whose settings have rows=1, so that plans come out "
+                f"clean; got {self.planner!r:.200}."
+            )
 
     @torch.no_grad()
     def plan(
@@ -135,24 +150,20 @@ class TreePlanner:
         began = time.perf_counter()
         problem, reward = self.planner.read(observation, goal, reward)
         settings = self.settings
-        longest = int(self.planner.horizons(problem, horizon)[1].max())
-        cost = self.planner.cost(max(1, longest - (goal is not None)))
-        nodes = settings.evaluations // cost
-        if nodes < 1:
+        plans = _Plans(self.planner, settings, problem, horizon, noise_source(seed))
+        cost, most = plans.highest_cost, settings.evaluations
+        if most is not None and most < cost:
             raise ConfigError(
                 f"A tree needs a budget for at least one expansion, here {cost} network "
-                f"evaluations; got {settings.evaluations}."
+                f"evaluations; got {most}."
             )
-        plans = _Plans(self.planner, settings, problem, horizon, nodes, noise_source(seed))
-        tree = Tree(len(problem), nodes, settings.leaves, settings.horizons, settings.search)
-        evaluations = 0
-        while nodes > 0:
-            width = min(settings.leaves, nodes)
+        tree = Tree(len(problem), settings.horizons, settings.search)
+        evaluations, width = 0, settings.leaves
+        while most is None or (width := min(settings.leaves, (most - evaluations) // cost)) > 0:
             leaves = Leaves.joined([tree.select() for _ in range(width)])
             value, calls = plans.expand(leaves, reward)
             tree.back_up(leaves, value)
             evaluations += width * calls
-            nodes -= width
             spent = 1e3 * (time.perf_counter() - began)
             if settings.milliseconds is not None and spent > settings.milliseconds:
                 break
@@ -170,14 +181,14 @@ class TreePlanner:
 
 
 class _Plans:
-    """What the nodes of all trees hold.
+    """What the nodes of all trees hold, in arrays with room for N of them.
 
     Attributes:
-        tokens: clean tokens, float [B, 1 + nodes, T, D]; of the root, the start and the goal.
-        end: index of the last token, int [B, 1 + nodes].
-        wrong: which tokens a line off the data leads from or to, bool [B, 1 + nodes, T].
-        points: positions in units of the data, float [B, 1 + nodes, P, 2].
-        scores: float [B, 1 + nodes]; the root has none.
+        tokens: clean tokens, float [B, N, T, D]; of the root, the start and the goal.
+        end: index of the last token, int [B, N].
+        wrong: which tokens a line off the data leads from or to, bool [B, N, T].
+        points: positions in units of the data, float [B, N, P, 2].
+        scores: float [B, N]; the root has none.
     """
 
     def __init__(
@@ -186,14 +197,13 @@ class _Plans:
         settings: TreeSettings,
         problem: Problem,
         horizon: int | None,
-        nodes: int,
         generator: torch.Generator,
     ) -> None:
         self._planner, self._changes, self._generator = planner, settings.changes, generator
         self._to_goal = problem.goal is not None
         self._shortest, self._asked = planner.horizons(problem, horizon)
         self._longest = planner.horizons(problem, None)[1]
-        shape, layout = (len(problem), 1 + nodes), planner.layout
+        shape, layout = (len(problem), 1), planner.layout
         count = int(self._longest.max()) + 1
         self.tokens = torch.zeros(*shape, count, layout.features)
         self.tokens[:, ROOT, 0] = planner.token(problem.start)
@@ -204,6 +214,11 @@ class _Plans:
         self.points = torch.zeros(*shape, 1 + (count - 1) * layout.frame_stack, 2)
         self.scores = torch.full(shape, -torch.inf)
 
+    @property
+    def highest_cost(self) -> int:
+        """Network evaluations of the longest plan there can be."""
+        return self._planner.cost(max(1, int(self._longest.max()) - self._to_goal))
+
     def expand(self, leaves: Leaves, reward: Reward | None) -> tuple[torch.Tensor, int]:
         """Make each leaf's plan; its score, float [R], and the evaluations that one took."""
         planner, stack = self._planner, self._planner.layout.frame_stack
@@ -213,6 +228,7 @@ class _Plans:
         score = planner.score(points, reward)
         off = F.pad(planner.off_support(points) > 0, (1, 1))
         frame = F.pad(off[:, :-1] | off[:, 1:], (stack - 1, 0))
+        self._make_room(int(leaves.node.max()) + 1)
         node, count = (leaves.problem, leaves.node), draft.x.shape[1]
         self.tokens[(*node, slice(count))] = rows.clean[-1]
         self.wrong[(*node, slice(count))] = frame.view(len(leaves), count, stack).any(-1)
@@ -229,6 +245,13 @@ class _Plans:
         points = self.points[node]
         level = torch.zeros(points.shape[:-1], dtype=torch.long)
         return Candidates(points, self.end[node], level, self.scores[node])
+
+    def _make_room(self, nodes: int) -> None:
+        self.tokens = with_room(self.tokens, nodes, 0)
+        self.end = with_room(self.end, nodes, 0)
+        self.wrong = with_room(self.wrong, nodes, 0)
+        self.points = with_room(self.points, nodes, 0)
+        self.scores = with_room(self.scores, nodes, -torch.inf)
 
     def _draft(self, leaves: Leaves) -> tuple[Draft, torch.Tensor]:
         """What each leaf keeps of its parent's plan, noise elsewhere, and its guidance scale."""

@@ -22,6 +22,10 @@ tokens past a problem's own number then stay pure noise. At least 1 each."""
 Matrix = Callable[[Tokens, int, int, float], torch.Tensor]
 """(tokens to denoise, K, steps from noise to clean, uncertainty scale) -> int [M+1, tokens]."""
 
+OwnMatrix = Callable[[int, int, int, float], torch.Tensor]
+"""A function of somebody's own: (tokens to denoise, K, steps, uncertainty scale) -> int
+[M+1, tokens], from K in the first row to 0 in the last."""
+
 FREE = -1
 """In place of a level to hold: a token that is not held."""
 
@@ -87,19 +91,52 @@ MATRICES: dict[str, Matrix] = {
 
 
 def scheduling_matrix(
-    name: str, tokens: Tokens, max_level: int, steps: int, uncertainty_scale: float = 1.0
+    matrix: str | OwnMatrix,
+    tokens: Tokens,
+    max_level: int,
+    steps: int,
+    uncertainty_scale: float = 1.0,
 ) -> torch.Tensor:
-    """The matrix called ``name``, int [M+1, T], or [M+1, B, T] for ``tokens`` [B].
+    """The matrix of a name or of a function, int [M+1, T], or [M+1, B, T] for ``tokens`` [B].
 
     ``uncertainty_scale`` is that of :func:`pyramid` and :func:`trapezoid`; the other two have
     theirs by definition.
 
     Raises:
-        ConfigError: an unknown name, or what :func:`pyramid` refuses.
+        ConfigError: an unknown name, what :func:`pyramid` refuses, or of a function what
+            :func:`check_matrix` does, another number of tokens than asked for, or a token that
+            does not start as pure noise.
     """
-    if name not in MATRICES:
-        raise unknown_name("scheduling matrix", name, MATRICES)
-    return MATRICES[name](tokens, max_level, steps, uncertainty_scale)
+    if not isinstance(matrix, str):
+        return _of_function(matrix, tokens, max_level, steps, uncertainty_scale)
+    if matrix not in MATRICES:
+        raise unknown_name("scheduling matrix", matrix, MATRICES)
+    return MATRICES[matrix](tokens, max_level, steps, uncertainty_scale)
+
+
+def _of_function(
+    matrix: OwnMatrix, tokens: Tokens, max_level: int, steps: int, uncertainty_scale: float
+) -> torch.Tensor:
+    if isinstance(tokens, torch.Tensor):
+        # Of each number one matrix; the shorter ones wait, when they are through, for the longest.
+        made = {
+            count: _of_function(matrix, count, max_level, steps, uncertainty_scale)
+            for count in set(tokens.flatten().tolist())
+        }
+        shape = max(map(len, made.values())), len(tokens), max(made)
+        levels = torch.full(shape, max_level)
+        for problem, count in enumerate(tokens.tolist()):
+            levels[:, problem, :count] = 0
+            levels[: len(made[count]), problem, :count] = made[count]
+        return levels
+    levels = matrix(tokens, max_level, steps, uncertainty_scale)
+    check_matrix(levels, max_level)
+    if levels.shape[1:] != (tokens,) or (levels[0] < max_level).any():
+        raise ConfigError(
+            f"A scheduling matrix for {tokens} tokens must be [rows, {tokens}], its first row "
+            f"{max_level}, pure noise; got {list(levels.shape)} and {levels[0].tolist()}."
+        )
+    return levels.long()
 
 
 def hold(matrix: torch.Tensor, held: torch.Tensor) -> torch.Tensor:

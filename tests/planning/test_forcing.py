@@ -18,7 +18,7 @@ from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import Reach, Short
 from dfplan.planning.tracking import Pursuit
 from dfplan.sampling.guidance import GuidanceSettings
-from dfplan.sampling.matrices import MATRICES
+from dfplan.sampling.matrices import MATRICES, full_sequence
 from dfplan.sampling.steps import STEPS
 from dfplan.types import Plan, Planner
 
@@ -118,6 +118,17 @@ def test_a_plan_is_whole(
     free = small.layout.tokens - (2 if goal else 1)
     rows = {"full_sequence": 2, "autoregressive": 2 * free, "pyramid": 1 + free}
     assert len(plan.trace) == {**rows, "trapezoid": 2 + (free - 1) // 2}[name]
+
+
+def test_a_function_is_a_matrix_as_good_as_a_name(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    by_name = with_settings(planner, matrix="full_sequence").plan(states, goals, seed=0)
+    by_function = with_settings(planner, matrix=lambda *asked: full_sequence(*asked[:3]))
+    assert np.array_equal(by_function.plan(states, goals, seed=0).points, by_name.points)
+    halfway = with_settings(planner, matrix=lambda *asked: full_sequence(*asked[:3])[:-1])
+    with pytest.raises(ConfigError, match="reach level 0"):
+        halfway.plan(states, goals)
 
 
 @named

@@ -42,7 +42,7 @@ def test_a_bandit_is_played_by_the_upper_confidence_rule() -> None:
     # Whatever follows an arm is worth what the arm is; the arms' values are scaled to 1, 0.5, 0.
     worth = (3.0, 2.0, 1.0)
     one_child = SearchSettings(exploration=0.7, width=1.0, widening=0.0)
-    tree = Tree(problems=1, nodes=36, leaves=1, root_width=3, settings=one_child)
+    tree = Tree(problems=1, root_width=3, settings=one_child)
     Game(lambda _, path: worth[path[0]]).play(tree, rounds=36)
 
     visits = [1, 1, 1]
@@ -60,21 +60,21 @@ def test_a_small_tree_by_hand() -> None:
     # Two children a node. The root's are worth 0 and 4; both of the better one's, 1 and 3, are
     # made before it is left, for its mean stays the higher.
     two = SearchSettings(exploration=0.0, width=2.0, widening=0.0)
-    tree = Tree(problems=1, nodes=4, leaves=1, root_width=2, settings=two)
+    tree = Tree(problems=1, root_width=2, settings=two)
     values = {(0,): 0.0, (1,): 4.0, (1, 0): 1.0, (1, 1): 3.0}
     game = Game(lambda _, path: values[path])
     game.play(tree, rounds=4)
     node = {path: number for (_, number), path in game.paths.items()}
-    assert tree.parent[0].tolist() == [NONE, ROOT, ROOT, node[1,], node[1,]]
-    assert tree.total[0].tolist() == [8.0, 0.0, 8.0, 1.0, 3.0]
-    assert tree.values[0].tolist() == [4, 1, 3, 1, 1]
-    assert tree.visits[0].tolist() == [4, 1, 3, 1, 1]
+    assert tree.parent[0, :5].tolist() == [NONE, ROOT, ROOT, node[1,], node[1,]]
+    assert tree.total[0, :5].tolist() == [8.0, 0.0, 8.0, 1.0, 3.0]
+    assert tree.values[0, :5].tolist() == [4, 1, 3, 1, 1]
+    assert tree.visits[0, :5].tolist() == [4, 1, 3, 1, 1]
 
 
 @pytest.mark.parametrize("leaves", [1, 2, 5, 20])
 def test_leaves_of_a_round_differ_and_nodes_count_themselves_and_those_below(leaves: int) -> None:
     settings = SearchSettings(width=2.0, widening=0.5)
-    tree = Tree(problems=3, nodes=20, leaves=leaves, root_width=3, settings=settings)
+    tree = Tree(problems=3, root_width=3, settings=settings)
     game = Game(lambda _, path: float(sum(path)))  # which refuses a node that is made twice
     game.play(tree, rounds=20 // leaves, leaves=leaves)
     assert (tree.size == 21).all()
@@ -85,8 +85,8 @@ def test_leaves_of_a_round_differ_and_nodes_count_themselves_and_those_below(lea
     below = torch.ones(3, 21, dtype=torch.long)
     for node in range(20, 0, -1):
         below[torch.arange(3), tree.parent[:, node]] += below[:, node]
-    assert torch.equal(tree.visits[:, 1:], below[:, 1:])
-    assert torch.equal(tree.values[:, 1:], below[:, 1:])
+    assert torch.equal(tree.visits[:, 1:21], below[:, 1:])
+    assert torch.equal(tree.values[:, 1:21], below[:, 1:])
 
 
 def test_problems_do_not_touch_each_other() -> None:
@@ -94,10 +94,10 @@ def test_problems_do_not_touch_each_other() -> None:
         return float(len(path) + (path[0] == problem))
 
     settings = SearchSettings(exploration=0.5)
-    together = Tree(problems=2, nodes=24, leaves=2, root_width=3, settings=settings)
+    together = Tree(problems=2, root_width=3, settings=settings)
     Game(worth).play(together, rounds=12, leaves=2)
     for problem in (0, 1):
-        alone = Tree(problems=1, nodes=24, leaves=2, root_width=3, settings=settings)
+        alone = Tree(problems=1, root_width=3, settings=settings)
         Game(lambda _, path, own=problem: worth(own, path)).play(alone, rounds=12, leaves=2)
         assert torch.equal(alone.parent[0], together.parent[problem])
         assert torch.equal(alone.total[0], together.total[problem])
@@ -105,7 +105,7 @@ def test_problems_do_not_touch_each_other() -> None:
 
 def test_children_grow_with_the_visits_of_their_parent() -> None:
     narrow = SearchSettings(width=1.0, widening=0.5)
-    tree = Tree(problems=1, nodes=100, leaves=1, root_width=1, settings=narrow)
+    tree = Tree(problems=1, root_width=1, settings=narrow)
     Game(lambda *_: 0.0).play(tree, rounds=100)
     children = (tree.child[0] != NONE).sum(1)
     assert (children <= tree.visits[0].float().sqrt().ceil()).all()

@@ -69,9 +69,15 @@ def test_a_larger_budget_never_lowers_the_score(
 
 
 @pytest.mark.parametrize("futures", [1, 3])
-@pytest.mark.parametrize("matrix", ["full_sequence", "pyramid"])
+@pytest.mark.parametrize("horizon", [None, 100])
+@pytest.mark.parametrize("matrix", ["full_sequence", "pyramid", "autoregressive"])
 def test_evaluations_are_counted_and_kept_to(
-    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, matrix: str, futures: int
+    planner: ForcingPlanner,
+    states: np.ndarray,
+    goals: np.ndarray,
+    matrix: str,
+    futures: int,
+    horizon: int | None,
 ) -> None:
     rows: list[int] = []
 
@@ -82,9 +88,12 @@ def test_evaluations_are_counted_and_kept_to(
     counted = with_settings(
         replace(planner, denoiser=counting), matrix=matrix, futures=futures, largest_batch=10
     )
-    plan = TreePlanner(counted, TreeSettings(evaluations=700)).plan(states, goals, seed=0)
+    longest = counted.cost(counted.layout.tokens - 2)
+    budget = 3 * longest
+    tree = TreePlanner(counted, TreeSettings(evaluations=budget))
+    plan = tree.plan(states, goals, horizon=horizon, seed=0)
     assert sum(rows) == 2 * plan.evaluations
-    assert 0 < plan.evaluations <= 700
+    assert budget - longest < plan.evaluations <= budget
 
 
 def test_it_keeps_what_is_good_where_single_plans_must_be_lucky_all_along(
@@ -153,6 +162,15 @@ def test_time_ends_the_search_after_a_round(
     assert TreePlanner(planner, hurried).plan(states, goals, seed=0).evaluations == ROUND
 
 
+def test_time_alone_can_be_the_budget(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    by_time = TreePlanner(planner, TreeSettings(evaluations=None, milliseconds=300.0))
+    made = by_time.plan(states, goals, seed=0)
+    by_calls = TreePlanner(planner, TreeSettings(evaluations=made.evaluations))
+    assert np.array_equal(by_calls.plan(states, goals, seed=0).points, made.points)
+
+
 def test_a_reward_without_a_goal_is_searched_for(
     planner: ForcingPlanner, states: np.ndarray, corridor: Any
 ) -> None:
@@ -173,10 +191,24 @@ def test_a_budget_too_small_for_one_expansion_is_refused(
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"leaves": 0}, {"horizons": 0}, {"changes": ()}, {"milliseconds": 0.0}, {"milliseconds": -5}],
+    [
+        {"leaves": 0},
+        {"horizons": 0},
+        {"changes": ()},
+        {"milliseconds": 0.0},
+        {"milliseconds": -5},
+        {"evaluations": None},
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         TreeSettings(**wrong)
     with pytest.raises(ConfigError):
         Change(-1)
+
+
+def test_planners_it_cannot_go_on_from_are_refused(planner: ForcingPlanner) -> None:
+    with pytest.raises(ConfigError, match="rows=1"):
+        TreePlanner(with_settings(planner, matrix="pyramid", rows=0.5))
+    with pytest.raises(ConfigError, match="a ForcingPlanner"):
+        TreePlanner(TreePlanner(planner))  # type: ignore[arg-type]

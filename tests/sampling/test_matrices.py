@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -273,3 +274,36 @@ def test_mistakes_in_one_problem_are_found() -> None:
     matrix[3, 1, 2] = 1
     with pytest.raises(ConfigError, match="expected at row 3, problem 1, token 2; got 1"):
         check_matrix(matrix, 5)
+
+
+def backward(tokens: int, max_level: int, steps: int, scale: float) -> torch.Tensor:
+    """The last token first, each as long as it takes."""
+    return autoregressive(tokens, max_level, steps).flip(1)
+
+
+def test_a_function_is_a_matrix_for_any_numbers_of_tokens() -> None:
+    together = scheduling_matrix(backward, torch.tensor([3, 1, 2]), 10, 2)
+    assert together.shape == (7, 3, 3)
+    for problem, tokens in enumerate((3, 1, 2)):
+        alone = scheduling_matrix(backward, tokens, 10, 2)
+        own = together[:, problem]
+        assert torch.equal(own[: len(alone), :tokens], alone)
+        assert not own[len(alone) :, :tokens].any()
+        assert (own[:, tokens:] == 10).all()
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (lambda tokens, k, steps, _: torch.full((3, tokens), k), "reach level 0"),
+        (lambda tokens, k, steps, _: torch.tensor([[k], [0], [k], [0]]), "never rise"),
+        (lambda tokens, k, steps, _: full_sequence(tokens + 1, k, steps), r"\[rows, 1\]"),
+        (lambda tokens, k, steps, _: full_sequence(tokens, k, steps) // 2, "pure noise; got"),
+        (lambda tokens, k, steps, _: [[k], [0]], "tensor of int64"),
+    ],
+)
+def test_functions_that_make_no_scheduling_matrix_are_refused(own: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        scheduling_matrix(own, 1, 10, 2)
+    with pytest.raises(ConfigError, match=message):
+        scheduling_matrix(own, torch.tensor([1]), 10, 2)
