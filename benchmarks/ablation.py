@@ -47,6 +47,7 @@ from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from shutil import rmtree
+from typing import cast
 
 import numpy as np
 import torch
@@ -166,7 +167,11 @@ class Arm:
             ema_decay=max(0.0, 1 - (1 - preset.settings.ema_decay) / share),
         )
         return train(
-            replace(preset.recipe, network=self.network, levels=LEVELS[self.levels]),
+            replace(
+                cast(ForcingConfig, preset.recipe),
+                network=self.network,
+                levels=LEVELS[self.levels],
+            ),
             load_d4rl(self.data),
             self.folder,
             settings=settings,
