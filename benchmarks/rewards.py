@@ -82,11 +82,10 @@ LONGEST_PLAN, TOKEN = 560, 20
 """Steps of the model's longest plan, and of one token."""
 
 STEEPNESS = 30.0
-"""How many times more a reward counts in the choice of a candidate than in its guidance.
+"""How many times heavier than by default the planner's own terms are in guidance.
 
-A wish must outweigh a detour of hundreds of steps in the score, and a gradient that steep would
-throw points about; so guidance takes steps that are shorter by this, and its own terms are as much
-heavier.
+A wish must outweigh a detour of hundreds of steps in the score, so its gradient is steep, and
+guidance takes steps that are a third of this times shorter.
 """
 
 
@@ -325,12 +324,12 @@ def _guided(futures: int = 1) -> ForcingPlanner:
     settings = planner.settings
     settings = replace(
         settings,
-        guidance=replace(settings.guidance, scale=settings.guidance.scale / STEEPNESS),
+        guidance=replace(settings.guidance, scale=3 * settings.guidance.scale / STEEPNESS),
         tautness=settings.tautness * STEEPNESS,
         caution=settings.caution * STEEPNESS,
         off_support_cost=200.0,
         steps=5,
-        candidates=48,
+        candidates=144,
         polish=100,
         finalists=8,
         futures=futures,
@@ -341,7 +340,7 @@ def _guided(futures: int = 1) -> ForcingPlanner:
 def _tree() -> TreePlanner:
     planner = _guided()
     evaluations = planner.settings.candidates * planner.settings.steps
-    return TreePlanner(planner, TreeSettings(evaluations, leaves=16, horizons=24))
+    return TreePlanner(planner, TreeSettings(evaluations, leaves=48, horizons=72))
 
 
 ARMS: dict[str, Callable[[], Planner]] = {
