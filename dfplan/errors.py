@@ -5,8 +5,11 @@ Every message says what was expected, what came, and how to mend it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import numbers
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 
 class DfplanError(Exception):
@@ -39,3 +42,39 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:
     close = get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return ConfigError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+
+
+def require_numbers(
+    values: Mapping[str, Any],
+    *names: str,
+    whole: bool = False,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Raise :class:`ConfigError` unless settings are numbers within bounds.
+
+    Args:
+        values: settings by name; of a dataclass, ``vars(self)``.
+        names: which of them to check.
+        whole: whether they are counts.
+        least: the smallest that is allowed...
+        above: ...or a number that they must lie above.
+        most: the largest that is allowed; only with ``math.inf`` may they be infinite...
+        below: ...or a number that they must lie below.
+    """
+    for name in names:
+        value = values[name]
+        if not isinstance(value, numbers.Integral if whole else numbers.Real) or not (
+            # NaN fails every comparison.
+            (-math.inf < value < math.inf or value == most)
+            and (least is None or value >= least)
+            and (above is None or value > above)
+            and (most is None or value <= most)
+            and (below is None or value < below)
+        ):
+            kind = "whole" if whole else "real" if most == math.inf else "finite"
+            limits = {"at least": least, "above": above, "at most": most, "below": below}
+            bounds = [f", {word} {bound}" for word, bound in limits.items() if bound is not None]
+            raise ConfigError(f"{name} must be a {kind} number{''.join(bounds)}; got {value!r}.")

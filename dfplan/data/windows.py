@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dfplan.errors import ConfigError, DataError
+from dfplan.errors import DataError, require_numbers
 from dfplan.types import Trajectories
 
 
@@ -32,11 +32,8 @@ class TokenLayout:
     stride: int = 10
 
     def __post_init__(self) -> None:
-        if self.tokens < 2 or self.frame_stack < 1 or self.stride < 1:
-            raise ConfigError(
-                "A plan needs at least 2 tokens, a frame_stack of at least 1 and a stride of at "
-                f"least 1; got {self.tokens}, {self.frame_stack} and {self.stride}."
-            )
+        require_numbers(vars(self), "tokens", whole=True, least=2)
+        require_numbers(vars(self), "frame_stack", "stride", whole=True, least=1)
 
     @property
     def features(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,11 @@ class LevelMixture:
     teacher_forcing: float = 0.0
 
     def __post_init__(self) -> None:
-        weights = self.weights
-        shares = (self.known_start, self.known_goal)
-        if min(weights) < 0 or sum(weights) <= 0 or not all(0 <= s <= 1 for s in shares):
-            raise ConfigError(
-                "A level mixture needs weights of at least 0, not all 0, and shares in [0, 1]; "
-                f"got {self}."
-            )
+        weights = ("independent", "common", "rising", "teacher_forcing")
+        require_numbers(vars(self), *weights, least=0)
+        require_numbers(vars(self), "known_start", "known_goal", least=0, most=1)
+        if sum(self.weights) == 0:
+            raise ConfigError(f"A level mixture needs a weight above 0; got {self}.")
 
     @property
     def weights(self) -> tuple[float, float, float, float]:

@@ -11,7 +11,7 @@ import torch
 from dfplan.data.statistics import Statistics
 from dfplan.data.transitions import transition_limits
 from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
 from dfplan.planning.problem import Problem, Vicinity, noise_source, read_problem
 from dfplan.planning.tracking import TimedPD
 from dfplan.sampling.loop import sample
@@ -46,6 +46,10 @@ class DiffuserPlanner:
     vicinity: Vicinity = field(default_factory=Vicinity)
     largest_batch: int = 64
     maze: str | None = None
+
+    def __post_init__(self) -> None:
+        require_numbers(vars(self), "horizon", whole=True, least=2)
+        require_numbers(vars(self), "largest_batch", whole=True, least=1)
 
     def tracker(self) -> TimedPD:
         """Diffuser's controller: to the next planned state, both gains 1."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from dfplan.data.statistics import Statistics
-from dfplan.errors import ConfigError, ObservationError
+from dfplan.errors import ConfigError, ObservationError, require_numbers
 from dfplan.planning.past import Past
 
 
@@ -25,6 +26,9 @@ class Vicinity:
 
     start: float = 12.0
     goal: float = 7.0
+
+    def __post_init__(self) -> None:
+        require_numbers(vars(self), "start", "goal", least=0, most=math.inf)
 
 
 @dataclass(frozen=True)

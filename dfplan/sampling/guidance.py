@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
 from dfplan.sampling.loop import sample
 from dfplan.sampling.steps import ancestral
 from dfplan.types import Denoiser
@@ -42,12 +43,9 @@ class GuidanceSettings:
     future_steps: int = 1
 
     def __post_init__(self) -> None:
-        counts = (self.iterations, self.future_steps)
-        if self.scale < 0 or min(counts) < 1 or self.max_move <= 0:
-            raise ConfigError(
-                "Guidance needs scale >= 0, iterations >= 1, max_move > 0 and future_steps >= 1; "
-                f"got {self.scale}, {self.iterations}, {self.max_move} and {self.future_steps}."
-            )
+        require_numbers(vars(self), "scale", least=0)
+        require_numbers(vars(self), "iterations", "future_steps", whole=True, least=1)
+        require_numbers(vars(self), "max_move", above=0, most=math.inf)
         if self.through_denoiser and self.future_steps > 1:
             raise ConfigError(
                 f"Guidance with through_denoiser needs future_steps 1; got {self.future_steps}. "

@@ -16,7 +16,7 @@ from torch import nn
 from dfplan.data.statistics import Statistics
 from dfplan.data.transitions import TransitionWindows, transition_limits
 from dfplan.diffusion.schedules import cosine_schedule
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
 from dfplan.networks.unet import TemporalUnet
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.training.checkpoint import Checkpoint
@@ -41,12 +41,11 @@ class DiffuserConfig:
     multiples: tuple[int, ...] = (1, 4, 8)
 
     def __post_init__(self) -> None:
+        require_numbers(vars(self), "horizon", whole=True, least=2)
+        require_numbers(vars(self), "noise_levels", whole=True, least=1)
         stride = 2 ** (len(self.multiples) - 1)
-        if self.horizon < 2 or self.horizon % stride or self.noise_levels < 1:
-            raise ConfigError(
-                f"Diffuser needs a horizon that is a multiple of {stride} and at least 1 noise "
-                f"level; got {self.horizon} and {self.noise_levels}."
-            )
+        if self.horizon % stride:
+            raise ConfigError(f"horizon must be a multiple of {stride}; got {self.horizon}.")
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from dfplan.data.statistics import Statistics, fit_statistics
-from dfplan.errors import CheckpointError, ConfigError
+from dfplan.errors import CheckpointError, ConfigError, require_numbers
 from dfplan.files import atomic_path
 from dfplan.training.checkpoint import Checkpoint, read_tensors, write_tensors
 from dfplan.training.recipes import Objective
@@ -53,19 +53,13 @@ class TrainSettings:
     log_every: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "save_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1; got {getattr(self, name)}.")
-        if not (0 < self.learning_rate <= 1 and self.weight_decay >= 0 and self.clip > 0):
-            raise ConfigError(
-                "learning_rate must lie in (0, 1], weight_decay be at least 0, clip above 0; got "
-                f"{self.learning_rate}, {self.weight_decay} and {self.clip}."
-            )
-        if not 0 <= self.ema_decay < 1 or self.warmup < 0 or self.seed < 0:
-            raise ConfigError(
-                "ema_decay must lie in [0, 1), warmup and seed be at least 0; got "
-                f"{self.ema_decay}, {self.warmup} and {self.seed}."
-            )
+        counts = ("steps", "batch_size", "save_every", "log_every")
+        require_numbers(vars(self), *counts, whole=True, least=1)
+        require_numbers(vars(self), "warmup", "seed", whole=True, least=0)
+        require_numbers(vars(self), "learning_rate", above=0, most=1)
+        require_numbers(vars(self), "weight_decay", least=0)
+        require_numbers(vars(self), "ema_decay", least=0, below=1)
+        require_numbers(vars(self), "clip", above=0, most=math.inf)
         if self.save_every % self.log_every:
             raise ConfigError(
                 "save_every must be a multiple of log_every, so that a resumed run logs the same "

@@ -18,7 +18,7 @@ from dfplan.diffusion.levels import LevelMixture, draw_levels
 from dfplan.diffusion.loss import forcing_loss, named_weight
 from dfplan.diffusion.schedules import NoiseSchedule, noise_schedule
 from dfplan.diffusion.targets import Target, named_target
-from dfplan.errors import ConfigError, unknown_name
+from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.networks.gru import GRU
 from dfplan.networks.transformer import Transformer
 from dfplan.networks.unet import TemporalUnet
@@ -77,20 +77,22 @@ class ForcingConfig:
         TokenLayout(self.tokens, self.frame_stack, self.stride)
         if self.network not in NETWORKS:
             raise unknown_name("network", self.network, NETWORKS)
-        if self.window is not None and (self.window < 1 or self.network != "causal_transformer"):
+        sizes = ("noise_levels", "width", "layers", "heads")
+        require_numbers(vars(self), *sizes, whole=True, least=1)
+        if self.width % (2 * self.heads):
             raise ConfigError(
-                "A window, of at least 1 token, is for the network causal_transformer; got "
-                f"{self.window} for {self.network}."
+                f"width must be a multiple of 2 * heads; got {self.width} and {self.heads}."
             )
+        if self.window is not None:
+            require_numbers(vars(self), "window", whole=True, least=1)
+            if self.network != "causal_transformer":
+                raise ConfigError(
+                    "A window is for the network causal_transformer; got "
+                    f"{self.window} for {self.network}."
+                )
         noise_schedule(self.schedule, 1)
         named_target(self.target)
         named_weight(self.weight)
-        sizes = (self.noise_levels, self.width, self.layers, self.heads)
-        if min(sizes) < 1 or self.width % (2 * self.heads):
-            raise ConfigError(
-                "noise_levels, width, layers and heads must be at least 1, and width a multiple of "
-                f"2 * heads; got {', '.join(map(str, sizes))}."
-            )
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from scipy.signal import lfilter
 from torch import nn
 
 from dfplan.data.statistics import Statistics
-from dfplan.errors import ConfigError, DataError
+from dfplan.errors import DataError, require_numbers
 from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.rewards import LearnedValue
 from dfplan.training.checkpoint import Checkpoint
@@ -37,13 +37,8 @@ class ValueConfig:
     layers: int = 3
 
     def __post_init__(self) -> None:
-        if not 0 <= self.discount < 1:
-            raise ConfigError(f"A value needs a discount in [0, 1); got {self.discount}.")
-        if min(self.width, self.layers) < 1:
-            raise ConfigError(
-                "A value's network needs width and layers of at least 1; got "
-                f"{self.width} and {self.layers}."
-            )
+        require_numbers(vars(self), "discount", least=0, below=1)
+        require_numbers(vars(self), "width", "layers", whole=True, least=1)
 
     @property
     def name(self) -> str:

@@ -149,9 +149,19 @@ def test_what_comes_after_does_not_depend_on_the_pattern() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [(-1, 1, 1, 0, 0), (0, 0, 0, 0, 0), (1, 1, 1, 1.1, 0), (1, 1, 1, 0, -0.1), (1, 1, 1, 0, 0, -1)],
+    ("wrong", "message"),
+    [
+        ((-1, 1, 1, 0, 0), "independent must be a finite number, at least 0; got -1"),
+        ((math.nan, 1, 1, 0, 0), "independent must .*; got nan"),
+        ((1, 1, math.inf, 0, 0), "rising must .*; got inf"),
+        ((0, 0, 0, 0, 0), "needs a weight above 0"),
+        ((1, 1, 1, 1.1, 0), "known_start must .*, at most 1; got 1.1"),
+        ((1, 1, 1, 0, -0.1), "known_goal must"),
+        ((1, 1, 1, 0, 0, -1), "teacher_forcing must"),
+    ],
 )
-def test_weights_and_shares_that_mean_nothing_are_refused(wrong: tuple[float, ...]) -> None:
-    with pytest.raises(ConfigError, match="level mixture needs weights"):
+def test_weights_and_shares_that_mean_nothing_are_refused(
+    wrong: tuple[float, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         LevelMixture(*wrong)

@@ -10,7 +10,7 @@ from dfplan.data.motion import Motion
 from dfplan.data.normalizer import Normalizer
 from dfplan.data.statistics import Statistics
 from dfplan.data.support import fit_support
-from dfplan.errors import ObservationError
+from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.problem import Vicinity, read_goal, read_observation, read_problem
 
 STATE, GOAL = np.array([1.0, 2.0, 0.1, 0.2]), np.array([3.0, 1.0])
@@ -75,6 +75,13 @@ def test_goals_must_fit_the_observations() -> None:
         read_goal(np.zeros((2, 2)), 3)
     with pytest.raises(ObservationError, match=r"goal must have shape .*; got \[4\]"):
         read_goal(STATE, 1)
+
+
+@pytest.mark.parametrize("wrong", [{"start": np.nan}, {"goal": -1.0}])
+def test_distances_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="must be a real number, at least 0"):
+        Vicinity(**wrong)
+    assert Vicinity(start=np.inf).start == np.inf, "from anywhere"
 
 
 def test_what_is_off_the_data_is_named() -> None:

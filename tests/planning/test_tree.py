@@ -132,10 +132,17 @@ def lengths(plan: Plan) -> np.ndarray:
     return plan.stride * (moves.shape[2] - moves[:, :, ::-1].argmax(2))
 
 
+class Lost(ForcingPlanner):
+    """To whom nothing is on the data."""
+
+    def off_support(self, points: torch.Tensor) -> torch.Tensor:
+        return torch.ones(len(points), points.shape[1] - 1)
+
+
 def test_plans_that_go_on_from_bad_ones_may_be_longer_than_asked(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    asked, lost = 100, with_settings(planner, margin=-1.0)  # nothing is on the data
+    asked, lost = 100, Lost(**vars(planner))
     longer = TreeSettings(evaluations=4 * ROUND, changes=(Change(2, 3),), horizons=1)
     plan = TreePlanner(lost, longer).plan(states, goals, horizon=asked, seed=0)
     assert lengths(plan).max() > asked

@@ -483,14 +483,19 @@ def test_the_last_move_of_a_climb_that_settles_is_bounded_by_its_share() -> None
     "wrong",
     [
         {"scale": -1.0},
+        {"scale": math.nan},
         {"iterations": 0},
+        {"iterations": 1.5},
         {"max_move": 0.0},
         {"max_move": -1.0},
+        {"max_move": math.nan},
         {"future_steps": 0},
+        {"future_steps": 2.5},
     ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="Guidance needs"):
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=f"{name} must be a .* number"):
         GuidanceSettings(**wrong)  # type: ignore[arg-type]
 
 

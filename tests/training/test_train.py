@@ -314,8 +314,9 @@ def test_data_too_short_for_a_window_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("name", ["steps", "batch_size", "save_every", "log_every"])
 def test_settings_that_mean_nothing_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name} must be at least 1; got 0"):
-        TrainSettings(**{name: 0})
+    for wrong in (0, 1.5):
+        with pytest.raises(ConfigError, match=f"{name} must be .* at least 1; got {wrong}"):
+            TrainSettings(**{name: wrong})
     with pytest.raises(ConfigError, match="save_every must be a multiple of log_every"):
         TrainSettings(save_every=5, log_every=2)
 

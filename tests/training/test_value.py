@@ -110,10 +110,10 @@ def test_a_planner_is_no_value_and_a_value_no_planner(trained: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"discount": 1.0}, r"discount in \[0, 1\); got 1.0"),
-        ({"discount": -0.1}, r"discount in \[0, 1\); got -0.1"),
-        ({"width": 0}, "width and layers of at least 1; got 0 and 3"),
-        ({"layers": 0}, "width and layers of at least 1; got 128 and 0"),
+        ({"discount": 1.0}, "discount must be .* at least 0, below 1; got 1.0"),
+        ({"discount": -0.1}, "discount must be .* got -0.1"),
+        ({"width": 0}, "width must .* at least 1; got 0"),
+        ({"layers": 0}, "layers must .* at least 1; got 0"),
     ],
 )
 def test_configs_that_mean_nothing_are_refused(wrong: dict[str, Any], message: str) -> None:
