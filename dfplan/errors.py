@@ -65,8 +65,8 @@ def require_numbers(
         below: ...or a number that they must lie below.
     """
     for name in names:
-        value = values[name]
-        if not isinstance(value, numbers.Integral if whole else numbers.Real) or not (
+        value: Any = values[name]
+        if not isinstance(values[name], numbers.Integral if whole else numbers.Real) or not (
             # NaN fails every comparison.
             (-math.inf < value < math.inf or value == most)
             and (least is None or value >= least)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from dfplan.errors import ConfigError
+from dfplan.errors import require_numbers
 
 ROOT = 0
 """The node that every search starts from."""
@@ -69,11 +69,9 @@ class SearchSettings:
     widening: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.exploration < 0 or self.width < 1 or not 0 <= self.widening <= 1:
-            raise ConfigError(
-                "A search needs exploration >= 0, width >= 1 and widening in [0, 1]; got "
-                f"{self.exploration}, {self.width} and {self.widening}."
-            )
+        require_numbers(vars(self), "exploration", least=0)
+        require_numbers(vars(self), "width", least=1)
+        require_numbers(vars(self), "widening", least=0, most=1)
 
 
 def with_room(values: torch.Tensor, size: int, fill: float, dim: int = 1) -> torch.Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
 from dfplan.planning.drafts import Candidates, Draft
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.problem import Problem, noise_source
@@ -44,11 +44,9 @@ class Change:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.renew < 0 or self.scale < 0:
-            raise ConfigError(
-                "A change renews at least 0 tokens at a guidance scale of at least 0; got "
-                f"{self.renew} and {self.scale}."
-            )
+        require_numbers(vars(self), "renew", whole=True, least=0)
+        require_numbers(vars(self), "longer", whole=True)
+        require_numbers(vars(self), "scale", least=0)
 
 
 @dataclass(frozen=True)
@@ -83,15 +81,19 @@ class TreeSettings:
     search: SearchSettings = field(default_factory=SearchSettings)
 
     def __post_init__(self) -> None:
-        if min(self.leaves, self.horizons) < 1 or not self.changes:
-            raise ConfigError(
-                "A tree needs leaves and horizons of at least 1, and a change; got "
-                f"{self.leaves}, {self.horizons} and {len(self.changes)} changes."
-            )
+        require_numbers(vars(self), "leaves", "horizons", whole=True, least=1)
+        if self.evaluations is not None:
+            require_numbers(vars(self), "evaluations", whole=True, least=1)
+        if self.milliseconds is not None:
+            require_numbers(vars(self), "milliseconds", above=0, most=math.inf)
         if self.evaluations is None and self.milliseconds is None:
             raise ConfigError("A tree needs a budget in evaluations or milliseconds; got neither.")
-        if self.milliseconds is not None and not self.milliseconds > 0:
-            raise ConfigError(f"A budget in milliseconds must be above 0; got {self.milliseconds}.")
+        if not (isinstance(self.changes, tuple) and self.changes) or not all(
+            isinstance(change, Change) for change in self.changes
+        ):
+            raise ConfigError(
+                f"changes must be a tuple of Change, of at least one; got {self.changes!r}."
+            )
 
 
 @dataclass(frozen=True)

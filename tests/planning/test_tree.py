@@ -202,6 +202,11 @@ def test_a_budget_too_small_for_one_expansion_is_refused(
         {"leaves": 0},
         {"horizons": 0},
         {"changes": ()},
+        {"changes": Change(1)},
+        {"leaves": 2.5},
+        {"evaluations": 3.5},
+        {"evaluations": 0},
+        {"milliseconds": float("nan")},
         {"milliseconds": 0.0},
         {"milliseconds": -5},
         {"evaluations": None},
@@ -212,6 +217,8 @@ def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
         TreeSettings(**wrong)
     with pytest.raises(ConfigError):
         Change(-1)
+    with pytest.raises(ConfigError):
+        Change(1, scale=float("nan"))
 
 
 def test_planners_it_cannot_go_on_from_are_refused(planner: ForcingPlanner) -> None:
