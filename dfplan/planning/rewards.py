@@ -2,39 +2,47 @@
 
 A reward takes positions [B, P, 2], the points of each plan with the last repeated after arrival,
 and the environment step [P] at which each point is reached; it returns [B]. Any differentiable
-function of that form can be used in place of these. One reward holds for all plans of a call, in
-which candidates and problems are mixed. None of these rewards is above 0, its best, but
-:class:`LearnedValue`, which is in units of the data's rewards.
+function of that form can be used in place of these, and added to them; :class:`Custom` makes it
+one of them. One reward holds for all plans of a call, in which candidates and problems are mixed.
+None of these rewards is above 0, its best, but :class:`LearnedValue`, which is in units of the
+data's rewards.
+
+Positions that a reward is made with may be a tensor, an array or a list of numbers; they are kept
+as a float32 tensor. Arguments that mean nothing raise :class:`ConfigError`.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 
 from dfplan.data.support import Support
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
 from dfplan.types import Reward
 
 
 class ComposableReward(ABC):
-    """Adds ``a + b``, ``sum([a, b])`` and ``0.5 * a`` to a reward."""
+    """Adds ``a + b``, ``sum([a, b])`` and ``0.5 * a`` to a reward.
+
+    One of ``a`` and ``b`` may be a plain function; anything else raises :class:`ConfigError`.
+    """
 
     @abstractmethod
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """Positions [B, P, 2] at ``steps`` [P] to rewards [B]."""
 
-    def __add__(self, other: Reward) -> ComposableReward:
-        return _Sum(self, other)
-
-    def __radd__(self, other: Reward | int) -> ComposableReward:
+    def __add__(self, other: Reward | int) -> ComposableReward:
         # sum() begins with 0.
-        return self if isinstance(other, int) else _Sum(other, self)
+        return self if isinstance(other, int) and other == 0 else _Sum(self, _composable(other))
+
+    __radd__ = __add__
 
     def __mul__(self, weight: float) -> ComposableReward:
         return _Scaled(self, weight)
@@ -44,8 +52,8 @@ class ComposableReward(ABC):
 
 @dataclass(frozen=True)
 class _Sum(ComposableReward):
-    first: Reward
-    second: Reward
+    first: ComposableReward
+    second: ComposableReward
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return self.first(points, steps) + self.second(points, steps)
@@ -53,11 +61,48 @@ class _Sum(ComposableReward):
 
 @dataclass(frozen=True)
 class _Scaled(ComposableReward):
-    reward: Reward
+    reward: ComposableReward
     weight: float
+
+    def __post_init__(self) -> None:
+        require_numbers(vars(self), "weight")
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return self.weight * self.reward(points, steps)
+
+
+@dataclass(frozen=True)
+class Custom(ComposableReward):
+    """A function of your own as a reward, which composes and is checked at every call.
+
+    Its values are given back in the type of the positions.
+
+    Attributes:
+        function: positions [B, P, 2] at steps [P] to rewards [B], differentiable.
+
+    Raises:
+        ConfigError: no function of two arguments; when called, one that does not give one finite
+            number a plan, or has no gradient where one is asked for.
+    """
+
+    function: Reward
+
+    def __post_init__(self) -> None:
+        if not (callable(self.function) and _takes_two(self.function)):
+            raise ConfigError(
+                "A reward is a function of two arguments, positions and steps; got "
+                f"{_name(self.function)}. See dfplan.planning.rewards."
+            )
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        values = self.function(points, steps)
+        if fault := _fault(values, points):
+            raise ConfigError(
+                f"The reward {_name(self.function)} must give one finite number a plan, a "
+                f"differentiable tensor [{len(points)}] for positions {list(points.shape)}; got "
+                f"{fault}."
+            )
+        return values.to(points.dtype)
 
 
 @dataclass(frozen=True)
@@ -65,6 +110,9 @@ class Reach(ComposableReward):
     """Minus half the squared distance from the plan's last point to ``target`` [2]."""
 
     target: torch.Tensor
+
+    def __post_init__(self) -> None:
+        _keep_positions(self, "target")
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return -0.5 * _squared_distance(points[:, -1], self.target)
@@ -81,6 +129,10 @@ class ReachBy(ComposableReward):
 
     target: torch.Tensor
     step: float
+
+    def __post_init__(self) -> None:
+        _keep_positions(self, "target")
+        require_numbers(vars(self), "step", least=0)
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         late = points[:, steps >= min(self.step, float(steps[-1]))]
@@ -101,6 +153,10 @@ class PassThrough(ComposableReward):
     places: torch.Tensor
     between: int = 2
 
+    def __post_init__(self) -> None:
+        _keep_positions(self, "places", 1)
+        require_numbers(vars(self), "between", whole=True, least=1)
+
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         line = torch.cat([points[:, :1], on_lines(points, self.between)], 1)
         best = torch.zeros(line.shape[:-1], dtype=line.dtype)
@@ -115,10 +171,13 @@ class Follow(ComposableReward):
     """Minus half the mean squared distance of the plan's points to a path.
 
     Attributes:
-        path: corners of the path, [Q, 2].
+        path: corners of the path, at least 2; [Q, 2].
     """
 
     path: torch.Tensor
+
+    def __post_init__(self) -> None:
+        _keep_positions(self, "path", 2)
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return -0.5 * squared_distance_to_line(points, self.path).mean(-1)
@@ -148,9 +207,15 @@ class Dense(ComposableReward):
     """The dense reward of D4RL's and gymnasium-robotics' mazes, less its maximum of 1 a point.
 
     The mean over the plan's points of ``exp(-distance to target) - 1``.
+
+    Attributes:
+        target: position, [2].
     """
 
     target: torch.Tensor
+
+    def __post_init__(self) -> None:
+        _keep_positions(self, "target")
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         # At the target itself the distance has no gradient.
@@ -175,8 +240,8 @@ class Fast(ComposableReward):
     radius: float = 0.5
 
     def __post_init__(self) -> None:
-        if not self.radius > 0:
-            raise ConfigError(f"Fast needs a radius above 0; got {self.radius}.")
+        _keep_positions(self, "target")
+        require_numbers(vars(self), "radius", above=0)
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         distance = (_squared_distance(points[:, 1:], self.target) + 1e-12).sqrt()
@@ -184,6 +249,7 @@ class Fast(ComposableReward):
         return -(beyond / (beyond + self.radius) * steps.diff()).sum(-1)
 
 
+@runtime_checkable
 class Region(Protocol):
     """A part of the plane, which may move."""
 
@@ -206,10 +272,15 @@ class Disc:
     radius: float
     velocity: tuple[float, float] = (0.0, 0.0)
 
+    def __post_init__(self) -> None:
+        _positions(self, "center")
+        _positions(self, "velocity")
+        require_numbers(vars(self), "radius", least=0)
+
     def outside(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """See :class:`Region`."""
-        drift = steps[:, None] * torch.tensor(self.velocity, dtype=points.dtype)
-        away = points - (torch.tensor(self.center, dtype=points.dtype) + drift)
+        drift = steps[:, None] * torch.as_tensor(self.velocity, dtype=points.dtype)
+        away = points - (torch.as_tensor(self.center, dtype=points.dtype) + drift)
         return (away.square().sum(-1) + 1e-12).sqrt() - self.radius
 
 
@@ -226,14 +297,15 @@ class Box:
     high: tuple[float, float]
 
     def __post_init__(self) -> None:
-        if not (self.low[0] < self.high[0] and self.low[1] < self.high[1]):
+        if not (_positions(self, "low") < _positions(self, "high")).all():
             raise ConfigError(
                 f"A box needs low below high on both axes; got {self.low} and {self.high}."
             )
 
     def outside(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """See :class:`Region`."""
-        low, high = (torch.tensor(corner, dtype=points.dtype) for corner in (self.low, self.high))
+        low = torch.as_tensor(self.low, dtype=points.dtype)
+        high = torch.as_tensor(self.high, dtype=points.dtype)
         beyond = torch.maximum(low - points, points - high)
         apart = (beyond.clamp_min(0.0).square().sum(-1) + 1e-12).sqrt()
         return apart + beyond.amax(-1).clamp_max(0.0)
@@ -244,7 +316,7 @@ class KeepOut(ComposableReward):
     """Minus half the summed squares of how far the plan's lines reach into regions.
 
     Attributes:
-        regions: what to keep out of.
+        regions: what to keep out of, at least one.
         margin: distance to keep, in units of position.
         between: points that are looked at on each line.
     """
@@ -252,6 +324,11 @@ class KeepOut(ComposableReward):
     regions: Sequence[Region]
     margin: float = 0.0
     between: int = 2
+
+    def __post_init__(self) -> None:
+        _require_regions(self.regions, self.regions)
+        require_numbers(vars(self), "margin", least=0)
+        require_numbers(vars(self), "between", whole=True, least=1)
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         on, at = on_lines(points, self.between), _on_steps(steps, self.between)
@@ -270,6 +347,10 @@ class SlowIn(ComposableReward):
 
     region: Region
     limit: float
+
+    def __post_init__(self) -> None:
+        _require_regions(self.region, [self.region])
+        require_numbers(vars(self), "limit", least=0)
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         way = (points.diff(dim=1).square().sum(-1) + 1e-12).sqrt()
@@ -291,6 +372,9 @@ class OnSupport(ComposableReward):
     support: Support
     between: int = 2
 
+    def __post_init__(self) -> None:
+        require_numbers(vars(self), "between", whole=True, least=1)
+
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return -0.5 * self.support.distance(on_lines(points, self.between)).square().sum(-1)
 
@@ -304,46 +388,38 @@ class LearnedValue(ComposableReward):
 
     Attributes:
         value: positions [..., 2] in units of the data to values [...], differentiable; see
-            :func:`dfplan.load_value`.
+            :func:`dfplan.load_value`. Tried on three positions at once, to see that it fits.
     """
 
     value: Callable[[torch.Tensor], torch.Tensor]
+
+    def __post_init__(self) -> None:
+        try:
+            with torch.no_grad():
+                got = f"values {list(self.value(torch.zeros(3, 2)).shape)}"
+        except (AttributeError, RuntimeError, TypeError) as error:
+            got = f"{type(error).__name__}: {error}"
+        if got != "values [3]":
+            raise ConfigError(
+                "LearnedValue needs a function of positions alone, [..., 2] to values [...]; for "
+                f"positions [3, 2] got {got}. Wrap a network of another form in a function."
+            )
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return self.value(points[:, -1])
 
 
-def checked(reward: Reward) -> Reward:
-    """``reward``, raising :class:`ConfigError` where it or a part of it is none or cannot guide."""
-    for part in _parts(reward):
-        if not (callable(part) and _takes_two(part)):
-            raise ConfigError(
-                f"A reward is a function of two arguments, positions and steps; got {_name(part)}. "
-                "See dfplan.planning.rewards."
-            )
-
-    def of(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        try:
-            values = reward(points, steps)
-        except (RuntimeError, TypeError):  # parts that do not add up
-            _require_whole(_parts(reward), points, steps)
-            raise
-        if _fault(values, points):
-            _require_whole([*_parts(reward), reward], points, steps)
-        return values
-
-    return of
+def _composable(part: Any) -> ComposableReward:
+    return part if isinstance(part, ComposableReward) else Custom(part)
 
 
-def _require_whole(rewards: list[Reward], points: torch.Tensor, steps: torch.Tensor) -> None:
-    for reward in rewards:
-        if fault := _fault(reward(points, steps), points):
-            raise ConfigError(
-                f"The reward {_name(reward)} must give one finite number a "
-                f"plan, a differentiable tensor [{len(points)}] for positions "
-                f"{list(points.shape)}; got {fault}. Use torch throughout, without detach(), "
-                "item() or comparisons."
-            )
+def checked(reward: Reward) -> ComposableReward:
+    """``reward``, each part of which is a :class:`Custom`; raises what that raises."""
+    if isinstance(reward, _Sum):
+        return _Sum(checked(reward.first), checked(reward.second))
+    if isinstance(reward, _Scaled):
+        return _Scaled(checked(reward.reward), reward.weight)
+    return reward if isinstance(reward, Custom) else Custom(reward)
 
 
 def _takes_two(function: Callable[..., object]) -> bool:
@@ -360,22 +436,61 @@ def _name(reward: object) -> str:
     return str(getattr(reward, "__name__", repr(reward)))
 
 
-def _parts(reward: Reward) -> list[Reward]:
-    """The rewards that ``reward`` is composed of; itself, if it is not."""
-    if isinstance(reward, _Sum):
-        return _parts(reward.first) + _parts(reward.second)
-    return _parts(reward.reward) if isinstance(reward, _Scaled) else [reward]
-
-
 def _fault(values: object, points: torch.Tensor) -> str:
     """What is wrong with ``values`` as rewards of ``points``; nothing, if nothing is."""
     if not isinstance(values, torch.Tensor):
-        return f"a {type(values).__name__}"
+        return f"a {type(values).__name__}. Use torch throughout, without item()"
     if values.shape != points.shape[:1]:
-        return f"shape {list(values.shape)}"
-    if not values.isfinite().all():
-        return "values that are not finite"
-    return "no gradient" if points.requires_grad and not values.requires_grad else ""
+        return f"shape {list(values.shape)}. Sum over points and axes, but not over plans"
+    # A finite sum has finite terms, and is the faster to look at.
+    if not math.isfinite(values.sum().item()) and not values.isfinite().all():
+        also = "" if points.isfinite().all() else ", as the positions are not: check the settings"
+        return f"values that are not finite{also}"
+    if not (points.requires_grad and torch.is_grad_enabled()):
+        return ""
+    if not values.requires_grad:
+        return "no gradient. Use torch throughout, without detach(), item() or comparisons"
+    # Too slow for every call: whoever finds a gradient that is not finite calls anew to find whose.
+    if torch.is_anomaly_enabled():
+        (gradient,) = torch.autograd.grad(
+            values.sum(), points, retain_graph=True, materialize_grads=True
+        )
+        if not gradient.isfinite().all():
+            return (
+                "a gradient that is not finite. A square root, a logarithm or a division at 0 is "
+                "the usual cause: add a small number inside"
+            )
+    return ""
+
+
+def _positions(owner: object, field: str, least: int = 0) -> torch.Tensor:
+    """The field as float32 positions: one [2], or where ``least`` is given so many [Q, 2]."""
+    given = getattr(owner, field)
+    try:
+        numbers = given if isinstance(given, torch.Tensor) else np.array(given, dtype=np.float32)
+        found = torch.as_tensor(numbers, dtype=torch.float32)
+        many = found.dim() == 1 + bool(least) and len(found) >= least
+        fits = many and found.shape[-1] == 2 and not found.isnan().any()
+    except (TypeError, ValueError, RuntimeError):  # not numbers
+        fits = False
+    if not fits:
+        wanted = f"numbers [Q, 2], Q at least {least}" if least else "numbers [2]"
+        raise ConfigError(f"{type(owner).__name__} needs {field}: {wanted}; got {given!r}.")
+    return found
+
+
+def _keep_positions(owner: object, field: str, least: int = 0) -> None:
+    object.__setattr__(owner, field, _positions(owner, field, least))
+
+
+def _require_regions(given: object, regions: object) -> None:
+    if not (
+        isinstance(regions, Sequence) and regions and all(isinstance(r, Region) for r in regions)
+    ):
+        raise ConfigError(
+            "KeepOut needs a list of at least one region, and SlowIn one region; a region is a "
+            f"Disc, a Box or another that has outside(points, steps). Got {given!r}."
+        )
 
 
 def on_lines(points: torch.Tensor, between: int) -> torch.Tensor:

@@ -224,9 +224,12 @@ def climb(
         if back is not None:
             gradient = back(gradient)
         if not gradient.isfinite().all():
+            with torch.enable_grad(), torch.autograd.set_detect_anomaly(mode=True, check_nan=False):
+                value(leaf)  # a reward that looks at its own gradient now raises, and is named
             raise ConfigError(
-                "The gradient of a reward must be finite. A square root, a logarithm or a division "
-                "at 0 is the usual cause: add a small number inside."
+                "Guidance needs a finite gradient; got one that is not. A square root, a logarithm "
+                "or a division at 0 in a reward is the usual cause; else a weight, a setting or "
+                "the denoiser is not finite or too large."
             )
         if x.dim() > scale.dim():
             gradient = gradient.view(x.shape).mean(0)

@@ -428,9 +428,8 @@ def _three(points: torch.Tensor, steps: torch.Tensor, goal: torch.Tensor) -> tor
     ("reward", "message"),
     [
         (3, r"two arguments, positions and steps; got 3"),
-        (Short() + 3, r"two arguments, positions and steps; got 3"),
         (lambda points: points[:, -1, 0], r"two arguments, positions and steps; got <lambda>"),
-        (2 * (Short() + _three), r"two arguments, positions and steps; got _three"),
+        (_three, r"two arguments, positions and steps; got _three"),
         (lambda points, steps: 1.0, r"one finite number a plan.*got a float"),
         (2 * (Short() + (lambda points, steps: points[:, 0])), r"reward <lambda> must.*shape \["),
         (lambda points, steps: points[:, -1], r"one finite number a plan.*got shape"),

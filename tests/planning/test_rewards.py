@@ -171,7 +171,7 @@ def test_fast_counts_the_steps_outside_by_hand() -> None:
     late, soon = line((0, 0), (2, 0), (2, 0), (4, 0)), line((0, 0), (2, 0), (4, 0), (4, 0))
     assert fast(soon, STEPS[:4]) > fast(late, STEPS[:4])
     assert fast(soon, 3 * STEPS[:4]) == 3 * fast(soon, STEPS[:4])
-    with pytest.raises(ConfigError, match="radius above 0"):
+    with pytest.raises(ConfigError, match="radius must be a finite number, above 0; got 0"):
         Fast(torch.zeros(2), radius=0.0)
 
 

@@ -1,0 +1,256 @@
+"""What is no reward is refused where it comes in, and by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dfplan.errors import ConfigError
+from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.rewards import (
+    Box,
+    Custom,
+    Dense,
+    Disc,
+    Fast,
+    Follow,
+    KeepOut,
+    LearnedValue,
+    OnSupport,
+    PassThrough,
+    Reach,
+    ReachBy,
+    Short,
+    SlowIn,
+    checked,
+)
+from dfplan.planning.tree import TreePlanner, TreeSettings
+from dfplan.sampling.guidance import climb
+
+STEPS = 10.0 * torch.arange(6)
+
+
+def plans(batch: int = 3) -> torch.Tensor:
+    return torch.randn(batch, 6, 2, generator=torch.Generator().manual_seed(0))
+
+
+def leftward(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    return -points[..., 0].sum(1)
+
+
+def steep(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+    """A value of 0 for all, and no gradient that is a number."""
+    return (0 * points).square().sum((1, 2)).sqrt()
+
+
+PARTS: list[tuple[Any, str]] = [
+    (lambda q, s: -1000.0 * (q[..., 0] > 3).float().sum(-1), "no gradient"),
+    (lambda q, s: q[:, -1, 0].detach(), "no gradient"),
+    (lambda q, s: -q.square().sum(), r"shape \[\]"),
+    (lambda q, s: q[..., 0], r"shape \[., 6\]"),
+    (lambda q, s: q.sum().item(), "a float"),
+    (lambda q, s: 0 * q[:, 0, 0] + torch.inf, "values that are not finite"),
+]
+
+
+@pytest.mark.parametrize(("part", "got"), PARTS)
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(
+    "composed",
+    [
+        lambda part: part,
+        lambda part: Short() + part,
+        lambda part: 2 * (part + Short()) + Short(),
+        lambda part: Custom(leftward) + 0.5 * Custom(part),
+    ],
+)
+def test_every_part_is_checked_and_named(
+    part: Any, got: str, batch: int, composed: Callable[[Any], Any]
+) -> None:
+    points = plans(batch).requires_grad_()
+    with pytest.raises(ConfigError, match=rf"reward <lambda> must give .*\[{batch}\].*got {got}"):
+        checked(composed(part))(points, STEPS)
+
+
+def test_parts_of_one_number_for_all_plans_are_refused(planner: ForcingPlanner) -> None:
+    one = Short() + (lambda q, s: 0.0 * q[:1, 0, 0])
+    with pytest.raises(ConfigError, match=r"reward <lambda> must.*got shape \[1\]"):
+        planner.plan([-20.0, 40.0, 0.0, 0.0], reward=one, seed=0)
+
+
+def test_what_guides_nowhere_may_still_be_evaluated() -> None:
+    reward = checked(Short() + (lambda q, s: (q[:, -1, 0] > 0).float()))
+    points = plans()
+    assert reward(points, STEPS).shape == (3,)
+    with torch.no_grad():
+        assert reward(points.requires_grad_(), STEPS).shape == (3,)
+
+
+def test_checks_change_neither_value_nor_gradient() -> None:
+    reward = 2 * (Short() + leftward) + 0.5 * Reach([1.0, 2.0])
+    points = plans().requires_grad_()
+    for made, same in (
+        (reward, checked(reward)),
+        (leftward, checked(leftward)),
+        (leftward, Custom(leftward)),
+    ):
+        assert torch.equal(made(points, STEPS), same(points, STEPS))
+        mine, theirs = (
+            torch.autograd.grad(of(points, STEPS).sum(), points)[0] for of in (made, same)
+        )
+        assert torch.equal(mine, theirs)
+
+
+def test_a_reward_whose_gradient_is_not_finite_is_named(planner: ForcingPlanner) -> None:
+    reward = Short() + 3 * (Custom(leftward) + steep)
+    with pytest.raises(ConfigError, match=r"reward steep must.*gradient that is not finite.*root"):
+        planner.plan([-20.0, 40.0, 0.0, 0.0], reward=reward, seed=0)
+
+
+def test_gradients_that_no_reward_is_to_blame_for_blame_none() -> None:
+    def value(points: torch.Tensor) -> torch.Tensor:
+        return 1e30 * (1e30 * checked(Short() + leftward)(points, STEPS))
+
+    with pytest.raises(ConfigError, match="Guidance needs a finite gradient") as raised:
+        climb(value, plans(), torch.ones(1, 1, 1), 1, 0.1)
+    assert "leftward" not in str(raised.value)
+    with pytest.raises(ConfigError, match="as the positions are not: check the settings"):
+        checked(Short())(plans() * torch.nan, STEPS)
+
+
+@pytest.mark.parametrize("made", [np.array, torch.tensor, list], ids=["numpy", "torch", "list"])
+def test_rewards_come_in_the_positions_type(
+    planner: ForcingPlanner, corridor: Any, made: Callable[[list[float]], Any]
+) -> None:
+    there = corridor.at(np.array(20.0))
+    target = torch.from_numpy(there)  # 64 bits
+    state = [*corridor.at(np.array(10.0)), 0.0, 0.0]
+
+    def reach(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return -0.5 * (points[:, -1] - target).square().sum(-1)
+
+    assert checked(reach)(plans(), STEPS).dtype == torch.float32
+    tree = TreePlanner(planner, TreeSettings(evaluations=24))
+    for of in (planner, tree):
+        mine, theirs = (
+            of.plan(state, reward=20.0 * reward, horizon=80, seed=0)
+            for reward in (Reach(made(there.tolist())), Custom(reach))
+        )
+        np.testing.assert_allclose(mine.points, theirs.points, atol=1e-3)
+
+
+def test_what_is_no_reward_does_not_compose() -> None:
+    short = Short()
+    assert short + 0 is short and 0 + short is short
+    for wrong in (3, 0.5, "x", None, [short]):
+        for composed in (lambda x: short + x, lambda x: x + short, Custom):
+            with pytest.raises(ConfigError, match="function of two arguments"):
+                composed(wrong)
+    with pytest.raises(ConfigError, match=r"two arguments.*got <lambda>"):
+        short + (lambda points: points[:, -1, 0])  # type: ignore[arg-type, misc]
+    for weight in (short, leftward, "x", None, torch.ones(3), torch.nan, torch.inf):
+        with pytest.raises(ConfigError, match="weight must be a finite number; got"):
+            short * weight  # type: ignore[operator]
+    with pytest.raises(ConfigError, match=r"got Short\(\)"):
+        short * Short()  # type: ignore[operator]
+
+
+def test_weights_may_be_any_number() -> None:
+    points = plans()
+    for weight in (-2, True, 0.5, np.float32(0.25), np.float64(3.0), np.int64(2)):
+        expected = float(weight) * Short()(points, STEPS)
+        assert torch.equal((weight * Short())(points, STEPS), expected)
+        assert torch.equal((Short() * weight)(points, STEPS), expected)
+
+
+def test_plain_functions_compose_in_custom() -> None:
+    asked = plans(), STEPS
+    assert torch.equal((2 * Custom(leftward))(*asked), 2 * leftward(*asked))
+    assert torch.equal((Custom(leftward) + leftward)(*asked), 2 * leftward(*asked))
+
+
+@pytest.mark.parametrize("kept", [torch.tensor, np.array, tuple, list])
+def test_positions_may_be_given_in_any_form(kept: Callable[[Any], Any]) -> None:
+    one, many = [1.0, 2.0], [[1.0, 2.0], [3.0, 0.0]]
+    for made, plain in (
+        (Reach, one),
+        (lambda at: ReachBy(at, 20), one),
+        (Dense, one),
+        (Fast, one),
+        (PassThrough, many),
+        (Follow, many),
+        (lambda at: KeepOut([Disc(at, 3.0, at), Box([-9, -9], at)]), one),
+    ):
+        given, expected = made(kept(plain)), made(torch.tensor(plain))
+        assert torch.equal(given(plans(), STEPS), expected(plans(), STEPS))
+    assert torch.equal(Follow(np.array(many)[::-1]).path, torch.tensor(many).flip(0))
+    assert Reach(np.ones(2)).target.dtype == torch.float32
+
+
+NAN, DISC = float("nan"), Disc((0.0, 0.0), 1.0)
+
+ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: Reach(torch.ones(3)), r"Reach needs target: numbers \[2\]; got tensor\(\[1., 1., 1."),
+    (lambda: Reach(torch.ones(1)), "Reach needs target"),
+    (lambda: Reach(torch.ones(1, 2)), "Reach needs target"),
+    (lambda: Reach([1.0, NAN]), r"Reach needs target.*got \[1.0, nan\]"),
+    (lambda: Reach("ab"), "Reach needs target.*got 'ab'"),
+    (lambda: Reach(None), "Reach needs target.*got None"),
+    (lambda: Reach([[1.0, 2.0], [3.0]]), "Reach needs target"),
+    (lambda: Reach(5.0), "Reach needs target.*got 5.0"),
+    (lambda: ReachBy([1.0], 3), "ReachBy needs target"),
+    (lambda: ReachBy([1.0, 2.0], NAN), "step must be a finite number, at least 0; got nan"),
+    (lambda: ReachBy([1.0, 2.0], "x"), "step must be a finite number, at least 0; got 'x'"),
+    (lambda: PassThrough([1.0, 2.0]), r"places: numbers \[Q, 2\], Q at least 1; got \[1.0, 2.0\]"),
+    (lambda: PassThrough(torch.zeros(0, 2)), "PassThrough needs places"),
+    (lambda: PassThrough([]), "PassThrough needs places"),
+    (
+        lambda: PassThrough([[1.0, 2.0]], between=0),
+        "between must be a whole number, at least 1; got 0",
+    ),
+    (lambda: Follow([[1.0, 2.0]]), "Follow needs path.*Q at least 2"),
+    (lambda: Follow([1.0, 2.0]), "Follow needs path"),
+    (lambda: Dense([1.0]), "Dense needs target"),
+    (lambda: Fast([1.0]), "Fast needs target"),
+    (lambda: Disc((1.0,), 1.0), "Disc needs center"),
+    (lambda: Disc((1.0, 2.0), -1.0), "radius must be a finite number, at least 0; got -1.0"),
+    (lambda: Disc((1.0, 2.0), NAN), "radius must be a finite number, at least 0; got nan"),
+    (lambda: Disc((1.0, 2.0), 1.0, (NAN, 0.0)), "Disc needs velocity"),
+    (lambda: Box((0.0, 0.0), (1.0, 2.0, 3.0)), "Box needs high"),
+    (lambda: Box((3.0, 0.0), (1.0, 2.0)), "low below high"),
+    (lambda: KeepOut([]), r"at least one region.*Got \[\]"),
+    (lambda: KeepOut(DISC), r"at least one region.*Got Disc\("),
+    (lambda: KeepOut([DISC, (1.0, 2.0)]), "a region is"),
+    (lambda: KeepOut([DISC], margin=-0.1), "margin must be a finite number, at least 0; got -0.1"),
+    (lambda: KeepOut([DISC], margin=NAN), "margin must be a finite number, at least 0; got nan"),
+    (lambda: KeepOut([DISC], between=0), "between must be a whole number, at least 1; got 0"),
+    (lambda: KeepOut([DISC], between=1.5), "between must be a whole number, at least 1; got 1.5"),
+    (lambda: SlowIn([DISC], 1.0), r"SlowIn one region.*Got \[Disc"),
+    (lambda: SlowIn(DISC, -0.1), "limit must be a finite number, at least 0; got -0.1"),
+    (lambda: OnSupport(None, between=0), "between must be a whole number, at least 1; got 0"),
+    (lambda: LearnedValue(torch.nn.Linear(4, 1)), r"positions \[3, 2\] got RuntimeError"),
+    (lambda: LearnedValue(torch.nn.Linear(2, 1)), r"got values \[3, 1\]"),
+    (lambda: LearnedValue(lambda points, steps: points), "got TypeError"),
+    (lambda: LearnedValue(lambda points: 1.0), "got AttributeError"),
+    (lambda: LearnedValue(3), "got TypeError"),
+]
+
+
+@pytest.mark.parametrize(("made", "message"), ARGUMENTS)
+def test_arguments_that_mean_nothing_are_refused(made: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        made()
+
+
+def test_regions_may_have_no_end() -> None:
+    left = KeepOut([Box((-torch.inf, -torch.inf), (0.0, torch.inf))], between=1)
+    points = torch.tensor([[[1.0, 0.0], [2.0, 9.0], [-3.0, 5.0]]]).requires_grad_()
+    value = left(points, STEPS[:3])
+    (gradient,) = torch.autograd.grad(value.sum(), points)
+    assert value.item() == pytest.approx(-0.5 * 9)
+    expected = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [3.0, 0.0]]])
+    torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=0)
