@@ -57,16 +57,16 @@ def require_numbers(
 
     Args:
         values: settings by name; of a dataclass, ``vars(self)``.
-        names: which of them to check.
+        names: which of them to check; by default all.
         whole: whether they are counts.
         least: the smallest that is allowed...
         above: ...or a number that they must lie above.
         most: the largest that is allowed; only with ``math.inf`` may they be infinite...
         below: ...or a number that they must lie below.
     """
-    for name in names:
-        value: Any = values[name]
-        if not isinstance(values[name], numbers.Integral if whole else numbers.Real) or not (
+    for name in names or values:
+        value = values[name]
+        if not isinstance(value, numbers.Integral if whole else numbers.Real) or not (
             # NaN fails every comparison.
             (-math.inf < value < math.inf or value == most)
             and (least is None or value >= least)

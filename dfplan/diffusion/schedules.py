@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dfplan.errors import ConfigError, unknown_name
+from dfplan.errors import ConfigError, require_numbers, unknown_name
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class NoiseSchedule:
 
     def __post_init__(self) -> None:
         alpha, sigma = self.alpha, self.sigma
+        if not isinstance(alpha, torch.Tensor) or not isinstance(sigma, torch.Tensor):
+            raise ConfigError(
+                "A noise schedule needs alpha and sigma as float tensors [K+1]; got "
+                f"{type(alpha).__name__} and {type(sigma).__name__}. Make them by torch.tensor()."
+            )
         if (
             alpha.shape != sigma.shape
             or alpha.dim() != 1
@@ -187,8 +192,7 @@ def noise_schedule(name: str, max_level: int) -> NoiseSchedule:
 
 def _time(max_level: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """``k/K`` of each level, [K+1]."""
-    if max_level < 1:
-        raise ConfigError(f"A schedule needs at least 1 noise level; got {max_level}.")
+    require_numbers({"max_level": max_level}, whole=True, least=1)
     return torch.linspace(0.0, 1.0, max_level + 1, dtype=dtype)
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
 from dfplan.networks.modulation import (
     level_embedding,
     level_features,
     modulated_norm,
+    of_levels,
     perceptron,
 )
 
@@ -64,11 +64,10 @@ class GRU(nn.Module):
 
     def __init__(self, features: int, max_level: int, width: int = 128, layers: int = 4) -> None:
         super().__init__()
-        if layers < 1 or width < 2 or width % 2:
-            raise ConfigError(
-                "A GRU needs an even width of at least 2, and at least 1 layer; got "
-                f"{width} and {layers}."
-            )
+        sizes = {"features": features, "max_level": max_level, "width": width, "layers": layers}
+        require_numbers(sizes, whole=True, least=1)
+        if width % 2:
+            raise ConfigError(f"The width of a GRU must be even; got {width}.")
         self.embed = nn.Linear(features, width)
         self.level_embedding = level_embedding(width)
         self.gru = nn.GRU(width, width, layers, batch_first=True)
@@ -109,7 +108,7 @@ class GRU(nn.Module):
             modulations = self.modulation(self.level_embedding(self.level_features))
         else:
             modulations = memory.modulations
-        parts = F.embedding(level, modulations).chunk(self._MODULATIONS, dim=-1)
+        parts = of_levels(level, modulations).chunk(self._MODULATIONS, dim=-1)
         embedded = self.embed(x)
         latents, last = self.gru(
             modulated_norm(embedded, *parts[:2]), None if memory is None else memory.z

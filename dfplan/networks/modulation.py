@@ -12,6 +12,23 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from dfplan.errors import ConfigError
+
+
+def of_levels(level: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """The rows [B, T, V] of ``table`` [K+1, V] at ``level`` int [B, T].
+
+    Raises:
+        ConfigError: a level outside 0 to K.
+    """
+    try:
+        return F.embedding(level, table)
+    except IndexError as error:  # not looked for beforehand, in every step of sampling
+        raise ConfigError(
+            f"Levels of this network lie between 0, clean, and {len(table) - 1}, pure noise; got "
+            f"{int(level.min())} to {int(level.max())}. Use the schedule that it was trained with."
+        ) from error
+
 
 def level_features(max_level: int, width: int) -> torch.Tensor:
     """What each of the K+1 levels looks like to a network: float [K+1, width]."""

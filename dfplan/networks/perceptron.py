@@ -7,6 +7,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from dfplan.errors import require_numbers
+
 
 class Perceptron(nn.Module):
     """A multilayer perceptron from positions [..., 2] to one number each, [...].
@@ -18,6 +20,7 @@ class Perceptron(nn.Module):
 
     def __init__(self, width: int, layers: int) -> None:
         super().__init__()
+        require_numbers({"width": width, "layers": layers}, whole=True, least=1)
         sizes = [2, *[width] * layers]
         hidden = [
             part

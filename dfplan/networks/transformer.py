@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
 from dfplan.networks.modulation import (
     frequencies,
     level_embedding,
     level_features,
     modulated_norm,
+    of_levels,
     perceptron,
 )
 
@@ -79,13 +80,17 @@ class Transformer(nn.Module):
         window: int | None = None,
     ) -> None:
         super().__init__()
+        sizes = {"features": features, "max_level": max_level, "width": width}
+        require_numbers({**sizes, "layers": layers, "heads": heads}, whole=True, least=1)
         if width % (2 * heads):
             raise ConfigError(f"width must be a multiple of 2 * heads; got {width} and {heads}.")
-        if window is not None and (window < 1 or not causal):
-            raise ConfigError(
-                "window must be at least 1 token, and needs causal=True, since it looks back "
-                f"alone; got {window} and causal={causal}."
-            )
+        if window is not None:
+            require_numbers({"window": window}, whole=True, least=1)
+            if not causal:
+                raise ConfigError(
+                    f"A window looks back alone, which needs causal=True; got window={window} "
+                    "without it."
+                )
         self.embed = nn.Linear(features, width)
         self.level_embedding = level_embedding(width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
@@ -154,7 +159,7 @@ class Transformer(nn.Module):
         else:
             self._require_causal()
             known, modulations = memory.tokens, memory.modulations
-        parts = F.embedding(level, modulations).chunk(
+        parts = of_levels(level, modulations).chunk(
             Block.MODULATIONS * len(self.blocks) + 2, dim=-1
         )
         places = torch.arange(known, known + x.shape[1], device=x.device)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
+from dfplan.networks.modulation import of_levels
 
 _GROUPS = 8
 
@@ -49,10 +50,13 @@ class TemporalUnet(nn.Module):
         level_per_token: bool = False,
     ) -> None:
         super().__init__()
-        if width < _GROUPS or width % _GROUPS or len(multiples) < 2 or min(multiples) < 1:
+        sizes = {"features": features, "max_level": max_level, "width": width}
+        sizes |= {f"multiple {place}": multiple for place, multiple in enumerate(multiples)}
+        require_numbers(sizes, whole=True, least=1)
+        if width % _GROUPS or len(multiples) < 2:
             raise ConfigError(
-                f"A U-Net needs a width that is a multiple of {_GROUPS} and at least 2 multiples "
-                f"of 1 or more; got width {width} and multiples {multiples}."
+                f"A U-Net needs a width that is a multiple of {_GROUPS} and at least 2 multiples; "
+                f"got width {width} and multiples {multiples}."
             )
         self.stride = 2 ** (len(multiples) - 1)
         self.level_per_token = level_per_token
@@ -95,7 +99,7 @@ class TemporalUnet(nn.Module):
         elif missing:
             x = F.pad(x, (0, 0, 0, missing))
             level = F.pad(level, (0, missing), value=len(self.level_features) - 1)
-        told = [self.level_embedding(self.level_features[level])]
+        told = [self.level_embedding(of_levels(level, self.level_features))]
         for _ in self.shrink:
             coarser = told[-1].unflatten(1, (-1, 2)).mean(2) if self.level_per_token else told[-1]
             told.append(coarser)

@@ -119,7 +119,7 @@ def guided(
 
     Raises:
         ConfigError: no future or no generator for them; when called, a denoiser without a
-            gradient, or a gradient that is not finite.
+            gradient, values that are not one a row, or a gradient that is not finite.
     """
     sampled = settings.future_steps > 1
     if futures < 1 or ((futures > 1 or sampled) and generator is None):
@@ -214,13 +214,19 @@ def climb(
             the same shape; ``x`` is moved along what it returns.
 
     Raises:
-        ConfigError: the gradient is not finite.
+        ConfigError: values of another shape, or a gradient that is not finite.
     """
     for iteration in range(iterations):
         flat = x.flatten(0, 1) if x.dim() > scale.dim() else x
         with torch.enable_grad():
             leaf = flat.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(value(leaf).sum(), leaf)
+            earned = value(leaf)
+            if earned.shape != leaf.shape[:1]:
+                raise ConfigError(
+                    f"A value gives one number a sequence, [{len(leaf)}] for these; got "
+                    f"{list(earned.shape)}. Sum or average over the others."
+                )
+            (gradient,) = torch.autograd.grad(earned.sum(), leaf)
         if back is not None:
             gradient = back(gradient)
         if not gradient.isfinite().all():

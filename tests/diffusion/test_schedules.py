@@ -110,9 +110,9 @@ def test_a_scaled_observation_is_a_diffused_token(make: Maker) -> None:
 
 
 @each
-@pytest.mark.parametrize("max_level", [0, -4])
+@pytest.mark.parametrize("max_level", [0, -4, 2.5])
 def test_a_schedule_needs_a_level(make: Maker, max_level: int) -> None:
-    with pytest.raises(ConfigError, match=f"at least 1 noise level; got {max_level}"):
+    with pytest.raises(ConfigError, match=f"max_level must be .* at least 1; got {max_level}"):
         make(max_level)
 
 
@@ -219,6 +219,8 @@ def test_the_first_wrong_level_is_named(alpha: list[float], sigma: list[float], 
         (torch.tensor([]), torch.tensor([])),
         (torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])),
         (torch.tensor([1, 0]), torch.tensor([0, 1])),
+        ([1.0, 0.0], [0.0, 1.0]),
+        (torch.tensor([1.0, 0.0]), None),
     ],
 )
 def test_shapes_that_are_no_schedule_are_refused(alpha: torch.Tensor, sigma: torch.Tensor) -> None:

@@ -218,10 +218,29 @@ def test_a_network_that_is_not_causal_cannot_remember() -> None:
         network(x, level, transformer(causal=True).remember(x, level))
 
 
-@pytest.mark.parametrize(("window", "causal"), [(0, True), (-1, True), (4, False)])
-def test_windows_that_look_at_nothing_or_ahead_are_refused(window: int, causal: bool) -> None:
-    with pytest.raises(ConfigError, match=f"causal=True.*got {window} and causal={causal}"):
+@pytest.mark.parametrize(
+    ("window", "causal", "message"),
+    [
+        (0, True, "window must be a whole number, at least 1; got 0"),
+        (1.5, True, "window must be a whole number, at least 1; got 1.5"),
+        (4, False, "needs causal=True; got window=4"),
+    ],
+)
+def test_windows_that_look_at_nothing_or_ahead_are_refused(
+    window: int, causal: bool, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         transformer(causal=causal, window=window)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("wrong", [-1, K + 1])
+def test_levels_that_a_network_does_not_know_are_refused(name: str, wrong: int) -> None:
+    network = MAKERS[name]()
+    x, level = drawn(2, 4)
+    level[1, 2] = wrong
+    with pytest.raises(ConfigError, match=f"between 0, clean, and {K}, pure noise; got .*{wrong}"):
+        network(x, level)
 
 
 def test_causality_changes_no_weights() -> None:

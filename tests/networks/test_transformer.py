@@ -116,3 +116,13 @@ def test_weights_alone_rebuild_it(network: Transformer) -> None:
 def test_widths_that_heads_cannot_share_are_refused(width: int, heads: int) -> None:
     with pytest.raises(ConfigError, match=f"multiple of 2 \\* heads; got {width} and {heads}"):
         Transformer(FEATURES, K, width, 1, heads)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"heads": 0}, {"width": 0}, {"layers": 0}, {"features": 0}, {"max_level": 0}]
+)
+def test_sizes_of_nothing_are_refused(wrong: dict[str, int]) -> None:
+    sizes = {"features": FEATURES, "max_level": K, "width": 32, "layers": 1, "heads": 4}
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=f"{name} must be a whole number, at least 1; got 0"):
+        Transformer(**{**sizes, **wrong})

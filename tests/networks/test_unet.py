@@ -135,8 +135,14 @@ def test_how_levels_are_told_changes_no_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "multiples"), [(12, (1, 2)), (0, (1, 2)), (8, (1,)), (8, (0, 1))]
+    ("width", "multiples", "message"),
+    [
+        (12, (1, 2), "width that is a multiple of 8"),
+        (0, (1, 2), "width must be a whole number, at least 1; got 0"),
+        (8, (1,), "at least 2 multiples"),
+        (8, (0, 1), "multiple 0 must be a whole number, at least 1; got 0"),
+    ],
 )
-def test_bad_sizes_are_refused(width: int, multiples: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match="multiple of 8"):
+def test_bad_sizes_are_refused(width: int, multiples: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         unet(width, multiples)
