@@ -28,7 +28,7 @@ The last table is of the network alone, without odometry: the root mean square e
 present, on windows of the data, estimated from ``1 + 2 (n - 1)`` observations 10 steps apart.
 "last" is the last that arrived, "mean" the mean of the last three that did. Levels are whole
 numbers, which limits what little noise gains; a lost position of a token is stood in for by the
-other, and with "n = 1" there is none.
+other, and with "n = 1" there is none. Where nothing arrived the estimate is the mean of the data.
 """
 
 from __future__ import annotations
@@ -308,8 +308,11 @@ def _estimates(
             few = slice(-1 - (n - 1) * layout.frame_stack, None)
             deviation = np.where(arrived[:, few], noise, np.inf)
             level = trust(deviation, planner.statistics, planner.schedule)
-            past = Past(seen[:, few], level)
-            row[f"n = {n}"] = _error(planner.estimate(past, seed=0)[:, -1], true)
+            known = arrived[:, few].any(1)
+            present = np.tile(planner.statistics.normalizer.mean.numpy(), (windows, 1))
+            past = Past(seen[known, few], level[known])
+            present[known] = planner.estimate(past, seed=0)[:, -1]
+            row[f"n = {n}"] = _error(present, true)
         rows.append(row)
     return rows
 

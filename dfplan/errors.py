@@ -64,9 +64,10 @@ def require_numbers(
         most: the largest that is allowed; only with ``math.inf`` may they be infinite...
         below: ...or a number that they must lie below.
     """
+    numeric: Any = numbers.Integral if whole else numbers.Real
     for name in names or values:
-        value = values[name]
-        if not isinstance(value, numbers.Integral if whole else numbers.Real) or not (
+        value: Any = values[name]
+        if not isinstance(values[name], numeric) or not (
             # NaN fails every comparison.
             (-math.inf < value < math.inf or value == most)
             and (least is None or value >= least)

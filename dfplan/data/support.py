@@ -32,7 +32,8 @@ class Support:
     def _distance(self) -> torch.Tensor:
         """Distance of each cell's centre to the nearest visited one; float [1, 1, G0, G1]."""
         distance = ndimage.distance_transform_edt(~self.visited.numpy())
-        field = torch.from_numpy(distance.astype(np.float32)) * self.resolution
+        with torch.inference_mode(False):  # what is kept must serve gradients, too
+            field = torch.from_numpy(distance.astype(np.float32)) * self.resolution
         return field[None, None]
 
     def distance(self, points: torch.Tensor) -> torch.Tensor:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch.nn import functional as F  # noqa: N812
 
 from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.errors import ConfigError, unknown_name
+from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.planning.drafts import Candidates, Draft, Rows
 from dfplan.planning.past import Past, read_past, stand_in
 from dfplan.planning.problem import Problem, Vicinity, noise_source, read_problem
@@ -87,18 +88,16 @@ class PlannerSettings:
     largest_batch: int = 512
 
     def __post_init__(self) -> None:
-        steps, scale = self.steps, self.uncertainty_scale
+        counts = ("steps", "candidates", "futures", "finalists", "largest_batch")
+        require_numbers(vars(self), *counts, whole=True, least=1)
+        require_numbers(vars(self), "polish", whole=True, least=0)
+        require_numbers(vars(self), "rows", above=0, most=1)
+        weights = ("uncertainty_scale", "tautness", "caution", "off_support_cost", "margin")
+        require_numbers(vars(self), *weights, least=0)
         if isinstance(self.matrix, str):  # a function is looked at when it has made one
-            scheduling_matrix(self.matrix, 1, max(1, steps), steps, scale)
+            scheduling_matrix(self.matrix, 1, self.steps, self.steps, self.uncertainty_scale)
         if self.step not in STEPS:
             raise unknown_name("sampling step", self.step, STEPS)
-        counts = (self.candidates, self.futures, self.finalists, self.largest_batch)
-        if min(counts) < 1 or self.polish < 0 or not 0 < self.rows <= 1:
-            raise ConfigError(
-                "A planner needs candidates, futures, finalists and largest_batch >= 1, polish >= "
-                f"0 and rows in (0, 1]; got {', '.join(map(str, counts))}, {self.polish} and "
-                f"{self.rows}."
-            )
 
 
 @dataclass(frozen=True)
@@ -135,6 +134,8 @@ class ForcingPlanner:
         """Environment steps of the longest plan."""
         return (self.layout.tokens - 1) * self.layout.token_steps
 
+    # In this order: leaving inference mode, in which nothing can be guided, turns gradients on.
+    @torch.inference_mode(False)
     @torch.no_grad()
     def plan(
         self,
@@ -171,8 +172,10 @@ class ForcingPlanner:
         began = time.perf_counter()
         problem, reward = self.read(observation, goal, reward, past)
         generator = noise_source(seed)
+        calls = 0
         if problem.past is not None:
-            problem = problem.after(self._estimate(problem.past, generator))
+            past, calls = self._estimate(problem.past, generator)
+            problem = problem.after(past)
         shortest, longest = self.horizons(problem, horizon)
         share = torch.linspace(0.0, 1.0, self.settings.candidates)
         ends = (shortest[:, None] + share * (longest - shortest)[:, None]).round().long()
@@ -202,11 +205,12 @@ class ForcingPlanner:
             problem,
             candidates,
             reward,
-            evaluations=ends.shape[1] * rows.evaluations,
+            evaluations=calls + ends.shape[1] * rows.evaluations,
             began=began,
             trace=denoising if trace else None,
         )
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def estimate(self, past: Past, *, seed: int | None = None) -> np.ndarray:
         """Where the bodies were and are: the mean of the data given a noisy past.
@@ -216,9 +220,10 @@ class ForcingPlanner:
         past, gives that mean. A token is told at the highest level of its positions: trusted less
         than one of them deserves, rather than more. For a lost position the last one of its token
         that is not lost stands in, as noisy as far as the body may have gone from there. The first
-        token holds one position
-        ``frame_stack`` times, so its noise weighs by the root of that more. Goals are not shown:
-        at a horizon that is only tried they would draw the past along.
+        token holds one position ``frame_stack`` times, so its noise weighs by the root of that
+        more. Goals are not shown: at a horizon that is only tried they would draw the past along.
+        What comes after the present is told as lost up to the end of the window, as in training; a
+        sequence that ended here would be taken for a walk that does.
 
         Args:
             past: see :class:`~dfplan.planning.past.Past`.
@@ -232,28 +237,32 @@ class ForcingPlanner:
             ConfigError: more context than the window.
         """
         read = read_past(past, self.layout, self.schedule.max_level)
-        return self._estimate(read, noise_source(seed)).positions
+        return self._estimate(read, noise_source(seed))[0].positions
 
-    def _estimate(self, past: Past, generator: torch.Generator) -> Past:
-        """The same past, estimated and taken for exact."""
+    def _estimate(self, past: Past, generator: torch.Generator) -> tuple[Past, int]:
+        """The same past, estimated and taken for exact; the network evaluations that each took."""
         stack, normalizer = self.layout.frame_stack, self.statistics.normalizer
         known = torch.from_numpy(past.level)
         if not known.any():
-            return past
+            return past, 0
         told = stand_in(past, self.layout, self.statistics, self.schedule)
         first = self.schedule.level_of(self.schedule.noise_of(known[:, :1]) * stack**0.5)
         later = torch.from_numpy(told.level[:, 1:]).reshape(len(known), -1, stack).amax(2)
         level = torch.cat([first, later], 1)
         seen = self.layout.to_tokens(normalizer.normalize(torch.from_numpy(told.positions)))
+        tokens = level.shape[1]
+        ahead = self.layout.tokens - tokens
+        level = F.pad(level, (0, ahead), value=self.schedule.max_level)
+        seen = F.pad(seen, (0, 0, 0, ahead))
         noise = torch.randn(seen.shape, generator=generator)
         lost = (level == self.schedule.max_level)[..., None]
         x = torch.where(lost, noise, self.schedule.alpha[level][..., None] * seen)
         size = self.settings.largest_batch
         parts = zip(torch.split(x, size), torch.split(level, size), strict=True)
         clean = torch.cat([self.denoiser(few, own) for few, own in parts])
-        estimate = normalizer.unnormalize(self.layout.to_frames(clean)).numpy()
+        estimate = normalizer.unnormalize(self.layout.to_frames(clean[:, :tokens])).numpy()
         exact = past.level[..., None] == 0
-        return Past(np.where(exact, past.positions, estimate), np.zeros_like(past.level))
+        return Past(np.where(exact, past.positions, estimate), np.zeros_like(past.level)), 1
 
     def tracker(self) -> Pursuit:
         """Pure pursuit with gains that follow from the data's motion."""

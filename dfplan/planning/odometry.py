@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfplan.errors import ConfigError
+from dfplan.errors import require_numbers
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.past import Past, require_room, trust
 
@@ -32,11 +32,8 @@ class PastSettings:
     tokens: int = 3
 
     def __post_init__(self) -> None:
-        if not 0 <= self.noise < np.inf or self.tokens < 1:
-            raise ConfigError(
-                "A past needs a noise of at least 0 and finite, and at least 1 token; got "
-                f"{self.noise} and {self.tokens}."
-            )
+        require_numbers(vars(self), "noise", least=0)
+        require_numbers(vars(self), "tokens", whole=True, least=1)
 
 
 class Odometry:
@@ -86,12 +83,15 @@ class Odometry:
         else:
             self._received[rows], self._seen[rows] = False, np.nan
 
-    def observe(self, positions: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    def observe(
+        self, positions: np.ndarray, otherwise: np.ndarray, *, seed: int | None = None
+    ) -> np.ndarray:
         """Take in positions, a step after those before.
 
         Args:
             positions: [B, 2], NaN where lost.
             otherwise: where bodies are taken to rest of which nothing was received, [B, 2].
+            seed: of the estimate's noise; None draws afresh.
 
         Returns:
             Of which bodies these are the first that were received, bool [B].
@@ -106,7 +106,7 @@ class Odometry:
         self._velocity[new] = 0.0
         self._received |= here
         if self._clock % self._layout.stride == 0:
-            self.correct(self.planner.estimate(self.past()))
+            self.correct(self.planner.estimate(self.past(), seed=seed))
         self._clock += 1
         found: np.ndarray = new & here
         return found
@@ -128,14 +128,16 @@ class Odometry:
         the track over the steps that the token spans, which leans to the last of them as the
         track drifts. Its positions share that error, so they are told as noisier by
         ``sqrt(frame_stack)`` than one of them is. A token in whose span nothing was received goes
-        on from the token before.
+        on from the token before. Where all is so noisy that it would be told as lost it is told as
+        all but lost, for something was received.
         """
         mean, noise, _ = self._offsets()
         shared = np.where(self._token > 0, self._layout.frame_stack**0.5, 1.0)
-        return Past(
-            self._track[:, self._at] + mean[:, self._token],
-            trust(shared * noise[:, self._token], self.planner.statistics, self.planner.schedule),
-        )
+        planner = self.planner
+        level = trust(shared * noise[:, self._token], planner.statistics, planner.schedule)
+        lost = planner.schedule.max_level
+        level[(level == lost).all(1)] = lost - 1
+        return Past(self._track[:, self._at] + mean[:, self._token], level)
 
     def correct(self, estimate: np.ndarray) -> None:
         """Lay the track onto an estimate [B, H, 2] of :meth:`past`.
@@ -179,7 +181,8 @@ class Odometry:
         drifted = self._drift * np.arange(span - 1, -1, -1)
         weight = received / (self._noise**2 + drifted**2)
         total = weight.sum(-1)
-        mean = (weight[..., None] * np.nan_to_num(apart)).sum(-2)
+        known = np.where(received[..., None], apart, 0.0)
+        mean = (weight[..., None] * known).sum(-2)
         mean /= np.where(total > 0, total, 1.0)[..., None]
         noise = np.where(total > 0, total, np.inf) ** -0.5
         lost = total == 0

@@ -57,11 +57,20 @@ def read_past(past: Past, layout: TokenLayout, max_level: int, count: int | None
     """Check a past of ``count`` bodies, or of any number; what is lost comes back as 0.
 
     Raises:
-        ObservationError: shapes that are no past of whole tokens, levels that are none, or a
-            position that is not lost and not finite.
+        ObservationError: no :class:`Past`, shapes that are no past of whole tokens, levels that are
+            none, a position that is not lost and not finite, or a body whose positions are all
+            lost.
         ConfigError: a past of as many tokens as the model's longest plan, or more.
     """
-    positions, level = np.asarray(past.positions, np.float32), np.asarray(past.level)
+    if not isinstance(past, Past):
+        raise ObservationError(
+            "A past is a dfplan.planning.past.Past of positions and the levels at which they are "
+            f"to be trusted; got {type(past).__name__}."
+        )
+    try:
+        positions, level = np.asarray(past.positions, np.float32), np.asarray(past.level)
+    except (TypeError, ValueError) as error:
+        raise ObservationError(f"A past needs positions and levels in numbers: {error}.") from error
     if (
         positions.ndim != 3
         or positions.shape[2] != 2
@@ -89,6 +98,11 @@ def read_past(past: Past, layout: TokenLayout, max_level: int, count: int | None
             f"The past must be finite where it is not lost, which is level {max_level}; position "
             f"{frame} of row {row} is {positions[row, frame].tolist()} at level "
             f"{level[row, frame]}."
+        )
+    if lost.all(1).any():
+        raise ObservationError(
+            f"Of row {int(lost.all(1).argmax())} every position is lost, so the body may be "
+            "anywhere. Give a longer past, or plan without one."
         )
     read = Past(np.where(lost[..., None], np.float32(0), positions), level.astype(np.int64))
     require_room(read.tokens(layout), layout)

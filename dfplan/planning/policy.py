@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dfplan.errors import ConfigError, ObservationError
+from dfplan.errors import ConfigError, ObservationError, require_numbers
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.odometry import Odometry, PastSettings
 from dfplan.planning.problem import read_goal, read_observation, require_seed
@@ -36,14 +37,17 @@ class Policy:
     estimates from the last of them where the body is, every ``stride`` steps, and plans from
     there; in between, the estimate is carried on by the motion fitted to the data, from the actions
     sent (:class:`~dfplan.planning.odometry.Odometry`). Observed velocities are not used. A body of
-    which nothing was received yet is taken to be where it is to go, and so is left alone.
+    which nothing was received yet is taken to be where it is to go, or without a goal at the mean
+    of the data, and is left alone.
 
     Args:
         planner: what plans; see :func:`dfplan.load`.
         tracker: from plan to action; by default the planner's own.
         goal: position [2] to plan to wherever :meth:`act` finds no other goal.
-        reward: handed to the planner with each plan. Its steps count from when that plan is made,
-            so a reward that depends on time wants ``tolerance=None``, which plans once.
+        reward: handed to the planner with each plan, which it shapes alone where there is no goal;
+            such a plan is over like any other, so one that should never end wants
+            ``replan_every``. Its steps count from when that plan is made, so a reward that depends
+            on time wants ``tolerance=None``, which plans once.
         replan_every: steps between two plans; None plans only when it must.
         tolerance: distance from the plan, in units of position, at which to plan anew; None
             plans once.
@@ -76,12 +80,17 @@ class Policy:
                     "as dfplan.Pursuit, to Policy."
                 )
             tracker = planner.tracker()
-        if replan_every is not None and replan_every < 1:
-            raise ConfigError(f"replan_every must be at least 1 step; got {replan_every}.")
-        if tolerance is not None and not tolerance > 0:
-            raise ConfigError(f"tolerance must be a distance above 0, or None; got {tolerance}.")
+        if replan_every is not None:
+            require_numbers({"replan_every": replan_every}, whole=True, least=1)
+        if tolerance is not None:
+            require_numbers({"tolerance": tolerance}, above=0, most=math.inf)
         self._odometry: Odometry | None = None
         if past is not None:
+            if not isinstance(past, PastSettings):
+                raise ConfigError(
+                    "past says how noisy observations are, as dfplan.PastSettings(noise=...); got "
+                    f"{past!r}."
+                )
             if not isinstance(planner, ForcingPlanner):
                 raise ConfigError(
                     f"{type(planner).__name__} cannot plan from a noisy past; give Policy a "
@@ -104,7 +113,9 @@ class Policy:
         self.plan: Plan | None = None
         self.states: np.ndarray | None = None
         self._rng = None if seed is None else np.random.default_rng(seed)
-        self._goals = np.zeros((0, 2), dtype=np.float32)
+        # Of their own, so that a plan's noise does not depend on how often a past is estimated.
+        self._estimates = None if self._rng is None else self._rng.spawn(1)[0]
+        self._goals: np.ndarray | None = None
         self._stale = np.zeros(0, dtype=bool)
         self._age = np.zeros(0, dtype=int)
         self._steps = np.zeros(0, dtype=int)
@@ -117,14 +128,14 @@ class Policy:
             observation: see :data:`Observation`; positions in the frame of the data. With a past,
                 rows whose position is not finite are lost.
             goal: position [2] or [B, 2]; by default the observation's ``desired_goal``, else the
-                policy's own.
+                policy's own. With a reward there need not be one.
 
         Returns:
             Action in [-1, 1], float32 [2] or [B, 2] like the observation.
 
         Raises:
-            ObservationError: wrong shapes, values that are not finite, no goal anywhere, or
-                another number of environments than since the last reset.
+            ObservationError: wrong shapes, values that are not finite, neither a goal nor a reward
+                anywhere, or another number of environments than since the last reset.
         """
         if isinstance(observation, Mapping):
             if "observation" not in observation:
@@ -135,22 +146,25 @@ class Policy:
             goal = observation.get("desired_goal") if goal is None else goal
             observation = observation["observation"]
         goal = self._goal if goal is None else goal
-        if goal is None:
+        if goal is None and self._reward is None:
             raise ObservationError(
                 "A policy needs a goal: pass act(observation, goal=...), Policy(..., goal=...) or "
-                "a dict observation with desired_goal."
+                "a dict observation with desired_goal. Or give it Policy(..., reward=...) to plan "
+                "by alone."
             )
         states = read_observation(observation, may_be_lost=self._odometry is not None)
-        goals = read_goal(goal, len(states))
+        goals = None if goal is None else read_goal(goal, len(states))
         self._require_as_many(states)
         states, found = self._located(states, goals)
         rows = np.flatnonzero(self._due(states, goals) | found)
         if len(rows):
-            seed = None if self._rng is None else int(self._rng.integers(2**63))
-            self.plan = self._plan(states, goals, rows, seed)
+            self.plan = self._plan(states, goals, rows)
             self._tracker.assign(rows, self.plan)
             # Not before: where no plan could be made, the next step asks again.
-            self._goals[rows] = goals[rows]
+            if goals is None or self._goals is None:
+                self._goals = goals
+            else:
+                self._goals[rows] = goals[rows]
             self._stale[rows] = False
             self._age[rows] = 0
             self._steps[rows] = self.plan.steps
@@ -194,33 +208,40 @@ class Policy:
                 f"{len(states)}. Call reset() before acting in others."
             )
 
-    def _located(self, states: np.ndarray, goals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _located(
+        self, states: np.ndarray, goals: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(states to act from [B, 4], rows of which something was received at last [B])."""
         if self._odometry is None:
             return states, np.zeros(len(states), dtype=bool)
-        found = self._odometry.observe(states[:, :2], goals)
+        if goals is None:
+            mean = self._odometry.planner.statistics.normalizer.mean.numpy()
+            goals = np.tile(mean, (len(states), 1))
+        found = self._odometry.observe(states[:, :2], goals, seed=_drawn(self._estimates))
         return self._odometry.states(), found
 
-    def _plan(
-        self, states: np.ndarray, goals: np.ndarray, rows: np.ndarray, seed: int | None
-    ) -> Plan:
+    def _plan(self, states: np.ndarray, goals: np.ndarray | None, rows: np.ndarray) -> Plan:
+        observation, goal = states[rows], None if goals is None else goals[rows]
+        reward, seed = self._reward, _drawn(self._rng)
         if self._odometry is None:
-            return self._planner.plan(states[rows], goals[rows], reward=self._reward, seed=seed)
+            return self._planner.plan(observation, goal, reward=reward, seed=seed)
         past = self._odometry.past().rows(rows)
-        return self._odometry.planner.plan(
-            states[rows], goals[rows], reward=self._reward, seed=seed, past=past
-        )
+        return self._odometry.planner.plan(observation, goal, reward=reward, seed=seed, past=past)
 
-    def _due(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    def _due(self, states: np.ndarray, goals: np.ndarray | None) -> np.ndarray:
         """Which rows need a new plan, bool [B]."""
         if self.plan is None:
-            self._goals = goals.copy()
+            self._goals = goals
             self._stale = np.ones(len(states), dtype=bool)
             self._age = np.zeros(len(states), dtype=int)
             self._steps = np.zeros(len(states), dtype=int)
             self._ends = np.zeros((len(states), 2), dtype=np.float32)
             return self._stale
-        due: np.ndarray = self._stale | (goals != self._goals).any(1)
+        due: np.ndarray = self._stale.copy()
+        if goals is not None and self._goals is not None:
+            due |= (goals != self._goals).any(1)
+        elif goals is not self._goals:  # there was none, or there is none any more
+            due[:] = True
         if self._tolerance is not None:
             due |= self._tracker.deviation(states) > self._tolerance
             missing = np.linalg.norm(states[:, :2] - self._ends, axis=1)
@@ -228,3 +249,8 @@ class Policy:
         if self._replan_every is not None:
             due |= self._age >= self._replan_every
         return due
+
+
+def _drawn(rng: np.random.Generator | None) -> int | None:
+    """A seed from ``rng``, or None where there is none."""
+    return None if rng is None else int(rng.integers(2**63))

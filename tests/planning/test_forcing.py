@@ -14,6 +14,7 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.support import Support
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.past import Past
 from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import Reach, Short
 from dfplan.planning.tracking import Pursuit
@@ -469,20 +470,45 @@ def test_polish_never_lowers_the_score(
     [
         ({"matrix": "pyramids"}, "Did you mean 'pyramid'"),
         ({"matrix": "pyramid", "uncertainty_scale": 9.0}, "scale must lie between 0.*got 9"),
+        ({"uncertainty_scale": np.nan}, "uncertainty_scale must be a finite number"),
         ({"step": "ddim2"}, "Did you mean 'ddim'"),
-        ({"steps": 0}, "steps must lie between 1 and 1; got 0"),
-        ({"candidates": 0}, "candidates, futures, finalists and largest_batch"),
-        ({"futures": 0}, "candidates, futures, finalists and largest_batch"),
-        ({"rows": 0.0}, r"rows in \(0, 1\]"),
-        ({"rows": 1.1}, r"rows in \(0, 1\]"),
-        ({"finalists": 0}, "finalists and largest_batch >= 1"),
-        ({"polish": -1}, "polish >="),
-        ({"largest_batch": 0}, "largest_batch >= 1"),
+        ({"steps": 0}, "steps must be a whole number, at least 1; got 0"),
+        ({"steps": 1.5}, "steps must be a whole number, at least 1; got 1.5"),
+        ({"candidates": 0}, "candidates must be a whole number, at least 1; got 0"),
+        ({"candidates": 2.5}, "candidates must be a whole number"),
+        ({"futures": 0}, "futures must be a whole number"),
+        ({"futures": 2.5}, "futures must be a whole number"),
+        ({"rows": 0.0}, "rows must be a finite number, above 0, at most 1; got 0.0"),
+        ({"rows": 1.1}, "rows must be a finite number, above 0, at most 1; got 1.1"),
+        ({"finalists": 0}, "finalists must be a whole number"),
+        ({"polish": -1}, "polish must be a whole number, at least 0; got -1"),
+        ({"polish": 1.5}, "polish must be a whole number"),
+        ({"largest_batch": 0}, "largest_batch must be a whole number"),
+        ({"tautness": np.nan}, "tautness must be a finite number, at least 0; got nan"),
+        ({"caution": -1.0}, "caution must be a finite number"),
+        ({"off_support_cost": np.inf}, "off_support_cost must be a finite number"),
+        ({"margin": -1.0}, "margin must be a finite number"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PlannerSettings(**wrong)
+
+
+def test_inference_mode_changes_nothing_and_leaves_nothing_behind(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    past = Past(states[:, None, :2], np.full((len(states), 1), 3))
+    wanted, estimate = planner.plan(states, goals, seed=0), planner.estimate(past, seed=0)
+    support = replace(planner.statistics.support)  # has not measured a distance yet
+    fresh = replace(planner, statistics=replace(planner.statistics, support=support))
+    with torch.inference_mode():
+        inside = fresh.plan(states, goals, seed=0)
+        np.testing.assert_array_equal(fresh.estimate(past, seed=0), estimate)
+        assert torch.is_inference_mode_enabled()
+    np.testing.assert_array_equal(inside.points, wanted.points)
+    np.testing.assert_array_equal(fresh.plan(states, goals, seed=0).points, wanted.points)
+    assert torch.is_grad_enabled()
 
 
 def test_more_steps_than_levels_are_refused(

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.odometry import Odometry, PastSettings
 from dfplan.planning.past import Past
 from dfplan.planning.policy import Policy
+from dfplan.planning.rewards import Reach
 from dfplan.planning.tracking import Pursuit, pursuit_gains
 
 BODIES = 40
@@ -132,13 +134,14 @@ def test_bodies_never_seen_rest_where_they_are_said_to(unaided: ForcingPlanner) 
 
 @pytest.mark.parametrize("wrong", [{"noise": -0.1}, {"noise": np.inf}, {"noise": np.nan}])
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="noise of at least 0 and finite"):
+    with pytest.raises(ConfigError, match="noise must be a finite number, at least 0"):
         PastSettings(**wrong)
 
 
 def test_more_context_than_the_window_is_refused(planner: ForcingPlanner) -> None:
-    with pytest.raises(ConfigError, match=r"at least 1 token; got 0\.0 and 0"):
-        PastSettings(tokens=0)
+    for tokens in (0, 1.5):
+        with pytest.raises(ConfigError, match=f"tokens must be .* at least 1; got {tokens}"):
+            PastSettings(tokens=tokens)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="More context than the window"):
         Policy(planner, past=PastSettings(tokens=14))
 
@@ -159,6 +162,37 @@ def test_a_policy_arrives_by_what_it_sees(
         assert corridor.away(states[:, :2]).max() < 8
     assert np.linalg.norm(states[:, :2] - goals, axis=1).max() < 1.5
     assert policy.states is not None and off(policy.states[:, :2] - states[:, :2]) < 1
+
+
+@pytest.mark.parametrize(("noise", "tokens"), [(0.5, 3), (500.0, 3), (500.0, 1)])
+def test_a_seed_fixes_every_action_whatever_is_lost(
+    planner: ForcingPlanner, corridor: Any, noise: float, tokens: int
+) -> None:
+    goals = corridor.at(np.array([30.0, 8.0]))
+    start = np.concatenate([corridor.at(np.array([3.0, 36.0])), np.zeros((2, 2))], 1)
+    runs = []
+    for seed in (0, 0, 1):
+        policy, states, actions = Policy(planner, past=PastSettings(noise, tokens)), start, []
+        policy.reset(seed)
+        for step in range(11):
+            seen = states if step % 5 == 0 else states * np.nan
+            actions.append(policy.act(seen, goals))
+            states = corridor.advance(states, actions[-1])
+        runs.append(np.stack(actions))
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+def test_without_a_goal_what_was_never_seen_is_not_driven(
+    planner: ForcingPlanner, corridor: Any
+) -> None:
+    goals = corridor.at(np.array([30.0, 8.0]))
+    reward = 20.0 * Reach(torch.from_numpy(goals[0]).float())
+    policy = Policy(planner, tolerance=6.0, seed=0, reward=reward, past=PastSettings(0.1))
+    states = np.append(corridor.at(np.array(5.0)), [0.0, 0.0])[None]
+    for _ in range(6):
+        assert (policy.act(states * np.nan) == 0).all()
+    assert (policy.act(states) != 0).any()
 
 
 def test_what_was_never_seen_is_not_driven(planner: ForcingPlanner, corridor: Any) -> None:
@@ -188,3 +222,5 @@ def test_a_planner_must_know_what_a_past_is(planner: ForcingPlanner) -> None:
     tracker = Pursuit(pursuit_gains(planner.statistics.motion), 1.0)
     with pytest.raises(ConfigError, match="Other cannot plan from a noisy past"):
         Policy(Other(), tracker, past=PastSettings())
+    with pytest.raises(ConfigError, match=r"PastSettings\(noise=\.\.\.\); got 0\.2"):
+        Policy(planner, past=0.2)  # type: ignore[arg-type]

@@ -57,12 +57,12 @@ def test_an_exact_past_of_one_position_is_no_past_bit_for_bit(
     np.testing.assert_array_equal(told.trace[0][1], without.trace[0][1])
 
 
-@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize("tokens", [2, 3])
 def test_what_is_lost_may_have_any_value(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, tokens: int
 ) -> None:
     past = seen_past(states, tokens, 4)
-    past.level[1], past.level[2, 0] = K, K
+    past.level[1, 1:], past.level[2, :-1] = K, K
     plans = []
     for value in (0.0, 1e6, np.nan, -np.inf):
         positions = np.where(past.level[..., None] == K, value, past.positions)
@@ -153,6 +153,43 @@ def test_what_is_no_past_is_refused(
         planner.plan(states, goals, past=Past(positions, level))
 
 
+def test_where_nothing_is_known_of_a_body_there_is_no_plan(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    past = seen_past(states, 3, 4)
+    past.level[1] = K
+    for ask in (planner.estimate, lambda past: planner.plan(states, goals, past=past)):
+        with pytest.raises(ObservationError, match="Of row 1 every position is lost"):
+            ask(past)
+    past.level[1, 0] = K - 1
+    assert np.isfinite(planner.estimate(past, seed=0)).all()
+
+
+@pytest.mark.parametrize("wrong", [(np.zeros((3, 3, 2)), np.zeros((3, 3), int)), 0.2])
+def test_what_is_not_even_a_past_is_refused(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, wrong: Any
+) -> None:
+    with pytest.raises(ObservationError, match=r"A past is a dfplan.planning.past.Past .*; got "):
+        planner.plan(states, goals, past=wrong)
+    with pytest.raises(ObservationError, match="in numbers"):
+        planner.estimate(Past([[["a", "b"]]], np.zeros((1, 1), int)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_every_sequence_through_the_network_is_counted(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, level: int
+) -> None:
+    sequences = []
+
+    def counted(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        sequences.append(len(x))
+        return planner.denoiser(x, level)
+
+    past = seen_past(states, 3, level)
+    plan = replace(planner, denoiser=counted).plan(states, goals, seed=0, past=past)
+    assert plan.evaluations * len(states) == sum(sequences)
+
+
 def test_a_start_off_the_data_is_refused_only_where_it_is_exact(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
@@ -170,13 +207,13 @@ def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
     planner: ForcingPlanner, stack: int, schedule: str
 ) -> None:
     """A walk with steps of 0.5, from N(0, 1): the mean given all observations is a linear map."""
-    levels, tokens = noise_schedule(schedule, 4000), 4
-    frames = 1 + (tokens - 1) * stack
-    layout = replace(planner.layout, frame_stack=stack)
+    levels, tokens, window = noise_schedule(schedule, 4000), 4, 6
+    frames = 1 + (window - 1) * stack
+    layout = replace(planner.layout, tokens=window, frame_stack=stack)
     time = torch.arange(frames)
     walk = 1 + 0.25 * torch.minimum(time[:, None], time).double()
-    repeat = torch.zeros(tokens * stack, frames, dtype=torch.double)
-    repeat[torch.arange(tokens * stack), (torch.arange(tokens * stack) - stack + 1).clamp(0)] = 1.0
+    repeat = torch.zeros(window * stack, frames, dtype=torch.double)
+    repeat[torch.arange(window * stack), (torch.arange(window * stack) - stack + 1).clamp(0)] = 1.0
     spread = repeat @ walk @ repeat.T
 
     def optimal(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
@@ -186,7 +223,7 @@ def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
             sigma = levels.sigma[own].double().repeat_interleave(stack)
             seen = alpha[:, None] * spread * alpha + sigma.square().diag()
             gain = (spread * alpha) @ torch.linalg.inv(seen)
-            rows.append((gain @ row.reshape(-1, 2)).reshape(tokens, -1))
+            rows.append((gain @ row.reshape(-1, 2)).reshape(window, -1))
         return torch.stack(rows).float()
 
     statistics = replace(
@@ -196,6 +233,8 @@ def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
     gaussian = replace(
         planner, denoiser=optimal, layout=layout, schedule=levels, statistics=statistics
     )
+    frames = 1 + (tokens - 1) * stack
+    walk = walk[:frames, :frames]
     rng = np.random.default_rng(0)
     noise = rng.uniform(0.05, 2.0, (5, tokens))
     noise[0, 1] = noise[3, 3] = np.inf

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
@@ -16,18 +17,22 @@ from dfplan.data.motion import Motion
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.policy import Policy
-from dfplan.planning.rewards import Short
+from dfplan.planning.rewards import Reach, Short
 from dfplan.planning.tracking import Pursuit, pursuit_gains
 from dfplan.types import Plan, Reward
 
 BODY = Motion(dt=0.01, drag=0.00238, gain=0.2382, limit=5.0)
 STARTS = np.array([[1.0, 1.0, 0.0, 0.0], [2.0, 5.0, 0.0, 0.0], [4.0, 3.0, 0.0, 0.0]])
 GOALS = np.array([[6.0, 1.0], [2.0, 2.0], [1.0, 6.0]])
+AWAY = np.array([5.0, 6.0])
 
 
 @dataclass
 class Straight:
-    """Plans straight lines and counts how often it is asked; refuses goals beyond 100."""
+    """Plans straight lines, by reward alone to ``AWAY``, and counts how often it is asked.
+
+    Refuses goals beyond 100.
+    """
 
     calls: list[tuple[np.ndarray, np.ndarray, int | None]] = field(default_factory=list)
     rewards: list[Reward | None] = field(default_factory=list)
@@ -41,7 +46,9 @@ class Straight:
         horizon: int | None = None,
         seed: int | None = None,
     ) -> Plan:
-        assert goal is not None
+        if goal is None:
+            assert reward is not None
+            goal = np.tile(AWAY, (len(observation), 1))
         if (goal > 100).any():
             raise ObservationError("too far")
         self.calls.append((observation, goal, seed))
@@ -99,6 +106,37 @@ def test_the_reward_goes_with_every_plan(reward: Reward | None) -> None:
     planner = Straight()
     follow(Policy(planner, reward=reward, replan_every=10), STARTS, GOALS, 25)
     assert planner.rewards == [reward] * 3
+
+
+def test_by_a_reward_alone_it_plans_once_and_arrives() -> None:
+    planner = Straight()
+    states, _ = follow(Policy(planner, reward=Short()), STARTS, None, 300)
+    assert [len(call[0]) for call in planner.calls] == [3]
+    np.testing.assert_allclose(states[:, :2], np.tile(AWAY, (3, 1)), atol=0.1)
+    follow(Policy(planner, reward=Short(), replan_every=10), STARTS, None, 25)
+    assert len(planner.calls) == 4
+
+
+def test_a_goal_that_comes_or_goes_is_another_goal() -> None:
+    planner = Straight()
+    policy = Policy(planner, reward=Short())
+    for goals in (None, None, GOALS, GOALS, None):
+        policy.act(STARTS, goals)
+    np.testing.assert_allclose(
+        [call[1] for call in planner.calls], [np.tile(AWAY, (3, 1)), GOALS, np.tile(AWAY, (3, 1))]
+    )
+
+
+def test_by_a_reward_alone_it_drives_in_an_environment() -> None:
+    env = gymnasium.make("dfplan/maze2d-umaze-v1")
+    observation, _ = env.reset(seed=0, options={"start": [3.0, 1.0]})
+    place = torch.tensor([1.0, 1.0])
+    policy = Policy(dfplan.load("maze2d-umaze"), reward=500.0 * Reach(place), seed=0)
+    nearest = np.inf
+    for _ in range(300):
+        observation, *_ = env.step(policy.act(observation))
+        nearest = min(nearest, float(np.linalg.norm(observation[:2] - place.numpy())))
+    assert nearest < 0.5
 
 
 def test_reset_plans_anew() -> None:
@@ -277,10 +315,11 @@ def test_trackers_and_intervals_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"Bare has no tracker\(\).*pass a tracker"):
         Policy(Bare())
     assert Policy(Bare(), Straight().tracker()).act(STARTS, GOALS).shape == (3, 2)
-    with pytest.raises(ConfigError, match="at least 1 step; got 0"):
-        Policy(Straight(), replan_every=0)
+    for every in (0, 1.5):
+        with pytest.raises(ConfigError, match=f"replan_every must be .* at least 1; got {every}"):
+            Policy(Straight(), replan_every=every)  # type: ignore[arg-type]
     for tolerance in (0.0, -1.0, float("nan")):
-        with pytest.raises(ConfigError, match=f"distance above 0, or None; got {tolerance}"):
+        with pytest.raises(ConfigError, match=f"tolerance must be .* above 0.*; got {tolerance}"):
             Policy(Straight(), tolerance=tolerance)
 
 

@@ -499,6 +499,16 @@ def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None
         GuidanceSettings(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", ["one for all", "one a token"])
+def test_a_value_of_another_shape_is_refused(kind: str) -> None:
+    def value(clean: torch.Tensor) -> torch.Tensor:
+        return clean.sum() if kind == "one for all" else clean.sum(-1)
+
+    denoiser = guided(shrink, value, SCHEDULE, GuidanceSettings())
+    with pytest.raises(ConfigError, match=r"one number a sequence, \[2\] for these; got "):
+        denoiser(torch.zeros(2, 3, 1), torch.ones(2, 3, dtype=torch.long))
+
+
 def test_sampled_futures_are_not_differentiated_through() -> None:
     with pytest.raises(ConfigError, match="through_denoiser needs future_steps 1; got 4"):
         GuidanceSettings(through_denoiser=True, future_steps=4)
