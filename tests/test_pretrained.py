@@ -30,6 +30,17 @@ def problems(name: str, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([starts, np.zeros((count, 2))], 1), goals
 
 
+@forcing
+def test_a_planner_loaded_in_inference_mode_is_the_same(name: str) -> None:
+    states, goals = problems(name, 2)
+    with torch.inference_mode():
+        planner = dfplan.load(name)
+        inside = planner.plan(states, goals, seed=0)
+    outside = dfplan.load(name).plan(states, goals, seed=0)
+    for plan in (inside, planner.plan(states, goals, seed=0)):
+        np.testing.assert_array_equal(plan.points, outside.points)
+
+
 @shipped
 def test_shipped_checkpoints_are_those_of_their_presets(name: str) -> None:
     checkpoint = Checkpoint.load(checkpoint_path(name))

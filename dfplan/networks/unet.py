@@ -50,9 +50,9 @@ class TemporalUnet(nn.Module):
         level_per_token: bool = False,
     ) -> None:
         super().__init__()
-        sizes = {"features": features, "max_level": max_level, "width": width}
-        sizes |= {f"multiple {place}": multiple for place, multiple in enumerate(multiples)}
-        require_numbers(sizes, whole=True, least=1)
+        counts = {"features": features, "max_level": max_level, "width": width}
+        counts |= {f"multiple {place}": multiple for place, multiple in enumerate(multiples)}
+        require_numbers(counts, whole=True, least=1)
         if width % _GROUPS or len(multiples) < 2:
             raise ConfigError(
                 f"A U-Net needs a width that is a multiple of {_GROUPS} and at least 2 multiples; "

@@ -44,6 +44,7 @@ def checkpoint_path(name: str | Path) -> Path:
     return _FOLDER / f"{name}{_ENDING}"
 
 
+@torch.inference_mode(False)  # what was made in it cannot be guided later
 def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlanner:
     """A planner from a shipped checkpoint (``"maze2d-large"``), a file or a run's folder.
 
@@ -68,6 +69,7 @@ def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlan
     )
 
 
+@torch.inference_mode(False)
 def load_value(name: str | Path, device: str = "cpu") -> LearnedValue:
     """The reward that a run of a ``value-*`` preset has learned, to plan by.
 
