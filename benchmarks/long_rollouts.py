@@ -3,160 +3,248 @@
     python benchmarks/long_rollouts.py
 
 Unguided rollouts to 8 times the training horizon from one known position, by the same network (a
-causal transformer that sees as many tokens back as it was trained on), the same data, seed and
-number of training steps, that differ in the noise levels they were trained with: Diffusion Forcing
-(a level for each token), next-token diffusion (teacher forcing: a clean past and one noisy token)
-and full-sequence diffusion (one level for all). The first two go on token by token, the third by
-half a window at a time behind the half before (arXiv 2407.01392, sections 3.2 and 4.1, claims
-that only the first stays stable). "Told" is the noise level at which finished tokens are
-remembered, of 100; above 0 that is the paper's stabilization.
+causal transformer that sees as many tokens back as it was trained on), trained on the same data
+for the same seconds of computing on one thread: the number of steps follows from the time that
+100 of them take. What differs is the noise that it is trained on: Diffusion Forcing has a level
+for each token; next-token diffusion the same levels, but each token behind the clean ones before
+it (teacher forcing, at all places of a window in one call, which doubles the work of a step);
+full-sequence diffusion one level for all. The first two go on token by token, the third by half a
+window at a time behind the half before (arXiv 2407.01392, sections 3.2 and 4.1, claims that only
+the first stays stable).
+
+"Past" is what the network is shown of finished tokens. "Told 0" to "told 10": the tokens, as if
+they were at that noise level, of 100; above 0 that is the paper's stabilization. "Replaced": the
+tokens with noise of the level that the new ones have at each step, as full-sequence diffusion,
+which never saw clean tokens beside noisy ones, is usually made to go on (arXiv 2204.03458, section
+3.1). "Steps" are sampling steps from noise to clean: of a token, or of half a window.
 
 "In walls" is the share of environment steps, on straight lines between the rolled out positions,
 that lie in a wall or outside; "too fast" the share of lines longer than the body moves in their
-time, with 5% to spare. Each column is one stretch of the rollout, in training horizons. The data's
-own positions, looked at in the same way, are the first row.
+time, with 5% to spare. Each column is one stretch of the rollout, in training horizons. Each row
+is one trained network; "seed" is that of its weights and batches, while starts and noise of the
+rollouts are the same for all. The data's own positions, looked at in the same way, are the first
+row.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
+from shutil import rmtree
+from typing import Any
 
 import numpy as np
 import torch
 from findings import RESULTS, publish
 from jsonargparse import auto_cli
+from lightning_fabric import Fabric
 
 from dfplan.data import load_d4rl
-from dfplan.data.statistics import Statistics
-from dfplan.diffusion.levels import FULL_SEQUENCE, INDEPENDENT, TEACHER_FORCING, LevelMixture
-from dfplan.diffusion.schedules import noise_schedule
-from dfplan.diffusion.targets import named_target
-from dfplan.mazes import Maze, named_maze
+from dfplan.diffusion.levels import FULL_SEQUENCE, INDEPENDENT
+from dfplan.mazes import named_maze
+from dfplan.networks.memory import Recomputing
 from dfplan.sampling.matrices import scheduling_matrix
-from dfplan.sampling.rollout import CausalDenoiser, rollout
+from dfplan.sampling.replacement import replaced
+from dfplan.sampling.rollout import rollout
 from dfplan.sampling.steps import ddim
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import TrainSettings, train
 from dfplan.training.presets import PRESETS, preset_data
 from dfplan.training.recipes import ForcingConfig
-from dfplan.types import Trajectories
 
 STRETCHES = (1, 2, 4, 8)
 """Ends of the stretches that are looked at, in training horizons."""
 
-ARMS: dict[str, tuple[LevelMixture, bool, tuple[int, ...]]] = {
-    "Diffusion Forcing": (INDEPENDENT, False, (0, 2, 5, 10)),
-    "next token": (TEACHER_FORCING, False, (0, 2, 5, 10)),
-    "full sequence": (FULL_SEQUENCE, True, (0, 10)),
+Way = tuple[int | None, int]
+"""The level that finished tokens are told at, None where they are replaced; sampling steps."""
+
+_TOLD = ((0, 5), (2, 5), (5, 5), (10, 5), (0, 20))
+
+ARMS: dict[str, tuple[dict[str, Any], bool, tuple[Way, ...]]] = {
+    "Diffusion Forcing": ({"levels": INDEPENDENT}, False, _TOLD),
+    "next token": ({"levels": INDEPENDENT, "clean_past": True}, False, _TOLD),
+    "full sequence": ({"levels": FULL_SEQUENCE}, True, ((None, 5), (None, 20), (0, 5))),
 }
-"""Training levels, whether it goes on by half windows, and the levels told, by method."""
+"""What is trained, whether it goes on by half windows, and how it is sampled, by name."""
+
+_TIMED_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One network to train and to roll out.
+
+    Attributes:
+        name: a key of :data:`ARMS`.
+        maze: umaze, medium or large.
+        tokens: of a training window.
+        steps: optimizer steps.
+        seed: of weights and batches.
+        data: the maze's data file.
+        folder: where the run is or will be.
+    """
+
+    name: str
+    maze: str
+    tokens: int
+    steps: int
+    seed: int
+    data: Path
+    folder: Path
+
+    @property
+    def recipe(self) -> ForcingConfig:
+        """What is trained."""
+        plain = ForcingConfig(tokens=self.tokens, network="causal_transformer", window=self.tokens)
+        return replace(plain, **ARMS[self.name][0])
+
+    def trained(self) -> Checkpoint:
+        """The finished run, trained now if there is none."""
+        file = self.folder / "checkpoint.safetensors"
+        if file.exists():
+            return Checkpoint.load(file)
+        rmtree(self.folder, ignore_errors=True)  # what an interrupted run left
+        return train(
+            self.recipe,
+            load_d4rl(self.data),
+            self.folder,
+            settings=TrainSettings(steps=self.steps, batch_size=64, seed=self.seed),
+            fabric=Fabric(accelerator="cpu", devices=1),
+            progress=False,
+        )
 
 
 def main(
     maze: str = "medium",
     tokens: int = 13,
-    steps: int = 1500,
-    sampling_steps: int = 5,
+    seconds: float = 120.0,
+    seeds: tuple[int, ...] = (0, 1),
     rollouts: int = 200,
-    seed: int = 0,
+    rollout_seed: int = 0,
+    workers: int = 2,
     runs: Path = Path("runs/long_rollouts"),
     out: Path = RESULTS,
 ) -> None:
-    """Train the three networks and roll them out.
+    """Train the networks that are not yet trained, and roll them out.
 
     Args:
         maze: umaze, medium or large.
         tokens: of a training window, its first included; odd, so that the others halve.
-        steps: optimizer steps.
-        sampling_steps: from noise to clean, a token.
+        seconds: of computing to train each network for.
+        seeds: of weights and batches; a network each.
         rollouts: from different starts.
-        seed: of weights, batches, starts and noise.
-        runs: folder for data and runs.
+        rollout_seed: of starts and noise.
+        workers: processes, of one thread each.
+        runs: folder for data and runs; a finished run is used again.
         out: folder for the findings.
     """
     began = time.perf_counter()
-    data = load_d4rl(preset_data(PRESETS[f"maze2d-{maze}"], runs / maze))
-    walls = named_maze(maze)
-    recipe = ForcingConfig(tokens=tokens, network="causal_transformer", window=tokens)
-    starts = _starts(data, recipe, rollouts, seed)
-    horizon = tokens - 1
-    rows: list[dict[str, object]] = []
-    for name, (levels, halves, told_levels) in ARMS.items():
-        chosen = replace(recipe, levels=levels)
-        settings = TrainSettings(steps=steps, batch_size=64, seed=seed)
-        folder = runs / f"{maze}-{name.replace(' ', '-').lower()}-{steps}-{seed}"
-        file = folder / "checkpoint.safetensors"
-        trained = Checkpoint.load(file) if file.exists() else None
-        trained = trained or train(chosen, data, folder, settings=settings)
-        if not rows:
-            frames = torch.from_numpy(data.observations[starts[:, None] + _offsets(recipe), :2])
-            rows.append(_row("the data", "", frames, trained.statistics, recipe, walls))
-        chunk = horizon // 2 if halves else 1
-        matrix = scheduling_matrix("full_sequence", chunk, recipe.noise_levels, sampling_steps)
-        context = trained.statistics.normalizer.normalize(
-            torch.from_numpy(data.observations[starts, :2])
+    data = preset_data(PRESETS[f"maze2d-{maze}"], runs / maze)
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    ) as pool:
+        tried = [
+            Arm(
+                name, maze, tokens, _TIMED_STEPS, 0, data, runs / f"{maze}-{name}".replace(" ", "_")
+            )
+            for name in ARMS
+        ]
+        steps = [max(1, round(_TIMED_STEPS * seconds / took)) for took in pool.map(_seconds, tried)]
+        arms = [
+            replace(
+                arm,
+                steps=count,
+                seed=seed,
+                folder=arm.folder.with_name(f"{arm.folder.name}-{seconds:g}-{seed}"),
+            )
+            for arm, count in zip(tried, steps, strict=True)
+            for seed in seeds
+        ]
+        trained = list(pool.map(_training, arms))
+        roll = partial(_rolled_out, rollouts=rollouts, seed=rollout_seed)
+        rolled_out = list(pool.map(roll, arms))
+    recorded = _recorded(arms[0], rollouts, rollout_seed)
+    nothing = {"training": "the data", "past": "", "steps": "", "seed": ""}
+    rows = [{**nothing, **_shares(recorded, arms[0])}, *chain(*rolled_out)]
+    tables = {f"Training, {seconds:g} s each": trained, f"{maze}, {rollouts} rollouts": rows}
+    publish(out, "long_rollouts", __doc__, began, tables)
+
+
+def _seconds(arm: Arm) -> float:
+    """Seconds of computing that the run of ``arm`` took."""
+    return float(arm.trained().training["cpu_seconds"])
+
+
+def _training(arm: Arm) -> dict[str, object]:
+    """Train ``arm`` unless that is done; a row of the table of training."""
+    took = _seconds(arm)
+    return {"training": arm.name, "seed": arm.seed, "steps": arm.steps, "s": took}
+
+
+@torch.inference_mode()
+def _rolled_out(arm: Arm, rollouts: int, seed: int) -> list[dict[str, object]]:
+    """Rows of one network, one for each way to go on."""
+    recipe, trained = arm.recipe, arm.trained()
+    network, normalizer = recipe.denoiser(trained), trained.statistics.normalizer
+    start = _recorded(arm, rollouts, seed)[:, :1]
+    context = recipe.layout.to_tokens(normalizer.normalize(start))
+    _, halves, ways = ARMS[arm.name]
+    horizon = recipe.tokens - 1
+    chunk = horizon // 2 if halves else 1
+    rows = []
+    for told, steps in ways:
+        generator = torch.Generator().manual_seed(seed)
+        shown = recipe.tokens - chunk
+        made = rollout(
+            Recomputing(replaced(network, network.schedule, generator), shown)
+            if told is None
+            else network,
+            context,
+            torch.zeros(rollouts, 1, dtype=torch.long),
+            STRETCHES[-1] * horizon,
+            scheduling_matrix("full_sequence", chunk, recipe.noise_levels, steps),
+            step=ddim(network.schedule),
+            generator=generator,
+            told_level=told or 0,
         )
-        for told in told_levels:
-            with torch.no_grad():
-                made = rollout(
-                    _denoiser(chosen, trained),
-                    context.repeat(1, recipe.frame_stack)[:, None],
-                    torch.zeros(rollouts, 1, dtype=torch.long),
-                    STRETCHES[-1] * horizon,
-                    matrix,
-                    step=ddim(noise_schedule(recipe.schedule, recipe.noise_levels)),
-                    generator=torch.Generator().manual_seed(seed),
-                    told_level=told,
-                )
-            positions = made.reshape(rollouts, -1, 2)
-            frames = torch.cat([context[:, None], positions], 1)
-            frames = trained.statistics.normalizer.unnormalize(frames)
-            rows.append(_row(name, str(told), frames, trained.statistics, recipe, walls))
-    publish(out, "long_rollouts", __doc__, began, {f"{maze}, {rollouts} rollouts": rows})
+        frames = normalizer.unnormalize(recipe.layout.to_frames(torch.cat([context, made], 1)))
+        past = "replaced" if told is None else f"told {told}"
+        names = {"training": arm.name, "past": past, "steps": steps, "seed": arm.seed}
+        rows.append({**names, **_shares(frames, arm)})
+    return rows
 
 
-def _offsets(recipe: ForcingConfig) -> np.ndarray:
-    """Environment steps of the frames of the longest rollout."""
+def _recorded(arm: Arm, rollouts: int, seed: int) -> torch.Tensor:
+    """The data's own positions from random starts on, as long as a rollout, [n, P, 2]."""
+    data, recipe = load_d4rl(arm.data), arm.recipe
     frames = STRETCHES[-1] * (recipe.tokens - 1) * recipe.frame_stack
-    return np.arange(frames + 1) * recipe.stride
-
-
-def _starts(data: Trajectories, recipe: ForcingConfig, count: int, seed: int) -> np.ndarray:
-    """Rows of the data that as many steps follow as a rollout has, int [count]."""
-    needed = int(_offsets(recipe)[-1])
-    rooms = np.maximum(data.segments[:, 1] - data.segments[:, 0] - needed, 0)
-    flat = np.random.default_rng(seed).integers(rooms.sum(), size=count)
+    offsets = np.arange(frames + 1) * recipe.stride
+    rooms = np.maximum(data.segments[:, 1] - data.segments[:, 0] - offsets[-1], 0)
+    flat = np.random.default_rng(seed).integers(rooms.sum(), size=rollouts)
     segment = np.searchsorted(np.cumsum(rooms), flat, side="right")
-    starts: np.ndarray = data.segments[segment, 0] + flat - (np.cumsum(rooms) - rooms)[segment]
-    return starts
+    starts = data.segments[segment, 0] + flat - (np.cumsum(rooms) - rooms)[segment]
+    return torch.from_numpy(data.observations[starts[:, None] + offsets, :2])
 
 
-def _denoiser(recipe: ForcingConfig, trained: Checkpoint) -> CausalDenoiser:
-    network = recipe.untrained()
-    network.load_state_dict(trained.network)
-    schedule = noise_schedule(recipe.schedule, recipe.noise_levels)
-    return CausalDenoiser(network.eval(), named_target(recipe.target), schedule)
-
-
-def _row(
-    name: str,
-    told: str,
-    frames: torch.Tensor,
-    statistics: Statistics,
-    recipe: ForcingConfig,
-    walls: Maze,
-) -> dict[str, object]:
-    """Shares of each stretch of ``frames`` [n, P, 2]."""
+def _shares(frames: torch.Tensor, arm: Arm) -> dict[str, object]:
+    """What is wrong with each stretch of ``frames`` [n, P, 2]."""
+    recipe, motion = arm.recipe, arm.trained().statistics.motion
     positions = frames.double().numpy()
     lines = np.diff(positions, axis=1)
     share = np.arange(1, recipe.stride + 1)[:, None] / recipe.stride
     on_lines = positions[:, :-1, None] + share * lines[:, :, None]
-    inside = ~walls.contains(on_lines, radius=0.0)
-    fast = np.abs(lines).max(-1) > 1.05 * recipe.stride * statistics.motion.max_step
+    inside = ~named_maze(arm.maze).contains(on_lines, radius=0.0)
+    fast = np.abs(lines).max(-1) > 1.05 * recipe.stride * motion.max_step
     lines_a_horizon = (recipe.tokens - 1) * recipe.frame_stack
-    row: dict[str, object] = {"levels": name, "told": told}
+    row: dict[str, object] = {}
     for kind, wrong in (("in walls", inside), ("too fast", fast)):
         before = 0
         for end in STRETCHES:

@@ -26,8 +26,9 @@ from dfplan.diffusion.targets import FLOW
 from dfplan.networks.gru import GRU
 from dfplan.networks.memory import Recomputing, Remembers
 from dfplan.networks.transformer import Transformer
+from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.sampling.matrices import scheduling_matrix
-from dfplan.sampling.rollout import CausalDenoiser, rollout
+from dfplan.sampling.rollout import rollout
 from dfplan.sampling.steps import ddim
 
 FEATURES, K = 4, 100
@@ -77,7 +78,7 @@ def _timed(
     schedule = interpolation_schedule(K)
     began = time.perf_counter()
     done = rollout(
-        CausalDenoiser(network, FLOW, schedule),
+        NetworkDenoiser(network, FLOW, schedule),
         torch.zeros(sequences, 1, FEATURES),
         torch.zeros(sequences, 1).long(),
         tokens,

@@ -59,7 +59,9 @@ TEACHER_FORCING = LevelMixture(0.0, 0.0, 0.0, known_start=0.0, known_goal=0.0, t
 """Next-token diffusion: a clean past, one token to denoise, and nothing known of what follows.
 
 The tokens that follow are at level K and count in the loss like any others at that level, unless
-the weight there is 0.
+the weight there is 0. So a window has one target behind a clean past. ``clean_past`` of
+:class:`~dfplan.training.recipes.ForcingConfig` makes every token of a window one, with
+:data:`INDEPENDENT` levels, for the network that can.
 """
 
 

@@ -113,6 +113,8 @@ class Transformer(nn.Module):
         x: torch.Tensor,
         level: torch.Tensor,
         memory: AttentionMemory | None = None,
+        *,
+        clean: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """``x`` [B, T, D] and ``level`` int [B, T] to the network's prediction [B, T, D].
 
@@ -120,11 +122,17 @@ class Transformer(nn.Module):
             x: tokens; with a memory, those that follow what was remembered.
             level: noise level of each.
             memory: from :meth:`remember`.
+            clean: the same tokens without noise, [B, T, D]. Of each token is then said what would
+                be said of it alone, after those of ``clean`` that come before it: next-token
+                diffusion trained at all places at once (teacher forcing).
 
         Raises:
-            ConfigError: a memory for a network that is not causal.
+            ConfigError: a memory or ``clean`` for a network that is not causal.
         """
-        return self._pass(x, level, memory)[0]
+        if clean is None:
+            return self._pass(x, level, memory)[0]
+        past = self._pass(clean, torch.zeros_like(level), memory)[1]
+        return self._pass(x, level, past, beside=True)[0]
 
     def remember(
         self,
@@ -150,9 +158,18 @@ class Transformer(nn.Module):
         return AttentionMemory(seen.modulations, kept)
 
     def _pass(
-        self, x: torch.Tensor, level: torch.Tensor, memory: AttentionMemory | None
+        self,
+        x: torch.Tensor,
+        level: torch.Tensor,
+        memory: AttentionMemory | None,
+        *,
+        beside: bool = False,
     ) -> tuple[torch.Tensor, AttentionMemory]:
-        """The prediction, and the memory of all tokens that were remembered or are new."""
+        """The prediction, and the memory of all tokens that were remembered or are new.
+
+        With ``beside``, the new tokens are at the places of the last that were remembered, and
+        look at themselves and at those remembered before their place.
+        """
         if memory is None:
             known = 0
             modulations = self.modulation(self.level_embedding(self.level_features))
@@ -162,9 +179,10 @@ class Transformer(nn.Module):
         parts = of_levels(level, modulations).chunk(
             Block.MODULATIONS * len(self.blocks) + 2, dim=-1
         )
-        places = torch.arange(known, known + x.shape[1], device=x.device)
+        places = torch.arange(x.shape[1], device=x.device) + known
+        places = places - x.shape[1] if beside else places
         turn = self._turn(places)
-        visible = self._visible(places, known)
+        visible = self._visible(places, known, beside)
         hidden = self.embed(x)
         layers = []
         for index, block in enumerate(self.blocks):
@@ -180,12 +198,13 @@ class Transformer(nn.Module):
         angle = places.float()[:, None] * self.frequencies
         return angle.cos(), angle.sin()
 
-    def _visible(self, places: torch.Tensor, known: int) -> torch.Tensor | None:
+    def _visible(self, places: torch.Tensor, known: int, beside: bool) -> torch.Tensor | None:
         """Which tokens the new ones, at ``places`` [T], look at, bool [T, known + T]; None: all."""
-        if not self.causal or len(places) == 1:
+        if not self.causal or (len(places) == 1 and not beside):
             return None  # a single new token looks at whatever is remembered
-        back = places[:, None] - torch.arange(known + len(places), device=places.device)
-        visible = back >= 0
+        back = places[:, None] - torch.cat([torch.arange(known, device=places.device), places])
+        past, new = back[:, :known] > 0, back[:, known:]
+        visible = torch.cat([past, new == 0 if beside else new >= 0], 1)
         return visible if self.window is None else visible & (back < self.window)
 
     def _require_causal(self) -> None:

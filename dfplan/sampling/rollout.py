@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Generic
 
 import torch
 
-from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.diffusion.targets import Target
 from dfplan.errors import ConfigError
-from dfplan.networks.memory import M, Remembers
+from dfplan.networks.memory import remembering
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import check_matrix
-from dfplan.types import Step
-
-
-@dataclass(frozen=True)
-class CausalDenoiser(Generic[M]):
-    """Clean estimates of a network that remembers, wherever it runs; CPU in, CPU out.
-
-    The memory stays with the network, on its device.
-
-    Attributes:
-        network: predicts ``target``.
-        target: what the network predicts.
-        schedule: the noise schedule that it was trained with.
-        device: where it runs.
-    """
-
-    network: Remembers[M]
-    target: Target
-    schedule: NoiseSchedule
-    device: torch.device | str = "cpu"
-
-    def __call__(
-        self, x: torch.Tensor, level: torch.Tensor, memory: M | None = None
-    ) -> torch.Tensor:
-        prediction = self.network(x.to(self.device), level.to(self.device), memory).to(x)
-        return self.target.to_clean(x, prediction, level, self.schedule)
-
-    def remember(self, x: torch.Tensor, level: torch.Tensor, memory: M | None = None) -> M:
-        return self.network.remember(x.to(self.device), level.to(self.device), memory)
+from dfplan.types import Denoiser, Step
 
 
 def rollout(
-    denoiser: Remembers[M],
+    denoiser: Denoiser,
     context: torch.Tensor,
     level: torch.Tensor,
     tokens: int,
@@ -65,7 +33,9 @@ def rollout(
     gradients are wanted through all of it, call it under ``torch.inference_mode()``.
 
     Args:
-        denoiser: ``(x, level, memory) -> clean estimate``, and its memory.
+        denoiser: ``(x, level) -> clean estimate``, and it remembers
+            (:class:`~dfplan.networks.memory.Remembers`): ``planner.denoiser`` of a causal network,
+            or any other in :class:`~dfplan.networks.memory.Recomputing`.
         context: tokens to go on from, [B, T, D]; T may be 0.
         level: noise level of each of them, int [B, T].
         tokens: how many more are wanted; the last chunk is cut where it has more.
@@ -73,17 +43,20 @@ def rollout(
             token at a time is ``scheduling_matrix("full_sequence", 1, K, steps)``.
         step: takes the tokens whose level falls from one row to the next.
         generator: draws the noise that tokens start from, and that of steps.
-        told_level: the level at which finished tokens are remembered; a small one, 0 < k << K,
-            keeps a long rollout from taking its own errors for the truth
-            (:mod:`dfplan.sampling.stabilization`).
+        told_level: the level at which finished tokens are remembered, although no noise is added
+            to them. A token that was sampled is a little wrong; told as clean it is believed, and
+            a long rollout drifts away from the data, told at a small level, 0 < k << K, it is
+            believed less (arXiv 2407.01392, section 3.3, "Stabilizing autoregressive generation").
 
     Returns:
         The new tokens, [B, ``tokens``, D].
 
     Raises:
         ConfigError: not one level a token of the context, no tokens wanted, a matrix that does
-            not lead from one level to 0, or a told level that is not below its first.
+            not lead from one level to 0, a told level that is not below its first, or a denoiser
+            without a memory.
     """
+    memorizing = remembering(denoiser)
     if context.dim() != 3 or level.shape != context.shape[:2] or tokens < 1:
         raise ConfigError(
             "A rollout needs a context [B, T, D], the level of each of its tokens [B, T], and at "
@@ -100,13 +73,13 @@ def rollout(
         )
     batch, known, features = context.shape
     chunk = matrix.shape[-1]
-    memory = denoiser.remember(context, level) if known else None
+    memory = memorizing.remember(context, level) if known else None
     told = torch.full((batch, chunk), told_level)
     done: list[torch.Tensor] = []
     while len(done) * chunk < tokens:
         if done:
-            memory = denoiser.remember(done[-1], told, memory)
+            memory = memorizing.remember(done[-1], told, memory)
         noise = torch.randn((batch, chunk, features), generator=generator, dtype=context.dtype)
-        follows = partial(denoiser, memory=memory)
+        follows = partial(memorizing, memory=memory)
         done.append(sample(follows, noise, matrix, step=step, generator=generator))
     return torch.cat(done, 1)[:, :tokens]

@@ -40,7 +40,8 @@ def ddim(schedule: NoiseSchedule, eta: float = 0.0) -> Step:
         noise = schedule.noise_in(x, clean, level)
         if eta > 0:
             ratio = schedule.signal_to_noise(level) / schedule.signal_to_noise(next_level)
-            older = ratio.nan_to_num(1.0)[..., None]  # 0 / 0 and inf / inf: the level stays
+            # A level that stays, be it at 0 / 0 or at inf / inf, draws nothing.
+            older = torch.where(next_level == level, 1.0, ratio)[..., None]
             fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype)
             kept, drawn = 1 - eta**2 + eta**2 * older, eta**2 * (1 - older)
             noise = kept.sqrt() * noise + drawn.sqrt() * fresh

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -16,15 +17,16 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout, Windows
 from dfplan.diffusion.levels import LevelMixture, draw_levels
 from dfplan.diffusion.loss import forcing_loss, named_weight
-from dfplan.diffusion.schedules import NoiseSchedule, noise_schedule
-from dfplan.diffusion.targets import Target, named_target
+from dfplan.diffusion.schedules import noise_schedule
+from dfplan.diffusion.targets import named_target
 from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.networks.gru import GRU
 from dfplan.networks.transformer import Transformer
 from dfplan.networks.unet import TemporalUnet
 from dfplan.planning.forcing import ForcingPlanner
+from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.types import Denoiser, Trajectories
+from dfplan.types import Trajectories
 
 
 class Objective(Protocol):
@@ -40,7 +42,8 @@ class ForcingConfig:
     """Diffusion Forcing; with other training levels, its rivals.
 
     With :data:`~dfplan.diffusion.levels.FULL_SEQUENCE` it is full-sequence diffusion, with
-    :data:`~dfplan.diffusion.levels.TEACHER_FORCING` next-token diffusion.
+    :data:`~dfplan.diffusion.levels.TEACHER_FORCING` next-token diffusion, which ``clean_past``
+    trains with a target for each token of a window in place of one.
 
     Attributes:
         tokens: T, the longest plan, its first token included.
@@ -57,6 +60,10 @@ class ForcingConfig:
         schedule: a key of :data:`~dfplan.diffusion.schedules.SCHEDULES`.
         target: what the network predicts, a key of :data:`~dfplan.diffusion.targets.TARGETS`.
         weight: of the loss, a key of :data:`~dfplan.diffusion.loss.WEIGHTS`.
+        clean_past: denoise each token, from its own level, behind the clean tokens before it
+            rather than noisy ones. For the causal transformer, whose step then takes twice the
+            work. Weights go by the noisy tokens' levels alone, so ``fused_snr`` underrates the
+            past.
     """
 
     tokens: int = 28
@@ -72,6 +79,7 @@ class ForcingConfig:
     schedule: str = "interpolation"
     target: str = "flow"
     weight: str = "clipped_snr"
+    clean_past: bool = False
 
     def __post_init__(self) -> None:
         TokenLayout(self.tokens, self.frame_stack, self.stride)
@@ -90,6 +98,11 @@ class ForcingConfig:
                     "A window is for the network causal_transformer; got "
                     f"{self.window} for {self.network}."
                 )
+        if self.clean_past and self.network != "causal_transformer":
+            raise ConfigError(
+                f"clean_past is for the network causal_transformer; got {self.network}. Others "
+                "are trained on a clean past by the levels of TEACHER_FORCING."
+            )
         noise_schedule(self.schedule, 1)
         named_target(self.target)
         named_weight(self.weight)
@@ -133,21 +146,28 @@ class ForcingConfig:
             noise = torch.randn(clean.shape, generator=generator)
             counted = torch.arange(layout.tokens) <= horizon[:, None]
 
-            denoiser = clean_denoiser(network, target, schedule)
+            device = next(network.parameters()).device
+            told = partial(network, clean=clean.to(device)) if self.clean_past else network
+            denoiser = NetworkDenoiser(told, target, schedule, device)
             return forcing_loss(denoiser, clean, level, counted, schedule, noise, weight)
 
         return loss
 
-    def planner(self, checkpoint: Checkpoint, device: str = "cpu") -> ForcingPlanner:
-        """The planner of a trained network, which runs on ``device``."""
+    def denoiser(self, checkpoint: Checkpoint, device: str = "cpu") -> NetworkDenoiser:
+        """The denoiser of a trained network, which runs on ``device``."""
         network = self.untrained()
         network.load_state_dict(checkpoint.network)
-        network.to(device).eval()
         schedule = noise_schedule(self.schedule, self.noise_levels)
+        target = named_target(self.target)
+        return NetworkDenoiser(network.to(device).eval(), target, schedule, device)
+
+    def planner(self, checkpoint: Checkpoint, device: str = "cpu") -> ForcingPlanner:
+        """The planner of a trained network, which runs on ``device``."""
+        denoiser = self.denoiser(checkpoint, device)
         return ForcingPlanner(
-            clean_denoiser(network, named_target(self.target), schedule),
+            denoiser,
             self.layout,
-            schedule,
+            denoiser.schedule,
             checkpoint.statistics,
             maze=checkpoint.maze,
         )
@@ -174,17 +194,6 @@ NETWORKS: dict[str, Callable[[ForcingConfig], nn.Module]] = {
     ),
 }
 """Untrained networks by name."""
-
-
-def clean_denoiser(network: nn.Module, target: Target, schedule: NoiseSchedule) -> Denoiser:
-    """The denoiser of a network that predicts ``target``, wherever it runs; CPU in, CPU out."""
-    device = next(network.parameters()).device
-
-    def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        prediction = network(x.to(device), level.to(device)).to(x)
-        return target.to_clean(x, prediction, level, schedule)
-
-    return denoiser
 
 
 def repeat_goal(clean: torch.Tensor, horizon: torch.Tensor, known_goal: torch.Tensor) -> None:

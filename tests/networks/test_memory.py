@@ -162,6 +162,47 @@ def test_recomputing_gives_any_network_a_memory(name: str) -> None:
         torch.testing.assert_close(said[:, first:last], expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["causal", "window", "wide"])
+@pytest.mark.parametrize("before", [0, 2])
+def test_all_at_once_behind_clean_tokens_is_one_by_one(name: str, before: int) -> None:
+    """Teacher forcing: what is said of each token alone after the clean ones before it."""
+    network = random(MAKERS[name]())
+    x, level = drawn(2, 12)
+    clean, earlier = drawn(2, 12, seed=1)[0], drawn(2, 2, seed=2)
+    memory = network.remember(*earlier) if before else None
+    together = network(x, level, memory, clean=clean)
+    for t in range(12):
+        past = clean[:, :t], torch.zeros(2, t).long()
+        known = network.remember(*past, memory) if t else memory
+        alone = network(x[:, t : t + 1], level[:, t : t + 1], known)
+        torch.testing.assert_close(together[:, t : t + 1], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_gradient_reaches_the_clean_past() -> None:
+    """The network learns what to keep of it, too."""
+    network = random(MAKERS["causal"]()).requires_grad_(True)
+    x, level = drawn(1, 5)
+    clean = x.clone().requires_grad_()
+    network(x, level, clean=clean)[:, 3].sum().backward()
+    assert (clean.grad[:, :3] != 0).all() and (clean.grad[:, 3:] == 0).all()  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_recomputing_the_last_tokens_is_enough_where_no_more_are_heard_of(name: str) -> None:
+    network = random(MAKERS[name]())
+    x, level = drawn(2, 40)
+    whole = network(x, level)
+    said, memory = in_parts(Recomputing(network, REACH), x, level, range(1, 40))
+    assert torch.equal(memory[0], x[:, -REACH:]) and torch.equal(memory[1], level[:, -REACH:])
+    if name == "window":
+        torch.testing.assert_close(said, whole, atol=1e-5, rtol=1e-5)
+    else:
+        assert (said[:, REACH + 1 :] != whole[:, REACH + 1 :]).any(-1).all()
+    alone, nothing = in_parts(Recomputing(network, 0), x, level, (1, 7))
+    assert nothing[0].shape[1] == 0
+    torch.testing.assert_close(alone[:, 1:7], network(x[:, 1:7], level[:, 1:7]))
+
+
 def test_a_window_ends_where_it_says() -> None:
     network = random(MAKERS["window"]())
     x, level = drawn(2, 30)
@@ -216,6 +257,8 @@ def test_a_network_that_is_not_causal_cannot_remember() -> None:
         network.remember(x, level)
     with pytest.raises(ConfigError, match="not causal"):
         network(x, level, transformer(causal=True).remember(x, level))
+    with pytest.raises(ConfigError, match="not causal"):
+        network(x, level, clean=x)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from dfplan.errors import ConfigError
 from dfplan.networks.gru import GRU
 from dfplan.networks.memory import Recomputing
 from dfplan.networks.transformer import Transformer
+from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import FREE, hold, scheduling_matrix
-from dfplan.sampling.rollout import CausalDenoiser, rollout
+from dfplan.sampling.rollout import rollout
 from dfplan.sampling.steps import ancestral, ddim, second_order
 
 BATCH, FEATURES, K = 3, 2, 12
@@ -78,7 +79,7 @@ def test_memory_gives_what_the_whole_sequence_gives(  # type: ignore[no-untyped-
 ) -> None:
     done, recomputed = (
         rollout(
-            CausalDenoiser(shown, FLOW, SCHEDULE),
+            NetworkDenoiser(shown, FLOW, SCHEDULE),
             *context(),
             8,
             CHUNKS[chunk],
@@ -95,7 +96,7 @@ def test_memory_gives_what_the_whole_sequence_gives(  # type: ignore[no-untyped-
 def test_one_by_one_is_the_autoregressive_matrix(network: nn.Module) -> None:
     """The sampling loop over everything at once, later tokens pure noise, which none hears of."""
     x, level = context()
-    denoiser = CausalDenoiser(network, FLOW, SCHEDULE)
+    denoiser = NetworkDenoiser(network, FLOW, SCHEDULE)
     done = rollout(denoiser, x, level, 6, ONE_BY_ONE, step=ddim(SCHEDULE), generator=generator())
     noise = generator()
     starts = [torch.randn(BATCH, 1, FEATURES, generator=noise) for _ in range(6)]
@@ -149,7 +150,7 @@ def test_without_a_context_nothing_is_remembered_at_first() -> None:
 def test_a_longer_rollout_begins_as_a_shorter_one(network: nn.Module, chunk: str, step) -> None:  # type: ignore[no-untyped-def]
     longer, shorter = (
         rollout(
-            CausalDenoiser(network, FLOW, SCHEDULE),
+            NetworkDenoiser(network, FLOW, SCHEDULE),
             *context(),
             tokens,
             CHUNKS[chunk],
@@ -163,7 +164,7 @@ def test_a_longer_rollout_begins_as_a_shorter_one(network: nn.Module, chunk: str
 
 @pytest.mark.parametrize("row", range(BATCH))
 def test_rows_are_independent(network: nn.Module, row: int) -> None:
-    denoiser = CausalDenoiser(network, FLOW, SCHEDULE)
+    denoiser = NetworkDenoiser(network, FLOW, SCHEDULE)
     x, level = context()
     other = x + 1
     other[row] = x[row]
@@ -180,7 +181,7 @@ def test_all_randomness_is_the_generator(network: nn.Module) -> None:
     before = torch.get_rng_state()
     first, again, other = (
         rollout(
-            CausalDenoiser(network, FLOW, SCHEDULE),
+            NetworkDenoiser(network, FLOW, SCHEDULE),
             *context(),
             4,
             ONE_BY_ONE,
@@ -253,7 +254,7 @@ def test_a_process_with_an_optimal_denoiser_is_sampled(told_level: int) -> None:
 
 @pytest.mark.parametrize("target", [FLOW, X0])
 def test_clean_estimates_are_those_of_the_target(network: nn.Module, target) -> None:  # type: ignore[no-untyped-def]
-    denoiser = CausalDenoiser(network, target, SCHEDULE)
+    denoiser = NetworkDenoiser(network, target, SCHEDULE)
     x, level = context()
     memory = denoiser.remember(x[:, :3], level[:, :3])
     for new, told, before in ((x, level, None), (x[:, 3:], level[:, 3:], memory)):

@@ -13,9 +13,10 @@ from dfplan.diffusion.levels import TEACHER_FORCING, LevelMixture
 from dfplan.diffusion.schedules import SCHEDULES, interpolation_schedule
 from dfplan.diffusion.targets import FLOW, TARGETS
 from dfplan.errors import ConfigError
+from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.training import recipes
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.recipes import NETWORKS, ForcingConfig, clean_denoiser, repeat_goal
+from dfplan.training.recipes import NETWORKS, ForcingConfig, repeat_goal
 from dfplan.types import Trajectories
 
 
@@ -122,13 +123,38 @@ def test_denoiser_subtracts_what_the_network_predicts() -> None:
     network = Zero()
     with torch.no_grad():
         network.weight += 1  # the velocity is x itself
-    clean = clean_denoiser(network, FLOW, schedule)(x, level)
+    clean = NetworkDenoiser(network, FLOW, schedule)(x, level)
     assert torch.allclose(clean, (1 - level[..., None] / 10) * x, atol=1e-6)
+
+
+def test_a_clean_past_is_what_came_before(
+    recipe: ForcingConfig, trajectories: Trajectories, statistics: Statistics
+) -> None:
+    """The same batch, noise and loss, with the window itself for a past."""
+    seen = []
+
+    class Told(Zero):
+        def forward(
+            self, x: torch.Tensor, level: torch.Tensor, clean: torch.Tensor | None = None
+        ) -> torch.Tensor:
+            seen.append((x, level, clean))
+            return super().forward(x, level)
+
+    for clean_past in (False, True):
+        chosen = replace(recipe, network="causal_transformer", clean_past=clean_past)
+        objective = chosen.objective(trajectories, statistics)
+        objective(Told(), 64, torch.Generator().manual_seed(0))
+    (x, level, nothing), (same_x, same_level, clean) = seen
+    assert nothing is None and torch.equal(x, same_x) and torch.equal(level, same_level)
+    known = level == 0
+    assert torch.equal(clean[known], x[known]) and not torch.equal(clean[~known], x[~known])
+    assert torch.equal(clean[:, 0, :2], clean[:, 0, 2:]) and clean.shape == x.shape
 
 
 CHOICES = [
     *({"network": name, "width": 64} for name in NETWORKS),
     {"network": "causal_transformer", "window": 4, "weight": "fused_snr"},
+    {"network": "causal_transformer", "clean_past": True},
     {"network": "gru", "levels": TEACHER_FORCING},
     *({"schedule": name, "target": target} for name in SCHEDULES for target in TARGETS),
 ]
@@ -176,6 +202,7 @@ def test_planner_knows_what_the_recipe_knows(recipe: ForcingConfig, planner: Any
         ({"network": "transfomer"}, "Did you mean 'transformer'"),
         ({"window": 4}, "for the network causal_transformer; got 4 for transformer"),
         ({"network": "causal_transformer", "window": 0}, "window must .* at least 1"),
+        ({"network": "gru", "clean_past": True}, "causal_transformer; got gru"),
         ({"schedule": "sigmoids"}, "Did you mean 'sigmoid'"),
         ({"target": "x"}, "Unknown target"),
         ({"weight": "minsnr"}, "Did you mean 'min_snr'"),
