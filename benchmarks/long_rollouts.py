@@ -16,7 +16,8 @@ the first stays stable).
 they were at that noise level, of 100; above 0 that is the paper's stabilization. "Replaced": the
 tokens with noise of the level that the new ones have at each step, as full-sequence diffusion,
 which never saw clean tokens beside noisy ones, is usually made to go on (arXiv 2204.03458, section
-3.1). "Steps" are sampling steps from noise to clean: of a token, or of half a window.
+3.1); with many steps that draw noise (ddpm) the new tokens follow them more closely. "Steps" are
+sampling steps from noise to clean: of a token, or of half a window.
 
 "In walls" is the share of environment steps, on straight lines between the rolled out positions,
 that lie in a wall or outside; "too fast" the share of lines longer than the body moves in their
@@ -51,7 +52,7 @@ from dfplan.networks.memory import Recomputing
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.replacement import replaced
 from dfplan.sampling.rollout import rollout
-from dfplan.sampling.steps import ddim
+from dfplan.sampling.steps import sampling_step
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import TrainSettings, train
 from dfplan.training.presets import PRESETS, preset_data
@@ -60,15 +61,16 @@ from dfplan.training.recipes import ForcingConfig
 STRETCHES = (1, 2, 4, 8)
 """Ends of the stretches that are looked at, in training horizons."""
 
-Way = tuple[int | None, int]
-"""The level that finished tokens are told at, None where they are replaced; sampling steps."""
+Way = tuple[int | None, str, int]
+"""The level that finished tokens are told at, None where they are replaced; step; steps."""
 
-_TOLD = ((0, 5), (2, 5), (5, 5), (10, 5), (0, 20))
+_TOLD = ((0, "ddim", 5), (2, "ddim", 5), (5, "ddim", 5), (10, "ddim", 5), (0, "ddim", 20))
+_REPLACED = ((None, "ddim", 5), (None, "ddpm", 50), (0, "ddim", 5))
 
 ARMS: dict[str, tuple[dict[str, Any], bool, tuple[Way, ...]]] = {
     "Diffusion Forcing": ({"levels": INDEPENDENT}, False, _TOLD),
     "next token": ({"levels": INDEPENDENT, "clean_past": True}, False, _TOLD),
-    "full sequence": ({"levels": FULL_SEQUENCE}, True, ((None, 5), (None, 20), (0, 5))),
+    "full sequence": ({"levels": FULL_SEQUENCE}, True, _REPLACED),
 }
 """What is trained, whether it goes on by half windows, and how it is sampled, by name."""
 
@@ -200,7 +202,7 @@ def _rolled_out(arm: Arm, rollouts: int, seed: int) -> list[dict[str, object]]:
     horizon = recipe.tokens - 1
     chunk = horizon // 2 if halves else 1
     rows = []
-    for told, steps in ways:
+    for told, step, steps in ways:
         generator = torch.Generator().manual_seed(seed)
         shown = recipe.tokens - chunk
         made = rollout(
@@ -211,13 +213,13 @@ def _rolled_out(arm: Arm, rollouts: int, seed: int) -> list[dict[str, object]]:
             torch.zeros(rollouts, 1, dtype=torch.long),
             STRETCHES[-1] * horizon,
             scheduling_matrix("full_sequence", chunk, recipe.noise_levels, steps),
-            step=ddim(network.schedule),
+            step=sampling_step(step, network.schedule),
             generator=generator,
             told_level=told or 0,
         )
         frames = normalizer.unnormalize(recipe.layout.to_frames(torch.cat([context, made], 1)))
         past = "replaced" if told is None else f"told {told}"
-        names = {"training": arm.name, "past": past, "steps": steps, "seed": arm.seed}
+        names = {"training": arm.name, "past": past, "steps": f"{steps} {step}", "seed": arm.seed}
         rows.append({**names, **_shares(frames, arm)})
     return rows
 

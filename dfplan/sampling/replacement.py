@@ -14,8 +14,10 @@ def replaced(denoiser: Denoiser, schedule: NoiseSchedule, generator: torch.Gener
     A network trained on whole sequences at one common level
     (:data:`~dfplan.diffusion.levels.FULL_SEQUENCE`) has never seen a clean token beside noisy
     ones. So at each step of sampling, what is known is drawn anew from the forward process at the
-    step's level (the "replacement method", arXiv 2204.03458, section 3.1). Rollouts through a
-    sliding window of T tokens in chunks of C do so by
+    step's level (the "replacement method", arXiv 2204.03458, section 3.1). The others then follow
+    what is known only in part; steps that draw noise, and many of them, bring them nearer.
+
+    Rollouts through a sliding window of T tokens in chunks of C do so by
     ``Recomputing(replaced(denoiser, schedule, generator), tokens=T - C)``.
 
     Args:

@@ -12,6 +12,7 @@ from dfplan.errors import ConfigError
 from dfplan.networks.gru import GRU
 from dfplan.networks.memory import Recomputing
 from dfplan.networks.transformer import Transformer
+from dfplan.networks.unet import TemporalUnet
 from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import FREE, hold, scheduling_matrix
@@ -262,6 +263,44 @@ def test_clean_estimates_are_those_of_the_target(network: nn.Module, target) -> 
         said = denoiser(new, told, before)
         assert torch.equal(said, expected)
         torch.testing.assert_close(said[told == 0], new[told == 0], atol=0.0, rtol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: lambda x, level: x, "network that remembers.* got function, .*Recomputing"),
+        (
+            lambda: NetworkDenoiser(TemporalUnet(FEATURES, K, 8, (1, 2)), FLOW, SCHEDULE),
+            "got TemporalUnet, which cannot. Wrap it, or its denoiser, in Recomputing",
+        ),
+        (
+            lambda: NetworkDenoiser(Transformer(FEATURES, K, 16, 2, 2), FLOW, SCHEDULE),
+            "not causal.*Recomputing",
+        ),
+    ],
+)
+def test_denoisers_without_a_memory_are_refused(made, message: str) -> None:  # type: ignore[no-untyped-def]
+    noise = generator()
+    with pytest.raises(ConfigError, match=message):
+        rollout(made(), *context(), 2, ONE_BY_ONE, step=ddim(SCHEDULE), generator=noise)
+
+
+def test_recomputing_gives_any_denoiser_a_memory() -> None:
+    network = Transformer(FEATURES, K, 16, 2, 2)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2, generator=generator())
+    denoiser = NetworkDenoiser(network.requires_grad_(False), FLOW, SCHEDULE)
+    steps = {"step": ddim(SCHEDULE), "generator": generator()}
+    done = rollout(Recomputing(denoiser), *context(), 2, ONE_BY_ONE, **steps)  # type: ignore[arg-type]
+    x, level = context()
+    noise = generator()
+    for token in range(2):
+        x = torch.cat([x, torch.randn(BATCH, 1, FEATURES, generator=noise)], 1)
+        level = torch.cat([level, torch.full((BATCH, 1), FREE)], 1)
+        matrix = hold(ONE_BY_ONE, level)
+        x = sample(denoiser, x, matrix, step=ddim(SCHEDULE), generator=noise)
+        level = torch.cat([level[:, :-1], torch.zeros(BATCH, 1).long()], 1)
+        torch.testing.assert_close(done[:, : token + 1], x[:, 5:])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,11 @@ from dfplan.diffusion.levels import TEACHER_FORCING, LevelMixture
 from dfplan.diffusion.schedules import SCHEDULES, interpolation_schedule
 from dfplan.diffusion.targets import FLOW, TARGETS
 from dfplan.errors import ConfigError
+from dfplan.networks.memory import Recomputing
 from dfplan.sampling.denoiser import NetworkDenoiser
+from dfplan.sampling.matrices import scheduling_matrix
+from dfplan.sampling.rollout import rollout
+from dfplan.sampling.steps import ddim
 from dfplan.training import recipes
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.recipes import NETWORKS, ForcingConfig, repeat_goal
@@ -185,8 +189,20 @@ def test_every_choice_trains_and_plans(
     assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
     checkpoint = Checkpoint("forcing", {}, network.state_dict(), statistics, {}, {})
     start, goal = corridor.at(np.array(5.0)), corridor.at(np.array(15.0))
-    plan = chosen.planner(checkpoint).plan([*start, 0, 0], goal, seed=0)
+    planner = chosen.planner(checkpoint)
+    plan = planner.plan([*start, 0, 0], goal, seed=0)
     assert np.isfinite(plan.points).all()
+    remembers = chosen.network in ("causal_transformer", "gru")
+    followed = rollout(
+        planner.denoiser if remembers else Recomputing(planner.denoiser),
+        planner.token(torch.from_numpy(start)[None].float())[:, None],
+        torch.zeros(1, 1).long(),
+        4,
+        scheduling_matrix("full_sequence", 1, 20, 3),
+        step=ddim(planner.schedule),
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert followed.shape == (1, 4, 4) and followed.isfinite().all()
 
 
 def test_planner_knows_what_the_recipe_knows(recipe: ForcingConfig, planner: Any) -> None:
