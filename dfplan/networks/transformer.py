@@ -179,15 +179,15 @@ class Transformer(nn.Module):
         parts = of_levels(level, modulations).chunk(
             Block.MODULATIONS * len(self.blocks) + 2, dim=-1
         )
-        places = torch.arange(x.shape[1], device=x.device) + known
-        places = places - x.shape[1] if beside else places
+        first = known - x.shape[1] if beside else known
+        places = torch.arange(first, first + x.shape[1], device=x.device)
         turn = self._turn(places)
         visible = self._visible(places, known, beside)
         hidden = self.embed(x)
         layers = []
         for index, block in enumerate(self.blocks):
-            first = Block.MODULATIONS * index
-            modulation = parts[first : first + Block.MODULATIONS]
+            own = Block.MODULATIONS * index
+            modulation = parts[own : own + Block.MODULATIONS]
             before = None if memory is None else memory.layers[index]
             hidden, seen = block(hidden, modulation, turn, visible, before)
             layers.append(seen)
