@@ -17,7 +17,8 @@ they were at that noise level, of 100; above 0 that is the paper's stabilization
 tokens with noise of the level that the new ones have at each step, as full-sequence diffusion,
 which never saw clean tokens beside noisy ones, is usually made to go on (arXiv 2204.03458, section
 3.1); with many steps that draw noise (ddpm) the new tokens follow them more closely. "Steps" are
-sampling steps from noise to clean: of a token, or of half a window.
+sampling steps from noise to clean: of a token, or of half a window. "Nothing" is no rollout but
+whole windows from noise, all that full-sequence diffusion is trained for.
 
 "In walls" is the share of environment steps, on straight lines between the rolled out positions,
 that lie in a wall or outside; "too fast" the share of lines longer than the body moves in their
@@ -57,20 +58,23 @@ from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import TrainSettings, train
 from dfplan.training.presets import PRESETS, preset_data
 from dfplan.training.recipes import ForcingConfig
+from dfplan.types import Denoiser
 
 STRETCHES = (1, 2, 4, 8)
 """Ends of the stretches that are looked at, in training horizons."""
 
-Way = tuple[int | None, str, int]
-"""The level that finished tokens are told at, None where they are replaced; step; steps."""
+REPLACED, NOTHING = "replaced", "nothing"
+
+Way = tuple[int | str, str, int]
+"""The level that finished tokens are told at, :data:`REPLACED` or :data:`NOTHING`; step; steps."""
 
 _TOLD = ((0, "ddim", 5), (2, "ddim", 5), (5, "ddim", 5), (10, "ddim", 5), (0, "ddim", 20))
-_REPLACED = ((None, "ddim", 5), (None, "ddpm", 50), (0, "ddim", 5))
+_WINDOWS = ((REPLACED, "ddim", 5), (REPLACED, "ddpm", 50), (0, "ddim", 5), (NOTHING, "ddpm", 50))
 
 ARMS: dict[str, tuple[dict[str, Any], bool, tuple[Way, ...]]] = {
     "Diffusion Forcing": ({"levels": INDEPENDENT}, False, _TOLD),
     "next token": ({"levels": INDEPENDENT, "clean_past": True}, False, _TOLD),
-    "full sequence": ({"levels": FULL_SEQUENCE}, True, _REPLACED),
+    "full sequence": ({"levels": FULL_SEQUENCE}, True, _WINDOWS),
 }
 """What is trained, whether it goes on by half windows, and how it is sampled, by name."""
 
@@ -200,27 +204,37 @@ def _rolled_out(arm: Arm, rollouts: int, seed: int) -> list[dict[str, object]]:
     context = recipe.layout.to_tokens(normalizer.normalize(start))
     _, halves, ways = ARMS[arm.name]
     horizon = recipe.tokens - 1
-    chunk = horizon // 2 if halves else 1
     rows = []
-    for told, step, steps in ways:
+    for past, step, steps in ways:
         generator = torch.Generator().manual_seed(seed)
-        shown = recipe.tokens - chunk
+        chunk = horizon // 2 if halves else 1
+        denoiser: Denoiser = network
+        known, tokens = context, STRETCHES[-1] * horizon
+        if past == REPLACED:
+            noisy = replaced(network, network.schedule, generator)
+            denoiser = Recomputing(noisy, recipe.tokens - chunk)
+        elif past == NOTHING:
+            known, tokens, chunk = context[:, :0], recipe.tokens, recipe.tokens
         made = rollout(
-            Recomputing(replaced(network, network.schedule, generator), shown)
-            if told is None
-            else network,
-            context,
-            torch.zeros(rollouts, 1, dtype=torch.long),
-            STRETCHES[-1] * horizon,
+            denoiser,
+            known,
+            torch.zeros(known.shape[:2], dtype=torch.long),
+            tokens,
             scheduling_matrix("full_sequence", chunk, recipe.noise_levels, steps),
             step=sampling_step(step, network.schedule),
             generator=generator,
-            told_level=told or 0,
+            told_level=past if isinstance(past, int) else 0,
         )
-        frames = normalizer.unnormalize(recipe.layout.to_frames(torch.cat([context, made], 1)))
-        past = "replaced" if told is None else f"told {told}"
-        names = {"training": arm.name, "past": past, "steps": f"{steps} {step}", "seed": arm.seed}
-        rows.append({**names, **_shares(frames, arm)})
+        frames = normalizer.unnormalize(recipe.layout.to_frames(torch.cat([known, made], 1)))
+        rows.append(
+            {
+                "training": arm.name,
+                "past": f"told {past}" if isinstance(past, int) else past,
+                "steps": f"{steps} {step}",
+                "seed": arm.seed,
+                **_shares(frames, arm),
+            }
+        )
     return rows
 
 
@@ -237,7 +251,7 @@ def _recorded(arm: Arm, rollouts: int, seed: int) -> torch.Tensor:
 
 
 def _shares(frames: torch.Tensor, arm: Arm) -> dict[str, object]:
-    """What is wrong with each stretch of ``frames`` [n, P, 2]."""
+    """What is wrong with each stretch of ``frames`` [n, P, 2], None where they do not reach."""
     recipe, motion = arm.recipe, arm.trained().statistics.motion
     positions = frames.double().numpy()
     lines = np.diff(positions, axis=1)
@@ -251,7 +265,7 @@ def _shares(frames: torch.Tensor, arm: Arm) -> dict[str, object]:
         before = 0
         for end in STRETCHES:
             part = wrong[:, before * lines_a_horizon : end * lines_a_horizon]
-            row[f"{kind}, {before} to {end}"] = float(part.mean())
+            row[f"{kind}, {before} to {end}"] = float(part.mean()) if part.size else None
             before = end
     return row
 
