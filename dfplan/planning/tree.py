@@ -130,6 +130,7 @@ class TreePlanner:
                 f"clean; got {self.planner!r:.200}."
             )
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def plan(
         self,
