@@ -15,6 +15,7 @@ from dfplan.planning.policy import Policy
 from dfplan.planning.tracking import Pursuit
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.pretrained import load, load_value, pretrained_names
+from dfplan.sampling.guidance import GuidanceSettings
 from dfplan.types import Plan
 
 __version__ = "0.1.0"
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DfplanError",
     "ForcingPlanner",
+    "GuidanceSettings",
     "Maze",
     "Past",
     "PastSettings",
