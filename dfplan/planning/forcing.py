@@ -94,6 +94,16 @@ class PlannerSettings:
         require_numbers(vars(self), "rows", above=0, most=1)
         weights = ("uncertainty_scale", "tautness", "caution", "off_support_cost", "margin")
         require_numbers(vars(self), *weights, least=0)
+        kinds = (self.guidance, GuidanceSettings), (self.vicinity, Vicinity), (self.step, str)
+        for value, kind in kinds:
+            if not isinstance(value, kind):
+                raise ConfigError(f"A planner's settings need a {kind.__name__}; got {value!r}.")
+        if not (isinstance(self.matrix, str) or callable(self.matrix)):
+            raise ConfigError(
+                "matrix must be the name of a scheduling matrix or a function that makes one, "
+                f"(tokens, max_level, steps, uncertainty_scale) -> int [M+1, tokens]; got "
+                f"{type(self.matrix).__name__}."
+            )
         if isinstance(self.matrix, str):  # a function is looked at when it has made one
             scheduling_matrix(self.matrix, 1, self.steps, self.steps, self.uncertainty_scale)
         if self.step not in STEPS:

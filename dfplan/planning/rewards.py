@@ -17,7 +17,7 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -86,6 +86,7 @@ class Custom(ComposableReward):
     """
 
     function: Reward
+    _looked: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not (callable(self.function) and _takes_two(self.function)):
@@ -96,7 +97,15 @@ class Custom(ComposableReward):
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         values = self.function(points, steps)
-        if fault := _fault(values, points):
+        fault = _fault(values, points)
+        if not fault and not self._looked and points.requires_grad and torch.is_grad_enabled():
+            # Parameters of a network have a gradient of their own; once is enough to look behind.
+            self._looked.append(True)
+            (found,) = torch.autograd.grad(
+                values.sum(), points, retain_graph=True, allow_unused=True
+            )
+            fault = _NO_GRADIENT if found is None else ""
+        if fault:
             raise ConfigError(
                 f"The reward {_name(self.function)} must give one finite number a plan, a "
                 f"differentiable tensor [{len(points)}] for positions {list(points.shape)}; got "
@@ -436,6 +445,9 @@ def _name(reward: object) -> str:
     return str(getattr(reward, "__name__", repr(reward)))
 
 
+_NO_GRADIENT = "no gradient. Use torch throughout, without detach(), item() or comparisons"
+
+
 def _fault(values: object, points: torch.Tensor) -> str:
     """What is wrong with ``values`` as rewards of ``points``; nothing, if nothing is."""
     if not isinstance(values, torch.Tensor):
@@ -449,7 +461,7 @@ def _fault(values: object, points: torch.Tensor) -> str:
     if not (points.requires_grad and torch.is_grad_enabled()):
         return ""
     if not values.requires_grad:
-        return "no gradient. Use torch throughout, without detach(), item() or comparisons"
+        return _NO_GRADIENT
     # Too slow for every call: whoever finds a gradient that is not finite calls anew to find whose.
     if torch.is_anomaly_enabled():
         (gradient,) = torch.autograd.grad(
@@ -485,7 +497,9 @@ def _keep_positions(owner: object, field: str, least: int = 0) -> None:
 
 def _require_regions(given: object, regions: object) -> None:
     if not (
-        isinstance(regions, Sequence) and regions and all(isinstance(r, Region) for r in regions)
+        isinstance(regions, Sequence)
+        and regions
+        and all(isinstance(r, Region) and not isinstance(r, type) for r in regions)
     ):
         raise ConfigError(
             "KeepOut needs a list of at least one region, and SlowIn one region; a region is a "

@@ -143,7 +143,8 @@ class TreePlanner:
     ) -> Plan:
         """Plan from each observation to its goal, or by reward alone.
 
-        Arguments and errors are those of :meth:`ForcingPlanner.plan`. ``horizon`` is that of the
+        Arguments and errors are those of :meth:`ForcingPlanner.plan`, but for a past and a trace,
+        which a tree has not. ``horizon`` is that of the
         plans from scratch; changes may make it longer. The plan's candidates are the 16 best of
         the tree.
 
@@ -219,8 +220,11 @@ class _Plans:
 
     @property
     def highest_cost(self) -> int:
-        """Network evaluations of the longest plan there can be."""
-        return self._planner.cost(max(1, int(self._longest.max()) - self._to_goal))
+        """Network evaluations of the dearest plan there can be."""
+        longest = max(1, int(self._longest.max()) - self._to_goal)
+        if isinstance(self._planner.settings.matrix, str):  # of these the longest
+            return self._planner.cost(longest)
+        return max(self._planner.cost(tokens) for tokens in range(1, longest + 1))
 
     def expand(self, leaves: Leaves, reward: Reward | None) -> tuple[torch.Tensor, int]:
         """Make each leaf's plan; its score, float [R], and the evaluations that one took."""

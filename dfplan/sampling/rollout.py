@@ -27,10 +27,11 @@ def rollout(
     """Go on from ``context``, one chunk of tokens after the other.
 
     A chunk is denoised from pure noise along ``matrix`` and then remembered, so that N tokens cost
-    the network in proportion to N. In chunks of one token this is next-token prediction
-    (arXiv 2407.01392, section 3.3). The result equals that of showing the network the whole
-    sequence each time, and the first tokens of a longer rollout are those of a shorter one. Unless
-    gradients are wanted through all of it, call it under ``torch.inference_mode()``.
+    a network with a memory of its own in proportion to N. In chunks of one token this is
+    next-token prediction (arXiv 2407.01392, section 3.3). The result equals that of
+    showing the network the whole sequence each time, and the first tokens of a longer rollout are
+    those of a shorter one. Unless gradients are wanted through all of it, call it under
+    ``torch.inference_mode()``.
 
     Args:
         denoiser: ``(x, level) -> clean estimate``, and it remembers

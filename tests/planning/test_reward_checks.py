@@ -82,6 +82,16 @@ def test_parts_of_one_number_for_all_plans_are_refused(planner: ForcingPlanner) 
         planner.plan([-20.0, 40.0, 0.0, 0.0], reward=one, seed=0)
 
 
+def test_a_gradient_of_parameters_alone_is_none() -> None:
+    network = torch.nn.Linear(2, 1)
+
+    def cut_off(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return network(points.detach()[:, -1])[:, 0]
+
+    with pytest.raises(ConfigError, match=r"cut_off .* no gradient"):
+        checked(Short() + cut_off)(plans().requires_grad_(), STEPS)
+
+
 def test_what_guides_nowhere_may_still_be_evaluated() -> None:
     reward = checked(Short() + (lambda q, s: (q[:, -1, 0] > 0).float()))
     points = plans()

@@ -13,6 +13,7 @@ from dfplan.errors import ConfigError
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.rewards import Reach
 from dfplan.planning.tree import Change, TreePlanner, TreeSettings
+from dfplan.sampling.matrices import full_sequence
 from dfplan.types import Plan, Planner
 
 ROUND = 8 * 3
@@ -226,3 +227,15 @@ def test_planners_it_cannot_go_on_from_are_refused(planner: ForcingPlanner) -> N
         TreePlanner(with_settings(planner, matrix="pyramid", rows=0.5))
     with pytest.raises(ConfigError, match="a ForcingPlanner"):
         TreePlanner(TreePlanner(planner))  # type: ignore[arg-type]
+
+
+def test_a_matrix_that_is_dearest_for_few_tokens_keeps_to_the_budget(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    def own(tokens: int, max_level: int, steps: int, scale: float) -> torch.Tensor:
+        return full_sequence(tokens, max_level, 2 if tokens > 5 else 20)
+
+    tree = TreePlanner(with_settings(planner, matrix=own), TreeSettings(evaluations=100))
+    assert 0 < tree.plan(states, goals, seed=0).evaluations <= 100
+    with pytest.raises(ConfigError, match="here 20 network"):
+        replace(tree, settings=TreeSettings(evaluations=19)).plan(states, goals)
