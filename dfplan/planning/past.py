@@ -47,7 +47,14 @@ def trust(noise: np.ndarray, statistics: Statistics, schedule: NoiseSchedule) ->
 
     Returns:
         int [...].
+
+    Raises:
+        ConfigError: a noise below 0, or NaN.
     """
+    if not (np.asarray(noise) >= 0).all():
+        raise ConfigError(
+            f"The noise of positions must be at least 0, infinite where one is lost; got {noise}."
+        )
     ratio = torch.as_tensor(noise, dtype=torch.float64) / float(statistics.normalizer.std.min())
     level: np.ndarray = schedule.level_of(ratio).numpy()
     return level

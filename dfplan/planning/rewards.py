@@ -65,6 +65,10 @@ class _Scaled(ComposableReward):
     weight: float
 
     def __post_init__(self) -> None:
+        if callable(self.weight):
+            raise ConfigError(
+                f"* weighs a reward by a number; got {_name(self.weight)}. Rewards are added, by +."
+            )
         require_numbers(vars(self), "weight")
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:

@@ -52,7 +52,7 @@ class ForcingConfig:
         noise_levels: K.
         width: of a token inside the network; the U-Net's finest resolution has a quarter of it.
         layers: of the network; the U-Net has its own number.
-        heads: of a transformer's attention.
+        heads: of a transformer's attention; ``width`` is a multiple of twice as many.
         levels: which patterns of noise it is trained on.
         network: a key of :data:`NETWORKS`. A causal one does not see a goal from before it.
         window: tokens that a token of the causal transformer sees, itself included; by default

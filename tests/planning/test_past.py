@@ -165,6 +165,12 @@ def test_where_nothing_is_known_of_a_body_there_is_no_plan(
     assert np.isfinite(planner.estimate(past, seed=0)).all()
 
 
+@pytest.mark.parametrize("noise", [-1.0, np.nan])
+def test_a_noise_that_is_none_has_no_level(planner: ForcingPlanner, noise: float) -> None:
+    with pytest.raises(ConfigError, match="at least 0"):
+        trust(np.array([0.1, noise]), planner.statistics, planner.schedule)
+
+
 @pytest.mark.parametrize("wrong", [(np.zeros((3, 3, 2)), np.zeros((3, 3), int)), 0.2])
 def test_what_is_not_even_a_past_is_refused(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, wrong: Any

@@ -162,7 +162,10 @@ def test_what_is_no_reward_does_not_compose() -> None:
                 composed(wrong)
     with pytest.raises(ConfigError, match=r"two arguments.*got <lambda>"):
         short + (lambda points: points[:, -1, 0])  # type: ignore[arg-type, misc]
-    for weight in (short, leftward, "x", None, torch.ones(3), torch.nan, torch.inf):
+    for reward in (short, leftward):
+        with pytest.raises(ConfigError, match="weighs a reward by a number"):
+            short * reward  # type: ignore[operator]
+    for weight in ("x", None, torch.ones(3), torch.nan, torch.inf):
         with pytest.raises(ConfigError, match="weight must be a finite number; got"):
             short * weight  # type: ignore[operator]
     with pytest.raises(ConfigError, match=r"got Short\(\)"):
