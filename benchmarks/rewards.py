@@ -60,7 +60,7 @@ from dfplan.evaluation.bounds import steps_needed
 from dfplan.evaluation.metrics import estimate, normalized
 from dfplan.evaluation.protocols import Problems, Split, Task, named_task, problems
 from dfplan.evaluation.rollout import rollout
-from dfplan.mazes import Maze, cell_to_xy, xy_to_cell
+from dfplan.mazes import Maze
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.rewards import (
     ComposableReward,
@@ -118,7 +118,7 @@ class Asked:
             rows = [list(row) for row in maze.rows]
             rows[blocked[0]][blocked[1]] = "#"
             maze = Maze(tuple("".join(row) for row in rows))
-        stops = [xy_to_cell(self.start[:2]), *cells, xy_to_cell(self.goal)]
+        stops = [maze.xy_to_cell(self.start[:2]), *cells, maze.xy_to_cell(self.goal)]
         return sum(len(maze.shortest_cells(one, other)) for one, other in pairwise(stops))
 
     def usual_at(self, step: np.ndarray | float) -> np.ndarray:
@@ -130,9 +130,9 @@ class Asked:
     def usual_cells(self) -> list[np.ndarray]:
         """Cells whose middle the usual plan passes within 0.3, not within 1.2 of its ends."""
         line = self.usual_at(np.arange(int(self.usual.steps[0]) + 1))
-        cells = np.unique(xy_to_cell(line), axis=0)
-        near = np.linalg.norm(cell_to_xy(cells)[:, None] - line, axis=-1).min(1) < 0.3
-        return list(cells[near & self._inner(cell_to_xy(cells))])
+        cells = np.unique(self.maze.xy_to_cell(line), axis=0)
+        near = np.linalg.norm(self.maze.cell_to_xy(cells)[:, None] - line, axis=-1).min(1) < 0.3
+        return list(cells[near & self._inner(self.maze.cell_to_xy(cells))])
 
     def usual_steps(self) -> np.ndarray:
         """Steps at which the usual plan moves, not within 1.2 of its ends; int [S]."""
@@ -186,7 +186,7 @@ def _pass(asked: Asked, choices: list[list[np.ndarray]]) -> Wish | None:
     fit = [cells for cells in choices if direct + 2 <= asked.walk(cells) <= longest]
     if not fit:
         return None
-    places = cell_to_xy(np.array(fit[asked.rng.integers(len(fit))]))
+    places = asked.maze.cell_to_xy(np.array(fit[asked.rng.integers(len(fit))]))
 
     def kept(positions: np.ndarray) -> bool:
         for place in places:
@@ -206,7 +206,7 @@ def keep_out(asked: Asked) -> Wish | None:
     fit = [cell for cell in asked.usual_cells() if _way_around(asked, cell)]
     if not fit:
         return None
-    center = cell_to_xy(fit[asked.rng.integers(len(fit))])
+    center = asked.maze.cell_to_xy(fit[asked.rng.integers(len(fit))])
     # Depth counts squared: with a wide margin the disc itself is steep from its rim on.
     wish = _clear(Disc((center[0], center[1]), 0.45), weight=10000.0, margin=0.3)
     return replace(wish, horizon=LONGEST_PLAN)
@@ -248,7 +248,7 @@ def slow(asked: Asked) -> Wish | None:
     fit = asked.usual_cells()
     if not fit:
         return None
-    center = cell_to_xy(fit[asked.rng.integers(len(fit))])
+    center = asked.maze.cell_to_xy(fit[asked.rng.integers(len(fit))])
 
     def kept(positions: np.ndarray) -> bool:
         middle = (positions[1:] + positions[:-1]) / 2

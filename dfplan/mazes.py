@@ -1,9 +1,7 @@
 """Mazes as data: reading them, cells and positions, free space, shortest paths on the grid.
 
-Frame: D4RL's. A maze is a grid of rows; a position is ``q = (q0, q1)`` with ``q0`` along the
-rows (downwards) and ``q1`` along the columns, one unit a cell. Cell ``(i, j)`` is the unit square
-centered at ``(i - 0.2, j - 0.2)``: D4RL's ball starts 0.2 off, so integer coordinates, where
-its goals lie, are not the middle of a cell.
+A maze is a grid of rows. Where its cells lie in the plane is a matter of its :class:`Frame`, of
+which every suite has its own; unless another is named it is D4RL's.
 """
 
 from __future__ import annotations
@@ -17,12 +15,50 @@ import numpy as np
 
 from dfplan.errors import MazeError, unknown_name
 
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a suite puts the cells of a maze, and how large its ball is.
+
+    Attributes:
+        name: what messages and files call it.
+        down: from a cell's middle to that of the cell below it.
+        right: from a cell's middle to that of the cell right of it.
+        first: the middle of cell (0, 0); None where the maze's middle is the origin.
+        ball_radius: of the body, in units of position.
+    """
+
+    name: str
+    down: tuple[float, float]
+    right: tuple[float, float]
+    first: tuple[float, float] | None
+    ball_radius: float
+
+    @property
+    def unit(self) -> float:
+        """Side of a cell, in units of position."""
+        return float(np.hypot(*self.right))
+
+
 CELL_OFFSET = -0.2
 """Cell ``(i, j)`` is centered at ``(i + CELL_OFFSET, j + CELL_OFFSET)`` in D4RL's frame."""
 
-BALL_RADIUS = 0.1
-"""Radius of the point mass, in cells (gymnasium-robotics ``assets/point/point.xml``)."""
+D4RL = Frame("d4rl", (1.0, 0.0), (0.0, 1.0), (CELL_OFFSET, CELL_OFFSET), 0.1)
+"""``q = (q0, q1)``: rows downwards, then columns, one unit a cell. D4RL's ball starts 0.2 off, so
+integer coordinates, where its goals lie, are not the middle of a cell."""
 
+GYMNASIUM = Frame("gymnasium", (0.0, -1.0), (1.0, 0.0), None, 0.1)
+"""gymnasium-robotics' PointMaze: x to the right, y upwards, one unit a cell, the maze's middle at
+the origin (``envs/maze/maze_v4.py``)."""
+
+OGBENCH = Frame("ogbench", (0.0, 4.0), (4.0, 0.0), (-4.0, -4.0), 0.7)
+"""OGBench: x along the columns, y along the rows, four units a cell, cell (1, 1) at the origin
+(``ogbench/locomaze/maze.py``)."""
+
+FRAMES = {frame.name: frame for frame in (D4RL, GYMNASIUM, OGBENCH)}
+"""Frames by name."""
+
+_FRAME = "frame "
 _WALL = {"#", "1", "X", "W"}
 _FREE = {"O", "0", ".", " ", "R", "C"}
 _GOAL = {"G"}
@@ -39,6 +75,7 @@ class Maze:
 
     rows: tuple[str, ...]
     name: str = "custom"
+    frame: Frame = D4RL
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -57,56 +94,96 @@ class Maze:
 
     @property
     def goal(self) -> np.ndarray | None:
-        """The fixed goal in D4RL's frame, float [2] (an integer cell), or None."""
+        """The fixed goal, float [2], or None: in D4RL's frame an integer point, else a middle."""
         cells = [(i, row.index("G")) for i, row in enumerate(self.rows) if "G" in row]
-        return np.array(cells[0], dtype=float) if cells else None
+        if not cells:
+            return None
+        goal = np.array(cells[0], dtype=float)
+        return goal if self.frame is D4RL else self.cell_to_xy(goal)
 
     @property
     def ascii(self) -> str:
-        """The maze as text, one line a row; :func:`parse_maze` reads it back."""
+        """The rows of the maze, one line each."""
         return "\n".join(self.rows)
 
-    def contains(self, position: np.ndarray, radius: float = BALL_RADIUS) -> np.ndarray:
-        """Whether a ball of ``radius`` (below 1) at each position ``[..., 2]`` is clear of walls.
+    @property
+    def text(self) -> str:
+        """What files and checkpoints keep, and :func:`parse_maze` reads back: a suite's name for
+        it, or else its rows, after a line with the frame where that is not D4RL's."""
+        if self.name in _NAMED and self == named_maze(self.name):
+            return self.name
+        return self.ascii if self.frame is D4RL else f"{_FRAME}{self.frame.name}\n{self.ascii}"
+
+    @cached_property
+    def _axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """The middle of cell (0, 0), float [2]; the steps down and right as rows, float [2, 2]."""
+        axes = np.array([self.frame.down, self.frame.right])
+        if self.frame.first is not None:
+            return np.array(self.frame.first), axes
+        return -(np.array(self.shape) - 1) / 2 @ axes, axes
+
+    def cell_to_xy(self, cell: np.ndarray | Sequence[float]) -> np.ndarray:
+        """Middle of each cell ``[..., 2]`` in the maze's frame; undone by :meth:`xy_to_cell`."""
+        first, axes = self._axes
+        return np.asarray(first + np.asarray(cell, dtype=float) @ axes)
+
+    def on_grid(self, position: np.ndarray) -> np.ndarray:
+        """Each position ``[..., 2]`` as (row, column), whole numbers in the middle of cells."""
+        first, axes = self._axes
+        return np.asarray((np.asarray(position, dtype=float) - first) @ np.linalg.inv(axes))
+
+    def xy_to_cell(self, position: np.ndarray) -> np.ndarray:
+        """Cell that holds each position ``[..., 2]``, int [..., 2]."""
+        return np.floor(self.on_grid(position) + 0.5).astype(int)
+
+    def contains(self, position: np.ndarray, radius: float | None = None) -> np.ndarray:
+        """Whether a ball at each position ``[..., 2]`` is clear of walls.
 
         Exact: no wall cell, and nothing outside the maze, is nearer than ``radius``. A position
         that is not finite is outside.
 
+        Args:
+            position: in the maze's frame.
+            radius: below a cell's side; by default the ball's.
+
         Returns:
             bool [...].
         """
+        radius = (self.frame.ball_radius if radius is None else radius) / self.frame.unit
         position = np.asarray(position, dtype=float)
+        finite = np.isfinite(position).all(-1, keepdims=True)
         height, width = self.shape
-        known = np.where(np.isfinite(position).all(-1, keepdims=True), position, -1.0)
+        known = np.where(finite, self.on_grid(np.where(finite, position, 0.0)), -1.0)
         known = np.clip(known, -1.0, [height, width])
-        cells = xy_to_cell(known)[..., None, :] + _NEIGHBORS
+        cells = np.floor(known + 0.5).astype(int)[..., None, :] + _NEIGHBORS
         inside = (cells >= 0).all(-1) & (cells < [height, width]).all(-1)
         clipped = np.clip(cells, 0, [height - 1, width - 1])
         blocked = ~inside | self.walls[clipped[..., 0], clipped[..., 1]]
-        gap = np.maximum(np.abs(known[..., None, :] - cell_to_xy(cells)) - 0.5, 0.0)
+        gap = np.maximum(np.abs(known[..., None, :] - cells) - 0.5, 0.0)
         apart = np.linalg.norm(gap, axis=-1)
         # A wall cell that holds the position blocks it at any radius, zero too.
         hit = blocked & ((apart < radius) | (apart == 0.0))
         return np.asarray(~hit.any(-1))
 
-    def require_free(self, position: np.ndarray, what: str, radius: float = BALL_RADIUS) -> None:
+    def require_free(self, position: np.ndarray, what: str, radius: float | None = None) -> None:
         """Raise :class:`MazeError` unless a ball of ``radius`` at ``position`` [2] is free.
 
         Args:
-            position: in D4RL's frame, float [2].
+            position: in the maze's frame, float [2].
             what: names the position in the message.
-            radius: room that must be left to the walls; 0 for a mere point.
+            radius: room that must be left to the walls, by default the ball's; 0 for a point.
         """
+        radius = self.frame.ball_radius if radius is None else radius
         position = np.asarray(position, dtype=float)
         if bool(self.contains(position, radius)):
             return
-        distance = np.linalg.norm(self.free_cells + CELL_OFFSET - position, axis=-1)
+        distance = np.linalg.norm(self.cell_to_xy(self.free_cells) - position, axis=-1)
         nearest = self.free_cells[np.argmin(distance)]
         room = f", {radius} from every wall," if radius else ""
         raise MazeError(
             f"The {what} must lie in free space{room} of maze {self.name!r}; "
             f"{np.round(position, 3).tolist()} is in a wall or outside. The nearest free "
-            f"cell is {nearest.tolist()}, centered at {cell_to_xy(nearest).round(3).tolist()}."
+            f"cell is {nearest.tolist()}, centered at {self.cell_to_xy(nearest).round(3).tolist()}."
         )
 
     def shortest_cells(self, start: Sequence[int], goal: Sequence[int]) -> list[tuple[int, int]]:
@@ -143,27 +220,20 @@ class Maze:
         return self._step_tables[target]
 
 
-def cell_to_xy(cell: np.ndarray | Sequence[int]) -> np.ndarray:
-    """Center of each cell ``[..., 2]`` in D4RL's frame; undone by :func:`xy_to_cell`."""
-    return np.asarray(cell, dtype=float) + CELL_OFFSET
-
-
-def xy_to_cell(position: np.ndarray) -> np.ndarray:
-    """Cell that holds each position ``[..., 2]`` of D4RL's frame, int [..., 2]."""
-    return np.floor(np.asarray(position, dtype=float) - CELL_OFFSET + 0.5).astype(int)
-
-
-def parse_maze(maze: Maze | str | Sequence[Sequence[object]], name: str = "custom") -> Maze:
+def parse_maze(
+    maze: Maze | str | Sequence[Sequence[object]], name: str = "custom", frame: Frame = D4RL
+) -> Maze:
     r"""Read a maze: a known name, ASCII lines, D4RL's string, or a list of rows.
 
     Args:
-        maze: a :class:`Maze` (returned as it is); one of ``umaze``, ``medium``, ``large``;
-            text whose rows are parted by line breaks or by D4RL's ``\``, with ``#`` or ``1``
+        maze: a :class:`Maze` (returned as it is); a name (:func:`named_maze`); text whose rows are parted by line breaks or by D4RL's ``\``, with ``#`` or ``1``
             for walls, ``O``, ``0``, ``.`` or a blank for free cells and ``G`` for the goal
-            (blanks around a row are dropped); or rows of such characters or numbers, as
+            (blanks around a row are dropped), after a line such as ``frame ogbench`` where they
+            lie in another frame than ``frame`` says; or rows of such characters or numbers, as
             gymnasium-robotics writes them (its ``r`` and ``c`` are free cells here), or a
             wall mask, bool [H, W].
         name: what to call it in messages and checkpoints.
+        frame: where its cells lie, unless it is a maze or a name already.
 
     Raises:
         MazeError: rows of different lengths, an unknown character, a hole in the outer wall,
@@ -178,6 +248,11 @@ def parse_maze(maze: Maze | str | Sequence[Sequence[object]], name: str = "custo
         lines: list[Sequence[object]] = [
             line.strip() for line in maze.replace("\\", "\n").splitlines() if line.strip()
         ]
+        if lines and str(lines[0]).startswith(_FRAME):
+            told = str(lines.pop(0)).removeprefix(_FRAME).strip()
+            if told not in FRAMES:
+                raise unknown_name("frame", told, FRAMES)
+            frame = FRAMES[told]
         if len(lines) < 3:
             raise unknown_name("maze", maze, _NAMED)
     else:
@@ -192,7 +267,7 @@ def parse_maze(maze: Maze | str | Sequence[Sequence[object]], name: str = "custo
         "".join(_character(cell, i, j) for j, cell in enumerate(line))
         for i, line in enumerate(lines)
     )
-    return _checked(Maze(rows=rows, name=name))
+    return _checked(Maze(rows=rows, name=name, frame=frame))
 
 
 def _character(cell: object, i: int, j: int) -> str:
@@ -237,7 +312,7 @@ def _checked(maze: Maze) -> Maze:
     return maze
 
 
-_NAMED = {
+_D4RL = {
     "umaze": r"#####\#GOO#\###O#\#OOO#\#####",
     "medium": (r"########\#OO##OO#\#OO#OOO#\##OOO###\#OO#OOO#\#O#OO#O#\#OOO#OG#\########"),
     "large": (
@@ -247,8 +322,38 @@ _NAMED = {
 }
 
 
+_OGBENCH = {
+    "medium": r"########\#OO##OO#\#OO#OOO#\##OOO###\#OO#OOO#\#O#OO#O#\#OOO#OO#\########",
+    "large": (
+        r"############\#OOOO#OOOOO#\#O##O#O#O#O#\#OOOOOO#OOO#\#O####O###O#"
+        r"\#OO#O#OOOOO#\##O#O#O#O###\#OO#OOO#OOO#\############"
+    ),
+    "giant": (
+        r"################\#O#OOOOOO##OOOO#\#O#O##O#O#OO##O#\#OOO#OO#OOO#OOO#\#O###O######O#O#"
+        r"\#OOO#OOO#OOOO#O#\###O#O#OO#O#O###\#OOO#OO#OOO#OOO#\#O#O#O######O#O#"
+        r"\#O###OOO#OOO##O#\#OOOOO#OOO#OOOO#\################"
+    ),
+    "teleport": (
+        r"############\#OOOOO#O#OO#\##O#OOO#OO##\##O###OOOOO#\#OOOO#O#O#O#\#O##O#O#O#O#"
+        r"\#O##O#O#O#O#\#OOOO#OOO#O#\############"
+    ),
+}
+
+_NAMED = {
+    **{name: (text, D4RL) for name, text in _D4RL.items()},
+    **{f"pointmaze-{name}": (text.replace("G", "O"), GYMNASIUM) for name, text in _D4RL.items()},
+    **{f"ogbench-{name}": (text, OGBENCH) for name, text in _OGBENCH.items()},
+}
+
+
 def named_maze(name: str) -> Maze:
-    """D4RL's ``umaze``, ``medium`` or ``large`` (``d4rl/pointmaze/maze_model.py``)."""
+    """A suite's maze in the suite's frame.
+
+    ``umaze``, ``medium`` and ``large`` are D4RL's (``d4rl/pointmaze/maze_model.py``);
+    ``pointmaze-{umaze,medium,large}`` gymnasium-robotics' (``envs/maze/maps.py``); and
+    ``ogbench-{medium,large,giant,teleport}`` OGBench's (``ogbench/locomaze/maze.py``).
+    """
     if name not in _NAMED:
         raise unknown_name("maze", name, _NAMED)
-    return Maze(rows=tuple(_NAMED[name].split("\\")), name=name)
+    text, frame = _NAMED[name]
+    return Maze(rows=tuple(text.split("\\")), name=name, frame=frame)

@@ -6,7 +6,7 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.csgraph import shortest_path
 
 from dfplan.errors import ConfigError, MazeError
-from dfplan.mazes import BALL_RADIUS, Maze, cell_to_xy, named_maze, parse_maze, xy_to_cell
+from dfplan.mazes import D4RL, FRAMES, GYMNASIUM, OGBENCH, Frame, Maze, named_maze, parse_maze
 
 NAMES = ("umaze", "medium", "large")
 
@@ -68,23 +68,55 @@ def test_a_maze_without_a_marked_cell_has_no_goal() -> None:
     assert parse_maze(["###", "#O#", "###"]).goal is None
 
 
-def test_cells_and_positions_are_inverse() -> None:
+@pytest.mark.parametrize(
+    ("name", "middle"),
+    [("large", [2.8, 4.8]), ("pointmaze-large", [-0.5, 1.0]), ("ogbench-giant", [16.0, 8.0])],
+)
+def test_cells_and_positions_are_inverse(name: str, middle: list[float]) -> None:
+    maze = named_maze(name)
     rng = np.random.default_rng(0)
     cells = rng.integers(0, 20, size=(1000, 2))
-    offsets = rng.uniform(-0.499, 0.499, size=(1000, 2))
-    np.testing.assert_array_equal(xy_to_cell(cell_to_xy(cells) + offsets), cells)
-    np.testing.assert_allclose(cell_to_xy([3, 5]), [2.8, 4.8])
+    offsets = rng.uniform(-0.499, 0.499, size=(1000, 2)) * maze.frame.unit
+    np.testing.assert_array_equal(maze.xy_to_cell(maze.cell_to_xy(cells) + offsets), cells)
+    np.testing.assert_allclose(maze.cell_to_xy([3, 5]), middle)
+    np.testing.assert_allclose(maze.on_grid(maze.cell_to_xy(cells)), cells, atol=1e-12)
+
+
+@pytest.mark.parametrize("frame", [GYMNASIUM, OGBENCH])
+def test_whether_a_ball_is_free_does_not_depend_on_the_frame(frame: Frame) -> None:
+    large = named_maze("large")
+    other = parse_maze(large.rows, frame=frame)
+    grid = np.random.default_rng(0).uniform(-1, 12, (2000, 2))
+    radius = 0.17
+    np.testing.assert_array_equal(
+        other.contains(other.cell_to_xy(grid), radius * frame.unit),
+        large.contains(large.cell_to_xy(grid), radius),
+    )
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=lambda frame: frame.name)
+def test_text_is_read_back_with_its_frame(frame: Frame) -> None:
+    maze = parse_maze(["#####", "#O#G#", "#OOO#", "#####"], frame=frame)
+    assert parse_maze(maze.text) == maze
+    assert maze.goal is not None and maze.contains(maze.goal)
+    for name in ("large", "pointmaze-umaze", "ogbench-teleport"):
+        assert named_maze(name).text == name and parse_maze(name) == named_maze(name)
+
+
+def test_an_unknown_frame_is_named() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'ogbench'"):
+        parse_maze("frame ogbnch\n###\n#O#\n###")
 
 
 @pytest.mark.parametrize("maze", MAZES)
-@pytest.mark.parametrize("radius", [0.0, BALL_RADIUS, 0.3])
+@pytest.mark.parametrize("radius", [0.0, D4RL.ball_radius, 0.3])
 def test_contains_is_whether_the_whole_disc_is_free(maze: Maze, radius: float) -> None:
     rng = np.random.default_rng(1)
     positions = rng.uniform(-2.0, np.array(maze.shape) + 1.0, size=(500, 2))
     angles = np.linspace(0.0, 2 * np.pi, 721)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     rings = positions[:, None, None] + np.linspace(0.0, radius, 4)[:, None, None] * circle
-    cells = xy_to_cell(rings.reshape(len(positions), -1, 2))
+    cells = maze.xy_to_cell(rings.reshape(len(positions), -1, 2))
     padded = np.pad(maze.walls, 5, constant_values=True)
     expected = ~padded[cells[..., 0] + 5, cells[..., 1] + 5].any(-1)
     # The sampled circle misses slivers of 1e-5; no random position is that close to a wall.
@@ -94,8 +126,8 @@ def test_contains_is_whether_the_whole_disc_is_free(maze: Maze, radius: float) -
 def test_contains_keeps_the_leading_shape_and_refuses_what_is_nowhere() -> None:
     maze = named_maze("large")
     assert maze.contains(np.zeros((3, 4, 2))).shape == (3, 4)
-    assert maze.contains(cell_to_xy(maze.free_cells)).all()
-    assert not maze.contains(cell_to_xy(np.argwhere(maze.walls))).any()
+    assert maze.contains(maze.cell_to_xy(maze.free_cells)).all()
+    assert not maze.contains(maze.cell_to_xy(np.argwhere(maze.walls))).any()
     nowhere = [[np.nan, 1.0], [1.0, np.inf], [-np.inf, 1.0], [1e300, 1.0], [1.0, -1e300]]
     assert not maze.contains(np.array(nowhere)).any()
 

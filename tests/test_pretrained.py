@@ -11,7 +11,7 @@ import torch
 
 import dfplan
 from dfplan.errors import CheckpointError, ConfigError, ObservationError
-from dfplan.mazes import cell_to_xy, named_maze
+from dfplan.mazes import named_maze
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.problem import read_problem
 from dfplan.pretrained import checkpoint_path
@@ -25,7 +25,8 @@ forcing = pytest.mark.parametrize("name", [name for name in NAMES if name.starts
 
 def problems(name: str, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
     """Starts at rest and goals in cells of the planner's maze, far from each other."""
-    cells = cell_to_xy(named_maze(name.split("-")[1]).free_cells)
+    maze = named_maze(name.split("-")[1])
+    cells = maze.cell_to_xy(maze.free_cells)
     starts, goals = cells[np.arange(count) % len(cells)], cells[-1 - np.arange(count) % len(cells)]
     return np.concatenate([starts, np.zeros((count, 2))], 1), goals
 
@@ -105,7 +106,7 @@ def test_vicinity_parts_walls_from_places_as_far_as_data_can(name: str) -> None:
     clear = grid[maze.contains(grid)]
     known(clear, None)
     near = np.stack(np.meshgrid(*2 * [np.linspace(-0.2, 0.2, 9)]), -1).reshape(-1, 1, 2)
-    goals = (cell_to_xy(maze.free_cells) + near).reshape(-1, 2)
+    goals = (maze.cell_to_xy(maze.free_cells) + near).reshape(-1, 2)
     known(goals, goals)
     turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     around = 0.32 * np.stack([np.cos(turns), np.sin(turns)], -1)

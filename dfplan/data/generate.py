@@ -270,7 +270,7 @@ def _write_head(file: h5py.File, maze: Maze, steps: int, seed: int) -> None:
     file["metadata/joints"] = np.arange(0, steps, SHARD)
     file.attrs["generator"] = GENERATOR
     file.attrs["seed"] = str(seed)
-    file.attrs["maze"] = maze.ascii
+    file.attrs["maze"] = maze.text
 
 
 def _write_shard(file: h5py.File, row: int, shard: _Shard, goal: np.ndarray | None) -> None:

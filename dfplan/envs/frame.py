@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dfplan.mazes import BALL_RADIUS, CELL_OFFSET, Maze
+from dfplan.mazes import CELL_OFFSET, Maze
 
 _WALL = (70, 74, 84)
 _FLOOR = (244, 243, 239)
@@ -39,8 +39,8 @@ def draw_frame(
     frame = np.where(wall[..., None], _WALL, _FLOOR).astype(float)
     for center, radius, color, strength in (
         (goal, goal_radius, _GOAL, ~wall * 0.35),
-        (goal, BALL_RADIUS, _GOAL, 1.0),
-        (ball, BALL_RADIUS, _BALL, 1.0),
+        (goal, maze.frame.ball_radius, _GOAL, 1.0),
+        (ball, maze.frame.ball_radius, _BALL, 1.0),
     ):
         distance = np.hypot(q0 - center[0], q1 - center[1])
         # The edge pixel is covered in part, which keeps the discs smooth.

@@ -29,7 +29,7 @@ from scipy.sparse.csgraph import dijkstra
 from dfplan.envs import GOAL_RADIUS
 from dfplan.errors import MazeError
 from dfplan.evaluation.protocols import Problems, Task
-from dfplan.mazes import Maze, cell_to_xy, parse_maze
+from dfplan.mazes import Maze, parse_maze
 
 CLEARANCE = 0.025
 """How near the ball's center is allowed to come to a wall, in cells."""
@@ -107,8 +107,8 @@ class _Roads:
     """Shortest ways through one maze, in the per-axis metric."""
 
     def __init__(self, maze: Maze) -> None:
-        self._centers, self._half_sizes = _blocks(maze.walls)
-        corners = _chord_ends(maze.walls)
+        self._centers, self._half_sizes = _blocks(maze)
+        corners = _chord_ends(maze)
         inside = np.abs((corners[:, None] - self._centers) @ _NORMALS) < self._half_widths(0.0)
         self._corners = corners[~inside.all(axis=2).any(axis=1)]
         edges = self._if_seen(self._corners, self._corners)
@@ -171,8 +171,9 @@ def _per_axis(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(points[:, None] - others).max(axis=2))
 
 
-def _blocks(walls: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _blocks(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
     """Walls as straight runs of cells, both ways: centers [b, 2] and half sizes [b, 2]."""
+    walls = maze.walls
     runs = [(i, start, i, end) for i, line in enumerate(walls) for start, end in _runs(line)]
     runs += [(start, j, end, j) for j, line in enumerate(walls.T) for start, end in _runs(line)]
     ends = np.unique(np.array(runs, dtype=float), axis=0)
@@ -180,7 +181,7 @@ def _blocks(walls: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     covered = (first[:, None] >= first).all(axis=2) & (last[:, None] <= last).all(axis=2)
     lone = covered.sum(axis=1) == 1  # covered by itself alone
     first, last = first[lone], last[lone]
-    return cell_to_xy((first + last) / 2), (last - first + 1) / 2
+    return maze.cell_to_xy((first + last) / 2), (last - first + 1) / 2
 
 
 def _runs(line: np.ndarray) -> list[tuple[int, int]]:
@@ -189,13 +190,13 @@ def _runs(line: np.ndarray) -> list[tuple[int, int]]:
     return [(int(start), int(end) - 1) for start, end in edges.reshape(-1, 2)]
 
 
-def _chord_ends(walls: np.ndarray) -> np.ndarray:
+def _chord_ends(maze: Maze) -> np.ndarray:
     """Where ways can bend: three points on the round corner of each outward corner; [c, 2]."""
-    padded = np.pad(walls, 1, constant_values=True)  # nothing lies beyond the outer ring
+    padded = np.pad(maze.walls, 1, constant_values=True)  # nothing lies beyond the outer ring
     half = np.sqrt(0.5)
     ends = [
-        cell_to_xy((i, j)) + np.array([di, dj]) * (0.5 + CLEARANCE * np.array(bend))
-        for i, j in np.argwhere(walls)
+        maze.cell_to_xy((i, j)) + np.array([di, dj]) * (0.5 + CLEARANCE * np.array(bend))
+        for i, j in np.argwhere(maze.walls)
         for di in (-1, 1)
         for dj in (-1, 1)
         if not padded[i + 1 + di, j + 1] and not padded[i + 1, j + 1 + dj]

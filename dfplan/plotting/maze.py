@@ -1,7 +1,8 @@
 """A maze drawn where it really is.
 
-Frame: D4RL's, as in :mod:`dfplan.mazes`. ``q0`` runs down the vertical axis and ``q1`` along the
-horizontal one, so a picture has the rows and columns of the maze's text.
+A picture has the rows and columns of the maze's text, one unit a cell, whatever frame the maze is
+in: its axes are D4RL's, ``q0`` downwards and ``q1`` to the right, and :func:`to_picture` takes
+positions there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Outline
 
-from dfplan.mazes import Maze, cell_to_xy, parse_maze
+from dfplan.mazes import CELL_OFFSET, D4RL, Maze, parse_maze
 
 WALL = "#d9dde4"
 INK = "#22252b"
@@ -23,14 +24,23 @@ _ROUNDING = 0.02
 _FLOOR = "white"
 _BARE_FLOOR = "#f3f4f6"
 
+_FIRST = np.array([CELL_OFFSET, CELL_OFFSET])
+
 View = tuple[float, float, float, float]
 """What a panel shows: (least q0, greatest q0, least q1, greatest q1)."""
+
+
+def to_picture(maze: Maze | None, positions: np.ndarray) -> np.ndarray:
+    """Positions [..., 2] of the maze's frame as those of its picture; as they are without one."""
+    if maze is None or maze.frame is D4RL:
+        return positions
+    return maze.on_grid(positions) + _FIRST
 
 
 def maze_view(maze: Maze) -> View:
     """The maze with its outer wall cut to a ring, thin beside what it encloses."""
     height, width = maze.shape
-    (q0, q1), (p0, p1) = cell_to_xy([1, 1]), cell_to_xy([height - 2, width - 2])
+    (q0, q1), (p0, p1) = 1 + _FIRST, np.array([height - 2, width - 2]) + _FIRST
     margin = 0.5 + _ring(max(height, width))
     return q0 - margin, p0 + margin, q1 - margin, p1 + margin
 
@@ -49,12 +59,12 @@ def points_view(points: np.ndarray, margin: float = 0.8) -> View:
 def draw_maze(
     axes: Axes, maze: str | Maze | None, view: View | None = None, scale: bool = True
 ) -> None:
-    """Draw the walls of a maze and a bar of one unit, and nothing else.
+    """Draw the walls of a maze and a bar of one cell, and nothing else.
 
     Args:
         axes: where to draw; it gets equal units, no ticks and a vertical axis pointing down.
         maze: anything that :func:`dfplan.mazes.parse_maze` reads; None for a bare floor.
-        view: what to show, in D4RL's frame; None for the whole maze (or the axes' own limits
+        view: what to show, in the picture's axes; None for the whole maze (or the axes' own limits
             where there is no maze).
         scale: whether to draw the bar.
 
@@ -84,24 +94,24 @@ def draw_maze(
         axes.add_patch(walls := _walls(parsed))
         walls.set_clip_path(frame)
     if scale:
-        _draw_scale(axes, view)
+        _draw_scale(axes, view, 1.0 if parsed is None else parsed.frame.unit)
 
 
 def _walls(maze: Maze) -> PathPatch:
     """One outline for all wall cells, so that no seam shows between neighbors."""
     square = np.array([(-0.5, -0.5), (-0.5, 0.5), (0.5, 0.5), (0.5, -0.5), (-0.5, -0.5)])
-    corners = cell_to_xy(np.argwhere(maze.walls))[:, None] + square
+    corners = np.argwhere(maze.walls)[:, None] + _FIRST + square
     codes = [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY] * len(corners)
     outline = Outline(corners.reshape(-1, 2)[:, ::-1], codes)
     return PathPatch(outline, facecolor=WALL, linewidth=0, zorder=1)
 
 
-def _draw_scale(axes: Axes, view: View) -> None:
+def _draw_scale(axes: Axes, view: View, unit: float) -> None:
     inset = _ring(max(view[1] - view[0], view[3] - view[2])) / 2
     q0, q1 = view[1] - inset, view[2] + 2 * inset
     axes.plot([q1, q1 + 1], [q0, q0], color=MUTED, lw=1.6, solid_capstyle="butt", zorder=9)
     axes.annotate(
-        "1 unit",
+        f"{unit:g} unit{'' if unit == 1 else 's'}",
         (q1 + 1, q0),
         xytext=(5, 0),
         textcoords="offset points",

@@ -39,7 +39,7 @@ def draw_plan(
 ) -> Path:
     """Draw one plan twice: coloured by noise level, and by spread over sampled futures.
 
-    Positions are in D4RL's frame. The points after arrival, repeats of the last, are left out.
+    Positions are in the maze's frame. The points after arrival, repeats of the last, are left out.
 
     Args:
         path: picture to write (PNG, SVG or PDF by its ending).
@@ -72,16 +72,18 @@ def draw_plan(
     kept = _arrival(points)
 
     from dfplan.plotting.figures import plan_figure
+    from dfplan.plotting.maze import to_picture
 
+    parsed = None if maze is None else parse_maze(maze)
     figure = plan_figure(
-        points=points[:kept],
+        points=to_picture(parsed, points[:kept]),
         level=level[:kept],
         max_level=max_level,
         spread=spread[:kept],
-        candidates=candidates,
-        goal=goal,
-        maze=None if maze is None else parse_maze(maze),
-        executed=executed,
+        candidates=to_picture(parsed, candidates),
+        goal=None if goal is None else to_picture(parsed, goal),
+        maze=parsed,
+        executed=None if executed is None else to_picture(parsed, executed),
     )
     return _save(figure, path)
 
@@ -97,7 +99,7 @@ def draw_denoising(
 ) -> Path:
     """Draw how a plan came out of noise: some rows of its scheduling matrix, side by side.
 
-    Positions are in D4RL's frame. The points after arrival are left out of every panel, and so
+    Positions are in the maze's frame. The points after arrival are left out of every panel, and so
     are the rows after the first in which the whole plan is clean.
 
     Args:
@@ -130,13 +132,18 @@ def draw_denoising(
     shown = np.unique(np.linspace(first, len(rows) - 1, panels).round().astype(int))
 
     from dfplan.plotting.figures import denoising_figure
+    from dfplan.plotting.maze import to_picture
 
+    parsed = None if maze is None else parse_maze(maze)
     figure = denoising_figure(
-        rows=[(int(row), rows[row][0][:kept], rows[row][1][:kept]) for row in shown],
+        rows=[
+            (int(row), rows[row][0][:kept], to_picture(parsed, rows[row][1][:kept]))
+            for row in shown
+        ],
         last=len(rows) - 1,
         max_level=max_level,
-        goal=goal,
-        maze=None if maze is None else parse_maze(maze),
+        goal=None if goal is None else to_picture(parsed, goal),
+        maze=parsed,
     )
     return _save(figure, path)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dfplan.envs.dynamics import PointMass
-from dfplan.mazes import BALL_RADIUS, named_maze, parse_maze
+from dfplan.mazes import D4RL, named_maze, parse_maze
 
 MAPS = {"umaze": "UMaze", "medium": "Medium", "large": "Large"}
 
@@ -44,7 +44,9 @@ def test_the_frame_map_holds_against_point_maze(name: str) -> None:
         observation = reference.step(np.array([force[1], -force[0]]))[0]["observation"]
         x, y, vx, vy = observation
         theirs.append((height / 2 - 0.7 - y, x - 0.7 + width / 2, -vy, vx))
-    assert (~maze.contains(np.array(ours)[:, :2], BALL_RADIUS)).sum() > 100, "no wall was touched"
+    assert (~maze.contains(np.array(ours)[:, :2], D4RL.ball_radius)).sum() > 100, (
+        "no wall was touched"
+    )
     np.testing.assert_allclose(ours, theirs, rtol=0.0, atol=1e-9)
 
 
@@ -57,11 +59,11 @@ def test_walls_keep_the_ball_in_free_space(name: str) -> None:
     visited = np.array([ball.advance(*force) for force in forces.tolist()])
     gaps = [
         radius
-        for radius in (0.03, 0.06, BALL_RADIUS)
+        for radius in (0.03, 0.06, D4RL.ball_radius)
         if maze.contains(visited[:, :2], radius).all()
     ]
     assert 0.03 in gaps, "the ball sank into a wall"
-    assert BALL_RADIUS not in gaps, "the ball never leaned on a wall"
+    assert D4RL.ball_radius not in gaps, "the ball never leaned on a wall"
     assert np.abs(visited[:, 2:]).max() < 10.0
 
 

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from dfplan.errors import ConfigError, DataError, DfplanError
-from dfplan.mazes import Maze, cell_to_xy, named_maze, parse_maze
+from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.plotting.figures import denoising_figure, plan_figure
 from dfplan.plotting.marks import LEVEL_COLORS, SPREAD_COLORS
 from dfplan.plotting.maze import WALL, draw_maze
@@ -30,7 +30,7 @@ WIDE = parse_maze(["#" * 20, *["#" + "O" * 18 + "#"] * 2, "#" * 20])
 def plan_of(maze: Maze, per_cell: int = 4) -> dict[str, Any]:
     """A plan along a shortest path between the maze's most distant corners."""
     first, last = maze.free_cells[0], maze.free_cells[-1]
-    route = cell_to_xy([tuple(first), *maze.shortest_cells(first, last)])
+    route = maze.cell_to_xy([tuple(first), *maze.shortest_cells(first, last)])
     at = np.linspace(0, len(route) - 1, per_cell * len(route))
     points = np.stack([np.interp(at, range(len(route)), x) for x in route.T], axis=1)
     rising = np.linspace(0, 1, len(points))
