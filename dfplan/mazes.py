@@ -108,8 +108,10 @@ class Maze:
 
     @property
     def text(self) -> str:
-        """What files and checkpoints keep, and :func:`parse_maze` reads back: a suite's name for
-        it, or else its rows, after a line with the frame where that is not D4RL's."""
+        """What files and checkpoints keep of it; :func:`parse_maze` reads it back.
+
+        A suite's name for it, or else its rows, after a line with the frame if not D4RL's.
+        """
         if self.name in _NAMED and self == named_maze(self.name):
             return self.name
         return self.ascii if self.frame is D4RL else f"{_FRAME}{self.frame.name}\n{self.ascii}"
@@ -226,12 +228,12 @@ def parse_maze(
     r"""Read a maze: a known name, ASCII lines, D4RL's string, or a list of rows.
 
     Args:
-        maze: a :class:`Maze` (returned as it is); a name (:func:`named_maze`); text whose rows are parted by line breaks or by D4RL's ``\``, with ``#`` or ``1``
-            for walls, ``O``, ``0``, ``.`` or a blank for free cells and ``G`` for the goal
-            (blanks around a row are dropped), after a line such as ``frame ogbench`` where they
-            lie in another frame than ``frame`` says; or rows of such characters or numbers, as
-            gymnasium-robotics writes them (its ``r`` and ``c`` are free cells here), or a
-            wall mask, bool [H, W].
+        maze: a :class:`Maze` (returned as it is); a name (:func:`named_maze`); text whose rows are
+            parted by line breaks or by D4RL's ``\``, with ``#`` or ``1`` for walls, ``O``, ``0``,
+            ``.`` or a blank for free cells and ``G`` for the goal (blanks around a row are
+            dropped), after a line such as ``frame ogbench`` where they lie in another frame than
+            ``frame`` says; or rows of such characters or numbers, as gymnasium-robotics writes them
+            (its ``r`` and ``c`` are free cells here), or a wall mask, bool [H, W].
         name: what to call it in messages and checkpoints.
         frame: where its cells lie, unless it is a maze or a name already.
 

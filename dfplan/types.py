@@ -23,14 +23,54 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Recording:
+    """A data file as it is: nothing left out, nothing mended, nothing added.
+
+    Its arrays may be mapped from the file. A row is an observation, the action taken there and what
+    the environment paid for it.
+
+    Attributes:
+        observations: position, then velocity where it was recorded; float32 or float64 [N, 2] or
+            [N, 4].
+        actions: float32 or float64 [N, 2].
+        episodes: first row of each episode or stream of the file; int64 [E], from 0 upwards.
+        source: where it came from, for messages and checkpoints.
+        rewards: float [N], or None.
+        goals: the goal pursued at each row; float [N, 2], or None.
+        terminals: where the environment said that the episode was over; bool [N], or None.
+        timeouts: where the file marks an end for another reason; bool [N], or None.
+        bare_ends: episodes whose last row is an observation alone, what follows their last action;
+            its action and reward are zeros. Bool [E], or None for no such episode.
+        maze: the maze as text where the file names it.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray
+    episodes: np.ndarray
+    source: str
+    rewards: np.ndarray | None = None
+    goals: np.ndarray | None = None
+    terminals: np.ndarray | None = None
+    timeouts: np.ndarray | None = None
+    bare_ends: np.ndarray | None = None
+    maze: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+
+@dataclass(frozen=True)
 class Trajectories:
     """Recorded motion: one flat array a field, cut into continuous segments.
 
+    The arrays may be mapped from a file; rows outside of every segment are not to be looked at.
+
     Attributes:
-        observations: position, then velocity; float32 [N, 4].
-        actions: float32 [N, 2].
-        rewards: as stored in the file; float32 [N].
-        goals: the goal that the collecting controller pursued; float32 [N, 2], or None.
+        observations: position, then velocity where it was recorded; float32 or float64 [N, 2] or
+            [N, 4].
+        actions: float32 or float64 [N, 2].
+        rewards: as stored in the file; float [N], or None where it has none.
+        goals: the goal that the collecting controller pursued; float [N, 2], or None.
         segments: first and one-past-last index of each continuous stretch; int64 [S, 2].
         fingerprint: sha256 of observations, actions and segments.
         source: where the data came from, for messages and checkpoints.
@@ -39,7 +79,7 @@ class Trajectories:
 
     observations: np.ndarray
     actions: np.ndarray
-    rewards: np.ndarray
+    rewards: np.ndarray | None
     goals: np.ndarray | None
     segments: np.ndarray
     fingerprint: str

@@ -95,6 +95,6 @@ class WaypointController:
 
 
 def _cell(position: tuple[float, float]) -> Cell:
-    """:meth:`dfplan.mazes.Maze.xy_to_cell` for one position of D4RL's frame in plain numbers: it runs every step."""
+    """``Maze.xy_to_cell`` for one position of D4RL's frame, in plain numbers: it runs every step."""
     i, j = (math.floor(coordinate - CELL_OFFSET + 0.5) for coordinate in position)
     return i, j

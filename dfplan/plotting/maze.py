@@ -34,7 +34,7 @@ def to_picture(maze: Maze | None, positions: np.ndarray) -> np.ndarray:
     """Positions [..., 2] of the maze's frame as those of its picture; as they are without one."""
     if maze is None or maze.frame is D4RL:
         return positions
-    return maze.on_grid(positions) + _FIRST
+    return np.asarray(maze.on_grid(positions) + _FIRST)
 
 
 def maze_view(maze: Maze) -> View:
