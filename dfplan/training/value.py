@@ -64,7 +64,7 @@ class ValueConfig:
         Raises:
             DataError: the data was never paid.
         """
-        if not (trajectories.rewards is None or not trajectories.rewards.any()):
+        if trajectories.rewards is None or not trajectories.rewards.any():
             raise DataError(
                 f"{trajectories.source} holds no rewards, or all are 0, so no value can be "
                 "learned from it. Store the reward of each row as rewards [N], or plan by a reward "
