@@ -12,8 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfplan.data.segments import velocities
 from dfplan.errors import DataError
 from dfplan.types import Trajectories
+
+
+_NO_COASTING = 0.95  # D4RL's ball loses 0.2% of its velocity in a step, OGBench's all of it
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,11 @@ class Motion:
     drag: float
     gain: float
     limit: float
+
+    @property
+    def coasts(self) -> bool:
+        """Whether velocity lasts; else a step is what its action says, as in OGBench."""
+        return self.drag < _NO_COASTING
 
     @property
     def max_step(self) -> float:
@@ -52,18 +61,21 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     Transitions that hit something do not follow the law; medians over all transitions and a
     second fit without the worst tenth keep them from mattering.
 
+    Where no velocities were recorded they are taken from the positions
+    (:func:`~dfplan.data.segments.velocities`).
+
     Raises:
         DataError: no recorded body ever moves, or positions do not change as velocities say.
     """
     index = _transitions(trajectories, rows)
-    if not trajectories.observations[index, 2:].any():
+    velocity, after = velocities(trajectories, index), velocities(trajectories, index + 1)
+    if not velocity.any():
         raise DataError(
             f"{trajectories.source}: a body must move for its motion to be fitted, but every "
             "velocity (columns 3 and 4 of the observations) is 0 on all rows with a successor."
         )
-    observations = trajectories.observations.astype(np.float64, copy=False)
-    position, velocity = observations[index, :2], observations[index, 2:]
-    moved, after = observations[index + 1, :2] - position, observations[index + 1, 2:]
+    moved = trajectories.observations[index + 1, :2].astype(np.float64)
+    moved -= trajectories.observations[index, :2]
     action = np.clip(trajectories.actions[index].astype(np.float64), -1.0, 1.0)
     top = float(np.quantile(np.abs(velocity), 0.999))
     free = np.abs(velocity) < 0.9 * top
@@ -78,15 +90,23 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
             f"of the observations); the median change is {dt:g} of the velocity. Are the columns "
             "in another order, or the rows of several episodes mixed?"
         )
-    return Motion(dt=dt, drag=drag, gain=gain, limit=(top - gain) / (1 - drag))
+    limit = (top - gain) / (1 - drag) if drag < _NO_COASTING else top
+    return Motion(dt=dt, drag=drag, gain=gain, limit=limit)
 
 
 def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
-    """Indices, evenly spaced, whose successor lies in the same segment; int [R]."""
-    last = np.zeros(len(trajectories), dtype=bool)
-    last[trajectories.segments[:, 1] - 1] = True
-    index = np.flatnonzero(~last)
-    return index[:: max(1, len(index) // rows)]
+    """Indices, evenly spaced, whose successor lies in the same segment; int [R].
+
+    Without recorded velocities their predecessor does, too.
+    """
+    first, last = trajectories.segments.T
+    first = first + (trajectories.observations.shape[1] == 2)
+    until = np.cumsum(np.maximum(last - 1 - first, 0))
+    if not until[-1]:
+        raise DataError(f"{trajectories.source} has no segment of three rows to fit motion to.")
+    flat = np.arange(0, until[-1], max(1, until[-1] // rows))
+    segment = np.searchsorted(until, flat, side="right")
+    return np.asarray(last[segment] - 1 - (until[segment] - flat))
 
 
 def _two_slopes(velocity: np.ndarray, action: np.ndarray, after: np.ndarray) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,17 +32,19 @@ class Normalizer:
         return points * self.std + self.mean
 
 
-def fit_normalizer(positions: np.ndarray) -> Normalizer:
-    """Mean and standard deviation of ``positions`` [N, 2].
+def fit_normalizer(positions: Iterable[np.ndarray]) -> Normalizer:
+    """Mean and standard deviation of positions, given in blocks [N, 2], twice over.
 
     Raises:
         DataError: no rows, or values that are not finite.
     """
-    if not len(positions) or not np.isfinite(positions).all():
+    count = sum(len(block) for block in positions)
+    if not count or not all(np.isfinite(block).all() for block in positions):
         raise DataError("A normalizer needs at least one row of finite positions.")
-    std = positions.std(0, dtype=np.float64)
+    mean = sum(block.sum(0, dtype=np.float64) for block in positions) / count
+    variance = sum(np.square(block - mean).sum(0) for block in positions) / count
+    std = np.sqrt(variance)
     std[std < 1e-6] = 1.0
-    mean = positions.mean(0, dtype=np.float64)
     return Normalizer(
         torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
     )

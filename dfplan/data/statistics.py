@@ -8,6 +8,7 @@ import torch
 
 from dfplan.data.motion import Motion, fit_motion
 from dfplan.data.normalizer import Normalizer, fit_normalizer
+from dfplan.data.segments import Positions
 from dfplan.data.support import Support, fit_support
 from dfplan.types import Trajectories
 
@@ -56,6 +57,6 @@ class Statistics:
 
 def fit_statistics(trajectories: Trajectories) -> Statistics:
     """Statistics of ``trajectories``."""
-    positions = trajectories.observations[:, :2]
+    positions = Positions(trajectories)
     motion = fit_motion(trajectories)
     return Statistics(fit_normalizer(positions), fit_support(positions, motion.max_step), motion)

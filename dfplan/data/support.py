@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,18 +53,19 @@ class Support:
         return looked_up.reshape(points.shape[:-1]) + beyond
 
 
-def fit_support(positions: np.ndarray, resolution: float) -> Support:
-    """Mark the cells of side ``resolution`` that any of ``positions`` [N, 2] lies in.
+def fit_support(positions: Iterable[np.ndarray], resolution: float) -> Support:
+    """Mark the cells of side ``resolution`` that positions lie in, given in blocks [N, 2], twice.
 
     The natural resolution is the farthest that one step can move: finer cells would show gaps
     between successive positions. Grids of more than 2048 cells a side are made coarser.
     """
-    low, high = positions.min(0).astype(np.float64), positions.max(0).astype(np.float64)
+    low = np.min([block.min(0) for block in positions], axis=0).astype(np.float64)
+    high = np.max([block.max(0) for block in positions], axis=0).astype(np.float64)
     resolution = max(resolution, float((high - low).max()) / _LARGEST_SIDE, 1e-6)
     origin = low - _BORDER * resolution
     shape = np.ceil((high - origin) / resolution).astype(int) + _BORDER
     visited = np.zeros(shape, dtype=bool)
-    for first in range(0, len(positions), 1 << 20):
-        cell = ((positions[first : first + (1 << 20)] - origin) / resolution).astype(int)
+    for block in positions:
+        cell = ((block - origin) / resolution).astype(int)
         visited[cell[:, 0], cell[:, 1]] = True
     return Support(torch.tensor(origin, dtype=torch.float32), resolution, torch.from_numpy(visited))

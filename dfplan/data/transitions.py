@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dfplan.data.segments import velocities
 from dfplan.data.statistics import Statistics
 from dfplan.errors import DataError
 from dfplan.types import Trajectories
@@ -61,24 +62,27 @@ class TransitionWindows:
     """
 
     def __init__(self, trajectories: Trajectories, horizon: int) -> None:
-        fits = np.zeros(len(trajectories), dtype=bool)
-        for first, end in trajectories.segments:
-            fits[first : max(first, end - horizon + 1)] = True
-        if not fits.any():
-            longest = int(np.diff(trajectories.segments).max())
+        first, last = trajectories.segments.T
+        # Velocities that were not recorded are taken from the row before.
+        first = first + (trajectories.observations.shape[1] == 2)
+        starts = np.maximum(last - first - horizon + 1, 0)
+        if not starts.any():
             raise DataError(
                 f"Windows of {horizon} steps need a segment as long; the longest of "
-                f"{trajectories.source} has {longest}. Plan over a shorter horizon."
+                f"{trajectories.source} has {int((last - first).max())}. Plan over a shorter "
+                "horizon."
             )
-        self._starts = torch.from_numpy(np.flatnonzero(fits))
-        self._steps = torch.arange(horizon)
-        self._actions, self._observations = (
-            torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
-            for values in (trajectories.actions, trajectories.observations)
-        )
+        self._until = np.cumsum(starts)
+        self._after_last = last - horizon + 1
+        self._steps = np.arange(horizon)
+        self._trajectories = trajectories
 
     def draw(self, batch: int, generator: torch.Generator) -> torch.Tensor:
         """Windows whose start is uniform over what fits, float [B, H, 6] in physical units."""
-        which = torch.randint(0, len(self._starts), (batch,), generator=generator)
-        index = self._starts[which][:, None] + self._steps
-        return torch.cat([self._actions[index], self._observations[index]], -1)
+        flat = torch.randint(0, int(self._until[-1]), (batch,), generator=generator).numpy()
+        segment = np.searchsorted(self._until, flat, side="right")
+        start = self._after_last[segment] - (self._until[segment] - flat)
+        rows = start[:, None] + self._steps
+        data = self._trajectories
+        parts = data.actions[rows], data.observations[rows, :2], velocities(data, rows)
+        return torch.from_numpy(np.concatenate(parts, -1).astype(np.float32))

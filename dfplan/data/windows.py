@@ -68,9 +68,7 @@ class Windows:
     """
 
     def __init__(self, trajectories: Trajectories, layout: TokenLayout) -> None:
-        self._positions = torch.from_numpy(
-            np.ascontiguousarray(trajectories.observations[:, :2], dtype=np.float32)
-        )
+        self._observations = trajectories.observations
         self._layout = layout
         lengths = trajectories.segments[:, 1] - trajectories.segments[:, 0]
         # A start must leave room for one token after the first.
@@ -103,4 +101,6 @@ class Windows:
         horizon = torch.minimum(horizon, longest)
         frame = torch.arange(1 + (layout.tokens - 1) * layout.frame_stack)
         frame = torch.minimum(frame, horizon[:, None] * layout.frame_stack)
-        return self._positions[start[:, None] + frame * layout.stride], horizon
+        rows = (start[:, None] + frame * layout.stride).numpy()
+        positions = self._observations[rows, :2].astype(np.float32, copy=False)
+        return torch.from_numpy(positions), horizon

@@ -16,7 +16,8 @@ from dfplan.planning.tracking import Tracker
 from dfplan.types import Plan, Planner, Reward
 
 Observation = np.ndarray | Mapping[str, np.ndarray]
-"""Position and velocity [4] or [B, 4], or a dict with ``observation`` and ``desired_goal``."""
+"""Position and velocity [4] or [B, 4], or the position alone [2] or [B, 2] of a body that does not
+coast; or a dict with one of these as ``observation``, and ``desired_goal``."""
 
 
 @runtime_checkable
@@ -57,7 +58,7 @@ class Policy:
 
     Attributes:
         plan: the last plan made, of the rows that needed one; None before the first.
-        states: what was last acted on, float32 [B, 4]: what was observed, or with a past what was
+        states: what was last acted on, float32 [B, 4] or [B, 2]: what was observed, or with a past what was
             estimated; None before.
     """
 

@@ -129,18 +129,34 @@ def require_seed(seed: int | None) -> None:
         )
 
 
-def read_problem(observation: np.ndarray, goal: np.ndarray | None) -> Problem:
-    """Check shapes and values; one observation [4] is a batch of one."""
+def read_problem(
+    observation: np.ndarray, goal: np.ndarray | None, *, coasts: bool = True
+) -> Problem:
+    """Check shapes and values; one observation [4] is a batch of one.
+
+    The position alone will do for a body that does not coast; its velocity is then 0.
+
+    Raises:
+        ObservationError: wrong shapes, values that are not finite, or no velocity of a body that
+            ``coasts``.
+    """
     states = read_observation(observation)
+    if states.shape[1] == 2:
+        if coasts:
+            raise ObservationError(
+                "The planner's body coasts, so an observation must be its position and velocity, "
+                f"[4] or [B, 4]; got shape {list(np.shape(observation))}."
+            )
+        states = np.concatenate([states, np.zeros_like(states)], 1)
     return Problem(states, None if goal is None else read_goal(goal, len(states)))
 
 
 def read_observation(observation: np.ndarray, *, may_be_lost: bool = False) -> np.ndarray:
-    """Positions and velocities, [4] or [B, 4], as float32 [B, 4].
+    """Positions and velocities, [4] or [B, 4], as float32 [B, 4]; positions alone as [B, 2].
 
     With ``may_be_lost`` they need not be finite.
     """
-    return _rows("observation", observation, 4, finite=not may_be_lost)
+    return _rows("observation", observation, 4, 2, finite=not may_be_lost)
 
 
 def read_goal(goal: np.ndarray, count: int) -> np.ndarray:
@@ -153,12 +169,13 @@ def read_goal(goal: np.ndarray, count: int) -> np.ndarray:
     return np.tile(goals, (count // len(goals), 1))
 
 
-def _rows(what: str, values: np.ndarray, width: int, *, finite: bool = True) -> np.ndarray:
+def _rows(what: str, values: np.ndarray, *widths: int, finite: bool = True) -> np.ndarray:
     try:
         array = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise ObservationError(f"The {what} must be numbers; got {values!r}.") from error
-    if array.ndim not in (1, 2) or array.shape[-1] != width or not array.size:
+    if array.ndim not in (1, 2) or array.shape[-1] not in widths or not array.size:
+        width = widths[0]
         raise ObservationError(
             f"The {what} must have shape [{width}] or [B, {width}]; got {list(array.shape)}."
         )

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from dfplan.data.motion import Motion
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, ObservationError
 from dfplan.types import Plan
 
 _WINDOW = 24
@@ -22,7 +22,7 @@ class Tracker(Protocol):
         ...
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """The action [B, 2] in [-1, 1] for ``observation`` [B, 4]; call once a step."""
+        """The action [B, 2] in [-1, 1] for ``observation`` [B, 4] or [B, 2]; call once a step."""
         ...
 
     def deviation(self, observation: np.ndarray) -> np.ndarray:
@@ -50,15 +50,18 @@ def pursuit_gains(motion: Motion, lookahead: float = 1.5) -> PursuitGains:
 
     An axis is at full force until the aim is within the distance in which it can brake from top
     speed, and full force is a matter of one step's travel: the action is
-    ``(aim - position - brake * velocity / limit) / max_step``.
+    ``(aim - position - brake * velocity / limit) / max_step``. A body that does not coast needs not
+    brake: it is sent two steps ahead, so that both axes are at full force on a diagonal.
 
     Args:
         motion: the fitted point mass.
         lookahead: in braking distances. The default was chosen on validation starts.
     """
     _require_moved(motion)
-    brake = motion.dt * motion.limit**2 / (2 * motion.gain)
     position = 1.0 / motion.max_step
+    if not motion.coasts:
+        return PursuitGains(2 * motion.max_step, position, 0.0)
+    brake = motion.dt * motion.limit**2 / (2 * motion.gain)
     return PursuitGains(lookahead * brake, position, position * brake / motion.limit)
 
 
@@ -90,7 +93,9 @@ class Pursuit:
         aim_at = np.minimum(self._progress[row] + self._ahead, self._path.shape[1] - 1)
         aim = self._path[row, aim_at]
         force = self._gains.position * (aim - observation[:, :2])
-        action: np.ndarray = np.clip(force - self._gains.velocity * observation[:, 2:], -1, 1)
+        if self._gains.velocity:  # else the observation may be a position alone
+            force -= self._gains.velocity * observation[:, 2:]
+        action: np.ndarray = np.clip(force, -1, 1)
         return action
 
     def deviation(self, observation: np.ndarray) -> np.ndarray:
@@ -153,7 +158,12 @@ class TimedPD:
         self._time = _restart(self._time, rows)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """See :class:`Tracker`."""
+        """See :class:`Tracker`; raises ObservationError where there are no velocities."""
+        if observation.shape[1] != 4:
+            raise ObservationError(
+                "TimedPD needs positions and velocities, [B, 4]; got shape "
+                f"{list(observation.shape)}. Pursuit follows bodies that do not coast without."
+            )
         row = np.arange(len(observation))
         self._time[row] += 1
         now = np.minimum(self._time[row], self._position.shape[1] - 1)

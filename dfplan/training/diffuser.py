@@ -20,7 +20,7 @@ from dfplan.errors import ConfigError, require_numbers
 from dfplan.networks.unet import TemporalUnet
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.recipes import Objective
+from dfplan.training.recipes import Batch, Objective
 from dfplan.types import Trajectories
 
 
@@ -74,10 +74,13 @@ class DiffuserConfig:
         limits = transition_limits(statistics)
         schedule = cosine_schedule(self.noise_levels)
 
-        def loss(network: nn.Module, batch: int, generator: torch.Generator) -> torch.Tensor:
-            clean = limits.normalize(windows.draw(batch, generator))
+        def draw(size: int, generator: torch.Generator) -> Batch:
+            return (windows.draw(size, generator),)
+
+        def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+            clean = limits.normalize(batch[0])
             clean[:, [0, -1], :2] = 0.0
-            common = torch.randint(1, self.noise_levels + 1, (batch, 1), generator=generator)
+            common = torch.randint(1, self.noise_levels + 1, (len(clean), 1), generator=generator)
             level = common.repeat(1, self.horizon)
             level[:, [0, -1]] = 0
             noise = torch.randn(clean.shape, generator=generator)
@@ -86,7 +89,7 @@ class DiffuserConfig:
             denoised: torch.Tensor = network(noisy, level.to(device))
             return (denoised - clean.to(device))[:, 1:-1].square().mean()
 
-        return loss
+        return Objective(draw, loss)
 
     def planner(self, checkpoint: Checkpoint, device: str = "cpu") -> DiffuserPlanner:
         """The planner of a trained network, which runs on ``device``."""

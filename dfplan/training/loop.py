@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from dfplan.data.statistics import Statistics, fit_statistics
 from dfplan.errors import CheckpointError, ConfigError, require_numbers
 from dfplan.files import atomic_path
 from dfplan.training.checkpoint import Checkpoint, read_tensors, write_tensors
-from dfplan.training.recipes import Objective
+from dfplan.training.recipes import Batch, Objective
 from dfplan.types import Trajectories
 
 
@@ -140,6 +141,7 @@ def train(
             **asdict(settings),
             "seconds": round(run.seconds, 1),
             "cpu_seconds": round(run.cpu_seconds, 1),
+            "waited_seconds": round(run.waited, 2),
         },
         maze=trajectories.maze,
     )
@@ -169,6 +171,7 @@ class _Run:
         self.step = 0
         self.seconds = 0.0
         self.cpu_seconds = 0.0
+        self.waited = 0.0
 
     def fit(
         self, objective: Objective, out: Path, description: dict[str, Any], progress: bool
@@ -176,7 +179,6 @@ class _Run:
         """Train until ``settings.steps``, logging and saving on the way."""
         settings, fabric = self._settings, self._fabric
         metrics = _Metrics(out / "metrics.jsonl", self.step, enabled=fabric.is_global_zero)
-        generator = torch.Generator()
         began = time.perf_counter() - self.seconds
         cpu_began = time.process_time() - self.cpu_seconds
         bar = tqdm(
@@ -187,9 +189,15 @@ class _Run:
             disable=not (progress and fabric.is_global_zero),
         )
         total = torch.zeros((), device=fabric.device)
-        with bar:
+        with bar, ThreadPoolExecutor(1) as loader:
+            drawn = loader.submit(self._draw, objective, self.step)
             while self.step < settings.steps:
-                total += self._update(objective, generator)
+                asked = time.perf_counter()
+                batch, generator = drawn.result()
+                self.waited += time.perf_counter() - asked
+                if self.step + 1 < settings.steps:
+                    drawn = loader.submit(self._draw, objective, self.step + 1)
+                total += self._update(objective, batch, generator)
                 self.step += 1
                 self.seconds = time.perf_counter() - began
                 self.cpu_seconds = time.process_time() - cpu_began
@@ -204,13 +212,22 @@ class _Run:
                 if (self.step % settings.save_every == 0 or last) and fabric.is_global_zero:
                     self._save(out / "state.safetensors", description)
 
-    def _update(self, objective: Objective, generator: torch.Generator) -> torch.Tensor:
+    def _draw(self, objective: Objective, step: int) -> tuple[Batch, torch.Generator]:
+        """The batch of ``step``, and its generator for what comes after."""
         settings, fabric = self._settings, self._fabric
-        generator.manual_seed(_batch_seed(settings.seed, self.step, fabric.global_rank))
+        generator = torch.Generator()
+        generator.manual_seed(_batch_seed(settings.seed, step, fabric.global_rank))
+        return objective.draw(
+            max(1, settings.batch_size // fabric.world_size), generator
+        ), generator
+
+    def _update(
+        self, objective: Objective, batch: Batch, generator: torch.Generator
+    ) -> torch.Tensor:
+        settings, fabric = self._settings, self._fabric
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate(self.step)
-        batch = max(1, settings.batch_size // fabric.world_size)
-        loss = objective(self._network, batch, generator)
+        loss = objective.loss(self._network, batch, generator)
         self._optimizer.zero_grad()
         fabric.backward(loss)
         fabric.clip_gradients(self._network, self._optimizer, max_norm=settings.clip)
@@ -241,6 +258,7 @@ class _Run:
             "step": self.step,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
+            "waited_seconds": self.waited,
         }
         write_tensors(path, tensors, header)
 
@@ -263,6 +281,7 @@ class _Run:
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step = header["step"]
         self.seconds, self.cpu_seconds = header["seconds"], header["cpu_seconds"]
+        self.waited = header["waited_seconds"]
 
 
 class _Metrics:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,12 +29,26 @@ from dfplan.training.checkpoint import Checkpoint
 from dfplan.types import Trajectories
 
 
-class Objective(Protocol):
-    """The loss of one random batch; all randomness from ``generator``, on the CPU."""
+Batch = tuple[torch.Tensor, ...]
+"""What is drawn of the data for one step."""
 
-    def __call__(
-        self, network: nn.Module, batch: int, generator: torch.Generator
-    ) -> torch.Tensor: ...
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a random batch, in two parts, so that the next batch is drawn meanwhile.
+
+    Attributes:
+        draw: (size of the batch, generator) to a batch, on the CPU; looks at the data and at
+            nothing that changes.
+        loss: (network, batch, generator) to the loss; goes on with the batch's generator.
+    """
+
+    draw: Callable[[int, torch.Generator], Batch]
+    loss: Callable[[nn.Module, Batch, torch.Generator], torch.Tensor]
+
+    def __call__(self, network: nn.Module, size: int, generator: torch.Generator) -> torch.Tensor:
+        """The loss of one random batch."""
+        return self.loss(network, self.draw(size, generator), generator)
 
 
 @dataclass(frozen=True)
@@ -136,8 +150,8 @@ class ForcingConfig:
         schedule = noise_schedule(self.schedule, self.noise_levels)
         target, weight, layout = named_target(self.target), named_weight(self.weight), self.layout
 
-        def loss(network: nn.Module, batch: int, generator: torch.Generator) -> torch.Tensor:
-            frames, horizon = windows.draw(batch, generator)
+        def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+            frames, horizon = batch
             level, known_goal = draw_levels(
                 horizon, layout.tokens, self.noise_levels, self.levels, generator
             )
@@ -151,7 +165,7 @@ class ForcingConfig:
             denoiser = NetworkDenoiser(told, target, schedule, device)
             return forcing_loss(denoiser, clean, level, counted, schedule, noise, weight)
 
-        return loss
+        return Objective(windows.draw, loss)
 
     def denoiser(self, checkpoint: Checkpoint, device: str = "cpu") -> NetworkDenoiser:
         """The denoiser of a trained network, which runs on ``device``."""

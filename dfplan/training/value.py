@@ -15,7 +15,7 @@ from dfplan.errors import DataError, require_numbers
 from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.rewards import LearnedValue
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.recipes import Objective
+from dfplan.training.recipes import Batch, Objective
 from dfplan.types import Trajectories
 
 
@@ -70,17 +70,27 @@ class ValueConfig:
                 "learned from it. Store the reward of each row as rewards [N], or plan by a reward "
                 "of your own."
             )
-        values = torch.from_numpy(values_to_go(trajectories, self.discount))
-        positions = torch.from_numpy(np.ascontiguousarray(trajectories.observations[:, :2]))
+        values = torch.from_numpy(
+            values_to_go(trajectories.rewards, trajectories.segments, self.discount)
+        )
+        first, last = trajectories.segments.T
+        until = np.cumsum(last - first)
 
-        def loss(network: nn.Module, batch: int, generator: torch.Generator) -> torch.Tensor:
-            row = torch.randint(len(values), (batch,), generator=generator)
+        def draw(size: int, generator: torch.Generator) -> Batch:
+            flat = torch.randint(int(until[-1]), (size,), generator=generator).numpy()
+            segment = np.searchsorted(until, flat, side="right")
+            row = last[segment] - (until[segment] - flat)
+            positions = trajectories.observations[row, :2].astype(np.float32, copy=False)
+            return torch.from_numpy(positions), values[row]
+
+        def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+            positions, paid = batch
             device = next(network.parameters()).device
-            estimate = network(statistics.normalizer.normalize(positions[row]).to(device))
-            error: torch.Tensor = estimate - values[row].to(device)
+            estimate = network(statistics.normalizer.normalize(positions).to(device))
+            error: torch.Tensor = estimate - paid.to(device)
             return error.square().mean()
 
-        return loss
+        return Objective(draw, loss)
 
     def reward(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedValue:
         """The reward of a trained network, which runs on ``device``."""
@@ -96,15 +106,15 @@ class ValueConfig:
         return LearnedValue(value)
 
 
-def values_to_go(trajectories: Trajectories, discount: float) -> np.ndarray:
-    """What each row was paid from there on, as a discounted mean; float32 [N].
+def values_to_go(rewards: np.ndarray, segments: np.ndarray, discount: float) -> np.ndarray:
+    """What each row was paid from there on, as a discounted mean; ``rewards`` [N] -> float32 [N].
 
     ``(1 - discount) * sum_k discount ** k * reward[t + k]`` over the rest of the row's segment;
     nothing is known of what follows a segment, and it counts as 0. In units of one step's
     reward, so that a place paid for ever is worth what it pays a step.
     """
-    values = np.empty(len(trajectories), dtype=np.float32)
-    for first, last in trajectories.segments:
-        paid = trajectories.rewards[first:last].astype(np.float64)
+    values = np.empty(len(rewards), dtype=np.float32)
+    for first, last in segments:
+        paid = rewards[first:last].astype(np.float64)
         values[first:last] = lfilter([1 - discount], [1, -discount], paid[::-1])[::-1]
     return values

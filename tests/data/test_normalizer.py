@@ -12,7 +12,7 @@ from dfplan.errors import DataError
 def test_normalize_and_unnormalize_are_inverse(offset: float, scale: float) -> None:
     rng = np.random.default_rng(0)
     positions = (offset + scale * rng.normal(size=(1000, 2)) * [1, 3]).astype(np.float32)
-    normalizer = fit_normalizer(positions)
+    normalizer = fit_normalizer([positions])
     points = torch.from_numpy(positions).view(10, 100, 2)
     there = normalizer.normalize(points)
     tolerance = 1e-6 * (abs(offset) + 10 * scale)
@@ -23,14 +23,14 @@ def test_normalize_and_unnormalize_are_inverse(offset: float, scale: float) -> N
 
 def test_the_data_gets_mean_zero_and_deviation_one() -> None:
     positions = np.random.default_rng(1).uniform([3, -90], [7, 10], (5000, 2))
-    there = fit_normalizer(positions).normalize(torch.from_numpy(positions).float())
+    there = fit_normalizer([positions]).normalize(torch.from_numpy(positions).float())
     assert there.mean(0).tolist() == pytest.approx([0, 0], abs=1e-5)
     assert there.std(0, correction=0).tolist() == pytest.approx([1, 1], abs=1e-5)
 
 
 def test_an_axis_that_never_moves_keeps_its_scale() -> None:
     positions = np.stack([np.arange(50.0), np.full(50, 7.0)], 1)
-    normalizer = fit_normalizer(positions)
+    normalizer = fit_normalizer([positions])
     assert normalizer.std[1] == 1
     there = normalizer.normalize(torch.tensor([[3.0, 7.0], [3.0, 9.0]]))
     assert there[:, 1].tolist() == [0, 2]
@@ -39,4 +39,4 @@ def test_an_axis_that_never_moves_keeps_its_scale() -> None:
 @pytest.mark.parametrize("positions", [np.zeros((0, 2)), np.array([[1.0, np.nan]])])
 def test_no_rows_and_no_numbers_are_refused(positions: np.ndarray) -> None:
     with pytest.raises(DataError, match="finite"):
-        fit_normalizer(positions)
+        fit_normalizer([positions])

@@ -28,7 +28,7 @@ def test_each_position_lies_in_a_visited_cell_and_no_other_cell_is_visited(
     resolution: float,
 ) -> None:
     positions = ring()
-    support = fit_support(positions, resolution)
+    support = fit_support([positions], resolution)
     cell = np.floor((positions - support.origin.numpy()) / resolution).astype(int)
     inner = np.abs((positions - support.origin.numpy()) / resolution - cell - 0.5) < 0.499
     cell = cell[inner.all(1)]  # those on the edge may fall to either side in single precision
@@ -39,7 +39,7 @@ def test_each_position_lies_in_a_visited_cell_and_no_other_cell_is_visited(
 
 @pytest.mark.parametrize("resolution", [0.1, 0.25])
 def test_distance_is_exact_at_the_centres_of_cells(resolution: float) -> None:
-    support = fit_support(ring(), resolution)
+    support = fit_support([ring()], resolution)
     been = centers(support, visited=True)
     assert support.distance(been).abs().max() < 1e-4
     outside = centers(support, visited=False)
@@ -48,7 +48,7 @@ def test_distance_is_exact_at_the_centres_of_cells(resolution: float) -> None:
 
 
 def test_distance_is_zero_inside_and_never_far_from_exact() -> None:
-    support = fit_support(ring(200_000), 0.1)
+    support = fit_support([ring(200_000)], 0.1)
     rng = np.random.default_rng(1)
     inside = torch.from_numpy(ring(seed=2)).float()
     radius = (inside - torch.tensor([10.0, -5.0])).norm(dim=-1)
@@ -60,7 +60,7 @@ def test_distance_is_zero_inside_and_never_far_from_exact() -> None:
 
 
 def test_distance_from_one_place() -> None:
-    support = fit_support(np.array([[2.05, 3.05]]), 0.1)
+    support = fit_support([np.array([[2.05, 3.05]])], 0.1)
     place = centers(support, visited=True)
     assert place.shape == (1, 2)
     steps = torch.tensor([[0.0, 0.0], [0.4, 0.0], [0.0, -0.7], [-0.3, 0.4], [0.6, 0.6]])
@@ -69,7 +69,7 @@ def test_distance_from_one_place() -> None:
 
 
 def test_beyond_the_grid_the_distance_grows_on() -> None:
-    support = fit_support(ring(), 0.25)
+    support = fit_support([ring()], 0.25)
     near = support.distance(torch.tensor([[30.0, -5.0], [-30.0, -5.0], [10.0, 50.0]]))
     exact = torch.tensor([16.0, 36.0, 51.0])
     assert torch.allclose(near, exact, atol=0.5)
@@ -82,7 +82,7 @@ def test_beyond_the_grid_the_distance_grows_on() -> None:
     "start", [(10.1, -5.1), (12.0, -4.0), (17.0, 2.0), (40.0, 30.0), (10.0, -70.0)]
 )
 def test_the_gradient_leads_back(start: tuple[float, float]) -> None:
-    support = fit_support(ring(), 0.1)
+    support = fit_support([ring()], 0.1)
     point = torch.tensor(start)
     for _ in range(400):
         leaf = point.requires_grad_()
@@ -97,7 +97,7 @@ def test_the_gradient_leads_back(start: tuple[float, float]) -> None:
 
 
 def test_shapes_and_rows() -> None:
-    support = fit_support(ring(), 0.2)
+    support = fit_support([ring()], 0.2)
     points = torch.from_numpy(ring(60, seed=5)).float().view(3, 4, 5, 2) + 1
     together = support.distance(points)
     assert together.shape == (3, 4, 5)
@@ -106,7 +106,7 @@ def test_shapes_and_rows() -> None:
 
 
 def test_a_wide_world_gets_coarser_cells() -> None:
-    support = fit_support(np.array([[0.0, 0.0], [1e6, 5.0]]), 0.01)
+    support = fit_support([np.array([[0.0, 0.0], [1e6, 5.0]])], 0.01)
     assert max(support.visited.shape) < 2100
     assert support.visited.sum() == 2
     assert support.distance(torch.tensor([1e6, 5.0])) < support.resolution
@@ -114,8 +114,8 @@ def test_a_wide_world_gets_coarser_cells() -> None:
 
 def test_a_line_and_a_point_have_support_too() -> None:
     line = np.stack([np.linspace(0, 5, 100), np.full(100, 2.0)], 1)
-    support = fit_support(line, 0.1)
+    support = fit_support([line], 0.1)
     assert support.distance(torch.tensor([2.5, 2.0])) < 0.1
     assert support.distance(torch.tensor([2.5, 3.0])) == pytest.approx(1.0, abs=0.1)
-    still = fit_support(np.zeros((3, 2)), 0.0)
+    still = fit_support([np.zeros((3, 2))], 0.0)
     assert torch.isfinite(still.distance(torch.ones(2)))

@@ -60,8 +60,8 @@ def test_limits_hold_the_data_and_round_trip() -> None:
     rng = np.random.default_rng(0)
     positions = rng.uniform([1.0, 2.0], [4.0, 9.0], (2000, 2)).astype(np.float32)
     motion = Motion(dt=0.01, drag=0.01, gain=0.2, limit=5.0)
-    support = fit_support(positions, 0.05)
-    limits = transition_limits(Statistics(fit_normalizer(positions), support, motion))
+    support = fit_support([positions], 0.05)
+    limits = transition_limits(Statistics(fit_normalizer([positions]), support, motion))
     top = 0.99 * 5.0 + 0.2
     low, high = limits.low.numpy(), limits.high.numpy()
     np.testing.assert_allclose(high[[0, 1, 4, 5]], [1, 1, top, top], rtol=1e-5)

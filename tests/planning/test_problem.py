@@ -85,7 +85,7 @@ def test_distances_that_mean_nothing_are_refused(wrong: dict[str, float]) -> Non
 
 
 def test_what_is_off_the_data_is_named() -> None:
-    support = fit_support(np.random.default_rng(0).uniform(0, 4, (20_000, 2)), 0.1)
+    support = fit_support([np.random.default_rng(0).uniform(0, 4, (20_000, 2))], 0.1)
     motion = Motion(dt=0.01, drag=0.0, gain=0.0, limit=10.0)  # 0.1 a step
     statistics = Statistics(Normalizer(torch.zeros(2), torch.ones(2)), support, motion)
     vicinity = Vicinity(start=5, goal=3)

@@ -36,7 +36,7 @@ STEPS = 10.0 * torch.arange(POINTS)
 def support() -> Support:
     """A full square from (0, 0) to (4, 4)."""
     axis = np.arange(0, 4.01, 0.05)
-    return fit_support(np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2), 0.1)
+    return fit_support([np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)], 0.1)
 
 
 REWARDS: dict[str, ComposableReward] = {
@@ -244,7 +244,7 @@ def test_on_support_asks_for_nothing_inside_and_sees_the_lines_between() -> None
     assert OnSupport(support(), between=1)(jump, STEPS[:3]) == pytest.approx(-3.125, rel=0.1)
     ends_inside = line((-0.2, 2.0), (2.0, 4.2))  # cuts no corner but its own ends
     assert OnSupport(support())(ends_inside, STEPS[:2]) < 0
-    hole = fit_support(np.array([[0.0, 0.0], [3.0, 0.0]]), 0.1)
+    hole = fit_support([np.array([[0.0, 0.0], [3.0, 0.0]])], 0.1)
     there = line((0.0, 0.0), (3.0, 0.0))
     assert OnSupport(hole, between=1)(there, STEPS[:2]).abs() < 0.02
     assert OnSupport(hole, between=2)(there, STEPS[:2]) == pytest.approx(-1.125, rel=0.15)

@@ -35,17 +35,22 @@ def chain(walks: int) -> Trajectories:
     return replace(data, rewards=rewards)
 
 
+def values_of(data: Trajectories, discount: float) -> np.ndarray:
+    assert data.rewards is not None
+    return values_to_go(data.rewards, data.segments, discount)
+
+
 def test_values_of_a_chain_by_hand() -> None:
     # Half of: 8; 8 / 2; 2 + 8 / 4; the next one's half each.
     by_hand = [0.5, 1.0, 2.0, 2.0, 4.0]
-    assert values_to_go(chain(1), 0.5).tolist() == by_hand
-    assert values_to_go(chain(3), 0.5).tolist() == 3 * by_hand, "nothing crosses a segment's end"
-    assert values_to_go(chain(2), 0.0).tolist() == 2 * [0, 0, 2, 0, 8]
+    assert values_of(chain(1), 0.5).tolist() == by_hand
+    assert values_of(chain(3), 0.5).tolist() == 3 * by_hand, "nothing crosses a segment's end"
+    assert values_of(chain(2), 0.0).tolist() == 2 * [0, 0, 2, 0, 8]
 
 
 def test_a_place_that_is_paid_for_ever_is_worth_what_it_pays() -> None:
     paid = replace(chain(100), rewards=np.full(500, 3.0, np.float32), segments=np.array([[0, 500]]))
-    assert values_to_go(paid, 0.9)[0] == pytest.approx(3.0)
+    assert values_of(paid, 0.9)[0] == pytest.approx(3.0)
 
 
 def test_it_learns_the_values_and_they_survive_the_file(tmp_path: Path) -> None:

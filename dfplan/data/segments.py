@@ -1,0 +1,168 @@
+"""From a file as it is to what is trained on: where the motion is whole, and where it breaks off.
+
+No window crosses an episode's end, a row that is not to be trusted, or a jump. Such rows are not
+taken out, which would copy the data; they are left outside of every segment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dfplan.data.faults import jump_rows, nonfinite_rows, step_limit, zero_rows
+from dfplan.errors import DataError, unknown_name
+from dfplan.types import Recording, Trajectories
+
+BLOCK = 1 << 20
+"""Rows looked at in one piece, so that data larger than memory can be read."""
+
+SEGMENT_BY = ("none", "timeouts", "goals")
+"""What else cuts an episode: nothing; every timeout that the file marks; every change of goal."""
+
+
+class DataWarning(UserWarning):
+    """Data has faults that dfplan works around."""
+
+
+def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
+    """The continuous stretches of a file.
+
+    Episodes are cut at rows that are not finite or all zero, which belong to no segment, and
+    before rows to which the position jumps: a step along either axis of more than three times what
+    95% of the file's steps keep within. What was left out or cut is said once, as a warning.
+
+    Args:
+        recording: the file as it is.
+        segment_by: one of :data:`SEGMENT_BY`.
+
+    Raises:
+        ConfigError: an unknown ``segment_by``.
+        DataError: fewer than two rows, actions that are not finite, a kind of cut of which the file
+            says nothing, or no two successive rows left.
+    """
+    if segment_by not in SEGMENT_BY:
+        raise unknown_name("way to cut episodes", segment_by, SEGMENT_BY)
+    source = recording.source
+    if len(recording) < 2:
+        raise DataError(
+            f"{source}: at least 2 rows of observations are needed; got {len(recording)}."
+        )
+    wrong = nonfinite_rows(recording.actions)
+    if len(wrong):
+        raise DataError(
+            f"{source}: actions must be finite; row {wrong[0]} is "
+            f"{recording.actions[wrong[0]].tolist()} ({len(wrong)} such rows). Leave them out or "
+            f"mend them; `dfplan data check` lists what else there is."
+        )
+    lost, blank = nonfinite_rows(recording.observations), zero_rows(recording.observations)
+    limit = step_limit(recording.observations, recording.episodes)
+    jumps = jump_rows(recording.observations, recording.episodes, limit)
+    bad = np.union1d(lost, blank)
+    inner = np.concatenate([jumps, bad, bad + 1, _cuts(recording, segment_by)])
+    segments = _between(np.union1d(recording.episodes, inner), len(recording), bad)
+    if not (np.diff(segments) > 1).any():
+        raise DataError(
+            f"{source}: no two rows follow one another, so there is no motion to learn from. See "
+            "`dfplan data check`."
+        )
+    _tell(source, {"not finite": lost, "all zero": blank}, jumps, segment_by)
+    return Trajectories(
+        observations=recording.observations,
+        actions=recording.actions,
+        rewards=recording.rewards,
+        goals=recording.goals,
+        segments=segments,
+        fingerprint=_fingerprint(recording, segments),
+        source=source,
+        maze=recording.maze,
+    )
+
+
+def rows_of(trajectories: Trajectories) -> Iterator[slice]:
+    """The rows inside of segments, in order, at most :data:`BLOCK` at a time."""
+    segments = trajectories.segments
+    # Segments that follow one another without a gap are one stretch of rows.
+    gaps = np.flatnonzero(segments[1:, 0] != segments[:-1, 1])
+    firsts = segments[np.concatenate([[0], gaps + 1]), 0]
+    lasts = segments[np.concatenate([gaps, [len(segments) - 1]]), 1]
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+        for begin in range(first, last, BLOCK):
+            yield slice(begin, min(last, begin + BLOCK))
+
+
+@dataclass(frozen=True)
+class Positions:
+    """The positions inside of segments, a block [R, 2] at a time, as often as they are asked for."""
+
+    trajectories: Trajectories
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.trajectories.observations[rows, :2] for rows in rows_of(self.trajectories))
+
+
+def velocities(trajectories: Trajectories, rows: np.ndarray) -> np.ndarray:
+    """Velocities at ``rows`` [...], none the first of a segment, float64 [..., 2].
+
+    Where none were recorded it is the step that led to the row, in units of position a step.
+    """
+    observations = trajectories.observations
+    if observations.shape[1] == 4:
+        return observations[rows, 2:].astype(np.float64)
+    here: np.ndarray = observations[rows].astype(np.float64)
+    return here - observations[rows - 1]
+
+
+def _cuts(recording: Recording, segment_by: str) -> np.ndarray:
+    """First rows of what follows a timeout or a change of goal, int64 [k]."""
+    if segment_by == "none":
+        return np.zeros(0, np.int64)
+    marks = recording.timeouts if segment_by == "timeouts" else recording.goals
+    if marks is None:
+        raise DataError(
+            f"{recording.source} says nothing of {segment_by}, so it cannot be cut by them; cut by "
+            f"one of {', '.join(SEGMENT_BY)}."
+        )
+    found = []
+    for first in range(0, len(marks) - 1, BLOCK):
+        part = marks[first : first + BLOCK + 1]
+        after = (
+            part[:-1].astype(bool) if segment_by == "timeouts" else (part[1:] != part[:-1]).any(1)
+        )
+        found.append(np.flatnonzero(after) + first + 1)
+    return np.concatenate(found)
+
+
+def _between(edges: np.ndarray, count: int, bad: np.ndarray) -> np.ndarray:
+    """Stretches of rows from edge to edge without those that are ``bad``, int64 [S, 2]."""
+    edges = np.append(edges[edges < count], count).astype(np.int64)
+    segments = np.stack([edges[:-1], edges[1:]], 1)
+    return segments[~np.isin(segments[:, 0], bad)]
+
+
+def _tell(source: str, left_out: dict[str, np.ndarray], jumps: np.ndarray, segment_by: str) -> None:
+    faults = [
+        f"{len(rows)} rows that are {what} (the first {rows[0]}) were left out"
+        for what, rows in left_out.items()
+        if len(rows)
+    ]
+    if len(jumps):
+        faults.append(f"it was cut at {len(jumps)} jumps (the first at row {jumps[0]})")
+    if faults:
+        warnings.warn(
+            f"{source}: {'; '.join(faults)}. `dfplan data check` has the rest.",
+            DataWarning,
+            stacklevel=3,
+        )
+
+
+def _fingerprint(recording: Recording, segments: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in (recording.observations, recording.actions):
+        for first in range(0, len(array), BLOCK):
+            digest.update(np.ascontiguousarray(array[first : first + BLOCK]).data)
+    digest.update(np.ascontiguousarray(segments).data)
+    return digest.hexdigest()

@@ -1,0 +1,161 @@
+"""Playing the stock episodes of any suite: its own starts, goals, noise and end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from tqdm import tqdm
+
+from dfplan.envs.suites import MazeEnv, make
+from dfplan.errors import ConfigError, unknown_name
+from dfplan.evaluation.protocols import Split
+from dfplan.evaluation.rollout import Actor
+from dfplan.mazes import Maze
+
+_SPLITS: tuple[Split, ...] = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """n finished episodes.
+
+    Attributes:
+        name: the suite, or the maze that was played.
+        tasks: which of the suite's own tasks each was, from 1; 0 where it has none. Int [n].
+        success: whether its goal was reached at any step, bool [n].
+        steps: until the goal was first reached, or else all that were played; int [n].
+        returns: the sum of its rewards, float [n].
+        starts: position at reset, float [n, 2].
+        goals: float [n, 2].
+        paths: positions that were visited, the start first, of each task's first episode.
+        seconds: wall time of all episodes.
+        policy_seconds: how much of it the policy took.
+    """
+
+    name: str
+    tasks: np.ndarray
+    success: np.ndarray
+    steps: np.ndarray
+    returns: np.ndarray
+    starts: np.ndarray
+    goals: np.ndarray
+    paths: tuple[np.ndarray, ...]
+    seconds: float
+    policy_seconds: float
+
+    def __len__(self) -> int:
+        return len(self.success)
+
+    def of_task(self, task: int) -> np.ndarray:
+        """Which episodes were of ``task``, bool [n]."""
+        return np.asarray(self.tasks == task)
+
+
+def success_interval(success: np.ndarray) -> tuple[float, float]:
+    """Wilson's 95% interval of the share of ``success`` [n]."""
+    interval = stats.binomtest(int(success.sum()), len(success)).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def play(
+    policy: Actor,
+    suite: str | Maze,
+    episodes: int,
+    *,
+    split: Split = "test",
+    seed: int = 0,
+    progress: bool = True,
+) -> Episodes:
+    """Play ``episodes`` episodes of each of the suite's tasks, or of the suite where it has none.
+
+    An episode's start, goal and chances come from the split, the seed, its task and its number, so
+    every policy meets the same. All episodes of a task go in step, one batched call of the policy
+    a step; one that is over waits at its goal, and costs nothing.
+
+    Args:
+        policy: reset before each task.
+        suite: a name that :func:`dfplan.envs.suites.make` knows, or a maze.
+        episodes: of each task.
+        split: whatever is tuned is tuned on ``validation``; only ``test`` is reported.
+        seed: of the episodes and of the policy.
+        progress: whether to show a bar.
+
+    Raises:
+        ConfigError: an unknown suite or split, or no episodes.
+    """
+    if split not in _SPLITS:
+        raise unknown_name("split", split, _SPLITS)
+    if episodes < 1:
+        raise ConfigError(f"The number of episodes must be at least 1; got {episodes}.")
+    began = time.perf_counter()
+    environments = [make(suite) for _ in range(episodes)]
+    tasks = range(1, environments[0].tasks + 1) if environments[0].tasks else range(1)
+    played = []
+    with tqdm(
+        total=len(tasks) * episodes, desc=environments[0].name, unit="episode", disable=not progress
+    ) as bar:
+        for task in tasks:
+            key = (seed, _SPLITS.index(split), task)
+            seeds = np.random.SeedSequence(key).generate_state(episodes).tolist()
+            played.append(_play_task(policy, environments, task, seeds, seed, bar))
+    for environment in environments:
+        environment.close()
+    fields = [np.concatenate(parts) for parts in zip(*(each[:5] for each in played), strict=True)]
+    success, steps, returns, starts, goals = fields
+    return Episodes(
+        name=environments[0].name,
+        tasks=np.repeat(np.array(tasks), episodes),
+        success=success,
+        steps=steps,
+        returns=returns,
+        starts=starts,
+        goals=goals,
+        paths=tuple(each[5] for each in played),
+        seconds=time.perf_counter() - began,
+        policy_seconds=sum(each[6] for each in played),
+    )
+
+
+def _play_task(
+    policy: Actor,
+    environments: list[MazeEnv],
+    task: int,
+    seeds: list[int],
+    seed: int,
+    bar: tqdm[None],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """Success, steps, returns, starts, goals, the first path and the policy's seconds."""
+    options = {"task": task} if task else {}
+    resets = [
+        environment.reset(seed=own, options=options)
+        for environment, own in zip(environments, seeds, strict=True)
+    ]
+    observations = np.array([observation["observation"] for observation, _ in resets])
+    goals = np.array([observation["desired_goal"] for observation, _ in resets])
+    starts = observations[:, :2].copy()
+    success = np.array([info["success"] for _, info in resets])
+    steps, returns = np.zeros(len(seeds), dtype=int), np.zeros(len(seeds))
+    running, path, policy_seconds = np.ones(len(seeds), dtype=bool), [starts[0]], 0.0
+    policy.reset(seed)
+    while running.any():
+        asked = time.perf_counter()
+        actions = policy.act(observations, goal=goals)
+        policy_seconds += time.perf_counter() - asked
+        for row in np.flatnonzero(running):
+            observation, reward, terminated, truncated, info = environments[row].step(actions[row])
+            observations[row] = observation["observation"]
+            steps[row] += not success[row]
+            success[row] |= info["success"]
+            returns[row] += reward
+            if row == 0:
+                path.append(observations[0, :2].copy())
+            if terminated or truncated:
+                running[row] = False
+                bar.update()
+                # Where a plan ends there is nothing left to plan.
+                observations[row] = 0.0
+                observations[row, :2] = goals[row]
+    return success, steps, returns, starts, goals, np.array(path), policy_seconds
