@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dfplan.data.d4rl import download, from_arrays, load_d4rl
+from dfplan.data.arrays import from_arrays
+from dfplan.data.download import download
 from dfplan.data.generate import generate
+from dfplan.data.read import read, write
 
-__all__ = ["download", "from_arrays", "generate", "load_d4rl"]
+__all__ = ["download", "from_arrays", "generate", "read", "write"]

@@ -1,235 +1,102 @@
-"""Trajectories from D4RL's maze2d files, from files of its layout, and from bare arrays.
+"""D4RL's layout: one hdf5 file, one stream of rows.
 
-A maze2d file is one stream that goes on when a goal is reached, so ``timeouts``, which mark those
-moments, cut nothing here. It is cut where the motion itself breaks off: after ``terminals``, at
-the joints that :func:`dfplan.data.generate.generate` notes down, and where the position jumps.
+Beyond what D4RL writes, ``metadata/joints`` holds the rows where a new episode or stream begins,
+``metadata/bare_ends`` is as in :class:`~dfplan.types.Recording`, and the attribute ``maze`` is the
+maze as text. Where they are missing nothing is made up for them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO
-from urllib.request import urlopen
 
 import h5py
 import numpy as np
-from numpy.typing import ArrayLike
-from tqdm import tqdm
 
-from dfplan.errors import ConfigError, DataError, MazeError, unknown_name
+from dfplan.data.fields import PLANE, STATE, Field, first_rows, last_rows
+from dfplan.data.storage import Sink, open_hdf5, row_blocks
+from dfplan.errors import ConfigError, DataError, MazeError
 from dfplan.files import atomic_path
 from dfplan.mazes import parse_maze
-from dfplan.types import Trajectories
+from dfplan.types import Recording
 
-D4RL_URL = "http://rail.eecs.berkeley.edu/datasets/offline_rl/maze2d"
-"""Where D4RL publishes its maze2d files."""
+_CHUNK = 50_000
 
-PUBLISHED = {
-    f"maze2d-{maze}-v1": f"maze2d-{maze}-sparse-v1.hdf5" for maze in ("umaze", "medium", "large")
-}
-"""Name of each published dataset that :func:`download` knows, and of its file."""
+_JOINTS = "metadata/joints"
+_BARE_ENDS = "metadata/bare_ends"
 
-_JUMP = 3.0
-_TIMEOUT = 30.0
-_BLOCK = 1 << 20
+# Attributes of datasets that write_d4rl fills in: D4RL's tools need them all.
+_RECORDED = "recorded"  # False: what it holds was not in the recording
+_COMPLETE = "complete"  # of the joints: all of them, so that no terminal makes another
 
 
-def load_d4rl(path: str | Path) -> Trajectories:
-    """Read an hdf5 file of D4RL's maze2d layout.
+def read_d4rl(path: str | Path) -> Recording:
+    """Read an hdf5 file of D4RL's maze2d layout (``d4rl/offline_env.py``).
 
-    ``observations`` [N, 4] and ``actions`` [N, 2] must be there; ``rewards`` (else zeros),
-    ``terminals`` and ``infos/goal`` may be; [N, 1] is taken for [N]. Rows whose observation is
-    all zero, which old files hold between two goals, are left out. A jump is a step, along either
-    axis, of more than three times what 95% of the file's steps keep within.
+    ``observations`` [N, 4] (or [N, 2]) and ``actions`` [N, 2] must be there; ``rewards``,
+    ``terminals``, ``timeouts`` and ``infos/goal`` may be; [N, 1] is taken for [N]. An episode
+    begins after each terminal and at each of ``metadata/joints``. A maze2d file is one stream that
+    goes on when a goal is reached, so ``timeouts``, which mark those moments, begin none.
 
     Args:
         path: the file. Positions and velocities stay in its own frame and units.
 
     Raises:
-        DataError: no such file; not hdf5, or cut short; a field missing, of the wrong shape or
-            not finite; fewer than two rows.
+        DataError: no such file; not hdf5, or cut short; a field missing or of the wrong shape.
     """
     path = Path(path)
-    with _opened(path) as file:
-        observations = _field(file, "observations", 4)
+    with open_hdf5(path) as file:
+        observations = _field(file, "observations").read(STATE)
         count = len(observations)
-        actions = _field(file, "actions", 2, count)
-        rewards = _field(file, "rewards", None, count) if "rewards" in file else None
-        goals = _field(file, "infos/goal", 2, count) if "infos/goal" in file else None
-        starts = _noted_starts(file, count)
-        maze = _noted_maze(file)
-    kept = observations.any(axis=1)
-    stream = np.cumsum(starts, dtype=np.int32)
-    if not kept.all():
-        observations, actions, stream = observations[kept], actions[kept], stream[kept]
-        rewards = None if rewards is None else rewards[kept]
-        goals = None if goals is None else goals[kept]
-    _require_rows(observations, str(path))
-    segments = _cut(stream, jumps=_jumps(observations[:, :2], stream))
-    return _trajectories(observations, actions, rewards, goals, segments, path.name, maze)
-
-
-def from_arrays(
-    observations: ArrayLike,
-    actions: ArrayLike | None = None,
-    ends: ArrayLike | None = None,
-    source: str = "arrays",
-) -> Trajectories:
-    """Trajectories from bare arrays, in any frame; settings expect corridors about 1 unit wide.
-
-    Args:
-        observations: positions and velocities [N, 4]; or positions alone [N, 2], whose velocity
-            is then the step that led to each (the first of a segment takes the second's), in
-            units of position a step.
-        actions: [N, 2]; zeros if they are not known.
-        ends: True on the last row of each trajectory, [N]. Without it the rows are cut where the
-            position jumps, as :func:`load_d4rl` does.
-        source: where the data came from, for messages and checkpoints.
-
-    Raises:
-        DataError: an array of the wrong shape or not finite; fewer than two rows.
-    """
-    data = _array("observations", observations, source)
-    if data.ndim != 2 or data.shape[1] not in (2, 4):
-        raise DataError(
-            f"{source}: observations must be [N, 4] (position, velocity) or [N, 2] (position); "
-            f"got shape {list(data.shape)}."
+        terminals = _recorded(file, "terminals", (), count, flags=True)
+        timeouts = _recorded(file, "timeouts", (), count, flags=True)
+        episodes = _episodes(file, count, terminals)
+        bare_ends = None
+        if _BARE_ENDS in file:
+            bare_ends = _field(file, _BARE_ENDS).read((), len(episodes), flags=True)
+            if timeouts is not None:
+                timeouts = np.array(timeouts)
+                timeouts[last_rows(episodes, count)[bare_ends]] = False  # see write_d4rl
+        return Recording(
+            observations=observations,
+            actions=_field(file, "actions").read(PLANE, count),
+            episodes=episodes,
+            source=path.name,
+            rewards=_recorded(file, "rewards", (), count),
+            goals=_recorded(file, "infos/goal", PLANE, count),
+            terminals=terminals,
+            timeouts=timeouts,
+            bare_ends=bare_ends,
+            maze=_maze(file),
         )
-    _require_rows(data, source)
-    _require_finite("observations", data, source)
-    count = len(data)
-    known = np.zeros((count, 2)) if actions is None else actions
-    forces = _shaped("actions", _array("actions", known, source), 2, count, source)
-    if ends is None:
-        stream = np.zeros(count, np.int32)
-        segments = _cut(stream, jumps=_jumps(data[:, :2], stream))
-    else:
-        last = _shaped("ends", _array("ends", ends, source), None, count, source)
-        segments = _cut(np.cumsum(_after(last.astype(bool)), dtype=np.int32))
-    if data.shape[1] == 2:
-        data = np.concatenate([data, _steps_taken(data, segments)], axis=1)
-    return _trajectories(data, forces, None, None, segments, source)
 
 
-def download(
-    name: str,
-    directory: str | Path | None = None,
-    *,
-    base_url: str = D4RL_URL,
-    progress: bool = True,
-) -> Path:
-    """Fetch one of D4RL's published files, unless it is there already.
+def write_d4rl(recording: Recording, path: str | Path) -> Path:
+    """Write a recording as D4RL's hdf5 file, so that :func:`read_d4rl` gives the same again.
+
+    What D4RL's own tools look for is always there: without rewards it is zeros, without terminals
+    none, without timeouts the last row of each episode that no terminal ends. Bare ends are
+    timeouts too, so that those tools take no step from them.
 
     Args:
-        name: ``maze2d-umaze-v1``, ``maze2d-medium-v1`` or ``maze2d-large-v1``.
-        directory: where to keep it; by default ``D4RL_DATASET_DIR``, or ``~/.d4rl/datasets``
-            where that is not set, as D4RL does.
-        base_url: the address of the folder that holds the files.
-        progress: show a progress bar on stderr.
+        recording: what to write.
+        path: the file to write; it appears only once it is whole.
 
     Returns:
-        The path of the file, which appears only once it is whole.
+        The path that was written.
 
     Raises:
-        ConfigError: ``name`` is not a published dataset.
-        DataError: the server cannot be reached, or what it sent is not a whole hdf5 file.
+        OSError: the file cannot be written, as on a full disk.
     """
-    if name not in PUBLISHED:
-        raise unknown_name("D4RL dataset", name, PUBLISHED)
-    if directory is None:
-        directory = os.environ.get("D4RL_DATASET_DIR") or Path.home() / ".d4rl" / "datasets"
-    path = Path(directory) / PUBLISHED[name]
-    if path.exists():
-        return path
-    url = f"{base_url.rstrip('/')}/{path.name}"
-    with atomic_path(path) as temporary:
-        with temporary.open("wb") as out:
-            _fetch(url, out, progress)
-        if not h5py.is_hdf5(temporary):
-            raise _unreachable(url, "what came is not an hdf5 file")
+    path = Path(path)
+    with atomic_path(path) as temporary, Sink(temporary) as sink:
+        with h5py.File(sink, "w") as file:
+            _write(file, recording, sink)
+        if sink.failure is not None:
+            raise sink.failure
     return path
 
 
-def _fetch(url: str, out: BinaryIO, progress: bool) -> None:
-    expected = 0
-    try:
-        with urlopen(url, timeout=_TIMEOUT) as response:
-            expected = int(response.headers.get("Content-Length") or 0)
-            with tqdm(
-                total=expected or None,
-                unit="B",
-                unit_scale=True,
-                desc=url.rpartition("/")[2],
-                disable=not progress,
-            ) as bar:
-                while block := response.read(_BLOCK):
-                    out.write(block)
-                    bar.update(len(block))
-    except (OSError, HTTPException, ValueError) as error:
-        raise _unreachable(url, str(error)) from error
-    if expected and out.tell() != expected:
-        raise _unreachable(url, f"only {out.tell()} of {expected} bytes came")
-
-
-def _unreachable(url: str, why: str) -> DataError:
-    return DataError(
-        f"Could not fetch {url}: {why}. Try again or give another base_url; or pass the path of "
-        "a copy that you have; or collect the same kind of data yourself: `dfplan data generate`."
-    )
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """The hdf5 file, its faults turned into :class:`DataError`."""
-    if not path.is_file():
-        raise DataError(
-            f"There is no data file at {path}. Check the path, or make one: `dfplan data generate`."
-        )
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError) as error:
-        raise DataError(
-            f"{path} is not a whole hdf5 file, or cannot be read ({error}). If it was "
-            "downloaded, delete it and fetch it again."
-        ) from error
-
-
-def _noted_starts(file: h5py.File, count: int) -> np.ndarray:
-    """Rows that start a stream by the file's own marks, bool [N]."""
-    if "terminals" in file:
-        starts = _after(_field(file, "terminals", None, count).astype(bool))
-    else:
-        starts = np.zeros(count, bool)
-    if "metadata/joints" in file:
-        joints = np.asarray(file["metadata/joints"])
-        if joints.dtype.kind not in "iu" or not ((joints >= 0) & (joints < count)).all():
-            raise DataError(
-                f"{file.filename}: metadata/joints must be row numbers below {count}; got "
-                f"{joints!r}."
-            )
-        starts[joints] = True
-    return starts
-
-
-def _noted_maze(file: h5py.File) -> str | None:
-    """The maze as text, where the file's attribute ``maze`` is one; only pictures need it."""
-    noted = file.attrs.get("maze")
-    if isinstance(noted, bytes):
-        noted = noted.decode(errors="replace")
-    try:
-        return parse_maze(noted).ascii if isinstance(noted, str) else None
-    except (ConfigError, MazeError):
-        return None
-
-
-def _field(file: h5py.File, name: str, width: int | None, count: int | None = None) -> np.ndarray:
-    """One field as finite float32, [N, width], or [N] where ``width`` is None."""
+def _field(file: h5py.File, name: str) -> Field:
     if name not in file or not isinstance(file[name], h5py.Dataset):
         found: list[str] = []
         file.visititems(lambda key, item: found.append(key) if hasattr(item, "dtype") else None)
@@ -237,114 +104,95 @@ def _field(file: h5py.File, name: str, width: int | None, count: int | None = No
             f"{file.filename} has no field {name!r}; it has {', '.join(sorted(found)) or 'none'}. "
             "Expected D4RL's layout: observations [N, 4], actions [N, 2]."
         )
-    dataset = file[name]
-    if dataset.dtype.kind not in "fiub":
-        raise DataError(f"{file.filename}: {name} must hold numbers; got {dataset.dtype}.")
-    if dataset.dtype.kind == "b":
-        values = dataset[()].astype(np.float32)
-    else:
-        values = np.empty(dataset.shape, np.float32)
-        if values.size:
-            dataset.read_direct(values)
-    return _shaped(name, values, width, count, str(file.filename))
+    return Field(name, file[name], str(file.filename))
 
 
-def _array(name: str, values: ArrayLike, source: str) -> np.ndarray:
+def _recorded(
+    file: h5py.File, name: str, widths: tuple[int, ...], count: int, *, flags: bool = False
+) -> np.ndarray | None:
+    """A field's values, or None where the file has none that were recorded."""
+    if name not in file or not file[name].attrs.get(_RECORDED, True):
+        return None
+    return _field(file, name).read(widths, count, flags=flags)
+
+
+def _episodes(file: h5py.File, count: int, terminals: np.ndarray | None) -> np.ndarray:
+    """First row of each episode by the file's own marks, int64 [E]."""
+    begun = first_rows(np.zeros(count, bool) if terminals is None else terminals)
+    if _JOINTS not in file:
+        return begun
+    joints = np.asarray(file[_JOINTS])
+    if joints.dtype.kind not in "iu" or not ((joints >= 0) & (joints < count)).all():
+        raise DataError(
+            f"{file.filename}: {_JOINTS} must be row numbers below {count}; got {joints!r}."
+        )
+    if file[_JOINTS].attrs.get(_COMPLETE, False):
+        begun = begun[:1]
+    return np.union1d(begun, joints).astype(np.int64)
+
+
+def _maze(file: h5py.File) -> str | None:
+    """The maze as text, where the file's attribute ``maze`` is one."""
+    noted = file.attrs.get("maze")
+    if isinstance(noted, bytes):
+        noted = noted.decode(errors="replace")
     try:
-        return np.array(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{source}: {name} must be an array of numbers ({error}).") from error
+        return parse_maze(noted).text if isinstance(noted, str) else None
+    except (ConfigError, MazeError):
+        return None
 
 
-def _shaped(
-    name: str, values: np.ndarray, width: int | None, count: int | None, source: str
-) -> np.ndarray:
-    """``values`` if they have the shape that they must have and are finite."""
-    if width is None and values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    tail = () if width is None else (width,)
-    if values.ndim == 0 or values.shape[1:] != tail or len(values) != (count or len(values)):
-        expected = ["N" if count is None else count, *tail]
-        raise DataError(
-            f"{source}: {name} must have shape [{', '.join(map(str, expected))}]; "
-            f"got {list(values.shape)}."
-        )
-    _require_finite(name, values, source)
-    return values
+def _write(file: h5py.File, recording: Recording, sink: Sink) -> None:
+    count = len(recording)
+    last = last_rows(recording.episodes, count)
+    columns: dict[str, np.ndarray] = {
+        "observations": recording.observations,
+        "actions": recording.actions,
+        "infos/qpos": recording.observations[:, :2],
+    }
+    if recording.observations.shape[1] == 4:
+        columns["infos/qvel"] = recording.observations[:, 2:]
+    if recording.goals is not None:
+        columns["infos/goal"] = recording.goals
+    invented = {
+        "rewards": np.broadcast_to(np.float32(0), count),
+        "terminals": np.broadcast_to(np.False_, count),
+        "timeouts": np.zeros(count, bool),
+    }
+    invented["timeouts"][last] = True
+    if recording.terminals is not None:
+        invented["timeouts"][recording.terminals] = False
+    for name, values in invented.items():
+        recorded = getattr(recording, name)
+        columns[name] = values if recorded is None else recorded
+    if recording.bare_ends is not None:
+        columns["timeouts"] = np.array(columns["timeouts"])
+        columns["timeouts"][last[recording.bare_ends]] = True
+        file[_BARE_ENDS] = recording.bare_ends
+    file[_JOINTS] = recording.episodes
+    file[_JOINTS].attrs[_COMPLETE] = True
+    if recording.maze is not None:
+        file.attrs["maze"] = recording.maze
+    for name, values in columns.items():
+        dataset = _dataset(file, name, values)
+        if name in invented and getattr(recording, name) is None:
+            dataset.attrs[_RECORDED] = False
+        for rows in row_blocks(count, values[:1].nbytes, _CHUNK):
+            dataset[rows] = values[rows]
+            file.flush()
+            if sink.failure is not None:
+                return
 
 
-def _require_finite(name: str, values: np.ndarray, source: str) -> None:
-    finite = np.isfinite(values)
-    if not finite.all():
-        bad = ~finite.reshape(len(values), -1).all(axis=1)
-        row = int(np.argmax(bad))
-        raise DataError(
-            f"{source}: {name} must be finite; row {row} is {values[row].tolist()} "
-            f"({int(bad.sum())} such rows). Leave them out or mend them."
-        )
-
-
-def _require_rows(observations: np.ndarray, source: str) -> None:
-    if len(observations) < 2:
-        raise DataError(
-            f"{source}: at least 2 rows of observations are needed; got {len(observations)}."
-        )
-
-
-def _after(last: np.ndarray) -> np.ndarray:
-    """The rows after those marked, bool [N]."""
-    starts = np.zeros(len(last), bool)
-    starts[1:] = last[:-1]
-    return starts
-
-
-def _jumps(positions: np.ndarray, stream: np.ndarray) -> np.ndarray:
-    """Rows further from the one before, in their stream, than the motion goes; bool [N]."""
-    step = np.abs(np.diff(positions, axis=0)).max(axis=1)
-    step[np.diff(stream) != 0] = 0
-    moved = step[step > 0]
-    limit = _JUMP * np.quantile(moved, 0.95) if len(moved) else 0.0
-    return np.concatenate([[False], step > limit])
-
-
-def _cut(stream: np.ndarray, jumps: np.ndarray | None = None) -> np.ndarray:
-    """First and one-past-last row of each stretch of one stream and no jump; int64 [S, 2]."""
-    new = np.diff(stream) != 0
-    if jumps is not None:
-        new |= jumps[1:]
-    edges = np.concatenate([[0], np.flatnonzero(new) + 1, [len(stream)]])
-    return np.stack([edges[:-1], edges[1:]], axis=1).astype(np.int64)
-
-
-def _steps_taken(positions: np.ndarray, segments: np.ndarray) -> np.ndarray:
-    """The step that led to each row, float32 [N, 2]; see :func:`from_arrays`."""
-    steps = np.zeros_like(positions)
-    steps[1:] = np.diff(positions, axis=0)
-    first = segments[:, 0]
-    second = np.minimum(first + 1, segments[:, 1] - 1)
-    steps[first] = np.where((second > first)[:, None], steps[second], 0.0)
-    return steps
-
-
-def _trajectories(
-    observations: np.ndarray,
-    actions: np.ndarray,
-    rewards: np.ndarray | None,
-    goals: np.ndarray | None,
-    segments: np.ndarray,
-    source: str,
-    maze: str | None = None,
-) -> Trajectories:
-    digest = hashlib.sha256()
-    for array in (observations, actions, segments):
-        digest.update(np.ascontiguousarray(array).data)
-    return Trajectories(
-        observations=observations,
-        actions=actions,
-        rewards=np.zeros(len(actions), np.float32) if rewards is None else rewards,
-        goals=goals,
-        segments=segments,
-        fingerprint=digest.hexdigest(),
-        source=source,
-        maze=maze,
+def _dataset(file: h5py.File, name: str, values: np.ndarray) -> h5py.Dataset:
+    if not len(values):
+        return file.create_dataset(name, shape=values.shape, dtype=values.dtype)
+    return file.create_dataset(
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=(min(len(values), _CHUNK), *values.shape[1:]),
+        compression="gzip",
+        compression_opts=1,
+        shuffle=True,
     )
