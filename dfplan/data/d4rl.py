@@ -23,6 +23,7 @@ _CHUNK = 50_000
 
 _JOINTS = "metadata/joints"
 _BARE_ENDS = "metadata/bare_ends"
+_ADDED = "metadata/added_timeouts"  # rows that write_d4rl marks beyond what was recorded
 
 # Attributes of datasets that write_d4rl fills in: D4RL's tools need them all.
 _RECORDED = "recorded"  # False: what it holds was not in the recording
@@ -53,9 +54,9 @@ def read_d4rl(path: str | Path) -> Recording:
         bare_ends = None
         if _BARE_ENDS in file:
             bare_ends = _field(file, _BARE_ENDS).read((), len(episodes), flags=True)
-            if timeouts is not None:
-                timeouts = np.array(timeouts)
-                timeouts[last_rows(episodes, count)[bare_ends]] = False  # see write_d4rl
+        if timeouts is not None and _ADDED in file:
+            timeouts = np.array(timeouts)
+            timeouts[_rows(file, _ADDED, count)] = False
         return Recording(
             observations=observations,
             actions=_field(file, "actions").read(PLANE, count),
@@ -121,14 +122,17 @@ def _episodes(file: h5py.File, count: int, terminals: np.ndarray | None) -> np.n
     begun = first_rows(np.zeros(count, bool) if terminals is None else terminals)
     if _JOINTS not in file:
         return begun
-    joints = np.asarray(file[_JOINTS])
-    if joints.dtype.kind not in "iu" or not ((joints >= 0) & (joints < count)).all():
-        raise DataError(
-            f"{file.filename}: {_JOINTS} must be row numbers below {count}; got {joints!r}."
-        )
+    joints = _rows(file, _JOINTS, count)
     if file[_JOINTS].attrs.get(_COMPLETE, False):
         begun = begun[:1]
     return np.union1d(begun, joints).astype(np.int64)
+
+
+def _rows(file: h5py.File, name: str, count: int) -> np.ndarray:
+    rows = np.asarray(file[name])
+    if rows.dtype.kind not in "iu" or not ((rows >= 0) & (rows < count)).all():
+        raise DataError(f"{file.filename}: {name} must be row numbers below {count}; got {rows!r}.")
+    return rows
 
 
 def _maze(file: h5py.File) -> str | None:
@@ -166,8 +170,11 @@ def _write(file: h5py.File, recording: Recording, sink: Sink) -> None:
         recorded = getattr(recording, name)
         columns[name] = values if recorded is None else recorded
     if recording.bare_ends is not None:
-        columns["timeouts"] = np.array(columns["timeouts"])
-        columns["timeouts"][last[recording.bare_ends]] = True
+        bare = last[recording.bare_ends]
+        timeouts = np.array(columns["timeouts"])
+        file[_ADDED] = bare[~timeouts[bare]]
+        timeouts[bare] = True
+        columns["timeouts"] = timeouts
         file[_BARE_ENDS] = recording.bare_ends
     file[_JOINTS] = recording.episodes
     file[_JOINTS].attrs[_COMPLETE] = True

@@ -103,7 +103,7 @@ def write(recording: Recording, path: str | Path, layout: str | None = None) -> 
         from dfplan.data.minari import write_minari
 
         return write_minari(recording, path)
-    raise unknown_name("layout to write", layout, _ENDINGS.values())
+    raise unknown_name("layout to write", layout, set(_ENDINGS.values()))
 
 
 def _layout(path: Path) -> str:

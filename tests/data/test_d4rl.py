@@ -1,21 +1,34 @@
-"""Reading D4RL's layout and bare arrays, and fetching the published files."""
+"""D4RL's layout: files as D4RL makes them, and what is refused."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from dfplan.data import download, from_arrays, load_d4rl
-from dfplan.data.d4rl import PUBLISHED
-from dfplan.errors import ConfigError, DataError
+from dfplan.data.d4rl import read_d4rl, write_d4rl
+from dfplan.errors import DataError
+from dfplan.types import Recording
 
 DT = 0.01
+
+FULL_DISK = """
+import resource, sys
+import numpy as np
+from dfplan.data.d4rl import write_d4rl
+from dfplan.types import Recording
+noise = np.random.default_rng(0).normal(size=(100_000, 4))
+recording = Recording(noise, noise[:, :2], np.array([0]), "noise")
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    write_d4rl(recording, sys.argv[1])
+except OSError as error:
+    print(error)
+"""
 
 
 def walk(count: int, seed: int = 0) -> np.ndarray:
@@ -47,91 +60,75 @@ def file(tmp_path: Path) -> Path:
 def test_fields_come_back_as_they_were_written(file: Path) -> None:
     rewards = np.arange(100, dtype=np.float32)
     goal = np.ones((100, 2), np.float32)
-    write(file, observations=walk(100), actions=forces(100), rewards=rewards, goal=goal)
-    read = load_d4rl(file)
-    np.testing.assert_array_equal(read.observations, walk(100))
-    np.testing.assert_array_equal(read.actions, forces(100))
-    np.testing.assert_array_equal(read.rewards, rewards)
-    np.testing.assert_array_equal(read.goals, goal)
-    assert read.segments.tolist() == [[0, 100]]
-    assert read.segments.dtype == np.int64
+    marks = np.arange(100) % 7 == 0
+    write(
+        file,
+        observations=walk(100),
+        actions=forces(100),
+        rewards=rewards,
+        goal=goal,
+        terminals=np.zeros(100, bool),
+        timeouts=marks,
+    )
+    read = read_d4rl(file)
+    np.testing.assert_array_equal(read.observations, walk(100), strict=True)
+    np.testing.assert_array_equal(read.actions, forces(100), strict=True)
+    np.testing.assert_array_equal(read.rewards, rewards, strict=True)
+    np.testing.assert_array_equal(read.goals, goal, strict=True)
+    np.testing.assert_array_equal(read.timeouts, marks, strict=True)
+    np.testing.assert_array_equal(read.terminals, np.zeros(100, bool), strict=True)
+    np.testing.assert_array_equal(read.episodes, np.array([0], np.int64), strict=True)
+    assert read.bare_ends is None
     assert read.source == file.name
 
 
-def test_single_columns_other_types_and_missing_extras_are_taken(file: Path) -> None:
-    write(
-        file,
+def test_single_columns_other_types_and_missing_extras_are_taken(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "extras.hdf5",
         observations=walk(100).astype(np.float64),
-        actions=forces(100).astype(np.float64),
+        actions=np.ones((100, 2), np.int8),
         rewards=np.ones((100, 1), np.int64),
-        terminals=np.zeros((100, 1), bool),
+        terminals=np.zeros((100, 1), np.float32),
     )
-    read = load_d4rl(file)
-    assert read.observations.dtype == read.actions.dtype == read.rewards.dtype == np.float32
+    read = read_d4rl(path)
+    assert read.observations.dtype == np.float64
+    assert read.actions.dtype == read.rewards.dtype == np.float32
     assert read.rewards.tolist() == [1.0] * 100
-    assert read.goals is None
-    write(file, observations=walk(100), actions=forces(100))
-    assert load_d4rl(file).rewards.tolist() == [0.0] * 100
+    assert read.terminals.tolist() == [False] * 100
+    path = write(tmp_path / "bare.hdf5", observations=walk(9)[:, :2], actions=forces(9))
+    read = read_d4rl(path)
+    assert read.observations.shape == (9, 2)
+    assert read.rewards is read.goals is read.terminals is read.timeouts is read.maze is None
 
 
 def test_the_stream_goes_on_at_timeouts(file: Path) -> None:
     write(file, observations=walk(100), actions=forces(100), timeouts=np.arange(100) % 10 == 9)
-    assert load_d4rl(file).segments.tolist() == [[0, 100]]
+    assert read_d4rl(file).episodes.tolist() == [0]
 
 
-def test_it_is_cut_at_jumps_joints_and_after_terminals(file: Path) -> None:
-    observations = walk(1000)
-    observations[300:, 0] += 0.3  # ten steps' way at most, along one axis
-    terminals = np.arange(1000) == 499
+def test_episodes_begin_at_joints_and_after_terminals(file: Path) -> None:
+    terminals = np.isin(np.arange(1000), [499, 999])
     joints = np.array([0, 700])
-    write(file, observations=observations, actions=forces(1000), terminals=terminals, joints=joints)
-    assert load_d4rl(file).segments.tolist() == [[0, 300], [300, 500], [500, 700], [700, 1000]]
+    write(file, observations=walk(1000), actions=forces(1000), terminals=terminals, joints=joints)
+    assert read_d4rl(file).episodes.tolist() == [0, 500, 700]
 
 
-def test_no_step_of_the_motion_is_taken_for_a_jump(file: Path) -> None:
-    """Resting most of the time, or standing still throughout, cuts nothing."""
-    resting = np.repeat(walk(10), 100, axis=0)
-    for observations in (resting, np.ones((1000, 4), np.float32)):
-        write(file, observations=observations, actions=forces(1000))
-        assert load_d4rl(file).segments.tolist() == [[0, 1000]]
+def test_nothing_is_mended(file: Path) -> None:
+    """Rows of zeros, NaN, infinite actions and jumps are for others to see to."""
+    observations, actions = walk(100), forces(100)
+    observations[20] = 0
+    observations[30, 2] = np.nan
+    observations[60:] += 9
+    actions[5] = np.inf
+    read = read_d4rl(write(file, observations=observations, actions=actions))
+    np.testing.assert_array_equal(read.observations, observations)
+    np.testing.assert_array_equal(read.actions, actions)
+    assert read.episodes.tolist() == [0]
 
 
-def test_all_zero_rows_are_left_out_and_marks_on_them_kept(file: Path) -> None:
-    observations = walk(100)
-    observations[[20, 60]] = 0
-    write(
-        file,
-        observations=observations,
-        actions=forces(100),
-        rewards=np.arange(100.0),
-        goal=np.ones((100, 2)),
-        joints=np.array([60]),
-    )
-    read = load_d4rl(file)
-    kept = np.delete(np.arange(100), [20, 60])
-    assert read.segments.tolist() == [[0, 59], [59, 98]]
-    assert read.rewards.tolist() == kept.tolist()
-    np.testing.assert_array_equal(read.actions, forces(100)[kept])
-    assert len(read.goals) == len(read) == 98
-
-
-def test_the_fingerprint_is_of_the_motion(file: Path, tmp_path: Path) -> None:
-    write(file, observations=walk(100), actions=forces(100), rewards=np.ones(100))
-    same = write(tmp_path / "same.hdf5", observations=walk(100), actions=forces(100))
-    other = write(tmp_path / "other.hdf5", observations=walk(100, seed=1), actions=forces(100))
-    cut = write(
-        tmp_path / "cut.hdf5",
-        observations=walk(100),
-        actions=forces(100),
-        terminals=np.arange(100) == 50,
-    )
-    prints = [load_d4rl(path).fingerprint for path in (file, same, other, cut)]
-    assert prints[0] == prints[1] == from_arrays(walk(100), forces(100)).fingerprint
-    assert len(set(prints)) == 3
-
-
-NAN = walk(10)
-NAN[7, 2] = np.nan
+def test_files_without_rows_are_read(file: Path) -> None:
+    read = read_d4rl(write(file, observations=walk(0), actions=forces(0)))
+    assert len(read) == 0 and read.episodes.tolist() == []
 
 
 @pytest.mark.parametrize(
@@ -141,8 +138,8 @@ NAN[7, 2] = np.nan
         ({"data": walk(10)}, "no field 'observations'; it has data"),
         ({}, "no field 'observations'; it has none"),
         (
-            {"observations": walk(10)[:, :2], "actions": forces(10)},
-            r"observations must have shape \[N, 4\]; got \[10, 2\]",
+            {"observations": walk(10)[:, :3], "actions": forces(10)},
+            r"observations must have shape \[N, 4\] or \[N, 2\]; got \[10, 3\]",
         ),
         (
             {"observations": walk(10), "actions": np.ones((10, 8))},
@@ -157,16 +154,13 @@ NAN[7, 2] = np.nan
             r"rewards must have shape \[10\]; got \[3\]",
         ),
         (
-            {"observations": NAN, "actions": forces(10)},
-            r"observations must be finite; row 7 is .*nan.* \(1 such rows\)",
+            {"observations": walk(10), "actions": forces(10), "rewards": h5py.Empty("f")},
+            r"rewards must have shape \[10\]; got \[\]",
         ),
         (
-            {"observations": walk(10), "actions": np.full((10, 2), np.inf)},
-            r"actions must be finite; row 0 is \[inf, inf\] \(10 such rows\)",
+            {"observations": walk(10), "actions": forces(10), "timeouts": np.ones(11)},
+            r"timeouts must have shape \[10\]; got \[11\]",
         ),
-        ({"observations": walk(1), "actions": forces(1)}, "at least 2 rows .* got 1"),
-        ({"observations": np.zeros((5, 4)), "actions": forces(5)}, "at least 2 rows .* got 0"),
-        ({"observations": walk(0), "actions": forces(0)}, "at least 2 rows .* got 0"),
         (
             {"observations": np.full((10, 4), b"a"), "actions": forces(10)},
             "observations must hold numbers; got",
@@ -180,7 +174,7 @@ NAN[7, 2] = np.nan
 def test_wrong_fields_are_refused(file: Path, fields: dict[str, np.ndarray], message: str) -> None:
     write(file, **fields)
     with pytest.raises(DataError, match=message):
-        load_d4rl(file)
+        read_d4rl(file)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +182,8 @@ def test_wrong_fields_are_refused(file: Path, fields: dict[str, np.ndarray], mes
     [
         ("#####\n#OGO#\n#####", "#####\n#OGO#\n#####"),
         (np.bytes_("#####\\#OGO#\\#####"), "#####\n#OGO#\n#####"),
+        ("ogbench-giant", "ogbench-giant"),
+        ("frame ogbench\n###\n#O#\n###", "frame ogbench\n###\n#O#\n###"),
         ("a maze of mine", None),
         (np.arange(3), None),
     ],
@@ -198,20 +194,20 @@ def test_the_maze_is_taken_where_it_is_noted_as_one(
     write(file, observations=walk(10), actions=forces(10))
     with h5py.File(file, "a") as opened:
         opened.attrs["maze"] = noted
-    assert load_d4rl(file).maze == maze
+    assert read_d4rl(file).maze == maze
 
 
 def test_a_missing_file_is_refused(file: Path) -> None:
     with pytest.raises(DataError, match=r"no data file at .*data.hdf5.*`dfplan data generate`"):
-        load_d4rl(file)
+        read_d4rl(file)
     with pytest.raises(DataError, match="no data file at"):
-        load_d4rl(file.parent)
+        read_d4rl(file.parent)
 
 
 def test_a_foreign_file_is_refused(file: Path) -> None:
     file.write_text("observations, actions\n")
     with pytest.raises(DataError, match="not a whole hdf5 file"):
-        load_d4rl(file)
+        read_d4rl(file)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
@@ -220,7 +216,7 @@ def test_a_truncated_file_is_refused(file: Path, share: float) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(DataError, match="not a whole hdf5 file"):
-        load_d4rl(file)
+        read_d4rl(file)
 
 
 def test_a_damaged_field_is_refused(file: Path) -> None:
@@ -233,140 +229,47 @@ def test_a_damaged_field_is_refused(file: Path) -> None:
     whole[middle : middle + 64] = bytes(64)
     file.write_bytes(whole)
     with pytest.raises(DataError, match="cannot be read"):
-        load_d4rl(file)
+        read_d4rl(file)
 
 
-def test_arrays_need_nothing_but_positions() -> None:
-    positions = walk(100)[:, :2].astype(float)
-    positions[60:] += 2
-    read = from_arrays(positions, source="robot")
-    assert read.segments.tolist() == [[0, 60], [60, 100]]
-    velocity = read.observations[:, 2:]
-    for first, end in read.segments:
-        steps = np.diff(positions[first:end], axis=0)
-        np.testing.assert_allclose(velocity[first + 1 : end], steps, atol=1e-6)
-        np.testing.assert_array_equal(velocity[first], velocity[first + 1])
-    assert read.source == "robot"
-    assert not read.actions.any()
-    assert read.goals is None
+def test_what_d4rls_tools_look_for_is_always_written(tmp_path: Path) -> None:
+    episodes = np.array([0, 30, 60])
+    bare = Recording(walk(100), forces(100), episodes, "bare", bare_ends=np.array([1, 1, 0], bool))
+    with h5py.File(write_d4rl(bare, tmp_path / "bare.hdf5")) as file:
+        assert not file["rewards"][()].any() and not file["terminals"][()].any()
+        assert np.flatnonzero(file["timeouts"]).tolist() == [29, 59, 99]
+        np.testing.assert_array_equal(file["infos/qpos"], walk(100)[:, :2], strict=True)
+        np.testing.assert_array_equal(file["infos/qvel"], walk(100)[:, 2:], strict=True)
+        assert "infos/goal" not in file
+        assert file["metadata/joints"][()].tolist() == [0, 30, 60]
 
 
-def test_arrays_are_cut_at_the_ends_that_are_given_and_only_there() -> None:
-    observations = walk(100)
-    observations[60:, 0] += 2
-    ends = np.zeros(100, bool)
-    ends[[39, 98, 99]] = True
-    read = from_arrays(observations, forces(100), ends)
-    assert read.segments.tolist() == [[0, 40], [40, 99], [99, 100]]
-    np.testing.assert_array_equal(read.observations, observations)
-    alone = from_arrays(observations[:, :2], ends=ends)
-    assert not alone.observations[99, 2:].any()
+def test_no_step_is_taken_from_a_bare_end(tmp_path: Path) -> None:
+    """It is a timeout to D4RL's tools, and none to this reader; a terminal parts it from no row."""
+    terminals = np.arange(100) == 28
+    recording = Recording(
+        walk(100),
+        forces(100),
+        np.array([0, 30]),
+        "bare",
+        terminals=terminals,
+        timeouts=np.arange(100) == 98,
+        bare_ends=np.array([True, True]),
+    )
+    path = write_d4rl(recording, tmp_path / "bare.hdf5")
+    with h5py.File(path) as file:
+        assert np.flatnonzero(file["timeouts"]).tolist() == [29, 98, 99]
+    read = read_d4rl(path)
+    assert np.flatnonzero(read.timeouts).tolist() == [98]
+    assert read.episodes.tolist() == [0, 30]
 
 
-def test_arrays_are_copied() -> None:
-    observations = walk(10)
-    read = from_arrays(observations)
-    observations[:] = 0
-    assert read.observations.any()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((walk(10)[:, :3],), r"\[N, 4\].* or \[N, 2\].*got shape \[10, 3\]"),
-        ((walk(10)[0],), r"got shape \[4\]"),
-        ((walk(1),), "at least 2 rows .* got 1"),
-        (([["a", "b"]],), "observations must be an array of numbers"),
-        ((NAN,), "row 7"),
-        ((walk(10), forces(9)), r"actions must have shape \[10, 2\]; got \[9, 2\]"),
-        ((walk(10), None, np.ones(9)), r"ends must have shape \[10\]; got \[9\]"),
-    ],
-)
-def test_wrong_arrays_are_refused(arguments: tuple[np.ndarray, ...], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        from_arrays(*arguments)
-
-
-NAME = "maze2d-umaze-v1"
-
-
-class Server(BaseHTTPRequestHandler):
-    """Serves ``bodies`` by the first folder of the path; ``short`` promises more than it sends."""
-
-    body = b""
-
-    def do_GET(self) -> None:
-        kind, _, name = self.path.strip("/").partition("/")
-        if kind == "gone" or name != PUBLISHED[NAME]:
-            self.send_error(404)
-            return
-        body = b"<html>" if kind == "page" else self.body
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if kind == "short" else body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    path = write(tmp_path / "served.hdf5", observations=walk(2000), actions=forces(2000))
-    monkeypatch.setattr(Server, "body", path.read_bytes())
-    for variable in ("http_proxy", "HTTP_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
-    with HTTPServer(("127.0.0.1", 0), Server) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
-
-
-def test_a_published_file_is_fetched_once(server: str, tmp_path: Path) -> None:
-    path = download(NAME, tmp_path / "kept", base_url=f"{server}/good/", progress=False)
-    assert path == tmp_path / "kept" / "maze2d-umaze-sparse-v1.hdf5"
-    assert len(load_d4rl(path)) == 2000
-    assert list(path.parent.iterdir()) == [path]
-    assert download(NAME, tmp_path / "kept", base_url=f"{server}/gone", progress=False) == path
-
-
-def test_the_folder_is_d4rls_by_default(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path / "d4rl"))
-    assert download(NAME, base_url=f"{server}/good").parent == tmp_path / "d4rl"
-    assert "maze2d-umaze-sparse-v1.hdf5: 100%" in capsys.readouterr().err
-    monkeypatch.delenv("D4RL_DATASET_DIR")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    path = download(NAME, base_url=f"{server}/good", progress=False)
-    assert path.parent == tmp_path / ".d4rl" / "datasets"
-
-
-@pytest.mark.parametrize(
-    ("kind", "why"),
-    [
-        ("gone", "404"),
-        ("short", r"\d+"),
-        ("page", "not an hdf5 file"),
-    ],
-)
-def test_a_failed_fetch_leaves_nothing_and_names_the_ways_out(
-    server: str, tmp_path: Path, kind: str, why: str
-) -> None:
-    with pytest.raises(DataError, match=f"{why}.*a copy that you have.*`dfplan data generate`"):
-        download(NAME, tmp_path / "kept", base_url=f"{server}/{kind}", progress=False)
-    assert not list((tmp_path / "kept").iterdir())
-
-
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "no address"])
-def test_an_unreachable_server_is_reported(tmp_path: Path, address: str) -> None:
-    with pytest.raises(DataError, match=r"Could not fetch .*base_url"):
-        download(NAME, tmp_path, base_url=address, progress=False)
-
-
-def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Did you mean 'maze2d-umaze-v1'"):
-        download("maze2d-umaze-v0", tmp_path)
+def test_a_full_disk_leaves_nothing_and_is_said(tmp_path: Path) -> None:
+    """The real thing, in a process whose files may not grow beyond 100 kB."""
+    path = tmp_path / "walk.hdf5"
+    path.write_bytes(b"what was there before")
+    command = [sys.executable, "-c", FULL_DISK, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "No space left" in done.stdout, done
+    assert done.stderr == ""
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"what was there before"]
