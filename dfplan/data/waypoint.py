@@ -7,6 +7,7 @@ law. Behaviour after D4RL's ``d4rl/pointmaze/waypoint_controller.py``.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,6 +23,56 @@ _NEIGHBORS = ((0, -1), (0, 1), (-1, 0), (1, 0))
 Cell = tuple[int, int]
 
 
+class Routes:
+    """Ways from cell to cell; remembers the shortest that it found.
+
+    Args:
+        maze: the maze to walk in.
+        order: the four directions (rows down, columns right) in which neighbors are looked at; of
+            equally short ways the one whose first step comes first here is taken.
+    """
+
+    def __init__(self, maze: Maze, order: Sequence[Cell]) -> None:
+        self._maze = maze
+        self._order = order
+        self._next: dict[tuple[Cell, Cell], Cell] = {}
+
+    def step(self, cell: Cell, target: Cell) -> Cell:
+        """The cell after ``cell`` on the way to ``target``; ``target`` itself at its end."""
+        if (cell, target) not in self._next:
+            left = len(self._maze.shortest_cells(cell, target))
+            nearer = (
+                beside
+                for beside in self.beside(cell)
+                if len(self._maze.shortest_cells(beside, target)) < left
+            )
+            self._next[cell, target] = target if left == 1 else next(nearer)
+        return self._next[cell, target]
+
+    def depth_first(self, start: Cell, target: Cell) -> list[Cell]:
+        """The way after ``start``, up to and with ``target``, that a depth-first search finds.
+
+        It goes on from the neighbor seen last; a cell's way is that by which it was first seen.
+        """
+        before = {start: start}
+        stack = [start]
+        while (cell := stack.pop()) != target:
+            for beside in self.beside(cell):
+                if beside not in before:
+                    before[beside] = cell
+                    stack.append(beside)
+        way = []
+        while cell != start:
+            way.append(cell)
+            cell = before[cell]
+        return way[::-1]
+
+    def beside(self, cell: Cell) -> list[Cell]:
+        """The free cells next to ``cell``, in the order of the directions."""
+        around = [(cell[0] + i, cell[1] + j) for i, j in self._order]
+        return [beside for beside in around if not self._maze.walls[beside]]
+
+
 class WaypointController:
     """Drives a point mass to the integer point of the goal's cell; positions in D4RL's frame.
 
@@ -35,9 +86,8 @@ class WaypointController:
     """
 
     def __init__(self, maze: Maze, rng: np.random.Generator) -> None:
-        self._maze = maze
+        self._routes = Routes(maze, _NEIGHBORS)
         self._rng = rng
-        self._next: dict[tuple[Cell, Cell], Cell] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -67,9 +117,9 @@ class WaypointController:
         return min(1.0, max(-1.0, a0)), min(1.0, max(-1.0, a1)), arrived
 
     def _plan(self, start: Cell, target: Cell) -> None:
-        cells = [self._step(start, target)]
+        cells = [self._routes.step(start, target)]
         while cells[-1] != target:
-            cells.append(self._step(cells[-1], target))
+            cells.append(self._routes.step(cells[-1], target))
         noise = self._rng.uniform(0.0, _WAYPOINT_NOISE, size=(len(cells), 2))
         noise[-1] = 0.0
         self._waypoints = [
@@ -79,22 +129,8 @@ class WaypointController:
         self._index = 0
         self._previous = start
 
-    def _step(self, cell: Cell, target: Cell) -> Cell:
-        """The next cell on D4RL's choice of a shortest path; ``target`` itself at its end."""
-        if (cell, target) not in self._next:
-            left = len(self._maze.shortest_cells(cell, target))
-            around = [(cell[0] + i, cell[1] + j) for i, j in _NEIGHBORS]
-            nearer = (
-                beside
-                for beside in around
-                if not self._maze.walls[beside]
-                and len(self._maze.shortest_cells(beside, target)) < left
-            )
-            self._next[cell, target] = target if left == 1 else next(nearer)
-        return self._next[cell, target]
-
 
 def _cell(position: tuple[float, float]) -> Cell:
-    """``Maze.xy_to_cell`` for one position of D4RL's frame, in plain numbers: it runs every step."""
+    """``Maze.xy_to_cell`` for a position of D4RL's frame, in plain numbers: it runs every step."""
     i, j = (math.floor(coordinate - CELL_OFFSET + 0.5) for coordinate in position)
     return i, j

@@ -29,10 +29,10 @@ from dfplan.mazes import Maze
 class MissingSimulatorError(DfplanError, ImportError):
     """The packages that simulate the mazes are not installed."""
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, package: str, extra: str = "envs") -> None:
         super().__init__(
             f"Simulating a maze needs {package}, which is not installed; "
-            "run: pip install 'dfplan[envs]'"
+            f"run: pip install 'dfplan[{extra}]'"
         )
 
 

@@ -1,0 +1,218 @@
+"""Collecting data in pieces, by several processes, each piece kept as soon as it is there.
+
+The pieces lie in a folder until the data set is written from them, so that a run that was broken
+off goes on where it was. What a piece holds depends on the recipe, the seed and its number alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Protocol
+from zipfile import BadZipFile
+
+import numpy as np
+from tqdm import tqdm
+
+from dfplan.data.storage import allocate
+from dfplan.errors import ConfigError, DataError, DfplanError
+from dfplan.files import atomic_path
+from dfplan.types import Recording
+
+_HEADER = "header.json"
+_OF_EPISODES = ("episodes", "bare_ends")
+_OF_ROWS = ("observations", "actions", "rewards", "goals", "terminals", "timeouts")
+
+
+class Recipe(Protocol):
+    """A way to collect data, cut into shards; it goes to worker processes pickled."""
+
+    @property
+    def version(self) -> str:
+        """Counted up when the same seed would give other data."""
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        """Environment steps of each shard."""
+
+    def collect(self, shard: int, seed: np.random.SeedSequence) -> Recording:
+        """The data of one shard; it depends on nothing else than the arguments and the recipe."""
+
+
+def collect_shards(
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    facts: Mapping[str, str | int],
+    workers: int,
+    bar: tqdm[Any],
+) -> list[Path]:
+    """Collect the shards of ``recipe`` that ``folder`` does not hold yet.
+
+    Args:
+        recipe: what to collect.
+        seed: at least 0.
+        folder: where the shards are kept; made if it is not there. It goes again where the run
+            fails before the first shard is done.
+        facts: what tells this collection from another; a folder with others is refused.
+        workers: processes, at least 1; never more than there are shards left.
+        bar: shows the steps that are done.
+
+    Returns:
+        The file of each shard, in order, for :func:`joined`.
+
+    Raises:
+        ConfigError: the folder holds shards of another collection.
+        DfplanError: a worker process died.
+        OSError: a shard cannot be written, as on a full disk.
+    """
+    _open(folder, {**facts, "version": recipe.version, "shards": len(recipe.sizes)})
+    files = [folder / f"{shard:06}.npz" for shard in range(len(recipe.sizes))]
+    seeds = np.random.SeedSequence(seed).spawn(len(files))
+    done = [file.exists() for file in files]
+    jobs = [
+        (recipe, shard, seeds[shard], file) for shard, file in enumerate(files) if not done[shard]
+    ]
+    bar.update(sum(size for size, there in zip(recipe.sizes, done, strict=True) if there))
+    try:
+        with closing(_finished(jobs, min(workers, len(jobs)))) as finished:
+            for shard in finished:
+                bar.update(recipe.sizes[shard])
+    finally:
+        if not any(file.exists() for file in files):
+            (folder / _HEADER).unlink(missing_ok=True)
+            with suppress(OSError):  # what else lies in it is not ours to remove
+                folder.rmdir()
+    return files
+
+
+_Job = tuple[Recipe, int, np.random.SeedSequence, Path]
+
+
+def _finished(jobs: Sequence[_Job], workers: int) -> Generator[int, None, None]:
+    """Do the jobs, in up to ``workers`` processes; the number of each shard when it is done."""
+    if workers <= 1:
+        for job in jobs:
+            yield _do(job)
+        return
+    # A fresh interpreter a worker: forking one that holds threads or a simulator can hang.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    try:
+        for future in [pool.submit(_do, job) for job in jobs]:
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise DfplanError(
+            f"A process that collects data died ({error}). In a script, call generate() under "
+            'if __name__ == "__main__": (each worker imports the script again), or pass '
+            "workers=1; if memory ran out, pass fewer workers. What is done is kept: the same "
+            "call goes on from there."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, which ends its workers, and do not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # a worker that waits for its next job never learns that nobody is there
+
+
+def _do(job: _Job) -> int:
+    recipe, shard, seed, file = job
+    recording = recipe.collect(shard, seed)
+    fields = {name: getattr(recording, name) for name in (*_OF_ROWS, *_OF_EPISODES)}
+    memory = io.BytesIO()
+    np.savez(memory, **{name: values for name, values in fields.items() if values is not None})
+    with atomic_path(file) as temporary:
+        temporary.write_bytes(memory.getbuffer())
+    return shard
+
+
+def _open(folder: Path, facts: Mapping[str, str | int]) -> None:
+    """Make the folder of the shards, or check that it is this collection's."""
+    header = folder / _HEADER
+    if not header.exists():
+        with suppress(FileNotFoundError):
+            if any(not file.name.startswith(".partial-") for file in folder.iterdir()):
+                raise ConfigError(
+                    f"{folder} must be free for the parts of the collection; it holds other files. "
+                    "Move them away, or write to another path."
+                )
+        with atomic_path(header) as temporary:
+            temporary.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        return
+    try:
+        found = dict(json.loads(header.read_text("utf-8")))
+    except ValueError:
+        found = {}
+    if found != facts:
+        others = [
+            f"{name} {found.get(name)!r} instead of {facts.get(name)!r}"
+            for name in {**facts, **found}
+            if found.get(name) != facts.get(name)
+        ]
+        raise ConfigError(
+            f"{folder} holds the parts of another collection that was broken off: "
+            f"{', '.join(others)}. Delete the folder to begin anew, write to another path, or "
+            "finish that one with its own arguments."
+        )
+
+
+def joined(files: Sequence[Path], source: str, maze: str) -> Recording:
+    """Shards one behind the other as one recording; its arrays may be mapped from a file.
+
+    Raises:
+        DataError: a shard is damaged.
+    """
+    lengths = [len(shard["observations"]) for shard in map(_read, files)]
+    fields: dict[str, np.ndarray] = {}
+    episodes: list[np.ndarray] = []
+    bare_ends: list[np.ndarray] = []
+    row = 0
+    for file, length in zip(files, lengths, strict=True):
+        shard = _read(file)
+        episodes.append(shard["episodes"] + row)
+        bare_ends += [shard["bare_ends"]] if "bare_ends" in shard else []
+        for name in _OF_ROWS:
+            if name not in shard:
+                continue
+            if name not in fields:
+                shape = (sum(lengths), *shard[name].shape[1:])
+                fields[name] = allocate(shape, shard[name].dtype)
+            fields[name][row : row + length] = shard[name]
+        row += length
+    return Recording(
+        **fields,
+        episodes=np.concatenate(episodes),
+        bare_ends=np.concatenate(bare_ends) if bare_ends else None,
+        source=source,
+        maze=maze,
+    )
+
+
+def _read(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file) as shard:
+            return dict(shard)
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+        raise DataError(
+            f"{file} is damaged ({error}). Delete it and run the same command again: only this "
+            "part is collected anew."
+        ) from error
