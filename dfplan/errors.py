@@ -36,6 +36,21 @@ class ObservationError(DfplanError, ValueError):
     """An observation, goal or action has the wrong shape or is not finite."""
 
 
+class MissingSimulatorError(DfplanError, ImportError):
+    """The packages that simulate the mazes are not installed.
+
+    Args:
+        package: the one that is missing.
+        extra: that of dfplan which brings it.
+    """
+
+    def __init__(self, package: str, extra: str = "envs") -> None:
+        super().__init__(
+            f"Simulating a maze needs {package}, which is not installed; "
+            f"run: pip install 'dfplan[{extra}]'"
+        )
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not among the known ones, with the closest of them."""
     names = sorted(known)

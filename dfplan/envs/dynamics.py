@@ -22,19 +22,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from dfplan.errors import DfplanError
+from dfplan.errors import MissingSimulatorError
 from dfplan.mazes import Maze
-
-
-class MissingSimulatorError(DfplanError, ImportError):
-    """The packages that simulate the mazes are not installed."""
-
-    def __init__(self, package: str, extra: str = "envs") -> None:
-        super().__init__(
-            f"Simulating a maze needs {package}, which is not installed; "
-            f"run: pip install 'dfplan[{extra}]'"
-        )
-
 
 try:
     import mujoco

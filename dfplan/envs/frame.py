@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dfplan.mazes import CELL_OFFSET, Maze
+from dfplan.mazes import Maze
 
 _WALL = (70, 74, 84)
 _FLOOR = (244, 243, 239)
@@ -23,18 +23,17 @@ def draw_frame(
 
     Args:
         maze: the maze, H rows and W columns.
-        ball: center of the ball in D4RL's frame, [2].
-        goal: center of the goal, [2].
-        goal_radius: radius of the disc that counts as the goal.
+        ball: center of the ball in the maze's frame, [2].
+        goal: center of the goal, likewise.
+        goal_radius: radius of the disc that counts as the goal, in the frame's unit.
         pixels: width of a cell in the picture.
 
     Returns:
         Red, green, blue; uint8 [H * pixels, W * pixels, 3].
     """
     height, width = maze.shape
-    edge = CELL_OFFSET - 0.5
-    q0 = (np.arange(height * pixels)[:, None] + 0.5) / pixels + edge
-    q1 = (np.arange(width * pixels)[None, :] + 0.5) / pixels + edge
+    row = (np.arange(height * pixels)[:, None] + 0.5) / pixels - 0.5
+    column = (np.arange(width * pixels)[None, :] + 0.5) / pixels - 0.5
     wall = np.kron(maze.walls, np.ones((pixels, pixels), dtype=bool))
     frame = np.where(wall[..., None], _WALL, _FLOOR).astype(float)
     for center, radius, color, strength in (
@@ -42,8 +41,9 @@ def draw_frame(
         (goal, maze.frame.ball_radius, _GOAL, 1.0),
         (ball, maze.frame.ball_radius, _BALL, 1.0),
     ):
-        distance = np.hypot(q0 - center[0], q1 - center[1])
+        middle = maze.on_grid(center)
+        distance = np.hypot(row - middle[0], column - middle[1])
         # The edge pixel is covered in part, which keeps the discs smooth.
-        cover = np.clip((radius - distance) * pixels + 0.5, 0.0, 1.0) * strength
+        cover = np.clip((radius / maze.frame.unit - distance) * pixels + 0.5, 0.0, 1.0) * strength
         frame += cover[..., None] * (np.array(color) - frame)
     return frame.round().astype(np.uint8)

@@ -11,15 +11,14 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 from dfplan.envs import GOAL_RADIUS
-from dfplan.envs.dynamics import MAX_SPEED, PointMass
+from dfplan.envs.dynamics import PointMass
 from dfplan.envs.frame import draw_frame
-from dfplan.errors import ConfigError, ObservationError, unknown_name
+from dfplan.envs.options import SPEED_BOUND, finite_vector, read_goal, read_start
+from dfplan.errors import ConfigError, unknown_name
 from dfplan.mazes import CELL_OFFSET, Maze, parse_maze
 
 _PLACE_NOISE = 0.1
 _SPEED_NOISE = 0.1
-_SPEED_BOUND = 2 * MAX_SPEED  # a step clips to MAX_SPEED; a rebound in it was seen to reach 6.6
-_START_ROOM = 0.025  # walls are soft: driven into a corner, the ball comes to 0.035 from it
 
 
 class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
@@ -74,8 +73,8 @@ class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         height, width = self.maze.shape
         low = CELL_OFFSET - 0.5
         self.observation_space = gymnasium.spaces.Box(
-            np.array([low, low, -_SPEED_BOUND, -_SPEED_BOUND]),
-            np.array([height + low, width + low, _SPEED_BOUND, _SPEED_BOUND]),
+            np.array([low, low, -SPEED_BOUND, -SPEED_BOUND]),
+            np.array([height + low, width + low, SPEED_BOUND, SPEED_BOUND]),
             dtype=np.float64,
         )
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, shape=(2,), dtype=np.float32)
@@ -114,7 +113,7 @@ class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             ObservationError: the action has the wrong shape or is not finite.
             ResetNeeded: no episode was started.
         """
-        force0, force1 = _vector(action, (2,), "action").tolist()
+        force0, force1 = finite_vector(action, (2,), "action").tolist()
         self._current_goal()
         state = self._ball.advance(force0, force1)
         info = self._info(state[0], state[1])
@@ -150,38 +149,14 @@ class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
                     f"The goal must be a position [2], 'random' or None; got {goal!r}."
                 )
             return None
-        return self._read_goal(goal)
-
-    def _read_goal(self, value: object) -> np.ndarray:
-        goal = _vector(value, (2,), "goal")
-        self.maze.require_free(goal, "goal", radius=0.0)
-        return goal
+        return read_goal(goal, self.maze)
 
     def _read_options(self, options: dict[str, Any]) -> tuple[np.ndarray | None, np.ndarray | None]:
         for key in options:
             if key not in ("start", "goal"):
                 raise unknown_name("reset option", key, ("start", "goal"))
         start, goal = options.get("start"), options.get("goal")
-        if goal is not None:
-            goal = self._read_goal(goal)
-        if start is not None:
-            start = _vector(start, (2, 4), "start")
-            self.maze.require_free(start[:2], "start", radius=_START_ROOM)
-            if (np.abs(start[2:]) > _SPEED_BOUND).any():
-                raise ObservationError(
-                    f"The start's velocity must lie within ±{_SPEED_BOUND} an axis, beyond what "
-                    f"the ball can reach; got {start[2:].tolist()}."
-                )
-        return start, goal
-
-
-def _vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarray:
-    """``value`` as a new float64 array of one of ``sizes``; ``what`` names it in the message."""
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        array = np.array(np.nan)
-    if array.ndim != 1 or array.size not in sizes or not all(map(math.isfinite, array.tolist())):
-        expected = " or ".join(map(str, sizes))
-        raise ObservationError(f"The {what} must be {expected} finite numbers; got {value!r}.")
-    return array
+        return (
+            None if start is None else read_start(start, self.maze),
+            None if goal is None else read_goal(goal, self.maze),
+        )

@@ -1,0 +1,75 @@
+"""What a caller may say of an episode or a step: read and checked alike for every environment."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dfplan.errors import ObservationError
+from dfplan.mazes import OGBENCH, Maze
+
+SPEED_BOUND = 10.0
+"""No speed an axis is beyond it: a step clips to 5, and a rebound in it was seen to reach 6.6."""
+
+_ROOM = 0.025  # walls are soft: driven into a corner, the ball comes to 0.035 from it...
+_OGBENCH_ROOM = 0.6  # ...and OGBench's, of radius 0.7, to 0.638
+
+
+def finite_vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarray:
+    """``value`` as a new float64 array of one of ``sizes``.
+
+    Args:
+        value: what the caller gave.
+        sizes: numbers of elements that are allowed.
+        what: names it in the message.
+
+    Raises:
+        ObservationError: it has another shape, or is not finite.
+    """
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
+    if array.ndim != 1 or array.size not in sizes or not all(map(math.isfinite, array.tolist())):
+        expected = " or ".join(map(str, sizes))
+        raise ObservationError(f"The {what} must be {expected} finite numbers; got {value!r}.")
+    return array
+
+
+def read_start(value: object, maze: Maze, sizes: tuple[int, ...] = (2, 4)) -> np.ndarray:
+    """A start that the ball can have: a position, or a position and velocity.
+
+    Args:
+        value: in the maze's frame.
+        maze: where it must be free; every place that the ball can be driven to is.
+        sizes: numbers of elements that are allowed.
+
+    Returns:
+        float64 [2] or [4].
+
+    Raises:
+        MazeError: it lies in a wall or outside the maze.
+        ObservationError: it has the wrong shape, is not finite, or is impossibly fast.
+    """
+    start = finite_vector(value, sizes, "start")
+    room = _OGBENCH_ROOM if maze.frame is OGBENCH else _ROOM
+    maze.require_free(start[:2], "start", radius=room)
+    if (np.abs(start[2:]) > SPEED_BOUND).any():
+        raise ObservationError(
+            f"The start's velocity must lie within ±{SPEED_BOUND} an axis, beyond what "
+            f"the ball can reach; got {start[2:].tolist()}."
+        )
+    return start
+
+
+def read_goal(value: object, maze: Maze) -> np.ndarray:
+    """A goal, float64 [2], anywhere in free space, in the maze's frame.
+
+    Raises:
+        MazeError: it lies in a wall or outside the maze.
+        ObservationError: it has the wrong shape or is not finite.
+    """
+    goal = finite_vector(value, (2,), "goal")
+    maze.require_free(goal, "goal", radius=0.0)
+    return goal

@@ -1,0 +1,277 @@
+"""Every suite's mazes by name, as :class:`~dfplan.envs.maze_env.MazeEnv`.
+
+Neither gymnasium-robotics nor OGBench is imported before one of its environments is made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+
+from dfplan.envs import CUSTOM_EPISODE_STEPS, EPISODE_STEPS, GOAL_RADIUS
+from dfplan.envs.maze_env import MazeEnv
+from dfplan.errors import (
+    ConfigError,
+    MazeError,
+    MissingSimulatorError,
+    require_numbers,
+    unknown_name,
+)
+from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze, parse_maze
+
+_TITLES = {"umaze": "UMaze", "medium": "Medium", "large": "Large"}
+
+_SHIPPED = {
+    **{f"maze2d-{size}": (size, f"dfplan/maze2d-{size}-v1") for size in EPISODE_STEPS},
+    **{f"multi2d-{size}": (size, f"dfplan/multi2d-{size}-v1") for size in EPISODE_STEPS},
+    **{
+        f"pointmaze-{size}": (f"pointmaze-{size}", f"PointMaze_{title}-v3")
+        for size, title in _TITLES.items()
+    },
+    **{
+        f"ogbench-{size}": (f"ogbench-{size}", f"pointmaze-{size}-v0")
+        for size in ("medium", "large", "giant", "teleport")
+    },
+}
+
+NAMES = tuple(_SHIPPED)
+"""The environments that have a name."""
+
+
+def make(
+    maze: Maze | str | Sequence[Sequence[object]],
+    *,
+    render_mode: str | None = None,
+    max_steps: int | None = None,
+) -> MazeEnv:
+    """A suite's environment by name, or one with a maze of one's own.
+
+    ============================================ =================================================
+    ``maze2d-{umaze,medium,large}``              D4RL's Maze2D, its goal fixed
+    ``multi2d-{umaze,medium,large}``             the same with a random goal
+                                                 (:class:`dfplan.envs.maze2d.Maze2DEnv`)
+    ``pointmaze-{umaze,medium,large}``           gymnasium-robotics' ``PointMaze_*-v3``
+    ``ogbench-{medium,large,giant,teleport}``    OGBench's ``pointmaze-*-v0``
+    a maze in D4RL's frame                       like ``maze2d`` where a cell is marked G, else
+                                                 like ``multi2d``
+    a maze in gymnasium-robotics' frame          like ``pointmaze``; a cell marked G is where all
+                                                 goals lie, with the suite's noise
+    ============================================ =================================================
+
+    OGBench's teleports take effect in its environment's next observation: that of the step which
+    reaches one still shows the ball at its entrance.
+
+    Args:
+        maze: a name, or what :func:`dfplan.mazes.parse_maze` reads. ``Maze.text`` of a suite's
+            maze gives that suite's environment (``large``: ``maze2d-large``).
+        render_mode: None or ``"rgb_array"``: a top view that needs no display.
+        max_steps: length of an episode, instead of the suite's (300, 600, 800 steps for umaze,
+            medium, large; 1000 for OGBench's and for own mazes).
+
+    Raises:
+        ConfigError: an unknown name or render mode, no positive number of steps, or an own maze
+            in OGBench's frame, whose environments take none.
+        MazeError: the maze cannot be read, or has a single free cell in gymnasium-robotics'
+            frame, whose starts keep away from the goal.
+        MissingSimulatorError: the suite's package is not installed.
+    """
+    if render_mode not in (None, "rgb_array"):
+        raise unknown_name("render mode", render_mode, ("rgb_array",))
+    if max_steps is not None:
+        require_numbers({"max_steps": max_steps}, whole=True, least=1)
+    name, maze, identifier, arguments = _resolve(maze)
+    if maze.frame is D4RL:
+        kind: type[MazeEnv] = _Maze2D
+    elif maze.frame is GYMNASIUM:
+        kind = _PointMaze
+        _require("gymnasium_robotics", "envs")
+    else:
+        kind = _OGBench
+        _require("ogbench", "ogbench")
+    env = gymnasium.make(
+        identifier,
+        max_episode_steps=max_steps or arguments.pop("max_episode_steps", None),
+        disable_env_checker=True,  # what it warns of in a suite is not the caller's to mend
+        render_mode=render_mode,
+        **arguments,
+    )
+    return kind(env, name, maze)
+
+
+def _resolve(
+    maze: Maze | str | Sequence[Sequence[object]],
+) -> tuple[str, Maze, str, dict[str, Any]]:
+    """Name, maze, Gymnasium's name, and the arguments that this takes."""
+    by_maze = {named: name for name, (named, _) in reversed(_SHIPPED.items())}
+    if isinstance(maze, str) and not {"\n", "\\"} & {*maze} and maze not in by_maze:
+        if maze not in _SHIPPED:
+            raise unknown_name("environment", maze, _SHIPPED)
+        name = maze
+    else:
+        maze = parse_maze(maze)
+        if maze.text not in by_maze:
+            return maze.name, maze, *_own(maze)
+        name = by_maze[maze.text]
+    named, identifier = _SHIPPED[name]
+    return name, named_maze(named), identifier, {}
+
+
+def _own(maze: Maze) -> tuple[str, dict[str, Any]]:
+    if maze.frame is D4RL:
+        return "dfplan/maze2d-v1", {"maze": maze}
+    if maze.frame is OGBENCH:
+        raise ConfigError(
+            "OGBench's environments take no maze of one's own; lay it in the frame of D4RL or of "
+            "gymnasium-robotics (a first line 'frame gymnasium')."
+        )
+    if len(maze.free_cells) < 2:
+        raise MazeError(
+            "PointMaze needs two free cells, one for the start and one for the goal; "
+            f"maze {maze.name!r} has one."
+        )
+    cells: dict[str, int | str] = {"#": 1, "O": 0, "G": "g"}
+    return "PointMaze_UMaze-v3", {
+        "maze_map": [[cells[character] for character in row] for row in maze.rows],
+        "max_episode_steps": CUSTOM_EPISODE_STEPS,
+    }
+
+
+def _require(package: str, extra: str) -> None:
+    """Import the package, which tells Gymnasium its environments."""
+    for needed in ("mujoco", package):
+        try:
+            import_module(needed)
+        except ImportError as error:
+            raise MissingSimulatorError(needed.replace("_", "-"), extra) from error
+
+
+def _discard(path: str) -> None:
+    """Delete the file of a model that is compiled; OGBench leaves it open, so close it too."""
+    file = os.stat(path)
+    descriptors = Path("/dev/fd")
+    for name in os.listdir(descriptors) if descriptors.is_dir() else ():
+        with suppress(OSError):  # the listing's own is closed by now
+            if os.path.samestat(os.fstat(int(name)), file):
+                os.close(int(name))
+    Path(path).unlink()
+
+
+class _Maze2D(MazeEnv):
+    goal_radius = GOAL_RADIUS
+
+    def _begin(
+        self,
+        seed: int | None,
+        start: np.ndarray | None,
+        goal: np.ndarray | None,
+        task: int | None,
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        state, info = self.env.reset(seed=seed, options={"start": start, "goal": goal})
+        return state, info["goal"], info
+
+
+class _PointMaze(MazeEnv):
+    goal_radius = 0.45
+
+    def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze) -> None:
+        super().__init__(env, name, maze)
+        self._suite = cast(Any, env.unwrapped)
+        _discard(self._suite.tmp_xml_file_path)
+
+    def _begin(
+        self,
+        seed: int | None,
+        start: np.ndarray | None,
+        goal: np.ndarray | None,
+        task: int | None,
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        # Its options name cells, to which it adds noise.
+        observation, info = self.env.reset(seed=seed)
+        state = observation["observation"]
+        if start is not None:
+            ball = self._suite.point_env
+            ball.init_qpos[:], ball.init_qvel[:] = start[:2], start[2:] if len(start) == 4 else 0.0
+            state, _ = ball.reset()
+            ball.init_qvel[:] = 0.0
+        if goal is not None:
+            self._suite.goal = goal
+            self._suite.update_target_site_pos()
+        return state, self._suite.goal.copy(), info
+
+    def _advance(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation["observation"], reward, terminated, truncated, info
+
+
+class _OGBench(MazeEnv):
+    """Its noise, tasks and teleports are drawn from NumPy's global generator.
+
+    While it draws, that generator's state is this environment's own: seeded by s, what it draws
+    is what comes after ``np.random.seed(s)``, and the caller's generator stays as it was.
+    """
+
+    goal_radius = 1.0
+    terminates = True
+    has_velocity = False
+    tasks = 5
+
+    def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze) -> None:
+        super().__init__(env, name, maze)
+        self._suite = cast(Any, env.unwrapped)
+        _discard(self._suite.fullpath)
+        teleports = self._suite._teleport_info
+        self._entrances = teleports["teleport_in_xys"] if teleports else ()
+        self._numpy_state = np.random.RandomState().get_state(legacy=False)
+
+    def _begin(
+        self,
+        seed: int | None,
+        start: np.ndarray | None,
+        goal: np.ndarray | None,
+        task: int | None,
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        if seed is not None:
+            # NumPy's global generator takes no larger ones.
+            self._numpy_state = np.random.RandomState(seed % 2**32).get_state(legacy=False)
+        with self._own_numpy():
+            options = {} if task is None else {"task_id": task}
+            state, info = self.env.reset(seed=seed, options=options)
+        if start is not None:
+            self._suite.set_xy(start)
+            state = self._suite.get_ob()
+        if goal is not None:
+            self._suite.set_goal(goal_xy=goal)
+        return state, np.array(self._suite.cur_goal_xy), info
+
+    def _advance(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        if self._near_entrance():
+            with self._own_numpy():
+                return super()._advance(action)
+        return super()._advance(action)
+
+    def _near_entrance(self) -> bool:
+        """Whether a step may end in a teleport: one reaches 1.5 far, and no step goes 0.3.
+
+        Lending the generator costs as much as two steps, so it is lent near by only.
+        """
+        if not self._entrances:
+            return False
+        x, y = self._suite.data.qpos.tolist()
+        return any(abs(x - x0) < 2.5 and abs(y - y0) < 2.5 for x0, y0 in self._entrances)
+
+    @contextmanager
+    def _own_numpy(self) -> Iterator[None]:
+        callers = np.random.get_state(legacy=False)
+        np.random.set_state(self._numpy_state)
+        try:
+            yield
+        finally:
+            self._numpy_state = np.random.get_state(legacy=False)
+            np.random.set_state(callers)
