@@ -41,7 +41,8 @@ def step_limit(observations: np.ndarray, episodes: np.ndarray) -> float:
     Returns:
         The limit in units of position; 0 where nothing moves.
     """
-    rows = _inner_rows(episodes, len(observations))
+    ends = np.append(episodes[1:], len(observations))
+    rows = inner_rows(np.stack([episodes, ends], 1), _SAMPLE)
     moved = []
     for first in range(0, len(rows), _BLOCK):
         later = rows[first : first + _BLOCK]
@@ -74,6 +75,33 @@ def jump_rows(observations: np.ndarray, episodes: np.ndarray, limit: float) -> n
     return _rows(len(observations), too_far)
 
 
+def inner_rows(stretches: np.ndarray, most: int) -> np.ndarray:
+    """Rows whose predecessor lies in the same stretch: all, or ``most`` evenly spaced ones.
+
+    Args:
+        stretches: first and one-past-last row of each, in order; int [S, 2].
+        most: how many rows at most.
+
+    Returns:
+        int64 [k], rising.
+    """
+    first = stretches[:, 0].astype(np.int64)
+    steps = np.maximum(stretches[:, 1] - first - 1, 0)
+    until = np.cumsum(steps)
+    total = int(until[-1]) if len(until) else 0
+    rank = np.arange(min(total, most))
+    if total > most:
+        # Even spacing alone could meet episodes of one length at the same moments only.
+        rank = ((rank + rank * _GOLDEN % 1) * (total / most)).astype(np.int64)
+    at = np.searchsorted(until, rank, side="right")
+    return np.asarray(first[at] + 1 + rank - (until - steps)[at])
+
+
+def sound(rows: np.ndarray) -> np.ndarray:
+    """Which of ``rows`` [k, D] are finite and not zero throughout; bool [k]."""
+    return _finite(rows) & _nonzero(rows)
+
+
 def _rows(count: int, marked: Callable[[int, int], np.ndarray]) -> np.ndarray:
     """Indices below ``count`` that ``marked(first, end)``, bool [end - first], says True of."""
     found = [
@@ -83,37 +111,19 @@ def _rows(count: int, marked: Callable[[int, int], np.ndarray]) -> np.ndarray:
     return np.concatenate([np.empty(0, np.int64), *found])
 
 
-def _inner_rows(episodes: np.ndarray, count: int) -> np.ndarray:
-    """Rows whose predecessor lies in the same episode: all, or ``_SAMPLE`` of them; int64 [k]."""
-    first = np.asarray(episodes, np.int64)
-    steps = np.maximum(np.diff(first, append=count) - 1, 0)
-    until = np.cumsum(steps)
-    total = int(until[-1]) if len(until) else 0
-    rank = np.arange(min(total, _SAMPLE))
-    if total > _SAMPLE:
-        # Even spacing alone could meet episodes of one length at the same moments only.
-        rank = ((rank + rank * _GOLDEN % 1) * (total / _SAMPLE)).astype(np.int64)
-    episode = np.searchsorted(until, rank, side="right")
-    return np.asarray(first[episode] + 1 + rank - (until - steps)[episode])
-
-
 def _steps(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """The larger of both axes' moves between rows [k, D], NaN where either row is bad; [k]."""
     # A row that is not finite, or as far off as floats go, is no reason for a warning.
     with np.errstate(invalid="ignore", over="ignore"):
         moves = np.abs(after[:, :2] - before[:, :2])
     step = np.maximum(moves[:, 0], moves[:, 1])
-    step[~(_sound(before) & _sound(after))] = np.nan
+    step[~(sound(before) & sound(after))] = np.nan
     return np.asarray(step)
-
-
-def _sound(rows: np.ndarray) -> np.ndarray:
-    return _finite(rows) & _nonzero(rows)
 
 
 def _finite(rows: np.ndarray) -> np.ndarray:
     # Column by column: reducing along a short last axis is several times slower.
-    columns = [rows] if rows.ndim == 1 else rows.T
+    columns: list[np.ndarray] = [rows] if rows.ndim == 1 else list(rows.T)
     return np.asarray(np.logical_and.reduce([np.isfinite(column) for column in columns]))
 
 

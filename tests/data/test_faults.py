@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dfplan.data import faults
-from dfplan.data.faults import jump_rows, nonfinite_rows, step_limit, zero_rows
+from dfplan.data.faults import inner_rows, jump_rows, nonfinite_rows, step_limit, zero_rows
 
 ONE = np.zeros(1, np.int64)
 
@@ -111,8 +111,7 @@ def test_a_sample_of_the_steps_serves_whatever_the_episodes_length(
     episodes = np.arange(0, len(observations), length)
     whole = step_limit(observations, episodes)
     monkeypatch.setattr(faults, "_SAMPLE", 2000)
-    assert len(faults._inner_rows(episodes, len(observations))) == 2000
     assert step_limit(observations, episodes) == pytest.approx(whole, rel=0.05)
-    inner = faults._inner_rows(episodes, len(observations))
+    inner = inner_rows(np.stack([episodes, episodes + length], 1), 2000)
     assert not (inner % length == 0).any()
-    assert len(np.unique(inner)) == len(inner)
+    assert len(np.unique(inner)) == len(inner) == 2000
