@@ -99,7 +99,7 @@ def inner_rows(stretches: np.ndarray, most: int) -> np.ndarray:
 
 def sound(rows: np.ndarray) -> np.ndarray:
     """Which of ``rows`` [k, D] are finite and not zero throughout; bool [k]."""
-    return _finite(rows) & _nonzero(rows)
+    return np.asarray(_finite(rows) & _nonzero(rows))
 
 
 def _rows(count: int, marked: Callable[[int, int], np.ndarray]) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""The figures behind :mod:`dfplan.plotting.plan`, from arrays that were checked there.
+"""The figures behind :mod:`dfplan.plotting.plan` and :mod:`dfplan.plotting.coverage`.
+
+They are drawn from arrays that were checked there.
 
 Everything goes through matplotlib's objects: no pyplot, no display, no change of its settings.
 Pages are laid out in inches, so that letters have one size whatever the maze.
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -155,6 +157,47 @@ def denoising_figure(
     box = ((page.size[0] - width) / 2, page.below - 0.35, width, 0.13)
     _level_bar(figure, page.axes(figure, box), colors, max_level)
     marks.draw_legend(figure, ["start", "plan"] if goal is None else ["start", "goal", "plan"], 0.2)
+    return figure
+
+
+def coverage_figure(
+    *,
+    visits: np.ndarray,
+    box: View,
+    rows: int,
+    maze: Maze | None,
+    line: np.ndarray | None,
+    jumps: np.ndarray | None,
+    walls: np.ndarray | None,
+) -> Figure:
+    """Counts [G0, G1] over ``box``; see :func:`dfplan.plotting.coverage.draw_coverage`."""
+    view = box if maze is None else maze_view(maze)
+    page = _Page(1, 9.0, 6.4, gap=0.0, margin=0.35, above=0.85, below=1.4).fitted(view, 5.2)
+    figure = Figure(figsize=page.size, facecolor="white")
+    axes = page.panel(figure, 0)
+    longest = max(view[1] - view[0], view[3] - view[2])
+    draw_maze(axes, maze, view, scale=maze is not None or 2 <= longest <= 40)
+    most = max(int(visits.max()), 2)
+    colors = ScalarMappable(LogNorm(1, most), marks.VISIT_COLORS)
+    marks.draw_visits(axes, visits, box, colors)
+    shown = {"a stretch of it": line, "jump": jumps, "in a wall": walls}
+    if line is not None:
+        marks.draw_executed(axes, line)
+    for kind in ("jump", "in a wall"):
+        if (places := shown[kind]) is not None:
+            marks.draw_places(axes, places, kind)
+    title = {"fontsize": 15, "fontweight": "bold", "color": INK}
+    page.text(figure, 0, 0.41, "Where the data has been", **title)
+    page.text(figure, 0, 0.16, f"{rows:,} rows", fontsize=11, color=MUTED)
+    bar = page.axes(figure, (page.left(0), page.below - 0.34, page.width, 0.13))
+    ends = {1.0: "1", float(most): f"{most:,}"}
+    between = (10.0**power for power in range(1, 12) if 10**power * 3 < most)
+    ticks = dict(sorted({**ends, **{x: f"{x:,.0f}" for x in between}}.items()))
+    each = "bin" if maze is None else f"square of {(box[1] - box[0]) / len(visits):.3g} cells"
+    marks.draw_color_bar(figure, bar, colors, ticks, f"rows in a {each}")
+    names = [name for name, places in shown.items() if places is not None]
+    if names:
+        marks.draw_legend(figure, names, 0.2)
     return figure
 
 

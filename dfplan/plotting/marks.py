@@ -20,12 +20,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.patheffects import Normal, Stroke
 
-from dfplan.plotting.maze import INK, MUTED
+from dfplan.plotting.maze import INK, MUTED, View
 
 GOAL_RADIUS = 0.5
 """How near the goal counts as reached in Maze2D, in units of position."""
 
 _RED = "#d7263d"
+_AMBER = "#e07b00"
 _FILL, _EDGE = to_rgba(_RED, 0.15), to_rgba(_RED, 0.6)
 _CANDIDATE = "#7d8794"
 _PALE = 0.22
@@ -45,6 +46,12 @@ def _cut(name: str, end: float) -> Colormap:
 
 LEVEL_COLORS = _cut("plasma", 0.9)
 SPREAD_COLORS = _cut("viridis", 0.93)
+VISIT_COLORS = ListedColormap(matplotlib.colormaps["GnBu"](np.linspace(0.25, 1.0, 256)), "visits")
+
+_PLACES: dict[str, _Style] = {
+    "jump": {"linestyle": "", "marker": "x", "mec": _RED, "mew": 1.6, "ms": 7},
+    "in a wall": {**_DOT, "mfc": "none", "mec": _AMBER, "mew": 1.4, "ms": 6},
+}
 
 
 def draw_tokens(
@@ -108,6 +115,21 @@ def draw_executed(axes: Axes, executed: np.ndarray) -> None:
     axes.plot(executed[:, 1], executed[:, 0], **_EXECUTED, path_effects=casing, zorder=7)
 
 
+def draw_visits(axes: Axes, visits: np.ndarray, box: View, colors: ScalarMappable) -> None:
+    """Counts [G0, G1] over ``box``, over the walls; nothing where they are 0."""
+    extent = (box[2], box[3], box[1], box[0])
+    image = axes.imshow(
+        np.ma.masked_equal(visits, 0), extent=extent, interpolation="nearest", zorder=1.2
+    )
+    image.set(cmap=colors.cmap, norm=colors.norm)
+
+
+def draw_places(axes: Axes, places: np.ndarray, kind: str) -> None:
+    """Mark positions [P, 2], ``kind`` being a key of ``_PLACES``."""
+    casing = [Stroke(linewidth=3.2, foreground="white"), Normal()]
+    axes.plot(places[:, 1], places[:, 0], **_PLACES[kind], path_effects=casing, zorder=8)
+
+
 def draw_color_bar(
     figure: Figure, axes: Axes, colors: ScalarMappable, ticks: dict[float, str], label: str
 ) -> None:
@@ -157,4 +179,6 @@ def _legend_marks() -> dict[str, Any]:
         "other candidates": Line2D([], [], color=_CANDIDATE, linewidth=1.0, alpha=0.7),
         "spread": Line2D([], [], **halo),
         "executed path": Line2D([], [], **_EXECUTED),
+        "a stretch of it": Line2D([], [], **_EXECUTED),
+        **{kind: Line2D([], [], **style) for kind, style in _PLACES.items()},
     }

@@ -61,7 +61,7 @@ def draw_plan(
         DataError: an array of another shape, not finite, or a level out of range.
         OSError: the picture cannot be written; nothing is left behind.
     """
-    path = _checked_path(path)
+    path = checked_path(path)
     points = _checked("points", points, ("P", 2))
     count = len(points)
     level = _checked_level(level, count, max_level)
@@ -85,7 +85,7 @@ def draw_plan(
         maze=parsed,
         executed=None if executed is None else to_picture(parsed, executed),
     )
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def draw_denoising(
@@ -120,7 +120,7 @@ def draw_denoising(
             range.
         OSError: the picture cannot be written; nothing is left behind.
     """
-    path = _checked_path(path)
+    path = checked_path(path)
     if panels < 1:
         raise ConfigError(f"panels must be at least 1; got {panels}.")
     rows = _checked_trace(trace, max_level)
@@ -145,7 +145,7 @@ def draw_denoising(
         goal=None if goal is None else to_picture(parsed, goal),
         maze=parsed,
     )
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _arrival(points: np.ndarray) -> int:
@@ -154,7 +154,8 @@ def _arrival(points: np.ndarray) -> int:
     return int(moving[-1]) + 2 if len(moving) else 1
 
 
-def _checked_path(path: str | Path) -> Path:
+def checked_path(path: str | Path) -> Path:
+    """The path, if it ends like a picture; else :class:`ConfigError`."""
     path = Path(path)
     if path.suffix.lower() not in _ENDINGS:
         raise unknown_name("ending of a picture", path.suffix or path.name, _ENDINGS)
@@ -210,7 +211,8 @@ def _checked_trace(
     ]
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
+    """Write the picture, whole or not at all, and return its path."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format=path.suffix[1:].lower())
     return path
