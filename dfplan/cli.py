@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,8 +18,9 @@ from jsonargparse.typing import PositiveInt, register_type
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from dfplan.data import download, load_d4rl
+from dfplan.data import check, download, read, write
 from dfplan.data import generate as generate_data
+from dfplan.data import load as load_data
 from dfplan.errors import ConfigError, DfplanError
 from dfplan.evaluation.bench import FULL_EPISODES, METHODS, SLICE_EPISODES, bench
 from dfplan.evaluation.protocols import TASKS
@@ -30,7 +31,7 @@ from dfplan.pretrained import checkpoint_path, load
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.diffuser import DiffuserConfig
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.presets import PRESETS, Preset, preset_data
+from dfplan.training.presets import PRESETS, Preset, own_preset, preset_data
 from dfplan.training.recipes import ForcingConfig
 from dfplan.training.value import ValueConfig
 
@@ -62,52 +63,146 @@ def _split(given: Any) -> list[Any]:
     return [part.strip(" '\"") for part in given.strip("[]() ").split(",")]
 
 
-for _type in (Names, Position):
-    register_type(_type, serializer=list)
+class Keys(dict[str, str]):
+    """Names of arrays as ``observations=obs,ends=done``; a mapping in a configuration file."""
+
+    def __init__(self, given: str | Mapping[str, str]) -> None:
+        """Split at commas and equal signs."""
+        if isinstance(given, str):
+            pairs = [part.partition("=") for part in _split(given)]
+            if not all(sign for _, sign, _ in pairs):
+                raise ValueError(f"keys are written as observations=obs,ends=done; got {given!r}")
+            given = {field: name for field, _, name in pairs}
+        super().__init__(given)
+
+
+for _type, _plain in ((Names, list), (Position, list), (Keys, dict)):
+    register_type(_type, serializer=_plain)
 
 
 def _maze(name_or_file: str) -> Maze:
     path = Path(name_or_file)
-    return parse_maze(path.read_text() if path.is_file() else name_or_file, name=path.stem)
+    if path.is_file():
+        return parse_maze(path.read_text(), name=path.stem)
+    return parse_maze(name_or_file.removeprefix("maze2d-"))
 
 
 def data_generate(
-    maze: str, out: Path, steps: int = 1_000_000, seed: int = 0, workers: int | None = None
+    maze: str,
+    out: Path,
+    steps: int | None = None,
+    recipe: Literal["d4rl", "minari", "minari-dfs", "navigate", "stitch", None] = None,
+    seed: int = 0,
+    workers: int | None = None,
+    picture: Path | None = None,
 ) -> None:
-    """Collect trajectories with the scripted waypoint controller, as D4RL did.
+    """Collect data as the maze's suite did, and report what came out.
+
+    Interrupted, the same command goes on from where it was.
 
     Args:
-        maze: umaze, medium, large, or a text file of # and O.
-        out: hdf5 file to write, in D4RL's layout.
-        steps: environment steps.
-        seed: the same seed writes the same file.
+        maze: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O.
+        out: hdf5 file for D4RL's mazes and your own, folder for pointmaze, npz file for OGBench.
+        steps: environment steps; by default as many as the suite published.
+        recipe: how; by default the suite's own, navigate for OGBench.
+        seed: the same seed collects the same data.
         workers: processes; by default one a core.
+        picture: of one episode; by default beside the data.
     """
-    print(generate_data(_maze(maze), steps, seed=seed, path=out, workers=workers))
+    path = generate_data(_maze(maze), steps, seed=seed, path=out, recipe=recipe, workers=workers)
+    recording = read(path)
+    print(collected(recording))
+    print(draw_episode(picture or path.with_suffix(".png"), recording))
+    print(path)
 
 
 def data_download(name: str, directory: Path | None = None) -> None:
-    """Fetch one of D4RL's published files.
+    """Fetch a published data set, unless it is there already.
 
     Args:
-        name: maze2d-umaze-v1, maze2d-medium-v1 or maze2d-large-v1.
-        directory: where to keep it; by default $D4RL_DATASET_DIR or ~/.d4rl/datasets.
+        name: of D4RL's (maze2d-large-v1) or OGBench's (pointmaze-giant-navigate-v0).
+        directory: where to keep it; by default where its suite's own tools do.
     """
     print(download(name, directory))
 
 
-def data_check(file: Path) -> None:
-    """Read a file in D4RL's layout and print what it holds.
+def data_check(
+    source: str,
+    picture: Path | None = None,
+    segment_by: Literal["none", "timeouts", "goals"] = "none",
+    keys: Keys | None = None,
+) -> int:
+    """Say what data holds and what is wrong with it; the exit code is 1 if training would stop.
 
     Args:
-        file: hdf5 file.
+        source: file, folder or name, in any layout.
+        picture: where to draw where the data has been.
+        segment_by: what else cuts episodes.
+        keys: names of bare arrays, as observations=obs,ends=done.
     """
-    data = load_d4rl(file)
-    lengths = np.diff(data.segments, axis=1)
-    print(f"{len(data)} steps in {len(lengths)} segments of {lengths.min()} to {lengths.max()}")
-    print(f"observations mean {data.observations.mean(0)}, std {data.observations.std(0)}")
-    print(f"actions std {data.actions.std(0)}, mean reward {data.rewards.mean():.4f}")
-    print(f"fingerprint {data.fingerprint}")
+    recording = read(source, keys=keys)
+    report = check(recording, segment_by)
+    print(report)
+    if picture is not None:
+        print(draw_check(picture, recording, report))
+    return 0 if report.ok else 1
+
+
+def data_info(source: str, keys: Keys | None = None) -> None:
+    """Say in short what data holds, without looking for faults.
+
+    Args:
+        source: file, folder or name, in any layout.
+        keys: names of bare arrays, as observations=obs,ends=done.
+    """
+    print(collected(read(source, keys=keys)))
+
+
+def data_list() -> None:
+    """List the published data sets, and which are here."""
+    for name, place in known_data():
+        print(f"{name:36} {place or '-'}")
+
+
+def data_convert(
+    source: str,
+    out: Path,
+    layout: Literal["d4rl", "minari", "ogbench", None] = None,
+    keys: Keys | None = None,
+) -> None:
+    """Write data in another layout; nothing is lost there and back.
+
+    Args:
+        source: file, folder or name, in any layout.
+        out: what to write: .hdf5 for D4RL's layout, .npz for OGBench's, a new folder for Minari's.
+        layout: where the ending does not say it.
+        keys: names of bare arrays, as observations=obs,ends=done.
+    """
+    print(write(read(source, keys=keys), out, layout))
+
+
+def environment(name: str, out: Path | None = None, seed: int = 0) -> None:
+    """Make an environment and say what it is; draw its first state.
+
+    Args:
+        name: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O.
+        out: picture (PNG) to write; by default none.
+        seed: of the start and goal.
+    """
+    env = make(_suite(name), render_mode="rgb_array")
+    observation, _ = env.reset(seed=seed)
+    print(f"{env.name}: {env.maze.shape[0]} x {env.maze.shape[1]} cells, {env.max_steps} steps")
+    print(f"observation {env.observation_space}")
+    print(f"action {env.action_space}; goal within {env.goal_radius}")
+    print(f"starts at {observation['observation'].round(2).tolist()}")
+    print(f"goal {observation['desired_goal'].round(2).tolist()}")
+    if out is not None:
+        print(save_frame(out, env.render()))
+
+
+def _suite(name: str) -> str | Maze:
+    """A suite's name as it is, or the maze in a file."""
+    return _maze(name) if Path(name).is_file() else name
 
 
 def _train_command(name: str, preset: Preset) -> Callable[..., None]:
@@ -115,36 +210,64 @@ def _train_command(name: str, preset: Preset) -> Callable[..., None]:
 
     def command(
         out: Path = Path("runs") / name,
-        data: Path | None = None,
+        data: str | None = None,
         recipe: ForcingConfig | DiffuserConfig | ValueConfig = preset.recipe,
         settings: TrainSettings = preset.settings,
         accelerator: str = "auto",
         devices: int = 1,
         precision: Precision = "32-true",
         resume: bool = False,
+        segment_by: Literal["none", "timeouts", "goals"] = "none",
     ) -> None:
-        """Train on the data of a maze, or on a file of your own.
+        """Train on the data of a maze, or on data of your own.
 
         Args:
             out: folder of the run: metrics.jsonl, state.safetensors, checkpoint.safetensors.
-            data: hdf5 file in D4RL's layout; by default the preset's data is generated into out.
+            data: file, folder or name, in any layout; by default the preset's is generated into out.
             recipe: what is trained.
             settings: how long and how fast.
             accelerator: cpu, gpu, mps or auto.
             devices: number of devices.
             precision: 32-true, bf16-mixed or 16-mixed.
             resume: go on from the state in out.
+            segment_by: what else cuts episodes.
         """
         fabric = _fabric(accelerator, devices, precision)
         fabric.launch()
         with fabric.rank_zero_first():
-            file = data or preset_data(preset, out)
-        train(recipe, load_d4rl(file), out, settings=settings, fabric=fabric, resume=resume)
+            source = data or preset_data(preset, out)
+        trajectories = load_data(source, segment_by=segment_by)
+        train(recipe, trajectories, out, settings=settings, fabric=fabric, resume=resume)
         print(out / "checkpoint.safetensors")
 
     # Only the preset's own recipe can be configured; a union would lose its defaults.
     command.__annotations__["recipe"] = type(preset.recipe)
     return command
+
+
+def train_own(
+    maze: Path,
+    out: Path = Path("runs/own"),
+    data: str | None = None,
+    tokens: PositiveInt | None = None,
+    settings: TrainSettings = TrainSettings(steps=2000, batch_size=64),
+    resume: bool = False,
+) -> None:
+    """Train a planner for a maze of your own; its data is collected if none is given.
+
+    Args:
+        maze: text file of # and O, one row a line.
+        out: folder of the run.
+        data: file, folder or name, in any layout; by default collected into out.
+        tokens: of 20 steps each, of the longest plan; by default enough for the longest way.
+        settings: how long and how fast.
+        resume: go on from the state in out.
+    """
+    preset = own_preset(_maze(str(maze)))
+    recipe = replace(preset.recipe, tokens=tokens) if tokens is not None else preset.recipe
+    trajectories = load_data(data or preset_data(preset, out))
+    train(recipe, trajectories, out, settings=settings, resume=resume)
+    print(out / "checkpoint.safetensors")
 
 
 def _fabric(accelerator: str, devices: int, precision: Precision) -> Fabric:
@@ -197,6 +320,36 @@ def plan(
     print(made.plot(out))
 
 
+def evaluate(
+    checkpoint: str,
+    env: str | None = None,
+    episodes: PositiveInt = 50,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Play a suite's stock episodes with a planner, or episodes in a maze of your own.
+
+    OGBench: as many episodes of each of its five tasks. Others: with random starts and goals.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        env: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O;
+            by default the maze of the checkpoint's data.
+        episodes: how many.
+        seed: of the episodes and of the planner.
+        out: picture of the first episode (of each task: -2, -3 and so on) to write.
+    """
+    planner = load(checkpoint)
+    if env is None and planner.maze is None:
+        raise ConfigError(f"{checkpoint} does not say what maze it is of; give --env.")
+    suite = suite_of(planner.maze) if env is None else _suite(env)
+    played = play(Policy(planner), suite, episodes, seed=seed)
+    print(summary(played))
+    if out is not None:
+        for path in draw_paths(out, played):
+            print(path)
+
+
 def benchmark(
     out: Path = Path("runs/bench"),
     tasks: Names = Names(tuple(TASKS)),
@@ -227,16 +380,22 @@ def benchmark(
 
 COMMANDS: dict[str, Any] = {
     "bench": benchmark,
+    "evaluate": evaluate,
+    "env": environment,
     "plan": plan,
     "train": {
         "_help": "Train a planner or a value; each preset is a command.",
         **{name: _train_command(name, preset) for name, preset in PRESETS.items()},
+        "own": train_own,
     },
     "data": {
-        "_help": "Collect, fetch or check trajectories.",
+        "_help": "Collect, fetch, check or convert data.",
         "generate": data_generate,
         "download": data_download,
+        "list": data_list,
+        "info": data_info,
         "check": data_check,
+        "convert": data_convert,
     },
     "inspect": inspect,
 }
@@ -278,7 +437,7 @@ class _Parser(ArgumentParser):
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
-        auto_cli(
+        code = auto_cli(
             COMMANDS,
             args=None if args is None else list(args),
             prog="dfplan",
@@ -298,4 +457,4 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("dfplan: interrupted", file=sys.stderr)
         return 130
-    return 0
+    return code if isinstance(code, int) else 0

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import shortest_path
 
 from dfplan.errors import MazeError, unknown_name
 
@@ -201,6 +203,19 @@ class Maze:
         while path[-1] != target:
             path.append(steps[path[-1]])
         return path
+
+    @property
+    def longest_way(self) -> int:
+        """Cells, the first not counted, on the longest of all shortest paths."""
+        index = np.full(self.shape, -1)
+        index[tuple(self.free_cells.T)] = np.arange(len(self.free_cells))
+        beside = [(index[1:], index[:-1]), (index[:, 1:], index[:, :-1])]
+        pairs = np.concatenate([np.stack([a.ravel(), b.ravel()], 1) for a, b in beside])
+        pairs = pairs[(pairs >= 0).all(1)]
+        size = (len(self.free_cells),) * 2
+        graph = csr_array((np.ones(len(pairs)), tuple(pairs.T)), shape=size)
+        steps = shortest_path(graph, directed=False, unweighted=True)
+        return int(steps[np.isfinite(steps)].max())
 
     @cached_property
     def _step_tables(self) -> dict[tuple[int, int], dict[tuple[int, int], tuple[int, int]]]:

@@ -1,10 +1,12 @@
-"""Recorded motion: read, download, collect; statistics and windows of it."""
+"""Recorded motion: read, download, collect, check; statistics and windows of it."""
 
 from __future__ import annotations
 
 from dfplan.data.arrays import from_arrays
+from dfplan.data.check import check
 from dfplan.data.download import download
 from dfplan.data.generate import generate
-from dfplan.data.read import read, write
+from dfplan.data.read import load, read, write
+from dfplan.data.segments import segmented
 
-__all__ = ["download", "from_arrays", "generate", "read", "write"]
+__all__ = ["check", "download", "from_arrays", "generate", "load", "read", "segmented", "write"]

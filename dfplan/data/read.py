@@ -14,9 +14,10 @@ from dfplan.data.arrays import FIELDS, read_arrays
 from dfplan.data.d4rl import read_d4rl, write_d4rl
 from dfplan.data.download import D4RL, PUBLISHED, download
 from dfplan.data.ogbench import read_ogbench, write_ogbench
+from dfplan.data.segments import segmented
 from dfplan.data.storage import npz_arrays, open_hdf5
 from dfplan.errors import ConfigError, DataError, unknown_name
-from dfplan.types import Recording
+from dfplan.types import Recording, Trajectories
 
 LAYOUTS = ("d4rl", "minari", "ogbench", "arrays")
 """Layouts that :func:`read` knows; :func:`write` knows all but the last."""
@@ -69,6 +70,17 @@ def read(
     if keys is not None:
         return read_arrays(source, keys)
     return read_d4rl(source) if layout == "d4rl" else read_ogbench(source)
+
+
+def load(
+    source: str | Path,
+    *,
+    layout: str | None = None,
+    keys: Mapping[str, str] | None = None,
+    segment_by: str = "none",
+) -> Trajectories:
+    """Read a data set to train on: :func:`read`, then :func:`~dfplan.data.segments.segmented`."""
+    return segmented(read(source, layout=layout, keys=keys), segment_by)
 
 
 def write(recording: Recording, path: str | Path, layout: str | None = None) -> Path:

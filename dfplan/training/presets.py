@@ -1,12 +1,13 @@
-"""Presets: what is trained for each of D4RL's mazes, and for how long."""
+"""Presets: what is trained for each suite's mazes, and for how long."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfplan.data import generate
-from dfplan.mazes import parse_maze
+from dfplan.data.generate import generate
+from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze
 from dfplan.training.diffuser import DIFFUSER, DiffuserConfig
 from dfplan.training.loop import TrainSettings
 from dfplan.training.recipes import ForcingConfig
@@ -18,55 +19,84 @@ class Preset:
     """One training run.
 
     Attributes:
-        maze: name of the maze whose data it is trained on.
-        data_steps: environment steps of that data, as many as D4RL's file has.
+        maze: whose data it is trained on, collected by the maze's suite's own recipe
+            (see :func:`dfplan.data.generate.generate`).
         recipe: what is trained.
         settings: how long and how fast.
+        data_steps: environment steps of that data; by default as many as the suite published.
     """
 
-    maze: str
-    data_steps: int
+    maze: Maze
     recipe: ForcingConfig | DiffuserConfig | ValueConfig
     settings: TrainSettings
+    data_steps: int | None = None
 
-
-_DATA_STEPS = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 
 # Tokens of 20 steps each, enough for the longest walk between two cells in the data.
 _FORCING = {
-    "umaze": (ForcingConfig(tokens=12), TrainSettings(steps=2000, batch_size=64)),
-    "medium": (ForcingConfig(tokens=20), TrainSettings(steps=2000, batch_size=64)),
-    "large": (ForcingConfig(tokens=29), TrainSettings(steps=2000, batch_size=64)),
+    "maze2d-umaze": (12, 2000),
+    "maze2d-medium": (20, 2000),
+    "maze2d-large": (29, 2000),
+    "pointmaze-umaze": (12, 2000),
+    "pointmaze-medium": (20, 2000),
+    "pointmaze-large": (29, 2000),
+    "ogbench-medium": (18, 2000),
+    "ogbench-large": (28, 2000),
+    "ogbench-giant": (44, 2500),
+    "ogbench-teleport": (30, 2000),
 }
 
 # As many steps as take the same seconds of computing as the preset above. Diffuser's own rate of
 # 2e-4 is for two million steps. In 250 steps on umaze 1e-3 reached the lower training loss; on the
 # score the two were not told apart.
-_DIFFUSER = {
-    maze: (
-        DIFFUSER[maze],
-        TrainSettings(steps=steps, batch_size=32, learning_rate=1e-3, weight_decay=0.0),
-    )
-    for maze, steps in (("umaze", 580), ("medium", 400), ("large", 430))
-}
-
-_VALUE = {
-    maze: (ValueConfig(), TrainSettings(steps=2000, batch_size=1024, save_every=1000))
-    for maze in _DATA_STEPS
-}
+_DIFFUSER = {"umaze": 580, "medium": 400, "large": 430}
 
 PRESETS: dict[str, Preset] = {
-    f"{prefix}-{maze}": Preset(maze, _DATA_STEPS[maze], recipe, settings)
-    for prefix, recipes in (("maze2d", _FORCING), ("diffuser", _DIFFUSER), ("value", _VALUE))
-    for maze, (recipe, settings) in recipes.items()
+    **{
+        suite: Preset(
+            named_maze(suite.removeprefix("maze2d-")),
+            ForcingConfig(tokens=tokens),
+            TrainSettings(steps=steps, batch_size=64),
+        )
+        for suite, (tokens, steps) in _FORCING.items()
+    },
+    **{
+        f"diffuser-{maze}": Preset(
+            named_maze(maze),
+            DIFFUSER[maze],
+            TrainSettings(steps=steps, batch_size=32, learning_rate=1e-3, weight_decay=0.0),
+        )
+        for maze, steps in _DIFFUSER.items()
+    },
+    **{
+        f"value-{maze}": Preset(
+            named_maze(maze),
+            ValueConfig(),
+            TrainSettings(steps=2000, batch_size=1024, save_every=1000),
+        )
+        for maze in _DIFFUSER
+    },
 }
-"""Every preset by name: ``maze2d-*`` is Diffusion Forcing, ``diffuser-*`` the baseline, ``value-*``
-a value to plan by."""
+"""Every preset by name: a suite's own name is Diffusion Forcing, ``diffuser-*`` the baseline,
+``value-*`` a value to plan by."""
+
+
+def own_preset(maze: Maze) -> Preset:
+    """Diffusion Forcing for a maze of one's own.
+
+    Tokens for its longest walk as the suites' presets have them for theirs, and data for its free
+    cells about as D4RL has for its mazes, within bounds.
+    """
+    tokens = 6 + math.ceil(1.25 * maze.longest_way)
+    steps = min(max(50_000 * len(maze.free_cells), 500_000), 4_000_000)
+    settings = TrainSettings(steps=2000, batch_size=64)
+    return Preset(maze, ForcingConfig(tokens=tokens), settings, data_steps=steps)
 
 
 def preset_data(preset: Preset, folder: Path) -> Path:
-    """The preset's data file in ``folder``, generated if it is not there."""
-    file = folder / "data.hdf5"
+    """The preset's data in ``folder``, generated if it is not there."""
+    names = {D4RL: "data.hdf5", GYMNASIUM: "data-v0", OGBENCH: "data.npz"}
+    file = folder / names[preset.maze.frame]
     if not file.exists():
-        generate(parse_maze(preset.maze), preset.data_steps, seed=0, path=file)
+        generate(preset.maze, preset.data_steps, seed=0, path=file)
     return file
