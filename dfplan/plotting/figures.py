@@ -180,7 +180,7 @@ def coverage_figure(
     most = max(int(visits.max()), 2)
     colors = ScalarMappable(LogNorm(1, most), marks.VISIT_COLORS)
     marks.draw_visits(axes, visits, box, colors)
-    shown = {"a stretch of it": line, "jump": jumps, "in a wall": walls}
+    shown = {"one stretch": line, "jump": jumps, "in a wall": walls}
     if line is not None:
         marks.draw_executed(axes, line)
     for kind in ("jump", "in a wall"):
@@ -193,8 +193,10 @@ def coverage_figure(
     ends = {1.0: "1", float(most): f"{most:,}"}
     between = (10.0**power for power in range(1, 12) if 10**power * 3 < most)
     ticks = dict(sorted({**ends, **{x: f"{x:,.0f}" for x in between}}.items()))
-    each = "bin" if maze is None else f"square of {(box[1] - box[0]) / len(visits):.3g} cells"
-    marks.draw_color_bar(figure, bar, colors, ticks, f"rows in a {each}")
+    side = (box[1] - box[0]) / len(visits)
+    wide = f"{side:.2g} units" if maze is None else f"1/{1 / side:.0f} of a cell"
+    marks.draw_color_bar(figure, bar, colors, ticks, f"rows in each square, {wide} wide")
+    bar.minorticks_off()
     names = [name for name, places in shown.items() if places is not None]
     if names:
         marks.draw_legend(figure, names, 0.2)

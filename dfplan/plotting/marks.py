@@ -50,7 +50,7 @@ VISIT_COLORS = ListedColormap(matplotlib.colormaps["GnBu"](np.linspace(0.25, 1.0
 
 _PLACES: dict[str, _Style] = {
     "jump": {"linestyle": "", "marker": "x", "mec": _RED, "mew": 1.6, "ms": 7},
-    "in a wall": {**_DOT, "mfc": "none", "mec": _AMBER, "mew": 1.4, "ms": 6},
+    "in a wall": {**_DOT, "mfc": _AMBER, "mec": "none", "ms": 3.5},
 }
 
 
@@ -126,8 +126,10 @@ def draw_visits(axes: Axes, visits: np.ndarray, box: View, colors: ScalarMappabl
 
 def draw_places(axes: Axes, places: np.ndarray, kind: str) -> None:
     """Mark positions [P, 2], ``kind`` being a key of ``_PLACES``."""
-    casing = [Stroke(linewidth=3.2, foreground="white"), Normal()]
-    axes.plot(places[:, 1], places[:, 0], **_PLACES[kind], path_effects=casing, zorder=8)
+    jump = kind == "jump"
+    casing = [Stroke(linewidth=3.6, foreground="white"), Normal()] if jump else None
+    style = {**_PLACES[kind], "path_effects": casing, "zorder": 9 if jump else 8}
+    axes.plot(places[:, 1], places[:, 0], **style)
 
 
 def draw_color_bar(
@@ -179,6 +181,6 @@ def _legend_marks() -> dict[str, Any]:
         "other candidates": Line2D([], [], color=_CANDIDATE, linewidth=1.0, alpha=0.7),
         "spread": Line2D([], [], **halo),
         "executed path": Line2D([], [], **_EXECUTED),
-        "a stretch of it": Line2D([], [], **_EXECUTED),
+        "one stretch": Line2D([], [], **_EXECUTED),
         **{kind: Line2D([], [], **style) for kind, style in _PLACES.items()},
     }

@@ -1,0 +1,132 @@
+"""Where the data has been: the counts, and where the picture puts them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from dfplan.errors import ConfigError, DataError
+from dfplan.mazes import FRAMES, parse_maze
+from dfplan.plotting import coverage
+from dfplan.plotting.coverage import BINS, count_visits, draw_coverage
+from dfplan.plotting.figures import coverage_figure
+from dfplan.plotting.marks import VISIT_COLORS
+from dfplan.plotting.maze import to_picture
+from dfplan.plotting.plan import DPI
+
+ROOM = ("######", "#OOOO#", "#O##O#", "#OOOO#", "######")
+RNG = np.random.default_rng(0)
+
+
+def rows(maze_frame: str, count: int = 5000) -> tuple[np.ndarray, np.ndarray]:
+    """Observations [N, 4] over the free cells, and the cell coordinates [N, 2] of each."""
+    maze = parse_maze(ROOM, frame=FRAMES[maze_frame])
+    cells = maze.free_cells[RNG.integers(len(maze.free_cells), size=count)]
+    grid = cells + RNG.uniform(-0.4, 0.4, (count, 2))
+    return np.concatenate([maze.cell_to_xy(grid), RNG.standard_normal((count, 2))], axis=1), grid
+
+
+@pytest.mark.parametrize("frame", list(FRAMES))
+@pytest.mark.parametrize("block", [7, 1 << 18])
+def test_every_row_is_counted_in_its_bin(
+    monkeypatch: pytest.MonkeyPatch, frame: str, block: int
+) -> None:
+    monkeypatch.setattr(coverage, "_BLOCK", block)
+    maze = parse_maze(ROOM, frame=FRAMES[frame])
+    observations, grid = rows(frame)
+    observations[[3, 9]], observations[12, 3] = 0, np.nan
+    observations[20, :2] = 1e9
+    visits = count_visits(observations, maze)
+    kept = np.delete(grid, [3, 9, 12, 20], axis=0)
+    edges = [np.linspace(-0.5, size - 0.5, BINS * size + 1) for size in maze.shape]
+    wanted = np.histogram2d(*kept.T, bins=edges)[0]
+    np.testing.assert_array_equal(visits.counts, wanted)
+    assert visits.box == pytest.approx((-0.7, len(ROOM) - 0.7, -0.7, len(ROOM[0]) - 0.7))
+
+
+def test_without_a_maze_everything_finite_is_on_the_map() -> None:
+    observations = 100 * RNG.standard_normal((1000, 2)) + [50, -300]
+    visits = count_visits(observations, None)
+    assert visits.counts.sum() == 1000 and max(visits.counts.shape) <= 241
+    least, greatest = observations.min(0), observations.max(0)
+    q0, p0, q1, p1 = visits.box
+    assert (least > [q0, q1]).all() and (greatest < [p0, p1]).all()
+
+
+@pytest.mark.parametrize("frame", [*FRAMES, None])
+def test_the_picture_has_everything_in_its_place(frame: str | None) -> None:
+    maze = None if frame is None else parse_maze(ROOM, frame=FRAMES[frame])
+    observations, _ = rows(frame or "d4rl")
+    visits = count_visits(observations, maze)
+    line, jumps, walls = (to_picture(maze, observations[a : a + 30, :2]) for a in (0, 30, 60))
+    figure = coverage_figure(
+        visits=visits.counts,
+        box=visits.box,
+        rows=len(observations),
+        maze=maze,
+        line=line,
+        jumps=jumps,
+        walls=walls,
+    )
+    axes = figure.axes[0]
+    drawn = [x.get_xydata() for x in axes.lines if len(x.get_xydata()) == 30]
+    np.testing.assert_allclose(drawn, [x[:, ::-1] for x in (line, jumps, walls)])
+    (image,) = axes.images
+    left, right, bottom, top = image.get_extent()
+    assert (top, bottom, left, right) == pytest.approx(visits.box)
+    np.testing.assert_array_equal(image.get_array().filled(0), visits.counts)
+    assert image.get_array().mask.sum() == (visits.counts == 0).sum()
+    assert image.get_cmap().name == VISIT_COLORS.name
+    assert (image.norm.vmin, image.norm.vmax) == (1, visits.counts.max())
+    (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+    assert x0 < x1 and y0 > y1
+    inside = to_picture(maze, observations[:, :2])
+    assert (inside > [y1, x0]).all() and (inside < [y0, x1]).all()
+    shown = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert shown == ["one stretch", "jump", "in a wall"]
+
+
+def test_nothing_more_than_is_there_is_named() -> None:
+    visits = count_visits(rows("d4rl")[0], None)
+    figure = coverage_figure(
+        visits=visits.counts, box=visits.box, rows=1, maze=None, line=None, jumps=None, walls=None
+    )
+    assert not figure.legends
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_a_picture_is_written(tmp_path: Path, ending: str) -> None:
+    observations, _ = rows("ogbench")
+    maze = parse_maze(ROOM, frame=FRAMES["ogbench"])
+    path = draw_coverage(
+        tmp_path / f"map.{ending}",
+        observations=observations.astype(np.float32),
+        maze=maze,
+        line=observations[:50, :2],
+        jumps=observations[:0, :2],
+    )
+    assert [x.name for x in tmp_path.iterdir()] == [path.name]
+    if ending == "png":
+        height, width = imread(path).shape[:2]
+        assert 5 * DPI < width < 12 * DPI and 4 * DPI < height < 10 * DPI
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_place_is_a_picture_too(tmp_path: Path, count: int) -> None:
+    for frame in (None, "d4rl"):
+        maze = None if frame is None else parse_maze(ROOM)
+        observations = np.full((count, 2), 1.0)
+        draw_coverage(tmp_path / "one.png", observations=observations, maze=maze)
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="ending"):
+        draw_coverage(tmp_path / "map.bmp", observations=np.ones((5, 2)), maze=None)
+    for maze in (None, parse_maze(ROOM)):
+        for observations in (np.zeros((5, 4)), np.full((5, 2), np.nan), np.ones((0, 2))):
+            with pytest.raises(DataError, match="At least one row"):
+                draw_coverage(tmp_path / "map.png", observations=observations, maze=maze)
+    assert not list(tmp_path.iterdir())
