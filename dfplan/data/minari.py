@@ -13,8 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,7 +23,7 @@ import gymnasium
 import h5py
 import numpy as np
 
-from dfplan.data.storage import allocate
+from dfplan.data.storage import Sink, allocate, kept_type, open_hdf5
 from dfplan.envs import CUSTOM_EPISODE_STEPS, EPISODE_STEPS
 from dfplan.errors import ConfigError, DataError, DfplanError
 from dfplan.files import atomic_folder
@@ -34,6 +33,7 @@ from dfplan.types import Recording
 _MAIN = "main_data.hdf5"
 _METADATA = "metadata.json"
 _ID = re.compile(r"(?:[-\w][-\w/]*/)?[-\w]+-v\d+")
+_UNFIT = re.compile(r"[^-\w]+")
 _EPISODE = re.compile(r"episode_(\d+)")
 _ROBOTICS_ID = re.compile(r"PointMaze_(UMaze|Medium|Large)(?:Dense)?[-_]")
 _OGBENCH_ID = re.compile(r"pointmaze-(medium|large|giant|teleport)-")
@@ -89,7 +89,7 @@ def read_minari(source: str | Path) -> Recording:
     """
     path = _located(source)
     metadata = _metadata(path.parent)
-    with _opened(path) as file:
+    with open_hdf5(path) as file:
         names = _episode_names(file)
         layout = _layout(file, names[0])
         survey = _survey(file, names, layout)
@@ -139,13 +139,14 @@ def write_minari(
         recording: what to write.
         folder: the dataset's folder, which appears only once it is whole.
         dataset_id: Minari's id for it, ending in a version; by default the folder's path below
-            the place where Minari keeps its datasets, or else its name.
+            the place where Minari keeps its datasets, or elsewhere its name, with ``-v0`` after
+            one that has no version.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigError: there is something at ``folder`` already, or the id is not one.
+        ConfigError: there is something at ``folder`` already, or the id is none of Minari's.
         DataError: the recording has no rows, or an episode has none.
         MazeError: the recording's maze is not one.
         MissingMinariError: Minari is not installed.
@@ -172,14 +173,15 @@ def write_minari(
             env_spec=None if maze is None else _environment(maze, recording),
             data_format="hdf5",
         )
-        with h5py.File(data / _MAIN, "w") as file:
-            file.attrs[_MARKS] = json.dumps({"absent": _absent(recording), "maze": recording.maze})
-            for index, (first, end) in enumerate(bounds):
-                bare = recording.bare_ends is not None and bool(recording.bare_ends[index])
-                group = file.create_group(f"episode_{index}")
-                group.attrs["id"] = index
-                group.attrs["total_steps"] = end - first - 1
-                _write_episode(group, recording, first, end, bare, nested)
+        with Sink(data / _MAIN) as sink:
+            try:
+                with h5py.File(sink, "w") as file:
+                    _write_episodes(file, recording, bounds, nested, sink)
+            except Exception:  # HDF5 makes various things of a write that failed
+                if sink.failure is None:
+                    raise
+            if sink.failure is not None:
+                raise sink.failure
         storage.update_metadata(
             {
                 "dataset_id": name,
@@ -292,19 +294,6 @@ def _source(path: Path, metadata: dict[str, Any]) -> str:
     )
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """The hdf5 file, its faults turned into :class:`DataError`."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError) as error:
-        raise DataError(
-            f"{path} is not a whole hdf5 file, or cannot be read ({error}). If it was "
-            "downloaded, delete the dataset and fetch it again."
-        ) from error
-
-
 def _episode_names(file: h5py.File) -> list[str]:
     numbered = [(int(match[1]), name) for name in file if (match := _EPISODE.fullmatch(name))]
     if not numbered:
@@ -409,8 +398,8 @@ def _survey(file: h5py.File, names: Sequence[str], layout: dict[str, _Field]) ->
                 raise DataError(
                     f"{file.filename}: {name}/{layout[field].place} must hold numbers; got {dtype}."
                 )
-            if dtype.kind == "f" and dtype.itemsize > 4 and not layout[field].flag:
-                dtypes[field] = np.dtype(np.float64)
+            kept = kept_type(dtype, flags=layout[field].flag)
+            dtypes[field] = np.promote_types(dtypes[field], kept)
         rows[index], steps[index] = (
             (shapes[field] or (0,))[0] for field in ("observations", "actions")
         )
@@ -537,16 +526,17 @@ def _of_map(cells: Sequence[Sequence[object]]) -> Maze:
 
 
 def _checked_id(folder: Path, dataset_id: str | None) -> str:
-    name, root = dataset_id, _root().resolve()
-    if name is None:
-        place = folder.resolve()
-        below = place.is_relative_to(root)
-        name = place.relative_to(root).as_posix() if below else place.name
+    name, place, root = dataset_id, folder.resolve(), _root().resolve()
+    if name is None and place.is_relative_to(root):
+        name = place.relative_to(root).as_posix()  # it has to be: Minari finds it by that
+    elif name is None:
+        name = _UNFIT.sub("-", place.name)
+        name = name if _ID.fullmatch(name) else f"{name}-v0"
     if not _ID.fullmatch(name):
         raise ConfigError(
             "A Minari dataset's id must be letters, digits, '-' and '_', with '/' between names, "
             f"and end in a version, such as 'maze/large-v0'; got {name!r}. Name the folder so, or "
-            "pass dataset_id."
+            "pass another dataset_id."
         )
     return name
 
@@ -616,6 +606,24 @@ def _environment(maze: Maze, recording: Recording) -> Any:
             "reset_target": False,
         },
     )
+
+
+def _write_episodes(
+    file: h5py.File,
+    recording: Recording,
+    bounds: Sequence[tuple[int, int]],
+    nested: bool,
+    sink: Sink,
+) -> None:
+    file.attrs[_MARKS] = json.dumps({"absent": _absent(recording), "maze": recording.maze})
+    for index, (first, end) in enumerate(bounds):
+        bare = recording.bare_ends is not None and bool(recording.bare_ends[index])
+        group = file.create_group(f"episode_{index}")
+        group.attrs["id"] = index
+        group.attrs["total_steps"] = end - first - 1
+        _write_episode(group, recording, first, end, bare, nested)
+        if sink.failure is not None:
+            return
 
 
 def _write_episode(

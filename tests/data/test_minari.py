@@ -3,7 +3,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import subprocess
 import sys
+import textwrap
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -15,7 +17,6 @@ import h5py
 import numpy as np
 import pytest
 
-from dfplan.data import minari as module
 from dfplan.data.minari import MissingMinariError, read_minari, write_minari
 from dfplan.errors import ConfigError, DataError
 from dfplan.mazes import GYMNASIUM, Maze, named_maze, parse_maze
@@ -254,8 +255,8 @@ def test_datasets_are_looked_up_at_home_by_default(
 def test_episodes_come_in_the_order_of_their_numbers() -> None:
     dataset = created(*(buffer(2 + i, 1 + i) for i in range(12)))
     recording = read_minari("tests/buffers-v0")
-    require_lengths = np.diff(np.append(recording.episodes, len(recording)))
-    assert require_lengths.tolist() == list(range(2, 14))
+    lengths = np.diff(np.append(recording.episodes, len(recording)))
+    assert lengths.tolist() == list(range(2, 14))
     np.testing.assert_array_equal(
         recording.observations, np.concatenate([episode.observations for episode in dataset])
     )
@@ -495,14 +496,24 @@ def test_many_short_episodes_are_read(tmp_path: Path) -> None:
     require_equal(read_minari(write_minari(recording, tmp_path / "short-v0")), recording)
 
 
-def test_nothing_half_written_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(module, "_write_episode", fail)
-    with pytest.raises(OSError, match="No space left"):
-        write_minari(record(), tmp_path / "kept" / "walks-v0")
-    assert [*(tmp_path / "kept").iterdir()] == []
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on a file's size")
+def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
+    code = f"""
+        import errno, resource, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import minari, test_minari
+        from dfplan.data.minari import write_minari
+        for size in (0, 3_000, 100_000):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+            try:
+                write_minari(test_minari.record(lengths=(9,) * 200), {str(tmp_path / "w-v0")!r})
+            except OSError as error:
+                print(error.errno in (errno.EFBIG, errno.ENOSPC), file=sys.stderr)
+    """
+    code = textwrap.dedent(code)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "True\n" * 3)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
@@ -513,18 +524,32 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert (folder / "data" / "main_data.hdf5").read_bytes() == before
 
 
-@pytest.mark.parametrize(("name", "given"), [("walks", None), ("my walks-v0", None), ("a-v0", "b")])
+@pytest.mark.parametrize(
+    ("name", "given", "dataset_id"),
+    [
+        ("walks-v3", None, "walks-v3"),
+        ("walks", None, "walks-v0"),
+        ("walks.2", None, "walks-2-v0"),
+        ("my walks.v2", None, "my-walks-v2"),
+        ("datasets/mine/walks-v1", None, "mine/walks-v1"),
+        ("walks", "ours/walks-v2", "ours/walks-v2"),
+    ],
+)
+def test_a_dataset_has_an_id(tmp_path: Path, name: str, given: str | None, dataset_id: str) -> None:
+    folder = write_minari(record(), tmp_path / name, dataset_id=given)
+    assert minari.MinariDataset(folder / "data").id == dataset_id
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [("datasets/walks", None), ("datasets/my walks-v0", None), ("a-v0", "b")]
+)
 def test_an_id_that_minari_would_not_take_is_refused(
     tmp_path: Path, name: str, given: str | None
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"'maze/large-v0'; got '{given or name}'.*dataset_id"):
+    refused = given or Path(name).name
+    with pytest.raises(ConfigError, match=rf"'maze/large-v0'; got '{refused}'.*dataset_id"):
         write_minari(record(), tmp_path / name, dataset_id=given)
-    assert (
-        minari.MinariDataset(
-            write_minari(record(), tmp_path / name, dataset_id="ours/walks-v2") / "data"
-        ).id
-        == "ours/walks-v2"
-    )
+    assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("episodes", [[], [1, 4], [0, 4, 4], [0, 22]])
