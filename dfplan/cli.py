@@ -21,17 +21,24 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from dfplan.data import check, download, read, write
 from dfplan.data import generate as generate_data
 from dfplan.data import load as load_data
+from dfplan.data.check import draw_check
+from dfplan.data.download import PUBLISHED, fetched
+from dfplan.data.minari import local_datasets
+from dfplan.envs.frame import save_frame
+from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, DfplanError
 from dfplan.evaluation.bench import FULL_EPISODES, METHODS, SLICE_EPISODES, bench
+from dfplan.evaluation.episodes import play
 from dfplan.evaluation.protocols import TASKS
 from dfplan.evaluation.report import terminal
 from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.policy import Policy
 from dfplan.pretrained import checkpoint_path, load
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.diffuser import DiffuserConfig
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.presets import PRESETS, Preset, own_preset, preset_data
+from dfplan.training.presets import OWN_SETTINGS, PRESETS, Preset, own_preset, preset_data
 from dfplan.training.recipes import ForcingConfig
 from dfplan.training.value import ValueConfig
 
@@ -107,12 +114,13 @@ def data_generate(
         recipe: how; by default the suite's own, navigate for OGBench.
         seed: the same seed collects the same data.
         workers: processes; by default one a core.
-        picture: of one episode; by default beside the data.
+        picture: of where the data has been, with some of it as a line; by default beside it.
     """
     path = generate_data(_maze(maze), steps, seed=seed, path=out, recipe=recipe, workers=workers)
     recording = read(path)
-    print(collected(recording))
-    print(draw_episode(picture or path.with_suffix(".png"), recording))
+    report = check(recording)
+    print(report)
+    print(draw_check(picture or path.with_suffix(".png"), recording, report))
     print(path)
 
 
@@ -149,19 +157,21 @@ def data_check(
 
 
 def data_info(source: str, keys: Keys | None = None) -> None:
-    """Say in short what data holds, without looking for faults.
+    """Say what data holds, without its faults.
 
     Args:
         source: file, folder or name, in any layout.
         keys: names of bare arrays, as observations=obs,ends=done.
     """
-    print(collected(read(source, keys=keys)))
+    print(check(read(source, keys=keys)).summary())
 
 
 def data_list() -> None:
     """List the published data sets, and which are here."""
-    for name, place in known_data():
-        print(f"{name:36} {place or '-'}")
+    here = {name: folder for name in PUBLISHED if (folder := fetched(name)) is not None}
+    here |= local_datasets()
+    for name in sorted({*PUBLISHED, *here}):
+        print(f"{name:36} {here.get(name, '-')}")
 
 
 def data_convert(
@@ -196,8 +206,10 @@ def environment(name: str, out: Path | None = None, seed: int = 0) -> None:
     print(f"action {env.action_space}; goal within {env.goal_radius}")
     print(f"starts at {observation['observation'].round(2).tolist()}")
     print(f"goal {observation['desired_goal'].round(2).tolist()}")
-    if out is not None:
-        print(save_frame(out, env.render()))
+    frame = env.render()
+    if out is not None and frame is not None:
+        print(save_frame(out, frame))
+    env.close()
 
 
 def _suite(name: str) -> str | Maze:
@@ -223,7 +235,7 @@ def _train_command(name: str, preset: Preset) -> Callable[..., None]:
 
         Args:
             out: folder of the run: metrics.jsonl, state.safetensors, checkpoint.safetensors.
-            data: file, folder or name, in any layout; by default the preset's is generated into out.
+            data: file, folder or name, in any layout; by default the preset's, collected into out.
             recipe: what is trained.
             settings: how long and how fast.
             accelerator: cpu, gpu, mps or auto.
@@ -250,7 +262,7 @@ def train_own(
     out: Path = Path("runs/own"),
     data: str | None = None,
     tokens: PositiveInt | None = None,
-    settings: TrainSettings = TrainSettings(steps=2000, batch_size=64),
+    settings: TrainSettings = OWN_SETTINGS,
     resume: bool = False,
 ) -> None:
     """Train a planner for a maze of your own; its data is collected if none is given.
@@ -342,12 +354,15 @@ def evaluate(
     planner = load(checkpoint)
     if env is None and planner.maze is None:
         raise ConfigError(f"{checkpoint} does not say what maze it is of; give --env.")
-    suite = suite_of(planner.maze) if env is None else _suite(env)
-    played = play(Policy(planner), suite, episodes, seed=seed)
-    print(summary(played))
-    if out is not None:
-        for path in draw_paths(out, played):
-            print(path)
+    played = play(Policy(planner), _suite(env or str(planner.maze)), episodes, seed=seed)
+    print(played.text())
+    if out is None:
+        return
+    for number, path in enumerate(played.paths):
+        first = number * episodes
+        plan = planner.plan(played.observations[first], played.goals[first], seed=seed)
+        name = out if number == 0 else out.with_stem(f"{out.stem}-{number + 1}")
+        print(plan.plot(name, executed=path))
 
 
 def benchmark(

@@ -185,7 +185,7 @@ def _global_generator(seed: np.random.SeedSequence) -> Iterator[None]:
 
 
 def _make_maze_env() -> Any:
-    from dfplan.envs.dynamics import MissingSimulatorError
+    from dfplan.errors import MissingSimulatorError
 
     try:
         from ogbench.locomaze.maze import make_maze_env

@@ -152,6 +152,13 @@ def download(
     return paths[0]
 
 
+def fetched(name: str) -> Path | None:
+    """Where a published data set lies, in the suite's own folder; None if it is not there."""
+    publisher = PUBLISHED[name]
+    paths = [publisher.directory() / file for file in publisher.files[name]]
+    return paths[0] if all(path.exists() for path in paths) else None
+
+
 def _fetch(url: str, out: BinaryIO, progress: bool) -> None:
     expected = 0
     try:

@@ -233,6 +233,12 @@ def _main_file(folder: Path) -> Path:
     )
 
 
+def local_datasets() -> dict[str, Path]:
+    """Folders of the datasets in Minari's local cache, by id."""
+    root = _root()
+    return {name: root / name for name in _local_ids(root)} if root.is_dir() else {}
+
+
 def _local_ids(root: Path) -> list[str]:
     """Ids of the datasets below ``root``, sorted."""
     found, waiting = [], [root]

@@ -16,7 +16,6 @@ from dfplan.data.segments import velocities
 from dfplan.errors import DataError
 from dfplan.types import Trajectories
 
-
 _NO_COASTING = 0.95  # D4RL's ball loses 0.2% of its velocity in a step, OGBench's all of it
 
 

@@ -99,8 +99,8 @@ class Report:
         ending = "training goes ahead" if self.ok else "training would stop"
         return f"{plural(len(self.findings), 'finding')}: {', '.join(parts)}; {ending}."
 
-    def text(self) -> str:
-        """The whole report, to be read."""
+    def summary(self) -> str:
+        """What there is to know besides the findings, to be read."""
         rows: list[tuple[str, ...]]
         lines = [self.source, *_aligned(list(self.facts.items()))]
         if self.statistics:
@@ -120,6 +120,11 @@ class Report:
                 *((name, f"{count:,}") for name, count in self.boundaries.items()),
             ]
             lines += ["", "What training sees", *_aligned(rows)]
+        return "\n".join(lines)
+
+    def text(self) -> str:
+        """The whole report, to be read."""
+        lines = [self.summary()]
         if self.findings:
             rows = [(x.severity, x.kind, x.number, x.place) for x in self.findings]
             heads = _aligned([("", "what", "how many", "first"), *rows])

@@ -96,7 +96,7 @@ def rows_of(trajectories: Trajectories) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class Positions:
-    """The positions inside of segments, a block [R, 2] at a time, as often as they are asked for."""
+    """The positions inside of segments, in blocks [R, 2], as often as they are asked for."""
 
     trajectories: Trajectories
 
@@ -111,9 +111,9 @@ def velocities(trajectories: Trajectories, rows: np.ndarray) -> np.ndarray:
     """
     observations = trajectories.observations
     if observations.shape[1] == 4:
-        return observations[rows, 2:].astype(np.float64)
-    here: np.ndarray = observations[rows].astype(np.float64)
-    return here - observations[rows - 1]
+        return np.asarray(observations[rows, 2:], np.float64)
+    here = observations[rows].astype(np.float64)
+    return np.asarray(here - observations[rows - 1])
 
 
 def _cuts(recording: Recording, segment_by: str) -> np.ndarray:

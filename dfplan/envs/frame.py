@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from dfplan.files import atomic_path
 from dfplan.mazes import Maze
 
 _WALL = (70, 74, 84)
@@ -47,3 +50,12 @@ def draw_frame(
         cover = np.clip((radius / maze.frame.unit - distance) * pixels + 0.5, 0.0, 1.0) * strength
         frame += cover[..., None] * (np.array(color) - frame)
     return frame.round().astype(np.uint8)
+
+
+def save_frame(path: str | Path, frame: np.ndarray) -> Path:
+    """Write a picture, uint8 [H, W, 3], as PNG, whole or not at all."""
+    from matplotlib.image import imsave
+
+    with atomic_path(path) as temporary:
+        imsave(temporary, frame, format="png")
+    return Path(path)

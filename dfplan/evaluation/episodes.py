@@ -9,7 +9,8 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
-from dfplan.envs.suites import MazeEnv, make
+from dfplan.envs.maze_env import MazeEnv
+from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, unknown_name
 from dfplan.evaluation.protocols import Split
 from dfplan.evaluation.rollout import Actor
@@ -28,7 +29,8 @@ class Episodes:
         success: whether its goal was reached at any step, bool [n].
         steps: until the goal was first reached, or else all that were played; int [n].
         returns: the sum of its rewards, float [n].
-        starts: position at reset, float [n, 2].
+        observations: at reset; position, and velocity where the suite has one; float [n, 4] or
+            [n, 2].
         goals: float [n, 2].
         paths: positions that were visited, the start first, of each task's first episode.
         seconds: wall time of all episodes.
@@ -40,7 +42,7 @@ class Episodes:
     success: np.ndarray
     steps: np.ndarray
     returns: np.ndarray
-    starts: np.ndarray
+    observations: np.ndarray
     goals: np.ndarray
     paths: tuple[np.ndarray, ...]
     seconds: float
@@ -49,9 +51,22 @@ class Episodes:
     def __len__(self) -> int:
         return len(self.success)
 
-    def of_task(self, task: int) -> np.ndarray:
-        """Which episodes were of ``task``, bool [n]."""
-        return np.asarray(self.tasks == task)
+    def text(self) -> str:
+        """A line for all, and one for each task where there are any."""
+        low, high = success_interval(self.success)
+        lines = [
+            f"{self.name}: {len(self)} episodes, success {self.success.mean():.1%} "
+            f"(95% interval {low:.1%} to {high:.1%}), return {self.returns.mean():.1f}"
+        ]
+        for task in np.unique(self.tasks[self.tasks > 0]):
+            of_it = self.tasks == task
+            lines.append(f"task {task}: success {self.success[of_it].mean():.1%}")
+        if self.success.any():
+            lines.append(
+                f"steps to the goal, where it was reached: {self.steps[self.success].mean():.0f}"
+            )
+        lines.append(f"policy {1e3 * self.policy_seconds / self.steps.sum():.2f} ms a step")
+        return "\n".join(lines)
 
 
 def success_interval(success: np.ndarray) -> tuple[float, float]:
@@ -104,14 +119,14 @@ def play(
     for environment in environments:
         environment.close()
     fields = [np.concatenate(parts) for parts in zip(*(each[:5] for each in played), strict=True)]
-    success, steps, returns, starts, goals = fields
+    success, steps, returns, observations, goals = fields
     return Episodes(
         name=environments[0].name,
         tasks=np.repeat(np.array(tasks), episodes),
         success=success,
         steps=steps,
         returns=returns,
-        starts=starts,
+        observations=observations,
         goals=goals,
         paths=tuple(each[5] for each in played),
         seconds=time.perf_counter() - began,
@@ -127,7 +142,7 @@ def _play_task(
     seed: int,
     bar: tqdm[None],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-    """Success, steps, returns, starts, goals, the first path and the policy's seconds."""
+    """Success, steps, returns, first observations, goals, first path, the policy's seconds."""
     options = {"task": task} if task else {}
     resets = [
         environment.reset(seed=own, options=options)
@@ -135,10 +150,10 @@ def _play_task(
     ]
     observations = np.array([observation["observation"] for observation, _ in resets])
     goals = np.array([observation["desired_goal"] for observation, _ in resets])
-    starts = observations[:, :2].copy()
+    starts = observations.copy()
     success = np.array([info["success"] for _, info in resets])
     steps, returns = np.zeros(len(seeds), dtype=int), np.zeros(len(seeds))
-    running, path, policy_seconds = np.ones(len(seeds), dtype=bool), [starts[0]], 0.0
+    running, path, policy_seconds = np.ones(len(seeds), dtype=bool), [starts[0, :2]], 0.0
     policy.reset(seed)
     while running.any():
         asked = time.perf_counter()

@@ -58,8 +58,8 @@ class Policy:
 
     Attributes:
         plan: the last plan made, of the rows that needed one; None before the first.
-        states: what was last acted on, float32 [B, 4] or [B, 2]: what was observed, or with a past what was
-            estimated; None before.
+        states: what was last acted on, float32 [B, 4] or [B, 2]: what was observed, or with a past
+            what was estimated; None before.
     """
 
     def __init__(

@@ -81,6 +81,10 @@ PRESETS: dict[str, Preset] = {
 ``value-*`` a value to plan by."""
 
 
+OWN_SETTINGS = TrainSettings(steps=2000, batch_size=64)
+"""How long to train for a maze of one's own."""
+
+
 def own_preset(maze: Maze) -> Preset:
     """Diffusion Forcing for a maze of one's own.
 
@@ -89,8 +93,7 @@ def own_preset(maze: Maze) -> Preset:
     """
     tokens = 6 + math.ceil(1.25 * maze.longest_way)
     steps = min(max(50_000 * len(maze.free_cells), 500_000), 4_000_000)
-    settings = TrainSettings(steps=2000, batch_size=64)
-    return Preset(maze, ForcingConfig(tokens=tokens), settings, data_steps=steps)
+    return Preset(maze, ForcingConfig(tokens=tokens), OWN_SETTINGS, data_steps=steps)
 
 
 def preset_data(preset: Preset, folder: Path) -> Path:

@@ -28,7 +28,6 @@ from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.types import Trajectories
 
-
 Batch = tuple[torch.Tensor, ...]
 """What is drawn of the data for one step."""
 
