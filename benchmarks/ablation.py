@@ -58,7 +58,7 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from dfplan.cli import Names
-from dfplan.data import load_d4rl
+from dfplan.data import load_data
 from dfplan.diffusion.levels import FULL_SEQUENCE, INDEPENDENT, TEACHER_FORCING, LevelMixture
 from dfplan.errors import unknown_name
 from dfplan.evaluation.metrics import estimate, normalized, paired_difference
@@ -173,7 +173,7 @@ class Arm:
                 network=self.network,
                 levels=LEVELS[self.levels],
             ),
-            load_d4rl(self.data),
+            load_data(self.data),
             self.folder,
             settings=settings,
             fabric=Fabric(accelerator="cpu", devices=1),

@@ -46,7 +46,7 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 from lightning_fabric import Fabric
 
-from dfplan.data import load_d4rl
+from dfplan.data import load_data
 from dfplan.diffusion.levels import FULL_SEQUENCE, INDEPENDENT
 from dfplan.mazes import named_maze
 from dfplan.networks.memory import Recomputing
@@ -117,7 +117,7 @@ class Arm:
         rmtree(self.folder, ignore_errors=True)  # what an interrupted run left
         return train(
             self.recipe,
-            load_d4rl(self.data),
+            load_data(self.data),
             self.folder,
             settings=TrainSettings(steps=self.steps, batch_size=64, seed=self.seed),
             fabric=Fabric(accelerator="cpu", devices=1),
@@ -240,7 +240,7 @@ def _rolled_out(arm: Arm, rollouts: int, seed: int) -> list[dict[str, object]]:
 
 def _recorded(arm: Arm, rollouts: int, seed: int) -> torch.Tensor:
     """The data's own positions from random starts on, as long as a rollout, [n, P, 2]."""
-    data, recipe = load_d4rl(arm.data), arm.recipe
+    data, recipe = load_data(arm.data), arm.recipe
     frames = STRETCHES[-1] * (recipe.tokens - 1) * recipe.frame_stack
     offsets = np.arange(frames + 1) * recipe.stride
     rooms = np.maximum(data.segments[:, 1] - data.segments[:, 0] - offsets[-1], 0)

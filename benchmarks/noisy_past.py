@@ -45,7 +45,7 @@ import torch
 from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
-from dfplan.data import load_d4rl
+from dfplan.data import load_data
 from dfplan.evaluation.metrics import estimate, normalized, paired_difference
 from dfplan.evaluation.protocols import Split, named_task, problems
 from dfplan.evaluation.rollout import rollout
@@ -193,7 +193,7 @@ def main(
         out: folder for the findings.
     """
     began = time.perf_counter()
-    data = load_d4rl(preset_data(PRESETS[f"maze2d-{maze}"], runs / maze))
+    data = load_data(preset_data(PRESETS[f"maze2d-{maze}"], runs / maze))
     todo = [Run(TRUE_STATE, 0.0, 0.0)]
     todo += [Run(method, *sensor) for sensor in SENSORS for method in METHODS]
     played = partial(

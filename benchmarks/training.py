@@ -24,7 +24,7 @@ import numpy as np
 from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
-from dfplan.data import load_d4rl
+from dfplan.data import load_data
 from dfplan.evaluation.metrics import estimate, normalized, paired_difference
 from dfplan.evaluation.protocols import named_task, problems
 from dfplan.evaluation.rollout import rollout
@@ -69,7 +69,7 @@ def _trained(name: str, steps: int | None, seed: int, runs: Path) -> dict[str, o
     """Train in a process of its own; a row of the first table."""
     preset = PRESETS[name]
     asked = time.perf_counter()
-    data = preset_data(preset, runs / preset.maze)
+    data = preset_data(preset, runs / preset.maze.name)
     collected = time.perf_counter() - asked
     rmtree(runs / name, ignore_errors=True)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -89,7 +89,7 @@ def _train(name: str, steps: int | None, seed: int, data: Path, run: Path) -> tu
     preset = PRESETS[name]
     settings = replace(preset.settings, seed=seed, steps=steps or preset.settings.steps)
     began = time.perf_counter()
-    train(preset.recipe, load_d4rl(data), run, settings=settings)
+    train(preset.recipe, load_data(data), run, settings=settings)
     seconds = time.perf_counter() - began
     unit = 1 if sys.platform == "darwin" else 1024
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
@@ -97,7 +97,7 @@ def _train(name: str, steps: int | None, seed: int, data: Path, run: Path) -> tu
 
 def _compared(run: Path, name: str, suite: str, episodes: int) -> dict[str, object]:
     """The run beside the shipped checkpoint; a row of the second table."""
-    task = named_task(f"{suite}-{PRESETS[name].maze}", "validation")
+    task = named_task(f"{suite}-{PRESETS[name].maze.name}", "validation")
     starts = problems(task, episodes)
     new, shipped = (
         normalized(task, rollout(Policy(load(checkpoint)), task, starts).returns)

@@ -30,7 +30,7 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
 import dfplan
-from dfplan.data import generate, load_d4rl
+from dfplan.data import generate, load_data
 from dfplan.errors import CheckpointError, DfplanError
 from dfplan.evaluation.metrics import estimate, paired_difference
 from dfplan.evaluation.protocols import Problems, Task
@@ -99,7 +99,7 @@ def _planner(runs: Path, steps: int) -> ForcingPlanner:
     if not (folder / "checkpoint.safetensors").exists():
         settings = TrainSettings(steps=steps, batch_size=64)
         # Tokens of 20 steps, enough for the longest way between two cells.
-        train(ForcingConfig(tokens=72), load_d4rl(data), folder, settings=settings)
+        train(ForcingConfig(tokens=72), load_data(data), folder, settings=settings)
     planner = dfplan.load(folder)
     if not isinstance(planner, ForcingPlanner):
         raise CheckpointError(f"{folder} must hold a run of Diffusion Forcing.")

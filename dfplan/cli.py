@@ -18,9 +18,8 @@ from jsonargparse.typing import PositiveInt, register_type
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from dfplan.data import check, download, read, write
+from dfplan.data import check, download, load_data, read, write
 from dfplan.data import generate as generate_data
-from dfplan.data import load as load_data
 from dfplan.data.check import draw_check
 from dfplan.data.download import PUBLISHED, fetched
 from dfplan.data.minari import local_datasets

@@ -9,7 +9,7 @@ import numpy as np
 from jsonargparse import auto_cli
 
 import dfplan
-from dfplan.data import from_arrays, load_d4rl
+from dfplan.data import from_arrays, load_data, segmented
 from dfplan.training.loop import TrainSettings, train
 from dfplan.training.recipes import ForcingConfig
 
@@ -25,7 +25,7 @@ def boats(count: int = 100, steps: int = 1000) -> tuple[np.ndarray, np.ndarray]:
 
 def main(file: Path | None = None, out: Path = Path("runs/own_data"), steps: int = 400) -> None:
     positions, ends = boats()
-    data = load_d4rl(file) if file else from_arrays(positions, ends=ends)
+    data = load_data(file) if file else segmented(from_arrays(positions, ends=ends))
     train(ForcingConfig(tokens=20, width=64), data, out, settings=TrainSettings(steps=steps))
 
     start = data.observations[0]

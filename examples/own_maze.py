@@ -7,7 +7,7 @@ import numpy as np
 from jsonargparse import auto_cli
 
 import dfplan
-from dfplan.data import generate, load_d4rl
+from dfplan.data import generate, load_data
 from dfplan.training.loop import TrainSettings, train
 from dfplan.training.recipes import ForcingConfig
 
@@ -22,7 +22,7 @@ MAZE = """
 
 
 def main(out: Path = Path("runs/own_maze"), data_steps: int = 200_000, steps: int = 600) -> None:
-    data = load_d4rl(generate(MAZE, data_steps, seed=0, path=out / "data.hdf5"))
+    data = load_data(generate(MAZE, data_steps, seed=0, path=out / "data.hdf5"))
     train(ForcingConfig(tokens=16, width=64), data, out, settings=TrainSettings(steps=steps))
 
     env = gymnasium.make("dfplan/maze2d-v1", maze=MAZE)

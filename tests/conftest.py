@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfplan.data import from_arrays
+from dfplan.data import from_arrays, segmented
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import TrainSettings, train
@@ -101,7 +101,9 @@ def trajectories(corridor: Corridor) -> Trajectories:
     """40 walks of 400 steps in the corridor."""
     states, actions = corridor.record(walkers=40, steps=400, seed=0)
     ends = np.arange(states[..., 0].size) % 400 == 399
-    return from_arrays(states.reshape(-1, 4), actions.reshape(-1, 2), ends, "corridor")
+    return segmented(
+        from_arrays(states.reshape(-1, 4), actions.reshape(-1, 2), ends, source="corridor")
+    )
 
 
 @pytest.fixture(scope="session")

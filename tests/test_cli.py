@@ -17,7 +17,7 @@ import yaml
 
 import dfplan
 from dfplan import cli
-from dfplan.data import load_d4rl
+from dfplan.data import load_data
 from dfplan.training.checkpoint import Checkpoint, read_tensors
 
 TINY = [
@@ -199,13 +199,13 @@ def test_data_is_generated_and_checked(run: Run, data: Path, tmp_path: Path) -> 
     again = tmp_path / "again.hdf5"
     said = run("data", "generate", "umaze", again, "--steps=3000", "--workers=1")
     assert said == (0, f"{again}\n", said.error)
-    first, second = load_d4rl(data), load_d4rl(again)
+    first, second = load_data(data), load_data(again)
     assert len(first) == 3000 and first.fingerprint == second.fingerprint
     checked = run("data", "check", data)
     assert checked.code == 0
     assert "3000 steps in " in checked.out and first.fingerprint in checked.out
     other = run("data", "generate", "umaze", again, "--steps=3000", "--workers=1", "--seed=1")
-    assert other.code == 0 and load_d4rl(again).fingerprint != first.fingerprint
+    assert other.code == 0 and load_data(again).fingerprint != first.fingerprint
 
 
 def test_data_of_a_maze_of_ones_own(run: Run, tmp_path: Path) -> None:

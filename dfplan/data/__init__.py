@@ -6,7 +6,16 @@ from dfplan.data.arrays import from_arrays
 from dfplan.data.check import check
 from dfplan.data.download import download
 from dfplan.data.generate import generate
-from dfplan.data.read import load, read, write
+from dfplan.data.read import load_data, read, write
 from dfplan.data.segments import segmented
 
-__all__ = ["check", "download", "from_arrays", "generate", "load", "read", "segmented", "write"]
+__all__ = [
+    "check",
+    "download",
+    "from_arrays",
+    "generate",
+    "load_data",
+    "read",
+    "segmented",
+    "write",
+]

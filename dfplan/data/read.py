@@ -72,7 +72,7 @@ def read(
     return read_d4rl(source) if layout == "d4rl" else read_ogbench(source)
 
 
-def load(
+def load_data(
     source: str | Path,
     *,
     layout: str | None = None,

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dfplan.data import generate, load_d4rl
+from dfplan.data import generate, load_data
 from dfplan.envs.dynamics import PointMass
 from dfplan.errors import ConfigError, DfplanError, MazeError
 from dfplan.mazes import named_maze
@@ -88,7 +88,7 @@ def test_every_transition_obeys_the_dynamics(tmp_path: Path, shard: int) -> None
 
 def test_the_reader_gets_what_was_collected_cut_at_the_joints(tmp_path: Path, shard: int) -> None:
     path = generate("umaze", 2000, seed=1, path=tmp_path / "a.hdf5", workers=1)
-    data, read = fields(path), load_d4rl(path)
+    data, read = fields(path), load_data(path)
     assert read.segments.tolist() == [[0, shard], [shard, 2 * shard], [2 * shard, 2000]]
     np.testing.assert_array_equal(read.observations, data["observations"])
     np.testing.assert_array_equal(read.actions, data["actions"])

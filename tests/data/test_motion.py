@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfplan.data import from_arrays, generate, load_d4rl
+from dfplan.data import from_arrays, generate, load_data, segmented
 from dfplan.data.motion import Motion, fit_motion
 from dfplan.errors import DataError
 from dfplan.mazes import parse_maze
@@ -38,7 +38,7 @@ def drive(motion: Motion, steps: int = 4000, bodies: int = 5, contact: float = 0
         position = position + motion.dt * velocity
     ends = np.arange(bodies * steps) % steps == steps - 1
     flat = np.stack(states, 1).reshape(-1, 4), np.stack(actions, 1).reshape(-1, 2)
-    return from_arrays(*flat, ends)
+    return segmented(from_arrays(*flat, ends))
 
 
 @pytest.mark.parametrize("motion", MADE_UP, ids=str)
@@ -55,7 +55,7 @@ def test_finds_the_constants_that_moved_the_body(motion: Motion, contact: float)
 def test_finds_the_constants_of_the_simulated_maze(tmp_path: Path) -> None:
     file = tmp_path / "data.hdf5"
     generate(parse_maze("medium"), 20_000, seed=0, path=file, workers=1)
-    fitted = fit_motion(load_d4rl(file))
+    fitted = fit_motion(load_data(file))
     assert fitted.dt == pytest.approx(0.01, rel=1e-3)
     assert fitted.drag == pytest.approx(0.00238, abs=5e-5)
     assert fitted.gain == pytest.approx(0.2382, rel=1e-3)
@@ -90,7 +90,7 @@ def test_no_step_leads_from_one_segment_to_the_next() -> None:
     far = data.observations.copy()
     far[:, :2] += 1000 * (rows // 4 % 2)[:, None]  # every fourth step would be a leap
     ends = rows % 4 == 3
-    fitted = fit_motion(from_arrays(far, data.actions, ends))
+    fitted = fit_motion(segmented(from_arrays(far, data.actions, ends)))
     assert fitted.dt == pytest.approx(motion.dt, rel=0.01)  # positions this far off are coarse
     assert fitted.gain == pytest.approx(motion.gain, rel=1e-3)
 
@@ -106,21 +106,21 @@ def test_positions_alone_give_the_farthest_step() -> None:
     rng = np.random.default_rng(0)
     steps = rng.uniform(-0.4, 0.4, (3000, 2))
     steps[rng.random(3000) < 0.1] = 0.4
-    fitted = fit_motion(from_arrays(np.cumsum(steps, 0)))
+    fitted = fit_motion(segmented(from_arrays(np.cumsum(steps, 0))))
     assert fitted.gain == 0 and fitted.dt == pytest.approx(1)
     assert fitted.max_step == pytest.approx(0.4, rel=1e-3)
-    even = fit_motion(from_arrays(np.arange(200)[:, None] * [0.1, 0.1]))
+    even = fit_motion(segmented(from_arrays(np.arange(200)[:, None] * [0.1, 0.1])))
     assert even.max_step == pytest.approx(0.1, rel=1e-3)
 
 
 def test_a_body_that_never_moves_is_refused() -> None:
     with pytest.raises(DataError, match="move"):
-        fit_motion(from_arrays(np.ones((50, 4)) * [1, 2, 0, 0], np.ones((50, 2))))
+        fit_motion(segmented(from_arrays(np.ones((50, 4)) * [1, 2, 0, 0], np.ones((50, 2)))))
 
 
 def test_one_velocity_says_nothing_of_drag() -> None:
     along = np.arange(200)[:, None] * [0.01, 0.0]
-    fitted = fit_motion(from_arrays(np.hstack([along, np.ones((200, 2)) * [1, 0]])))
+    fitted = fit_motion(segmented(from_arrays(np.hstack([along, np.ones((200, 2)) * [1, 0]]))))
     assert fitted.drag == pytest.approx(0, abs=1e-9) and fitted.gain == 0
     assert fitted.max_step == pytest.approx(0.01, rel=1e-3)
 
@@ -128,4 +128,4 @@ def test_one_velocity_says_nothing_of_drag() -> None:
 def test_positions_that_do_not_follow_velocities_are_refused() -> None:
     still = np.hstack([np.ones((50, 2)), np.ones((50, 2)) * [1, 0.5]])
     with pytest.raises(DataError, match="order"):
-        fit_motion(from_arrays(still))
+        fit_motion(segmented(from_arrays(still)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfplan.data import from_arrays
+from dfplan.data import from_arrays, segmented
 from dfplan.data.windows import TokenLayout, Windows
 from dfplan.errors import ConfigError, DataError
 from dfplan.types import Trajectories
@@ -24,7 +24,9 @@ def numbered(*lengths: int) -> Trajectories:
     count = sum(lengths)
     rows = np.arange(count, dtype=np.float32)
     ends = np.isin(rows, np.cumsum(lengths) - 1)
-    return from_arrays(np.stack([rows, -rows, rows, rows], 1), np.zeros((count, 2)), ends)
+    return segmented(
+        from_arrays(np.stack([rows, -rows, rows, rows], 1), np.zeros((count, 2)), ends)
+    )
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import dfplan
-from dfplan.data import from_arrays
+from dfplan.data import from_arrays, segmented
 from dfplan.training.loop import TrainSettings, train
 from dfplan.training.recipes import ForcingConfig
 
@@ -65,7 +65,7 @@ def watched() -> Iterator[list[str]]:
 def test_it_trains_and_plans_in_a_room_that_no_maze_describes(
     watched: list[str], tmp_path: Path
 ) -> None:
-    data = from_arrays(*room(half=4.0, walkers=20, steps=300), source="a room")
+    data = segmented(from_arrays(*room(half=4.0, walkers=20, steps=300), source="a room"))
     assert data.maze is None
     recipe = ForcingConfig(tokens=9, stride=4, noise_levels=10, width=16, layers=1, heads=1)
     settings = TrainSettings(
@@ -94,7 +94,7 @@ def test_it_trains_and_plans_in_a_room_that_no_maze_describes(
 
 def test_positions_alone_are_enough_to_plan(watched: list[str], tmp_path: Path) -> None:
     observations, _, ends = room(half=4.0, walkers=10, steps=300)
-    data = from_arrays(observations[:, :2], ends=ends)
+    data = segmented(from_arrays(observations[:, :2], ends=ends))
     recipe = ForcingConfig(tokens=9, stride=4, noise_levels=10, width=16, layers=1, heads=1)
     settings = TrainSettings(steps=20, batch_size=16, warmup=5, save_every=50)
     train(recipe, data, tmp_path, settings=settings, progress=False)

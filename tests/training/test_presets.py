@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dfplan.data import load_d4rl
+from dfplan.data import load_data
 from dfplan.data.windows import Windows
 from dfplan.mazes import named_maze
 from dfplan.training import presets
@@ -46,7 +46,7 @@ def test_plans_are_long_enough_for_the_longest_way(maze: str) -> None:
 def test_data_is_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = replace(PRESETS["maze2d-umaze"], data_steps=3000)
     file = preset_data(small, tmp_path)
-    data = load_d4rl(file)
+    data = load_data(file)
     assert file.parent == tmp_path and len(data) == 3000 and data.maze is not None
     Windows(data, ForcingConfig(tokens=12).layout)
     monkeypatch.setattr(presets, "generate", None)  # would raise if it were called

@@ -14,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 
 import dfplan
-from dfplan.data import from_arrays
+from dfplan.data import from_arrays, segmented
 from dfplan.errors import CheckpointError, ConfigError, DataError
 from dfplan.training import checkpoint as checkpoint_module
 from dfplan.training import recipes as recipes_module
@@ -219,7 +219,9 @@ def test_what_it_was_started_with_is_what_it_is_resumed_with(
     unbroken: Path, tiny: ForcingConfig, trajectories: Trajectories, corridor: Any
 ) -> None:
     states, actions = corridor.record(walkers=2, steps=300, seed=9)
-    other = from_arrays(states.reshape(-1, 4), actions.reshape(-1, 2), np.arange(600) % 300 == 299)
+    other = segmented(
+        from_arrays(states.reshape(-1, 4), actions.reshape(-1, 2), np.arange(600) % 300 == 299)
+    )
     changes: dict[str, tuple[ForcingConfig, Trajectories, TrainSettings]] = {
         "settings": (tiny, trajectories, replace(SETTINGS, learning_rate=0.5)),
         "config": (replace(tiny, layers=2), trajectories, SETTINGS),
@@ -308,7 +310,13 @@ def test_data_too_short_for_a_window_is_refused_before_anything_is_written(
 ) -> None:
     states, actions = corridor.record(walkers=1, steps=8, seed=0)
     with pytest.raises(DataError, match="more than 10 steps"):
-        train(tiny, from_arrays(states[0], actions[0]), tmp_path, settings=SETTINGS, progress=False)
+        train(
+            tiny,
+            segmented(from_arrays(states[0], actions[0])),
+            tmp_path,
+            settings=SETTINGS,
+            progress=False,
+        )
     assert not list(tmp_path.iterdir())
 
 

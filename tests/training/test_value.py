@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import dfplan
-from dfplan.data import from_arrays
+from dfplan.data import from_arrays, segmented
 from dfplan.errors import CheckpointError, ConfigError, DataError
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.training.loop import TrainSettings, train
@@ -30,7 +30,7 @@ def chain(walks: int) -> Trajectories:
     # A place a step; velocities matter to no value, but must go with the positions.
     still = 0 * places
     states = np.stack([places, still, still + 1, still], 1)
-    data = from_arrays(states, ends=places == 4, source="a chain")
+    data = segmented(from_arrays(states, ends=places == 4, source="a chain"))
     rewards = np.select([places == 4, places == 2], [8.0, 2.0], 0.0).astype(np.float32)
     return replace(data, rewards=rewards)
 
