@@ -41,6 +41,11 @@ class Frame:
         """Side of a cell, in units of position."""
         return float(np.hypot(*self.right))
 
+    def __reduce__(self) -> str:
+        # Pickled as the name of a constant of this module: in another process, too, a frame is
+        # that object and not one like it.
+        return self.name.upper()
+
 
 CELL_OFFSET = -0.2
 """Cell ``(i, j)`` is centered at ``(i + CELL_OFFSET, j + CELL_OFFSET)`` in D4RL's frame."""

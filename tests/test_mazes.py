@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy.sparse import lil_matrix
@@ -200,3 +202,13 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
     for read in (parse_maze, named_maze):
         with pytest.raises(ConfigError, match=r"Unknown maze 'meduim'.*Did you mean 'medium'\?"):
             read("meduim")
+
+
+@pytest.mark.parametrize("frame", FRAMES.values())
+def test_a_maze_from_another_process_is_the_same(frame: Frame) -> None:
+    """Data is collected in worker processes, which get their maze pickled."""
+    maze = parse_maze("#####\n#OGO#\n#####", frame=frame)
+    other = pickle.loads(pickle.dumps(maze))
+    assert other.frame is frame
+    assert other.text == maze.text
+    assert other.goal.tolist() == maze.goal.tolist()  # type: ignore[union-attr]

@@ -3,43 +3,62 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dfplan.data import load_data
 from dfplan.data.windows import Windows
-from dfplan.mazes import named_maze
+from dfplan.mazes import OGBENCH, named_maze, parse_maze
 from dfplan.training import presets
-from dfplan.training.presets import PRESETS, preset_data
+from dfplan.training.presets import PRESETS, Preset, own_preset, preset_data
 from dfplan.training.recipes import ForcingConfig
 
-D4RL_STEPS = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
+SUITES = (
+    *(f"{suite}-{maze}" for suite in ("maze2d", "pointmaze") for maze in ("umaze", "medium", "large")),
+    *(f"ogbench-{maze}" for maze in ("medium", "large", "giant", "teleport")),
+)
+RIVALS = [f"{name}-{maze}" for name in ("diffuser", "value") for maze in ("umaze", "medium", "large")]
 
-RECIPES = {"maze2d": "forcing", "diffuser": "diffuser", "value": "value"}
 
-
-def test_every_maze_has_a_preset_of_each_method() -> None:
-    assert set(PRESETS) == {f"{method}-{maze}" for method in RECIPES for maze in D4RL_STEPS}
+def test_every_suite_has_a_preset_and_d4rls_mazes_the_rivals() -> None:
+    assert set(PRESETS) == {*SUITES, *RIVALS}
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_of_their_maze_at_d4rls_size(name: str) -> None:
+def test_presets_are_of_their_maze_at_its_suites_size(name: str) -> None:
     preset = PRESETS[name]
-    method, maze = name.split("-")
-    assert preset.maze == maze
-    assert preset.data_steps == D4RL_STEPS[preset.maze]
-    assert preset.recipe.name == RECIPES[method]
+    kind, maze = name.split("-")
+    own = kind in ("pointmaze", "ogbench")
+    assert preset.maze == named_maze(name if own else maze) and preset.data_steps is None
+    assert preset.recipe.name == (kind if kind in ("diffuser", "value") else "forcing")
     preset.recipe.untrained()
     assert type(preset.recipe).from_json(preset.recipe.to_json()) == preset.recipe
 
 
-@pytest.mark.parametrize("maze", D4RL_STEPS)
-def test_plans_are_long_enough_for_the_longest_way(maze: str) -> None:
-    recipe = PRESETS[f"maze2d-{maze}"].recipe
+@pytest.mark.parametrize("name", SUITES)
+def test_plans_are_long_enough_for_the_longest_way(name: str) -> None:
+    require_long_enough(PRESETS[name])
+
+
+@pytest.mark.parametrize("side", [3, 9, 25])
+def test_plans_in_a_maze_of_ones_own_are_long_enough(side: int) -> None:
+    rows = [[0 < i < side + 1 and 0 < j < side + 1 for j in range(side + 2)] for i in range(side + 2)]
+    preset = own_preset(parse_maze(~np.array(rows)))
+    require_long_enough(preset)
+    assert preset.data_steps is not None and 500_000 <= preset.data_steps <= 4_000_000
+
+
+def require_long_enough(preset: Preset) -> None:
+    """A tenth more than at top speed along the grid, in each suite some 20 steps a cell."""
+    recipe, maze = preset.recipe, preset.maze
     assert isinstance(recipe, ForcingConfig)
-    built = named_maze(maze)
-    cells = built.free_cells
-    ways = (len(built.shortest_cells(start, goal)) for start in cells for goal in cells)
-    steps_a_cell = 1 / 0.0523
+    cells = maze.free_cells
+    ways = []
+    for goal in cells:
+        reached = maze._steps_towards((int(goal[0]), int(goal[1])))
+        ways += [len(maze.shortest_cells(cell, goal)) for cell in cells if tuple(cell) in reached]
+    assert maze.longest_way == max(ways)
+    steps_a_cell = 1 / 0.0523 if maze.frame is not OGBENCH else 4 / 0.2
     assert (recipe.tokens - 1) * recipe.layout.token_steps > 1.1 * max(ways) * steps_a_cell
 
 
