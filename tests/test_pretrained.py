@@ -11,7 +11,7 @@ import torch
 
 import dfplan
 from dfplan.errors import CheckpointError, ConfigError, ObservationError
-from dfplan.mazes import named_maze
+from dfplan.mazes import OGBENCH, named_maze, parse_maze
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.problem import read_problem
 from dfplan.pretrained import checkpoint_path
@@ -19,13 +19,25 @@ from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.presets import PRESETS
 
 NAMES = dfplan.pretrained_names()
+_D4RL = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 shipped = pytest.mark.parametrize("name", NAMES)
-forcing = pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("maze2d-")])
+forcing = pytest.mark.parametrize(
+    "name", [name for name in NAMES if PRESETS[name].recipe.name == "forcing"]
+)
+
+STEPS = {
+    **{f"{kind}-{maze}": steps for kind in ("maze2d", "diffuser") for maze, steps in _D4RL.items()},
+    "pointmaze-large": 1_000_000,
+    "ogbench-medium": 1_001_000,
+    "ogbench-large": 1_001_000,
+    "ogbench-giant": 1_000_500,
+}
+"""Rows of each suite's published data."""
 
 
 def problems(name: str, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
     """Starts at rest and goals in cells of the planner's maze, far from each other."""
-    maze = named_maze(name.split("-")[1])
+    maze = PRESETS[name].maze
     cells = maze.cell_to_xy(maze.free_cells)
     starts, goals = cells[np.arange(count) % len(cells)], cells[-1 - np.arange(count) % len(cells)]
     return np.concatenate([starts, np.zeros((count, 2))], 1), goals
@@ -58,6 +70,10 @@ def test_shipped_checkpoints_are_those_of_their_presets(name: str) -> None:
 @shipped
 def test_shipped_statistics_are_those_of_the_body(name: str) -> None:
     motion = Checkpoint.load(checkpoint_path(name)).statistics.motion
+    if PRESETS[name].maze.frame is OGBENCH:
+        assert motion.drag == pytest.approx(1.0, abs=1e-3) and not motion.coasts
+        assert motion.max_step == pytest.approx(0.2, rel=1e-3)
+        return
     assert motion.dt == pytest.approx(0.01, rel=1e-3)
     assert motion.drag == pytest.approx(0.00238, abs=5e-5)
     assert motion.gain == pytest.approx(0.2382, rel=1e-3)
@@ -72,7 +88,7 @@ def test_shipped_planners_arrive_without_a_wall_in_the_way(name: str) -> None:
     plan = planner.plan(starts, goals, seed=0)
     np.testing.assert_allclose(plan.points[:, 0], starts[:, :2], atol=1e-3)
     np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-3)
-    maze = named_maze(name.split("-")[1])
+    maze = PRESETS[name].maze
     share = np.linspace(0, 1, 20)[:, None]
     lines = plan.points[:, :-1, None] + share * np.diff(plan.points, axis=1)[:, :, None]
     clear = maze.contains(lines, radius=0.0).all((1, 2))

@@ -14,12 +14,12 @@ import numpy as np
 
 from dfplan.data.blocks import Rows, blocks, starts
 from dfplan.data.faults import (
+    blank_rows,
     inner_rows,
     jump_rows,
     nonfinite_rows,
     sound,
     step_limit,
-    zero_rows,
 )
 from dfplan.data.payment import explain_rewards
 from dfplan.data.report import Findings, Report, plural
@@ -190,7 +190,9 @@ def _episodes(recording: Recording, look: Findings) -> str:
 
 
 def _bad_rows(recording: Recording, look: Findings) -> tuple[np.ndarray, np.ndarray]:
-    lost, blank = nonfinite_rows(recording.observations), zero_rows(recording.observations)
+    lost = nonfinite_rows(recording.observations)
+    limit = step_limit(recording.observations, recording.episodes)
+    blank = blank_rows(recording.observations, limit)
     if len(lost):
         look.add(
             "mended",
@@ -204,7 +206,7 @@ def _bad_rows(recording: Recording, look: Findings) -> tuple[np.ndarray, np.ndar
             "mended",
             "zeros",
             blank,
-            "Observations that are zero throughout, which are filling and no place.",
+            "Observations that are zero throughout, far from what is around them: filling.",
             "dfplan leaves these rows out and cuts there.",
         )
     for name, array in (("rewards", recording.rewards), ("goals", recording.goals)):

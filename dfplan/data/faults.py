@@ -27,6 +27,28 @@ def zero_rows(observations: np.ndarray) -> np.ndarray:
     return _rows(len(observations), lambda first, end: ~_nonzero(observations[first:end]))
 
 
+def blank_rows(observations: np.ndarray, limit: float) -> np.ndarray:
+    """Rows that are zero throughout because nothing was written there; int64 [k].
+
+    A body may also be at rest at the origin: rows of zeros that the row before or after leads to
+    by a step within ``limit`` are left alone.
+
+    Args:
+        observations: position in the first two columns; float [N, 2] or [N, 4].
+        limit: in units of position; see :func:`step_limit`.
+    """
+    rows = zero_rows(observations)
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    blank = [run for run in runs if len(run) and not _led_to(observations, run, limit)]
+    return np.concatenate([np.empty(0, np.int64), *blank])
+
+
+def _led_to(observations: np.ndarray, run: np.ndarray, limit: float) -> bool:
+    """Whether a neighbor of a run of zeros is within ``limit`` of the origin."""
+    around = [row for row in (run[0] - 1, run[-1] + 1) if 0 <= row < len(observations)]
+    return any(bool((np.abs(observations[row, :2]) <= limit).all()) for row in around)
+
+
 def step_limit(observations: np.ndarray, episodes: np.ndarray) -> float:
     """The step, along either axis, beyond which a body did not move but was put.
 

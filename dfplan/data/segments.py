@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfplan.data.faults import jump_rows, nonfinite_rows, step_limit, zero_rows
+from dfplan.data.faults import blank_rows, jump_rows, nonfinite_rows, step_limit
 from dfplan.errors import DataError, unknown_name
 from dfplan.types import Recording, Trajectories
 
@@ -31,8 +31,9 @@ class DataWarning(UserWarning):
 def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
     """The continuous stretches of a file.
 
-    Episodes are cut at rows that are not finite or all zero, which belong to no segment, and
-    before rows to which the position jumps: a step along either axis of more than three times what
+    Episodes are cut at rows that are not finite, or all zero with nothing that leads there, which
+    belong to no segment, and before rows to which the position jumps: a step along either axis of
+    more than three times what
     95% of the file's steps keep within. What was left out or cut is said once, as a warning.
 
     Args:
@@ -58,8 +59,9 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
             f"{recording.actions[wrong[0]].tolist()} ({len(wrong)} such rows). Leave them out or "
             f"mend them; `dfplan data check` lists what else there is."
         )
-    lost, blank = nonfinite_rows(recording.observations), zero_rows(recording.observations)
     limit = step_limit(recording.observations, recording.episodes)
+    lost = nonfinite_rows(recording.observations)
+    blank = blank_rows(recording.observations, limit)
     jumps = jump_rows(recording.observations, recording.episodes, limit)
     bad = np.union1d(lost, blank)
     inner = np.concatenate([jumps, bad, bad + 1, _cuts(recording, segment_by)])

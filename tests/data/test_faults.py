@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from dfplan.data import faults
-from dfplan.data.faults import inner_rows, jump_rows, nonfinite_rows, step_limit, zero_rows
+from dfplan.data.faults import (
+    blank_rows,
+    inner_rows,
+    jump_rows,
+    nonfinite_rows,
+    step_limit,
+    zero_rows,
+)
 
 ONE = np.zeros(1, np.int64)
 
@@ -115,3 +122,14 @@ def test_a_sample_of_the_steps_serves_whatever_the_episodes_length(
     inner = inner_rows(np.stack([episodes, episodes + length], 1), 2000)
     assert not (inner % length == 0).any()
     assert len(np.unique(inner)) == len(inner) == 2000
+
+
+def test_a_body_at_rest_at_the_origin_is_no_filling() -> None:
+    along = np.linspace(-1.0, 1.0, 41)
+    there = np.stack([along, along, 0 * along, 0 * along], 1)
+    there[20] = 0.0
+    limit = step_limit(there, ONE)
+    assert zero_rows(there).tolist() == [20] and not len(blank_rows(there, limit))
+    far = there + np.array([5.0, 0.0, 0.0, 0.0])
+    far[[0, 7, 8, 9, 40]] = 0.0
+    assert blank_rows(far, limit).tolist() == [0, 7, 8, 9, 40]

@@ -14,10 +14,16 @@ from dfplan.training.presets import PRESETS, Preset, own_preset, preset_data
 from dfplan.training.recipes import ForcingConfig
 
 SUITES = (
-    *(f"{suite}-{maze}" for suite in ("maze2d", "pointmaze") for maze in ("umaze", "medium", "large")),
+    *(
+        f"{suite}-{maze}"
+        for suite in ("maze2d", "pointmaze")
+        for maze in ("umaze", "medium", "large")
+    ),
     *(f"ogbench-{maze}" for maze in ("medium", "large", "giant", "teleport")),
 )
-RIVALS = [f"{name}-{maze}" for name in ("diffuser", "value") for maze in ("umaze", "medium", "large")]
+RIVALS = [
+    f"{name}-{maze}" for name in ("diffuser", "value") for maze in ("umaze", "medium", "large")
+]
 
 
 def test_every_suite_has_a_preset_and_d4rls_mazes_the_rivals() -> None:
@@ -42,7 +48,9 @@ def test_plans_are_long_enough_for_the_longest_way(name: str) -> None:
 
 @pytest.mark.parametrize("side", [3, 9, 25])
 def test_plans_in_a_maze_of_ones_own_are_long_enough(side: int) -> None:
-    rows = [[0 < i < side + 1 and 0 < j < side + 1 for j in range(side + 2)] for i in range(side + 2)]
+    rows = [
+        [0 < i < side + 1 and 0 < j < side + 1 for j in range(side + 2)] for i in range(side + 2)
+    ]
     preset = own_preset(parse_maze(~np.array(rows)))
     require_long_enough(preset)
     assert preset.data_steps is not None and 500_000 <= preset.data_steps <= 4_000_000
