@@ -107,8 +107,8 @@ def read_hdf5(dataset: h5py.Dataset, *, flags: bool = False) -> np.ndarray:
     """
     # An offset is told of some that were never written, too.
     written = dataset.id.get_space_status() == h5py.h5d.SPACE_STATUS_ALLOCATED
-    if written and dataset.external is None and dataset.dtype == kept_type(dataset.dtype, flags):
-        offset = dataset.id.get_offset()  # None where it is in chunks, virtual or in the header
+    if written and dataset.dtype == kept_type(dataset.dtype, flags):
+        offset = dataset.id.get_offset()  # None where it is in chunks, elsewhere or in the header
         if offset is not None:
             return np.memmap(dataset.file.filename, dataset.dtype, "r", offset, dataset.shape)
     chunk = dataset.chunks[0] if dataset.chunks else 1
@@ -219,7 +219,6 @@ def read_npz(array: NpzArray, *, flags: bool = False) -> np.ndarray:
             for part in row_blocks(len(flat), array.dtype.itemsize):
                 block = stream.read((part.stop - part.start) * array.dtype.itemsize)
                 flat[part] = np.frombuffer(block, array.dtype)
-            stream.read()  # to the end, where the checksum is looked at
     return values.T if array.columns_first else values
 
 

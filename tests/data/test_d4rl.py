@@ -244,6 +244,15 @@ def test_what_d4rls_tools_look_for_is_always_written(tmp_path: Path) -> None:
         assert file["metadata/joints"][()].tolist() == [0, 30, 60]
 
 
+def test_no_end_is_invented_beside_a_terminal(tmp_path: Path) -> None:
+    ended = np.arange(100) == 29
+    recording = Recording(walk(100), forces(100), np.array([0, 30]), "ended", terminals=ended)
+    path = write_d4rl(recording, tmp_path / "ended.hdf5")
+    with h5py.File(path) as file:
+        assert np.flatnonzero(file["timeouts"]).tolist() == [99]
+    assert read_d4rl(path).timeouts is None
+
+
 def test_no_step_is_taken_from_a_bare_end(tmp_path: Path) -> None:
     """It is a timeout to D4RL's tools, and none to this reader; a terminal parts it from no row."""
     terminals = np.arange(100) == 28
