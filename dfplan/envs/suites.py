@@ -84,9 +84,10 @@ def make(
     """
     if render_mode not in (None, "rgb_array"):
         raise unknown_name("render mode", render_mode, ("rgb_array",))
+    name, maze, identifier, arguments = _resolve(maze)
     if max_steps is not None:
         require_numbers({"max_steps": max_steps}, whole=True, least=1)
-    name, maze, identifier, arguments = _resolve(maze)
+        arguments["max_episode_steps"] = max_steps
     if maze.frame is D4RL:
         kind: type[MazeEnv] = _Maze2D
     elif maze.frame is GYMNASIUM:
@@ -97,7 +98,6 @@ def make(
         _require("ogbench", "ogbench")
     env = gymnasium.make(
         identifier,
-        max_episode_steps=max_steps or arguments.pop("max_episode_steps", None),
         disable_env_checker=True,  # what it warns of in a suite is not the caller's to mend
         render_mode=render_mode,
         **arguments,

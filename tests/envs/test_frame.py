@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from dfplan.envs.frame import draw_frame
-from dfplan.mazes import named_maze
+from dfplan.mazes import FRAMES, Frame, named_maze, parse_maze
 
 
 def test_walls_ball_and_goal_lie_where_the_maze_has_them() -> None:
@@ -29,3 +32,20 @@ def test_walls_ball_and_goal_lie_where_the_maze_has_them() -> None:
     disc = pixel(goal + np.array([0.0, 0.4]))
     assert pixel(goal)[2] < disc[2] < floor[2], "the goal's disc is a tint of its color"
     np.testing.assert_array_equal(pixel(goal - np.array([0.0, 0.6])), floor)
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=lambda frame: frame.name)
+def test_a_maze_looks_alike_in_every_frame(frame: Frame) -> None:
+    large = named_maze("large")
+    ball = large.frame.ball_radius * frame.unit
+    other = parse_maze(large.rows, frame=replace(frame, ball_radius=ball))
+    pictures = [
+        draw_frame(
+            maze,
+            maze.cell_to_xy([1.2, 1.0]),
+            maze.cell_to_xy([7.0, 8.7]),
+            0.4 * maze.frame.unit,
+        ).astype(int)
+        for maze in (large, other)
+    ]
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1

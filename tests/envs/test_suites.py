@@ -1,0 +1,478 @@
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env
+
+from dfplan.envs.maze_env import MazeEnv
+from dfplan.envs.suites import NAMES, make
+from dfplan.errors import ConfigError, MazeError, MissingSimulatorError, ObservationError
+from dfplan.mazes import FRAMES, Maze, named_maze, parse_maze
+
+ROWS = ["#######", "#G....#", "#.###.#", "#.....#", "#######"]
+OWN = [parse_maze(ROWS), parse_maze(ROWS, frame=FRAMES["gymnasium"])]
+ONE_EACH = ["maze2d-umaze", "multi2d-medium", "pointmaze-medium", "ogbench-medium"]
+SHIPPED = {
+    "maze2d-large": "dfplan/maze2d-large-v1",
+    "multi2d-umaze": "dfplan/multi2d-umaze-v1",
+    "pointmaze-umaze": "PointMaze_UMaze-v3",
+    "pointmaze-medium": "PointMaze_Medium-v3",
+    "pointmaze-large": "PointMaze_Large-v3",
+    "ogbench-medium": "pointmaze-medium-v0",
+    "ogbench-large": "pointmaze-large-v0",
+    "ogbench-giant": "pointmaze-giant-v0",
+    "ogbench-teleport": "pointmaze-teleport-v0",
+}
+SOFT = 0.1  # a ball driven at a wall rests as far off as its radius, or by this share of it
+
+
+def label(maze: Maze | str) -> str:
+    return maze if isinstance(maze, str) else f"own-{maze.frame.name}"
+
+
+def actions(seed: int, steps: int, hold: int = 20) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    held = rng.uniform(-1.0, 1.0, size=(-(-steps // hold), 2)).astype(np.float32)
+    return np.repeat(held, hold, axis=0)[:steps]
+
+
+def play(env: MazeEnv, seed: int | None, steps: int = 60, **options: Any) -> np.ndarray:
+    """States and goals of an episode, [steps + 1, ...]."""
+    observation, _ = env.reset(seed=seed, options=options)
+    rows = [np.concatenate([observation["observation"], observation["desired_goal"]])]
+    for action in actions(0, steps):
+        observation = env.step(action)[0]
+        rows.append(np.concatenate([observation["observation"], observation["desired_goal"]]))
+    return np.array(rows)
+
+
+def shipped(name: str) -> gymnasium.Env[Any, Any]:
+    import gymnasium_robotics
+    import ogbench  # noqa: F401
+
+    gymnasium.register_envs(gymnasium_robotics)
+    return gymnasium.make(SHIPPED[name], disable_env_checker=True)
+
+
+def state_of(observation: Any) -> np.ndarray:
+    return np.array(observation["observation"] if isinstance(observation, dict) else observation)
+
+
+@pytest.mark.parametrize("maze", [*NAMES, *OWN], ids=label)
+def test_gymnasium_finds_nothing_to_complain_about(maze: Any) -> None:
+    env = make(maze, render_mode="rgb_array")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*different from the unwrapped")
+        check_env(env)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_environment_says_what_it_is(name: str) -> None:
+    suite, _, size = name.partition("-")
+    env = make(name)
+    assert env.name == name
+    assert env.maze == named_maze(size if suite.endswith("2d") else name)
+    assert env.goal_radius == {"pointmaze": 0.45, "ogbench": 1.0}.get(suite, 0.5)
+    assert env.terminates is (suite == "ogbench")
+    assert env.has_velocity is (suite != "ogbench")
+    assert env.tasks == (5 if suite == "ogbench" else 0)
+    lengths = {"umaze": 300, "medium": 600, "large": 800}
+    assert env.max_steps == (1000 if suite == "ogbench" else lengths[size])
+    observation, info = env.reset(seed=0)
+    assert observation["observation"].shape == (4 if env.has_velocity else 2,)
+    np.testing.assert_array_equal(observation["achieved_goal"], observation["observation"][:2])
+    assert isinstance(info["success"], bool)
+    assert isinstance(env.step(np.zeros(2, np.float32))[4]["success"], bool)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_episodes_are_those_of_the_environment_as_shipped(name: str) -> None:
+    ours, theirs = make(name), shipped(name)
+    forces = actions(1, 300)
+    for episode in range(3):
+        seed = 7 if episode == 0 else None
+        caller = np.random.get_state()
+        if seed is not None:
+            np.random.seed(seed)
+            mine = np.random.get_state()
+        np.random.set_state(mine)  # what the package draws goes on from where it was
+        expected, said = theirs.reset(seed=seed)
+        mine = np.random.get_state()
+        np.random.set_state(caller)
+        observation, info = ours.reset(seed=seed)
+        np.testing.assert_array_equal(observation["observation"], state_of(expected))
+        goal = expected["desired_goal"] if isinstance(expected, dict) else said["goal"]
+        np.testing.assert_array_equal(observation["desired_goal"], goal)
+        assert info["success"] == said.get("success", False)
+        for force in forces:
+            observation, *ours_said, info = ours.step(force)
+            expected, *theirs_said, said = theirs.step(force)
+            np.testing.assert_array_equal(observation["observation"], state_of(expected))
+            np.testing.assert_array_equal(observation["desired_goal"], goal)
+            assert ours_said == theirs_said
+            assert info["success"] == bool(said["success"])
+            if ours_said[1]:
+                break
+
+
+def test_teleports_are_drawn_as_shipped_and_from_the_seed_alone() -> None:
+    env, theirs = make("ogbench-teleport"), shipped("ogbench-teleport")
+    suite: Any = theirs.unwrapped
+    start, entrance = env.maze.cell_to_xy([3, 6]), env.maze.cell_to_xy([4, 6])
+    np.random.seed(3)
+    theirs.reset(seed=3)
+    mine = np.random.get_state()
+    np.random.seed(99)
+    exits = set()
+    for episode in range(12):
+        env.reset(seed=3 if episode == 0 else None, options={"start": start})
+        if episode:
+            np.random.set_state(mine)
+            theirs.reset()
+            mine = np.random.get_state()
+        suite.set_xy(start)
+        for _ in range(25):
+            force = np.sign(np.round(entrance - suite.get_xy(), 1)).astype(np.float32)
+            np.random.set_state(mine)
+            expected = theirs.step(force)[0]
+            mine = np.random.get_state()
+            np.random.seed(99)
+            before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+            np.testing.assert_array_equal(env.step(force)[0]["observation"], expected)
+            np.testing.assert_array_equal(np.random.get_state()[1], before)  # type: ignore[index]
+            if np.linalg.norm(suite.get_xy() - entrance) > 4.5:
+                exits.add(tuple(env.maze.xy_to_cell(suite.get_xy())))
+                break
+        else:
+            raise AssertionError("no teleport was reached")
+    assert exits == {(1, 7), (6, 1), (6, 10)}
+
+
+@pytest.mark.parametrize("maze", [*ONE_EACH, "ogbench-teleport", *OWN], ids=label)
+def test_a_seed_decides_whatever_runs_between(maze: Any) -> None:
+    env, other = make(maze), make(maze)
+    np.random.seed(5)
+    np.random.standard_normal()  # which leaves a second one waiting
+    before = np.random.get_state()
+    alone = [play(env, seed) for seed in (11, None, 11)]
+    after = np.random.get_state()
+    np.testing.assert_equal(after, before)
+    beside = []
+    for seed in (11, None):
+        np.random.seed(0)
+        beside.append(play(other, seed))
+        env.reset()
+    np.testing.assert_array_equal(alone[0], beside[0])
+    np.testing.assert_array_equal(alone[1], beside[1])
+    np.testing.assert_array_equal(alone[0], alone[2])
+    assert not np.array_equal(alone[0], alone[1])
+
+
+@pytest.mark.parametrize("maze", ONE_EACH)
+def test_without_a_seed_every_environment_starts_elsewhere(maze: str) -> None:
+    np.random.seed(0)
+    first = make(maze).reset()[0]["observation"]
+    np.random.seed(0)
+    assert not np.array_equal(make(maze).reset()[0]["observation"], first)
+
+
+@pytest.mark.parametrize("maze", ONE_EACH)
+def test_the_seed_is_that_of_the_actions_too(maze: str) -> None:
+    env, other = make(maze), make(maze)
+    samples = []
+    for each in (env, other):
+        each.reset(seed=2)
+        each.reset()
+        samples.append([each.action_space.sample() for _ in range(3)])
+    np.testing.assert_array_equal(*samples)
+    env.reset(seed=2**40)
+
+
+@pytest.mark.parametrize("maze", [*ONE_EACH, "ogbench-teleport", *OWN], ids=label)
+def test_start_and_goal_are_met_exactly_for_one_episode(maze: Any) -> None:
+    env = make(maze)
+    unit = env.maze.frame.unit
+    first, last = env.maze.cell_to_xy(env.maze.free_cells[[0, -1]]) + 0.123 * unit
+    drawn = play(env, 4)
+    np.testing.assert_array_equal(play(env, 4, goal=last)[:, :-2], drawn[:, :-2])
+    np.testing.assert_array_equal(play(env, 4, start=first)[:, -2:], drawn[:, -2:])
+    start = np.append(first, [0.5, -4.0]) if env.has_velocity else first
+    runs = [play(env, seed, start=start, goal=last, steps=200) for seed in (5, 6)]
+    np.testing.assert_array_equal(*runs)
+    np.testing.assert_allclose(runs[0][0], [*start, *last], rtol=0, atol=1e-14)
+    again = play(env, None)[0]
+    assert not np.allclose(again[:2], first, atol=1e-3)
+    if env.has_velocity:
+        assert np.abs(again[2:4]).max() < 1.0
+    info = env.reset(options={"start": first, "goal": first})[1]
+    assert info["success"] is True
+    info = env.reset(options={"start": first, "goal": last})[1]
+    assert info["success"] is False
+
+
+@pytest.mark.parametrize("maze", ONE_EACH)
+@pytest.mark.parametrize("distance", [0.999, 1.001])
+def test_success_is_within_the_radius_and_pays(maze: str, distance: float) -> None:
+    env = make(maze)
+    goal = env.maze.cell_to_xy(env.maze.free_cells[0])
+    start = goal + distance * env.goal_radius * np.array([0.6, 0.8])
+    _, info = env.reset(options={"start": start, "goal": goal})
+    within = distance <= 1
+    assert info["success"] is within
+    _, reward, terminated, _, info = env.step(np.zeros(2, dtype=np.float32))
+    if not maze.endswith(("2d-umaze", "2d-medium")):  # those draw a velocity
+        assert info["success"] is within
+    assert reward == info["success"]
+    assert terminated == (env.terminates and info["success"])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("ogbench")])
+def test_tasks_are_ogbenchs_with_its_noise(name: str) -> None:
+    env = make(name)
+    suite: Any = env.unwrapped
+    assert len(suite.task_infos) == env.tasks
+    for task in range(1, env.tasks + 1):
+        cells = suite.task_infos[task - 1]
+        seen = [env.reset(seed=seed, options={"task": task})[0] for seed in range(3)]
+        for key, cell in (("achieved_goal", "init_ij"), ("desired_goal", "goal_ij")):
+            offsets = [here[key] - env.maze.cell_to_xy(cells[cell]) for here in seen]
+            assert np.abs(offsets).max() <= 1.0
+            assert len(np.unique(offsets)) == 6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mazes_lie_where_the_package_has_them(name: str) -> None:
+    env = make(name)
+    suite: Any = env.unwrapped
+    cells = np.argwhere(np.ones(env.maze.shape))
+    if name.startswith("pointmaze"):
+        grid, place = suite.maze.maze_map, suite.maze.cell_rowcol_to_xy
+    elif name.startswith("ogbench"):
+        grid, place = suite.maze_map, suite.ij_to_xy
+        assert suite._goal_tol == env.goal_radius
+    else:
+        return  # tests/envs/test_dynamics.py compares these
+    np.testing.assert_array_equal(env.maze.walls, np.array(grid) == 1)
+    np.testing.assert_allclose(env.maze.cell_to_xy(cells), [place(cell) for cell in cells])
+
+
+@pytest.mark.parametrize(
+    "maze", ["maze2d-umaze", "pointmaze-umaze", "ogbench-medium", *OWN], ids=str
+)
+def test_a_ball_driven_at_a_wall_rests_where_the_maze_says(maze: Any) -> None:
+    env = make(maze, max_steps=10**6)
+    frame = env.maze.frame
+    near, far = np.array([1 - SOFT, 1 + SOFT]) * frame.ball_radius
+    for cell in env.maze.free_cells[::2]:
+        for direction in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            if not env.maze.walls[tuple(cell + direction)]:
+                continue
+            force = np.array(direction) @ np.array([frame.down, frame.right]) / frame.unit
+            observation, _ = env.reset(seed=0, options={"start": env.maze.cell_to_xy(cell)})
+            place = observation["achieved_goal"]
+            for _ in range(150):
+                place = env.step(force.astype(np.float32))[0]["achieved_goal"]
+            assert env.maze.contains(place, near), (cell, direction, place)
+            assert not env.maze.contains(place, far), (cell, direction, place)
+            np.testing.assert_array_equal(env.maze.xy_to_cell(place), cell)
+            env.reset(options={"start": place})
+
+
+@pytest.mark.parametrize("maze", ["maze2d-umaze", "pointmaze-umaze", "ogbench-medium"])
+def test_every_place_that_is_reached_can_be_started_from(maze: str) -> None:
+    env = make(maze, max_steps=10**6)
+    rng = np.random.default_rng(0)
+    observation, _ = env.reset(seed=0)
+    for step in range(1500):
+        if step % 30 == 0:
+            force = rng.choice([-1.0, 1.0], size=2).astype(np.float32)
+        observation = env.step(force)[0]
+        assert observation in env.observation_space
+        if step % 10 == 0:
+            again, _ = env.reset(options={"start": observation["observation"]})
+            np.testing.assert_allclose(
+                again["observation"], observation["observation"], rtol=0, atol=1e-12
+            )
+
+
+@pytest.mark.parametrize("maze", ONE_EACH)
+def test_actions_beyond_their_limit_count_as_the_limit(maze: str) -> None:
+    env = make(maze)
+    ends = []
+    for action in (np.array([1.0, -1.0]), np.array([30.0, -1.2]), [1, -1]):
+        env.reset(seed=0)
+        ends.append(env.step(action)[0]["observation"])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(ends[1], ends[0])
+    np.testing.assert_array_equal(ends[2], ends[0])
+    for wrong in ([np.nan, 0.0], [0.0], 0.0, "ab"):
+        with pytest.raises(ObservationError, match="action must be 2 finite numbers"):
+            env.step(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("maze", ONE_EACH)
+def test_what_is_returned_is_the_callers(maze: str) -> None:
+    env, other = make(maze, render_mode="rgb_array"), make(maze, render_mode="rgb_array")
+    start = env.maze.cell_to_xy(env.maze.free_cells[0])
+    goal = env.maze.cell_to_xy(env.maze.free_cells[-1])
+    other.reset(seed=0, options={"start": start.copy(), "goal": goal.copy()})
+    observation, _ = env.reset(seed=0, options={"start": start, "goal": goal})
+    for array in (start, goal, *observation.values()):
+        array[:] = 77.0
+    for _ in range(2):
+        np.testing.assert_array_equal(env.render(), other.render())
+        force = np.ones(2, dtype=np.float32)
+        ours, theirs = env.step(force)[0], other.step(force)[0]
+        np.testing.assert_equal(ours, theirs)
+        for array in ours.values():
+            array[:] = 77.0
+
+
+@pytest.mark.parametrize("maze", [*ONE_EACH, *OWN], ids=label)
+def test_an_episode_is_as_long_as_it_is_told(maze: Any) -> None:
+    env = make(maze, max_steps=3)
+    assert env.max_steps == 3
+    ends = env.maze.cell_to_xy(env.maze.free_cells[[0, -1]])
+    env.reset(seed=0, options={"start": ends[0], "goal": ends[1]})
+    cut = [env.step(np.zeros(2, dtype=np.float32))[3] for _ in range(3)]
+    assert cut == [False, False, True]
+
+
+@pytest.mark.parametrize("maze", OWN, ids=label)
+def test_own_mazes_are_read_in_every_spelling(maze: Maze) -> None:
+    for spelling in (maze, maze.text):
+        env = make(spelling)
+        assert env.maze == maze
+        assert env.max_steps == 1000
+        goals = [env.reset(seed=seed)[0]["desired_goal"] for seed in range(5)]
+        assert (env.maze.xy_to_cell(np.array(goals) + 0.01) == [1, 1]).all()
+    assert make(ROWS).maze == OWN[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("large", "maze2d-large"), ("pointmaze-umaze", "pointmaze-umaze")],
+)
+def test_a_suites_maze_gives_the_suites_environment(text: str, name: str) -> None:
+    assert make(text).name == name
+    assert make(named_maze(text)).name == name
+    assert make(named_maze(text)).max_steps == make(name).max_steps
+
+
+def test_pictures_show_ball_and_goal_in_every_suite() -> None:
+    for maze in ONE_EACH:
+        env = make(maze, render_mode="rgb_array")
+        with pytest.raises(ResetNeeded, match="call reset"):
+            env.render()
+        cells = env.maze.free_cells[[0, -1]]
+        start, goal = env.maze.cell_to_xy(cells)
+        env.reset(options={"start": start, "goal": goal})
+        picture = env.render()
+        assert picture is not None
+        blue, red = (picture[tuple(40 * cell + 20)].astype(int) for cell in cells)
+        assert blue[2] > blue[0] and red[0] > red[2]
+        assert make(maze).reset(seed=0) and make(maze).render_mode is None
+
+
+def test_no_file_and_no_descriptor_is_left(tmp_path: Path, monkeypatch: Any) -> None:
+    make("ogbench-medium"), make("pointmaze-umaze")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = os.listdir("/dev/fd")
+    envs = [make(maze) for maze in (*NAMES, *OWN)]
+    assert list(tmp_path.iterdir()) == []
+    assert len(os.listdir("/dev/fd")) == len(before)
+    for env in envs:
+        env.reset(seed=0)
+
+
+def test_they_run_side_by_side() -> None:
+    for name in ONE_EACH:
+        envs = gymnasium.vector.SyncVectorEnv([partial(make, name)] * 2)
+        observation, _ = envs.reset(seed=3)
+        first = make(name).reset(seed=3)[0]
+        for key, value in first.items():
+            np.testing.assert_array_equal(observation[key][0], value)
+        envs.step(envs.action_space.sample())
+
+
+@pytest.mark.parametrize(
+    ("maze", "package", "extra"),
+    [
+        ("maze2d-umaze", "mujoco", "envs"),
+        ("pointmaze-umaze", "mujoco", "envs"),
+        ("pointmaze-umaze", "gymnasium_robotics", "envs"),
+        ("ogbench-medium", "ogbench", "ogbench"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_cure(
+    maze: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("dfplan.envs.maze2d", "dfplan.envs.dynamics"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingSimulatorError) as caught:
+        make(maze)
+    assert package.replace("_", "-") in str(caught.value)
+    assert f"pip install 'dfplan[{extra}]'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"maze": "maze2d-larg"}, ConfigError, "Did you mean 'maze2d-large'"),
+        ({"maze": "ogbench-umaze"}, ConfigError, "Unknown environment 'ogbench-umaze'"),
+        ({"maze": ["###", "#O", "###"]}, MazeError, "one length"),
+        ({"maze": "frame ogbench\n####\n#OO#\n####"}, ConfigError, "take no maze of one's own"),
+        ({"maze": "frame gymnasium\n###\n#O#\n###"}, MazeError, "two free cells"),
+        ({"maze": "large", "render_mode": "human"}, ConfigError, "render mode 'human'"),
+        ({"maze": "large", "max_steps": 0}, ConfigError, "max_steps must be a whole"),
+        ({"maze": "large", "max_steps": 2.5}, ConfigError, "max_steps must be a whole"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(
+    arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("maze", "options", "error", "message"),
+    [
+        ("pointmaze-umaze", {"start": [0.0, 0.0]}, MazeError, "start must lie in free space"),
+        ("pointmaze-umaze", {"goal": [9.0, 0.0]}, MazeError, "goal must lie in free space"),
+        ("ogbench-medium", {"start": [-1.5, 0.0]}, MazeError, "start must lie in free space"),
+        ("ogbench-medium", {"goal": [-4.0, 0.0]}, MazeError, "goal must lie in free space"),
+        ("ogbench-medium", {"start": [0, 0, 0, 0]}, ObservationError, "must be 2 finite"),
+        ("pointmaze-umaze", {"start": [0.0]}, ObservationError, "must be 2 or 4 finite"),
+        ("pointmaze-umaze", {"start": [-1, 1, 99, 0]}, ObservationError, "velocity must lie"),
+        ("pointmaze-umaze", {"goal": [np.nan, 0]}, ObservationError, "must be 2 finite"),
+        ("pointmaze-umaze", {"goal_cell": [1, 1]}, ConfigError, "reset option 'goal_cell'"),
+        ("pointmaze-umaze", {"task": 1}, ConfigError, "reset option 'task'"),
+        ("maze2d-umaze", {"task": 1}, ConfigError, "reset option 'task'"),
+        ("ogbench-medium", {"task": 0}, ConfigError, "task must be a whole number"),
+        ("ogbench-medium", {"task": 6}, ConfigError, "at most 5"),
+        ("ogbench-medium", {"task": 1, "goal": [0, 0]}, ConfigError, "A task has its start"),
+    ],
+)
+def test_a_bad_option_is_refused_and_leaves_the_episode(
+    maze: str, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    env = make(maze)
+    with pytest.raises(ResetNeeded):
+        env.step(np.zeros(2, dtype=np.float32))
+    expected = env.reset(seed=1)[0]["desired_goal"]
+    with pytest.raises(error, match=message):
+        env.reset(options=options)
+    observation = env.step(np.zeros(2, dtype=np.float32))[0]
+    np.testing.assert_array_equal(observation["desired_goal"], expected)
