@@ -94,7 +94,8 @@ def _shares_explained(
     """Share of the rewards that a goal explains by a row's own position, and by the next row's.
 
     Of rewards with two levels only rows that pay, or should, are counted: nearly all the others
-    fit whatever the goal.
+    fit whatever the goal. Rows at which the goal changes are not: files differ in which of the two
+    they name there.
     """
     fit, counted = np.zeros(2), np.zeros(2)
     for block in blocks(len(recording) - 1):
@@ -104,6 +105,7 @@ def _shares_explained(
         known = sound(rows)
         known = known[:-1] & known[1:] & np.isfinite(paid)
         known[new - block.start - 1] = False
+        known &= (goals[block.start + 1 : block.stop + 1] == goal).all(1)
         for later in (0, 1):
             here = rows[later : later + len(paid)]
             with np.errstate(invalid="ignore", over="ignore"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import h5py
@@ -44,7 +45,7 @@ def test_memory_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyPatch) -> 
 
     for module, name in ((blocks, "BLOCK"), (faults, "_BLOCK"), (faults, "_SAMPLE")):
         monkeypatch.setattr(module, name, 1000)
-    monkeypatch.setattr("dfplan.data.check._SAMPLE", 1000)
+    monkeypatch.setattr(import_module("dfplan.data.check"), "_SAMPLE", 1000)
     monkeypatch.setattr("dfplan.data.segments.BLOCK", 1000)
     small, large = peak(10_000), peak(100_000)
     assert large - small < 90_000 / 8
