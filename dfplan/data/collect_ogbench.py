@@ -10,6 +10,7 @@ whenever one is reached; ``stitch`` goes to a cell four away and stays there.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -90,9 +91,8 @@ class OGBenchRecipe:
         """The episodes of one shard; numpy's global generator is as before when it returns."""
         env = _environment(self.maze.name)
         maze = replace(self.maze)  # a copy, so that the routes it remembers go when this ends
-        ours, theirs, resets = seed.spawn(3)
-        rng = np.random.default_rng(ours)
-        word = int(resets.generate_state(1)[0])
+        rng = np.random.default_rng(seed)
+        word = int(rng.integers(1 << 31))
         env.action_space.seed(word)
         count = self.sizes[shard] // self.length
         rows = [
@@ -101,7 +101,7 @@ class OGBenchRecipe:
         ]
         starts = np.arange(count) * self.length
         oracle = Oracle(env)
-        with _global_generator(theirs):
+        with _global_generator(rng.integers(1 << 32, size=8, dtype=np.uint32)):
             for start in starts.tolist():
                 init, goal = self._task(maze, rng)
                 # The seed of the first reset decides what the later ones draw.
@@ -159,13 +159,20 @@ def junctions(maze: Maze) -> np.ndarray:
 
 
 def cells_at(maze: Maze, start: Cell, steps: int) -> np.ndarray:
-    """Cells whose shortest way to ``start`` has ``steps`` steps, at least 1; [C, 2]."""
-    away = [
-        cell
-        for cell in map(tuple, maze.free_cells.tolist())
-        if cell != start and len(maze.shortest_cells(cell, start)) == steps
-    ]
-    return np.array(away, int).reshape(-1, 2)
+    """Cells whose shortest way to ``start`` has ``steps`` steps; [C, 2], row by row.
+
+    A maze's own ways do not do: those of OGBench's teleport maze do not join all its cells.
+    """
+    away = {start: 0}
+    queue = deque([start])
+    while queue:
+        i, j = queue.popleft()
+        for beside in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
+            if beside not in away and not maze.walls[beside] and away[i, j] < steps:
+                away[beside] = away[i, j] + 1
+                queue.append(beside)
+    found = [cell for cell, distance in away.items() if distance == steps]
+    return np.array(sorted(found), int).reshape(-1, 2)
 
 
 def _drawn(cells: np.ndarray, rng: np.random.Generator) -> Cell:
@@ -174,10 +181,10 @@ def _drawn(cells: np.ndarray, rng: np.random.Generator) -> Cell:
 
 
 @contextmanager
-def _global_generator(seed: np.random.SeedSequence) -> Iterator[None]:
+def _global_generator(seed: np.ndarray) -> Iterator[None]:
     """Seed numpy's global generator, which the package draws from, and put it back afterwards."""
     kept = np.random.get_state()
-    np.random.seed(seed.generate_state(8))
+    np.random.seed(seed)
     try:
         yield
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,8 +34,6 @@ OWN_STEPS = 1_000_000
 """Steps collected in a maze of one's own, unless told otherwise."""
 
 _PREFIX = "maze2d-"
-_VERSIONED = re.compile(r"-v\d+$")
-_UNFIT = re.compile(r"[^\w-]", re.ASCII)
 _OGBENCH_SHARD = 10_000  # its steps take longer
 _D4RL_STEPS = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 _EPISODES = {"navigate": (1000, 1001), "stitch": (5000, 201)}
@@ -163,13 +160,7 @@ def _write(
     if isinstance(plan, D4RLRecipe):
         write_collected(joined(files, path.name, maze), plan, seed, path)
     elif isinstance(plan, MinariRecipe):
-        # Minari wants a version at the end of a data set's name.
-        named = _VERSIONED.search(path.name) is not None
-        write_minari(
-            joined(files, path.name, maze),
-            path,
-            dataset_id=None if named else f"{_UNFIT.sub('-', path.name)}-v0",
-        )
+        write_minari(joined(files, path.name, maze), path)
     else:
         # The training data last: where it is, all is there.
         training = plan.training_shards
