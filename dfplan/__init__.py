@@ -6,6 +6,7 @@
 """
 
 from dfplan.envs import register as _register
+from dfplan.envs.suites import make
 from dfplan.errors import DfplanError
 from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
@@ -35,6 +36,7 @@ __all__ = [
     "TreeSettings",
     "load",
     "load_value",
+    "make",
     "parse_maze",
     "pretrained_names",
 ]
