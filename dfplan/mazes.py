@@ -20,7 +20,7 @@ from dfplan.errors import MazeError, unknown_name
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a suite puts the cells of a maze, and how large its ball is.
+    """Where a suite puts the cells of a maze, and how large its ball and its goals are.
 
     Attributes:
         name: what messages and files call it.
@@ -28,6 +28,7 @@ class Frame:
         right: from a cell's middle to that of the cell right of it.
         first: the middle of cell (0, 0); None where the maze's middle is the origin.
         ball_radius: of the body, in units of position.
+        goal_radius: within which a goal is reached, likewise.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Frame:
     right: tuple[float, float]
     first: tuple[float, float] | None
     ball_radius: float
+    goal_radius: float
 
     @property
     def unit(self) -> float:
@@ -50,15 +52,15 @@ class Frame:
 CELL_OFFSET = -0.2
 """Cell ``(i, j)`` is centered at ``(i + CELL_OFFSET, j + CELL_OFFSET)`` in D4RL's frame."""
 
-D4RL = Frame("d4rl", (1.0, 0.0), (0.0, 1.0), (CELL_OFFSET, CELL_OFFSET), 0.1)
+D4RL = Frame("d4rl", (1.0, 0.0), (0.0, 1.0), (CELL_OFFSET, CELL_OFFSET), 0.1, 0.5)
 """``q = (q0, q1)``: rows downwards, then columns, one unit a cell. D4RL's ball starts 0.2 off, so
 integer coordinates, where its goals lie, are not the middle of a cell."""
 
-GYMNASIUM = Frame("gymnasium", (0.0, -1.0), (1.0, 0.0), None, 0.1)
+GYMNASIUM = Frame("gymnasium", (0.0, -1.0), (1.0, 0.0), None, 0.1, 0.45)
 """gymnasium-robotics' PointMaze: x to the right, y upwards, one unit a cell, the maze's middle at
 the origin (``envs/maze/maze_v4.py``)."""
 
-OGBENCH = Frame("ogbench", (0.0, 4.0), (4.0, 0.0), (-4.0, -4.0), 0.7)
+OGBENCH = Frame("ogbench", (0.0, 4.0), (4.0, 0.0), (-4.0, -4.0), 0.7, 1.0)
 """OGBench: x along the columns, y along the rows, four units a cell, cell (1, 1) at the origin
 (``ogbench/locomaze/maze.py``)."""
 

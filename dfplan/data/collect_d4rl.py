@@ -16,9 +16,8 @@ import numpy as np
 
 from dfplan.data.storage import Sink
 from dfplan.data.waypoint import WaypointController
-from dfplan.envs import GOAL_RADIUS
 from dfplan.files import atomic_path
-from dfplan.mazes import Maze
+from dfplan.mazes import D4RL, Maze
 from dfplan.types import Recording
 
 _ACTION_NOISE = 0.5
@@ -108,7 +107,7 @@ def _place(maze: Maze, rng: np.random.Generator) -> tuple[float, float]:
 def _rewards(positions: np.ndarray, goal: np.ndarray | None) -> np.ndarray:
     if goal is None:
         return np.zeros(len(positions), np.float32)
-    near = np.linalg.norm(positions - goal, axis=1) <= GOAL_RADIUS
+    near = np.linalg.norm(positions - goal, axis=1) <= D4RL.goal_radius
     return np.asarray(near.astype(np.float32))
 
 

@@ -9,11 +9,9 @@ import numpy as np
 from dfplan.data.blocks import blocks, starts
 from dfplan.data.faults import sound
 from dfplan.data.report import Findings
-from dfplan.envs import GOAL_RADIUS
-from dfplan.mazes import GYMNASIUM, OGBENCH, Maze
+from dfplan.mazes import D4RL, Maze
 from dfplan.types import Recording
 
-_GOAL_RADII = {GYMNASIUM.name: 0.45, OGBENCH.name: 1.0}
 _NEAR = 1e-3
 _FITS = 0.95
 
@@ -38,7 +36,7 @@ def explain_rewards(
         goals["the goal of the row"] = recording.goals
     if not goals:
         return {"rewards": f"{text}; no goal is known that they could be for"}
-    radius = GOAL_RADIUS if maze is None else _GOAL_RADII.get(maze.frame.name, GOAL_RADIUS)
+    radius = (D4RL if maze is None else maze.frame).goal_radius
     shares = {
         name: _shares_explained(recording, rewards, goal, scale, radius)
         for name, goal in goals.items()

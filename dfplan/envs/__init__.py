@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import gymnasium
 
-GOAL_RADIUS = 0.5
-"""A step pays 1 if it ends within this distance of the goal (D4RL), in cells."""
-
 EPISODE_STEPS = {"umaze": 300, "medium": 600, "large": 800}
 """Steps after which an episode of each named maze is truncated (D4RL)."""
 

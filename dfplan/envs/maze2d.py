@@ -10,12 +10,11 @@ import gymnasium
 import numpy as np
 from gymnasium.error import ResetNeeded
 
-from dfplan.envs import GOAL_RADIUS
 from dfplan.envs.dynamics import PointMass
 from dfplan.envs.frame import draw_frame
 from dfplan.envs.options import SPEED_BOUND, finite_vector, read_goal, read_start
 from dfplan.errors import ConfigError, unknown_name
-from dfplan.mazes import CELL_OFFSET, Maze, parse_maze
+from dfplan.mazes import CELL_OFFSET, D4RL, Maze, parse_maze
 
 _PLACE_NOISE = 0.1
 _SPEED_NOISE = 0.1
@@ -123,7 +122,7 @@ class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """The maze from above, uint8 [40 H, 40 W, 3]; None without a render mode."""
         if self.render_mode is None:
             return None
-        return draw_frame(self.maze, self._ball.state()[:2], self._current_goal(), GOAL_RADIUS)
+        return draw_frame(self.maze, self._ball.state()[:2], self._current_goal(), D4RL.goal_radius)
 
     def _current_goal(self) -> np.ndarray:
         if self._goal is None:
@@ -133,7 +132,7 @@ class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def _info(self, q0: float, q1: float) -> dict[str, Any]:
         goal = self._current_goal()
         distance = math.hypot(q0 - goal[0], q1 - goal[1])
-        return {"goal": goal.copy(), "success": distance <= GOAL_RADIUS}
+        return {"goal": goal.copy(), "success": distance <= D4RL.goal_radius}
 
     def _draw_position(self) -> np.ndarray:
         cells = self.maze.free_cells

@@ -55,7 +55,6 @@ class MazeEnv(
         tasks: how many tasks of its own the suite has.
     """
 
-    goal_radius: ClassVar[float]
     terminates: ClassVar[bool] = False
     has_velocity: ClassVar[bool] = True
     tasks: ClassVar[int] = 0
@@ -65,6 +64,7 @@ class MazeEnv(
         gymnasium.Wrapper.__init__(self, env)
         self.name = name
         self.maze = maze
+        self.goal_radius = maze.frame.goal_radius
         self.max_steps = int(env.spec.max_episode_steps)  # type: ignore[union-attr, arg-type]
         self.metadata = {
             "render_modes": ["rgb_array"],

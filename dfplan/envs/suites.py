@@ -15,7 +15,7 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 
-from dfplan.envs import CUSTOM_EPISODE_STEPS, EPISODE_STEPS, GOAL_RADIUS
+from dfplan.envs import CUSTOM_EPISODE_STEPS, EPISODE_STEPS
 from dfplan.envs.maze_env import MazeEnv
 from dfplan.errors import (
     ConfigError,
@@ -164,8 +164,6 @@ def _discard(path: str) -> None:
 
 
 class _Maze2D(MazeEnv):
-    goal_radius = GOAL_RADIUS
-
     def _begin(
         self,
         seed: int | None,
@@ -178,8 +176,6 @@ class _Maze2D(MazeEnv):
 
 
 class _PointMaze(MazeEnv):
-    goal_radius = 0.45
-
     def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze) -> None:
         super().__init__(env, name, maze)
         self._suite = cast(Any, env.unwrapped)
@@ -217,7 +213,6 @@ class _OGBench(MazeEnv):
     is what comes after ``np.random.seed(s)``, and the caller's generator stays as it was.
     """
 
-    goal_radius = 1.0
     terminates = True
     has_velocity = False
     tasks = 5

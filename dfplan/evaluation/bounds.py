@@ -26,17 +26,16 @@ from functools import lru_cache
 import numpy as np
 from scipy.sparse.csgraph import dijkstra
 
-from dfplan.envs import GOAL_RADIUS
 from dfplan.errors import MazeError
 from dfplan.evaluation.protocols import Problems, Task
-from dfplan.mazes import Maze, parse_maze
+from dfplan.mazes import D4RL, Maze, parse_maze
 
 CLEARANCE = 0.025
 """How near the ball's center is allowed to come to a wall, in cells."""
 
 _STEP_SECONDS = 0.01
 _RIM_POINTS = 64
-_RIM_GAP = np.pi * GOAL_RADIUS / _RIM_POINTS  # no point of the rim is farther from one of them
+_RIM_GAP = np.pi * D4RL.goal_radius / _RIM_POINTS  # no point of the rim is farther from one of them
 _EPS = 1e-9
 
 # Outward normals of a grown wall's sides (the opposite sides by symmetry): flat ones, then the
@@ -131,12 +130,14 @@ class _Roads:
         """Straight length from ``points`` [p, 2] to the disc, infinite out of sight; float [p]."""
         lengths = np.full(len(points), np.inf)
         # Who sees some of the disc would see its center past walls thinner by its radius.
-        near = np.flatnonzero(self._sees(goal[None], points, GOAL_RADIUS)[0])
+        near = np.flatnonzero(self._sees(goal[None], points, D4RL.goal_radius)[0])
         angles = 2 * np.pi / _RIM_POINTS * np.arange(_RIM_POINTS)
-        rim = goal + GOAL_RADIUS * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        rim = goal + D4RL.goal_radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
         to_rim = self._if_seen(points[near], rim, _RIM_GAP).min(axis=1, initial=np.inf) - _RIM_GAP
-        lengths[near] = np.maximum(to_rim, _per_axis(points[near], goal[None])[:, 0] - GOAL_RADIUS)
-        lengths[np.linalg.norm(points - goal, axis=1) <= GOAL_RADIUS] = 0.0
+        lengths[near] = np.maximum(
+            to_rim, _per_axis(points[near], goal[None])[:, 0] - D4RL.goal_radius
+        )
+        lengths[np.linalg.norm(points - goal, axis=1) <= D4RL.goal_radius] = 0.0
         return lengths
 
     def _if_seen(self, points: np.ndarray, others: np.ndarray, thinner: float = 0.0) -> np.ndarray:

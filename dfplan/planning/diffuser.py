@@ -80,7 +80,7 @@ class DiffuserPlanner:
             ConfigError: no goal, a reward, or another horizon.
         """
         began = time.perf_counter()
-        problem = read_problem(observation, goal, coasts=self.statistics.motion.coasts)
+        problem = read_problem(observation, goal)
         problem.require_known(self.statistics, self.vicinity)
         self._require_supported(problem, reward, horizon)
         generator = noise_source(seed)

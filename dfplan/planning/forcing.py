@@ -162,7 +162,7 @@ class ForcingPlanner:
 
         Args:
             observation: position and velocity, [4] or [B, 4], in units of the data; or the position
-                alone, [2] or [B, 2], of a body that does not coast.
+                alone, [2] or [B, 2].
             goal: position, [2] or [B, 2]; or None for a plan that ``reward`` alone shapes.
             reward: added to the guidance and to the score.
             horizon: environment steps of the plan, rounded up to whole tokens; by default chosen
@@ -291,7 +291,7 @@ class ForcingPlanner:
         past: Past | None = None,
     ) -> tuple[Problem, Reward | None]:
         """The checked problem and reward; raises what :meth:`plan` says of them."""
-        problem = read_problem(observation, goal, coasts=self.statistics.motion.coasts)
+        problem = read_problem(observation, goal)
         if past is not None:
             read = read_past(past, self.layout, self.schedule.max_level, len(problem))
             problem = problem.after(read)

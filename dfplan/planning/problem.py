@@ -129,24 +129,14 @@ def require_seed(seed: int | None) -> None:
         )
 
 
-def read_problem(
-    observation: np.ndarray, goal: np.ndarray | None, *, coasts: bool = True
-) -> Problem:
-    """Check shapes and values; one observation [4] is a batch of one.
+def read_problem(observation: np.ndarray, goal: np.ndarray | None) -> Problem:
+    """Check shapes and values; one observation [4] or [2] is a batch of one.
 
-    The position alone will do for a body that does not coast; its velocity is then 0.
-
-    Raises:
-        ObservationError: wrong shapes, values that are not finite, or no velocity of a body that
-            ``coasts``.
+    A position alone is taken to be at rest: plans do not depend on velocities, though a tracker
+    may need them.
     """
     states = read_observation(observation)
     if states.shape[1] == 2:
-        if coasts:
-            raise ObservationError(
-                "The planner's body coasts, so an observation must be its position and velocity, "
-                f"[4] or [B, 4]; got shape {list(np.shape(observation))}."
-            )
         states = np.concatenate([states, np.zeros_like(states)], 1)
     return Problem(states, None if goal is None else read_goal(goal, len(states)))
 

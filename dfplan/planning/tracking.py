@@ -22,7 +22,11 @@ class Tracker(Protocol):
         ...
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """The action [B, 2] in [-1, 1] for ``observation`` [B, 4] or [B, 2]; call once a step."""
+        """The action [B, 2] in [-1, 1] for ``observation`` [B, 4] or [B, 2]; call once a step.
+
+        Raises:
+            ObservationError: velocities are needed and there are none.
+        """
         ...
 
     def deviation(self, observation: np.ndarray) -> np.ndarray:
@@ -94,7 +98,7 @@ class Pursuit:
         aim = self._path[row, aim_at]
         force = self._gains.position * (aim - observation[:, :2])
         if self._gains.velocity:  # else the observation may be a position alone
-            force -= self._gains.velocity * observation[:, 2:]
+            force -= self._gains.velocity * _velocity(observation)
         action: np.ndarray = np.clip(force, -1, 1)
         return action
 
@@ -158,17 +162,12 @@ class TimedPD:
         self._time = _restart(self._time, rows)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """See :class:`Tracker`; raises ObservationError where there are no velocities."""
-        if observation.shape[1] != 4:
-            raise ObservationError(
-                "TimedPD needs positions and velocities, [B, 4]; got shape "
-                f"{list(observation.shape)}. Pursuit follows bodies that do not coast without."
-            )
+        """See :class:`Tracker`."""
         row = np.arange(len(observation))
         self._time[row] += 1
         now = np.minimum(self._time[row], self._position.shape[1] - 1)
         force = self._position_gain * (self._position[row, now] - observation[:, :2])
-        force += self._velocity_gain * (self._velocity[row, now] - observation[:, 2:])
+        force += self._velocity_gain * (self._velocity[row, now] - _velocity(observation))
         action: np.ndarray = np.clip(force, -1.0, 1.0)
         return action
 
@@ -193,6 +192,16 @@ def timed_gains(motion: Motion, steps: float = 5.0) -> tuple[float, float]:
     """
     _require_moved(motion)
     return 1 / (steps**2 * motion.dt * motion.gain), 2 / (steps * motion.gain)
+
+
+def _velocity(observation: np.ndarray) -> np.ndarray:
+    """The velocities [B, 2] of ``observation`` [B, 4]."""
+    if observation.shape[1] != 4:
+        raise ObservationError(
+            "To follow a plan this body's velocity must be known: an observation is position and "
+            f"velocity, [4] or [B, 4]; got {observation.shape[1]} numbers."
+        )
+    return observation[:, 2:]
 
 
 def _require_moved(motion: Motion) -> None:

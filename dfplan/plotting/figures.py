@@ -19,7 +19,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dfplan.mazes import Maze
+from dfplan.mazes import D4RL, Maze
 from dfplan.plotting import marks
 from dfplan.plotting.maze import INK, MUTED, View, draw_maze, maze_view, points_view
 
@@ -89,6 +89,7 @@ def plan_figure(
     executed: np.ndarray | None,
 ) -> Figure:
     """Two panels of one plan; see :func:`dfplan.plotting.plan.draw_plan`."""
+    frame = D4RL if maze is None else maze.frame
     view = _view(maze, points, candidates, executed, goal)
     page = _Page(2, 5.6, 5.2, gap=0.45, margin=0.35, above=0.6, below=1.4).fitted(view, 5.2)
     figure = Figure(figsize=page.size, facecolor="white")
@@ -99,10 +100,10 @@ def plan_figure(
         axes = page.panel(figure, panel)
         draw_maze(axes, maze, view)
         if colors is by_spread:
-            marks.draw_halo(axes, points, spread, colors)
+            marks.draw_halo(axes, points, spread, colors, frame)
         marks.draw_candidates(axes, candidates)
         marks.draw_tokens(axes, points, colors.to_rgba(values), page.token_size)
-        marks.draw_ends(axes, points[0], goal, page.token_size)
+        marks.draw_ends(axes, points[0], goal, page.token_size, frame)
         if executed is not None:
             marks.draw_executed(axes, executed)
         title = ("Noise level", "Spread over sampled futures")[panel]
@@ -122,7 +123,7 @@ def plan_figure(
         "spread": bool(spread.any()),
         "executed path": executed is not None,
     }
-    marks.draw_legend(figure, [name for name, there in shown.items() if there], 0.2)
+    marks.draw_legend(figure, [name for name, there in shown.items() if there], 0.2, frame)
     return figure
 
 
@@ -139,6 +140,7 @@ def denoising_figure(
     See :func:`dfplan.plotting.plan.draw_denoising`.
     """
     plan = rows[-1][2]
+    frame = D4RL if maze is None else maze.frame
     view = _view(maze, plan, goal)
     page = _Page(len(rows), 2.4, 2.4, gap=0.2, margin=0.25, above=0.7, below=1.3)
     page = page.fitted(view, max(1.4, 4.0 / len(rows)))
@@ -149,14 +151,15 @@ def denoising_figure(
         draw_maze(axes, maze, view, scale=not panel)
         joined = (1 - level / max_level) ** 2
         marks.draw_tokens(axes, points, colors.to_rgba(level), page.token_size, joined)
-        marks.draw_ends(axes, plan[0], goal, page.token_size)
+        marks.draw_ends(axes, plan[0], goal, page.token_size, frame)
         title, share = f"row {row} of {last}", f"{np.mean(level == 0):.0%} certain"
         page.text(figure, panel, 0.34, title, fontsize=13, fontweight="bold", color=INK)
         page.text(figure, panel, 0.11, share, fontsize=11, color=MUTED)
     width = min(page.size[0] - 2 * page.margin, 5.0)
     box = ((page.size[0] - width) / 2, page.below - 0.35, width, 0.13)
     _level_bar(figure, page.axes(figure, box), colors, max_level)
-    marks.draw_legend(figure, ["start", "plan"] if goal is None else ["start", "goal", "plan"], 0.2)
+    names = ["start", "plan"] if goal is None else ["start", "goal", "plan"]
+    marks.draw_legend(figure, names, 0.2, frame)
     return figure
 
 

@@ -20,9 +20,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.patheffects import Normal, Stroke
 
+from dfplan.mazes import D4RL, Frame
 from dfplan.plotting.maze import INK, MUTED, View
 
-GOAL_RADIUS = 0.5
 """How near the goal counts as reached in Maze2D, in units of position."""
 
 _RED = "#d7263d"
@@ -77,11 +77,13 @@ def draw_tokens(
     axes.scatter(x, y, s=size**2, c=colors[::-1], edgecolors="w", linewidths=size / 12, zorder=5)
 
 
-def draw_halo(axes: Axes, points: np.ndarray, spread: np.ndarray, colors: ScalarMappable) -> None:
+def draw_halo(
+    axes: Axes, points: np.ndarray, spread: np.ndarray, colors: ScalarMappable, frame: Frame
+) -> None:
     """A tube of one ``spread`` [P] about points [P, 2], in a paler shade of its color."""
     whole, fine = np.arange(len(points)), np.linspace(0, len(points) - 1, _DISCS * len(points))
     q0, q1, radius = (np.interp(fine, whole, x) for x in (*points.T, spread))
-    discs = [Circle((x, y), r) for x, y, r in zip(q1, q0, radius, strict=True)]
+    discs = [Circle((x, y), r / frame.unit) for x, y, r in zip(q1, q0, radius, strict=True)]
     shades = _paler(colors.to_rgba(radius))
     axes.add_collection(
         PatchCollection(discs[::-1], facecolors=shades[::-1], linewidths=0, zorder=2)
@@ -99,13 +101,15 @@ def draw_candidates(axes: Axes, candidates: np.ndarray) -> None:
     axes.add_collection(lines)
 
 
-def draw_ends(axes: Axes, start: np.ndarray, goal: np.ndarray | None, size: float) -> None:
+def draw_ends(
+    axes: Axes, start: np.ndarray, goal: np.ndarray | None, size: float, frame: Frame
+) -> None:
     """Start [2], and goal [2] with the disc that counts as reached; ``size`` of a token."""
     axes.plot(start[1], start[0], **_START, ms=size + 3, mew=0.35 * size, zorder=8)
     if goal is not None:
-        center = float(goal[1]), float(goal[0])
-        axes.add_patch(Circle(center, GOAL_RADIUS, fc=_FILL, lw=0, zorder=1.5))
-        axes.add_patch(Circle(center, GOAL_RADIUS, fill=False, ec=_EDGE, lw=0.9, zorder=3))
+        center, radius = (float(goal[1]), float(goal[0])), frame.goal_radius / frame.unit
+        axes.add_patch(Circle(center, radius, fc=_FILL, lw=0, zorder=1.5))
+        axes.add_patch(Circle(center, radius, fill=False, ec=_EDGE, lw=0.9, zorder=3))
         axes.plot(*center, **_STAR, ms=size + 5, zorder=8)
 
 
@@ -146,13 +150,13 @@ def draw_color_bar(
     last.set_horizontalalignment("right")
 
 
-def draw_legend(figure: Figure, shown: Sequence[str], above: float) -> None:
+def draw_legend(figure: Figure, shown: Sequence[str], above: float, frame: Frame = D4RL) -> None:
     """Name the marks ``shown`` (keys of :func:`_legend_marks`), in one line at the foot.
 
     ``above``: how far over the lower edge, in inches.
     """
     marks = _legend_marks()
-    labels = [f"goal, radius {GOAL_RADIUS:g}" if name == "goal" else name for name in shown]
+    labels = [f"goal, radius {frame.goal_radius:g}" if name == "goal" else name for name in shown]
     figure.legend(
         [marks[name] for name in shown],
         labels,

@@ -12,10 +12,10 @@ from gymnasium.utils.env_checker import check_env
 from scipy.stats import chisquare, kstest
 
 import dfplan.envs
-from dfplan.envs import EPISODE_STEPS, GOAL_RADIUS
+from dfplan.envs import EPISODE_STEPS
 from dfplan.envs.maze2d import Maze2DEnv
 from dfplan.errors import ConfigError, MazeError, ObservationError
-from dfplan.mazes import named_maze
+from dfplan.mazes import D4RL, named_maze
 
 dfplan.envs.register()
 
@@ -85,7 +85,7 @@ def test_the_radius_is_a_half_measured_from_the_goal(distance: float) -> None:
     ):
         start = np.array(goal) + distance * np.array(direction)
         _, info = env.reset(options={"start": [*start, 0.0, 0.0], "goal": goal})
-        assert info["success"] is (distance <= GOAL_RADIUS)
+        assert info["success"] is (distance <= D4RL.goal_radius)
 
 
 def test_the_reward_is_for_the_state_after_the_step() -> None:
@@ -98,7 +98,7 @@ def test_the_reward_is_for_the_state_after_the_step() -> None:
         state, paid, _, _, info = env.step(np.zeros(2))
         assert paid == reward
         assert info["success"] is bool(reward)
-        assert (np.linalg.norm(state[:2] - goal) <= GOAL_RADIUS) == bool(reward)
+        assert (np.linalg.norm(state[:2] - goal) <= D4RL.goal_radius) == bool(reward)
 
 
 @pytest.mark.parametrize("maze", EPISODE_STEPS)

@@ -379,10 +379,8 @@ def test_bad_questions_are_refused(
         planner.plan(states)
     with pytest.raises(ObservationError, match="observation must be finite; row 1"):
         planner.plan(np.where(np.arange(4)[:, None] == 1, np.nan, states), goals)
-    with pytest.raises(
-        ObservationError, match=r"position and velocity, \[4\] or \[B, 4\]; got shape \[2\]"
-    ):
-        planner.plan(states[0, :2], goals[0])
+    with pytest.raises(ObservationError, match=r"shape \[4\] or \[B, 4\]; got \[3\]"):
+        planner.plan(states[0, :3], goals[0])
     with pytest.raises(ObservationError, match="one for each of 4 observations; got 3"):
         planner.plan(states, goals[:3])
     far = goals + np.where(np.arange(4)[:, None] == 2, 30.0, 0.0)
