@@ -53,14 +53,13 @@ from jsonargparse import auto_cli
 from tqdm import tqdm
 
 from dfplan.cli import Names
-from dfplan.envs import GOAL_RADIUS
 from dfplan.errors import MazeError, unknown_name
 from dfplan.evaluation.bench import METHODS
 from dfplan.evaluation.bounds import steps_needed
 from dfplan.evaluation.metrics import estimate, normalized
 from dfplan.evaluation.protocols import Problems, Split, Task, named_task, problems
 from dfplan.evaluation.rollout import rollout
-from dfplan.mazes import Maze
+from dfplan.mazes import D4RL, Maze
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.rewards import (
     ComposableReward,
@@ -190,7 +189,7 @@ def _pass(asked: Asked, choices: list[list[np.ndarray]]) -> Wish | None:
 
     def kept(positions: np.ndarray) -> bool:
         for place in places:
-            near = np.linalg.norm(positions - place, axis=1) <= GOAL_RADIUS
+            near = np.linalg.norm(positions - place, axis=1) <= D4RL.goal_radius
             if not near.any():
                 return False
             positions = positions[near.argmax() :]
@@ -267,10 +266,10 @@ def arrive_by(asked: Asked) -> Wish | None:
     deadline = round(1.5 * asked.bound) + 10
 
     def kept(positions: np.ndarray) -> bool:
-        near = np.linalg.norm(positions[: deadline + 1] - asked.goal, axis=1) <= GOAL_RADIUS
+        near = np.linalg.norm(positions[: deadline + 1] - asked.goal, axis=1) <= D4RL.goal_radius
         return bool(near.any())
 
-    fast = Fast(torch.tensor(asked.goal).float(), GOAL_RADIUS)
+    fast = Fast(torch.tensor(asked.goal).float(), D4RL.goal_radius)
     reward = 3.0 * fast + _pace(1000.0) + 2400.0 * asked.careful
     # A horizon is rounded up to whole tokens, and must not be late by that.
     return Wish(reward, min(deadline // TOKEN * TOKEN, LONGEST_PLAN), kept)

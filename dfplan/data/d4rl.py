@@ -7,6 +7,7 @@ maze as text. Where they are missing nothing is made up for them.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import h5py
@@ -27,6 +28,7 @@ _ADDED = "metadata/added_timeouts"  # rows that write_d4rl marks beyond what was
 
 # Attributes of datasets that write_d4rl fills in: D4RL's tools need them all.
 _RECORDED = "recorded"  # False: what it holds was not in the recording
+_PUBLISHED = re.compile(r"maze2d-(umaze|medium|large)-(sparse|dense)")
 _COMPLETE = "complete"  # of the joints: all of them, so that no terminal makes another
 
 
@@ -67,7 +69,7 @@ def read_d4rl(path: str | Path) -> Recording:
             terminals=terminals,
             timeouts=timeouts,
             bare_ends=bare_ends,
-            maze=_maze(file),
+            maze=_maze(file, path.name),
         )
 
 
@@ -135,9 +137,12 @@ def _rows(file: h5py.File, name: str, count: int) -> np.ndarray:
     return rows
 
 
-def _maze(file: h5py.File) -> str | None:
-    """The maze as text, where the file's attribute ``maze`` is one."""
+def _maze(file: h5py.File, name: str) -> str | None:
+    """The maze as text, by the file's attribute ``maze`` or by its name, as D4RL publishes it."""
     noted = file.attrs.get("maze")
+    published = _PUBLISHED.match(name)
+    if noted is None and published is not None:
+        return published[1]
     if isinstance(noted, bytes):
         noted = noted.decode(errors="replace")
     try:

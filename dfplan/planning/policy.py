@@ -16,8 +16,8 @@ from dfplan.planning.tracking import Tracker
 from dfplan.types import Plan, Planner, Reward
 
 Observation = np.ndarray | Mapping[str, np.ndarray]
-"""Position and velocity [4] or [B, 4], or the position alone [2] or [B, 2] where the tracker needs no
-velocity; or a dict with one of these as ``observation``, and ``desired_goal``."""
+"""Position and velocity [4] or [B, 4], or the position alone [2] or [B, 2] where the tracker needs
+no velocity; or a dict with one of these as ``observation``, and ``desired_goal``."""
 
 
 @runtime_checkable

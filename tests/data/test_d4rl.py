@@ -282,3 +282,15 @@ def test_a_full_disk_leaves_nothing_and_is_said(tmp_path: Path) -> None:
     assert done.returncode == 0 and "No space left" in done.stdout, done
     assert done.stderr == ""
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"what was there before"]
+
+
+def test_a_published_name_says_the_maze(tmp_path: Path) -> None:
+    for name, maze in (
+        ("maze2d-large-sparse-v1.hdf5", "large"),
+        ("maze2d-umaze-dense-v1.hdf5", "umaze"),
+        ("maze2d-eval-large-sparse-v1.hdf5", None),
+        ("mine.hdf5", None),
+    ):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["observations"], file["actions"] = np.ones((3, 4)), np.ones((3, 2))
+        assert read_d4rl(tmp_path / name).maze == maze
