@@ -2,9 +2,11 @@
 
     python benchmarks/data_speed.py
 
-Environment steps a second of `dfplan data generate`: simulation, controller and writing of the
-file. Each figure is the median of some runs in this process; with more than one worker it includes
-the start of the workers, which a longer run spreads over more steps.
+Environment steps a second of `dfplan data generate`: simulation, controller, the parts that an
+interrupt leaves and the writing of the file. "Collection" is D4RL's recipe: each figure is the
+median of some runs in this process; with more than one worker it includes the start of the workers,
+which a longer run spreads over more steps. "At the published size" are whole data sets, made once
+on all cores, OGBench's with the tenth more that is for validation.
 """
 
 from __future__ import annotations
@@ -43,31 +45,51 @@ def labyrinth(side: int, seed: int) -> Maze:
     return parse_maze(~free, name=f"{side}x{side}")
 
 
+PUBLISHED = (
+    ("ogbench-giant", "navigate", "data.npz", 1_100_550),
+    ("pointmaze-large", "minari", "data-v0", 1_000_000),
+)
+"""Maze, recipe, what is written, and environment steps."""
+
+
 def main(steps: int = 1_000_000, repeats: int = 3, out: Path = RESULTS) -> None:
     began = time.perf_counter()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
     rows = []
     for maze in (named_maze("large"), labyrinth(31, seed=0)):
-        for workers in sorted({1, cores or 1}):
-            seconds = median(_seconds(maze, steps, workers) for _ in range(repeats))
-            rows.append(
-                {
-                    "maze": maze.name,
-                    "workers": workers,
-                    "steps": steps,
-                    "seconds": seconds,
-                    "steps a second": round(steps / seconds),
-                    "a second and core": round(steps / seconds / workers),
-                }
+        for workers in sorted({1, cores}):
+            seconds = median(
+                _seconds(maze, "data.hdf5", steps=steps, workers=workers) for _ in range(repeats)
             )
-    publish(out, "data_speed", __doc__, began, {"Collection": rows})
+            rows.append({"maze": maze.name, **_speed(steps, seconds, workers)})
+    whole = []
+    for name, recipe, file, size in PUBLISHED:
+        seconds = _seconds(name, file, recipe=recipe, workers=cores)
+        whole.append({"maze": name, "recipe": recipe, **_speed(size, seconds, cores)})
+    tables = {"Collection": rows, "At the published size": whole}
+    publish(out, "data_speed", __doc__, began, tables)
 
 
-def _seconds(maze: Maze, steps: int, workers: int) -> float:
+def _seconds(
+    maze: Maze | str, file: str, *, workers: int, steps: int | None = None, recipe: str = "d4rl"
+) -> float:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        generate(maze, steps, seed=0, path=Path(folder) / "data.hdf5", workers=workers)
+        generate(maze, steps, seed=0, path=Path(folder) / file, recipe=recipe, workers=workers)
         return time.perf_counter() - began
+
+
+def _speed(steps: int, seconds: float, workers: int) -> dict[str, object]:
+    return {
+        "workers": workers,
+        "steps": steps,
+        "seconds": seconds,
+        "steps a second": round(steps / seconds),
+        "a second and core": round(steps / seconds / workers),
+    }
 
 
 if __name__ == "__main__":
