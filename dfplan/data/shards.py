@@ -10,6 +10,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Generator, Mapping, Sequence
@@ -89,9 +90,7 @@ def collect_shards(
                 bar.update(recipe.sizes[shard])
     finally:
         if not any(file.exists() for file in files):
-            (folder / _HEADER).unlink(missing_ok=True)
-            with suppress(OSError):  # what else lies in it is not ours to remove
-                folder.rmdir()
+            shutil.rmtree(folder)
     return files
 
 
@@ -106,11 +105,17 @@ def _finished(jobs: Sequence[_Job], workers: int) -> Generator[int, None, None]:
         return
     # A fresh interpreter a worker: forking one that holds threads or a simulator can hang.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
         for future in [pool.submit(_do, job) for job in jobs]:
             yield future.result()
-    except BrokenProcessPool as error:
+    except BaseException as error:
+        # Ctrl-C is not to wait for the shards in work: they are written whole or not at all.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        if not isinstance(error, BrokenProcessPool):
+            raise
         raise DfplanError(
             f"A process that collects data died ({error}). In a script, call generate() under "
             'if __name__ == "__main__": (each worker imports the script again), or pass '

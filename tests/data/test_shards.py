@@ -88,6 +88,24 @@ def test_workers_do_not_outlive_a_killed_run(tmp_path: Path) -> None:
     until(lambda: not group_lives(run.pid))
 
 
+def test_an_interrupt_does_not_wait_for_the_parts_in_work(tmp_path: Path) -> None:
+    """Each of the two would take minutes."""
+    script = tmp_path / "run.py"
+    endless = RUN.replace("workers=1", "workers=2").replace("40_000", "40_000_000")
+    script.write_text(endless.replace("SHARD = 1000", "SHARD = 20_000_000"))
+    run = subprocess.Popen(
+        [sys.executable, script, tmp_path / "data.hdf5"],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until((tmp_path / "data.hdf5.parts" / "header.json").exists)
+    time.sleep(3)  # the workers begin
+    run.send_signal(signal.SIGINT)
+    assert run.wait(30) != 0
+    assert list(tmp_path.iterdir()) == [script]
+    until(lambda: not group_lives(run.pid))
+
+
 def group_lives(group: int) -> bool:
     try:
         os.killpg(group, 0)
