@@ -104,7 +104,7 @@ def _row(played: Episodes, plan_seconds: float | None) -> dict[str, object]:
         "steps": float(played.steps[played.success].mean()) if played.success.any() else None,
         "return": float(played.returns.mean()),
         "plan ms": None if plan_seconds is None else 1e3 * plan_seconds,
-        "policy ms a step": 1e3 * played.policy_seconds / int(played.steps.sum()),
+        "policy ms a step": 1e3 * played.policy_seconds / int(played.played.sum()),
     }
 
 

@@ -28,6 +28,7 @@ class Episodes:
         tasks: which of the suite's own tasks each was, from 1; 0 where it has none. Int [n].
         success: whether its goal was reached at any step, bool [n].
         steps: until the goal was first reached, or else all that were played; int [n].
+        played: all steps that were played, those after it included; int [n].
         returns: the sum of its rewards, float [n].
         observations: at reset; position, and velocity where the suite has one; float [n, 4] or
             [n, 2].
@@ -41,6 +42,7 @@ class Episodes:
     tasks: np.ndarray
     success: np.ndarray
     steps: np.ndarray
+    played: np.ndarray
     returns: np.ndarray
     observations: np.ndarray
     goals: np.ndarray
@@ -65,7 +67,7 @@ class Episodes:
             lines.append(
                 f"steps to the goal, where it was reached: {self.steps[self.success].mean():.0f}"
             )
-        lines.append(f"policy {1e3 * self.policy_seconds / self.steps.sum():.2f} ms a step")
+        lines.append(f"policy {1e3 * self.policy_seconds / self.played.sum():.2f} ms a step")
         return "\n".join(lines)
 
 
@@ -118,19 +120,20 @@ def play(
             played.append(_play_task(policy, environments, task, seeds, seed, bar))
     for environment in environments:
         environment.close()
-    fields = [np.concatenate(parts) for parts in zip(*(each[:5] for each in played), strict=True)]
-    success, steps, returns, observations, goals = fields
+    fields = [np.concatenate(parts) for parts in zip(*(each[:6] for each in played), strict=True)]
+    success, steps, all_steps, returns, observations, goals = fields
     return Episodes(
         name=environments[0].name,
         tasks=np.repeat(np.array(tasks), episodes),
         success=success,
         steps=steps,
+        played=all_steps,
         returns=returns,
         observations=observations,
         goals=goals,
-        paths=tuple(each[5] for each in played),
+        paths=tuple(each[6] for each in played),
         seconds=time.perf_counter() - began,
-        policy_seconds=sum(each[6] for each in played),
+        policy_seconds=sum(each[7] for each in played),
     )
 
 
@@ -141,8 +144,10 @@ def _play_task(
     seeds: list[int],
     seed: int,
     bar: tqdm[None],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-    """Success, steps, returns, first observations, goals, first path, the policy's seconds."""
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float
+]:
+    """As :class:`Episodes` has them: success to goals, the first path, the policy's seconds."""
     options = {"task": task} if task else {}
     resets = [
         environment.reset(seed=own, options=options)
@@ -153,6 +158,7 @@ def _play_task(
     starts = observations.copy()
     success = np.array([info["success"] for _, info in resets])
     steps, returns = np.zeros(len(seeds), dtype=int), np.zeros(len(seeds))
+    played = np.zeros(len(seeds), dtype=int)
     running, path, policy_seconds = np.ones(len(seeds), dtype=bool), [starts[0, :2]], 0.0
     policy.reset(seed)
     while running.any():
@@ -162,6 +168,7 @@ def _play_task(
         for row in np.flatnonzero(running):
             observation, reward, terminated, truncated, info = environments[row].step(actions[row])
             observations[row] = observation["observation"]
+            played[row] += 1
             steps[row] += not success[row]
             success[row] |= info["success"]
             returns[row] += reward
@@ -173,4 +180,4 @@ def _play_task(
                 # Where a plan ends there is nothing left to plan.
                 observations[row] = 0.0
                 observations[row, :2] = goals[row]
-    return success, steps, returns, starts, goals, np.array(path), policy_seconds
+    return success, steps, played, returns, starts, goals, np.array(path), policy_seconds
