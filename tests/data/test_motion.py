@@ -129,3 +129,32 @@ def test_positions_that_do_not_follow_velocities_are_refused() -> None:
     still = np.hstack([np.ones((50, 2)), np.ones((50, 2)) * [1, 0.5]])
     with pytest.raises(DataError, match="order"):
         fit_motion(segmented(from_arrays(still)))
+
+
+def steered(gain: float, contact: float, steps: int = 4000) -> Trajectories:
+    """Positions of a body whose step is ``gain`` times its action; a contact shortens an axis'."""
+    rng = np.random.default_rng(0)
+    strength = np.where(rng.random((steps, 2)) < 0.3, 1.0, rng.random((steps, 2)))
+    actions = rng.choice([-1.0, 1.0], (steps, 2)) * strength
+    moves = gain * actions * np.where(rng.random((steps, 2)) < contact, rng.random((steps, 2)), 1.0)
+    positions = np.concatenate([np.zeros((1, 2)), np.cumsum(moves, 0)[:-1]])
+    return segmented(from_arrays(positions, actions, np.arange(steps) % 200 == 199))
+
+
+@pytest.mark.parametrize("gain", [0.2, 30.0])
+@pytest.mark.parametrize("contact", [0.0, 0.05])
+def test_a_body_that_does_not_coast_is_known_as_such(gain: float, contact: float) -> None:
+    fitted = fit_motion(steered(gain, contact))
+    assert fitted.dt == pytest.approx(1, rel=1e-4)
+    assert fitted.drag == pytest.approx(1, abs=1e-3)
+    assert fitted.gain == pytest.approx(gain, rel=1e-3)
+    assert fitted.max_step == pytest.approx(gain, rel=5e-3)
+    assert not fitted.coasts
+    start, velocity = np.zeros(2), np.array([gain, -gain])
+    moved, _ = fitted.advance(start, velocity, np.array([0.5, 1.0]))
+    assert moved == pytest.approx([0.5 * gain, gain], abs=3e-3 * gain)
+
+
+@pytest.mark.parametrize("motion", MADE_UP, ids=str)
+def test_bodies_that_keep_their_velocity_coast(motion: Motion) -> None:
+    assert fit_motion(drive(motion)).coasts

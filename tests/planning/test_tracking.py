@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dfplan.data.motion import Motion
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.tracking import (
     Pursuit,
     PursuitGains,
@@ -257,3 +257,63 @@ def test_an_error_of_a_timed_plan_fades_as_its_gains_promise(body: Motion, fade:
     # The law acts once a step and not all the time, the more roughly the faster it is.
     np.testing.assert_allclose(states[:, 0, 0], expected, atol=0.6 / fade * beside)
     assert (states[:, 0, 0] > -0.03 * beside).all(), "it overshoots"
+
+
+STEERED = [
+    Motion(dt=1.0, drag=1.0, gain=0.2, limit=0.2),
+    Motion(dt=1.0, drag=0.999, gain=30.0, limit=30.0),
+]
+
+each_steered = pytest.mark.parametrize("body", STEERED, ids=["ogbench", "wide"])
+
+
+@each_steered
+@pytest.mark.parametrize("lookahead", [0.5, 1.5])
+def test_a_body_that_does_not_coast_needs_no_brake(body: Motion, lookahead: float) -> None:
+    gains = pursuit_gains(body, lookahead)
+    assert gains.velocity == 0
+    assert gains.position * body.max_step == pytest.approx(1)
+    assert gains.lookahead == pytest.approx(2 * body.max_step)
+
+
+@each_steered
+@pytest.mark.parametrize("way", [(0.8, 0.8), (-0.8, 0.8), (1.0, 0.0), (0.3, -1.0)])
+def test_a_body_that_does_not_coast_is_driven_at_full_force_by_its_position(
+    body: Motion, way: tuple[float, float]
+) -> None:
+    line = straight(body, (3.0, -2.0), way)
+    tracker = pursuit(body)
+    tracker.assign(np.array([0]), plan(line))
+    position, away, forces = line[:1], [], []
+    for _ in range(130):
+        away.append(float(tracker.deviation(position)[0]))
+        forces.append(tracker.act(position))
+        position = position + body.max_step * forces[-1]
+    assert forces[0].shape == (1, 2) and np.abs(forces).max() <= 1
+    under_way = np.abs(np.concatenate(forces[: round(90 * max(np.abs(way)))]))
+    longer = int(np.abs(way).argmax())
+    assert (under_way[:, longer] > 0.9).all(), "it dawdles"
+    if abs(way[0]) == abs(way[1]):
+        assert (under_way > 1 - 1e-6).all(), "a diagonal is full force on both axes"
+    assert max(away) < 1.5 * body.max_step
+    assert np.linalg.norm(position[0] - line[-1]) < 0.1 * body.max_step
+
+
+def test_velocities_change_nothing_where_a_body_does_not_coast() -> None:
+    body = STEERED[0]
+    line = straight(body, (0, 0), (0.5, 0.2))
+    for velocity in (0.0, 0.2):
+        alone, told = pursuit(body), pursuit(body)
+        for tracker in (alone, told):
+            tracker.assign(np.array([0]), plan(line))
+        state = np.concatenate([line[:1], np.full((1, 2), velocity)], 1)
+        np.testing.assert_array_equal(alone.act(line[:1]), told.act(state))
+
+
+def test_a_timed_law_needs_velocities() -> None:
+    tracker = TimedPD(12.5, 1.2)
+    line = straight(STEERED[0], (0, 0), (0.5, 0.2))
+    tracker.assign(np.array([0]), plan(line))
+    with pytest.raises(ObservationError, match=r"\[B, 4\]; got shape \[1, 2\].*Pursuit"):
+        tracker.act(line[:1])
+    assert tracker.act(rest(line[0])).shape == (1, 2)
