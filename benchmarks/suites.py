@@ -8,10 +8,11 @@ which it was reached. gymnasium-robotics: PointMaze as shipped, random starts an
 before its step limit, success within 0.45 at any step. No start chose a setting: whatever was tuned
 was tuned on other episodes (split "validation").
 
-The oracle is the controller that collected OGBench's data, without the noise on its actions; it is
-given the walls. Its success says what the steps allow. "±" spans Wilson's 95% interval. "Steps" are
-the mean of those until the goal, of the episodes that reached it. "Plan ms" is one plan of one
-problem, the median of some, in one thread.
+The oracle is the controller that collected OGBench's data, without the noise on its actions. It is
+given the walls, and ends in the middle of the goal's cell, from where a goal with its noise can be
+farther than 1.0; its failures are these. "±" spans Wilson's 95% interval. "Steps" are the mean of
+those until the goal, of the episodes that reached it. "Plan ms" is one plan of one problem, the
+median of some, in one thread. Each planner was trained once.
 """
 
 from __future__ import annotations

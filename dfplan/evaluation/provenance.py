@@ -10,7 +10,16 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("dfplan", "torch", "numpy", "scipy", "gymnasium", "gymnasium-robotics", "mujoco")
+_PACKAGES = (
+    "dfplan",
+    "torch",
+    "numpy",
+    "scipy",
+    "gymnasium",
+    "gymnasium-robotics",
+    "mujoco",
+    "ogbench",
+)
 
 
 @dataclass(frozen=True)
