@@ -6,7 +6,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +25,7 @@ from dfplan.data import generate as generate_data
 from dfplan.data.check import draw_check
 from dfplan.data.download import PUBLISHED, fetched
 from dfplan.data.minari import local_datasets
+from dfplan.data.segments import DataWarning
 from dfplan.envs.frame import save_frame
 from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, DfplanError
@@ -69,21 +72,28 @@ def _split(given: Any) -> list[Any]:
     return [part.strip(" '\"") for part in given.strip("[]() ").split(",")]
 
 
-class Keys(dict[str, str]):
-    """Names of arrays as ``observations=obs,ends=done``; a mapping in a configuration file."""
+class Keys(tuple[tuple[str, str], ...]):
+    """Names of arrays as ``observations=obs,ends=done``; a mapping in a configuration file.
 
-    def __init__(self, given: str | Mapping[str, str]) -> None:
-        """Split at commas and equal signs."""
+    Pairs, since jsonargparse loses what a dict of another class holds.
+    """
+
+    def __new__(cls, given: str | Mapping[str, str] | Sequence[tuple[str, str]]) -> Keys:
+        """Split at commas and equal signs, or ValueError."""
         if isinstance(given, str):
             pairs = [part.partition("=") for part in _split(given)]
             if not all(sign for _, sign, _ in pairs):
                 raise ValueError(f"keys are written as observations=obs,ends=done; got {given!r}")
-            given = {field: name for field, _, name in pairs}
-        super().__init__(given)
+            given = [(field, name) for field, _, name in pairs]
+        return super().__new__(cls, dict(given).items())
 
 
 for _type, _plain in ((Names, list), (Position, list), (Keys, dict)):
     register_type(_type, serializer=_plain)
+
+
+def _named(keys: Keys | None) -> dict[str, str] | None:
+    return None if keys is None else dict(keys)
 
 
 def _maze(name_or_file: str) -> Maze:
@@ -97,7 +107,7 @@ def data_generate(
     maze: str,
     out: Path,
     steps: int | None = None,
-    recipe: Literal["d4rl", "minari", "minari-dfs", "navigate", "stitch", None] = None,
+    recipe: str | None = None,
     seed: int = 0,
     workers: int | None = None,
     picture: Path | None = None,
@@ -110,7 +120,8 @@ def data_generate(
         maze: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O.
         out: hdf5 file for D4RL's mazes and your own, folder for pointmaze, npz file for OGBench.
         steps: environment steps; by default as many as the suite published.
-        recipe: how; by default the suite's own, navigate for OGBench.
+        recipe: how: d4rl; minari or minari-dfs for pointmaze; navigate or stitch for OGBench. By
+            default the first that is for the maze.
         seed: the same seed collects the same data.
         workers: processes; by default one a core.
         picture: of where the data has been, with some of it as a line; by default beside it.
@@ -147,7 +158,7 @@ def data_check(
         segment_by: what else cuts episodes.
         keys: names of bare arrays, as observations=obs,ends=done.
     """
-    recording = read(source, keys=keys)
+    recording = read(source, keys=_named(keys))
     report = check(recording, segment_by)
     print(report)
     if picture is not None:
@@ -162,7 +173,7 @@ def data_info(source: str, keys: Keys | None = None) -> None:
         source: file, folder or name, in any layout.
         keys: names of bare arrays, as observations=obs,ends=done.
     """
-    print(check(read(source, keys=keys)).summary())
+    print(check(read(source, keys=_named(keys))).summary())
 
 
 def data_list() -> None:
@@ -176,7 +187,7 @@ def data_list() -> None:
 def data_convert(
     source: str,
     out: Path,
-    layout: Literal["d4rl", "minari", "ogbench", None] = None,
+    layout: str | None = None,
     keys: Keys | None = None,
 ) -> None:
     """Write data in another layout; nothing is lost there and back.
@@ -184,10 +195,10 @@ def data_convert(
     Args:
         source: file, folder or name, in any layout.
         out: what to write: .hdf5 for D4RL's layout, .npz for OGBench's, a new folder for Minari's.
-        layout: where the ending does not say it.
+        layout: d4rl, minari or ogbench, where the ending does not say it.
         keys: names of bare arrays, as observations=obs,ends=done.
     """
-    print(write(read(source, keys=keys), out, layout))
+    print(write(read(source, keys=_named(keys)), out, layout))
 
 
 def environment(name: str, out: Path | None = None, seed: int = 0) -> None:
@@ -260,7 +271,7 @@ def train_own(
     maze: Path,
     out: Path = Path("runs/own"),
     data: str | None = None,
-    tokens: PositiveInt | None = None,
+    tokens: int | None = None,
     settings: TrainSettings = OWN_SETTINGS,
     resume: bool = False,
 ) -> None:
@@ -275,7 +286,7 @@ def train_own(
         resume: go on from the state in out.
     """
     preset = own_preset(_maze(str(maze)))
-    recipe = replace(preset.recipe, tokens=tokens) if tokens is not None else preset.recipe
+    recipe = preset.recipe if tokens is None else ForcingConfig(tokens=tokens)
     trajectories = load_data(data or preset_data(preset, out))
     train(recipe, trajectories, out, settings=settings, resume=resume)
     print(out / "checkpoint.safetensors")
@@ -353,7 +364,8 @@ def evaluate(
     planner = load(checkpoint)
     if env is None and planner.maze is None:
         raise ConfigError(f"{checkpoint} does not say what maze it is of; give --env.")
-    played = play(Policy(planner), _suite(env or str(planner.maze)), episodes, seed=seed)
+    suite = _suite(env) if env is not None else str(planner.maze)
+    played = play(Policy(planner), suite, episodes, seed=seed)
     print(played.text())
     if out is None:
         return
@@ -448,16 +460,33 @@ class _Parser(ArgumentParser):
         self.exit(2, f"dfplan: error: {text}.{hint} See '{command} --help'.\n")
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """What is wrong with data in one line, without the line of code that noticed it."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, DataWarning):
+                print(f"dfplan: warning: {message}", file=sys.stderr)
+            else:
+                others(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
-        code = auto_cli(
-            COMMANDS,
-            args=None if args is None else list(args),
-            prog="dfplan",
-            description="Plan in mazes with Diffusion Forcing.",
-            parser_class=_Parser,
-        )
+        with _plain_warnings():
+            code = auto_cli(
+                COMMANDS,
+                args=None if args is None else list(args),
+                prog="dfplan",
+                description="Plan in mazes with Diffusion Forcing.",
+                parser_class=_Parser,
+            )
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
