@@ -7,7 +7,10 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +20,10 @@ import yaml
 
 import dfplan
 from dfplan import cli
-from dfplan.data import load_data
+from dfplan.data import from_arrays, load_data, read, write
+from dfplan.mazes import parse_maze
 from dfplan.training.checkpoint import Checkpoint, read_tensors
+from dfplan.types import Recording
 
 TINY = [
     "--recipe.tokens=4",
@@ -78,6 +83,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data generate",
         "data download",
         "data check",
+        "data info",
+        "data list",
+        "data convert",
+        "env",
+        "evaluate",
+        "train own",
+        "train ogbench-giant",
     ],
 )
 def test_every_command_has_help(run: Run, command: str) -> None:
@@ -113,7 +125,7 @@ def test_help_names_every_setting(run: Run) -> None:
         ("train maze2d-umaze --accelerator abacus", "Cannot train on accelerator 'abacus'"),
         ("train maze2d-umaze --devices 0", "with 0 devices"),
         ("train maze2d-umaze --config gone.yaml", "File does not exist: .*gone.yaml"),
-        ("train maze2d-umaze --data gone.hdf5", "no data file at gone.hdf5"),
+        ("train maze2d-umaze --data gone.hdf5", "no data at gone.hdf5"),
         ("bench --taks x", "Did you mean '--tasks'"),
         ("bench --tasks multi2d-large,maze2d-umazee", "Unknown task 'maze2d-umazee'. Did you mean"),
         ("bench --methods dfplann", "Unknown method 'dfplann'. Did you mean 'dfplan'"),
@@ -124,9 +136,24 @@ def test_help_names_every_setting(run: Run) -> None:
         ("plan x 1,1 2,north", "goal.*north"),
         ("plan x 1,1 2,2 --planner.matrix=pyramyd", "Did you mean 'pyramid'"),
         ("plan x 1,1 2,2 --planner.schedule=pyramid", r"schedule=pyramid\. See"),
-        ("data check gone.hdf5", "no data file at gone.hdf5"),
+        ("data check gone.hdf5", "no data at gone.hdf5"),
         ("data generate umazee out.hdf5", "Unknown maze 'umazee'. Did you mean 'umaze'"),
         ("data generate umaze out.hdf5 --steps=0", "steps must be.*got 0"),
+        ("data generate ogbench-giantt out.npz", "Unknown maze 'ogbench-giantt'. Did you mean"),
+        (
+            "data generate umaze out.hdf5 --recipe=dr4l",
+            "Unknown recipe.*Did you mean 'd4rl'",
+        ),
+        ("data generate umaze out.hdf5 --recipe=stitch", "mazes of the frame 'ogbench'"),
+        ("data info gone.npz", "no data at gone.npz"),
+        ("data download maze2d-lage-v1", "Unknown data set.*Did you mean 'maze2d-large-v1'"),
+        ("data check pointmaze-giant-navigat-v0", "Did you mean 'pointmaze-giant-navigate-v0'"),
+        ("data convert gone.hdf5 out.npz", "no data at gone.hdf5"),
+        ("data check gone.npz --keys observations", "written as observations=obs,ends=done"),
+        ("env pointmaze-lagre", "Unknown environment 'pointmaze-lagre'. Did you mean 'pointmaze-l"),
+        ("train own gone.txt", "Unknown maze 'gone.txt'"),
+        ("evaluate nothing", "Unknown checkpoint 'nothing'"),
+        ("evaluate nothing --episodes=0", "PositiveInt: 0 does not"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -198,12 +225,12 @@ def test_names_and_positions_are_written_with_commas_or_as_lists(run: Run, tmp_p
 def test_data_is_generated_and_checked(run: Run, data: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.hdf5"
     said = run("data", "generate", "umaze", again, "--steps=3000", "--workers=1")
-    assert said == (0, f"{again}\n", said.error)
+    assert said.code == 0 and said.out.splitlines()[-1] == str(again)
     first, second = load_data(data), load_data(again)
     assert len(first) == 3000 and first.fingerprint == second.fingerprint
     checked = run("data", "check", data)
     assert checked.code == 0
-    assert "3000 steps in " in checked.out and first.fingerprint in checked.out
+    assert "rows      3,000 of" in checked.out and checked.out.rstrip().endswith("Nothing wrong.")
     other = run("data", "generate", "umaze", again, "--steps=3000", "--workers=1", "--seed=1")
     assert other.code == 0 and load_data(again).fingerprint != first.fingerprint
 
@@ -212,11 +239,241 @@ def test_data_of_a_maze_of_ones_own(run: Run, tmp_path: Path) -> None:
     maze, file = tmp_path / "ring.txt", tmp_path / "ring.hdf5"
     maze.write_text("#####\n#OOO#\n#O#O#\n#OOO#\n#####\n")
     assert run("data", "generate", maze, file, "--steps=500", "--workers=1").code == 0
-    assert "500 steps" in run("data", "check", file).out
+    assert "rows      500 of" in run("data", "check", file).out
     broken = tmp_path / "cut.hdf5"
     broken.write_bytes(file.read_bytes()[:3000])
     said = run("data", "check", broken)
     assert said.code == 2 and "cut.hdf5" in said.error
+
+
+RING = "#####\n#OOO#\n#O#O#\n#OOO#\n#####\n"
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a maze of one's own and data of it."""
+    folder: Path = tmp_path_factory.mktemp("ring")
+    (folder / "ring.txt").write_text(RING)
+    generate = ["data", "generate", str(folder / "ring.txt"), str(folder / "ring.hdf5")]
+    assert cli.main([*generate, "--steps=3000", "--workers=1"]) == 0
+    return folder
+
+
+def damaged(source: Path, out: Path, field: str, rows: list[int]) -> Path:
+    """The same data with NaN in some rows of an array."""
+    recording = read(source)
+    array = np.array(getattr(recording, field))
+    array[rows] = np.nan
+    return write(replace(recording, **{field: array}), out)
+
+
+def same(first: Recording, second: Recording) -> bool:
+    """Whether two recordings hold the same arrays, of the same types."""
+    for name, value in vars(first).items():
+        other = getattr(second, name)
+        if isinstance(value, np.ndarray):
+            if value.dtype != other.dtype or not np.array_equal(value, other):
+                return False
+        elif name != "source" and value != other:
+            return False
+    return True
+
+
+def test_generating_reports_and_draws(run: Run, ring: Path, tmp_path: Path) -> None:
+    out, picture = tmp_path / "own.hdf5", tmp_path / "seen.svg"
+    generate = ["data", "generate", ring / "ring.txt", out, "--steps=500", "--workers=1"]
+    said = run(*generate, "--picture", picture)
+    assert said.code == 0, said.error
+    assert said.out.splitlines()[-2:] == [str(picture), str(out)]
+    assert picture.read_text().startswith("<?xml") and not list(tmp_path.glob("*.png"))
+    assert "rows      500 of" in said.out
+    assert parse_maze(str(read(out).maze)).ascii == RING.strip()
+
+
+def test_check_says_whether_training_would_stop(run: Run, ring: Path, tmp_path: Path) -> None:
+    good, picture = ring / "ring.hdf5", tmp_path / "seen.png"
+    said = run("data", "check", good, "--picture", picture)
+    assert said.code == 0 and said.out.splitlines()[-1] == str(picture)
+    assert picture.stat().st_size > 1000
+    bad = damaged(good, tmp_path / "bad.npz", "actions", [7, 8])
+    said = run("data", "check", bad)
+    assert said.code == 1 and said.error == ""
+    assert "Actions with NaN" in said.out and sorted(tmp_path.iterdir()) == [bad, picture]
+    mended = damaged(good, tmp_path / "mended.npz", "observations", [7, 8])
+    assert run("data", "check", mended).code == 0
+
+
+def test_info_says_what_there_is_and_not_its_faults(run: Run, ring: Path, tmp_path: Path) -> None:
+    bad = damaged(ring / "ring.hdf5", tmp_path / "bad.npz", "actions", [7])
+    told, checked = run("data", "info", bad), run("data", "check", bad)
+    assert told.code == 0 and "3,000" in told.out
+    assert told.out.strip() in checked.out and "NaN" not in told.out
+
+
+def test_the_list_says_which_data_is_here(
+    run: Run, ring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("D4RL_DATASET_DIR", "OGBENCH_DATASET_DIR", "MINARI_DATASETS_PATH"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    said = run("data", "list")
+    names = [line.split()[0] for line in said.out.splitlines()]
+    assert said.code == 0 and names == sorted(names)
+    assert {"maze2d-large-v1", "pointmaze-giant-navigate-v0"} <= set(names)
+    assert all(line.split()[1:] == ["-"] for line in said.out.splitlines())
+    recording = read(ring / "ring.hdf5")
+    for name in ("pointmaze-medium-stitch-v0", "pointmaze-large-stitch-v0"):
+        write(recording, tmp_path / "OGBENCH_DATASET_DIR" / f"{name}.npz")
+    # Of medium the file for validation is there, too.
+    write(recording, tmp_path / "OGBENCH_DATASET_DIR" / "pointmaze-medium-stitch-v0-val.npz")
+    write(recording, tmp_path / "MINARI_DATASETS_PATH" / "own" / "ring-v0")
+    where = dict(line.split() for line in run("data", "list").out.splitlines())
+    assert {name for name in where if where[name] != "-"} == {
+        "pointmaze-medium-stitch-v0",
+        "own/ring-v0",
+    }
+    assert where["own/ring-v0"] == str(tmp_path / "MINARI_DATASETS_PATH" / "own" / "ring-v0")
+
+
+def test_nothing_is_lost_in_other_layouts(run: Run, ring: Path, tmp_path: Path) -> None:
+    files = [ring / "ring.hdf5", tmp_path / "a.npz", tmp_path / "b-v0", tmp_path / "c.hdf5"]
+    for source, out in pairwise(files):
+        said = run("data", "convert", source, out)
+        assert said == (0, f"{out}\n", ""), said.error
+    wanted = read(files[0])
+    for file in files[1:]:
+        assert same(wanted, read(file)), file
+    said = run("data", "convert", files[0], tmp_path / "d.csv")
+    assert said.code == 2 and "ending of a data file" in said.error
+    said = run("data", "convert", files[0], tmp_path / "d.csv", "--layout=ogbenhc")
+    assert said.code == 2 and "Did you mean 'ogbench'" in said.error
+    assert not (tmp_path / "d.csv").exists()
+
+
+def test_arrays_of_other_names(run: Run, ring: Path, tmp_path: Path) -> None:
+    recording = read(ring / "ring.hdf5")
+    ends = np.arange(len(recording)) % 100 == 99
+    file, out = tmp_path / "mine.npz", tmp_path / "out.hdf5"
+    np.savez(file, obs=recording.observations, act=recording.actions, done=ends)
+    keys = "--keys=observations=obs,actions=act,ends=done"
+    assert run("data", "check", file, keys).code == 0
+    assert "30 episodes" in run("data", "info", file, keys).out
+    assert run("data", "convert", file, out, keys).code == 0
+    assert same(from_arrays(recording.observations, recording.actions, ends), read(out))
+    config = tmp_path / "config.yaml"
+    config.write_text("keys:\n  observations: obs\n  actions: act\n  ends: done\n")
+    assert "30 episodes" in run("data", "info", file, "--config", config).out
+    printed = run("data", "info", file, keys, "--print_config").out
+    assert yaml.safe_load(printed)["keys"] == yaml.safe_load(config.read_text())["keys"]
+    said = run("data", "check", file)
+    assert said.code == 2 and "keys={'observations': 'obs'" in said.error
+    for wrong, message in (
+        ("observations:obs", r"written as observations=obs,ends=done"),
+        ("observations=obs,endz=done", r"Unknown field 'endz'\. Did you mean 'ends'"),
+        ("observations=obs,ends=doen", r"'doen'\. Did you mean 'done'"),
+        ("actions=act", r"which array holds the observations"),
+    ):
+        said = run("data", "check", file, f"--keys={wrong}")
+        assert said.code == 2 and len(said.error.splitlines()) == 1
+        assert re.search(message, said.error), said.error
+
+
+def test_an_environment_of_ones_own_is_shown(run: Run, ring: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "ring.png"
+    said = run("env", ring / "ring.txt", "--out", picture)
+    assert said.code == 0, said.error
+    assert said.out.startswith("ring: 5 x 5 cells, 1000 steps")
+    assert said.out.splitlines()[-1] == str(picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    again = run("env", ring / "ring.txt", "--seed=1")
+    assert again.code == 0 and list(tmp_path.iterdir()) == [picture]
+    assert again.out.splitlines()[-2:] != said.out.splitlines()[-3:-1]
+
+
+QUICK = [
+    "--settings.steps=2",
+    "--settings.batch_size=4",
+    "--settings.log_every=1",
+    "--settings.save_every=1",
+]
+
+
+@pytest.fixture(scope="module")
+def own_run(ring: Path) -> Path:
+    """A planner of the ring that has hardly been trained."""
+    command = ["train", "own", str(ring / "ring.txt"), "--data", str(ring / "ring.hdf5")]
+    assert cli.main([*command, "--out", str(ring / "run"), "--tokens=4", *QUICK]) == 0
+    return ring / "run"
+
+
+def test_a_maze_of_ones_own_is_trained_on_and_evaluated(
+    run: Run, own_run: Path, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint.load(own_run / "checkpoint.safetensors")
+    assert checkpoint.config["tokens"] == 4 and checkpoint.training["steps"] == 2
+    assert parse_maze(str(checkpoint.maze)).ascii == RING.strip()
+    picture = tmp_path / "first.png"
+    said = run("evaluate", own_run, "--episodes=1", "--out", picture)
+    assert said.code == 0, said.error
+    assert re.match(r"\w+: 1 episodes, success (0|100)\.0%", said.out)
+    assert said.out.splitlines()[-1] == str(picture)
+    assert list(tmp_path.iterdir()) == [picture] and picture.stat().st_size > 1000
+    told = run("evaluate", own_run, "--episodes=1", "--env", own_run.parent / "ring.txt")
+    assert told.code == 0 and told.out.startswith("ring: 1 episodes")
+    train = ["train", "own", own_run.parent / "ring.txt", "--out", tmp_path / "run"]
+    none = run(*train, "--data", own_run.parent / "ring.hdf5", "--tokens=0")
+    assert none.code == 2 and "tokens must be" in none.error and "got 0" in none.error
+    wrong = run("evaluate", own_run, "--episodes=1", "--env", "maze2d-umazee")
+    assert wrong.code == 2 and "Did you mean 'maze2d-umaze'" in wrong.error
+
+
+def test_a_large_maze_of_ones_own_is_evaluated(run: Run, own_run: Path, tmp_path: Path) -> None:
+    """Its text is longer than a file's name may be."""
+    checkpoint = Checkpoint.load(own_run / "checkpoint.safetensors")
+    rows = ["#####" + "#" * 16, *[row + "#" * 16 for row in RING.split()[1:]], *["#" * 21] * 16]
+    replace(checkpoint, maze="\n".join(rows)).save(tmp_path / "large.safetensors")
+    said = run("evaluate", tmp_path / "large.safetensors", "--episodes=1")
+    assert said.code == 0, said.error
+    assert "1 episodes" in said.out
+
+
+def test_a_preset_is_trained_on_data_of_any_layout(run: Run, ring: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "data.npz", tmp_path / "run"
+    write(read(ring / "ring.hdf5"), file)
+    said = run("train", "maze2d-umaze", "--data", file, "--out", out, *TINY, "--settings.steps=1")
+    assert said.code == 0, said.error
+    kept = Checkpoint.load(out / "checkpoint.safetensors")
+    assert kept.data["source"] == "data.npz"
+    assert kept.data["fingerprint"] == load_data(ring / "ring.hdf5").fingerprint
+
+
+@pytest.mark.filterwarnings("always::dfplan.data.segments.DataWarning")
+def test_faults_of_data_are_said_in_one_line(run: Run, ring: Path, tmp_path: Path) -> None:
+    train = ["train", "maze2d-umaze", *TINY, "--settings.steps=1", "--out", tmp_path / "run"]
+    bad = damaged(ring / "ring.hdf5", tmp_path / "bad.npz", "actions", [7, 8])
+    said = run(*train, "--data", bad)
+    (line,) = said.error.splitlines()
+    assert said.code == 2 and line.startswith("dfplan: error: ") and "row 7" in line
+    assert "`dfplan data check`" in line and not (tmp_path / "run").exists()
+    lost = damaged(ring / "ring.hdf5", tmp_path / "lost.npz", "observations", [40, 41])
+    said = run(*train, "--data", lost)
+    assert said.code == 0, said.error
+    (line,) = [line for line in said.error.splitlines() if "lost.npz" in line]
+    assert line.startswith("dfplan: warning: lost.npz: 2 rows that are not finite (the first 40)")
+    assert "`dfplan data check`" in line and "Warning" not in said.error
+    assert "warnings.warn" not in said.error and "segmented" not in said.error
+
+
+def test_other_warnings_stay_what_they_are(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warned(*_: Any) -> None:
+        warnings.warn("something else", FutureWarning, stacklevel=1)
+
+    monkeypatch.setattr(cli, "auto_cli", lambda *_, **named: warned())
+    before = warnings.showwarning
+    with pytest.warns(FutureWarning, match="something else"):
+        cli.main([])
+    assert warnings.showwarning is before
 
 
 def test_train_resume_inspect_and_plan(run: Run, data: Path, tmp_path: Path) -> None:
