@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from lightning_fabric import Fabric
 
 import dfplan
 from dfplan.data import from_arrays, segmented
+from dfplan.data.windows import Windows
 from dfplan.errors import CheckpointError, ConfigError, DataError
 from dfplan.training import checkpoint as checkpoint_module
 from dfplan.training import recipes as recipes_module
@@ -341,3 +344,109 @@ def test_a_run_folder_is_loaded_as_its_checkpoint(
     assert dfplan.load(str(trained.folder)).layout.tokens == 14
     with pytest.raises(CheckpointError, match="No checkpoint at"):
         dfplan.load(tmp_path)
+
+
+def drawn_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each batch be drawn when it is asked for, in the training's own thread."""
+
+    class Asked:
+        def __init__(self, function: Any, *arguments: Any) -> None:
+            self._function, self._arguments = function, arguments
+
+        def result(self) -> Any:
+            return self._function(*self._arguments)
+
+    class Nobody:
+        def __init__(self, workers: int) -> None: ...
+
+        def __enter__(self) -> Nobody:
+            return self
+
+        def __exit__(self, *_: Any) -> None: ...
+
+        submit = staticmethod(Asked)
+
+    monkeypatch.setattr("dfplan.training.loop.ThreadPoolExecutor", Nobody)
+
+
+def test_batches_drawn_ahead_are_those_drawn_in_step(
+    unbroken: Path,
+    tiny: ForcingConfig,
+    trajectories: Trajectories,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn_in_step(monkeypatch)
+    train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
+    assert metrics(tmp_path) == metrics(unbroken)
+    for name in ("state.safetensors", "checkpoint.safetensors"):
+        assert same(tensors(tmp_path / name), tensors(unbroken / name)), name
+
+
+def test_every_batch_is_drawn_once_and_off_the_trainings_thread(
+    tiny: ForcingConfig,
+    trajectories: Trajectories,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[int] = []
+    draw = Windows.draw
+
+    def noting(self: Windows, *arguments: Any) -> Any:
+        threads.append(threading.get_ident())
+        return draw(self, *arguments)
+
+    monkeypatch.setattr(Windows, "draw", noting)
+    train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
+    assert len(threads) == SETTINGS.steps and threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize("failing", [1, 6, SETTINGS.steps])
+def test_an_error_in_drawing_reaches_the_caller(
+    unbroken: Path,
+    tiny: ForcingConfig,
+    trajectories: Trajectories,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: int,
+) -> None:
+    draw, calls = Windows.draw, iter(range(1, 100))
+
+    def broken(self: Windows, *arguments: Any) -> Any:
+        if next(calls) == failing:
+            raise StopError
+        return draw(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Windows, "draw", broken)
+        with pytest.raises(StopError):
+            train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+    # All steps before it were made.
+    made = [line for line in metrics(unbroken) if line["step"] < failing]
+    assert metrics(tmp_path) == made
+
+
+def test_waiting_for_batches_is_counted_and_adds_up_over_resumes(
+    tiny: ForcingConfig,
+    trajectories: Trajectories,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw, delay = Windows.draw, 0.05
+
+    def slow(self: Windows, *arguments: Any) -> Any:
+        time.sleep(delay)
+        return draw(self, *arguments)
+
+    monkeypatch.setattr(Windows, "draw", slow)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 8)
+        with pytest.raises(StopError):
+            train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
+    waited = read_tensors(tmp_path / "state.safetensors")[1]["waited_seconds"]
+    assert delay <= waited < 60
+    train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
+    training = Checkpoint.load(tmp_path / "checkpoint.safetensors").training
+    assert waited + delay / 2 < training["waited_seconds"] <= training["seconds"] + 0.05
+    assert training["cpu_seconds"] >= 0
