@@ -1,0 +1,109 @@
+"""Plans in every suite's frame are drawn where the maze is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+
+from dfplan.mazes import CELL_OFFSET, FRAMES, Maze, named_maze, parse_maze
+from dfplan.plotting.maze import maze_view
+from dfplan.plotting.plan import draw_denoising, draw_plan
+
+LARGE = named_maze("large")
+MAZES = [named_maze("ogbench-giant"), named_maze("ogbench-teleport"), named_maze("pointmaze-large")]
+MAZES += [parse_maze(LARGE.ascii, frame=frame) for frame in FRAMES.values()]
+
+each_maze = pytest.mark.parametrize(
+    "maze", MAZES, ids=lambda maze: f"{maze.frame.name}-{maze.name}"
+)
+
+
+def way(maze: Maze) -> np.ndarray:
+    """Cells of a shortest path between the maze's most distant corners, float [P, 2]."""
+    first, last = maze.free_cells[0], maze.free_cells[-1]
+    return np.array([tuple(first), *maze.shortest_cells(first, last)], dtype=float)
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved, in order."""
+    kept: list[Figure] = []
+
+    def keep(self: Figure, path: Path, **_: object) -> None:
+        kept.append(self)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return kept
+
+
+def drawn(axes: Any) -> np.ndarray:
+    """All positions of the axes' lines and markers, but the bar of one cell; [n, 2] as (q0, q1)."""
+    places = [
+        np.asarray(line.get_xydata())
+        for line in axes.get_lines()
+        if line.get_transform().contains_branch(axes.transData)
+    ]
+    for item in axes.collections:
+        if isinstance(item, PathCollection):
+            places.append(np.asarray(item.get_offsets()))
+        elif item.get_transform().contains_branch(axes.transData):
+            places += [path.vertices for path in item.get_paths()]
+    return np.concatenate(places)[:, ::-1]
+
+
+def plan_in(maze: Maze, path: Path) -> Path:
+    cells = way(maze)
+    points, count = maze.cell_to_xy(cells), len(cells)
+    return draw_plan(
+        path,
+        points=points,
+        level=np.zeros(count, dtype=int),
+        max_level=10,
+        spread=np.full(count, 0.1),
+        candidates=points[None],
+        goal=points[-1],
+        maze=maze.text,
+        executed=points,
+    )
+
+
+def denoising_in(maze: Maze, path: Path) -> Path:
+    points = maze.cell_to_xy(way(maze))
+    level = np.arange(len(points))
+    trace = [(np.minimum(level, 10 - m), points) for m in range(5)]
+    return draw_denoising(
+        path, trace=trace, max_level=10, goal=points[-1], maze=maze.text, panels=3
+    )
+
+
+@each_maze
+@pytest.mark.parametrize("draw", [plan_in, denoising_in], ids=["plan", "denoising"])
+def test_a_plan_lies_on_its_cells_inside_the_mazes_view(
+    maze: Maze, draw: Any, tmp_path: Path, figures: list[Figure]
+) -> None:
+    draw(maze, tmp_path / "a.png")
+    (figure,) = figures
+    view = maze_view(maze)
+    panels = [axes for axes in figure.axes if axes.get_xlim() == pytest.approx(view[2:])]
+    assert len(panels) == (2 if draw is plan_in else 3)
+    middles = way(maze) + CELL_OFFSET
+    for axes in panels:
+        assert axes.get_ylim() == pytest.approx((view[1], view[0]))
+        places = drawn(axes)
+        assert (places >= np.array(view)[[0, 2]]).all() and (places <= np.array(view)[[1, 3]]).all()
+        # The plan goes through the middles of its cells, wherever the frame puts them.
+        near = np.linalg.norm(places[:, None] - middles, axis=-1).min(0)
+        assert near.max() < 1e-6
+
+
+def test_a_maze_looks_the_same_in_every_frame(tmp_path: Path, figures: list[Figure]) -> None:
+    for frame in FRAMES.values():
+        plan_in(parse_maze(LARGE.ascii, frame=frame), tmp_path / "a.png")
+    first, *others = (drawn(figure.axes[0]) for figure in figures)
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=0.05)
