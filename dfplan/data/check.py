@@ -21,6 +21,7 @@ from dfplan.data.faults import (
     sound,
     step_limit,
 )
+from dfplan.data.motion import steady, time_step
 from dfplan.data.payment import explain_rewards
 from dfplan.data.report import Findings, Report, plural
 from dfplan.data.segments import DataWarning, segmented
@@ -33,7 +34,6 @@ SOFT_CONTACT = 0.07
 """How deep a ball can be pressed into a wall, in cells: the simulators' contacts give way."""
 
 _SAMPLE = 200_000
-_STEADY = 0.5
 _DRAWN = 1000
 _NONE = np.zeros(0, np.int64)
 
@@ -445,13 +445,13 @@ def _velocities(recording: Recording, segments: np.ndarray, look: Findings) -> N
             unit="file",
         )
         return
-    middle, spread = _ratio(moved, velocity)
-    if middle > 0 and spread < _STEADY * middle:
+    middle, spread = time_step(moved, velocity)
+    if steady(middle, spread):
         return
-    swapped, calm = _ratio(moved, velocity[:, ::-1])
+    swapped = time_step(moved, velocity[:, ::-1])
     hint = (
         "Columns 3 and 4 fit when they are swapped: swap them."
-        if swapped > 0 and calm < _STEADY * swapped
+        if steady(*swapped)
         else "Are the columns in another order, or the rows of several episodes mixed?"
     )
     look.add(
@@ -463,14 +463,6 @@ def _velocities(recording: Recording, segments: np.ndarray, look: Findings) -> N
         hint,
         unit="file",
     )
-
-
-def _ratio(moved: np.ndarray, velocity: np.ndarray) -> tuple[float, float]:
-    """Median of displacement by velocity where that is fast, and its middle half's width."""
-    size = np.abs(velocity)
-    fast = size > 0.5 * np.quantile(size, 0.999)
-    low, middle, high = np.quantile(moved[fast] / velocity[fast], [0.25, 0.5, 0.75])
-    return float(middle), float(high - low)
 
 
 def _coverage(recording: Recording, maze: Maze, look: Findings) -> str:

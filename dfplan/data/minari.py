@@ -164,7 +164,8 @@ def write_minari(
         from minari.dataset.minari_storage import MinariStorage
     except ImportError as error:
         raise MissingMinariError from error
-    with atomic_folder(folder) as temporary:
+    # Absolute, since Minari puts a relative path before names that have it already.
+    with atomic_folder(folder.absolute()) as temporary:
         data = temporary / "data"
         storage = MinariStorage.new(
             data,

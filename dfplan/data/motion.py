@@ -16,6 +16,7 @@ from dfplan.data.segments import velocities
 from dfplan.errors import DataError
 from dfplan.types import Trajectories
 
+_STEADY = 0.5
 _NO_COASTING = 0.95  # D4RL's ball loses 0.2% of its velocity in a step, OGBench's all of it
 
 
@@ -81,16 +82,34 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     if not velocity[free].any():  # slow rows that say nothing about drag
         free[:] = True
     drag, gain = _two_slopes(velocity[free], action[free], after[free])
-    fast = np.abs(after) > 0.5 * top
-    dt = float(np.median(moved[fast] / after[fast])) if fast.any() else 0.0
-    if dt <= 0:
+    dt, spread = time_step(moved, after)
+    if not steady(dt, spread):
         raise DataError(
             f"{trajectories.source}: positions must change along the velocities (columns 3 and 4 "
-            f"of the observations); the median change is {dt:g} of the velocity. Are the columns "
-            "in another order, or the rows of several episodes mixed?"
+            f"of the observations); the change is {dt:.3g} of the velocity in the median, half of "
+            f"them within {spread:.3g}. Are the columns in another order, or the rows of several "
+            "episodes mixed? See `dfplan data check`."
         )
     limit = (top - gain) / (1 - drag) if drag < _NO_COASTING else top
     return Motion(dt=dt, drag=drag, gain=gain, limit=limit)
+
+
+def time_step(moved: np.ndarray, velocity: np.ndarray) -> tuple[float, float]:
+    """Displacement by velocity, where that is fast: the median, and its middle half's width.
+
+    Args:
+        moved: displacements [R, 2].
+        velocity: at their ends [R, 2], not all 0.
+    """
+    size = np.abs(velocity)
+    fast = size > 0.5 * np.quantile(size, 0.999)
+    low, middle, high = np.quantile(moved[fast] / velocity[fast], [0.25, 0.5, 0.75])
+    return float(middle), float(high - low)
+
+
+def steady(middle: float, spread: float) -> bool:
+    """Whether a :func:`time_step` is one that positions follow velocities by."""
+    return middle > 0 and spread < _STEADY * middle
 
 
 def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
@@ -102,7 +121,7 @@ def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
     first = first + (trajectories.observations.shape[1] == 2)
     until = np.cumsum(np.maximum(last - 1 - first, 0))
     if not until[-1]:
-        raise DataError(f"{trajectories.source} has no segment of three rows to fit motion to.")
+        raise DataError(f"{trajectories.source} has no segment long enough to fit motion to.")
     flat = np.arange(0, until[-1], max(1, until[-1] // rows))
     segment = np.searchsorted(until, flat, side="right")
     return np.asarray(last[segment] - 1 - (until[segment] - flat))

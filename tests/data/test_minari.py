@@ -709,3 +709,9 @@ def test_damaged_episodes_are_named(damage: Callable[[h5py.File], None], message
         damage(file)
     with pytest.raises(DataError, match=message):
         read_minari("tests/buffers-v0")
+
+
+def test_a_relative_path_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recording = record("pointmaze-umaze")
+    require_equal(read_minari(write_minari(recording, "sub/out-v0")), recording)
