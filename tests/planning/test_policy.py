@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
@@ -306,6 +306,56 @@ def test_a_seed_fixes_every_action(planner: ForcingPlanner, corridor: Any) -> No
         runs.append(np.stack(actions))
     np.testing.assert_array_equal(runs[0], runs[1])
     assert not np.array_equal(runs[0], runs[2])
+
+
+@pytest.fixture
+def steered(planner: ForcingPlanner) -> ForcingPlanner:
+    """A planner of a body that goes as far, but is moved by its actions and does not coast."""
+    step = planner.statistics.motion.max_step
+    motion = Motion(dt=1.0, drag=1.0, gain=step, limit=step)
+    return replace(planner, statistics=replace(planner.statistics, motion=motion))
+
+
+def test_a_body_that_does_not_coast_is_planned_for_by_its_position(
+    steered: ForcingPlanner, corridor: Any
+) -> None:
+    starts, goal = corridor.at(np.array([3.0, 36.0])), corridor.at(np.array([30.0, 10.0]))
+    states = np.concatenate([starts, np.zeros((2, 2))], 1)
+    wanted = steered.plan(states, goal, seed=3)
+    plan = steered.plan(starts, goal, seed=3)
+    np.testing.assert_array_equal(plan.points, wanted.points)
+    np.testing.assert_array_equal(plan.steps, wanted.steps)
+    np.testing.assert_array_equal(plan.observation, states.astype(np.float32))
+    alone = steered.plan(starts[0], goal[0], seed=3)
+    np.testing.assert_array_equal(alone.points, steered.plan(states[0], goal[0], seed=3).points)
+    assert alone.points.shape[0] == 1
+
+
+def test_a_body_that_does_not_coast_is_driven_by_its_position(
+    steered: ForcingPlanner, corridor: Any
+) -> None:
+    position, goal = corridor.at(np.array([3.0, 36.0])), corridor.at(np.array([30.0, 10.0]))
+    step = steered.statistics.motion.max_step
+    policy, told = (Policy(steered, tolerance=3.0, seed=0) for _ in range(2))
+    for _ in range(200):
+        action = policy.act({"observation": position, "desired_goal": goal})
+        assert action.shape == (2, 2) and np.abs(action).max() <= 1
+        state = np.concatenate([position, np.zeros((2, 2))], 1)
+        np.testing.assert_array_equal(told.act(state, goal), action)
+        position = position + step * action
+    assert np.linalg.norm(position - goal, axis=1).max() < step
+    assert corridor.away(position).max() < 3
+    assert Policy(steered).act(position[0], goal[0]).shape == (2,)
+
+
+def test_a_body_that_coasts_needs_its_velocity(planner: ForcingPlanner, corridor: Any) -> None:
+    start, goal = corridor.at(np.array([3.0]))[0], corridor.at(np.array([30.0]))[0]
+    message = r"body coasts.* position and velocity, \[4\] or \[B, 4\]; got shape "
+    with pytest.raises(ObservationError, match=message + r"\[2\]"):
+        planner.plan(start, goal)
+    for observation, shape in ((start, r"\[1, 2\]"), (np.stack([start] * 3), r"\[3, 2\]")):
+        with pytest.raises(ObservationError, match=message + shape):
+            Policy(planner).act(observation, goal)
 
 
 def test_trackers_and_intervals_are_checked() -> None:
