@@ -24,13 +24,14 @@ from dfplan.data import check, download, load_data, read, write
 from dfplan.data import generate as generate_data
 from dfplan.data.check import draw_check
 from dfplan.data.download import PUBLISHED, fetched
+from dfplan.data.minari import PUBLISHED as MINARI_PUBLISHED
 from dfplan.data.minari import local_datasets
 from dfplan.data.segments import DataWarning
 from dfplan.envs.frame import save_frame
 from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, DfplanError
 from dfplan.evaluation.bench import FULL_EPISODES, METHODS, SLICE_EPISODES, bench
-from dfplan.evaluation.episodes import play
+from dfplan.evaluation.episodes import play, suite_for
 from dfplan.evaluation.protocols import TASKS
 from dfplan.evaluation.report import terminal
 from dfplan.mazes import Maze, parse_maze
@@ -180,7 +181,7 @@ def data_list() -> None:
     """List the published data sets, and which are here."""
     here = {name: folder for name in PUBLISHED if (folder := fetched(name)) is not None}
     here |= local_datasets()
-    for name in sorted({*PUBLISHED, *here}):
+    for name in sorted({*PUBLISHED, *MINARI_PUBLISHED, *here}):
         print(f"{name:36} {here.get(name, '-')}")
 
 
@@ -362,9 +363,7 @@ def evaluate(
         out: picture of the first episode (of each task: -2, -3 and so on) to write.
     """
     planner = load(checkpoint)
-    if env is None and planner.maze is None:
-        raise ConfigError(f"{checkpoint} does not say what maze it is of; give --env.")
-    suite = _suite(env) if env is not None else str(planner.maze)
+    suite = suite_for(planner.maze, None if env is None else _suite(env))
     played = play(Policy(planner), suite, episodes, seed=seed)
     print(played.text())
     if out is None:

@@ -50,6 +50,14 @@ _ADDED_TRUNCATION = "dfplan_added_truncation"
 """An episode's attribute: its last truncation is there because Minari wants one."""
 
 
+PUBLISHED = tuple(
+    f"D4RL/pointmaze/{maze}{dense}-v2"
+    for maze in ("open", "umaze", "medium", "large")
+    for dense in ("", "-dense")
+)
+"""Ids of the point mazes that Minari publishes."""
+
+
 class MissingMinariError(DfplanError, ImportError):
     """Minari is not installed."""
 
@@ -259,13 +267,14 @@ def _download(name: str) -> None:
         minari.download_dataset(name)
     except Exception as error:  # whatever the network, the hub and its client raise
         root = _root()
-        close = get_close_matches(name, _local_ids(root) if root.is_dir() else (), n=1)
-        nearest = f" (the nearest there is {close[0]!r})" if close else ""
+        known = {*PUBLISHED, *(_local_ids(root) if root.is_dir() else ())} - {name}
+        close = get_close_matches(name, sorted(known), n=1)
+        nearest = f" (the nearest known is {close[0]!r})" if close else ""
         why = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
             f"There is no Minari dataset {name!r} in {root}{nearest}, and it could not be "
             f"downloaded: {why[0].rstrip('.')}. Pass the folder of a copy; or check the name and "
-            "the network, and run pip install 'dfplan[minari]'; or collect data yourself: "
+            "the network, and run pip install 'minari[hdf5,hf]'; or collect data yourself: "
             "`dfplan data generate`."
         ) from error
 

@@ -116,6 +116,8 @@ class MazeEnv(
             start = read_start(start, self.maze, (2, 4) if self.has_velocity else (2,))
         if goal is not None:
             goal = read_goal(goal, self.maze)
+        if seed is not None:
+            require_numbers({"seed": seed}, whole=True, least=0)
         state, self._goal, info = self._begin(seed, start, goal, task)
         if seed is not None:
             self.action_space.seed(seed)

@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from dfplan.envs.maze_env import MazeEnv
 from dfplan.envs.suites import make
-from dfplan.errors import ConfigError, unknown_name
+from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.evaluation.protocols import Split
 from dfplan.evaluation.rollout import Actor
-from dfplan.mazes import Maze
+from dfplan.mazes import Maze, parse_maze
 
 _SPLITS: tuple[Split, ...] = ("test", "validation")
 
@@ -77,6 +77,28 @@ def success_interval(success: np.ndarray) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def suite_for(known: str | None, asked: str | Maze | None) -> Maze | str:
+    """What to play with a planner whose data is of the maze ``known``: that, unless asked other.
+
+    Raises:
+        ConfigError: neither is known, or they lie in different frames.
+    """
+    if known is None:
+        if asked is None:
+            raise ConfigError("The planner does not say what maze it is of; name the environment.")
+        return asked
+    maze = parse_maze(known)
+    if asked is None:
+        return maze
+    frame = make(asked).maze.frame
+    if frame is not maze.frame:
+        raise ConfigError(
+            f"The planner's data is in the frame {maze.frame.name!r}, and the environment's is "
+            f"{frame.name!r}, so its positions mean other places. Play a maze of the planner's."
+        )
+    return asked
+
+
 def play(
     policy: Actor,
     suite: str | Maze,
@@ -107,6 +129,7 @@ def play(
         raise unknown_name("split", split, _SPLITS)
     if episodes < 1:
         raise ConfigError(f"The number of episodes must be at least 1; got {episodes}.")
+    require_numbers({"seed": seed}, whole=True, least=0)
     began = time.perf_counter()
     environments = [make(suite) for _ in range(episodes)]
     tasks = range(1, environments[0].tasks + 1) if environments[0].tasks else range(1)

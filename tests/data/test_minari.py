@@ -587,9 +587,9 @@ def test_a_failed_download_names_the_ways_out(
     said = str(caught.value)
     assert "\n" not in said
     assert said.startswith(f"There is no Minari dataset 'tests/pointmaze/larger-v0' in {root} (the")
-    assert "nearest there is 'tests/pointmaze/large-v0'" in said
+    assert "nearest known is 'tests/pointmaze/large-v0'" in said
     assert "could not be downloaded: no network. Pass the folder of a copy" in said
-    assert "pip install 'dfplan[minari]'" in said and "`dfplan data generate`" in said
+    assert "pip install 'minari[hdf5,hf]'" in said and "`dfplan data generate`" in said
 
 
 def test_what_is_not_there_is_downloaded(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from dfplan.envs.suites import make
 from dfplan.errors import ConfigError
 from dfplan.evaluation import episodes as episodes_module
-from dfplan.evaluation.episodes import Episodes, play, success_interval
-from dfplan.mazes import FRAMES, Maze, parse_maze
+from dfplan.evaluation.episodes import Episodes, play, success_interval, suite_for
+from dfplan.mazes import FRAMES, Maze, named_maze, parse_maze
 
 OPEN = ["#######", "#OOOOO#", "#OOOOO#", "#OOOOO#", "#######"]
 ROOM = parse_maze(OPEN, name="room")
@@ -253,3 +253,13 @@ def test_the_cost_is_of_all_steps_that_the_policy_was_asked_for() -> None:
     done = played(Still(), cell, 2)  # both start on their goal
     assert not done.steps.any() and done.played.tolist() == [1000, 1000]
     assert f"policy {done.policy_seconds / 2:.2f} ms a step" in done.text()
+
+
+def test_a_planner_is_played_in_its_own_frame_alone() -> None:
+    assert suite_for("ogbench-giant", None) == named_maze("ogbench-giant")
+    assert suite_for(None, "maze2d-umaze") == "maze2d-umaze"
+    assert suite_for(named_maze("umaze").ascii, "maze2d-large") == "maze2d-large"
+    with pytest.raises(ConfigError, match=r"frame 'ogbench'.*'d4rl'"):
+        suite_for("ogbench-giant", "maze2d-umaze")
+    with pytest.raises(ConfigError, match="does not say what maze"):
+        suite_for(None, None)
