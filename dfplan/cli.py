@@ -27,6 +27,7 @@ from dfplan.data.download import PUBLISHED, fetched
 from dfplan.data.minari import PUBLISHED as MINARI_PUBLISHED
 from dfplan.data.minari import local_datasets
 from dfplan.data.segments import DataWarning
+from dfplan.data.windows import TokenLayout
 from dfplan.envs.frame import save_frame
 from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, DfplanError
@@ -160,7 +161,8 @@ def data_check(
         keys: names of bare arrays, as observations=obs,ends=done.
     """
     recording = read(source, keys=_named(keys))
-    report = check(recording, segment_by)
+    # The shortest window that any preset draws: from one token to the next.
+    report = check(recording, segment_by, window=TokenLayout(tokens=2).token_steps + 1)
     print(report)
     if picture is not None:
         print(draw_check(picture, recording, report))

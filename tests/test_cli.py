@@ -329,6 +329,7 @@ def test_the_list_says_which_data_is_here(
     where = dict(line.split() for line in run("data", "list").out.splitlines())
     assert {name for name in where if where[name] != "-"} == {
         "pointmaze-medium-stitch-v0",
+        "pointmaze-medium-stitch-v0-val",
         "own/ring-v0",
     }
     assert where["own/ring-v0"] == str(tmp_path / "MINARI_DATASETS_PATH" / "own" / "ring-v0")

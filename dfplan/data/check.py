@@ -306,12 +306,22 @@ def _actions(recording: Recording, look: Findings) -> None:
             "Actions with NaN or infinity.",
             "Leave these rows out, or write the actions that were meant.",
         )
-    beyond, largest = Rows(), 0.0
+    beyond, largest, acted = Rows(), 0.0, False
     for block in blocks(len(recording)):
         size = _larger(np.abs(recording.actions[block]))
+        acted |= bool(size.any())
         out = (size > 1 + 1e-6) & np.isfinite(size)
         beyond.take(block.start, out)
         largest = max(largest, float(size[out].max(initial=0.0)))
+    if not acted:
+        look.add(
+            "note",
+            "no actions",
+            [],
+            "Every action is 0.",
+            "Plans need none, but to follow them the default tracker must know what actions do.",
+            unit="file",
+        )
     if beyond.count:
         look.add(
             "note",
@@ -403,14 +413,14 @@ def _short(segments: np.ndarray, window: int | None, look: Findings) -> None:
     short = segments[lengths < least, 0]
     if len(short):
         look.add(
-            "note",
+            "note" if len(short) < len(lengths) else "error",
             "short",
             short,
             f"Of {plural(len(lengths), 'segment')} these have fewer than {plural(least, 'row')}, "
             f"as {'motion' if window is None else 'a training window'} needs.",
             "dfplan draws nothing from them."
             if len(short) < len(lengths)
-            else "None is left to train on; take a shorter horizon.",
+            else "None is left to train on; join what belongs together, or take a shorter stride.",
             unit="segment",
         )
 

@@ -50,6 +50,12 @@ def read_d4rl(path: str | Path) -> Recording:
     with open_hdf5(path) as file:
         observations = _field(file, "observations").read(STATE)
         count = len(observations)
+        if _field(file, "actions").stored.shape[:1] == (count - 1,):
+            raise DataError(
+                f"{path} has {count} observations for {count - 1} actions (T + 1 for T), for which "
+                "D4RL's layout has no place: leave out the last observation, or give it an action "
+                "of zeros."
+            )
         terminals = _recorded(file, "terminals", (), count, flags=True)
         timeouts = _recorded(file, "timeouts", (), count, flags=True)
         episodes = _episodes(file, count, terminals)

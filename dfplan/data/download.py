@@ -82,7 +82,8 @@ def _ogbench_names() -> dict[str, tuple[str, ...]]:
         for maze in ("medium", "large", "giant", "teleport")
         for kind in ("navigate", "stitch")
     ]
-    return {name: (f"{name}.npz", f"{name}-val.npz") for name in names}
+    files = {name: (f"{name}.npz", f"{name}-val.npz") for name in names}
+    return files | {f"{name}-val": pair[::-1] for name, pair in files.items()}
 
 
 D4RL = Publisher(

@@ -85,8 +85,8 @@ def generate(
 
     Raises:
         ConfigError: ``steps``, ``seed`` or ``workers`` is not a whole number or too small; an
-            unknown recipe, or one for mazes in another frame; a path that does not end in
-            ``.npz`` where it must; the parts of another collection lie in the way.
+            unknown recipe, or one for mazes in another frame; a path without
+            the ending of its layout; the parts of another collection lie in the way.
         MazeError: the maze cannot be read, or has too few cells for the recipe.
         MissingSimulatorError: the packages that simulate mazes are not installed.
         DataError: a part is damaged.
@@ -102,6 +102,8 @@ def generate(
     plan = _plan(maze, recipe, steps)
     if isinstance(plan, OGBenchRecipe) and path.suffix != ".npz":
         raise ConfigError(f"The name of OGBench's files must end in .npz; got {path.name!r}.")
+    if isinstance(plan, D4RLRecipe) and path.suffix not in (".hdf5", ".h5"):
+        raise ConfigError(f"The name of D4RL's files must end in .hdf5 or .h5; got {path.name!r}.")
     if isinstance(plan, MinariRecipe) and path.exists():
         raise ConfigError(
             f"{path} must not be there yet, since a Minari data set is a folder of its own. Remove "

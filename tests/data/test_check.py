@@ -331,3 +331,15 @@ def test_the_report_reads_in_lines_that_fit() -> None:
 def test_named_mazes_are_named() -> None:
     facts = check(moved_to(named_maze("ogbench-medium"))).facts
     assert facts["maze"] == "ogbench-medium, 8 x 8 cells, frame of ogbench"
+
+
+def test_actions_that_are_all_zero_are_noted() -> None:
+    data = recording()
+    still = replace(data, actions=np.zeros_like(data.actions))
+    assert only(still, "no actions").severity == "note" and check(still).ok
+
+
+def test_segments_all_too_short_for_a_window_stop_training() -> None:
+    data = replace(recording(), episodes=np.arange(0, 1000, 5))
+    assert check(data).ok
+    assert only(data, "short", window=21).severity == "error"

@@ -147,7 +147,7 @@ def test_files_without_rows_are_read(file: Path) -> None:
         ),
         (
             {"observations": walk(10), "actions": forces(9)},
-            r"actions must have shape \[10, 2\]; got \[9, 2\]",
+            r"10 observations for 9 actions \(T \+ 1 for T\).*leave out the last observation",
         ),
         (
             {"observations": walk(10), "actions": forces(10), "rewards": np.ones(3)},

@@ -169,7 +169,7 @@ def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
 
 def test_names_are_those_of_the_suites() -> None:
     """As ``d4rl/pointmaze/__init__.py`` has them, and OGBench's list of point mazes."""
-    assert len(D4RL.files) == 20 and len(OGBENCH.files) == 8
+    assert len(D4RL.files) == 20 and len(OGBENCH.files) == 16
     assert set(PUBLISHED) == {*D4RL.files, *OGBENCH.files}
     for name, file in {
         "maze2d-open-v0": "maze2d-open-sparse.hdf5",
