@@ -23,7 +23,14 @@ def test_metadata_is_that_of_setup_cfg() -> None:
     assert installed["Version"] == declared["metadata"]["version"] == dfplan.__version__
     assert installed["License-Expression"] == "MIT"
     assert installed["Requires-Python"] == ">=3.10"
-    assert set(installed.get_all("Provides-Extra") or ()) == {"envs", "minari", "sb3", "all", "dev"}
+    assert set(installed.get_all("Provides-Extra") or ()) == {
+        "envs",
+        "minari",
+        "ogbench",
+        "sb3",
+        "all",
+        "dev",
+    }
 
 
 def test_console_command_exists() -> None:

@@ -134,5 +134,7 @@ def test_no_window_holds_a_row_that_is_not_to_be_trusted_or_a_jump() -> None:
 def test_the_fingerprint_tells_data_and_cuts_apart() -> None:
     base = segmented(walk()).fingerprint
     assert segmented(walk()).fingerprint == base
-    assert segmented(changed(walk(), 5, 1.5)).fingerprint != base
+    moved = walk()
+    moved.observations[5] += 0.01
+    assert segmented(moved).fingerprint != base
     assert segmented(walk(episodes=(0, 100))).fingerprint != base

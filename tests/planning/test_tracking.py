@@ -314,6 +314,6 @@ def test_a_timed_law_needs_velocities() -> None:
     tracker = TimedPD(12.5, 1.2)
     line = straight(STEERED[0], (0, 0), (0.5, 0.2))
     tracker.assign(np.array([0]), plan(line))
-    with pytest.raises(ObservationError, match=r"\[B, 4\]; got shape \[1, 2\].*Pursuit"):
+    with pytest.raises(ObservationError, match=r"velocity must be known.*\[B, 4\]; got 2 numbers"):
         tracker.act(line[:1])
     assert tracker.act(rest(line[0])).shape == (1, 2)
