@@ -46,11 +46,6 @@ class Task:
     split: Split = "test"
 
     @property
-    def env_id(self) -> str:
-        """What ``gymnasium.make`` builds for this task."""
-        return f"dfplan/{self.id}-v1"
-
-    @property
     def maze(self) -> Maze:
         """The maze itself (for environments, bounds and pictures; planners never see it)."""
         return named_maze(self.maze_name)

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-import gymnasium
 import numpy as np
 from tqdm import tqdm
 
-from dfplan.envs import register
+from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, DfplanError
 from dfplan.evaluation.protocols import Problems, Task
 from dfplan.types import Planner
@@ -122,7 +121,7 @@ def rollout(
     positions = np.empty((n, steps + 1, 2), dtype=np.float32)
     began, policy_seconds = time.perf_counter(), 0.0
     with (
-        _environments(task.env_id, min(chunk, n), workers) as environments,
+        _environments(task.id, min(chunk, n), workers) as environments,
         tqdm(
             total=n * steps, desc=task.id, unit="step", unit_scale=True, disable=not progress
         ) as bar,
@@ -181,12 +180,12 @@ class _Environments(Protocol):
 
 
 @contextmanager
-def _environments(env_id: str, count: int, workers: int) -> Iterator[_Environments]:
+def _environments(suite: str, count: int, workers: int) -> Iterator[_Environments]:
     """``count`` environments, in this process or spread over ``workers`` others."""
     if workers == 1:
-        yield _Local(env_id, count)
+        yield _Local(suite, count)
         return
-    pool = _Workers(env_id, count, min(workers, count))
+    pool = _Workers(suite, count, min(workers, count))
     try:
         yield pool
     finally:
@@ -196,37 +195,36 @@ def _environments(env_id: str, count: int, workers: int) -> Iterator[_Environmen
 class _Local:
     """Environments in one process, stepped one after another."""
 
-    def __init__(self, env_id: str, count: int) -> None:
-        register()
-        self._all = [gymnasium.make(env_id, disable_env_checker=True) for _ in range(count)]
+    def __init__(self, suite: str, count: int) -> None:
+        self._all = [make(suite) for _ in range(count)]
         self._active = self._all
 
     def reset(self, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
         self._active = self._all[: len(starts)]
         return np.array(
             [
-                env.reset(options={"start": start, "goal": goal})[0]
+                env.reset(options={"start": start, "goal": goal})[0]["observation"]
                 for env, start, goal in zip(self._active, starts, goals, strict=True)
             ]
         ).reshape(-1, 4)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         results = [env.step(action) for env, action in zip(self._active, actions, strict=True)]
-        observations = np.array([result[0] for result in results]).reshape(-1, 4)
+        observations = np.array([result[0]["observation"] for result in results]).reshape(-1, 4)
         return observations, np.array([result[1] for result in results], dtype=float)
 
 
 class _Workers:
     """The same, in processes that each own a slice; a whole slice crosses a pipe at once."""
 
-    def __init__(self, env_id: str, count: int, workers: int) -> None:
+    def __init__(self, suite: str, count: int, workers: int) -> None:
         self._pipes: list[Connection] = []
         self._processes = []
         context = _process_context()
         for _ in range(workers):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_serve, args=(theirs, env_id, -(-count // workers)), daemon=True
+                target=_serve, args=(theirs, suite, -(-count // workers)), daemon=True
             )
             process.start()
             theirs.close()
@@ -264,10 +262,10 @@ class _Workers:
         return answers
 
 
-def _serve(pipe: Connection, env_id: str, count: int) -> None:
+def _serve(pipe: Connection, suite: str, count: int) -> None:
     """The life of a worker: answer calls until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller gets it too, and closes the pipe
-    environments = _Local(env_id, count)
+    environments = _Local(suite, count)
     with suppress(EOFError, OSError):  # the other end has closed
         while True:
             method, arrays = pipe.recv()

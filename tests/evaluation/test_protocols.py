@@ -16,7 +16,7 @@ FROZEN = ["5c3d8d4d", "2be35c79", "124348df", "f36b37a1", "45e8aad7", "e393a5ec"
 def test_task_agrees_with_its_environment(name: str) -> None:
     register()
     task = named_task(name)
-    spec = gymnasium.spec(task.env_id)
+    spec = gymnasium.spec(f"dfplan/{task.id}-v1")
     assert spec.max_episode_steps == task.max_steps
     goals = [gymnasium.make(spec).reset(seed=seed)[1]["goal"] for seed in range(3)]
     if task.goal is None:
