@@ -23,7 +23,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import torch
 from findings import RESULTS, publish
@@ -107,15 +106,7 @@ def _planner(runs: Path, steps: int) -> ForcingPlanner:
 
 
 def _task() -> Task:
-    name = "dfplan/wide-v1"
-    if name not in gymnasium.registry:
-        gymnasium.register(
-            name,
-            entry_point="dfplan.envs.maze2d:Maze2DEnv",
-            max_episode_steps=EPISODE_STEPS,
-            kwargs={"maze": wide_maze(), "goal": "random"},
-        )
-    return Task("wide", "wide", EPISODE_STEPS, 0.0, 1.0, random_goals=True)
+    return Task("wide", "wide", EPISODE_STEPS, 0.0, 1.0, random_goals=True, own_maze=wide_maze())
 
 
 def _problems(count: int, seed: int, apart: bool) -> Problems:

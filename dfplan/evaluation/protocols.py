@@ -35,6 +35,7 @@ class Task:
         random_goals: a goal for each episode, instead of the maze's own.
         split: which frozen problems :func:`problems` draws. Whatever is tuned is tuned on
             ``validation``; only ``test`` is reported.
+        own_maze: a maze that is no suite's.
     """
 
     id: str
@@ -44,11 +45,17 @@ class Task:
     max_return: float
     random_goals: bool
     split: Split = "test"
+    own_maze: Maze | None = None
+
+    @property
+    def environment(self) -> str | Maze:
+        """What :func:`dfplan.envs.suites.make` builds for this task."""
+        return self.id if self.own_maze is None else self.own_maze
 
     @property
     def maze(self) -> Maze:
         """The maze itself (for environments, bounds and pictures; planners never see it)."""
-        return named_maze(self.maze_name)
+        return named_maze(self.maze_name) if self.own_maze is None else self.own_maze
 
     @property
     def goal(self) -> np.ndarray | None:

@@ -121,7 +121,7 @@ def rollout(
     positions = np.empty((n, steps + 1, 2), dtype=np.float32)
     began, policy_seconds = time.perf_counter(), 0.0
     with (
-        _environments(task.id, min(chunk, n), workers) as environments,
+        _environments(task, min(chunk, n), workers) as environments,
         tqdm(
             total=n * steps, desc=task.id, unit="step", unit_scale=True, disable=not progress
         ) as bar,
@@ -180,12 +180,12 @@ class _Environments(Protocol):
 
 
 @contextmanager
-def _environments(suite: str, count: int, workers: int) -> Iterator[_Environments]:
+def _environments(task: Task, count: int, workers: int) -> Iterator[_Environments]:
     """``count`` environments, in this process or spread over ``workers`` others."""
     if workers == 1:
-        yield _Local(suite, count)
+        yield _Local(task, count)
         return
-    pool = _Workers(suite, count, min(workers, count))
+    pool = _Workers(task, count, min(workers, count))
     try:
         yield pool
     finally:
@@ -195,8 +195,8 @@ def _environments(suite: str, count: int, workers: int) -> Iterator[_Environment
 class _Local:
     """Environments in one process, stepped one after another."""
 
-    def __init__(self, suite: str, count: int) -> None:
-        self._all = [make(suite) for _ in range(count)]
+    def __init__(self, task: Task, count: int) -> None:
+        self._all = [make(task.environment, max_steps=task.max_steps) for _ in range(count)]
         self._active = self._all
 
     def reset(self, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
@@ -217,14 +217,14 @@ class _Local:
 class _Workers:
     """The same, in processes that each own a slice; a whole slice crosses a pipe at once."""
 
-    def __init__(self, suite: str, count: int, workers: int) -> None:
+    def __init__(self, task: Task, count: int, workers: int) -> None:
         self._pipes: list[Connection] = []
         self._processes = []
         context = _process_context()
         for _ in range(workers):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_serve, args=(theirs, suite, -(-count // workers)), daemon=True
+                target=_serve, args=(theirs, task, -(-count // workers)), daemon=True
             )
             process.start()
             theirs.close()
@@ -262,10 +262,10 @@ class _Workers:
         return answers
 
 
-def _serve(pipe: Connection, suite: str, count: int) -> None:
+def _serve(pipe: Connection, task: Task, count: int) -> None:
     """The life of a worker: answer calls until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller gets it too, and closes the pipe
-    environments = _Local(suite, count)
+    environments = _Local(task, count)
     with suppress(EOFError, OSError):  # the other end has closed
         while True:
             method, arrays = pipe.recv()
