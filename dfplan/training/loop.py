@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,8 @@ class TrainSettings:
         seed: of the initial weights and of every batch.
         save_every: steps between two saved states.
         log_every: steps between two lines of metrics.
+        keep_every: steps between two checkpoints that are kept on the way, a multiple of
+            ``save_every``; by default there is one, at the end.
     """
 
     steps: int = 3000
@@ -52,6 +55,7 @@ class TrainSettings:
     seed: int = 0
     save_every: int = 500
     log_every: int = 50
+    keep_every: int | None = None
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "save_every", "log_every")
@@ -66,6 +70,13 @@ class TrainSettings:
                 "save_every must be a multiple of log_every, so that a resumed run logs the same "
                 f"lines; got {self.save_every} and {self.log_every}."
             )
+        if self.keep_every is not None:
+            require_numbers(vars(self), "keep_every", whole=True, least=1)
+            if self.keep_every % self.save_every:
+                raise ConfigError(
+                    "keep_every must be a multiple of save_every, so that a resumed run keeps the "
+                    f"same checkpoints; got {self.keep_every} and {self.save_every}."
+                )
 
 
 class Recipe(Protocol):
@@ -94,9 +105,10 @@ def train(
     """Train ``recipe`` on ``trajectories``.
 
     Writes into the folder ``out``: ``metrics.jsonl`` (a line every ``log_every`` steps),
-    ``state.safetensors`` (to resume from) and, at the end, ``checkpoint.safetensors``. Each batch
-    is drawn from a generator seeded by the run's seed and the step, so a resumed run goes on with
-    the very numbers of an unbroken one.
+    ``state.safetensors`` (to resume from), ``checkpoint-<step>.safetensors`` where ``keep_every``
+    asks for it and, at the end, ``checkpoint.safetensors``. Each batch is drawn from a generator
+    seeded by the run's seed and the step, so a resumed run goes on with the very numbers of an
+    unbroken one.
 
     Args:
         recipe: what to train.
@@ -130,24 +142,34 @@ def train(
     run = _Run(recipe, settings, fabric)
     if resume:
         run.load(out / "state.safetensors", description)
-    run.fit(recipe.objective(trajectories, statistics), out, description, progress)
-    checkpoint = Checkpoint(
-        recipe=recipe.name,
-        config=recipe.to_json(),
-        network=run.averaged_weights(),
-        statistics=statistics,
-        data=data,
-        training={
-            **asdict(settings),
-            "seconds": round(run.seconds, 1),
-            "cpu_seconds": round(run.cpu_seconds, 1),
-            "waited_seconds": round(run.waited, 2),
-        },
-        maze=trajectories.maze,
-    )
+
+    def checkpoint() -> Checkpoint:
+        return Checkpoint(
+            recipe=recipe.name,
+            config=recipe.to_json(),
+            network=run.averaged_weights(),
+            statistics=statistics,
+            data=data,
+            training={
+                **asdict(settings),
+                "step": run.step,
+                "seconds": round(run.seconds, 1),
+                "cpu_seconds": round(run.cpu_seconds, 1),
+                "waited_seconds": round(run.waited, 2),
+            },
+            maze=trajectories.maze,
+        )
+
+    def saved() -> None:
+        run.save(out / "state.safetensors", description)
+        if settings.keep_every and run.step % settings.keep_every == 0:
+            checkpoint().save(out / f"checkpoint-{run.step}.safetensors")
+
+    run.fit(recipe.objective(trajectories, statistics), out, saved, progress)
+    last = checkpoint()
     if fabric.is_global_zero:
-        checkpoint.save(out / "checkpoint.safetensors")
-    return checkpoint
+        last.save(out / "checkpoint.safetensors")
+    return last
 
 
 class _Run:
@@ -174,9 +196,9 @@ class _Run:
         self.waited = 0.0
 
     def fit(
-        self, objective: Objective, out: Path, description: dict[str, Any], progress: bool
+        self, objective: Objective, out: Path, save: Callable[[], None], progress: bool
     ) -> None:
-        """Train until ``settings.steps``, logging and saving on the way."""
+        """Train until ``settings.steps``, logging and calling ``save`` on the way."""
         settings, fabric = self._settings, self._fabric
         metrics = _Metrics(out / "metrics.jsonl", self.step, enabled=fabric.is_global_zero)
         began = time.perf_counter() - self.seconds
@@ -210,7 +232,7 @@ class _Run:
                     metrics.write(self.step, loss, self._rate(self.step - 1), self.seconds)
                 last = self.step == settings.steps
                 if (self.step % settings.save_every == 0 or last) and fabric.is_global_zero:
-                    self._save(out / "state.safetensors", description)
+                    save()
 
     def _draw(self, objective: Objective, step: int) -> tuple[Batch, torch.Generator]:
         """The batch of ``step``, and its generator for what comes after."""
@@ -248,7 +270,8 @@ class _Run:
         weights: dict[str, torch.Tensor] = self._averaged.module.state_dict()
         return {name: value.half() for name, value in weights.items()}
 
-    def _save(self, path: Path, description: dict[str, Any]) -> None:
+    def save(self, path: Path, description: dict[str, Any]) -> None:
+        """Write what :meth:`load` goes on from."""
         tensors = {f"network.{k}": v for k, v in self._bare.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self._averaged.state_dict().items()}
         for index, state in self._optimizer.state_dict()["state"].items():
@@ -263,7 +286,7 @@ class _Run:
         write_tensors(path, tensors, header)
 
     def load(self, path: Path, description: dict[str, Any]) -> None:
-        """Inverse of :meth:`_save`; the run must have been made as ``description`` says."""
+        """Inverse of :meth:`save`; the run must have been made as ``description`` says."""
         tensors, header = read_tensors(path)
         for key, wanted in json.loads(json.dumps(description)).items():
             if header.get(key) != wanted:
