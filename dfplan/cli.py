@@ -31,10 +31,14 @@ from dfplan.data.windows import TokenLayout
 from dfplan.envs.frame import save_frame
 from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, DfplanError
-from dfplan.evaluation.bench import FULL_EPISODES, METHODS, SLICE_EPISODES, bench
-from dfplan.evaluation.episodes import play, suite_for
-from dfplan.evaluation.protocols import TASKS
+from dfplan.evaluation.bench import DEFAULT, bench, roster
+from dfplan.evaluation.compare import compare
+from dfplan.evaluation.contenders import OWN_TRACKER
+from dfplan.evaluation.protocols import Split
+from dfplan.evaluation.records import read_cells
 from dfplan.evaluation.report import terminal
+from dfplan.evaluation.rollout import GROUP, rollout
+from dfplan.evaluation.stock import stock, summary
 from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.policy import Policy
@@ -45,6 +49,7 @@ from dfplan.training.loop import TrainSettings, train
 from dfplan.training.presets import OWN_SETTINGS, PRESETS, Preset, own_preset, preset_data
 from dfplan.training.recipes import ForcingConfig
 from dfplan.training.value import ValueConfig
+from dfplan.types import Planner
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -74,6 +79,14 @@ def _split(given: Any) -> list[Any]:
     return [part.strip(" '\"") for part in given.strip("[]() ").split(",")]
 
 
+class Numbers(tuple[int, ...]):
+    """Whole numbers as ``0,1,2``; a list in a configuration file."""
+
+    def __new__(cls, given: str | Sequence[int]) -> Numbers:
+        """Split at commas, or ValueError."""
+        return super().__new__(cls, [int(value) for value in _split(given)])
+
+
 class Keys(tuple[tuple[str, str], ...]):
     """Names of arrays as ``observations=obs,ends=done``; a mapping in a configuration file.
 
@@ -90,7 +103,7 @@ class Keys(tuple[tuple[str, str], ...]):
         return super().__new__(cls, dict(given).items())
 
 
-for _type, _plain in ((Names, list), (Position, list), (Keys, dict)):
+for _type, _plain in ((Names, list), (Position, list), (Numbers, list), (Keys, dict)):
     register_type(_type, serializer=_plain)
 
 
@@ -365,48 +378,96 @@ def evaluate(
         out: picture of the first episode (of each task: -2, -3 and so on) to write.
     """
     planner = load(checkpoint)
-    suite = suite_for(planner.maze, None if env is None else _suite(env))
-    played = play(Policy(planner), suite, episodes, seed=seed)
-    print(played.text())
-    if out is None:
+    task, posed = stock(planner.maze, None if env is None else _suite(env), episodes, seed)
+    plans = isinstance(planner, Planner)
+    played = rollout(Policy(planner) if plans else planner, task, posed, seed=seed)
+    print(summary(played))
+    if out is None or not plans:
         return
-    for number, path in enumerate(played.paths):
-        first = number * episodes
-        plan = planner.plan(played.observations[first], played.goals[first], seed=seed)
+    for number in range(len(posed) // episodes):  # the tasks take turns
+        plan = planner.plan(posed.starts[number], posed.goals[number], seed=seed)
         name = out if number == 0 else out.with_stem(f"{out.stem}-{number + 1}")
-        print(plan.plot(name, executed=path))
+        print(plan.plot(name, executed=played.positions[number, : played.steps[number] + 1]))
 
 
-def benchmark(
+def bench_run(
     out: Path = Path("runs/bench"),
-    tasks: Names = Names(tuple(TASKS)),
-    methods: Names = Names(tuple(METHODS)),
-    episodes: PositiveInt = SLICE_EPISODES,
+    protocol: Names = Names("d4rl-maze2d-v1"),
+    tasks: Names | None = None,
+    planner: Names = Names(DEFAULT),
+    tracker: Names = Names(OWN_TRACKER),
+    seeds: Numbers = Numbers("0"),
+    episodes: PositiveInt = GROUP,
     full: bool = False,
-    workers: PositiveInt = 1,
-) -> None:
-    """Benchmark the shipped checkpoints and write a table, rows and pictures.
+    split: Split = "test",
+    workers: PositiveInt | None = None,
+    backend: Literal["processes", "ray", "dask"] = "processes",
+    address: str | None = None,
+    checkpoints: Names | None = None,
+    limit: float = 60.0,
+) -> int:
+    """Play planners on tasks, or what of it is not there yet; write every episode and a report.
+
+    The exit code is 1 if a process died and took its episodes with it.
 
     Args:
-        out: folder to write to.
-        tasks: which of the six tasks, with commas between.
-        methods: which planners, with commas between.
-        episodes: starts a task, the same for every method.
-        full: the whole benchmark, 500 starts a task.
-        workers: processes that step environments.
+        out: folder to write to; what it holds already is not played again.
+        protocol: d4rl-maze2d-v1, gymnasium-pointmaze-v3, ogbench-pointmaze-v0, dfplan-v1; several
+            with commas between, each in tables of its own.
+        tasks: some of their tasks; by default all.
+        planner: names with commas between, all, or a dotted name of your own, mypkg.module:make.
+        tracker: names with commas between, all, or own for that of each planner.
+        seeds: of the training, with commas between.
+        episodes: a task; the first of the protocol's.
+        full: the whole protocol, all its episodes.
+        split: validation while you tune.
+        workers: planners that play at a time; by default one a core, or all that the cluster has.
+        backend: processes on this machine, or joblib's for a ray or dask cluster.
+        address: of a running cluster; by default one is started here.
+        checkpoints: folders with checkpoints that are not shipped, with commas between.
+        limit: seconds that one call of a planner may take.
     """
-    count = FULL_EPISODES if full else episodes
-    print(f"{count} of {FULL_EPISODES} starts a task; --full runs the whole.")
-    command = "dfplan bench " + " ".join(sys.argv[2:])
-    rows = bench(
-        out, tasks=tasks, methods=methods, episodes=count, workers=workers, command=command.strip()
+    command = " ".join(["dfplan bench", *(arg for arg in sys.argv[2:] if arg != "run")])
+    entered = roster(
+        protocols=protocol,
+        tasks=tasks or (),
+        planners=planner,
+        trackers=tracker,
+        seeds=seeds,
+        episodes=None if full else episodes,
+        split=split,
+        checkpoints=checkpoints or (),
+        limit=limit,
+        command=command,
     )
-    print(terminal(rows))
-    print(f"Written: {out / 'report.md'}, {out / 'rows.json'} and pictures.")
+    for line in entered.left_out:
+        print(f"left out: {line}")
+    lost = bench(out, entered, workers=workers, backend=backend, address=address, command=command)
+    print(terminal(read_cells(out)))
+    print(
+        f"Written: {out / 'report.html'}, {out / 'report.md'} and every episode in {out / 'cells'}."
+    )
+    for line in lost:
+        print(f"dfplan: error: {line}", file=sys.stderr)
+    return 1 if lost else 0
+
+
+def bench_compare(first: Path, second: Path) -> None:
+    """Say what changed between two folders of results, and whether it is noise.
+
+    Args:
+        first: folder that dfplan bench wrote.
+        second: another one, with tasks of the same protocols.
+    """
+    print(compare(first, second))
 
 
 COMMANDS: dict[str, Any] = {
-    "bench": benchmark,
+    "bench": {
+        "_help": "Benchmark planners: bench alone is bench run.",
+        "run": bench_run,
+        "compare": bench_compare,
+    },
     "evaluate": evaluate,
     "env": environment,
     "plan": plan,
@@ -477,13 +538,22 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
+def _with_default(args: Sequence[str]) -> list[str]:
+    """``bench`` with nothing or a flag behind it is ``bench run``."""
+    asked = list(args)
+    if asked[:1] == ["bench"] and (asked[1:2] or ["--out"])[0].startswith("--"):
+        if asked[1:2] != ["--help"]:
+            asked.insert(1, "run")
+    return asked
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
         with _plain_warnings():
             code = auto_cli(
                 COMMANDS,
-                args=None if args is None else list(args),
+                args=_with_default(sys.argv[1:] if args is None else args),
                 prog="dfplan",
                 description="Plan in mazes with Diffusion Forcing.",
                 parser_class=_Parser,

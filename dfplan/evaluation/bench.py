@@ -1,199 +1,177 @@
-"""The benchmark: every method on the same problems of every task, one table."""
+"""The benchmark: who plays what, what is left to be played, and the report."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-import numpy as np
-
-from dfplan.errors import CheckpointError, unknown_name
-from dfplan.evaluation.bounds import return_bounds
-from dfplan.evaluation.controller import WaypointPolicy
-from dfplan.evaluation.protocols import Problems, Task, named_task, problems
-from dfplan.evaluation.provenance import provenance
-from dfplan.evaluation.report import (
-    Row,
-    bound_row,
-    measured_row,
-    published_rows,
-    write_markdown,
-    write_rows,
+from dfplan.errors import ConfigError, unknown_name
+from dfplan.evaluation.cell import Job
+from dfplan.evaluation.contenders import (
+    CONTENDERS,
+    NO_TRACKER,
+    OWN_TRACKER,
+    TRACKERS,
+    Contender,
+    named_contender,
 )
-from dfplan.evaluation.rollout import Rollouts, latency, rollout
-from dfplan.planning.forcing import ForcingPlanner
-from dfplan.planning.policy import Policy
-from dfplan.planning.tracking import Tracker
-from dfplan.pretrained import load
-from dfplan.types import Plan, Planner
+from dfplan.evaluation.protocols import Split, Task, named_protocol, named_task, tasks_of
+from dfplan.evaluation.report import write_report
+from dfplan.evaluation.rollout import GROUP
+from dfplan.evaluation.sweep import LOCAL, missing, sweep
 
-FULL_EPISODES = 500
-"""Problems a task of the whole benchmark."""
+ALL = "all"
+"""Every planner or tracker that there is."""
 
-SLICE_EPISODES = 30
-"""Problems a task of the slice that fits into a quarter of an hour on two cores."""
+DEFAULT = ("controller", "dfplan", "dfplan-mcg", "diffuser")
+"""Whose checkpoints are all shipped, for D4RL's mazes."""
 
 
 @dataclass(frozen=True)
-class Method:
-    """A planner of the benchmark.
+class Roster:
+    """Who plays what.
 
     Attributes:
-        name: what the table calls it.
-        tracker: name of what turns its plans into actions.
-        planner: makes it for a maze.
-        replan: whether its policy plans again when the state leaves the plan.
+        jobs: what is to be played, the slowest first.
+        left_out: what was asked for by ``all`` and cannot be, with reasons.
     """
 
-    name: str
-    tracker: str
-    planner: Callable[[str], Planner]
-    replan: bool = True
+    jobs: tuple[Job, ...]
+    left_out: tuple[str, ...]
 
 
-def _forcing(maze: str) -> ForcingPlanner:
-    planner = load(f"maze2d-{maze}")
-    if not isinstance(planner, ForcingPlanner):
-        raise CheckpointError(f"Checkpoint maze2d-{maze} must come from Diffusion Forcing.")
-    return planner
+def roster(
+    *,
+    protocols: Sequence[str] = ("d4rl-maze2d-v1",),
+    tasks: Sequence[str] = (),
+    planners: Sequence[str] = DEFAULT,
+    trackers: Sequence[str] = (OWN_TRACKER,),
+    seeds: Sequence[int] = (0,),
+    episodes: int | None = GROUP,
+    split: Split = "test",
+    checkpoints: Sequence[str | Path] = (),
+    limit: float = 60.0,
+    command: str = "dfplan bench",
+) -> Roster:
+    """Find out who plays what, before anything is played.
 
+    Args:
+        protocols: ids; all their tasks are played, unless some are named.
+        tasks: ids of tasks, of any protocol.
+        planners: names of contenders, dotted names (see
+            :func:`~dfplan.evaluation.contenders.named_contender`), or ``all``.
+        trackers: names of trackers, ``all``, or ``own`` for that of each planner.
+        seeds: of the training. Who was trained once plays once.
+        episodes: a task; None for as many as the protocol has.
+        split: ``validation`` while something is tuned.
+        checkpoints: folders in which to look for what is not shipped.
+        limit: seconds that one call of a planner may take.
+        command: what the report says made it.
 
-def _monte_carlo(maze: str) -> ForcingPlanner:
-    planner = _forcing(maze)
-    return replace(planner, settings=replace(planner.settings, futures=4))
-
-
-METHODS = {
-    "dfplan": Method("dfplan", "pursuit", _forcing),
-    "dfplan-mcg": Method("dfplan, Monte Carlo guidance (N=4)", "pursuit", _monte_carlo),
-    "diffuser": Method("Diffuser", "its PD", lambda maze: load(f"diffuser-{maze}"), replan=False),
-}
-"""What can be benchmarked, by the name that ``methods`` takes."""
+    Raises:
+        ConfigError: an unknown name; a planner that was asked for by name and has no checkpoint
+            for a task, or none of whose tasks and trackers fit it.
+    """
+    for protocol in protocols:
+        named_protocol(protocol)
+    chosen = [
+        task.on(split) for task in ([named_task(name) for name in tasks] or _tasks(protocols))
+    ]
+    by_name = [named_contender(name) for name in planners if name != ALL]
+    entrants = list(dict.fromkeys([*by_name, *(CONTENDERS.values() if ALL in planners else ())]))
+    for tracker in trackers:
+        if tracker not in (ALL, OWN_TRACKER, *TRACKERS):
+            raise unknown_name("tracker", tracker, (ALL, OWN_TRACKER, *TRACKERS))
+    folders = [Path(folder) for folder in checkpoints]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"Expected a folder of checkpoints at {folder}; there is none.")
+    jobs, left_out = [], []
+    for task, contender in product(chosen, entrants):
+        fitting, reasons = _trackers(contender, task, trackers)
+        if not fitting:
+            left_out.append(f"{contender.name} on {task.id}: {', '.join(reasons)}")
+            continue
+        for place, seed in enumerate(seeds if contender.learns else seeds[:1]):
+            try:
+                contender.checkpoint(task, seed, folders)
+            except ConfigError:
+                if place == 0 and contender in by_name:
+                    raise
+                left_out.append(f"{contender.name} on {task.id}, seed {seed}: no checkpoint")
+                continue
+            jobs.append(
+                Job(
+                    task=task.id,
+                    planner=contender.name,
+                    trackers=fitting,
+                    seed=seed,
+                    episodes=task.protocol.episodes if episodes is None else episodes,
+                    split=split,
+                    checkpoints=tuple(str(folder.absolute()) for folder in folders),
+                    limit=limit,
+                    command=command,
+                )
+            )
+    if not jobs:
+        raise ConfigError(f"Nothing of this can be played: {'; '.join(left_out)}.")
+    # Diffuser's plans take longest, so its jobs are not to be the last ones.
+    jobs.sort(key=lambda job: (not job.planner.startswith("diffuser"), -job.played.max_steps))
+    return Roster(tuple(jobs), tuple(left_out))
 
 
 def bench(
     out: str | Path,
+    entered: Roster,
     *,
-    tasks: Sequence[str],
-    methods: Sequence[str],
-    episodes: int,
-    timed_plans: int = 10,
-    workers: int = 1,
+    workers: int | None = None,
+    backend: str = LOCAL,
+    address: str | None = None,
     command: str = "dfplan bench",
     progress: bool = True,
-) -> list[Row]:
-    """Run methods on tasks; write rows, report and pictures into the folder ``out``.
-
-    Every method meets the same first ``episodes`` problems of a task. The rows, with those of
-    the upper bound, the data's own controller and published figures, are written after each task
-    as ``rows.json`` and ``report.md``; ``<task>.png`` shows one plan and how it was executed, and
-    ``<task>-denoising.png`` how it came about.
+) -> list[str]:
+    """Play what is missing in the folder ``out``, and write the report of all that it holds.
 
     Args:
-        out: folder to write to.
-        tasks: ids of tasks.
-        methods: keys of :data:`METHODS`.
-        episodes: problems a task.
-        timed_plans: single plans that are timed, a method and task.
-        workers: processes that step environments.
+        out: folder of the benchmark: its cells (:mod:`dfplan.evaluation.records`), ``report.md``
+            and ``report.html``.
+        entered: who plays what.
+        workers: jobs at a time; this and the next two as :func:`~dfplan.evaluation.sweep.sweep`
+            has them.
+        backend: where.
+        address: of a running cluster.
         command: what the report says made it.
-        progress: show progress bars.
+        progress: whether to show a bar.
 
     Returns:
-        The rows.
+        What was lost, a message for each process that died.
 
     Raises:
-        ConfigError: an unknown task or method.
+        DataError: the folder holds results of another version.
     """
-    for method in methods:
-        if method not in METHODS:
-            raise unknown_name("method", method, METHODS)
-    chosen = [named_task(task) for task in dict.fromkeys(tasks)]
-    began, rows = time.perf_counter(), []
-    for task in chosen:
-        run = _TaskRun(task, problems(task, episodes), timed_plans, workers, progress)
-        rows += run.rows([METHODS[method] for method in methods])
-        if "dfplan" in methods:
-            run.draw(Path(out))
-        source = provenance(command, time.perf_counter() - began)
-        write_rows(Path(out) / "rows.json", rows, source)
-        write_markdown(Path(out) / "report.md", rows, source)
-    return rows
+    began = time.perf_counter()
+    left = missing(entered.jobs, out)
+    lost = sweep(left, out, workers=workers, backend=backend, address=address, progress=progress)
+    write_report(out, command, time.perf_counter() - began)
+    return lost
 
 
-@dataclass(frozen=True)
-class _TaskRun:
-    """One task on its frozen problems."""
-
-    task: Task
-    problems: Problems
-    timed_plans: int
-    workers: int
-    progress: bool
-
-    @cached_property
-    def bounds(self) -> np.ndarray:
-        """The highest return from each problem, [n]."""
-        return return_bounds(self.task, self.problems)
-
-    def rows(self, methods: Sequence[Method]) -> list[Row]:
-        controller = self._roll(WaypointPolicy(self.task.maze))
-        rows = [bound_row(self.task, self.problems)]
-        rows.append(measured_row("data's own controller", controller, self.bounds))
-        rows += [self._method_row(method, controller) for method in methods]
-        return rows + published_rows(self.task)
-
-    def _method_row(self, method: Method, controller: Rollouts) -> Row:
-        planner = method.planner(self.task.maze_name)
-        timing = latency(planner, self.problems, min(self.timed_plans, len(self.problems)))
-        policy = Policy(planner) if method.replan else Policy(planner, tolerance=None)
-        return measured_row(
-            method.name,
-            self._roll(policy),
-            self.bounds,
-            tracker=method.tracker,
-            reference=controller,
-            latency=timing,
-        )
-
-    def _roll(self, policy: Policy | WaypointPolicy) -> Rollouts:
-        return rollout(
-            policy, self.task, self.problems, workers=self.workers, progress=self.progress
-        )
-
-    def draw(self, out: Path) -> None:
-        """How a plan of the problem with the longest way came about, and how it was driven.
-
-        The path driven is drawn over the plan as it stood when half of it was denoised, so that
-        the levels show: the near future certain, the far one not.
-        """
-        row = [int(self.bounds.argmin())]
-        starts, goals = self.problems.starts[row], self.problems.goals[row]
-        loaded = _forcing(self.task.maze_name)
-        planner = replace(loaded, settings=replace(loaded.settings, matrix="pyramid", steps=8))
-        plan = planner.plan(starts, goals, seed=0, trace=True)
-        plan.plot_denoising(out / f"{self.task.id}-denoising.png")
-        few = replace(self.problems, starts=starts, goals=goals)
-        played = rollout(_Drive(planner.tracker(), plan), self.task, few, progress=False)
-        until = int(played.rewards[0].argmax()) + 50
-        tokens = int(plan.steps[0]) // planner.layout.token_steps
-        level, points = plan.trace[(planner.settings.steps + tokens) // 2]
-        half = replace(plan, level=level, points=points)
-        half.plot(out / f"{self.task.id}.png", executed=played.positions[0, :until])
+def _tasks(protocols: Sequence[str]) -> list[Task]:
+    return [task for name in protocols for task in tasks_of(named_protocol(name))]
 
 
-@dataclass(frozen=True)
-class _Drive:
-    """Follows one plan, come what may; see :class:`dfplan.evaluation.rollout.Actor`."""
-
-    tracker: Tracker
-    plan: Plan
-
-    def reset(self, seed: int | None = None) -> None:
-        self.tracker.assign(np.arange(len(self.plan)), self.plan)
-
-    def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-        return self.tracker.act(observation)
+def _trackers(
+    contender: Contender, task: Task, asked: Sequence[str]
+) -> tuple[tuple[str, ...], list[str]]:
+    """Those of the trackers that fit, and why the others do not."""
+    if contender.tracker == NO_TRACKER:
+        names = [NO_TRACKER] if {ALL, OWN_TRACKER} & {*asked} else list(asked)
+    else:
+        expanded = {ALL: [contender.tracker, *TRACKERS], OWN_TRACKER: [contender.tracker]}
+        names = [name for one in asked for name in expanded.get(one, [one])]
+    unfit = {name: contender.unfit(task, name) for name in dict.fromkeys(names)}
+    fitting = tuple(name for name, reason in unfit.items() if reason is None)
+    return fitting, sorted({reason for reason in unfit.values() if reason})

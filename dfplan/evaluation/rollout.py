@@ -1,26 +1,25 @@
-"""Playing episodes: many environments in lockstep, one batched call of the policy a step."""
+"""Playing episodes, in groups that go in step: one batched call of the policy a step."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
 
+from dfplan.envs.maze_env import MazeEnv
 from dfplan.envs.suites import make
-from dfplan.errors import ConfigError, DfplanError
+from dfplan.errors import ObservationError
 from dfplan.evaluation.protocols import Problems, Task
-from dfplan.types import Planner
 
-_CHUNK = 250
+GROUP = 20
+"""Episodes that are played together. A policy's rounding and noise may depend on its batch, so this
+is a part of every protocol: the first 20 of 500 episodes are the 20, to the digit."""
+
+_BEYOND = 1.0 + 1e-6
 
 
 class Actor(Protocol):
@@ -31,29 +30,36 @@ class Actor(Protocol):
         ...
 
     def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-        """Forces [B, 2] for ``observation`` [B, 4] and ``goal`` [B, 2]."""
+        """Actions [B, 2] for ``observation`` [B, 4] or [B, 2] and ``goal`` [B, 2]."""
         ...
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """n finished episodes of T steps.
+    """n finished episodes of at most T steps.
 
     Attributes:
         task: what was played.
-        digest: of the problems, see :class:`dfplan.evaluation.protocols.Problems`.
-        rewards: of every step, float32 [n, T].
-        positions: before the first step and after each, in D4RL's frame, float32 [n, T + 1, 2].
+        problems: their starts and goals.
+        rewards: of every step, float32 [n, T]; 0 after an episode's end.
+        positions: before the first step and after each, in the maze's frame, float32
+            [n, T + 1, 2]; the last is repeated after an episode's end.
+        steps: that were played, int [n].
+        faults: what the policy did wrong in each episode, or None; see :func:`rollout`.
         seconds: wall time of all episodes.
         policy_seconds: how much of it the policy took.
+        environment_seconds: how much of it the environments took.
     """
 
     task: Task
-    digest: str
+    problems: Problems
     rewards: np.ndarray
     positions: np.ndarray
+    steps: np.ndarray
+    faults: tuple[str | None, ...]
     seconds: float
     policy_seconds: float
+    environment_seconds: float
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -63,28 +69,24 @@ class Rollouts:
         """The true sum of rewards of each episode, float64 [n]."""
         return np.asarray(self.rewards.sum(axis=1, dtype=np.float64))
 
+    @property
+    def first_touch(self) -> np.ndarray:
+        """The first step of each episode, from 1, that ended at the goal; T + 1 where none did."""
+        paid = self.rewards > 0
+        return np.asarray(np.where(paid.any(axis=1), paid.argmax(axis=1), paid.shape[1]) + 1)
 
-@dataclass(frozen=True)
-class Latency:
-    """What single plans cost, one problem at a time.
+    def scores(self, needed: np.ndarray | int = 1) -> np.ndarray:
+        """Each episode's score by the task's protocol, float [n].
 
-    Attributes:
-        seconds: wall time of each plan, float64 [count].
-        evaluations: network evaluations of each plan, int [count].
-    """
-
-    seconds: np.ndarray
-    evaluations: np.ndarray
+        Args:
+            needed: the fewest steps to each goal, [n], where the protocol counts them.
+        """
+        return self.task.scores(self.returns, self.first_touch, np.asarray(needed))
 
     @property
-    def p50(self) -> float:
-        """Median seconds of a plan."""
-        return float(np.percentile(self.seconds, 50))
-
-    @property
-    def p95(self) -> float:
-        """95th percentile of the seconds of a plan."""
-        return float(np.percentile(self.seconds, 95))
+    def success(self) -> np.ndarray:
+        """Whether each episode was ever at its goal, bool [n]."""
+        return np.asarray((self.rewards > 0).any(axis=1))
 
 
 def rollout(
@@ -93,201 +95,164 @@ def rollout(
     problems: Problems,
     *,
     seed: int = 0,
-    workers: int = 1,
-    chunk: int = _CHUNK,
     progress: bool = True,
 ) -> Rollouts:
-    """Play one episode from each problem.
+    """Play one episode from each problem, :data:`GROUP` at a time.
+
+    An action that is not finite ends its episode, and one beyond [-1, 1] is clipped by the
+    environment; both are named in ``faults``.
 
     Args:
-        policy: reset once a chunk, with ``seed`` plus the chunk's first index, and then called
-            with observations [b, 4] and goals [b, 2] at every step.
+        policy: reset before each group, with ``seed`` plus the group's first index.
         task: what to play.
         problems: starts and goals, one episode each.
-        seed: of the policy; the environments draw nothing.
-        workers: processes that step the environments while the policy waits. 1 steps them in
-            this process; with more, the main script needs ``if __name__ == "__main__":``. The
-            numbers do not depend on it.
-        chunk: the most episodes that run at a time, which bounds the policy's batch.
+        seed: of the policy; an environment draws nothing but what the problem's own seed says.
         progress: whether to show a bar.
-
-    Raises:
-        ConfigError: ``workers`` or ``chunk`` is not positive.
     """
-    if workers < 1 or chunk < 1:
-        raise ConfigError(f"workers and chunk must be at least 1; got {workers} and {chunk}.")
-    n, steps = len(problems), task.max_steps
-    rewards = np.empty((n, steps), dtype=np.float32)
-    positions = np.empty((n, steps + 1, 2), dtype=np.float32)
-    began, policy_seconds = time.perf_counter(), 0.0
-    with (
-        _environments(task, min(chunk, n), workers) as environments,
-        tqdm(
-            total=n * steps, desc=task.id, unit="step", unit_scale=True, disable=not progress
-        ) as bar,
-    ):
-        for first in range(0, n, chunk):
-            rows = slice(first, first + chunk)
-            goals = problems.goals[rows]
-            observations = environments.reset(problems.starts[rows], goals)
-            positions[rows, 0] = observations[:, :2]
-            policy.reset(seed + first)
-            for step in range(steps):
-                asked = time.perf_counter()
-                actions = policy.act(observations, goal=goals)
-                policy_seconds += time.perf_counter() - asked
-                observations, rewards[rows, step] = environments.step(actions)
-                positions[rows, step + 1] = observations[:, :2]
-                bar.update(len(goals))
+    arena = Arena(task, min(GROUP, len(problems)))
+    with tqdm(total=len(problems), desc=task.id, unit="episode", disable=not progress) as bar:
+        parts = []
+        for first in range(0, len(problems), GROUP):
+            group = problems.rows(slice(first, first + GROUP))
+            parts.append(arena.play(policy, group, seed + first))
+            bar.update(len(group))
+    arena.close()
+    return joined(parts, problems)
+
+
+def joined(parts: Sequence[Rollouts], problems: Problems) -> Rollouts:
+    """Rollouts of ``problems``, of which ``parts`` are in order."""
     return Rollouts(
-        task=task,
-        digest=problems.digest,
-        rewards=rewards,
-        positions=positions,
-        seconds=time.perf_counter() - began,
-        policy_seconds=policy_seconds,
+        task=parts[0].task,
+        problems=problems,
+        rewards=np.concatenate([part.rewards for part in parts]),
+        positions=np.concatenate([part.positions for part in parts]),
+        steps=np.concatenate([part.steps for part in parts]),
+        faults=tuple(fault for part in parts for fault in part.faults),
+        seconds=sum(part.seconds for part in parts),
+        policy_seconds=sum(part.policy_seconds for part in parts),
+        environment_seconds=sum(part.environment_seconds for part in parts),
     )
 
 
-def latency(planner: Planner, problems: Problems, count: int) -> Latency:
-    """Time one plan from each of the first ``count`` problems, after one that is not counted.
+class Arena:
+    """The environments of a group.
 
-    Raises:
-        ConfigError: there are not so many problems, or ``count`` is not positive.
+    Args:
+        task: what they play.
+        count: how many there are.
     """
-    if not 1 <= count <= len(problems):
-        raise ConfigError(f"Can time 1 to {len(problems)} plans on these problems; got {count}.")
-    planner.plan(problems.starts[0], problems.goals[0], seed=0)
-    seconds, evaluations = np.empty(count), np.empty(count, dtype=int)
-    for index in range(count):
-        began = time.perf_counter()
-        plan = planner.plan(problems.starts[index], problems.goals[index], seed=index)
-        seconds[index] = time.perf_counter() - began
-        evaluations[index] = plan.evaluations
-    return Latency(seconds=seconds, evaluations=evaluations)
-
-
-class _Environments(Protocol):
-    """Environments that go in step; ``reset`` may use fewer of them than there are."""
-
-    def reset(self, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Observations [b, 4] of episodes from ``starts`` [b, 4] to ``goals`` [b, 2]."""
-        ...
-
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Observations [b, 4] and rewards [b] after ``actions`` [b, 2]."""
-        ...
-
-
-@contextmanager
-def _environments(task: Task, count: int, workers: int) -> Iterator[_Environments]:
-    """``count`` environments, in this process or spread over ``workers`` others."""
-    if workers == 1:
-        yield _Local(task, count)
-        return
-    pool = _Workers(task, count, min(workers, count))
-    try:
-        yield pool
-    finally:
-        pool.close()
-
-
-class _Local:
-    """Environments in one process, stepped one after another."""
 
     def __init__(self, task: Task, count: int) -> None:
-        self._all = [make(task.environment, max_steps=task.max_steps) for _ in range(count)]
-        self._active = self._all
-
-    def reset(self, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        self._active = self._all[: len(starts)]
-        return np.array(
-            [
-                env.reset(options={"start": start, "goal": goal})[0]["observation"]
-                for env, start, goal in zip(self._active, starts, goals, strict=True)
-            ]
-        ).reshape(-1, 4)
-
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        results = [env.step(action) for env, action in zip(self._active, actions, strict=True)]
-        observations = np.array([result[0]["observation"] for result in results]).reshape(-1, 4)
-        return observations, np.array([result[1] for result in results], dtype=float)
-
-
-class _Workers:
-    """The same, in processes that each own a slice; a whole slice crosses a pipe at once."""
-
-    def __init__(self, task: Task, count: int, workers: int) -> None:
-        self._pipes: list[Connection] = []
-        self._processes = []
-        context = _process_context()
-        for _ in range(workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(theirs, task, -(-count // workers)), daemon=True
-            )
-            process.start()
-            theirs.close()
-            self._pipes.append(ours)
-            self._processes.append(process)
-
-    def reset(self, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        return np.concatenate(self._each("reset", starts, goals))
-
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        observations, rewards = zip(*self._each("step", actions), strict=True)
-        return np.concatenate(observations), np.concatenate(rewards)
+        self._task = task
+        self._environments = [
+            make(task.environment, max_steps=task.max_steps) for _ in range(count)
+        ]
 
     def close(self) -> None:
-        for pipe in self._pipes:
-            pipe.close()
-        for process in self._processes:
-            process.join()
+        """Free what the environments hold."""
+        for environment in self._environments:
+            environment.close()
 
-    def _each(self, method: str, *arrays: np.ndarray) -> list[Any]:
-        """Call a method of every worker with its slice of the arrays; their answers in order."""
-        parts = zip(*(np.array_split(array, len(self._pipes)) for array in arrays), strict=True)
-        try:
-            for pipe, part in zip(self._pipes, parts, strict=True):
-                pipe.send((method, part))
-            answers = [pipe.recv() for pipe in self._pipes]
-        except (EOFError, OSError) as error:
-            raise DfplanError(
-                "A process that steps environments has died (out of memory?). "
-                "Run with fewer workers; workers=1 uses none."
-            ) from error
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
+    def play(self, policy: Actor, problems: Problems, seed: int) -> Rollouts:
+        """Play one episode from each problem, all in step.
+
+        One that is over waits at its goal, where there is nothing left to plan, and costs nothing
+        but its row in the policy's batch.
+
+        Args:
+            policy: reset with ``seed``.
+            problems: as many as there are environments, or fewer.
+            seed: of the policy.
+
+        Raises:
+            ObservationError: the policy's actions have the wrong shape.
+        """
+        clock = time.perf_counter
+        began, steps, count = clock(), self._task.max_steps, len(problems)
+        environments = self._environments[:count]
+        rewards = np.zeros((count, steps), dtype=np.float32)
+        positions = np.empty((count, steps + 1, 2), dtype=np.float32)
+        played = np.full(count, steps)
+        faults: list[str | None] = [None] * count
+        observations = np.array(
+            [_begun(env, problems, row) for row, env in enumerate(environments)]
+        )
+        goals = problems.goals
+        positions[:, 0] = observations[:, :2]
+        environment_seconds, asked = clock() - began, clock()
+        policy.reset(seed)
+        policy_seconds = clock() - asked
+        running, ends_at_goal = list(range(count)), self._task.protocol.ends_at_goal
+        for step in range(steps):
+            asked = clock()
+            actions = policy.act(observations, goal=goals)
+            told = clock()
+            policy_seconds += told - asked
+            over = _judged(actions, running, step, faults)
+            for row in over:
+                played[row] = step
+            told = clock()
+            for row in running:
+                if row not in over:
+                    observation, reward, terminated, _, _ = environments[row].step(actions[row])
+                    observations[row] = observation["observation"]
+                    rewards[row, step] = reward
+                    if terminated or (ends_at_goal and reward > 0):
+                        played[row] = step + 1
+                        over.append(row)
+            environment_seconds += clock() - told
+            positions[:, step + 1] = observations[:, :2]
+            if over:
+                observations[over] = 0.0
+                observations[over, :2] = goals[over]
+                running = [row for row in running if row not in over]
+                if not running:
+                    break
+        for row, last in enumerate(played):
+            positions[row, last + 1 :] = positions[row, last]
+        return Rollouts(
+            task=self._task,
+            problems=problems,
+            rewards=rewards,
+            positions=positions,
+            steps=played,
+            faults=tuple(faults),
+            seconds=clock() - began,
+            policy_seconds=policy_seconds,
+            environment_seconds=environment_seconds,
+        )
 
 
-def _serve(pipe: Connection, task: Task, count: int) -> None:
-    """The life of a worker: answer calls until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller gets it too, and closes the pipe
-    environments = _Local(task, count)
-    with suppress(EOFError, OSError):  # the other end has closed
-        while True:
-            method, arrays = pipe.recv()
-            pipe.send(_answer(environments, method, arrays))
+def _begun(environment: MazeEnv, problems: Problems, row: int) -> np.ndarray:
+    """What is observed at the start of a problem, float [4] or [2]."""
+    if problems.seeds is None:
+        options = {"start": problems.starts[row], "goal": problems.goals[row]}
+        observation, _ = environment.reset(options=options)
+    else:
+        part = int(problems.parts[row])
+        observation, _ = environment.reset(
+            seed=int(problems.seeds[row]), options={"task": part} if part else {}
+        )
+    return np.asarray(observation["observation"])
 
 
-def _answer(environments: _Local, method: str, arrays: tuple[np.ndarray, ...]) -> Any:
-    try:
-        return getattr(environments, method)(*arrays)
-    except Exception as error:  # whatever it is, it belongs to the caller
-        return error
-
-
-def _process_context() -> Any:
-    """How workers start: never as a fork of this process, which may hold threads.
-
-    A fork server imports once what they need, so that all pools but the first start at once.
-    Torch is for the main script, which workers import again.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    preload = ["torch"] if "torch" in sys.modules else []
-    context.set_forkserver_preload([*preload, "dfplan.envs.maze2d", __name__])
-    return context
+def _judged(
+    actions: np.ndarray, running: Sequence[int], step: int, faults: list[str | None]
+) -> list[int]:
+    """Rows whose episodes cannot go on; what is wrong with ``actions`` goes into ``faults``."""
+    if np.shape(actions) != (len(faults), 2):
+        raise ObservationError(
+            f"Expected actions [{len(faults)}, 2] of the policy, one for each of the observations "
+            f"it was given; got the shape {list(np.shape(actions))}."
+        )
+    if np.abs(actions).max() <= _BEYOND:  # which NaN is not
+        return []
+    over = []
+    for row in running:
+        if not np.isfinite(actions[row]).all():
+            faults[row] = "an action was not finite"
+            over.append(row)
+        elif faults[row] is None and np.abs(actions[row]).max() > _BEYOND:
+            faults[row] = "an action was out of bounds"
+    return over

@@ -1,0 +1,243 @@
+"""Cells: one planner on one task, with any number of trackers, in a process of its own.
+
+A process (:mod:`dfplan.evaluation.playing`) has one thread, so that its numbers depend on nothing
+beside it; its memory is its own; and it can be ended where a planner hangs: who started it watches
+a file that it touches at every call of the planner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from dfplan.errors import DfplanError, require_numbers
+from dfplan.evaluation.bounds import steps_needed
+from dfplan.evaluation.contenders import named_contender
+from dfplan.evaluation.protocols import Problems, Split, Task, named_task, problems
+from dfplan.evaluation.provenance import provenance
+from dfplan.evaluation.records import (
+    CellName,
+    Cost,
+    EpisodeRow,
+    Head,
+    aside_text,
+    read_rows,
+    rows_text,
+)
+from dfplan.evaluation.rollout import GROUP, Rollouts
+
+BEAT = "beat"
+"""The file that a process touches at every call of the planner."""
+
+_POLL = 0.2
+_STARTING_UP = 120.0  # seconds more for imports, loading and bounds
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process plays: a cell for each tracker.
+
+    Attributes:
+        task: id of a task.
+        planner: name of a contender.
+        trackers: names of trackers.
+        seed: of the training.
+        episodes: how many.
+        split: which problems.
+        checkpoints: folders in which to look for what is not shipped.
+        limit: seconds that one call of the planner may take.
+        command: what the benchmark was started by.
+    """
+
+    task: str
+    planner: str
+    trackers: tuple[str, ...]
+    seed: int = 0
+    episodes: int = GROUP
+    split: Split = "test"
+    checkpoints: tuple[str, ...] = ()
+    limit: float = 60.0
+    command: str = "dfplan bench"
+
+    def __post_init__(self) -> None:
+        require_numbers(vars(self), "seed", whole=True, least=0)
+        require_numbers(vars(self), "episodes", whole=True, least=1)
+        require_numbers(vars(self), "limit", above=0)
+
+    @cached_property
+    def played(self) -> Task:
+        """The task on its split."""
+        return named_task(self.task, self.split)
+
+    @cached_property
+    def problems(self) -> Problems:
+        """What is posed."""
+        return problems(self.played, self.episodes)
+
+    @cached_property
+    def needed(self) -> np.ndarray:
+        """The first step at which any policy could be at the goal of each problem, int [n]."""
+        task = self.played
+        return steps_needed(task.maze, self.problems.starts, self.problems.goals)
+
+    @property
+    def folders(self) -> list[Path]:
+        """:attr:`checkpoints` as paths."""
+        return [Path(folder) for folder in self.checkpoints]
+
+    @cached_property
+    def checkpoint(self) -> Path | None:
+        """The planner's; see :meth:`dfplan.evaluation.contenders.Contender.checkpoint`."""
+        return named_contender(self.planner).checkpoint(self.played, self.seed, self.folders)
+
+    def head(self, tracker: str) -> Head:
+        """The first line of the cell with that tracker."""
+        path, protocol = self.checkpoint, self.played.protocol.id
+        return Head(
+            CellName(protocol, self.task, self.planner, tracker, self.seed),
+            self.episodes,
+            self.split,
+            self.problems.digest,
+            None if path is None else hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+
+    def rows(self, rollouts: Rollouts, first: int) -> list[EpisodeRow]:
+        """What is kept of episodes, those from number ``first`` on."""
+        which = slice(first, first + len(rollouts))
+        needed, touch, returns = self.needed[which], rollouts.first_touch, rollouts.returns
+        scores = self.played.scores(returns, touch, needed)
+        most = self.played.most(needed)
+        limit = self.played.max_steps
+        return [
+            EpisodeRow(
+                episode=first + row,
+                part=int(rollouts.problems.parts[row]),
+                start=tuple(rollouts.problems.starts[row].tolist()),
+                goal=tuple(rollouts.problems.goals[row].tolist()),
+                score=float(scores[row]),
+                most=float(most[row]),
+                reward=float(returns[row]),
+                latched=float(limit + 1 - touch[row]),
+                first_touch=int(touch[row]) if touch[row] <= limit else None,
+                steps=int(steps),
+                success_any=bool(touch[row] <= limit),
+                success_last=bool(steps and rollouts.rewards[row, steps - 1] > 0),
+                fault=rollouts.faults[row],
+            )
+            for row, steps in enumerate(rollouts.steps)
+        ]
+
+
+@dataclass(frozen=True)
+class Files:
+    """The two files of a cell, not yet written: see :mod:`dfplan.evaluation.records`."""
+
+    name: CellName
+    rows: str
+    aside: str
+
+
+class LostCellError(DfplanError):
+    """The process of a job has died, and nothing of its cells is kept."""
+
+
+def not_played(task: Task, posed: Problems, fault: str) -> Rollouts:
+    """Episodes that came to nothing for a reason."""
+    count = len(posed)
+    return Rollouts(
+        task=task,
+        problems=posed,
+        rewards=np.zeros((count, task.max_steps), dtype=np.float32),
+        positions=np.repeat(posed.starts[:, None, :2], task.max_steps + 1, axis=1),
+        steps=np.zeros(count, dtype=int),
+        faults=(fault,) * count,
+        seconds=0.0,
+        policy_seconds=0.0,
+        environment_seconds=0.0,
+    )
+
+
+def run(job: Job) -> list[Files]:
+    """Play a job in a process of its own.
+
+    A planner that raises is asked again for each episode of its group alone, so that the fault is
+    that of the episodes in which it raises. One that hangs is ended, and all episodes that were
+    not over are its fault.
+
+    Raises:
+        LostCellError: the process has died of something else.
+    """
+    with tempfile.TemporaryDirectory(prefix="dfplan-cell-") as name:
+        folder = Path(name)
+        (folder / BEAT).touch()
+        errors = folder / "errors"
+        command = [sys.executable, "-m", "dfplan.evaluation.playing", json.dumps(asdict(job)), name]
+        # One thread from the start: some libraries read these when they are imported.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        with errors.open("w") as log:
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            try:
+                ended = _wait(process, folder / BEAT, job.limit)
+            finally:
+                process.kill()
+                process.wait()
+        if not ended:
+            return _hung(job, folder)
+        if process.returncode:
+            said = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            code = process.returncode
+            raise LostCellError(
+                f"{job.task}, {job.planner}, seed {job.seed} is lost: its process ended with "
+                f"{f'signal {-code}' if code < 0 else f'exit code {code}'}"
+                f"{': ' + said[-1] if said else ''}. Run the same command again: it computes what "
+                "is missing, and nothing else."
+            )
+        return [
+            Files(
+                job.head(tracker).name,
+                (folder / f"{index}.jsonl").read_text(encoding="utf-8"),
+                (folder / f"{index}.json").read_text(encoding="utf-8"),
+            )
+            for index, tracker in enumerate(job.trackers)
+        ]
+
+
+def _wait(process: subprocess.Popen[bytes], beat: Path, limit: float) -> bool:
+    """Wait for the process to end; False where it has been silent for longer than ``limit``."""
+    first = last = beat.stat().st_mtime_ns
+    heard = time.monotonic()
+    while process.poll() is None:
+        time.sleep(_POLL)
+        now = beat.stat().st_mtime_ns
+        if now != last:
+            last, heard = now, time.monotonic()
+        if time.monotonic() - heard > (limit if last != first else limit + _STARTING_UP):
+            return False
+    return True
+
+
+def _hung(job: Job, folder: Path) -> list[Files]:
+    """What is kept of a job whose planner hangs: the episodes before it, and faults."""
+    fault = f"a call took longer than {job.limit:g} s"
+    cost = Cost(None, None, None, None, None, None, None, 0.0, 0.0, 0.0)
+    aside = aside_text(cost, [], provenance(job.command, 0.0))
+    files = []
+    for index, tracker in enumerate(job.trackers):
+        head, path = job.head(tracker), folder / f"{index}.jsonl"
+        done = read_rows(path) if path.exists() else []
+        rest = job.problems.rows(slice(len(done), None))
+        lost = job.rows(not_played(job.played, rest, fault), len(done)) if len(rest) else []
+        own = path.with_suffix(".json")
+        text = own.read_text(encoding="utf-8") if own.exists() else aside
+        files.append(Files(head.name, rows_text(head, [*done, *lost]), text))
+    return files

@@ -1,0 +1,275 @@
+"""Who plays: planners, policies and trackers by name, and a user's own by a dotted name."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dfplan.data.motion import Motion
+from dfplan.errors import ConfigError, unknown_name
+from dfplan.evaluation.controllers import DataController
+from dfplan.evaluation.protocols import Task
+from dfplan.evaluation.rollout import Actor
+from dfplan.mazes import OGBENCH
+from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.policy import BringsTracker
+from dfplan.planning.tracking import (
+    DiffusedActions,
+    Pursuit,
+    TimedPD,
+    Tracker,
+    pursuit_gains,
+    timed_gains,
+)
+from dfplan.planning.tree import TreePlanner, TreeSettings
+from dfplan.pretrained import checkpoint_path, load, load_inverse, pretrained_names
+from dfplan.training.checkpoint import Checkpoint
+from dfplan.types import Planner
+
+NO_TRACKER = "none"
+"""The tracker of a policy, which needs none."""
+
+OWN_TRACKER = "own"
+"""The tracker that a user's planner brings."""
+
+Made = Planner | Actor
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A planner or policy of the benchmark.
+
+    Attributes:
+        name: what it is asked for by.
+        title: what tables call it.
+        model: from what a task's planners are trained on to the name of its checkpoint; None where
+            nothing is trained.
+        make: from task, training seed and the checkpoint's path to the planner or policy.
+        tracker: the name of the one that it is run with unless another is asked for.
+        tolerance: distance from the plan at which it plans anew, in units of position; None for
+            planning once.
+        one_goal: whether it knows only the goal that D4RL's data is paid for.
+        plans_actions: whether its plans hold actions.
+    """
+
+    name: str
+    title: str
+    model: Callable[[str], str] | None
+    make: Callable[[Task, int, Path | None], Made]
+    tracker: str = "pursuit"
+    tolerance: float | None = 1.0
+    one_goal: bool = False
+    plans_actions: bool = False
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether it acts by itself."""
+        return self.tracker == NO_TRACKER
+
+    @property
+    def learns(self) -> bool:
+        """Whether another training seed makes another of it; of a user's own it may."""
+        return self.model is not None or ":" in self.name
+
+    def checkpoint(self, task: Task, seed: int, folders: Sequence[Path]) -> Path | None:
+        """Its checkpoint for a task and a training seed; None where it has none.
+
+        Raises:
+            ConfigError: there should be one, and it is neither shipped nor in one of ``folders``.
+        """
+        if self.model is None:
+            return None
+        name = self.model(task.data)
+        stem = f"{name}-s{seed}" if seed else name
+        for folder in folders:
+            for path in (folder / f"{stem}.safetensors", folder / stem / "checkpoint.safetensors"):
+                if path.is_file():
+                    return path
+        if stem in pretrained_names():
+            return checkpoint_path(stem)
+        among = f" nor in {', '.join(map(str, folders))}" if folders else ""
+        raise ConfigError(
+            f"No checkpoint {stem!r} of planner {self.name!r} is shipped{among}. Train it, dfplan "
+            f"train {name} --settings.seed {seed} --out runs/{stem}, and name the folder: "
+            "--checkpoints runs."
+        )
+
+    def unfit(self, task: Task, tracker: str) -> str | None:
+        """Why it cannot be run on a task with a tracker; None if it can."""
+        if self.one_goal and task.random_goals:
+            return "knows one goal"
+        if self.is_policy != (tracker == NO_TRACKER):
+            return "needs no tracker" if self.is_policy else "needs a tracker"
+        if tracker == self.tracker:
+            return None
+        if tracker == "diffused" and not self.plans_actions:
+            return "plans no actions"
+        if task.maze.frame is OGBENCH and tracker != "pursuit":
+            return "follows velocities, which this suite does not show"
+        return None
+
+
+def _rival(prefix: str) -> Callable[[str], str]:
+    return lambda data: f"{prefix}-{data.removeprefix('maze2d-')}"
+
+
+def _loaded(task: Task, seed: int, path: Path | None) -> Any:
+    return load(path or task.data)
+
+
+def _with(change: Callable[[PlannerSettings], PlannerSettings]) -> Callable[..., Made]:
+    def make(task: Task, seed: int, path: Path | None) -> Made:
+        planner: ForcingPlanner = _loaded(task, seed, path)
+        return replace(planner, settings=change(planner.settings))
+
+    return make
+
+
+def _unguided(settings: PlannerSettings) -> PlannerSettings:
+    return replace(settings, guidance=replace(settings.guidance, scale=0.0), polish=0)
+
+
+def _searching(task: Task, seed: int, path: Path | None) -> Made:
+    return TreePlanner(_loaded(task, seed, path), TreeSettings(evaluations=192))
+
+
+def _own(data: str) -> str:
+    return data
+
+
+CONTENDERS: dict[str, Contender] = {
+    contender.name: contender
+    for contender in (
+        Contender(
+            "controller",
+            "data's own controller",
+            None,
+            lambda task, seed, path: DataController(task.maze),
+            NO_TRACKER,
+        ),
+        Contender("dfplan", "dfplan", _own, _loaded),
+        Contender("dfplan-unguided", "dfplan without guidance and polish", _own, _with(_unguided)),
+        Contender(
+            "dfplan-mcg",
+            "dfplan, Monte Carlo guidance (N=4)",
+            _own,
+            _with(lambda settings: replace(settings, futures=4)),
+        ),
+        Contender("dfplan-tree", "dfplan, tree search (192 evaluations)", _own, _searching),
+        Contender(
+            "full-sequence",
+            "full-sequence diffusion, dfplan's network",
+            _rival("full-sequence"),
+            _loaded,
+        ),
+        Contender(
+            "next-token",
+            "next-token diffusion, dfplan's network",
+            _rival("next-token"),
+            _with(lambda settings: replace(settings, matrix="autoregressive")),
+        ),
+        Contender(
+            "diffuser",
+            "Diffuser, planning once",
+            _rival("diffuser"),
+            _loaded,
+            "diffuser",
+            tolerance=None,
+            plans_actions=True,
+        ),
+        Contender(
+            "diffuser-replan",
+            "Diffuser, planning again",
+            _rival("diffuser"),
+            _loaded,
+            "diffuser",
+            plans_actions=True,
+        ),
+        Contender("bc", "behaviour cloning", _rival("bc"), _loaded, NO_TRACKER),
+        Contender("iql", "IQL (d3rlpy)", _rival("iql"), _loaded, NO_TRACKER, one_goal=True),
+        Contender("cql", "CQL (d3rlpy)", _rival("cql"), _loaded, NO_TRACKER, one_goal=True),
+    )
+}
+"""Planners and policies by name."""
+
+
+def _motion(task: Task, folders: Sequence[Path]) -> Motion:
+    """How the body moves, by the statistics of dfplan's own checkpoint."""
+    path = CONTENDERS["dfplan"].checkpoint(task, 0, folders)
+    return Checkpoint.load(path or task.data).statistics.motion
+
+
+def _pursuit(task: Task, folders: Sequence[Path]) -> Tracker:
+    motion = _motion(task, folders)
+    return Pursuit(pursuit_gains(motion), motion.max_step)
+
+
+def _timed(task: Task, folders: Sequence[Path]) -> Tracker:
+    motion = _motion(task, folders)
+    return TimedPD(*timed_gains(motion), dt=motion.dt)
+
+
+def _inverse(task: Task, folders: Sequence[Path]) -> Tracker:
+    model = Contender("inverse", "", _rival("inverse"), _loaded)
+    return load_inverse(model.checkpoint(task, 0, folders) or task.data)
+
+
+TRACKERS: dict[str, Callable[[Task, Sequence[Path]], Tracker]] = {
+    "pursuit": _pursuit,
+    "timed": _timed,
+    "diffuser": lambda task, folders: TimedPD(1.0, 1.0, dt=_motion(task, folders).dt),
+    "forcing": lambda task, folders: TimedPD(12.5, 1.2, path_velocity=True),
+    "inverse": _inverse,
+    "diffused": lambda task, folders: DiffusedActions(),
+}
+"""Trackers by name: dfplan's pure pursuit and its timed law, with gains from the data; the
+controllers of Diffuser (gains 1 and 1) and of Diffusion Forcing's authors (12.5 and 1.2, velocities
+of the path); a learned inverse dynamics model; a plan's own actions."""
+
+
+def named_contender(name: str) -> Contender:
+    """The planner or policy of that name, or of a dotted one such as ``mypackage.module:make``.
+
+    ``make(task, seed)`` takes a :class:`~dfplan.evaluation.protocols.Task` and a training seed, and
+    returns a planner (:class:`dfplan.types.Planner`) or a policy with ``reset`` and ``act``
+    (:class:`dfplan.evaluation.rollout.Actor`). A planner with ``tracker()`` brings its own; any
+    other is run with pure pursuit. The task names the data to learn from and holds the maze; who
+    looks at that is given the walls, and should say so.
+
+    Raises:
+        ConfigError: an unknown name, or a module or attribute that cannot be imported.
+    """
+    if ":" not in name:
+        if name not in CONTENDERS:
+            raise unknown_name("planner", name, CONTENDERS)
+        return CONTENDERS[name]
+    module_name, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:  # as python -m has it, and not the script dfplan
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(
+            f"Planner {name!r}: module {module_name!r} cannot be imported ({error}). Run where it "
+            "lies, or install it."
+        ) from error
+    make = getattr(module, attribute, None)
+    if make is None:
+        raise unknown_name(f"attribute of {module_name}", attribute, vars(module))
+    return Contender(
+        name, name, None, lambda task, seed, path: make(task, seed), OWN_TRACKER, plans_actions=True
+    )
+
+
+def follower(made: Planner, tracker: str, task: Task, folders: Sequence[Path]) -> Tracker:
+    """The tracker of that name; a planner's own, or pure pursuit where it brings none."""
+    if tracker not in TRACKERS:
+        if isinstance(made, BringsTracker):
+            return made.tracker()
+        tracker = "pursuit"
+    return TRACKERS[tracker](task, folders)

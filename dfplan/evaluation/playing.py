@@ -1,0 +1,288 @@
+"""The process of a job: ``python -m dfplan.evaluation.playing JOB FOLDER``.
+
+Writes ``<number>.jsonl`` and ``<number>.json`` into the folder, a pair for each of the job's
+trackers, group by group; see :mod:`dfplan.evaluation.cell`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dfplan.errors import ConfigError, ObservationError
+from dfplan.evaluation.cell import BEAT, Job, not_played
+from dfplan.evaluation.contenders import TRACKERS, Made, follower, named_contender
+from dfplan.evaluation.protocols import Problems, Task
+from dfplan.evaluation.provenance import provenance
+from dfplan.evaluation.records import Cost, Example, Quantiles, aside_text, rows_text
+from dfplan.evaluation.rollout import GROUP, Actor, Arena, Rollouts, joined
+from dfplan.planning.policy import Policy
+from dfplan.training.checkpoint import Checkpoint
+from dfplan.types import Plan, Planner, Reward
+
+HARDEST = 3
+"""Problems whose plans are kept as examples: those whose way is longest."""
+
+_FEWEST_TIMED, _MOST_TIMED, _TIMED_SECONDS = 3, 20, 10.0
+_EVERY = 4  # of the steps of a path that is kept
+_AFTERWARDS = 50  # steps that it goes on at the goal
+_LONGEST_MESSAGE = 200
+
+
+def play(job: Job, folder: Path) -> None:
+    """Play a job in this process; its cells' files go into ``folder``."""
+    torch.set_num_threads(1)
+    beat = folder / BEAT
+    arena = Arena(job.played, min(GROUP, job.episodes))
+    made: Made | Exception
+    try:
+        made = named_contender(job.planner).make(job.played, job.seed, job.checkpoint)
+    except Exception as error:  # whatever a user's own does, it belongs to its rows
+        made = error
+    plans = FirstPlans(made) if isinstance(made, Planner) else None
+    cost = _trained(job, replace(_UNKNOWN))
+    if isinstance(made, Planner):
+        cost = _planned(job, made, beat, cost)
+    for index, tracker in enumerate(job.trackers):
+        path, began = folder / f"{index}.jsonl", time.perf_counter()
+        path.write_text(rows_text(job.head(tracker), []), encoding="utf-8")
+        try:
+            actor = _actor(job, made, plans, tracker)
+            alone = Watched(_actor(job, made, made, tracker), beat)
+        except Exception as error:
+            played = not_played(job.played, job.problems, _said(error))
+            examples: list[Example] = []
+            _append(path, job, played, 0)
+        else:
+            played, examples = _episodes(job, arena, Watched(actor, beat), plans, path)
+            if not any(played.faults):
+                arena.play(alone, job.problems.rows([0]), 0)
+                cost = replace(cost, step=_quantiles(alone.seconds))
+        own = replace(
+            cost,
+            peak_bytes=_peak_bytes(),
+            seconds=played.seconds,
+            policy_seconds=played.policy_seconds,
+            environment_seconds=played.environment_seconds,
+        )
+        source = provenance(job.command, time.perf_counter() - began)
+        path.with_suffix(".json").write_text(aside_text(own, examples, source), encoding="utf-8")
+
+
+class Watched:
+    """A policy at whose every call a file is touched, and whose errors are known as its own.
+
+    Attributes:
+        seconds: of each call of ``act``.
+        raised: the error that its last call raised, or None.
+    """
+
+    def __init__(self, actor: Actor, beat: Path) -> None:
+        self._actor = actor
+        self._beat = beat
+        self.seconds: list[float] = []
+        self.raised: Exception | None = None
+
+    def reset(self, seed: int | None = None) -> None:
+        """See :class:`~dfplan.evaluation.rollout.Actor`."""
+        with self._call():
+            self._actor.reset(seed)
+
+    def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
+        """See :class:`~dfplan.evaluation.rollout.Actor`."""
+        with self._call():
+            began = time.perf_counter()
+            # What a policy of one's own does to its arguments is not to reach the episode.
+            actions = np.asarray(self._actor.act(observation.copy(), goal=_copied(goal)))
+            self.seconds.append(time.perf_counter() - began)
+        return actions
+
+    @contextmanager
+    def _call(self) -> Iterator[None]:
+        os.utime(self._beat)
+        try:
+            yield
+        except Exception as error:
+            self.raised = error
+            raise
+
+
+class FirstPlans:
+    """A planner that remembers the first plans of each group, to be driven by every tracker.
+
+    Attributes:
+        first: the plan that was first asked for since :meth:`begin`.
+    """
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+        self._known: dict[tuple[bytes, bytes, int | None], Plan] = {}
+        self.first: Plan | None = None
+
+    def begin(self) -> None:
+        """Another group."""
+        self.first = None
+
+    def plan(
+        self,
+        observation: np.ndarray,
+        goal: np.ndarray | None = None,
+        *,
+        reward: Reward | None = None,
+        horizon: int | None = None,
+        seed: int | None = None,
+    ) -> Plan:
+        """See :class:`~dfplan.types.Planner`."""
+        if self.first is not None:
+            return self._planner.plan(observation, goal, reward=reward, horizon=horizon, seed=seed)
+        key = observation.tobytes(), b"" if goal is None else goal.tobytes(), seed
+        if key not in self._known:
+            self._known[key] = self._planner.plan(
+                observation, goal, reward=reward, horizon=horizon, seed=seed
+            )
+        self.first = self._known[key]
+        return self.first
+
+
+def _actor(job: Job, made: Made | Exception, planner: Any, tracker: str) -> Actor:
+    """The policy that follows the plans of ``planner``; ``made`` itself where it is a policy."""
+    if isinstance(made, Exception):
+        raise made
+    if isinstance(made, Planner):
+        follow = follower(made, tracker, job.played, job.folders)
+        return Policy(planner, follow, tolerance=named_contender(job.planner).tolerance)
+    if not (callable(getattr(made, "act", None)) and callable(getattr(made, "reset", None))):
+        raise ConfigError(
+            "expected a planner with plan(observation, goal, *, reward, horizon, seed) or a "
+            f"policy with reset(seed) and act(observation, goal); got {type(made).__name__}"
+        )
+    if tracker in TRACKERS:
+        raise ConfigError("a policy needs no tracker; leave it out")
+    return made
+
+
+def _episodes(
+    job: Job, arena: Arena, actor: Watched, plans: FirstPlans | None, path: Path
+) -> tuple[Rollouts, list[Example]]:
+    """All episodes, and those of the hardest problems as examples."""
+    hardest = np.argsort(-job.needed, kind="stable")[:HARDEST].tolist()
+    parts, examples = [], {}
+    for first in range(0, job.episodes, GROUP):
+        group = job.problems.rows(slice(first, first + GROUP))
+        if plans is not None:
+            plans.begin()
+        part = _group(job.played, arena, actor, group, first)
+        _append(path, job, part, first)
+        plan = None if plans is None else plans.first
+        for episode in hardest:
+            if 0 <= episode - first < len(group):
+                examples[episode] = _example(part, plan, episode - first, episode)
+        parts.append(part)
+    return joined(parts, job.problems), [examples[episode] for episode in hardest]
+
+
+def _group(task: Task, arena: Arena, actor: Watched, group: Problems, seed: int) -> Rollouts:
+    try:
+        return arena.play(actor, group, seed)
+    except Exception as error:
+        # Anything else is not the policy's fault. Actions of a wrong shape are.
+        if error is not actor.raised and not isinstance(error, ObservationError):
+            raise
+        if len(group) == 1:
+            return not_played(task, group, _said(error))
+    rows = range(len(group))
+    alone = [_group(task, arena, actor, group.rows([row]), seed + row) for row in rows]
+    return joined(alone, group)
+
+
+def _append(path: Path, job: Job, part: Rollouts, first: int) -> None:
+    lines = (json.dumps(asdict(row), allow_nan=False) + "\n" for row in job.rows(part, first))
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def _example(part: Rollouts, plan: Plan | None, row: int, episode: int) -> Example:
+    until = min(int(part.steps[row]), int(part.first_touch[row]) + _AFTERWARDS)
+    path = part.positions[row, : until + 1 : _EVERY]
+    # A group that was asked for one by one has no plan in common.
+    points = None
+    if plan is not None and len(plan) == len(part):
+        points = plan.points[row, : 1 + -(-int(plan.steps[row]) // plan.stride)]
+    return Example(
+        episode,
+        None if points is None else points.round(3).astype(float).tolist(),
+        path.astype(float).round(3).tolist(),
+    )
+
+
+_UNKNOWN = Cost(None, None, None, None, None, None, None, 0.0, 0.0, 0.0)
+
+
+def _trained(job: Job, cost: Cost) -> Cost:
+    if job.checkpoint is None:
+        return cost
+    checkpoint = Checkpoint.load(job.checkpoint)
+    training = checkpoint.training
+    return replace(
+        cost,
+        parameters=sum(value.numel() for value in checkpoint.network.values()),
+        training_seconds=training["cpu_seconds"],
+        training_steps=training.get("step", training["steps"]),
+    )
+
+
+def _planned(job: Job, planner: Planner, beat: Path, cost: Cost) -> Cost:
+    """What single plans cost, after one that is not counted; unknown where one raises."""
+    seconds: list[float] = []
+    evaluations: list[int] = []
+    starts, goals = job.problems.starts, job.problems.goals
+    began = time.perf_counter()
+    try:
+        for seed in range(-1, _MOST_TIMED):
+            if seed >= _FEWEST_TIMED and time.perf_counter() - began > _TIMED_SECONDS:
+                break
+            os.utime(beat)
+            asked, row = time.perf_counter(), max(seed, 0) % len(starts)
+            plan = planner.plan(starts[row], goals[row], seed=max(seed, 0))
+            if seed >= 0:
+                seconds.append(time.perf_counter() - asked)
+                evaluations.append(plan.evaluations)
+    except Exception:  # a planner's fault shows in its rows
+        return cost
+    return replace(cost, plan=_quantiles(seconds), evaluations=float(np.median(evaluations)))
+
+
+def _quantiles(seconds: list[float]) -> Quantiles:
+    p50, p95, p99 = np.percentile(seconds, (50, 95, 99)).tolist()
+    return Quantiles(p50, p95, p99, len(seconds))
+
+
+def _peak_bytes() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _said(error: Exception) -> str:
+    message = " ".join(str(error).split())[:_LONGEST_MESSAGE]
+    return f"raised {type(error).__name__}" + (f": {message}" if message else "")
+
+
+def _copied(goal: np.ndarray | None) -> np.ndarray | None:
+    return None if goal is None else goal.copy()
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    lists = {"trackers": tuple(given["trackers"]), "checkpoints": tuple(given["checkpoints"])}
+    play(Job(**{**given, **lists}), Path(sys.argv[2]))

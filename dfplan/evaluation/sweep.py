@@ -1,0 +1,183 @@
+"""Many jobs at once, on this machine or over a cluster; what is there already is not played again.
+
+joblib hands out the jobs. Locally its threads do no more than watch a process each
+(:mod:`dfplan.evaluation.cell`), so one that is killed takes nothing with it; on a cluster the
+engine's workers do the same where they run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.parallel import get_active_backend
+from tqdm import tqdm
+
+from dfplan.errors import ConfigError, require_numbers, unknown_name
+from dfplan.evaluation.cell import Files, Job, LostCellError, run
+from dfplan.evaluation.records import cell_path, read_head, write_cell
+
+LOCAL = "processes"
+"""The backend that needs no cluster."""
+
+BACKENDS = (LOCAL, "ray", "dask")
+
+
+def missing(jobs: Sequence[Job], out: str | Path) -> list[Job]:
+    """What is left of ``jobs`` once the cells in the folder ``out`` are taken off.
+
+    A cell counts as there if its first line is what it would be now: other problems, another
+    checkpoint or another number of episodes make it missing.
+
+    Raises:
+        DataError: a cell that is there is damaged, or of another version.
+    """
+    left = []
+    for job in jobs:
+        heads = {tracker: job.head(tracker) for tracker in job.trackers}
+        paths = {tracker: cell_path(out, head.name) for tracker, head in heads.items()}
+        trackers = tuple(
+            tracker
+            for tracker, head in heads.items()
+            if not paths[tracker].exists() or read_head(paths[tracker]) != head
+        )
+        if trackers:
+            left.append(replace(job, trackers=trackers))
+    return left
+
+
+def sweep(
+    jobs: Sequence[Job],
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    backend: str = LOCAL,
+    address: str | None = None,
+    progress: bool = True,
+) -> list[str]:
+    """Play jobs and write their cells into the folder ``out``, each as soon as it is over.
+
+    The cells do not depend on the order, the number of workers or the backend.
+
+    Args:
+        jobs: what to play.
+        out: the folder of a benchmark. Workers of a cluster that see it write there themselves;
+            what others send back is written when all are done.
+        workers: jobs at a time; by default as many as there are cores, or as the cluster has.
+        backend: ``processes`` on this machine, ``ray`` or ``dask``.
+        address: of a running cluster, as ray or dask has it; by default one is started here, for
+            as long as this takes.
+        progress: whether to show a bar.
+
+    Returns:
+        What was lost, a message for each job whose process died.
+
+    Raises:
+        ConfigError: an unknown backend, one that is not installed, or a number of workers below 1.
+    """
+    if backend not in BACKENDS:
+        raise unknown_name("backend", backend, BACKENDS)
+    if workers is not None:
+        require_numbers({"workers": workers}, whole=True, least=1)
+    if address is not None and backend == LOCAL:
+        raise ConfigError("An address is that of a cluster; name its backend, ray or dask, too.")
+    out = Path(out).absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    lost: list[str] = []
+    with (
+        NamedTemporaryFile(dir=out, prefix=".sweep-") as token,
+        _engine(backend, workers, address),
+        tqdm(total=len(jobs), desc="cells", unit="job", disable=not progress) as bar,
+    ):
+        # ray's backend gives results only when all are there.
+        streams = get_active_backend()[0].supports_return_generator
+        results = Parallel(return_as="generator_unordered" if streams else "list")(
+            delayed(_kept)(job, out, token.name) for job in jobs
+        )
+        for result in results:
+            if isinstance(result, str):
+                lost.append(result)
+            else:
+                _write(result, out)
+            bar.update()
+    return lost
+
+
+def _kept(job: Job, out: Path, token: str) -> list[Files] | str:
+    """What a worker does: the job's files if it could not write them here; why it was lost."""
+    try:
+        files = run(job)
+    except LostCellError as error:
+        return str(error)
+    if not os.path.exists(token):  # the worker is on a machine that does not share the folder
+        return files
+    _write(files, out)
+    return []
+
+
+def _write(files: Sequence[Files], out: Path) -> None:
+    for each in files:
+        write_cell(out, each.name, each.rows, each.aside)
+
+
+@contextmanager
+def _engine(backend: str, workers: int | None, address: str | None) -> Iterator[None]:
+    """Joblib's backend, and a cluster for it unless one is running at ``address``."""
+    if backend == LOCAL:
+        with parallel_config(backend="threading", n_jobs=workers or cpu_count()):
+            yield
+        return
+    local = workers or cpu_count()
+    with _ray(local, address) if backend == "ray" else _dask(local, address):
+        everywhere = -1 if workers is None and address is not None else local
+        with parallel_config(backend=backend, n_jobs=everywhere):
+            yield
+
+
+@contextmanager
+def _ray(workers: int, address: str | None) -> Iterator[None]:
+    ray = _installed("ray", "ray")
+    _installed("ray.util.joblib", "ray").register_ray()
+    begun = not ray.is_initialized()
+    if begun and address is None:
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+    elif begun:
+        ray.init(address=address, log_to_driver=False)
+    try:
+        yield
+    finally:
+        if begun:
+            ray.shutdown()
+
+
+@contextmanager
+def _dask(workers: int, address: str | None) -> Iterator[None]:
+    distributed = _installed("distributed", "dask")
+    if address is not None:
+        with distributed.Client(address):
+            yield
+        return
+    with (
+        distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        yield
+
+
+def _installed(module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"This backend needs {extra}, which is not installed; run: pip install "
+            f"'dfplan[{extra}]'"
+        ) from error
