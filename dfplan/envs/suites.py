@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -206,11 +207,41 @@ class _PointMaze(MazeEnv):
         return observation["observation"], reward, terminated, truncated, info
 
 
-class _OGBench(MazeEnv):
-    """Its noise, tasks and teleports are drawn from NumPy's global generator.
+_REACH = 0.2  # of an action of 1 (``PointEnv.step``)
+_MARGIN = 0.01
+_SQUARES = 16
 
-    While it draws, that generator's state is this environment's own: seeded by s, what it draws
-    is what comes after ``np.random.seed(s)``, and the caller's generator stays as it was.
+
+@lru_cache(maxsize=16)
+def _free_squares(maze: Maze) -> tuple[bytes, ...]:
+    """Rows by y, columns by x: 1 where the ball is clear of walls in all of a square.
+
+    Squares do not straddle the sides of cells, so the point of one that is nearest to a wall is
+    one of its corners.
+    """
+    height, width = maze.shape
+    y, x = np.mgrid[: height * _SQUARES + 1, : width * _SQUARES + 1] / _SQUARES - 0.5
+    corners = maze.contains(
+        maze.cell_to_xy(np.stack([y, x], axis=-1)), maze.frame.ball_radius + _MARGIN
+    )
+    squares = corners[1:, 1:] & corners[1:, :-1] & corners[:-1, 1:] & corners[:-1, :-1]
+    return tuple(row.astype(np.uint8).tobytes() for row in squares)
+
+
+class _OGBench(MazeEnv):
+    """A step that ends clear of all walls is taken without the simulator, which is most of them.
+
+    OGBench puts the ball where the action says, sets its velocity to zero and simulates five
+    steps. Without gravity along the floor and without a contact that pushes, these five change
+    neither, so there they are left out (the suite's ``frame_skip`` is 0 during that step).
+    Observations, rewards, ends and info are the same to the bit; of ``unwrapped.data``, ``qpos``,
+    ``qvel`` and ``qacc_warmstart`` are. Its ``time`` stands still meanwhile, and what MuJoCo
+    derives of the position (``xpos``, contacts, and so a picture by ``unwrapped.render()``) is
+    that of the last simulated step; ``mujoco.mj_forward`` brings it up to date.
+
+    Its noise, tasks and teleports are drawn from NumPy's global generator. While it draws, that
+    generator's state is this environment's own: seeded by s, what it draws is what comes after
+    ``np.random.seed(s)``, and the caller's generator stays as it was.
     """
 
     terminates = True
@@ -224,6 +255,10 @@ class _OGBench(MazeEnv):
         teleports = self._suite._teleport_info
         self._entrances = teleports["teleport_in_xys"] if teleports else ()
         self._numpy_state = np.random.RandomState().get_state(legacy=False)
+        self._frame_skip = self._suite.frame_skip
+        self._free = _free_squares(maze)
+        self._per_unit = _SQUARES / maze.frame.unit
+        self._low = maze.cell_to_xy((-0.5, -0.5)).tolist()
 
     def _begin(
         self,
@@ -246,19 +281,27 @@ class _OGBench(MazeEnv):
         return state, np.array(self._suite.cur_goal_xy), info
 
     def _advance(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
-        if self._near_entrance():
-            with self._own_numpy():
-                return super()._advance(action)
-        return super()._advance(action)
+        suite = self._suite
+        data = suite.data
+        (x, y), (dx, dy) = data.qpos.tolist(), action.tolist()
+        if self._free[int((y + _REACH * dy - self._low[1]) * self._per_unit)][
+            int((x + _REACH * dx - self._low[0]) * self._per_unit)
+        ]:
+            suite.frame_skip = 0
+            data.qacc_warmstart[:] = 0.0
+        try:
+            if self._near_entrance(x, y):
+                with self._own_numpy():
+                    return super()._advance(action)
+            return super()._advance(action)
+        finally:
+            suite.frame_skip = self._frame_skip
 
-    def _near_entrance(self) -> bool:
+    def _near_entrance(self, x: float, y: float) -> bool:
         """Whether a step may end in a teleport: one reaches 1.5 far, and no step goes 0.3.
 
         Lending the generator costs as much as two steps, so it is lent near by only.
         """
-        if not self._entrances:
-            return False
-        x, y = self._suite.data.qpos.tolist()
         return any(abs(x - x0) < 2.5 and abs(y - y0) < 2.5 for x0, y0 in self._entrances)
 
     @contextmanager
