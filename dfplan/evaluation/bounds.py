@@ -1,70 +1,146 @@
-"""An upper bound on the return of each problem, from the walls and the speed limit alone.
+"""A lower bound on the steps to each problem's goal, from walls, speed and force alone.
 
-No axis of the ball moves faster than a known number of units a step. So the steps to the goal are
-at least those that cover the shortest way there *in the per-axis (Chebyshev) metric*, with the
-start's own speed and full force from the first step on. The way runs around the walls at any
-angle, to the rim of the disc that pays. Turning costs nothing here, so on a way with corners no
-driver reaches the bound.
+No policy is paid before :func:`steps_needed`, so none is paid more than ``max_steps -
+steps_needed + 1``. Turning costs nothing here, so on a way with corners no driver reaches it.
 
-The way's length is never overestimated:
+**Why.** Join the places where the steps of an episode end by straight lines: a way from the
+start to where the goal pays. Its length *per axis* (the larger of the two axes' distances,
+Chebyshev's, line by line) is at least that of the shortest way, and each step adds at most what
+the body can do in a step. What is said below to be measured was looked for by a search over
+places, speeds and actions, is granted with a tenth or more on top, and is measured anew by
+``tests/evaluation/test_bounds.py``; the rest is arithmetic.
 
-- Walls are soft. The ball's radius is 0.1, but driven at a corner at full speed its center was
-  seen to sink to 0.032 of it; :data:`CLEARANCE` grants it more, everywhere and at any speed. (A
-  corner can also throw the ball 0.015 farther than force could, in the one step of the contact.
-  That is worth less than the clearance, and is not granted.)
+*What a step can do without a contact.* D4RL's and gymnasium-robotics' ball is pushed, and slowed
+by its damping, each axis by itself: v' = keep v + gain a with a in [-1, 1], it moves by 0.01 v',
+and its speed is clipped to 5 an axis before each step. So no axis is faster than full force from
+the start's speed makes it (the larger of the axes'), the clip's included. OGBench's body is put
+0.2 a farther, a in [-1, 1] for each axis, and rests there.
+
+*What a contact can add.* Contacts damp: no body leaves one with more energy than it came with. But
+a corner turns the motion of one axis into that of the other, and throws the body back out.
+
+- While the pushed ball gains speed, its speed in the plane is what no contact raises: it is at
+  most keep v + sqrt(2) gain after a step. Where corners stand out into free space no axis is
+  granted less than that, up to the clip's limit.
+- Beyond that limit the passing of one corner (all steps from the first contact with it to the
+  last before another's) takes the ball at most ``throw`` farther than the same steps could
+  without, measured. The middles of two corners are a cell apart or more and contacts are near
+  them, so whoever passes ``m`` corners goes at least ``m - 1`` times ``apart`` far in between: a
+  way of length L holds at most ``1 + L / apart`` of them, and without contacts the body goes at
+  least ``L - throw (1 + L / apart)``.
+- Seams between two walls in a row push a little, too: the same, with ``throw`` of its own in a
+  maze in which no corner stands out.
+
+*What is shortest.* The way's length is never overestimated:
+
+- Walls are soft, and a body that is driven into one sinks into it; steps are chords of its way.
+  The center is let as near to walls as ``clearance``, everywhere and at any speed, which is
+  nearer than it ever came (measured).
 - The region closed to the center is a wall grown by the clearance, its round corners cut off by
   two chords each. A straight line is shortest in every norm, so a visibility graph over the ends
   of the chords holds a shortest way around these polygons.
-- The rim is seen through its points; whoever sees any of it sees one of its points past walls
-  that are thinner by the gap between two, and that gap is taken off the length.
+- The rim of the disc that pays is seen through its points; whoever sees any of it sees one of its
+  points past walls that are thinner by the gap between two, and that gap is taken off the length.
+- OGBench's teleports take whoever ends a step within 1.5 of an entrance to an exit, drawn by
+  chance: a way that enters one goes on for free at whichever exit is nearest to the goal.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from scipy.sparse.csgraph import dijkstra
 
 from dfplan.errors import MazeError
-from dfplan.evaluation.protocols import Problems, Task
-from dfplan.mazes import D4RL, Maze, parse_maze
-
-CLEARANCE = 0.025
-"""How near the ball's center is allowed to come to a wall, in cells."""
+from dfplan.mazes import D4RL, OGBENCH, Frame, Maze, parse_maze
 
 _STEP_SECONDS = 0.01
+_OGBENCH_STEP = float(np.float32(0.2))  # actions are float32, and so is their share of 0.2
 _RIM_POINTS = 64
-_RIM_GAP = np.pi * D4RL.goal_radius / _RIM_POINTS  # no point of the rim is farther from one of them
 _EPS = 1e-9
 
 # Outward normals of a grown wall's sides (the opposite sides by symmetry): flat ones, then the
-# two chords of each corner; and how far each lies outside the wall.
+# two chords of each corner; and how far each lies outside the wall, in clearances.
 _ANGLES = np.pi / 8 * np.array([0, 4, 1, 3, 5, 7])
 _NORMALS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])
-_GROWTH = CLEARANCE * np.array([1.0, 1.0, *[np.cos(np.pi / 8)] * 4])
+_GROWTH = np.array([1.0, 1.0, *[np.cos(np.pi / 8)] * 4])
+
+# Of ogbench/locomaze/maze.py: cells of the entrances and exits, and how far an entrance reaches.
+_TELEPORTS = {"ogbench-teleport": (((4, 6), (5, 1)), ((1, 7), (6, 1), (6, 10)), 1.5)}
 
 
-def return_bounds(task: Task, problems: Problems) -> np.ndarray:
-    """The most that any driver can be paid on each problem; float [n]."""
-    return np.maximum(task.max_steps - steps_needed(task.maze, problems) + 1.0, 0.0)
+@dataclass(frozen=True)
+class Contacts:
+    """What walls are granted to do, in the frame's unit; see the module.
+
+    Attributes:
+        clearance: how near a body's center comes to a wall.
+        throw: how much farther the passing of a corner takes it...
+        seam: ...and that of a seam between walls.
+        apart: how far it goes from contact to contact of two of them.
+    """
+
+    clearance: float
+    throw: float
+    seam: float
+    apart: float
 
 
-def steps_needed(maze: Maze, problems: Problems) -> np.ndarray:
-    """No driver is paid before this step, counted from 1; int [n].
+_PUSHED = Contacts(clearance=0.025, throw=0.018, seam=0.0005, apart=0.79)
+_PLACED = Contacts(clearance=0.4, throw=0.135, seam=0.045, apart=2.6)
+
+
+def contacts(frame: Frame) -> Contacts:
+    """What is granted to the body of a suite."""
+    return _PLACED if frame.name == OGBENCH.name else _PUSHED
+
+
+def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    """No policy is at the goal before this step, counted from 1.
 
     A step pays by where it ends, so a start on the goal needs 1 step and a return can reach
     ``max_steps - steps_needed + 1``.
+
+    Args:
+        maze: in the frame of any suite.
+        starts: positions [n, 2] at rest, or positions and velocities [n, 4], in that frame;
+            OGBench's body has no velocity, and none is looked at.
+        goals: float [n, 2]; each is reached within the frame's goal radius.
+
+    Returns:
+        int [n].
+
+    Raises:
+        MazeError: no way joins a start and its goal; one of them lies in a wall.
+        MissingSimulatorError: MuJoCo or gymnasium-robotics is missing, from which the ball's
+            force and speed are taken; OGBench's body needs neither.
     """
+    left = path_lengths(maze, starts[:, :2], goals)
+    granted = contacts(maze.frame)
+    roads = _roads(maze)
+    throw = granted.throw if roads.has_corners else granted.seam
+    left = left * (1 - throw / granted.apart) - throw
+    if maze.frame.name == OGBENCH.name:
+        return np.maximum(np.ceil((left - _EPS) / _OGBENCH_STEP), 1).astype(int)
+    return _coasting_steps(left, starts[:, 2:], roads.has_corners)
+
+
+def _coasting_steps(left: np.ndarray, velocities: np.ndarray, deflected: bool) -> np.ndarray:
+    """Steps that cover lengths [n] from ``velocities`` [n, 2] or, at rest, [n, 0]; int [n]."""
     # Here and not above: the rest of the command line needs no simulator.
     from dfplan.envs.dynamics import MAX_SPEED
 
-    left = path_lengths(maze, problems.starts[:, :2], problems.goals)
-    speed = np.abs(problems.starts[:, 2:]).max(axis=1)
     gain, keep = _push()
+    most = keep * MAX_SPEED + gain
+    if deflected:
+        speed, gain = np.linalg.norm(velocities, axis=1), gain * np.sqrt(2)
+    else:
+        speed = np.abs(velocities).max(axis=1, initial=0.0)
     steps = np.ones(len(left), dtype=int)
     while True:
-        speed = np.minimum(speed, MAX_SPEED) * keep + gain
+        speed = np.minimum(keep * speed + gain, most)
         left = left - _STEP_SECONDS * speed
         if not (left > _EPS).any():
             return steps
@@ -72,12 +148,29 @@ def steps_needed(maze: Maze, problems: Problems) -> np.ndarray:
 
 
 def path_lengths(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
-    """Shortest per-axis way from each of ``starts`` [n, 2] to where its goal [n, 2] pays; [n].
+    """Shortest per-axis way from each of ``starts`` [n, 2] to where its goal [n, 2] is reached.
+
+    Returns:
+        float [n], in the frame's unit.
 
     Raises:
         MazeError: no way joins a start and its goal; one of them lies in a wall.
     """
-    lengths = _roads(maze).lengths(starts, goals)
+    roads, radius = _roads(maze), maze.frame.goal_radius
+    if maze.text in _TELEPORTS:
+        entrances, exits, reach = _TELEPORTS[maze.text]
+        count = len(starts)
+        outs = np.repeat(maze.cell_to_xy(np.array(exits)), count, axis=0)
+        all_goals = np.tile(goals, (1 + len(exits), 1))
+        direct, *leave = roads.lengths(np.concatenate([starts, outs]), all_goals, radius).reshape(
+            -1, count
+        )
+        ins = np.repeat(maze.cell_to_xy(np.array(entrances)), count, axis=0)
+        all_starts = np.tile(starts, (len(entrances), 1))
+        enter = roads.lengths(all_starts, ins, reach).reshape(-1, count)
+        lengths = np.asarray(np.minimum(direct, enter.min(axis=0) + np.min(leave, axis=0)))
+    else:
+        lengths = roads.lengths(starts, goals, radius)
     for row in np.flatnonzero(np.isinf(lengths)):
         maze.require_free(starts[row], "start")
         raise MazeError(f"No free way leads to the goal {goals[row].tolist()}; move it.")
@@ -89,7 +182,7 @@ def _push() -> tuple[float, float]:
     """A step of full force, measured: the speed gained from rest and the share of speed kept."""
     from dfplan.envs.dynamics import PointMass
 
-    mass = PointMass(parse_maze(["#####", "#OOO#", "#####"]))
+    mass = PointMass(parse_maze(["#####", "#OOO#", "#####"], frame=D4RL))
     speeds = []
     for speed in (0.0, 1.0):
         mass.set_state(np.array([0.8, 1.8]), np.array([0.0, speed]))
@@ -106,38 +199,40 @@ class _Roads:
     """Shortest ways through one maze, in the per-axis metric."""
 
     def __init__(self, maze: Maze) -> None:
+        self._clearance = contacts(maze.frame).clearance
         self._centers, self._half_sizes = _blocks(maze)
-        corners = _chord_ends(maze)
+        corners = _chord_ends(maze, self._clearance)
+        self.has_corners = len(corners) > 0
         inside = np.abs((corners[:, None] - self._centers) @ _NORMALS) < self._half_widths(0.0)
         self._corners = corners[~inside.all(axis=2).any(axis=1)]
         edges = self._if_seen(self._corners, self._corners)
         self._between = dijkstra(edges) if len(edges) else edges
 
-    def lengths(self, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    def lengths(self, starts: np.ndarray, goals: np.ndarray, radius: float) -> np.ndarray:
         """Length from each of ``starts`` [n, 2] to the disc around its goal [n, 2]; float [n]."""
         lengths = np.empty(len(starts))
-        to_corners = self._if_seen(starts, self._corners)
+        places, place = np.unique(starts, axis=0, return_inverse=True)
+        to_corners = self._if_seen(places, self._corners)[place.reshape(-1)]
         unique, which = np.unique(goals, axis=0, return_inverse=True)
         for index, goal in enumerate(unique):
             rows = np.flatnonzero(which.reshape(-1) == index)
-            last = self._to_disc(self._corners, goal)
+            last = self._to_disc(self._corners, goal, radius)
             beyond = (self._between + last).min(axis=1, initial=np.inf)
             around = (to_corners[rows] + beyond).min(axis=1, initial=np.inf)
-            lengths[rows] = np.minimum(around, self._to_disc(starts[rows], goal))
+            lengths[rows] = np.minimum(around, self._to_disc(starts[rows], goal, radius))
         return lengths
 
-    def _to_disc(self, points: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    def _to_disc(self, points: np.ndarray, goal: np.ndarray, radius: float) -> np.ndarray:
         """Straight length from ``points`` [p, 2] to the disc, infinite out of sight; float [p]."""
         lengths = np.full(len(points), np.inf)
         # Who sees some of the disc would see its center past walls thinner by its radius.
-        near = np.flatnonzero(self._sees(goal[None], points, D4RL.goal_radius)[0])
+        near = np.flatnonzero(self._sees(goal[None], points, radius)[0])
+        gap = np.pi * radius / _RIM_POINTS  # no point of the rim is farther from one of these
         angles = 2 * np.pi / _RIM_POINTS * np.arange(_RIM_POINTS)
-        rim = goal + D4RL.goal_radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        to_rim = self._if_seen(points[near], rim, _RIM_GAP).min(axis=1, initial=np.inf) - _RIM_GAP
-        lengths[near] = np.maximum(
-            to_rim, _per_axis(points[near], goal[None])[:, 0] - D4RL.goal_radius
-        )
-        lengths[np.linalg.norm(points - goal, axis=1) <= D4RL.goal_radius] = 0.0
+        rim = goal + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        to_rim = self._if_seen(points[near], rim, gap).min(axis=1, initial=np.inf) - gap
+        lengths[near] = np.maximum(to_rim, _per_axis(points[near], goal[None])[:, 0] - radius)
+        lengths[np.linalg.norm(points - goal, axis=1) <= radius] = 0.0
         return lengths
 
     def _if_seen(self, points: np.ndarray, others: np.ndarray, thinner: float = 0.0) -> np.ndarray:
@@ -150,10 +245,14 @@ class _Roads:
 
         A line enters a convex polygon where it has entered between all pairs of opposite sides.
         """
-        half = self._half_widths(thinner)
+        all_half = self._half_widths(thinner)
         seen = np.empty((len(points), len(others)), dtype=bool)
+        reach = self._half_sizes + self._clearance
+        low, high = others.min(axis=0, initial=np.inf), others.max(axis=0, initial=-np.inf)
         for row, point in enumerate(points):
-            before = (point - self._centers) @ _NORMALS
+            near = (self._centers - reach <= np.maximum(high, point)).all(axis=1)
+            near &= (self._centers + reach >= np.minimum(low, point)).all(axis=1)
+            before, half = (point - self._centers[near]) @ _NORMALS, all_half[near]
             along = ((others - point) @ _NORMALS)[:, None]
             along = np.where(np.abs(along) < 1e-12, 1e-12, along)
             one, two = (-half - before) / along, (half - before) / along
@@ -164,7 +263,8 @@ class _Roads:
 
     def _half_widths(self, thinner: float) -> np.ndarray:
         """Distance of each wall's sides from its center; [walls, 6]. Touching is not entering."""
-        return np.asarray(self._half_sizes @ np.abs(_NORMALS) + _GROWTH - thinner - _EPS)
+        grown = self._half_sizes @ np.abs(_NORMALS) + self._clearance * _GROWTH
+        return np.asarray(grown - thinner - _EPS)
 
 
 def _per_axis(points: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -182,7 +282,8 @@ def _blocks(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
     covered = (first[:, None] >= first).all(axis=2) & (last[:, None] <= last).all(axis=2)
     lone = covered.sum(axis=1) == 1  # covered by itself alone
     first, last = first[lone], last[lone]
-    return maze.cell_to_xy((first + last) / 2), (last - first + 1) / 2
+    axes = np.abs([maze.frame.down, maze.frame.right])
+    return maze.cell_to_xy((first + last) / 2), (last - first + 1) / 2 @ axes
 
 
 def _runs(line: np.ndarray) -> list[tuple[int, int]]:
@@ -191,12 +292,13 @@ def _runs(line: np.ndarray) -> list[tuple[int, int]]:
     return [(int(start), int(end) - 1) for start, end in edges.reshape(-1, 2)]
 
 
-def _chord_ends(maze: Maze) -> np.ndarray:
+def _chord_ends(maze: Maze, clearance: float) -> np.ndarray:
     """Where ways can bend: three points on the round corner of each outward corner; [c, 2]."""
     padded = np.pad(maze.walls, 1, constant_values=True)  # nothing lies beyond the outer ring
     half = np.sqrt(0.5)
+    clearance = clearance / maze.frame.unit
     ends = [
-        maze.cell_to_xy((i, j)) + np.array([di, dj]) * (0.5 + CLEARANCE * np.array(bend))
+        maze.cell_to_xy(np.array([i, j]) + [di, dj] * (0.5 + clearance * np.array(bend)))
         for i, j in np.argwhere(maze.walls)
         for di in (-1, 1)
         for dj in (-1, 1)
