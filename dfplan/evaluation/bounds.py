@@ -19,8 +19,9 @@ the start's speed makes it (the larger of the axes'), the clip's included. OGBen
 *What a contact can add.* Contacts damp: no body leaves one with more energy than it came with. But
 a corner turns the motion of one axis into that of the other, and throws the body back out.
 
-- While the pushed ball gains speed, its speed in the plane is what no contact raises: it is at
-  most keep v + sqrt(2) gain after a step. Where corners stand out into free space no axis is
+- While the pushed ball gains speed, its speed in the plane is what no contact raises (measured):
+  it is at most keep v + sqrt(2) gain after a step, from 0.01 more than at the start, since a ball
+  that touches a wall is pushed off a little. Where corners stand out into free space no axis is
   granted less than that, up to the clip's limit.
 - Beyond that limit the passing of one corner (all steps from the first contact with it to the
   last before another's) takes the ball at most ``throw`` farther than the same steps could
@@ -28,14 +29,14 @@ a corner turns the motion of one axis into that of the other, and throws the bod
   them, so whoever passes ``m`` corners goes at least ``m - 1`` times ``apart`` far in between: a
   way of length L holds at most ``1 + L / apart`` of them, and without contacts the body goes at
   least ``L - throw (1 + L / apart)``.
-- Seams between two walls in a row push a little, too: the same, with ``throw`` of its own in a
-  maze in which no corner stands out.
+- Seams between two walls in a row push a little, too. They count as corners, with a smaller
+  ``throw`` in a maze in which no corner stands out.
 
 *What is shortest.* The way's length is never overestimated:
 
-- Walls are soft, and a body that is driven into one sinks into it; steps are chords of its way.
-  The center is let as near to walls as ``clearance``, everywhere and at any speed, which is
-  nearer than it ever came (measured).
+- Walls are soft, and a body that is driven into one sinks into it. The center is let as near to
+  walls as ``clearance``, everywhere and at any speed, which is nearer than the lines between the
+  ends of steps ever came (measured).
 - The region closed to the center is a wall grown by the clearance, its round corners cut off by
   two chords each. A straight line is shortest in every norm, so a visibility graph over the ends
   of the chords holds a shortest way around these polygons.
@@ -58,6 +59,7 @@ from dfplan.mazes import D4RL, OGBENCH, Frame, Maze, parse_maze
 
 _STEP_SECONDS = 0.01
 _OGBENCH_STEP = float(np.float32(0.2))  # actions are float32, and so is their share of 0.2
+_PUSHED_OFF = 0.01
 _RIM_POINTS = 64
 _EPS = 1e-9
 
@@ -105,8 +107,8 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
 
     Args:
         maze: in the frame of any suite.
-        starts: positions [n, 2] at rest, or positions and velocities [n, 4], in that frame;
-            OGBench's body has no velocity, and none is looked at.
+        starts: positions [n, 2] at rest, or positions and velocities [n, 4], in that frame, where
+            the ball touches no wall; OGBench's has no velocity, and none is looked at.
         goals: float [n, 2]; each is reached within the frame's goal radius.
 
     Returns:
@@ -135,7 +137,7 @@ def _coasting_steps(left: np.ndarray, velocities: np.ndarray, deflected: bool) -
     gain, keep = _push()
     most = keep * MAX_SPEED + gain
     if deflected:
-        speed, gain = np.linalg.norm(velocities, axis=1), gain * np.sqrt(2)
+        speed, gain = np.linalg.norm(velocities, axis=1) + _PUSHED_OFF, gain * np.sqrt(2)
     else:
         speed = np.abs(velocities).max(axis=1, initial=0.0)
     steps = np.ones(len(left), dtype=int)
