@@ -30,6 +30,11 @@ wheel: $(READY)  ## build dist/dfplan-*.whl
 clean:  ## remove the environment and everything that was built
 	@rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
+# d3rlpy works with our gymnasium but pins another, so it and what it imports come without asking for
+# what they depend on.
+D3RLPY := d3rlpy gym gym-notices structlog dataclasses-json marshmallow typing-inspect click \
+          scikit-learn joblib threadpoolctl narwhals
+
 # The environment that every target runs in, made again when what goes into it changes.
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) was not found. Install Python 3.10 or newer, or name it: make PYTHON=/path/to/python" >&2; exit 1; }
@@ -37,4 +42,5 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing dfplan and its packages into .venv (once, a few minutes)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --no-deps $(D3RLPY)
 	@touch $@

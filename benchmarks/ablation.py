@@ -59,7 +59,13 @@ from tqdm import tqdm
 
 from dfplan.cli import Names
 from dfplan.data import load_data
-from dfplan.diffusion.levels import FULL_SEQUENCE, INDEPENDENT, TEACHER_FORCING, LevelMixture
+from dfplan.diffusion.levels import (
+    FULL_SEQUENCE,
+    INDEPENDENT,
+    TEACHER_FORCING,
+    LevelMixture,
+    ends_known,
+)
 from dfplan.errors import unknown_name
 from dfplan.evaluation.metrics import estimate, normalized, paired_difference
 from dfplan.evaluation.protocols import Split, Task, named_task, problems
@@ -74,18 +80,11 @@ from dfplan.training.presets import PRESETS, preset_data
 from dfplan.training.recipes import NETWORKS, ForcingConfig
 from dfplan.types import Planner
 
-
-def _ends_known(levels: LevelMixture) -> LevelMixture:
-    """``levels`` with both ends of a window known as often as in dfplan's own mixture."""
-    own = LevelMixture()
-    return replace(levels, known_start=own.known_start, known_goal=own.known_goal)
-
-
 LEVELS = {
     "forcing": LevelMixture(),
-    "full sequence": _ends_known(FULL_SEQUENCE),
-    "teacher forcing": _ends_known(TEACHER_FORCING),
-    "independent": _ends_known(INDEPENDENT),
+    "full sequence": ends_known(FULL_SEQUENCE),
+    "teacher forcing": ends_known(TEACHER_FORCING),
+    "independent": ends_known(INDEPENDENT),
 }
 """Training levels by name."""
 

@@ -10,12 +10,13 @@ from dfplan.envs.suites import make
 from dfplan.errors import DfplanError
 from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.odometry import PastSettings
 from dfplan.planning.past import Past
 from dfplan.planning.policy import Policy
-from dfplan.planning.tracking import Pursuit
+from dfplan.planning.tracking import DiffusedActions, InverseDynamics, Pursuit
 from dfplan.planning.tree import TreePlanner, TreeSettings
-from dfplan.pretrained import load, load_value, pretrained_names
+from dfplan.pretrained import load, load_inverse, load_value, pretrained_names
 from dfplan.sampling.guidance import GuidanceSettings
 from dfplan.types import Plan
 
@@ -23,8 +24,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DfplanError",
+    "DiffusedActions",
     "ForcingPlanner",
     "GuidanceSettings",
+    "InverseDynamics",
+    "LearnedPolicy",
     "Maze",
     "Past",
     "PastSettings",
@@ -35,6 +39,7 @@ __all__ = [
     "TreePlanner",
     "TreeSettings",
     "load",
+    "load_inverse",
     "load_value",
     "make",
     "parse_maze",

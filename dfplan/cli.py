@@ -41,17 +41,28 @@ from dfplan.evaluation.rollout import GROUP, rollout
 from dfplan.evaluation.stock import stock, summary
 from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
 from dfplan.pretrained import checkpoint_path, load
 from dfplan.training.checkpoint import Checkpoint
+from dfplan.training.cloning import CloningConfig
 from dfplan.training.diffuser import DiffuserConfig
+from dfplan.training.inverse import InverseConfig
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.presets import OWN_SETTINGS, PRESETS, Preset, own_preset, preset_data
+from dfplan.training.offline import OfflineConfig, OfflineSettings, train_offline
+from dfplan.training.presets import (
+    OWN_SETTINGS,
+    PRESETS,
+    OfflinePreset,
+    Preset,
+    own_preset,
+    preset_data,
+)
 from dfplan.training.recipes import ForcingConfig
 from dfplan.training.value import ValueConfig
-from dfplan.types import Planner
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+LoopRecipe = ForcingConfig | DiffuserConfig | ValueConfig | CloningConfig | InverseConfig
 
 
 class Names(tuple[str, ...]):
@@ -243,13 +254,15 @@ def _suite(name: str) -> str | Maze:
     return _maze(name) if Path(name).is_file() else name
 
 
-def _train_command(name: str, preset: Preset) -> Callable[..., None]:
+def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., None]:
     """The command that trains one preset; its signature carries the preset's values."""
+    if isinstance(preset, OfflinePreset):
+        return _offline_command(name, preset)
 
     def command(
         out: Path = Path("runs") / name,
         data: str | None = None,
-        recipe: ForcingConfig | DiffuserConfig | ValueConfig = preset.recipe,
+        recipe: LoopRecipe = preset.recipe,
         settings: TrainSettings = preset.settings,
         accelerator: str = "auto",
         devices: int = 1,
@@ -280,6 +293,32 @@ def _train_command(name: str, preset: Preset) -> Callable[..., None]:
 
     # Only the preset's own recipe can be configured; a union would lose its defaults.
     command.__annotations__["recipe"] = type(preset.recipe)
+    return command
+
+
+def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
+    """The same for a preset that d3rlpy trains."""
+
+    def command(
+        out: Path = Path("runs") / name,
+        data: str | None = None,
+        recipe: OfflineConfig = preset.recipe,
+        settings: OfflineSettings = preset.settings,
+        segment_by: Literal["none", "timeouts", "goals"] = "none",
+    ) -> None:
+        """Train by d3rlpy on the data of a maze, or on data of your own.
+
+        Args:
+            out: folder of the run: metrics.jsonl, checkpoint.safetensors.
+            data: file, folder or name, in any layout; by default the preset's, collected into out.
+            recipe: what is trained, and for which goal.
+            settings: how long.
+            segment_by: what else cuts episodes.
+        """
+        trajectories = load_data(data or preset_data(preset, out), segment_by=segment_by)
+        train_offline(recipe, trajectories, out, settings=settings)
+        print(out / "checkpoint.safetensors")
+
     return command
 
 
@@ -348,6 +387,8 @@ def plan(
         seed: of the noise.
     """
     loaded = load(checkpoint)
+    if isinstance(loaded, LearnedPolicy):
+        raise ConfigError(f"{checkpoint} is a policy and makes no plan; play it: dfplan evaluate.")
     if isinstance(loaded, ForcingPlanner):
         loaded = replace(loaded, settings=planner)
     elif planner != PlannerSettings():
@@ -365,7 +406,7 @@ def evaluate(
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
-    """Play a suite's stock episodes with a planner, or episodes in a maze of your own.
+    """Play a suite's stock episodes with a planner or policy, or episodes in a maze of your own.
 
     OGBench: as many episodes of each of its five tasks. Others: with random starts and goals.
 
@@ -375,14 +416,17 @@ def evaluate(
             by default the maze of the checkpoint's data.
         episodes: how many.
         seed: of the episodes and of the planner.
-        out: picture of the first episode (of each task: -2, -3 and so on) to write.
+        out: picture of the first episode (of each task: -2, -3 and so on) to write; of planners.
     """
-    planner = load(checkpoint)
-    task, posed = stock(planner.maze, None if env is None else _suite(env), episodes, seed)
-    plans = isinstance(planner, Planner)
-    played = rollout(Policy(planner) if plans else planner, task, posed, seed=seed)
+    loaded = load(checkpoint)
+    planner = None if isinstance(loaded, LearnedPolicy) else loaded
+    if out is not None and planner is None:
+        raise ConfigError(f"{checkpoint} is a policy and makes no plan to draw; leave out --out.")
+    task, posed = stock(loaded.maze, None if env is None else _suite(env), episodes, seed)
+    actor = loaded if isinstance(loaded, LearnedPolicy) else Policy(loaded)
+    played = rollout(actor, task, posed, seed=seed)
     print(summary(played))
-    if out is None or not plans:
+    if out is None or planner is None:
         return
     for number in range(len(posed) // episodes):  # the tasks take turns
         plan = planner.plan(posed.starts[number], posed.goals[number], seed=seed)
@@ -541,9 +585,9 @@ def _plain_warnings() -> Iterator[None]:
 def _with_default(args: Sequence[str]) -> list[str]:
     """``bench`` with nothing or a flag behind it is ``bench run``."""
     asked = list(args)
-    if asked[:1] == ["bench"] and (asked[1:2] or ["--out"])[0].startswith("--"):
-        if asked[1:2] != ["--help"]:
-            asked.insert(1, "run")
+    flag = (asked[1:2] or ["--out"])[0]
+    if asked[:1] == ["bench"] and flag.startswith("--") and flag != "--help":
+        asked.insert(1, "run")
     return asked
 
 

@@ -36,7 +36,22 @@ class ObservationError(DfplanError, ValueError):
     """An observation, goal or action has the wrong shape or is not finite."""
 
 
-class MissingSimulatorError(DfplanError, ImportError):
+class MissingPackageError(DfplanError, ImportError):
+    """A package that only some of dfplan needs is not installed.
+
+    Args:
+        purpose: what needs it.
+        package: the one that is missing.
+        extra: that of dfplan which brings it.
+    """
+
+    def __init__(self, purpose: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed; run: pip install 'dfplan[{extra}]'"
+        )
+
+
+class MissingSimulatorError(MissingPackageError):
     """The packages that simulate the mazes are not installed.
 
     Args:
@@ -45,10 +60,7 @@ class MissingSimulatorError(DfplanError, ImportError):
     """
 
     def __init__(self, package: str, extra: str = "envs") -> None:
-        super().__init__(
-            f"Simulating a maze needs {package}, which is not installed; "
-            f"run: pip install 'dfplan[{extra}]'"
-        )
+        super().__init__("Simulating a maze", package, extra)
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:

@@ -116,6 +116,8 @@ class Plan:
             [B, P, 2], or None.
         past: what the positions of a noisy past were, by the planner's estimate, as far apart as
             the points; the last is the first point. Float32 [B, H, 2], or None.
+        actions: planned action at each point, where the planner plans it; float32 [B, P, 2], or
+            None.
     """
 
     points: np.ndarray
@@ -134,6 +136,7 @@ class Plan:
     maze: str | None = None
     velocities: np.ndarray | None = None
     past: np.ndarray | None = None
+    actions: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.points)

@@ -79,6 +79,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "train maze2d-umaze",
         "train diffuser-large",
         "train value-umaze",
+        "train bc-ogbench-giant",
+        "train inverse-umaze",
+        "train full-sequence-large",
+        "train iql-umaze",
         "data",
         "data generate",
         "data download",
@@ -125,6 +129,9 @@ def test_help_names_every_setting(run: Run) -> None:
         ("train maze2d-umaze --accelerator abacus", "Cannot train on accelerator 'abacus'"),
         ("train maze2d-umaze --devices 0", "with 0 devices"),
         ("train maze2d-umaze --config gone.yaml", "File does not exist: .*gone.yaml"),
+        ("train iql-umaze --settings.stepz=5", "Did you mean '--settings.steps'"),
+        ("train cql-umaze --settings.steps 0", "steps must .* at least 1; got 0"),
+        ("train bc-umaze --recipe.discount 2", "discount must .* below 1; got 2.0"),
         ("train maze2d-umaze --data gone.hdf5", "no data at gone.hdf5"),
         ("bench --taks x", "Did you mean '--tasks'"),
         ("bench --tasks multi2d-large,maze2d-umazee", "Unknown task 'maze2d-umazee'. Did you mean"),
@@ -576,6 +583,20 @@ def test_shipped_checkpoints_are_known_by_name(run: Run, name: str) -> None:
     )
     said = run("inspect", f"{name[:-1]}")
     assert said.code == 2 and f"Did you mean '{name}'" in said.error
+
+
+def test_a_policy_is_trained_and_played_but_plans_nothing(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bc"
+    tiny = ["--recipe.width=8", "--recipe.layers=1", *TINY[-4:], "--settings.steps=2"]
+    assert run("train", "bc-umaze", f"--data={data}", f"--out={out}", *tiny).code == 0
+    assert json.loads(run("inspect", out).out)["recipe"] == "policy"
+    said = run("evaluate", out, "--episodes=1")
+    assert said.code == 0 and "1 episodes" in said.out
+    for command in (("plan", out, "1,1", "2,1"), ("evaluate", out, "--out", tmp_path / "a.png")):
+        said = run(*command)
+        assert said.code == 2 and "is a policy and makes no plan" in said.error
 
 
 @pytest.mark.parametrize("name", [n for n in dfplan.pretrained_names() if "diffuser" in n][:1])

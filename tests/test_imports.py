@@ -113,8 +113,8 @@ def test_plotting_needs_no_torch() -> None:
 
 
 @pytest.mark.parametrize("module", ["dfplan", "dfplan.envs.suites", "dfplan.plotting"])
-def test_import_brings_no_simulator(module: str) -> None:
-    simulators = {"mujoco", "gymnasium_robotics", "ogbench"}
+def test_import_brings_no_optional_package(module: str) -> None:
+    simulators = {"mujoco", "gymnasium_robotics", "ogbench", "d3rlpy"}
     code = f"import {module}, sys; print({simulators} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stdout + done.stderr

@@ -28,6 +28,7 @@ def test_metadata_is_that_of_setup_cfg() -> None:
         "minari",
         "ogbench",
         "sb3",
+        "d3rlpy",
         "all",
         "dev",
     }

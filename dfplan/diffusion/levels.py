@@ -7,7 +7,7 @@ from a mixture: every token on its own, all tokens alike, rising into the future
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -63,6 +63,16 @@ the weight there is 0. So a window has one target behind a clean past. ``clean_p
 :class:`~dfplan.training.recipes.ForcingConfig` makes every token of a window one, with
 :data:`INDEPENDENT` levels, for the network that can.
 """
+
+
+def ends_known(levels: LevelMixture) -> LevelMixture:
+    """``levels`` with both ends of a window known as often as in dfplan's own mixture.
+
+    A planner shows the network a clean start and a clean goal, so rivals that are to be compared by
+    the noise between should meet these equally often.
+    """
+    own = LevelMixture()
+    return replace(levels, known_start=own.known_start, known_goal=own.known_goal)
 
 
 def draw_levels(

@@ -1,4 +1,4 @@
-"""A function of one position."""
+"""A function of a few numbers."""
 
 from __future__ import annotations
 
@@ -7,28 +7,47 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from dfplan.errors import require_numbers
+from dfplan.errors import require_numbers, unknown_name
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU}
+"""What follows a hidden layer, by name."""
 
 
 class Perceptron(nn.Module):
-    """A multilayer perceptron from positions [..., 2] to one number each, [...].
+    """A multilayer perceptron from [..., inputs] to [..., outputs].
 
     Args:
+        inputs: numbers that it takes.
+        outputs: numbers that it gives.
         width: of the hidden layers.
         layers: hidden layers, at least 1.
+        activation: a key of :data:`ACTIVATIONS`.
+        bounded: whether outputs go through a hyperbolic tangent, as actions in [-1, 1] do.
     """
 
-    def __init__(self, width: int, layers: int) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        width: int,
+        layers: int,
+        *,
+        activation: str = "silu",
+        bounded: bool = False,
+    ) -> None:
         super().__init__()
-        require_numbers({"width": width, "layers": layers}, whole=True, least=1)
-        sizes = [2, *[width] * layers]
+        sizes_given = {"inputs": inputs, "outputs": outputs, "width": width, "layers": layers}
+        require_numbers(sizes_given, whole=True, least=1)
+        if activation not in ACTIVATIONS:
+            raise unknown_name("activation", activation, ACTIVATIONS)
         hidden = [
             part
-            for before, after in pairwise(sizes)
-            for part in (nn.Linear(before, after), nn.SiLU())
+            for before, after in pairwise([inputs, *[width] * layers])
+            for part in (nn.Linear(before, after), ACTIVATIONS[activation]())
         ]
-        self.stack = nn.Sequential(*hidden, nn.Linear(width, 1))
+        self.stack = nn.Sequential(*hidden, nn.Linear(width, outputs))
+        self.bounded = bounded
 
-    def forward(self, positions: torch.Tensor) -> torch.Tensor:
-        value: torch.Tensor = self.stack(positions)
-        return value[..., 0]
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.stack(values)
+        return torch.tanh(found) if self.bounded else found

@@ -25,9 +25,11 @@ class DiffuserPlanner:
     """Plans a fixed number of steps with a network trained by full-sequence diffusion.
 
     A token is a transition: action, position, velocity. The first holds the observation, the
-    last the goal at rest; both are clean tokens, their actions, which nobody executes, 0. The
-    others are denoised together through every one of the K levels by DDPM's step, each clean
-    estimate clipped to the limits of the data. One sample is the plan.
+    last the goal at rest; both are clean tokens, their actions 0. The others are denoised together
+    through every one of the K levels by DDPM's step, each clean estimate clipped to the limits of
+    the data. One sample is the plan. Its own controller executes no actions; for those who do
+    (:class:`~dfplan.planning.tracking.DiffusedActions`), the plan repeats the action of the second
+    token at the first, which was not diffused, and so begins one step early with it.
 
     Attributes:
         denoiser: ``(x, level) -> clean estimate``, in units of the data's limits.
@@ -89,7 +91,8 @@ class DiffuserPlanner:
             for first in range(0, len(problem), self.largest_batch)
         ]
         transitions = transition_limits(self.statistics).unnormalize(torch.cat(parts)).numpy()
-        points = transitions[..., 2:4].copy()
+        points, actions = transitions[..., 2:4].copy(), transitions[..., :2].copy()
+        actions[:, 0] = actions[:, 1]
         batch, steps = points.shape[:2]
         return Plan(
             points=points,
@@ -106,6 +109,7 @@ class DiffuserPlanner:
             seconds=time.perf_counter() - began,
             maze=self.maze,
             velocities=transitions[..., 4:].copy(),
+            actions=actions,
         )
 
     def _require_supported(

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from dfplan.errors import ConfigError, ObservationError, require_numbers
 from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.odometry import Odometry, PastSettings
-from dfplan.planning.problem import read_goal, read_observation, require_seed
+from dfplan.planning.problem import (
+    Observation,
+    read_goal,
+    read_observation,
+    require_seed,
+    unpacked,
+)
 from dfplan.planning.tracking import Tracker
 from dfplan.types import Plan, Planner, Reward
-
-Observation = np.ndarray | Mapping[str, np.ndarray]
-"""Position and velocity [4] or [B, 4], or the position alone [2] or [B, 2] where the tracker needs
-no velocity; or a dict with one of these as ``observation``, and ``desired_goal``."""
 
 
 @runtime_checkable
@@ -74,6 +76,10 @@ class Policy:
         seed: int | None = None,
         past: PastSettings | None = None,
     ) -> None:
+        if isinstance(planner, LearnedPolicy):
+            raise ConfigError(
+                "What was loaded is a policy and makes no plans: call its own reset() and act()."
+            )
         if tracker is None:
             if not isinstance(planner, BringsTracker):
                 raise ConfigError(
@@ -126,8 +132,8 @@ class Policy:
         """The action for each environment, one step on.
 
         Args:
-            observation: see :data:`Observation`; positions in the frame of the data. With a past,
-                rows whose position is not finite are lost.
+            observation: see :data:`~dfplan.planning.problem.Observation`; positions in the frame of
+                the data. With a past, rows whose position is not finite are lost.
             goal: position [2] or [B, 2]; by default the observation's ``desired_goal``, else the
                 policy's own. With a reward there need not be one.
 
@@ -138,14 +144,7 @@ class Policy:
             ObservationError: wrong shapes, values that are not finite, neither a goal nor a reward
                 anywhere, or another number of environments than since the last reset.
         """
-        if isinstance(observation, Mapping):
-            if "observation" not in observation:
-                raise ObservationError(
-                    "A dict observation needs the keys observation and desired_goal; got "
-                    f"{', '.join(map(str, observation)) or 'none'}."
-                )
-            goal = observation.get("desired_goal") if goal is None else goal
-            observation = observation["observation"]
+        observation, goal = unpacked(observation, goal)
         goal = self._goal if goal is None else goal
         if goal is None and self._reward is None:
             raise ObservationError(

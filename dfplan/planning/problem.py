@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,10 @@ import torch
 from dfplan.data.statistics import Statistics
 from dfplan.errors import ConfigError, ObservationError, require_numbers
 from dfplan.planning.past import Past
+
+Observation = np.ndarray | Mapping[str, np.ndarray]
+"""Position and velocity [4] or [B, 4], or the position alone [2] or [B, 2] where what acts on it
+needs no velocity; or a dict with one of these as ``observation``, and ``desired_goal``."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,20 @@ def read_problem(observation: np.ndarray, goal: np.ndarray | None) -> Problem:
     if states.shape[1] == 2:
         states = np.concatenate([states, np.zeros_like(states)], 1)
     return Problem(states, None if goal is None else read_goal(goal, len(states)))
+
+
+def unpacked(
+    observation: Observation, goal: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The array of an observation, and the goal: that given, else the observation's, else None."""
+    if not isinstance(observation, Mapping):
+        return observation, goal
+    if "observation" not in observation:
+        raise ObservationError(
+            "A dict observation needs the keys observation and desired_goal; got "
+            f"{', '.join(map(str, observation)) or 'none'}."
+        )
+    return observation["observation"], observation.get("desired_goal") if goal is None else goal
 
 
 def read_observation(observation: np.ndarray, *, may_be_lost: bool = False) -> np.ndarray:

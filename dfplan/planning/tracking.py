@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -122,7 +124,47 @@ def resample(line: np.ndarray, spacing: float) -> np.ndarray:
     return np.stack([np.interp(at, length, line[:, axis]) for axis in (0, 1)], 1)
 
 
-class TimedPD:
+class _Timed(ABC):
+    """Keeps each row's time since its plan was assigned, and where the plan is at each step.
+
+    Args:
+        features: of a step, its position first.
+    """
+
+    def __init__(self, features: int) -> None:
+        self._steps = np.zeros((0, 1, features))
+        self._time = np.zeros(0, dtype=int)
+
+    def assign(self, rows: np.ndarray, plan: Plan) -> None:
+        """See :class:`Tracker`; the plan's time begins at the next step."""
+        self._steps = _replace(self._steps, rows, list(self._each_step(plan)))
+        self._time = _restart(self._time, rows)
+
+    def deviation(self, observation: np.ndarray) -> np.ndarray:
+        """See :class:`Tracker`; from the nearest point, early or late."""
+        away = self._steps[: len(observation), :, :2] - observation[:, None, :2]
+        distance: np.ndarray = np.linalg.norm(away, axis=-1).min(1)
+        return distance
+
+    @abstractmethod
+    def _each_step(self, plan: Plan) -> np.ndarray:
+        """What is kept of ``plan`` for each environment step, [R, L, features]."""
+
+    def _tick(self, count: int) -> np.ndarray:
+        """The time of the first ``count`` rows, int [B]; a step later from the next call on."""
+        now = self._time[:count].copy()
+        self._time[:count] += 1
+        return now
+
+    def _at(self, time: np.ndarray) -> np.ndarray:
+        """What was kept for ``time`` [B] of each row, [B, features]; the last after the end."""
+        steps: np.ndarray = self._steps[
+            np.arange(len(time)), np.minimum(time, self._steps.shape[1] - 1)
+        ]
+        return steps
+
+
+class TimedPD(_Timed):
     """A proportional-derivative law toward where the plan is one step from now.
 
         action = position_gain * (p - position) + velocity_gain * (v - velocity)
@@ -140,15 +182,12 @@ class TimedPD:
     """
 
     def __init__(self, position_gain: float, velocity_gain: float, *, dt: float = 1.0) -> None:
+        super().__init__(features=4)
         self._position_gain = position_gain
         self._velocity_gain = velocity_gain
         self._dt = dt
-        self._position = np.zeros((0, 1, 2))
-        self._velocity = np.zeros((0, 1, 2))
-        self._time = np.zeros(0, dtype=int)
 
-    def assign(self, rows: np.ndarray, plan: Plan) -> None:
-        """See :class:`Tracker`."""
+    def _each_step(self, plan: Plan) -> np.ndarray:
         position = _every_step(plan.points, plan.stride)
         if plan.velocities is None:
             velocity = np.diff(position, axis=1, prepend=position[:, :1]) / self._dt
@@ -157,25 +196,102 @@ class TimedPD:
         # One point more, at which the plan stays.
         position = np.concatenate([position, position[:, -1:]], 1)
         velocity = np.concatenate([velocity, np.zeros_like(velocity[:, -1:])], 1)
-        self._position = _replace(self._position, rows, list(position))
-        self._velocity = _replace(self._velocity, rows, list(velocity))
-        self._time = _restart(self._time, rows)
+        return np.concatenate([position, velocity], -1)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`."""
-        row = np.arange(len(observation))
-        self._time[row] += 1
-        now = np.minimum(self._time[row], self._position.shape[1] - 1)
-        force = self._position_gain * (self._position[row, now] - observation[:, :2])
-        force += self._velocity_gain * (self._velocity[row, now] - _velocity(observation))
+        next_step = self._at(self._tick(len(observation)) + 1)
+        force = self._position_gain * (next_step[:, :2] - observation[:, :2])
+        force += self._velocity_gain * (next_step[:, 2:] - _velocity(observation))
         action: np.ndarray = np.clip(force, -1.0, 1.0)
         return action
 
-    def deviation(self, observation: np.ndarray) -> np.ndarray:
-        """See :class:`Tracker`; from the nearest point, early or late."""
-        away = self._position[: len(observation)] - observation[:, None, :2]
-        distance: np.ndarray = np.linalg.norm(away, axis=-1).min(1)
-        return distance
+
+class DiffusedActions(_Timed):
+    """Executes the actions that were planned along with the positions, whatever comes of it.
+
+    Each action is held until the plan's next point; from the end of the plan on the action is 0.
+    Nothing is fed back, so what the body does differently adds up until there is a new plan.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(features=4)
+
+    def _each_step(self, plan: Plan) -> np.ndarray:
+        if plan.actions is None:
+            raise ConfigError(
+                "DiffusedActions executes the actions of a plan, and this plan has none; make it "
+                "with a planner of transitions, such as Diffuser's, or use another tracker."
+            )
+        position = _every_step(plan.points, plan.stride)
+        step = np.arange(position.shape[1])
+        over = (step >= np.asarray(plan.steps)[:, None])[..., None]
+        action = np.where(over, 0.0, plan.actions[:, step // plan.stride])
+        return np.concatenate([position, action], -1)
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """See :class:`Tracker`; the observation does not matter."""
+        action: np.ndarray = np.clip(self._at(self._tick(len(observation)))[:, 2:], -1.0, 1.0)
+        return action
+
+
+class InverseDynamics(_Timed):
+    """Learned inverse dynamics: the action that the data took to be where the plan will be.
+
+    Each step it aims at the plan's position ``steps`` environment steps later, on straight lines
+    between its points; after the plan's end that is its last point. As in Decision Diffuser (arXiv
+    2211.15657), which plans states and learns the actions between them; a model of displacements
+    knows no walls.
+
+    Args:
+        law: from inputs [B, 2 or 4] (:func:`inverse_inputs`) to actions [B, 2].
+        motion: of the data, which scales the inputs.
+        steps: environment steps between now and the aim.
+        velocities: whether the law is told the velocity.
+    """
+
+    def __init__(
+        self,
+        law: Callable[[np.ndarray], np.ndarray],
+        motion: Motion,
+        steps: int,
+        *,
+        velocities: bool,
+    ) -> None:
+        super().__init__(features=2)
+        self._law = law
+        self._motion = motion
+        self._ahead = steps
+        self._velocities = velocities
+
+    def _each_step(self, plan: Plan) -> np.ndarray:
+        return _every_step(plan.points, plan.stride)
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """See :class:`Tracker`."""
+        aim = self._at(self._tick(len(observation)) + self._ahead)
+        velocity = _velocity(observation) if self._velocities else None
+        inputs = inverse_inputs(aim - observation[:, :2], velocity, self._motion, self._ahead)
+        action: np.ndarray = np.clip(self._law(inputs), -1.0, 1.0)
+        return action
+
+
+def inverse_inputs(
+    displacement: np.ndarray, velocity: np.ndarray | None, motion: Motion, steps: int
+) -> np.ndarray:
+    """What inverse dynamics acts on, float32 [B, 4], or [B, 2] without velocities.
+
+    Args:
+        displacement: to the position ``steps`` environment steps later [B, 2]; given as a share of
+            the farthest that the body gets in them.
+        velocity: now [B, 2], given as a share of the body's limit; or None.
+        motion: the fitted point mass.
+        steps: between the two.
+    """
+    parts = [displacement / (steps * motion.max_step)]
+    if velocity is not None:
+        parts.append(velocity / motion.limit)
+    return np.concatenate(parts, -1).astype(np.float32)
 
 
 def timed_gains(motion: Motion, steps: float = 5.0) -> tuple[float, float]:
@@ -213,12 +329,12 @@ def _require_moved(motion: Motion) -> None:
 
 
 def _replace(paths: np.ndarray, rows: np.ndarray, lines: list[np.ndarray]) -> np.ndarray:
-    """``paths`` [B, L, 2], those of ``rows`` replaced; grown as needed by repeating the ends."""
-    batch, length, _ = paths.shape
+    """``paths`` [B, L, F], those of ``rows`` replaced; grown as needed by repeating the ends."""
+    batch, length, features = paths.shape
     grow = max(length, *(len(line) for line in lines)) - length
     grown = np.pad(paths, ((0, 0), (0, grow), (0, 0)), mode="edge") if grow else paths.copy()
     more = max(0, int(rows.max()) + 1 - batch)
-    grown = np.concatenate([grown, np.zeros((more, length + grow, 2))])
+    grown = np.concatenate([grown, np.zeros((more, length + grow, features))])
     for row, line in zip(rows, lines, strict=True):
         grown[row, : len(line)] = line
         grown[row, len(line) :] = line[-1]

@@ -1,4 +1,4 @@
-"""The shipped checkpoints, and loading any checkpoint as a planner or a reward."""
+"""The shipped checkpoints, and loading any checkpoint as what it is: a planner, a policy..."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ import torch
 from dfplan.errors import CheckpointError, ConfigError, unknown_name
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.rewards import LearnedValue
+from dfplan.planning.tracking import InverseDynamics
 from dfplan.training.checkpoint import Checkpoint
+from dfplan.training.cloning import CloningConfig
 from dfplan.training.diffuser import DiffuserConfig
+from dfplan.training.inverse import InverseConfig
+from dfplan.training.offline import ALGORITHMS, OfflineConfig
 from dfplan.training.recipes import ForcingConfig
 from dfplan.training.value import ValueConfig
 
 _ENDING = ".safetensors"
 _FOLDER = Path(__file__).parent
+_LOADED_BY = {"value": "load_value", "inverse": "load_inverse"}
 
 
 def pretrained_names() -> list[str]:
@@ -45,8 +51,10 @@ def checkpoint_path(name: str | Path) -> Path:
 
 
 @torch.inference_mode(False)  # what was made in it cannot be guided later
-def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlanner:
+def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlanner | LearnedPolicy:
     """A planner from a shipped checkpoint (``"maze2d-large"``), a file or a run's folder.
+
+    A run that learned no plans but a policy (``"runs/bc-umaze"``) gives that policy.
 
     Args:
         name: see :func:`pretrained_names`, or a path.
@@ -54,7 +62,7 @@ def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlan
 
     Raises:
         ConfigError: an unknown name or device.
-        CheckpointError: the file is damaged, incomplete or of another version.
+        CheckpointError: the file is damaged, incomplete, of another version, or neither.
     """
     path, checkpoint = _read(name, device)
     with _fitting(path):
@@ -62,10 +70,15 @@ def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlan
             return ForcingConfig.from_json(checkpoint.config).planner(checkpoint, device)
         if checkpoint.recipe == "diffuser":
             return DiffuserConfig.from_json(checkpoint.config).planner(checkpoint, device)
-    hint = " Load it by dfplan.load_value." if checkpoint.recipe == "value" else ""
+        if checkpoint.recipe == "policy":
+            return CloningConfig.from_json(checkpoint.config).policy(checkpoint, device)
+        if checkpoint.recipe in ALGORITHMS:
+            return OfflineConfig.from_json(checkpoint.config).policy(checkpoint, device)
+    own = _LOADED_BY.get(checkpoint.recipe)
+    hint = f" Load it by dfplan.{own}." if own else ""
     raise CheckpointError(
         f"{path} was made by recipe {checkpoint.recipe!r}; planners are made by forcing and "
-        f"diffuser.{hint}"
+        f"diffuser, policies by policy, {' and '.join(ALGORITHMS)}.{hint}"
     )
 
 
@@ -88,13 +101,38 @@ def load_value(name: str | Path, device: str = "cpu") -> LearnedValue:
         CheckpointError: the file is damaged, incomplete, of another version, or no value.
     """
     path, checkpoint = _read(name, device)
-    if checkpoint.recipe != "value":
-        raise CheckpointError(
-            f"{path} was made by recipe {checkpoint.recipe!r}; expected value. Train one: dfplan "
-            "train value-umaze. Planners are loaded by dfplan.load."
-        )
+    _require_recipe(path, checkpoint, "value")
     with _fitting(path):
         return ValueConfig.from_json(checkpoint.config).reward(checkpoint, device)
+
+
+@torch.inference_mode(False)
+def load_inverse(name: str | Path, device: str = "cpu") -> InverseDynamics:
+    """The tracker that a run of an ``inverse-*`` preset has learned; each policy needs its own.
+
+    >>> tracker = dfplan.load_inverse("runs/inverse-umaze")
+    >>> policy = dfplan.Policy(dfplan.load("maze2d-umaze"), tracker)
+
+    Args:
+        name: a file or a run's folder.
+        device: where the network runs.
+
+    Raises:
+        ConfigError: no such file, or an unknown device.
+        CheckpointError: the file is damaged, incomplete, of another version, or no tracker.
+    """
+    path, checkpoint = _read(name, device)
+    _require_recipe(path, checkpoint, "inverse")
+    with _fitting(path):
+        return InverseConfig.from_json(checkpoint.config).tracker(checkpoint, device)
+
+
+def _require_recipe(path: Path, checkpoint: Checkpoint, recipe: str) -> None:
+    if checkpoint.recipe != recipe:
+        raise CheckpointError(
+            f"{path} was made by recipe {checkpoint.recipe!r}; expected {recipe}. Train one: "
+            f"dfplan train {recipe}-umaze. Planners are loaded by dfplan.load."
+        )
 
 
 def _read(name: str | Path, device: str) -> tuple[Path, Checkpoint]:

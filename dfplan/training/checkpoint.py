@@ -28,9 +28,11 @@ class Checkpoint:
     """A trained network, what it was trained on, and how to rebuild it.
 
     Attributes:
-        recipe: which recipe made it, ``forcing``, ``diffuser`` or ``value``.
+        recipe: which recipe made it: ``forcing``, ``diffuser``, ``value``, ``policy``, ``inverse``,
+            ``iql`` or ``cql``.
         config: the recipe's configuration, as JSON.
-        network: averaged weights by name, float16.
+        network: weights by name; averaged and float16, but for ``iql`` and ``cql`` the last ones,
+            float32.
         statistics: what the planner keeps of the data.
         data: source, fingerprint and number of steps of the data.
         training: the settings, and the seconds it took, on the clock and summed over cores.

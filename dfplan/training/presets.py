@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dfplan.data.generate import generate
+from dfplan.diffusion.levels import FULL_SEQUENCE, TEACHER_FORCING, ends_known
+from dfplan.errors import ConfigError
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze
+from dfplan.training.cloning import CloningConfig
 from dfplan.training.diffuser import DIFFUSER, DiffuserConfig
+from dfplan.training.inverse import InverseConfig
 from dfplan.training.loop import TrainSettings
+from dfplan.training.offline import ALGORITHMS, OfflineConfig, OfflineSettings
 from dfplan.training.recipes import ForcingConfig
 from dfplan.training.value import ValueConfig
 
@@ -27,8 +32,25 @@ class Preset:
     """
 
     maze: Maze
-    recipe: ForcingConfig | DiffuserConfig | ValueConfig
+    recipe: ForcingConfig | DiffuserConfig | ValueConfig | CloningConfig | InverseConfig
     settings: TrainSettings
+    data_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class OfflinePreset:
+    """One training run by d3rlpy.
+
+    Attributes:
+        maze: whose data it is trained on, and whose goal is paid for.
+        recipe: what is trained.
+        settings: how long.
+        data_steps: as of a :class:`Preset`.
+    """
+
+    maze: Maze
+    recipe: OfflineConfig
+    settings: OfflineSettings
     data_steps: int | None = None
 
 
@@ -58,16 +80,51 @@ _MOST_TOKENS = 40  # more of them are put into half as many, as for giant
 # score the two were not told apart.
 _DIFFUSER = {"umaze": 580, "medium": 400, "large": 430}
 
-PRESETS: dict[str, Preset] = {
-    **{
-        suite: Preset(
-            named_maze(suite.removeprefix("maze2d-")),
-            ForcingConfig(tokens=tokens),
-            TrainSettings(steps=steps, batch_size=64),
-        )
-        for suite, (tokens, steps) in _FORCING.items()
-    },
-    "ogbench-giant": _GIANT,
+_PLANNERS = {
+    suite: Preset(
+        named_maze(suite.removeprefix("maze2d-")),
+        ForcingConfig(tokens=tokens),
+        TrainSettings(steps=steps, batch_size=64),
+    )
+    for suite, (tokens, steps) in _FORCING.items()
+} | {"ogbench-giant": _GIANT}
+
+_RIVAL_LEVELS = {
+    "full-sequence": ends_known(FULL_SEQUENCE),
+    "next-token": ends_known(TEACHER_FORCING),
+}
+
+
+def _policies(suite: str, maze: Maze) -> dict[str, Preset]:
+    """Behaviour cloning and inverse dynamics for a suite's maze, by name."""
+    ogbench = maze.frame is OGBENCH
+    name = suite.removeprefix("maze2d-")
+    settings = TrainSettings(steps=10_000, batch_size=512, save_every=5000, log_every=500)
+    return {
+        f"bc-{name}": Preset(
+            maze,
+            CloningConfig(velocities=not ogbench, discount=None if ogbench else 0.99),
+            settings,
+        ),
+        f"inverse-{name}": Preset(
+            maze, InverseConfig(velocities=not ogbench), replace(settings, steps=5000)
+        ),
+    }
+
+
+def _offline(algorithm: str, maze: Maze, steps: int) -> OfflinePreset:
+    if maze.goal is None:
+        raise ConfigError(f"{algorithm} is trained for one goal, and {maze.name} marks none.")
+    first, second = maze.goal.tolist()
+    recipe = OfflineConfig(algorithm, (first, second), maze.frame.goal_radius)
+    return OfflinePreset(maze, recipe, OfflineSettings(steps))
+
+
+# Some eight minutes of computing on one thread each; CORL trains both for a million steps.
+_OFFLINE_STEPS = {"iql": 20_000, "cql": 4000}
+
+PRESETS: dict[str, Preset | OfflinePreset] = {
+    **_PLANNERS,
     **{
         f"diffuser-{maze}": Preset(
             named_maze(maze),
@@ -77,6 +134,14 @@ PRESETS: dict[str, Preset] = {
         for maze, steps in _DIFFUSER.items()
     },
     **{
+        f"{kind}-{maze}": replace(
+            _PLANNERS[f"maze2d-{maze}"],
+            recipe=ForcingConfig(tokens=_FORCING[f"maze2d-{maze}"][0], levels=levels),
+        )
+        for kind, levels in _RIVAL_LEVELS.items()
+        for maze in _DIFFUSER
+    },
+    **{
         f"value-{maze}": Preset(
             named_maze(maze),
             ValueConfig(),
@@ -84,8 +149,20 @@ PRESETS: dict[str, Preset] = {
         )
         for maze in _DIFFUSER
     },
+    **{
+        name: preset
+        for suite, planner in _PLANNERS.items()
+        for name, preset in _policies(suite, planner.maze).items()
+    },
+    **{
+        f"{algorithm}-{maze}": _offline(algorithm, named_maze(maze), _OFFLINE_STEPS[algorithm])
+        for algorithm in ALGORITHMS
+        for maze in _DIFFUSER
+    },
 }
-"""Every preset by name: a suite's own name is Diffusion Forcing, ``diffuser-*`` the baseline,
+"""Every preset by name: a suite's own name is Diffusion Forcing; ``full-sequence-*`` and
+``next-token-*`` are its rivals, with the same network and as many steps, ``diffuser-*`` another;
+``bc-*``, ``iql-*`` and ``cql-*`` are policies without a plan, ``inverse-*`` a tracker and
 ``value-*`` a value to plan by."""
 
 
@@ -109,7 +186,7 @@ def own_preset(maze: Maze) -> Preset:
     return Preset(maze, recipe, OWN_SETTINGS, data_steps=steps)
 
 
-def preset_data(preset: Preset, folder: Path) -> Path:
+def preset_data(preset: Preset | OfflinePreset, folder: Path) -> Path:
     """The preset's data in ``folder``, generated if it is not there."""
     names = {D4RL: "data.hdf5", GYMNASIUM: "data-v0", OGBENCH: "data.npz"}
     file = folder / names[preset.maze.frame]

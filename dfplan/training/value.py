@@ -10,6 +10,7 @@ import torch
 from scipy.signal import lfilter
 from torch import nn
 
+from dfplan.data.rows import Rows
 from dfplan.data.statistics import Statistics
 from dfplan.errors import DataError, require_numbers
 from dfplan.networks.perceptron import Perceptron
@@ -56,7 +57,7 @@ class ValueConfig:
 
     def untrained(self) -> Perceptron:
         """A network with random weights."""
-        return Perceptron(self.width, self.layers)
+        return Perceptron(2, 1, self.width, self.layers)
 
     def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective:
         """Mean squared error of :func:`values_to_go` at random positions of the data.
@@ -73,20 +74,17 @@ class ValueConfig:
         values = torch.from_numpy(
             values_to_go(trajectories.rewards, trajectories.segments, self.discount)
         )
-        first, last = trajectories.segments.T
-        until = np.cumsum(last - first)
+        rows = Rows(trajectories)
 
         def draw(size: int, generator: torch.Generator) -> Batch:
-            flat = torch.randint(int(until[-1]), (size,), generator=generator).numpy()
-            segment = np.searchsorted(until, flat, side="right")
-            row = last[segment] - (until[segment] - flat)
+            row, _ = rows.draw(size, generator)
             positions = trajectories.observations[row, :2].astype(np.float32, copy=False)
             return torch.from_numpy(positions), values[row]
 
         def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
             positions, paid = batch
             device = next(network.parameters()).device
-            estimate = network(statistics.normalizer.normalize(positions).to(device))
+            estimate = network(statistics.normalizer.normalize(positions).to(device))[..., 0]
             error: torch.Tensor = estimate - paid.to(device)
             return error.square().mean()
 
@@ -100,7 +98,7 @@ class ValueConfig:
 
         def value(points: torch.Tensor) -> torch.Tensor:
             known = checkpoint.statistics.normalizer.normalize(points)
-            found: torch.Tensor = network(known.to(device)).to(points)
+            found: torch.Tensor = network(known.to(device))[..., 0].to(points)
             return found
 
         return LearnedValue(value)

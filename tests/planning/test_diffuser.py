@@ -14,7 +14,7 @@ from dfplan.diffusion.schedules import NoiseSchedule, cosine_schedule, interpola
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.policy import Policy
-from dfplan.planning.tracking import TimedPD
+from dfplan.planning.tracking import DiffusedActions, TimedPD
 from dfplan.sampling.steps import ancestral
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.diffuser import DIFFUSER, DiffuserConfig
@@ -105,6 +105,37 @@ def test_start_and_goal_are_kept_and_the_goal_is_at_rest(
     np.testing.assert_allclose(plan.velocities[:, 0], states[:, 2:], atol=1e-5)
     np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-5)
     np.testing.assert_allclose(plan.velocities[:, -1], 0.0, atol=1e-5)
+
+
+def test_the_plan_has_the_actions_that_were_diffused(
+    diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    plan = diffuser.plan(states, goals, seed=0)
+    transitions: list[torch.Tensor] = []
+
+    def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        transitions.append(diffuser.denoiser(x, level).clamp(-1, 1))
+        return transitions[-1]
+
+    dataclasses.replace(diffuser, denoiser=denoiser).plan(states, goals, seed=0)
+    # The last step is clean, and an action's limits are -1 and 1 in either unit.
+    diffused = transitions[-1][:, :, :2].numpy()
+    assert plan.actions.shape == (5, 16, 2) and plan.actions.dtype == np.float32
+    np.testing.assert_allclose(plan.actions[:, 1:-1], diffused[:, 1:-1], atol=1e-5)
+    assert np.array_equal(plan.actions[:, 0], plan.actions[:, 1]), "the first is not diffused"
+    np.testing.assert_allclose(plan.actions[:, -1], 0, atol=1e-6)
+    assert np.abs(plan.actions).max() <= 1 + 1e-6
+
+
+def test_its_actions_are_executed_one_after_another(
+    diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    policy = Policy(diffuser, DiffusedActions(), tolerance=None, seed=0)
+    for step in range(15):
+        action = policy.act(states, goal=goals)
+        assert policy.plan is not None and policy.plan.actions is not None
+        np.testing.assert_allclose(action, policy.plan.actions[:, step], atol=1e-6)
+    assert (policy.act(states, goal=goals) == 0).all()
 
 
 def test_every_level_is_sampled_with_clean_ends(

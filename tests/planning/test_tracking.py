@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dfplan.data.motion import Motion
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.tracking import (
+    DiffusedActions,
+    InverseDynamics,
     Pursuit,
     PursuitGains,
     TimedPD,
@@ -308,6 +312,70 @@ def test_velocities_change_nothing_where_a_body_does_not_coast() -> None:
             tracker.assign(np.array([0]), plan(line))
         state = np.concatenate([line[:1], np.full((1, 2), velocity)], 1)
         np.testing.assert_array_equal(alone.act(line[:1]), told.act(state))
+
+
+def acted(points: np.ndarray, actions: np.ndarray | None, stride: int) -> Plan:
+    made = plan(*points, stride=stride)
+    return replace(made, actions=None if actions is None else actions.astype(np.float32))
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_planned_actions_are_executed_exactly(stride: int) -> None:
+    rng = np.random.default_rng(0)
+    points, actions = rng.normal(size=(2, 5, 2)), rng.uniform(-1, 1, (2, 5, 2))
+    made = acted(points, actions, stride)
+    # The second plan is over a point earlier.
+    made = replace(made, steps=np.array([4, 3]) * stride)
+    tracker = DiffusedActions()
+    tracker.assign(np.arange(2), made)
+    done = np.stack([tracker.act(rng.normal(size=(2, 4))) for _ in range(6 * stride)], 1)
+    for row, count in ((0, 4), (1, 3)):
+        held = np.repeat(made.actions[row, :count], stride, 0)
+        np.testing.assert_array_equal(done[row, : count * stride], held)
+        assert (done[row, count * stride :] == 0).all(), "nothing is left to execute"
+
+
+def test_planned_actions_are_restarted_row_by_row() -> None:
+    points = np.zeros((2, 4, 2))
+    actions = np.arange(16.0).reshape(2, 4, 2) / 16
+    tracker = DiffusedActions()
+    tracker.assign(np.arange(2), acted(points, actions, 1))
+    still = np.zeros((2, 2))
+    tracker.act(still)
+    tracker.assign(np.array([1]), acted(points[:1] + 3, actions[:1], 1))
+    np.testing.assert_allclose(tracker.act(still), [actions[0, 1], actions[0, 0]])
+    np.testing.assert_allclose(tracker.deviation(still), [0, 3 * 2**0.5])
+
+
+def test_plans_without_actions_are_refused() -> None:
+    with pytest.raises(ConfigError, match="this plan has none; make it with a planner of transit"):
+        DiffusedActions().assign(np.array([0]), acted(np.zeros((1, 4, 2)), None, 1))
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+@pytest.mark.parametrize("steps", [3, 10])
+def test_inverse_dynamics_aims_at_where_the_plan_will_be(stride: int, steps: int) -> None:
+    body = BODIES[1]
+    shown: list[np.ndarray] = []
+
+    def law(inputs: np.ndarray) -> np.ndarray:
+        shown.append(inputs)
+        return 3 * inputs[:, :2]
+
+    rng = np.random.default_rng(0)
+    points = np.cumsum(rng.normal(size=(2, 5, 2)), 1)
+    tracker = InverseDynamics(law, body, steps, velocities=True)
+    tracker.assign(np.arange(2), plan(*points, stride=stride))
+    for now in range(5 * stride + steps):
+        state = rng.normal(size=(2, 4))
+        action = tracker.act(state)
+        at = min((now + steps) / stride, 4)
+        for row in range(2):
+            aim = [np.interp(at, np.arange(5), points[row, :, axis]) for axis in (0, 1)]
+            share = (np.array(aim) - state[row, :2]) / (steps * body.max_step)
+            np.testing.assert_allclose(shown[-1][row, :2], share, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(shown[-1][row, 2:], state[row, 2:] / body.limit, rtol=1e-5)
+            np.testing.assert_allclose(action[row], np.clip(3 * share, -1, 1), rtol=1e-4, atol=1e-4)
 
 
 def test_a_timed_law_needs_velocities() -> None:

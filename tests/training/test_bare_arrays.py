@@ -22,7 +22,7 @@ from dfplan.training.recipes import ForcingConfig
 PACKAGE = Path(dfplan.__file__).parent
 FORBIDDEN = ("mazes", "envs")
 ROOMS = ("planning", "training", "diffusion", "networks", "sampling")
-KEPT_OF_DATA = ("normalizer", "windows", "motion", "support", "statistics", "transitions")
+KEPT_OF_DATA = ("normalizer", "windows", "motion", "support", "statistics", "transitions", "rows")
 EXEMPT = {PACKAGE / "training" / "presets.py"}  # names the mazes whose data is generated
 
 

@@ -8,8 +8,12 @@ import pytest
 
 from dfplan.data import load_data
 from dfplan.data.windows import Windows
+from dfplan.evaluation.protocols import named_task
 from dfplan.mazes import OGBENCH, named_maze, parse_maze
 from dfplan.training import presets
+from dfplan.training.cloning import CloningConfig
+from dfplan.training.inverse import InverseConfig
+from dfplan.training.offline import OfflineConfig
 from dfplan.training.presets import PRESETS, Preset, own_preset, preset_data
 from dfplan.training.recipes import ForcingConfig
 
@@ -21,24 +25,68 @@ SUITES = (
     ),
     *(f"ogbench-{maze}" for maze in ("medium", "large", "giant", "teleport")),
 )
-RIVALS = [
-    f"{name}-{maze}" for name in ("diffuser", "value") for maze in ("umaze", "medium", "large")
+MAZES = ("umaze", "medium", "large")
+RECIPES = {
+    "diffuser": "diffuser",
+    "value": "value",
+    "full-sequence": "forcing",
+    "next-token": "forcing",
+    "bc": "policy",
+    "inverse": "inverse",
+    "iql": "iql",
+    "cql": "cql",
+}
+"""Recipes of the presets that are named after one of D4RL's mazes, by the rest of the name."""
+EVERYWHERE = [
+    f"{kind}-{suite.removeprefix('maze2d-')}" for kind in ("bc", "inverse") for suite in SUITES
 ]
 
 
 def test_every_suite_has_a_preset_and_d4rls_mazes_the_rivals() -> None:
-    assert set(PRESETS) == {*SUITES, *RIVALS}
+    rivals = {f"{kind}-{maze}" for kind in RECIPES for maze in MAZES}
+    assert set(PRESETS) == {*SUITES, *rivals, *EVERYWHERE}
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_of_their_maze_at_its_suites_size(name: str) -> None:
     preset = PRESETS[name]
-    kind, maze = name.split("-")
-    own = kind in ("pointmaze", "ogbench")
-    assert preset.maze == named_maze(name if own else maze) and preset.data_steps is None
-    assert preset.recipe.name == (kind if kind in ("diffuser", "value") else "forcing")
+    kind, maze = name.rsplit("-", 1)
+    suite = next((own for own in ("pointmaze", "ogbench") if own in kind), None)
+    rival = kind.removesuffix(f"-{suite}")
+    assert preset.maze == named_maze(f"{suite}-{maze}" if suite else maze)
+    assert preset.data_steps is None
+    assert preset.recipe.name == RECIPES.get(rival, "forcing")
     preset.recipe.untrained()
     assert type(preset.recipe).from_json(preset.recipe.to_json()) == preset.recipe
+
+
+@pytest.mark.parametrize("maze", MAZES)
+def test_the_other_levels_are_trained_as_dfplans_own(maze: str) -> None:
+    own = PRESETS[f"maze2d-{maze}"]
+    assert isinstance(own.recipe, ForcingConfig)
+    for kind, pattern in (("full-sequence", "common"), ("next-token", "teacher_forcing")):
+        other = PRESETS[f"{kind}-{maze}"]
+        assert isinstance(other.recipe, ForcingConfig)
+        levels, mixture = other.recipe.levels, own.recipe.levels
+        assert sum(levels.weights) == getattr(levels, pattern) == 1
+        assert (levels.known_start, levels.known_goal) == (mixture.known_start, mixture.known_goal)
+        assert replace(other, recipe=replace(other.recipe, levels=mixture)) == own
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_velocities_are_told_where_the_suite_shows_them(name: str) -> None:
+    recipe = PRESETS[name].recipe
+    assert isinstance(recipe, CloningConfig | InverseConfig)
+    assert recipe.velocities == ("ogbench" not in name)
+
+
+@pytest.mark.parametrize("maze", MAZES)
+@pytest.mark.parametrize("algorithm", ["iql", "cql"])
+def test_the_goal_that_is_paid_for_is_the_benchmarks(algorithm: str, maze: str) -> None:
+    recipe = PRESETS[f"{algorithm}-{maze}"].recipe
+    task = named_task(f"maze2d-{maze}")
+    assert isinstance(recipe, OfflineConfig) and task.goal is not None
+    assert recipe.goal == tuple(task.goal) and recipe.radius == task.maze.frame.goal_radius
 
 
 @pytest.mark.parametrize("name", SUITES)
