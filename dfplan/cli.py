@@ -516,7 +516,7 @@ COMMANDS: dict[str, Any] = {
     "env": environment,
     "plan": plan,
     "train": {
-        "_help": "Train a planner or a value; each preset is a command.",
+        "_help": "Train a planner, policy, tracker or value; each preset is a command.",
         **{name: _train_command(name, preset) for name, preset in PRESETS.items()},
         "own": train_own,
     },
