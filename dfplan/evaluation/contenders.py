@@ -223,7 +223,7 @@ TRACKERS: dict[str, Callable[[Task, Sequence[Path]], Tracker]] = {
     "pursuit": _pursuit,
     "timed": _timed,
     "diffuser": lambda task, folders: TimedPD(1.0, 1.0, dt=_motion(task, folders).dt),
-    "forcing": lambda task, folders: TimedPD(12.5, 1.2, path_velocity=True),
+    "forcing": lambda task, folders: TimedPD(12.5, 1.2, of_lines=True),
     "inverse": _inverse,
     "diffused": lambda task, folders: DiffusedActions(),
 }

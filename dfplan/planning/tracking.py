@@ -172,24 +172,33 @@ class TimedPD(_Timed):
     ``p`` and ``v`` are the plan's at the next step, on straight lines between its points; after
     its end it stays at its last point with ``v = 0``. A plan without velocities has those of its
     lines, ``(p - p of the step before) / dt``. Gains (1, 1) on a plan with velocities are the
-    controller of Diffuser (arXiv 2205.09991); (12.5, 1.2) with ``dt = 1`` that of Diffusion
-    Forcing's authors (arXiv 2407.01392).
+    controller of Diffuser (arXiv 2205.09991); (12.5, 1.2) with velocities of lines and
+    ``dt = 1`` that of Diffusion Forcing's authors (arXiv 2407.01392).
 
     Args:
         position_gain: action for a unit of distance.
         velocity_gain: action for a unit of velocity.
-        dt: units of time in an environment step, for plans without velocities.
+        dt: units of time in an environment step, for the velocities of lines.
+        of_lines: take the velocities of the plan's lines even where it has its own.
     """
 
-    def __init__(self, position_gain: float, velocity_gain: float, *, dt: float = 1.0) -> None:
+    def __init__(
+        self,
+        position_gain: float,
+        velocity_gain: float,
+        *,
+        dt: float = 1.0,
+        of_lines: bool = False,
+    ) -> None:
         super().__init__(features=4)
         self._position_gain = position_gain
         self._velocity_gain = velocity_gain
         self._dt = dt
+        self._of_lines = of_lines
 
     def _each_step(self, plan: Plan) -> np.ndarray:
         position = _every_step(plan.points, plan.stride)
-        if plan.velocities is None:
+        if plan.velocities is None or self._of_lines:
             velocity = np.diff(position, axis=1, prepend=position[:, :1]) / self._dt
         else:
             velocity = _every_step(plan.velocities, plan.stride)
