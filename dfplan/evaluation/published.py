@@ -8,10 +8,17 @@ from functools import lru_cache
 from importlib import resources
 from typing import Literal, cast
 
-Scored = Literal["true", "latched", "unclear"]
-"""What a figure was computed from: the true sum of rewards; the latched sum, in which every step
-after the first touch counts; or something that its source does not settle. Only ``true`` figures
-compare with each other."""
+Scored = Literal["true", "latched", "unclear", "success", "changed", "seconds"]
+"""What a figure is.
+
+``true``: from the true sum of rewards. ``latched``: from the sum in which every step after the
+first touch counts. ``unclear``: one of the two, and its source does not settle which. ``success``:
+percent of episodes, under the task's own protocol. ``changed``: the same under a protocol that was
+changed, as its source says. ``seconds``: no score, but the time of one plan.
+"""
+
+COMPARABLE: tuple[Scored, ...] = ("true", "success")
+"""Figures that compare with each other and with those of the task's protocol."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +28,10 @@ class Published:
     Attributes:
         task: id of the task, such as ``maze2d-large``.
         method: as its authors call it.
-        mean: normalized score.
+        mean: the score, in the unit of the task's protocol; or seconds.
         spread: what stands behind the ±, or None where nothing does.
         spread_kind: what that is (``std``, ``s.e.``), or None.
-        scored: which sum of rewards it counts.
+        scored: what it is.
         source: where it was read.
     """
 
@@ -47,7 +54,7 @@ def _all_published() -> tuple[Published, ...]:
     text = resources.files(__package__).joinpath("published.csv").read_text(encoding="utf-8")
     return tuple(
         Published(
-            task=f"{record['suite']}-{record['task']}",
+            task=record["task"],
             method=record["method"],
             mean=float(record["mean"]),
             spread=float(record["spread"]) if record["spread"] else None,

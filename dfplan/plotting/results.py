@@ -1,0 +1,236 @@
+"""Pictures of a benchmark, as SVG for a page: profiles, scores against time, plans side by side.
+
+The page's style sheet sets their colors, so that they read on light and on dark: ink is
+``currentColor``; ``--muted``, ``--wall`` and ``--floor`` are the page's. Matplotlib is imported
+when a picture is drawn and not before.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dfplan.mazes import parse_maze
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colors, told apart by the colour-blind, less black and yellow, which one of light
+# and dark would swallow.
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_MARKERS = ("o", "s", "D", "^", "v")
+_DASHES = ("-", "--", "-.", ":")
+_WIDTH = 6.4
+_ROW = 0.21
+_PLAN = "#56b4e9"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A performance profile.
+
+    Attributes:
+        share: of runs above each threshold, [K].
+        low, high: ends of its interval, [K]; NaN where there is none.
+    """
+
+    share: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A plan and how it was driven, in the maze's frame.
+
+    Attributes:
+        plan: its points, float [P, 2]; None where there was none.
+        path: positions visited, the start first, float [S, 2].
+        goal: float [2].
+    """
+
+    plan: np.ndarray | None
+    path: np.ndarray
+    goal: np.ndarray
+
+
+def profiles_svg(thresholds: np.ndarray, profiles: Mapping[str, Profile]) -> str:
+    """Shares of runs above each of ``thresholds`` [K] of the upper bound, by planner."""
+    figure, axes = _chart(len(profiles))
+    handles = []
+    for index, (label, profile) in enumerate(profiles.items()):
+        style = _style(index)
+        axes.fill_between(
+            100 * thresholds, profile.low, profile.high, color=style["color"], alpha=0.15, lw=0
+        )
+        dash = _DASHES[index // len(_COLORS) % len(_DASHES)]
+        (line,) = axes.step(
+            100 * thresholds, profile.share, where="post", ls=dash, lw=1.8, label=label, **style
+        )
+        handles.append(line)
+    axes.set(ylim=(-0.02, 1.02), xlim=(100 * thresholds[0], 100 * thresholds[-1]))
+    axes.set_xlabel("share of the upper bound, %")
+    title = "share of runs (training seeds x tasks) above it"
+    _finish(figure, axes, handles, title)
+    return _svg(figure)
+
+
+def times_svg(
+    points: Mapping[str, tuple[Sequence[float], Sequence[float]]], line: tuple[str, float] | None
+) -> str:
+    """Shares of the upper bound against milliseconds of a plan, by planner.
+
+    Args:
+        points: milliseconds and shares of each task, by label; a marker stands at their
+            (geometric) means, and whiskers reach to the least and the greatest.
+        line: label and share of what makes no plans.
+    """
+    figure, axes = _chart(len(points) + (line is not None))
+    axes.set_xscale("log")
+    handles = []
+    for index, (label, (times, shares)) in enumerate(points.items()):
+        color, marker = _style(index)["color"], _MARKERS[index % len(_MARKERS)]
+        x, y = float(np.exp(np.mean(np.log(times)))), 100 * float(np.mean(shares))
+        axes.plot([min(times), max(times)], [y, y], color=color, lw=1.1, alpha=0.55)
+        axes.plot([x, x], [100 * min(shares), 100 * max(shares)], color=color, lw=1.1, alpha=0.55)
+        (mark,) = axes.plot(
+            x, y, marker, color=color, ms=8, mec="white", mew=0.8, label=label, zorder=4
+        )
+        handles.append(mark)
+    if line is not None:
+        from dfplan.plotting.maze import MUTED
+
+        rule = axes.axhline(100 * line[1], color=MUTED, lw=1.2, ls=(0, (4, 3)), label=line[0])
+        handles.append(rule)
+    axes.set_xlabel("milliseconds of one plan, alone (median)")
+    title = "share of the upper bound, %"
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _finish(figure, axes, handles, title)
+    return _svg(figure)
+
+
+def drives_svg(maze: str, rows: Mapping[str, Sequence[Drive | None]]) -> str:
+    """Plans and how they were driven: a row a planner, a column a problem.
+
+    Args:
+        maze: anything that :func:`dfplan.mazes.parse_maze` reads.
+        rows: as many of each planner; None leaves a gap.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from dfplan.plotting.maze import INK, draw_maze, maze_view
+
+    parsed = parse_maze(maze)
+    view = maze_view(parsed)
+    columns = max(map(len, rows.values()))
+    gap, name, foot = 0.12, 0.28, 0.34
+    side = (_WIDTH - gap * (columns - 1)) / columns
+    tall = side * (view[1] - view[0]) / (view[3] - view[2])
+    height = len(rows) * (name + tall) + foot
+    figure = Figure(figsize=(_WIDTH, height), facecolor="none")
+    for row, (label, drives) in enumerate(rows.items()):
+        top = height - row * (name + tall)
+        figure.text(0, (top - 0.2) / height, label, fontsize=10, color=INK, fontweight="bold")
+        for column, drive in enumerate(drives):
+            if drive is None:
+                continue
+            left, bottom = column * (side + gap), top - name - tall
+            box = (left / _WIDTH, bottom / height, side / _WIDTH, tall / height)
+            axes = figure.add_axes(box)
+            draw_maze(axes, parsed.text, view, scale=False)
+            _draw_drive(axes, parsed.text, drive)
+    handles = [
+        Line2D([], [], color=_PLAN, lw=3, solid_capstyle="round", label="first plan"),
+        Line2D([], [], color=INK, lw=1.1, label="driven"),
+        Line2D([], [], ls="", marker="o", mfc="white", mec=INK, mew=1.6, ms=6, label="start"),
+        Line2D([], [], ls="", marker="*", mfc="#d7263d", mec="white", mew=0.5, ms=10, label="goal"),
+    ]
+    figure.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 0), ncols=4, frameon=False,
+        fontsize=10, labelcolor=INK, borderpad=0, borderaxespad=0.2, handletextpad=0.5,
+        columnspacing=1.4, handlelength=1.4,
+    )  # fmt: skip
+    return _svg(figure)
+
+
+def _draw_drive(axes: Axes, maze: str, drive: Drive) -> None:
+    from dfplan.plotting.marks import draw_ends, draw_executed
+    from dfplan.plotting.maze import to_picture
+
+    parsed = parse_maze(maze)
+    path = to_picture(parsed, drive.path)
+    if drive.plan is not None:
+        plan = to_picture(parsed, drive.plan)
+        axes.plot(plan[:, 1], plan[:, 0], color=_PLAN, lw=3.2, solid_capstyle="round",
+                  solid_joinstyle="round", zorder=3)  # fmt: skip
+    draw_executed(axes, path)
+    draw_ends(axes, path[0], to_picture(parsed, drive.goal), 3.2, parsed.frame)
+
+
+def _chart(labels: int) -> tuple[Figure, Axes]:
+    """A figure with room for so many labels below, in two columns."""
+    from matplotlib.figure import Figure
+
+    below, above, tall = 0.54 + _ROW * ((labels + 1) // 2), 0.34, 2.9
+    height = below + tall + above
+    figure = Figure(figsize=(_WIDTH, height), facecolor="none")
+    box = (0.42 / _WIDTH, below / height, (_WIDTH - 0.57) / _WIDTH, tall / height)
+    return figure, figure.add_axes(box, facecolor="none")
+
+
+def _finish(figure: Figure, axes: Axes, handles: Sequence[Any], title: str) -> None:
+    from dfplan.plotting.maze import INK, MUTED
+
+    axes.set_title(title, loc="left", fontsize=10, color=INK, pad=8)
+    axes.xaxis.label.set(color=INK, fontsize=10)
+    axes.tick_params(which="both", length=0, labelsize=9, labelcolor=MUTED)
+    axes.grid(color=MUTED, alpha=0.25, lw=0.6)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    figure.legend(
+        handles=list(handles), loc="lower left", bbox_to_anchor=(0.42 / _WIDTH, 0), ncols=2,
+        frameon=False, fontsize=10, labelcolor=INK, borderpad=0, borderaxespad=0.1,
+        handlelength=1.6, labelspacing=0.45,
+    )  # fmt: skip
+
+
+def _style(index: int) -> dict[str, str]:
+    return {"color": _COLORS[index % len(_COLORS)]}
+
+
+def _svg(figure: Figure) -> str:
+    """The picture as an element of a page: no address in it, the same bytes each time."""
+    import matplotlib
+
+    from dfplan.plotting.maze import INK, MUTED, WALL
+
+    buffer = io.StringIO()
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "dfplan"}
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context(settings):
+        figure.savefig(buffer, format="svg", metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace("xlink:href", "href")
+    text = re.sub(r' (xmlns(:\w+)?|version|width|height)="[^"]*"', "", text, count=5)
+    text = re.sub(r"<defs>\s*<style.*?</defs>", "", text, flags=re.DOTALL)
+    text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
+    # Only what is referred to keeps its id, and that is no other picture's of the page.
+    names = set(re.findall(r"#(\w+)\)|href=\"#(\w+)", text))
+    kept, mine = {name for pair in names for name in pair if name}, f"{zlib.crc32(text.encode()):x}"
+    text = re.sub(
+        r' id="([^"]*)"', lambda each: f' id="{each[1]}-{mine}"' if each[1] in kept else "", text
+    )
+    text = re.sub(r"#(\w+)(?=\)|\")", lambda each: f"#{each[1]}-{mine}", text)
+    colors = {INK: "currentColor", MUTED: "var(--muted)", WALL: "var(--wall)"}
+    for color, name in {**colors, "#ffffff": "var(--floor)"}.items():
+        text = text.replace(color, name)
+    return text
