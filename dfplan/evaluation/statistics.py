@@ -250,7 +250,7 @@ def _stratified(
     """``figure`` of runs [..., R, M], and its percentiles where each task's runs are resampled."""
     runs = [scores] if others is None else [scores, others]
     value = float(figure(*runs))
-    if max(map(len, runs)) < 2:
+    if min(map(len, runs)) < 2:
         return Estimate(value, None, None, None)
     rng = np.random.default_rng(seed)
     drawn = figure(

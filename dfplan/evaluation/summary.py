@@ -13,18 +13,23 @@ from dfplan.evaluation.published import COMPARABLE, Published, published
 from dfplan.evaluation.records import Cost, Quantiles
 from dfplan.evaluation.results import Result, Standing
 from dfplan.evaluation.statistics import Estimate
-from dfplan.evaluation.tables import Mark, Table, without_empty
+from dfplan.evaluation.tables import Mark, Table, without
 
 BOUND = "upper bound"
 """Label of the line of scores that no policy can exceed."""
+
+PROBLEMS = "problems"
+"""Label of the line of the first digits of their digests."""
 
 _MIB = 2**20
 
 
 def overview(standing: Standing) -> Table:
     """Every planner on every task of a protocol."""
-    tasks, lines = standing.tasks, []
+    tasks = standing.tasks
     found = {task.id: standing.on(task) for task in tasks}
+    digests = (found[task.id][0].cells[0].head.problems[:8] for task in tasks)
+    lines = [(PROBLEMS, *digests, "", "")]
     bounds = [float(found[task.id][0].most.mean()) for task in tasks]
     lines.append((BOUND, *(f"{bound:.1f}" for bound in bounds), "100%", ""))
     for label in standing.labels:
@@ -32,11 +37,11 @@ def overview(standing: Standing) -> Table:
         scores = [plus_minus(mine[task.id].mean) if task.id in mine else "" for task in tasks]
         share = f"{100 * standing.share(label):.1f}%" if len(mine) == len(tasks) else ""
         lines.append((label, *scores, share, sizes(mine.values())))
-    apart = 1 + len(standing.labels) - len(standing.ranked)
+    apart = 2 + len(standing.labels) - len(standing.ranked)
     marks: dict[tuple[int, int], Mark] = {}
     for column, task in enumerate(tasks, start=1):
         marks |= {
-            (1 + standing.labels.index(label), column): mark
+            (2 + standing.labels.index(label), column): mark
             for label, mark in marked(found[task.id]).items()
         }
     if standing.ranked and lines[apart][-2]:
@@ -54,13 +59,14 @@ def marked(found: Sequence[Result]) -> dict[str, Mark]:
     ranked = [result for result in found if not result.is_controller]
     if not ranked:
         return {}
-    best, *others = ranked
-    near = {
-        result.label: "near"
-        for result in others
-        if statistics.paired_difference(best.scores, result.scores).is_noise
-    }
-    return {best.label: "best", **near}  # type: ignore[dict-item]
+    best = ranked[0]
+    marks: dict[str, Mark] = {}
+    for result in ranked:
+        if result.mean.value == best.mean.value:
+            marks[result.label] = "best"
+        elif statistics.paired_difference(best.scores, result.scores).is_noise:
+            marks[result.label] = "near"
+    return marks
 
 
 def over_tasks(standing: Standing) -> Table | None:
@@ -87,7 +93,7 @@ def over_tasks(standing: Standing) -> Table | None:
         "[95%] resample the runs of each task apart (arXiv 2108.13264), so a single training seed "
         f"has none. P: the chance that a run of {first} beats a run of this one on a random task."
     )
-    return without_empty(Table("Over all tasks", header, tuple(lines), {}, apart, note))
+    return without(Table("Over all tasks", header, tuple(lines), {}, apart, note))
 
 
 def in_full(standing: Standing, found: Sequence[Result]) -> Table:
@@ -141,7 +147,7 @@ def in_full(standing: Standing, found: Sequence[Result]) -> Table:
         for label, mark in marked(found).items()
     }
     apart = 1 + sum(result.is_controller for result in found)
-    return without_empty(Table("Scores", header, tuple(lines), marks, apart))
+    return without(Table("Scores", header, tuple(lines), marks, apart))
 
 
 def costs(found: Sequence[Result]) -> Table:
@@ -172,7 +178,7 @@ def costs(found: Sequence[Result]) -> Table:
         "Episodes s",
     )
     apart = sum(result.is_controller for result in found)
-    return without_empty(Table("Costs", header, tuple(lines), {}, apart))
+    return without(Table("Costs", header, tuple(lines), {}, apart))
 
 
 def matrix(found: Sequence[Result]) -> Table | None:
@@ -261,7 +267,7 @@ def _published(standing: Standing, title: str, group: Sequence[Published], note:
         counted = "" if scored == "seconds" else scored
         lines.append((method, *texts, counted, kind or "", source))
     header = ("Method", *(short(standing, task) for task in tasks), "Counted", "± is", "Source")
-    return without_empty(Table(title, header, tuple(lines), note=note))
+    return without(Table(title, header, tuple(lines), note=note))
 
 
 def _spread(figure: Published) -> str:

@@ -26,6 +26,8 @@ WORDS = frozenset(
         "Problems",
         "Split",
         "What",
+        "Value",
+        "Checkpoint",
         "Cells",
         "Verdict",
     )
@@ -68,12 +70,12 @@ class Table:
         return self.header[column] in WORDS
 
 
-def without_empty(table: Table, keep: int = 1) -> Table:
-    """The table without columns, after the first ``keep``, in which no line has a text."""
+def without(table: Table, *names: str) -> Table:
+    """The table without the columns of these names, and without those that hold nothing."""
     kept = [
         column
-        for column in range(len(table.header))
-        if column < keep or any(line[column] for line in table.lines)
+        for column, name in enumerate(table.header)
+        if name not in names and (not column or any(line[column] for line in table.lines))
     ]
     moved = {old: new for new, old in enumerate(kept)}
     return Table(
@@ -89,9 +91,9 @@ def without_empty(table: Table, keep: int = 1) -> Table:
 def markdown(table: Table) -> str:
     """The table as Markdown, its title and note in lines of their own."""
     rules = ["---" if table.is_words(column) else "---:" for column in range(len(table.header))]
-    lines = [list(map(_escaped, table.header)), rules]
+    lines = [list(map(escaped, table.header)), rules]
     for number, line in enumerate(table.lines):
-        texts = [_escaped(text) for text in line]
+        texts = [escaped(text) for text in line]
         for column, text in enumerate(texts):
             if mark := table.mark(number, column):
                 texts[column] = f"**{text}**" if mark == "best" else f"{text} {NEAR}"
@@ -160,5 +162,6 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + 2 * (len(widths) - 1)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """The text as Markdown that shows it, also within a table."""
     return text.replace("|", "\\|").replace("*", "\\*").replace("\n", " ")

@@ -66,13 +66,13 @@ def profiles_svg(thresholds: np.ndarray, profiles: Mapping[str, Profile]) -> str
     figure, axes = _chart(len(profiles))
     handles = []
     for index, (label, profile) in enumerate(profiles.items()):
-        style = _style(index)
+        color = _color(index)
         axes.fill_between(
-            100 * thresholds, profile.low, profile.high, color=style["color"], alpha=0.15, lw=0
+            100 * thresholds, profile.low, profile.high, color=color, alpha=0.15, lw=0
         )
         dash = _DASHES[index // len(_COLORS) % len(_DASHES)]
         (line,) = axes.step(
-            100 * thresholds, profile.share, where="post", ls=dash, lw=1.8, label=label, **style
+            100 * thresholds, profile.share, where="post", ls=dash, lw=1.8, label=label, color=color
         )
         handles.append(line)
     axes.set(ylim=(-0.02, 1.02), xlim=(100 * thresholds[0], 100 * thresholds[-1]))
@@ -96,7 +96,7 @@ def times_svg(
     axes.set_xscale("log")
     handles = []
     for index, (label, (times, shares)) in enumerate(points.items()):
-        color, marker = _style(index)["color"], _MARKERS[index % len(_MARKERS)]
+        color, marker = _color(index), _MARKERS[index % len(_MARKERS)]
         x, y = float(np.exp(np.mean(np.log(times)))), 100 * float(np.mean(shares))
         axes.plot([min(times), max(times)], [y, y], color=color, lw=1.1, alpha=0.55)
         axes.plot([x, x], [100 * min(shares), 100 * max(shares)], color=color, lw=1.1, alpha=0.55)
@@ -203,8 +203,8 @@ def _finish(figure: Figure, axes: Axes, handles: Sequence[Any], title: str) -> N
     )  # fmt: skip
 
 
-def _style(index: int) -> dict[str, str]:
-    return {"color": _COLORS[index % len(_COLORS)]}
+def _color(index: int) -> str:
+    return _COLORS[index % len(_COLORS)]
 
 
 def _svg(figure: Figure) -> str:
@@ -214,7 +214,7 @@ def _svg(figure: Figure) -> str:
     from dfplan.plotting.maze import INK, MUTED, WALL
 
     buffer = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "dfplan"}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "dfplan"}
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context(settings):
         figure.savefig(buffer, format="svg", metadata=nothing)

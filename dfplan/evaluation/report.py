@@ -1,0 +1,344 @@
+"""The report of a benchmark, made from its cells alone: Markdown, one HTML page, a terminal's text.
+
+Results of different protocols share no table and no picture.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfplan.evaluation import statistics, summary
+from dfplan.evaluation.protocols import Task
+from dfplan.evaluation.records import Cell, read_cells
+from dfplan.evaluation.results import Result, Standing, standings
+from dfplan.evaluation.tables import NEAR, WIDTH, Table, escaped, markdown, plain, without
+from dfplan.files import atomic_path
+from dfplan.plotting.results import Drive, Profile, drives_svg, profiles_svg, times_svg
+
+EXAMPLES = 3
+"""Problems of each task of which plans are drawn: the hardest."""
+
+_PAGE_ONLY = ("IQM", "Latched", "At end %")
+_LEGEND = (
+    f"In a column, bold (in a terminal: *) is the best mean; {NEAR} is what these episodes do not "
+    "tell from it: the 95% interval of the paired difference on shared starts holds 0. The upper "
+    "bound and the data's own controller stand apart and are not ranked.",
+    "± is half of a 95% bootstrap interval of the mean. It resamples the starts and the training "
+    "seeds, crossed (arXiv 0712.1111); with a single training seed the starts only, and then it "
+    "says nothing of another training. n: training seeds x episodes; all planners of a task meet "
+    "the same starts.",
+    "Share of bound: mean score over the mean of the scores that no policy can exceed on the same "
+    "problems. IQM: mean of the middle half of the episodes. Latched: the score if every step "
+    "after the first paid one were paid. Success: share of episodes in which the goal was reached, "
+    "with Wilson's interval; at end: in which the ball was there after the last step. First touch: "
+    "the step by which half of the episodes had reached the goal. Against controller: paired "
+    "difference to the data's own controller. Episodes to tell: how many shared starts would tell "
+    "a row from the best (5%, two-sided, power 80%), training seeds as they are. Faults: episodes "
+    "in which the planner did something wrong.",
+    "Times are of one thread: a plan of one problem alone, a step of one episode alone; of several "
+    "training seeds the median. Network calls: of the network for one plan. Training s: computing "
+    "time, summed over cores. Episodes s: wall time of all episodes.",
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the page: what it shows, and its SVG."""
+
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report.
+
+    Attributes:
+        title: its heading.
+        level: of the heading, 2 or 3.
+        text: paragraphs.
+        tables: in order.
+        pictures: on the page only.
+        folded: tables that the page folds up.
+    """
+
+    title: str
+    level: int
+    text: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    folded: tuple[Table, ...] = ()
+
+    @property
+    def anchor(self) -> str:
+        """Where links to it lead."""
+        return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
+
+
+def write_report(folder: str | Path, command: str, seconds: float) -> tuple[Path, Path]:
+    """Write ``report.md`` and ``report.html`` beside the cells of a benchmark.
+
+    The page needs no network: its style and pictures are in it.
+
+    Args:
+        folder: of the benchmark; its cells are read.
+        command: what was run, for the report to say.
+        seconds: how long all of it took.
+
+    Returns:
+        The two paths.
+
+    Raises:
+        ConfigError: a cell is of an unknown protocol or task.
+        DataError: there are no cells, one cannot be read, or two of a task met different problems.
+        OSError: a file cannot be written; the one before it stays whole.
+    """
+    cells = read_cells(folder)
+    facts = _facts(cells, command, seconds)
+    sections = _sections(standings(cells), cells)
+    texts = {"report.md": _markdown(facts, sections), "report.html": _html(facts, sections)}
+    paths = []
+    for name, text in texts.items():
+        paths.append(Path(folder) / name)
+        with atomic_path(paths[-1]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return paths[0], paths[1]
+
+
+def terminal(cells: Sequence[Cell]) -> str:
+    """The scores as aligned text, 110 columns at most.
+
+    Raises:
+        ConfigError: a cell is of an unknown protocol or task.
+        DataError: two cells of a task met different problems.
+    """
+    blocks = []
+    for standing in standings(cells):
+        blocks.append(textwrap.fill(f"{standing.protocol.id}: {standing.protocol.text}", WIDTH))
+        blocks.append(plain(summary.overview(standing)))
+        for task in standing.tasks:
+            found = standing.on(task)
+            table = summary.in_full(standing, found)
+            blocks.append(plain(replace(without(table, *_PAGE_ONLY), title=task.id)))
+            blocks.append(plain(replace(summary.costs(found), title=f"{task.id}: costs")))
+    table_of_faults = summary.faults(standings(cells))
+    if table_of_faults is not None:
+        blocks.append(plain(replace(table_of_faults, title="Faults")))
+    blocks.append("\n".join(textwrap.fill(text, WIDTH) for text in _LEGEND[:2]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _sections(all_standings: Sequence[Standing], cells: Sequence[Cell]) -> list[Section]:
+    sections = [Section("How to read this", 2, _LEGEND)]
+    for standing in all_standings:
+        sections.append(_protocol_section(standing))
+        sections += [_task_section(standing, task) for task in standing.tasks]
+    table = summary.faults(all_standings)
+    none = "No planner did anything wrong."
+    sections.append(
+        Section("Faults", 2, (none,)) if table is None else Section("Faults", 2, (), (table,))
+    )
+    sections.append(_origin_section(cells))
+    return sections
+
+
+def _protocol_section(standing: Standing) -> Section:
+    protocol = standing.protocol
+    text = [protocol.text, f"Score: {protocol.score}."]
+    if any(cell.head.split != "test" for each in standing.results.values() for cell in each.cells):
+        text.append("These are validation problems, for tuning: not to be reported.")
+    tables = [summary.overview(standing)]
+    if (over := summary.over_tasks(standing)) is not None and len(standing.tasks) > 1:
+        tables.append(over)
+    tables += summary.published_tables(standing)
+    return Section(
+        protocol.id,
+        2,
+        tuple(text),
+        tuple(tables),
+        tuple(_protocol_pictures(standing)),
+        (summary.digests(standing),),
+    )
+
+
+def _protocol_pictures(standing: Standing) -> list[Picture]:
+    pictures = []
+    points = {}
+    for label in standing.ranked:
+        timed = [(_plan_ms(result), result.share) for result in standing.of(label)]
+        known = [(time, share) for time, share in timed if time]
+        if known and len(known) == len(standing.tasks):
+            points[label] = tuple(zip(*known, strict=True))
+    controller = next((label for label in standing.labels if label not in standing.ranked), None)
+    line = None if controller is None else (controller, standing.share(controller))
+    if points:
+        caption = (
+            "Share of the upper bound against the time of a plan: means over tasks (of times, the "
+            "geometric mean), whiskers over the range of tasks. Up and left is better."
+        )
+        pictures.append(Picture(caption, times_svg(points, line)))
+    thresholds = np.linspace(0, 1, 101)
+    matrices = {label: standing.matrix(label) for label in standing.labels}
+    profiles = {
+        label: Profile(*statistics.performance_profile(matrix, thresholds))
+        for label, matrix in matrices.items()
+        if matrix is not None and matrix.size > 2
+    }
+    if profiles:
+        caption = (
+            "Performance profiles (arXiv 2108.13264): the share of runs whose share of the upper "
+            "bound is above a threshold. Further right is better; bands are 95% intervals over "
+            "training seeds, where there are several."
+        )
+        pictures.append(Picture(caption, profiles_svg(thresholds, profiles)))
+    return pictures
+
+
+def _plan_ms(result: Result) -> float | None:
+    known = [cell.cost.plan.p50 for cell in result.cells if cell.cost.plan is not None]
+    return 1000 * float(np.median(known)) if known else None
+
+
+def _task_section(standing: Standing, task: Task) -> Section:
+    found = standing.on(task)
+    digest = found[0].cells[0].head.problems[:8]
+    text = f"{found[0].episodes} problems, digest {digest}; {task.max_steps} steps at most."
+    tables = (
+        summary.in_full(standing, found),
+        summary.costs(found),
+        summary.matrix(found),
+        summary.parts(found),
+    )
+    return Section(
+        task.id,
+        3,
+        (text,),
+        tuple(table for table in tables if table is not None),
+        tuple(_examples(task, found)),
+    )
+
+
+def _examples(task: Task, found: Sequence[Result]) -> list[Picture]:
+    """The same problems for all: the first that most planners kept."""
+    kept = {
+        result.label: {each.episode: each for each in result.cells[0].examples} for result in found
+    }
+    episodes = list(dict.fromkeys(number for each in kept.values() for number in each))[:EXAMPLES]
+    if not episodes:
+        return []
+    rows = {}
+    for result in found:
+        drives: list[Drive | None] = []
+        for number in episodes:
+            example = kept[result.label].get(number)
+            if example is None:
+                drives.append(None)
+                continue
+            plan = None if example.plan is None else np.array(example.plan, dtype=float)
+            goal = np.array(result.cells[0].rows[number].goal)
+            drives.append(Drive(plan, np.array(example.path, dtype=float), goal))
+        if any(drives):
+            rows[result.label] = drives
+    numbers = ", ".join(map(str, episodes))
+    caption = f"First plans, and how they were driven, on the hardest problems ({numbers})."
+    return [Picture(caption, drives_svg(task.maze.text, rows))]
+
+
+def _facts(cells: Sequence[Cell], command: str, seconds: float) -> list[tuple[str, str]]:
+    dates = sorted(cell.provenance.date for cell in cells)
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    machines = _unique(_machine(cell) for cell in cells)
+    commits = _unique(cell.provenance.commit or "not known" for cell in cells)
+    return [
+        ("Command", command),
+        ("Wall time", f"{seconds:,.0f} s"),
+        ("Played", f"{when}, {len(cells)} cells"),
+        ("Machine", "; ".join(machines)),
+        ("Commit", ", ".join(commits)),
+    ]
+
+
+def _machine(cell: Cell) -> str:
+    source = cell.provenance
+    return f"{source.cpu}, {source.cores} cores, {source.system}"
+
+
+def _origin_section(cells: Sequence[Cell]) -> Section:
+    """Everything that says where a cell was played, and which cells that goes for."""
+    values: dict[str, dict[str, list[str]]] = {}
+    for cell in cells:
+        source: dict[str, Any] = asdict(cell.provenance)
+        versions = source.pop("versions")
+        facts = {
+            "machine": _machine(cell),
+            "commit": source["commit"] or "not known",
+            **versions,
+        }
+        for what, value in facts.items():
+            values.setdefault(what, {}).setdefault(str(value), []).append(_cell(cell))
+    lines = [
+        (what, value, "all" if len(names) == len(cells) else _named(names))
+        for what, found in values.items()
+        for value, names in found.items()
+    ]
+    differ = [what for what, found in values.items() if len(found) > 1]
+    if differ:
+        text = f"The cells differ in: {', '.join(differ)}. Do not compare times across machines."
+    else:
+        text = "All cells were played on one machine, with one commit and one set of versions."
+    folded = [Table("Machines, commits and versions", ("What", "Value", "Cells"), tuple(lines))]
+    trained = [cell for cell in cells if cell.head.model is not None]
+    if trained:
+        of: dict[str, list[str]] = {}
+        for cell in trained:
+            of.setdefault(cell.head.model or "", []).append(_cell(cell))
+        models = tuple((model, _named(names)) for model, names in of.items())
+        folded.append(Table("Checkpoints (sha256 of the file)", ("Checkpoint", "Cells"), models))
+    return Section("Where it comes from", 2, (text,), folded=tuple(folded))
+
+
+def _cell(cell: Cell) -> str:
+    return f"{cell.name.task}/{cell.name.stem}"
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def _unique(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _markdown(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
+    lines = [
+        f"- {name}: `{value}`" if name == "Command" else f"- {name}: {value}"
+        for name, value in facts
+    ]
+    parts = ["# Benchmark", "\n".join(lines), "Pictures are in report.html beside this file."]
+    for section in sections:
+        parts += [f"{'#' * section.level} {section.title}", *map(escaped, section.text)]
+        parts += [markdown(table) for table in section.tables]
+        for table in section.folded:
+            body = markdown(replace(table, title=""))
+            parts.append(f"<details><summary>{table.title}</summary>\n\n{body}\n\n</details>")
+    return "\n\n".join(parts) + "\n"
+
+
+def _html(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
+    # Here and not above: only the page needs it.
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = resources.files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
+    page = environment.from_string(source).render(facts=facts, sections=sections, near=NEAR)
+    return "\n".join(line.rstrip() for line in page.splitlines()) + "\n"
