@@ -26,22 +26,25 @@ EXAMPLES = 3
 """Problems of each task of which plans are drawn: the hardest."""
 
 _PAGE_ONLY = ("IQM", "Latched", "At end %")
-_LEGEND = (
-    f"In a column, bold (in a terminal: *) is the best mean; {NEAR} is what these episodes do not "
+_RANKING = (
+    f"Bold (in a terminal: *) is the best mean of a column; {NEAR} is what these episodes do not "
     "tell from it: the 95% interval of the paired difference on shared starts holds 0. The upper "
-    "bound and the data's own controller stand apart and are not ranked.",
-    "± is half of a 95% bootstrap interval of the mean. It resamples the starts and the training "
-    "seeds, crossed (arXiv 0712.1111); with a single training seed the starts only, and then it "
-    "says nothing of another training. n: training seeds x episodes; all planners of a task meet "
-    "the same starts.",
+    "bound and the data's own controller stand apart and are not ranked. ± is half of a 95% "
+    "bootstrap interval of the mean, over starts and training seeds, or over starts alone where "
+    "there is one training seed. n: training seeds x episodes."
+)
+_LEGEND = (
+    "±: the interval resamples starts and training seeds, crossed (arXiv 0712.1111). With a "
+    "single training seed it says nothing of another training. All planners of a task meet the "
+    "same starts, and differences are paired.",
     "Share of bound: mean score over the mean of the scores that no policy can exceed on the same "
     "problems. IQM: mean of the middle half of the episodes. Latched: the score if every step "
     "after the first paid one were paid. Success: share of episodes in which the goal was reached, "
     "with Wilson's interval; at end: in which the ball was there after the last step. First touch: "
     "the step by which half of the episodes had reached the goal. Against controller: paired "
     "difference to the data's own controller. Episodes to tell: how many shared starts would tell "
-    "a row from the best (5%, two-sided, power 80%), training seeds as they are. Faults: episodes "
-    "in which the planner did something wrong.",
+    "a row from the best (5%, two-sided, power 80%), training seeds as they are; ∞ where the means "
+    "are equal. Faults: episodes in which the planner did something wrong.",
     "Times are of one thread: a plan of one problem alone, a step of one episode alone; of several "
     "training seeds the median. Network calls: of the network for one plan. Training s: computing "
     "time, summed over cores. Episodes s: wall time of all episodes.",
@@ -119,8 +122,8 @@ def terminal(cells: Sequence[Cell]) -> str:
         ConfigError: a cell is of an unknown protocol or task.
         DataError: two cells of a task met different problems.
     """
-    blocks = []
-    for standing in standings(cells):
+    blocks, found_standings = [], standings(cells)
+    for standing in found_standings:
         blocks.append(textwrap.fill(f"{standing.protocol.id}: {standing.protocol.text}", WIDTH))
         blocks.append(plain(summary.overview(standing)))
         for task in standing.tasks:
@@ -128,15 +131,14 @@ def terminal(cells: Sequence[Cell]) -> str:
             table = summary.in_full(standing, found)
             blocks.append(plain(replace(without(table, *_PAGE_ONLY), title=task.id)))
             blocks.append(plain(replace(summary.costs(found), title=f"{task.id}: costs")))
-    table_of_faults = summary.faults(standings(cells))
-    if table_of_faults is not None:
-        blocks.append(plain(replace(table_of_faults, title="Faults")))
-    blocks.append("\n".join(textwrap.fill(text, WIDTH) for text in _LEGEND[:2]))
+    if (found_faults := summary.faults(found_standings)) is not None:
+        blocks.append(plain(replace(found_faults, title="Faults")))
+    blocks.append(textwrap.fill(_RANKING, WIDTH))
     return "\n\n".join(blocks) + "\n"
 
 
 def _sections(all_standings: Sequence[Standing], cells: Sequence[Cell]) -> list[Section]:
-    sections = [Section("How to read this", 2, _LEGEND)]
+    sections = []
     for standing in all_standings:
         sections.append(_protocol_section(standing))
         sections += [_task_section(standing, task) for task in standing.tasks]
@@ -145,6 +147,7 @@ def _sections(all_standings: Sequence[Standing], cells: Sequence[Cell]) -> list[
     sections.append(
         Section("Faults", 2, (none,)) if table is None else Section("Faults", 2, (), (table,))
     )
+    sections.append(Section("What the columns mean", 2, _LEGEND))
     sections.append(_origin_section(cells))
     return sections
 
@@ -154,7 +157,7 @@ def _protocol_section(standing: Standing) -> Section:
     text = [protocol.text, f"Score: {protocol.score}."]
     if any(cell.head.split != "test" for each in standing.results.values() for cell in each.cells):
         text.append("These are validation problems, for tuning: not to be reported.")
-    tables = [summary.overview(standing)]
+    tables = [replace(summary.overview(standing), note=_RANKING)]
     if (over := summary.over_tasks(standing)) is not None and len(standing.tasks) > 1:
         tables.append(over)
     tables += summary.published_tables(standing)
@@ -169,21 +172,22 @@ def _protocol_section(standing: Standing) -> Section:
 
 
 def _protocol_pictures(standing: Standing) -> list[Picture]:
-    pictures = []
-    points = {}
+    pictures, name = [], standing.protocol.id
+    points: dict[str, tuple[list[float], list[float]]] = {}
     for label in standing.ranked:
         timed = [(_plan_ms(result), result.share) for result in standing.of(label)]
         known = [(time, share) for time, share in timed if time]
         if known and len(known) == len(standing.tasks):
-            points[label] = tuple(zip(*known, strict=True))
+            points[label] = [time for time, _ in known], [share for _, share in known]
     controller = next((label for label in standing.labels if label not in standing.ranked), None)
     line = None if controller is None else (controller, standing.share(controller))
     if points:
         caption = (
             "Share of the upper bound against the time of a plan: means over tasks (of times, the "
-            "geometric mean), whiskers over the range of tasks. Up and left is better."
+            "geometric mean), whiskers over the range of tasks. Up and left is better. Policies "
+            "that make no plans are left out."
         )
-        pictures.append(Picture(caption, times_svg(points, line)))
+        pictures.append(Picture(caption, times_svg(f"{name}-times", points, standing.ranked, line)))
     thresholds = np.linspace(0, 1, 101)
     matrices = {label: standing.matrix(label) for label in standing.labels}
     profiles = {
@@ -197,7 +201,11 @@ def _protocol_pictures(standing: Standing) -> list[Picture]:
             "bound is above a threshold. Further right is better; bands are 95% intervals over "
             "training seeds, where there are several."
         )
-        pictures.append(Picture(caption, profiles_svg(thresholds, profiles)))
+        pictures.append(
+            Picture(
+                caption, profiles_svg(f"{name}-profiles", thresholds, profiles, standing.ranked)
+            )
+        )
     return pictures
 
 
@@ -248,7 +256,7 @@ def _examples(task: Task, found: Sequence[Result]) -> list[Picture]:
             rows[result.label] = drives
     numbers = ", ".join(map(str, episodes))
     caption = f"First plans, and how they were driven, on the hardest problems ({numbers})."
-    return [Picture(caption, drives_svg(task.maze.text, rows))]
+    return [Picture(caption, drives_svg(f"{task.id}-drives", task.maze.text, rows))]
 
 
 def _facts(cells: Sequence[Cell], command: str, seconds: float) -> list[tuple[str, str]]:

@@ -30,6 +30,9 @@ WORDS = frozenset(
         "Checkpoint",
         "Cells",
         "Verdict",
+        "Tracker",
+        "First",
+        "Second",
     )
 )
 """Headings of columns that hold words; they are set flush left, others flush right."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 # and dark would swallow.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = ("o", "s", "D", "^", "v")
-_DASHES = ("-", "--", "-.", ":")
+_DASHES = ("-", "--", "-.")
 _WIDTH = 6.4
 _ROW = 0.21
 _PLAN = "#56b4e9"
@@ -61,16 +60,28 @@ class Drive:
     goal: np.ndarray
 
 
-def profiles_svg(thresholds: np.ndarray, profiles: Mapping[str, Profile]) -> str:
-    """Shares of runs above each of ``thresholds`` [K] of the upper bound, by planner."""
+def profiles_svg(
+    name: str, thresholds: np.ndarray, profiles: Mapping[str, Profile], ranked: Sequence[str]
+) -> str:
+    """Shares of runs above each of ``thresholds`` [K] of the upper bound, by planner.
+
+    Args:
+        name: what its ids end with, of its own on the page.
+        thresholds: shares of the upper bound.
+        profiles: by label.
+        ranked: the labels that have a color each, the same in both charts; others are gray.
+    """
+    from dfplan.plotting.maze import MUTED
+
     figure, axes = _chart(len(profiles))
     handles = []
-    for index, (label, profile) in enumerate(profiles.items()):
-        color = _color(index)
+    for label, profile in profiles.items():
+        index = ranked.index(label) if label in ranked else None
+        color = MUTED if index is None else _color(index)
         axes.fill_between(
             100 * thresholds, profile.low, profile.high, color=color, alpha=0.15, lw=0
         )
-        dash = _DASHES[index // len(_COLORS) % len(_DASHES)]
+        dash = ":" if index is None else _DASHES[index // len(_COLORS) % len(_DASHES)]
         (line,) = axes.step(
             100 * thresholds, profile.share, where="post", ls=dash, lw=1.8, label=label, color=color
         )
@@ -79,23 +90,29 @@ def profiles_svg(thresholds: np.ndarray, profiles: Mapping[str, Profile]) -> str
     axes.set_xlabel("share of the upper bound, %")
     title = "share of runs (training seeds x tasks) above it"
     _finish(figure, axes, handles, title)
-    return _svg(figure)
+    return _svg(figure, name)
 
 
 def times_svg(
-    points: Mapping[str, tuple[Sequence[float], Sequence[float]]], line: tuple[str, float] | None
+    name: str,
+    points: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    ranked: Sequence[str],
+    line: tuple[str, float] | None,
 ) -> str:
     """Shares of the upper bound against milliseconds of a plan, by planner.
 
     Args:
+        name: what its ids end with, of its own on the page.
         points: milliseconds and shares of each task, by label; a marker stands at their
             (geometric) means, and whiskers reach to the least and the greatest.
+        ranked: the labels that have a color each, the same in both charts.
         line: label and share of what makes no plans.
     """
     figure, axes = _chart(len(points) + (line is not None))
     axes.set_xscale("log")
     handles = []
-    for index, (label, (times, shares)) in enumerate(points.items()):
+    for label, (times, shares) in points.items():
+        index = ranked.index(label)
         color, marker = _color(index), _MARKERS[index % len(_MARKERS)]
         x, y = float(np.exp(np.mean(np.log(times)))), 100 * float(np.mean(shares))
         axes.plot([min(times), max(times)], [y, y], color=color, lw=1.1, alpha=0.55)
@@ -113,13 +130,14 @@ def times_svg(
     title = "share of the upper bound, %"
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     _finish(figure, axes, handles, title)
-    return _svg(figure)
+    return _svg(figure, name)
 
 
-def drives_svg(maze: str, rows: Mapping[str, Sequence[Drive | None]]) -> str:
+def drives_svg(name: str, maze: str, rows: Mapping[str, Sequence[Drive | None]]) -> str:
     """Plans and how they were driven: a row a planner, a column a problem.
 
     Args:
+        name: what its ids end with, of its own on the page.
         maze: anything that :func:`dfplan.mazes.parse_maze` reads.
         rows: as many of each planner; None leaves a gap.
     """
@@ -131,18 +149,18 @@ def drives_svg(maze: str, rows: Mapping[str, Sequence[Drive | None]]) -> str:
     parsed = parse_maze(maze)
     view = maze_view(parsed)
     columns = max(map(len, rows.values()))
-    gap, name, foot = 0.12, 0.28, 0.34
+    gap, above, foot = 0.12, 0.28, 0.34
     side = (_WIDTH - gap * (columns - 1)) / columns
     tall = side * (view[1] - view[0]) / (view[3] - view[2])
-    height = len(rows) * (name + tall) + foot
+    height = len(rows) * (above + tall) + foot
     figure = Figure(figsize=(_WIDTH, height), facecolor="none")
     for row, (label, drives) in enumerate(rows.items()):
-        top = height - row * (name + tall)
+        top = height - row * (above + tall)
         figure.text(0, (top - 0.2) / height, label, fontsize=10, color=INK, fontweight="bold")
         for column, drive in enumerate(drives):
             if drive is None:
                 continue
-            left, bottom = column * (side + gap), top - name - tall
+            left, bottom = column * (side + gap), top - above - tall
             box = (left / _WIDTH, bottom / height, side / _WIDTH, tall / height)
             axes = figure.add_axes(box)
             draw_maze(axes, parsed.text, view, scale=False)
@@ -158,7 +176,7 @@ def drives_svg(maze: str, rows: Mapping[str, Sequence[Drive | None]]) -> str:
         fontsize=10, labelcolor=INK, borderpad=0, borderaxespad=0.2, handletextpad=0.5,
         columnspacing=1.4, handlelength=1.4,
     )  # fmt: skip
-    return _svg(figure)
+    return _svg(figure, name)
 
 
 def _draw_drive(axes: Axes, maze: str, drive: Drive) -> None:
@@ -207,7 +225,7 @@ def _color(index: int) -> str:
     return _COLORS[index % len(_COLORS)]
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, name: str) -> str:
     """The picture as an element of a page: no address in it, the same bytes each time."""
     import matplotlib
 
@@ -224,13 +242,13 @@ def _svg(figure: Figure) -> str:
     text = re.sub(r"<defs>\s*<style.*?</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
     # Only what is referred to keeps its id, and that is no other picture's of the page.
-    names = set(re.findall(r"#(\w+)\)|href=\"#(\w+)", text))
-    kept, mine = {name for pair in names for name in pair if name}, f"{zlib.crc32(text.encode()):x}"
+    found = set(re.findall(r"#(\w+)\)|href=\"#(\w+)", text))
+    kept = {each for pair in found for each in pair if each}
     text = re.sub(
-        r' id="([^"]*)"', lambda each: f' id="{each[1]}-{mine}"' if each[1] in kept else "", text
+        r' id="([^"]*)"', lambda each: f' id="{each[1]}-{name}"' if each[1] in kept else "", text
     )
-    text = re.sub(r"#(\w+)(?=\)|\")", lambda each: f"#{each[1]}-{mine}", text)
+    text = re.sub(r"#(\w+)(?=\)|\")", lambda each: f"#{each[1]}-{name}", text)
     colors = {INK: "currentColor", MUTED: "var(--muted)", WALL: "var(--wall)"}
-    for color, name in {**colors, "#ffffff": "var(--floor)"}.items():
-        text = text.replace(color, name)
+    for color, shown in {**colors, "#ffffff": "var(--floor)"}.items():
+        text = text.replace(color, shown)
     return text
