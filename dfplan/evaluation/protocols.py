@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from dfplan.envs import EPISODE_STEPS
-from dfplan.errors import ConfigError, require_numbers, unknown_name
+from dfplan.errors import ConfigError, DataError, require_numbers, unknown_name
 from dfplan.mazes import Maze, named_maze
 
 Split = Literal["test", "validation"]
@@ -105,7 +105,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "speed %",
             episodes=100,
             ends_at_goal=True,
-            frozen="",
+            frozen="15be03e9b1b436225837a7cb6b912a7d9c5f9173df8086db1fa0f23355959a74",
         ),
     )
 }
@@ -373,7 +373,7 @@ def _drawn_by_suite(task: Task, count: int, seed: int) -> Problems:
 
 
 def _listed(task: Task, count: int) -> Problems:
-    lines = [line for line in _frozen_list() if line[0] == task.id]
+    lines = [line for line in _frozen_list(task.protocol) if line[0] == task.id]
     if count > len(lines):
         raise ConfigError(
             f"{task.protocol.id} has {len(lines)} problems of {task.id}; got {count}."
@@ -386,7 +386,12 @@ def _listed(task: Task, count: int) -> Problems:
 
 
 @lru_cache(maxsize=1)
-def _frozen_list() -> list[list[str]]:
+def _frozen_list(protocol: Protocol) -> list[list[str]]:
     """Lines of task, stratum, start and goal."""
-    text = resources.files(__package__).joinpath("dfplan-v1.csv").read_text(encoding="utf-8")
-    return list(csv.reader(text.splitlines()[1:]))
+    content = resources.files(__package__).joinpath(f"{protocol.id}.csv").read_bytes()
+    if hashlib.sha256(content).hexdigest() != protocol.frozen:
+        raise DataError(
+            f"The list of problems of {protocol.id} is not the one that was frozen. Install dfplan "
+            "again."
+        )
+    return list(csv.reader(content.decode().splitlines()[1:]))
