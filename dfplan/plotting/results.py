@@ -172,7 +172,7 @@ def drives_svg(name: str, maze: str, rows: Mapping[str, Sequence[Drive | None]])
         Line2D([], [], ls="", marker="*", mfc="#d7263d", mec="white", mew=0.5, ms=10, label="goal"),
     ]
     figure.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 0), ncols=4, frameon=False,
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 0), ncols=4, frameon=False,
         fontsize=10, labelcolor=INK, borderpad=0, borderaxespad=0.2, handletextpad=0.5,
         columnspacing=1.4, handlelength=1.4,
     )  # fmt: skip
@@ -242,12 +242,13 @@ def _svg(figure: Figure, name: str) -> str:
     text = re.sub(r"<defs>\s*<style.*?</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
     # Only what is referred to keeps its id, and that is no other picture's of the page.
-    found = set(re.findall(r"#(\w+)\)|href=\"#(\w+)", text))
-    kept = {each for pair in found for each in pair if each}
+    refers = re.compile(r'(url\(|href=")#(\w+)')
+    kept = {found[2] for found in refers.finditer(text)}
     text = re.sub(
         r' id="([^"]*)"', lambda each: f' id="{each[1]}-{name}"' if each[1] in kept else "", text
     )
-    text = re.sub(r"#(\w+)(?=\)|\")", lambda each: f"#{each[1]}-{name}", text)
+    text = refers.sub(lambda each: f"{each[1]}#{each[2]}-{name}", text)
+    text = re.sub(r" font-family: [^;]*;", "", text)
     colors = {INK: "currentColor", MUTED: "var(--muted)", WALL: "var(--wall)"}
     for color, shown in {**colors, "#ffffff": "var(--floor)"}.items():
         text = text.replace(color, shown)

@@ -1,0 +1,91 @@
+"""Pictures of a benchmark, as parts of a page."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+
+import matplotlib
+import numpy as np
+import pytest
+
+from dfplan.mazes import named_maze
+from dfplan.plotting.results import Drive, Profile, drives_svg, profiles_svg, times_svg
+
+THRESHOLDS = np.linspace(0, 1, 11)
+NOTHING = np.full(11, np.nan)
+LABELS = tuple(f"planner {number}" for number in range(9))
+
+
+def profiles(name: str) -> str:
+    share = np.linspace(1, 0, 11)
+    found = {label: Profile(share**power, NOTHING, NOTHING) for power, label in enumerate(LABELS)}
+    return profiles_svg(name, THRESHOLDS, found, LABELS[1:])
+
+
+def times(name: str) -> str:
+    points = {label: ([1.0 + n, 10.0 + n], [0.4, 0.9]) for n, label in enumerate(LABELS)}
+    return times_svg(name, points, LABELS, ("controller", 0.8))
+
+
+def drives(name: str, maze: str = "ogbench-medium") -> str:
+    parsed = named_maze(maze)
+    way = parsed.cell_to_xy(parsed.free_cells[:5])
+    row = [Drive(way, way + 0.1, way[-1]), Drive(None, way, way[-1]), None]
+    return drives_svg(name, maze, dict.fromkeys(LABELS[:3], row))
+
+
+each = pytest.mark.parametrize("draw", [profiles, times, drives])
+
+
+@each
+def test_a_picture_is_one_element_without_addresses(draw: Callable[[str], str]) -> None:
+    text = draw("mine")
+    assert ElementTree.fromstring(text).tag == "svg"
+    assert "://" not in text and "<style" not in text
+    shown = {LABELS[0], LABELS[1], LABELS[2]}
+    assert shown <= set(re.findall(r">([^<>]+)<", text))
+
+
+@each
+def test_ids_are_the_pictures_own(draw: Callable[[str], str]) -> None:
+    text = draw("mine")
+    ids = re.findall(r' id="([^"]*)"', text)
+    assert len(ids) == len(set(ids)) and all(name.endswith("-mine") for name in ids)
+    assert set(re.findall(r'(?:url\(|href=")#([^)"]+)', text)) == set(ids)
+
+
+@each
+def test_every_color_is_one(draw: Callable[[str], str]) -> None:
+    known = r"none|currentColor|var\(--(muted|wall|floor)\)|#[0-9a-f]{6}|url\(#[\w-]+\)"
+    found = re.findall(r"(?:fill|stroke): ([^;\"]*)", draw("mine"))
+    assert found and all(re.fullmatch(known, color) for color in found)
+    # The page says what ink and floor are, on light and on dark.
+    assert not {"#22252b", "#6b7078", "#ffffff", "#000000"} & set(found)
+
+
+@each
+def test_the_same_arrays_make_the_same_bytes(draw: Callable[[str], str]) -> None:
+    before = matplotlib.rcParams.copy()
+    assert draw("mine") == draw("mine")
+    assert matplotlib.rcParams.copy() == before
+
+
+def test_a_label_has_one_color_in_both_charts() -> None:
+    ranked = LABELS[:2]
+    share = Profile(np.linspace(1, 0, 11), NOTHING, NOTHING)
+    first = profiles_svg("a", THRESHOLDS, {ranked[1]: share}, ranked)
+    second = times_svg("b", {ranked[1]: ([1.0], [0.5])}, ranked, None)
+    assert "#d55e00" in first and "#d55e00" in second
+    assert "#0072b2" not in first and "#0072b2" not in second
+
+
+@pytest.mark.parametrize("maze", ["umaze", "pointmaze-large", "ogbench-giant"])
+def test_drives_lie_on_the_page_in_every_frame(maze: str) -> None:
+    text = drives("mine", maze)
+    _, _, width, height = map(float, re.findall(r'viewBox="([^"]*)"', text)[0].split())
+    lines = re.findall(r'<path d="([^"]*)"[^>]*style="fill: none; stroke: #56b4e9', text)
+    assert lines
+    points = np.array(re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", " ".join(lines)), dtype=float)
+    assert (points > 0).all() and (points < [width, height]).all()
