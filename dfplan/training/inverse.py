@@ -26,7 +26,8 @@ class InverseConfig:
 
     Attributes:
         steps: environment steps of the displacement; the default is the distance between two
-            points of dfplan's own plans.
+            points of dfplan's own plans. On validation starts in umaze 5, 10 and 20 were not told
+            apart.
         velocities: whether it is told the velocity; data must have recorded it.
         width: of the perceptron's hidden layers.
         layers: hidden layers.

@@ -45,9 +45,10 @@ class OfflineConfig:
     """An actor and its critics, trained for one goal by d3rlpy's defaults.
 
     Those are the settings of IQL that CORL (arXiv 2210.07105) trains with in Maze2D: expectile 0.7,
-    inverse temperature 3, discount 0.99, rate 3e-4. Of CQL's, CORL's differ somewhat: a rate of the
-    actor of 3e-5 here 1e-4, a first alpha of 10 here 1, a target gap of 5 here 10. Like CORL, the
-    networks see scaled observations: positions of unit variance, velocities by the body's limit.
+    inverse temperature 3, discount 0.99, rate 3e-4. Of CQL it has others: for the actor's rate 3e-5
+    (here 1e-4), for the weight of the conservative term 10 (here 5), for its threshold 5 (here 10).
+    As there, the networks see scaled observations: positions of unit variance, velocities by the
+    body's limit.
 
     Attributes:
         algorithm: a key of :data:`ALGORITHMS`.
