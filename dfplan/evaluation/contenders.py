@@ -219,17 +219,34 @@ def _inverse(task: Task, folders: Sequence[Path]) -> Tracker:
     return load_inverse(model.checkpoint(task, 0, folders) or task.data)
 
 
-TRACKERS: dict[str, Callable[[Task, Sequence[Path]], Tracker]] = {
-    "pursuit": _pursuit,
-    "timed": _timed,
-    "diffuser": lambda task, folders: TimedPD(1.0, 1.0, dt=_motion(task, folders).dt),
-    "forcing": lambda task, folders: TimedPD(12.5, 1.2, of_lines=True),
-    "inverse": _inverse,
-    "diffused": lambda task, folders: DiffusedActions(),
+@dataclass(frozen=True)
+class Follower:
+    """A tracker of the benchmark.
+
+    Attributes:
+        title: what it is.
+        make: from task and folders of checkpoints to a tracker.
+    """
+
+    title: str
+    make: Callable[[Task, Sequence[Path]], Tracker]
+
+
+TRACKERS: dict[str, Follower] = {
+    "pursuit": Follower("pure pursuit of the path, gains fitted to the data", _pursuit),
+    "timed": Follower("a PD law toward the plan in time, gains fitted to the data", _timed),
+    "diffuser": Follower(
+        "Diffuser's PD law in time, gains 1 and 1",
+        lambda task, folders: TimedPD(1.0, 1.0, dt=_motion(task, folders).dt),
+    ),
+    "forcing": Follower(
+        "the PD law in time of Diffusion Forcing's authors, gains 12.5 and 1.2 on the path",
+        lambda task, folders: TimedPD(12.5, 1.2, of_lines=True),
+    ),
+    "inverse": Follower("inverse dynamics learned from the data", _inverse),
+    "diffused": Follower("the plan's own actions", lambda task, folders: DiffusedActions()),
 }
-"""Trackers by name: dfplan's pure pursuit and its timed law, with gains from the data; the
-controllers of Diffuser (gains 1 and 1) and of Diffusion Forcing's authors (12.5 and 1.2, velocities
-of the path); a learned inverse dynamics model; a plan's own actions."""
+"""Trackers by name."""
 
 
 def named_contender(name: str) -> Contender:
@@ -272,4 +289,4 @@ def follower(made: Planner, tracker: str, task: Task, folders: Sequence[Path]) -
         if isinstance(made, BringsTracker):
             return made.tracker()
         tracker = "pursuit"
-    return TRACKERS[tracker](task, folders)
+    return TRACKERS[tracker].make(task, folders)

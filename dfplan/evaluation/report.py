@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dfplan.evaluation import statistics, summary
+from dfplan.evaluation.contenders import CONTENDERS, TRACKERS
 from dfplan.evaluation.protocols import Task
 from dfplan.evaluation.records import Cell, read_cells
 from dfplan.evaluation.results import Result, Standing, standings
@@ -25,6 +26,7 @@ from dfplan.plotting.results import Drive, Profile, drives_svg, profiles_svg, ti
 EXAMPLES = 3
 """Problems of each task of which plans are drawn: the hardest."""
 
+_WHO = ("planner", "tracker")
 _PAGE_ONLY = ("IQM", "Latched", "At end %")
 _RANKING = (
     f"Bold (in a terminal: *) is the best mean of a column; {NEAR} is what these episodes do not "
@@ -148,7 +150,7 @@ def _sections(all_standings: Sequence[Standing], cells: Sequence[Cell]) -> list[
         Section("Faults", 2, (none,)) if table is None else Section("Faults", 2, (), (table,))
     )
     sections.append(Section("What the columns mean", 2, _LEGEND))
-    sections.append(_origin_section(cells))
+    sections += [_who_section(cells), _origin_section(cells)]
     return sections
 
 
@@ -276,6 +278,20 @@ def _facts(cells: Sequence[Cell], command: str, seconds: float) -> list[tuple[st
 def _machine(cell: Cell) -> str:
     source = cell.provenance
     return f"{source.cpu}, {source.cores} cores, {source.system}"
+
+
+def _who_section(cells: Sequence[Cell]) -> Section:
+    planners, trackers = ({getattr(cell.name, part) for cell in cells} for part in _WHO)
+    lines = [
+        (name, CONTENDERS[name].title if name in CONTENDERS else "a planner of one's own")
+        for name in (*CONTENDERS, *sorted(planners - CONTENDERS.keys()))
+        if name in planners
+    ]
+    followers = [(name, each.title) for name, each in TRACKERS.items() if name in trackers]
+    tables = [Table("Planners and policies", ("Name", "What it is"), tuple(lines))]
+    if followers:
+        tables.append(Table("Trackers", ("Name", "What it does"), tuple(followers)))
+    return Section("Who is who", 2, tables=tuple(tables))
 
 
 def _origin_section(cells: Sequence[Cell]) -> Section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -34,7 +35,8 @@ class LearnedPolicy:
         statistics: what is kept of the data.
         velocities: whether it is told the velocity.
         goal: position [2] of the only goal that it was trained for; None where it is told the goal.
-        vicinity: how far off the data bodies and goals may lie.
+        vicinity: how far off the data bodies and goals may lie. A policy is asked at every step
+            and goes on where it has gone astray, so by default bodies may lie anywhere.
         maze: the maze as text, as a planner has it; not looked at.
     """
 
@@ -42,7 +44,7 @@ class LearnedPolicy:
     statistics: Statistics
     velocities: bool
     goal: tuple[float, float] | None = None
-    vicinity: Vicinity = field(default_factory=Vicinity)
+    vicinity: Vicinity = field(default_factory=lambda: Vicinity(start=math.inf))
     maze: str | None = None
 
     def reset(self, seed: int | None = None) -> None:
