@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colors, told apart by the colour-blind, less black and yellow, which one of light
 # and dark would swallow.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_MARKERS = ("o", "s", "D", "^", "v")
-_DASHES = ("-", "--", "-.")
+_MARKERS = ("o", "s", "D", "^", "v", "P")
+_DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 _WIDTH = 6.4
 _ROW = 0.21
 _PLAN = "#56b4e9"
@@ -69,19 +69,18 @@ def profiles_svg(
         name: what its ids end with, of its own on the page.
         thresholds: shares of the upper bound.
         profiles: by label.
-        ranked: the labels that have a color each, the same in both charts; others are gray.
+        ranked: labels ``planner · tracker``; the planner says the color, the tracker the dashes,
+            the same in both charts. Others are gray.
     """
     from dfplan.plotting.maze import MUTED
 
     figure, axes = _chart(len(profiles))
-    handles = []
+    handles, looks = [], _looks(ranked)
     for label, profile in profiles.items():
-        index = ranked.index(label) if label in ranked else None
-        color = MUTED if index is None else _color(index)
+        color, _, dash = looks.get(label, (MUTED, "", ":"))
         axes.fill_between(
             100 * thresholds, profile.low, profile.high, color=color, alpha=0.15, lw=0
         )
-        dash = ":" if index is None else _DASHES[index // len(_COLORS) % len(_DASHES)]
         (line,) = axes.step(
             100 * thresholds, profile.share, where="post", ls=dash, lw=1.8, label=label, color=color
         )
@@ -105,15 +104,14 @@ def times_svg(
         name: what its ids end with, of its own on the page.
         points: milliseconds and shares of each task, by label; a marker stands at their
             (geometric) means, and whiskers reach to the least and the greatest.
-        ranked: the labels that have a color each, the same in both charts.
+        ranked: labels ``planner · tracker``; the planner says the color, the tracker the marker.
         line: label and share of what makes no plans.
     """
     figure, axes = _chart(len(points) + (line is not None))
     axes.set_xscale("log")
-    handles = []
+    handles, looks = [], _looks(ranked)
     for label, (times, shares) in points.items():
-        index = ranked.index(label)
-        color, marker = _color(index), _MARKERS[index % len(_MARKERS)]
+        color, marker, _ = looks[label]
         x, y = float(np.exp(np.mean(np.log(times)))), 100 * float(np.mean(shares))
         axes.plot([min(times), max(times)], [y, y], color=color, lw=1.1, alpha=0.55)
         axes.plot([x, x], [100 * min(shares), 100 * max(shares)], color=color, lw=1.1, alpha=0.55)
@@ -221,8 +219,23 @@ def _finish(figure: Figure, axes: Axes, handles: Sequence[Any], title: str) -> N
     )  # fmt: skip
 
 
-def _color(index: int) -> str:
-    return _COLORS[index % len(_COLORS)]
+def _looks(ranked: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """Color, marker and dashes of each label."""
+    planners, trackers = (
+        list(dict.fromkeys(label.split(" · ")[part] for label in ranked)) for part in (0, -1)
+    )
+    looks = {}
+    for label in ranked:
+        planner = planners.index(label.split(" · ")[0])
+        # Where each planner has one tracker, colors that come again have another marker.
+        alone = planner // len(_COLORS) if len(ranked) == len(planners) else None
+        other = trackers.index(label.split(" · ")[-1]) if alone is None else alone
+        looks[label] = (
+            _COLORS[planner % len(_COLORS)],
+            _MARKERS[(planner if alone is not None else other) % len(_MARKERS)],
+            _DASHES[other % len(_DASHES)],
+        )
+    return looks
 
 
 def _svg(figure: Figure, name: str) -> str:
