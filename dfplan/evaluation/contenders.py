@@ -183,6 +183,15 @@ CONTENDERS: dict[str, Contender] = {
             plans_actions=True,
         ),
         Contender(
+            "diffuser-brief",
+            "Diffuser, planning once, trained as many seconds as dfplan",
+            _rival("diffuser-brief"),
+            _loaded,
+            "diffuser",
+            tolerance=None,
+            plans_actions=True,
+        ),
+        Contender(
             "diffuser-replan",
             "Diffuser, planning again",
             _rival("diffuser"),

@@ -219,20 +219,18 @@ def _finish(figure: Figure, axes: Axes, handles: Sequence[Any], title: str) -> N
     )  # fmt: skip
 
 
-def _looks(ranked: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+def _looks(ranked: Sequence[str]) -> dict[str, tuple[str, str, Any]]:
     """Color, marker and dashes of each label."""
-    planners, trackers = (
-        list(dict.fromkeys(label.split(" · ")[part] for label in ranked)) for part in (0, -1)
-    )
+    pairs = [(label.split(" · ")[0], label.split(" · ")[-1]) for label in ranked]
+    planners, trackers = (list(dict.fromkeys(pair[part] for pair in pairs)) for part in (0, 1))
     looks = {}
-    for label in ranked:
-        planner = planners.index(label.split(" · ")[0])
-        # Where each planner has one tracker, colors that come again have another marker.
-        alone = planner // len(_COLORS) if len(ranked) == len(planners) else None
-        other = trackers.index(label.split(" · ")[-1]) if alone is None else alone
+    for label, (planner, tracker) in zip(ranked, pairs, strict=True):
+        color, other = planners.index(planner), trackers.index(tracker)
+        if len(pairs) == len(planners):  # a tracker each: colors that come again need other shapes
+            other = color
         looks[label] = (
-            _COLORS[planner % len(_COLORS)],
-            _MARKERS[(planner if alone is not None else other) % len(_MARKERS)],
+            _COLORS[color % len(_COLORS)],
+            _MARKERS[other % len(_MARKERS)],
             _DASHES[other % len(_DASHES)],
         )
     return looks

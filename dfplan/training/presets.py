@@ -29,12 +29,14 @@ class Preset:
         recipe: what is trained.
         settings: how long and how fast.
         data_steps: environment steps of that data; by default as many as the suite published.
+        collected: by which of the suite's recipes; by default its first.
     """
 
     maze: Maze
     recipe: ForcingConfig | DiffuserConfig | ValueConfig | CloningConfig | InverseConfig
     settings: TrainSettings
     data_steps: int | None = None
+    collected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,14 @@ _GIANT = Preset(
 )
 _MOST_TOKENS = 40  # more of them are put into half as many, as for giant
 
-# As many steps as take the same seconds of computing as the preset above. Diffuser's own rate of
-# 2e-4 is for two million steps. In 250 steps on umaze 1e-3 reached the lower training loss; on the
-# score the two were not told apart.
-_DIFFUSER = {"umaze": 580, "medium": 400, "large": 430}
+# Diffuser's own rate of 2e-4 is for two million steps. In 250 steps on umaze 1e-3 reached the lower
+# training loss; on the score the two were not told apart.
+_DIFFUSER = TrainSettings(
+    steps=10_000, batch_size=32, learning_rate=1e-3, weight_decay=0.0, keep_every=1000
+)
+
+# As many steps as take the same seconds of computing as dfplan's network for the maze.
+_BRIEFLY = {"umaze": 580, "medium": 400, "large": 430}
 
 _PLANNERS = {
     suite: Preset(
@@ -88,6 +94,11 @@ _PLANNERS = {
     )
     for suite, (tokens, steps) in _FORCING.items()
 } | {"ogbench-giant": _GIANT}
+_STITCHERS = {
+    f"{suite}-stitch": replace(preset, collected="stitch")
+    for suite, preset in _PLANNERS.items()
+    if preset.maze.frame is OGBENCH
+}
 
 _RIVAL_LEVELS = {
     "full-sequence": ends_known(FULL_SEQUENCE),
@@ -95,19 +106,21 @@ _RIVAL_LEVELS = {
 }
 
 
-def _policies(suite: str, maze: Maze) -> dict[str, Preset]:
-    """Behaviour cloning and inverse dynamics for a suite's maze, by name."""
-    ogbench = maze.frame is OGBENCH
+def _policies(suite: str, planner: Preset) -> dict[str, Preset]:
+    """Behaviour cloning and inverse dynamics on the data of a planner's preset, by name."""
+    ogbench = planner.maze.frame is OGBENCH
     name = suite.removeprefix("maze2d-")
     settings = TrainSettings(steps=10_000, batch_size=512, save_every=5000, log_every=500)
     return {
-        f"bc-{name}": Preset(
-            maze,
-            CloningConfig(velocities=not ogbench, discount=None if ogbench else 0.99),
-            settings,
+        f"bc-{name}": replace(
+            planner,
+            recipe=CloningConfig(velocities=not ogbench, discount=None if ogbench else 0.99),
+            settings=settings,
         ),
-        f"inverse-{name}": Preset(
-            maze, InverseConfig(velocities=not ogbench), replace(settings, steps=5000)
+        f"inverse-{name}": replace(
+            planner,
+            recipe=InverseConfig(velocities=not ogbench),
+            settings=replace(settings, steps=5000),
         ),
     }
 
@@ -125,13 +138,16 @@ _OFFLINE_STEPS = {"iql": 20_000, "cql": 4000}
 
 PRESETS: dict[str, Preset | OfflinePreset] = {
     **_PLANNERS,
+    **_STITCHERS,
     **{
-        f"diffuser-{maze}": Preset(
-            named_maze(maze),
-            DIFFUSER[maze],
-            TrainSettings(steps=steps, batch_size=32, learning_rate=1e-3, weight_decay=0.0),
+        f"diffuser-{maze}": Preset(named_maze(maze), recipe, _DIFFUSER)
+        for maze, recipe in DIFFUSER.items()
+    },
+    **{
+        f"diffuser-brief-{maze}": Preset(
+            named_maze(maze), DIFFUSER[maze], replace(_DIFFUSER, steps=steps, keep_every=None)
         )
-        for maze, steps in _DIFFUSER.items()
+        for maze, steps in _BRIEFLY.items()
     },
     **{
         f"{kind}-{maze}": replace(
@@ -139,7 +155,7 @@ PRESETS: dict[str, Preset | OfflinePreset] = {
             recipe=ForcingConfig(tokens=_FORCING[f"maze2d-{maze}"][0], levels=levels),
         )
         for kind, levels in _RIVAL_LEVELS.items()
-        for maze in _DIFFUSER
+        for maze in DIFFUSER
     },
     **{
         f"value-{maze}": Preset(
@@ -147,17 +163,17 @@ PRESETS: dict[str, Preset | OfflinePreset] = {
             ValueConfig(),
             TrainSettings(steps=2000, batch_size=1024, save_every=1000),
         )
-        for maze in _DIFFUSER
+        for maze in DIFFUSER
     },
     **{
         name: preset
-        for suite, planner in _PLANNERS.items()
-        for name, preset in _policies(suite, planner.maze).items()
+        for suite, planner in (_PLANNERS | _STITCHERS).items()
+        for name, preset in _policies(suite, planner).items()
     },
     **{
         f"{algorithm}-{maze}": _offline(algorithm, named_maze(maze), _OFFLINE_STEPS[algorithm])
         for algorithm in ALGORITHMS
-        for maze in _DIFFUSER
+        for maze in DIFFUSER
     },
 }
 """Every preset by name: a suite's own name is Diffusion Forcing; ``full-sequence-*`` and
@@ -191,5 +207,6 @@ def preset_data(preset: Preset | OfflinePreset, folder: Path) -> Path:
     names = {D4RL: "data.hdf5", GYMNASIUM: "data-v0", OGBENCH: "data.npz"}
     file = folder / names[preset.maze.frame]
     if not file.exists():
-        generate(preset.maze, preset.data_steps, seed=0, path=file)
+        collected = preset.collected if isinstance(preset, Preset) else None
+        generate(preset.maze, preset.data_steps, seed=0, path=file, recipe=collected)
     return file

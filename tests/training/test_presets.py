@@ -23,11 +23,16 @@ SUITES = (
         for suite in ("maze2d", "pointmaze")
         for maze in ("umaze", "medium", "large")
     ),
-    *(f"ogbench-{maze}" for maze in ("medium", "large", "giant", "teleport")),
+    *(
+        f"ogbench-{maze}{stitch}"
+        for maze in ("medium", "large", "giant", "teleport")
+        for stitch in ("", "-stitch")
+    ),
 )
 MAZES = ("umaze", "medium", "large")
 RECIPES = {
     "diffuser": "diffuser",
+    "diffuser-brief": "diffuser",
     "value": "value",
     "full-sequence": "forcing",
     "next-token": "forcing",
@@ -50,11 +55,13 @@ def test_every_suite_has_a_preset_and_d4rls_mazes_the_rivals() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_of_their_maze_at_its_suites_size(name: str) -> None:
     preset = PRESETS[name]
-    kind, maze = name.rsplit("-", 1)
+    kind, maze = name.removesuffix("-stitch").rsplit("-", 1)
     suite = next((own for own in ("pointmaze", "ogbench") if own in kind), None)
     rival = kind.removesuffix(f"-{suite}")
     assert preset.maze == named_maze(f"{suite}-{maze}" if suite else maze)
     assert preset.data_steps is None
+    stitched = "stitch" if name.endswith("-stitch") else None
+    assert getattr(preset, "collected", None) == stitched
     assert preset.recipe.name == RECIPES.get(rival, "forcing")
     preset.recipe.untrained()
     assert type(preset.recipe).from_json(preset.recipe.to_json()) == preset.recipe
