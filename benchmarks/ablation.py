@@ -67,9 +67,9 @@ from dfplan.diffusion.levels import (
     ends_known,
 )
 from dfplan.errors import unknown_name
-from dfplan.evaluation.metrics import estimate, normalized, paired_difference
-from dfplan.evaluation.protocols import Split, Task, named_task, problems
-from dfplan.evaluation.rollout import rollout
+from dfplan.evaluation.protocols import Split, named_task, problems
+from dfplan.evaluation.rollout import Rollouts, rollout
+from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.policy import Policy
 from dfplan.planning.tree import TreePlanner, TreeSettings
@@ -189,7 +189,7 @@ class Cell:
         levels: see :class:`Arm`.
         matrix: see :data:`PLANNERS`.
         guidance: see :data:`PLANNERS`.
-        rewards: of every step, [n, T].
+        played: an episode from each start.
         evaluations: of the network, a plan.
         ms: milliseconds of computing, a plan.
     """
@@ -198,7 +198,7 @@ class Cell:
     levels: str
     matrix: str
     guidance: str
-    rewards: np.ndarray
+    played: Rollouts
     evaluations: int
     ms: float
 
@@ -278,7 +278,7 @@ def main(
             (("levels", "matrix"), everywhere),
             (("network", "levels", "matrix", "guidance"), cells),
         ):
-            tables[f"{task.id}: {', '.join(keys)}"] = _compared(task, group, keys)
+            tables[f"{task.id}: {', '.join(keys)}"] = _compared(group, keys)
     publish(out, "ablation", __doc__, began, tables)
 
 
@@ -327,7 +327,7 @@ def _played(arm: Arm, episodes: int, split: Split) -> list[Cell]:
                 levels=arm.levels,
                 matrix=matrix,
                 guidance=guidance,
-                rewards=played.rewards,
+                played=played,
                 evaluations=plan.evaluations,
                 ms=1e3 * seconds,
             )
@@ -335,7 +335,7 @@ def _played(arm: Arm, episodes: int, split: Split) -> list[Cell]:
     return cells
 
 
-def _compared(task: Task, cells: Sequence[Cell], keys: Sequence[str]) -> list[dict[str, object]]:
+def _compared(cells: Sequence[Cell], keys: Sequence[str]) -> list[dict[str, object]]:
     """A row for each combination of the attributes ``keys``, the mean over its cells."""
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
@@ -343,17 +343,17 @@ def _compared(task: Task, cells: Sequence[Cell], keys: Sequence[str]) -> list[di
     rows: list[dict[str, object]] = []
     first = None
     for names, group in groups.items():
-        rewards = np.stack([cell.rewards for cell in group])
-        scores = normalized(task, rewards.sum(-1).mean(0))
+        rewards = np.stack([cell.played.rewards for cell in group])
+        scores = np.mean([cell.played.scores() for cell in group], axis=0)[None]
         first = scores if first is None else first
-        score, difference = estimate(scores), paired_difference(scores, first)
+        score, difference = mean(scores), paired_difference(scores, first)
         rows.append(
             {
                 **dict(zip(keys, names, strict=True)),
-                "score": score.mean,
-                "±": score.ci95,
-                "against first": difference.mean,
-                "± of it": difference.ci95,
+                "score": score.value,
+                "±": score.half,
+                "against first": difference.value,
+                "± of it": difference.half,
                 "success at any step": float((rewards > 0).any(-1).mean()),
                 "at the last": float((rewards[..., -1] > 0).mean()),
                 "evaluations": float(np.mean([cell.evaluations for cell in group])),

@@ -46,9 +46,9 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
 from dfplan.data import load_data
-from dfplan.evaluation.metrics import estimate, normalized, paired_difference
 from dfplan.evaluation.protocols import Split, named_task, problems
-from dfplan.evaluation.rollout import rollout
+from dfplan.evaluation.rollout import Arena
+from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.odometry import PastSettings
 from dfplan.planning.past import Past, trust
@@ -245,9 +245,9 @@ def play(
         past=None if hold else PastSettings(run.noise, tokens),
     )
     sensor = Sensor(policy, every, run.noise * np.array([1, 1, 10, 10]), run.lost, hold)
-    scores = normalized(
-        task, rollout(sensor, task, problems(task, episodes), progress=False).returns
-    )
+    arena = Arena(task, episodes)
+    scores = arena.play(sensor, problems(task, episodes), seed=0).scores()
+    arena.close()
     errors = np.square(sensor.errors[:200]).mean((0, 1)) ** 0.5
     return Result(scores, float(errors[:2].mean()), float(errors[2:].mean()))
 
@@ -262,18 +262,19 @@ def _planner(maze: str, candidates: int) -> ForcingPlanner:
 
 
 def _row(run: Run, results: dict[Run, Result]) -> dict[str, object]:
-    result, score = results[run], estimate(results[run].scores)
+    result, score = results[run], mean(results[run].scores[None])
     odometry = results.get(replace(run, method="odometry alone"))
-    against = None if odometry is None else paired_difference(result.scores, odometry.scores)
-    shown = against is not None and run.method != "odometry alone"
+    against = None
+    if odometry is not None and odometry is not result:
+        against = paired_difference(result.scores[None], odometry.scores[None])
     return {
         "noise": str(run.noise),
         "lost": f"{run.lost:.0%}",
         "method": run.method,
-        "score": score.mean,
-        "±": score.ci95,
-        "against odometry": against.mean if against and shown else None,
-        "± of it": against.ci95 if against and shown else None,
+        "score": score.value,
+        "±": score.half,
+        "against odometry": None if against is None else against.value,
+        "± of it": None if against is None else against.half,
         "position error": result.position,
         "velocity error": result.velocity,
     }

@@ -19,15 +19,18 @@ from collections.abc import Mapping
 from cProfile import Profile
 from pathlib import Path
 from pstats import Stats
+from typing import cast
 
 import numpy as np
 from findings import RESULTS, publish
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from dfplan.evaluation.bench import METHODS
-from dfplan.evaluation.protocols import Problems, named_task, problems
+from dfplan.evaluation.contenders import CONTENDERS
+from dfplan.evaluation.protocols import Problems, Task, named_task, problems
 from dfplan.types import Planner
+
+PLANNERS = ("dfplan", "dfplan-mcg", "diffuser")
 
 
 def main(
@@ -36,12 +39,18 @@ def main(
     began = time.perf_counter()
     speeds, parts = [], []
     for maze in mazes:
-        planners = {method.name: method.planner(maze) for method in METHODS.values()}
-        starts = problems(named_task(f"maze2d-{maze}"), plans)
+        task = named_task(f"maze2d-{maze}")
+        planners = {name: _made(name, task) for name in PLANNERS}
+        starts = problems(task, plans)
         speeds += [{"maze": maze, **row} for row in _speeds(planners, starts)]
-        parts.append({"maze": maze, **_profile(planners[METHODS["dfplan"].name], starts)})
+        parts.append({"maze": maze, **_profile(planners["dfplan"], starts)})
     tables = {"One plan": speeds, "Where dfplan's milliseconds go, mean of the plans": parts}
     publish(out, "planning_speed", __doc__, began, tables)
+
+
+def _made(name: str, task: Task) -> Planner:
+    contender = CONTENDERS[name]
+    return cast(Planner, contender.make(task, 0, contender.checkpoint(task, 0, [])))
 
 
 def _speeds(planners: Mapping[str, Planner], starts: Problems) -> list[dict[str, object]]:
@@ -61,10 +70,10 @@ def _speeds(planners: Mapping[str, Planner], starts: Problems) -> list[dict[str,
     )
     return [
         {
-            "planner": name,
+            "planner": CONTENDERS[name].title,
             "p50 ms": p50[name],
             "p95 ms": p95[name],
-            "times dfplan": p50[name] / p50[METHODS["dfplan"].name],
+            "times dfplan": p50[name] / p50["dfplan"],
             "network calls": evaluations[name],
         }
         for name in planners
@@ -79,7 +88,7 @@ def _profile(planner: Planner, starts: Problems) -> dict[str, float]:
     spent: dict[tuple[str, str], float] = {}
     for (file, _, function), (_, _, _, seconds, _) in Stats(profile).stats.items():  # type: ignore[attr-defined]
         spent[Path(file).name, function] = 1e3 * seconds / len(starts)
-    whole, network = spent["forcing.py", "plan"], spent["recipes.py", "denoiser"]
+    whole, network = spent["forcing.py", "plan"], spent["denoiser.py", "__call__"]
     parts = {
         "network": network,
         "guidance": spent["guidance.py", "wrapped"] - network,

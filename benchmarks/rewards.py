@@ -54,11 +54,10 @@ from tqdm import tqdm
 
 from dfplan.cli import Names
 from dfplan.errors import MazeError, unknown_name
-from dfplan.evaluation.bench import METHODS
 from dfplan.evaluation.bounds import steps_needed
-from dfplan.evaluation.metrics import estimate, normalized
 from dfplan.evaluation.protocols import Problems, Split, Task, named_task, problems
-from dfplan.evaluation.rollout import rollout
+from dfplan.evaluation.rollout import Arena
+from dfplan.evaluation.statistics import mean
 from dfplan.mazes import D4RL, Maze
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.rewards import (
@@ -72,6 +71,7 @@ from dfplan.planning.rewards import (
 )
 from dfplan.planning.tracking import TimedPD, Tracker, timed_gains
 from dfplan.planning.tree import TreePlanner, TreeSettings
+from dfplan.pretrained import load
 from dfplan.types import Plan, Planner, Reward
 
 LONGEST_WALK = 24
@@ -315,7 +315,7 @@ class GoalAlone:
 
 
 def _shipped() -> ForcingPlanner:
-    return cast(ForcingPlanner, METHODS["dfplan"].planner("large"))
+    return cast(ForcingPlanner, load("maze2d-large"))
 
 
 def _guided(futures: int = 1) -> ForcingPlanner:
@@ -381,7 +381,7 @@ def _table(name: str, arms: Sequence[str], episodes: int, split: Split) -> list[
     task = named_task("multi2d-large", split)
     rows, wishes = _placed(CHALLENGES[name], task, episodes)
     pool = problems(task, rows[-1] + 1)
-    starts = replace(pool, starts=pool.starts[rows], goals=pool.goals[rows])
+    starts = pool.rows(rows)
     return [
         {"planner": arm, "n": len(rows), "drawn": len(pool)}
         | _figures(ARMS[arm](), task, starts, wishes, rows)
@@ -392,7 +392,7 @@ def _table(name: str, arms: Sequence[str], episodes: int, split: Split) -> list[
 def _placed(place: Place, task: Task, count: int) -> tuple[list[int], list[Wish]]:
     """The first ``count`` problems that have room, and their wishes."""
     planner, pool = _shipped(), problems(task, 8 * count)
-    bounds = steps_needed(task.maze, pool)
+    bounds = steps_needed(task.maze, pool.starts, pool.goals)
     careful = OnSupport(planner.statistics.support)
     rows: list[int] = []
     wishes: list[Wish] = []
@@ -426,16 +426,18 @@ def _figures(
     ]
     motion = _shipped().statistics.motion
     drive = _Drive(TimedPD(*timed_gains(motion), dt=motion.dt), plans)
-    played = rollout(drive, task, starts, chunk=len(starts), progress=False)
+    arena = Arena(task, len(starts))
+    played = arena.play(drive, starts, seed=0)
+    arena.close()
     kept = [wish.kept(line) for wish, line in zip(wishes, played.positions, strict=True)]
     there = played.rewards[:, -1] > 0
-    score = estimate(normalized(task, played.returns))
+    score = mean(played.scores()[None])
     return {
         "satisfied": float((np.array(kept) & there).mean()),
         "kept": float(np.mean(kept)),
         "at goal": float(there.mean()),
-        "score": score.mean,
-        "±": score.ci95,
+        "score": score.value,
+        "±": score.half,
         "network calls": float(np.mean([plan.evaluations for plan in plans])),
         "plan ms": 1e3 * float(np.median([plan.seconds for plan in plans])),
     }

@@ -20,14 +20,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from shutil import rmtree
 
-import numpy as np
 from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
 from dfplan.data import load_data
-from dfplan.evaluation.metrics import estimate, normalized, paired_difference
 from dfplan.evaluation.protocols import named_task, problems
 from dfplan.evaluation.rollout import rollout
+from dfplan.evaluation.statistics import paired_difference
 from dfplan.planning.policy import Policy
 from dfplan.pretrained import load
 from dfplan.training.loop import train
@@ -73,10 +72,10 @@ def _trained(name: str, steps: int | None, seed: int, runs: Path) -> dict[str, o
     collected = time.perf_counter() - asked
     rmtree(runs / name, ignore_errors=True)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        seconds, peak = pool.submit(_train, name, steps, seed, data, runs / name).result()
+        seconds, peak, size = pool.submit(_train, name, steps, seed, data, runs / name).result()
     return {
         "preset": name,
-        "data steps": preset.data_steps,
+        "data steps": size,
         "collect s": collected,
         "train steps": steps or preset.settings.steps,
         "train s": seconds,
@@ -84,15 +83,19 @@ def _trained(name: str, steps: int | None, seed: int, runs: Path) -> dict[str, o
     }
 
 
-def _train(name: str, steps: int | None, seed: int, data: Path, run: Path) -> tuple[float, float]:
-    """Seconds and GiB of one training run, all that this process ever does."""
+def _train(
+    name: str, steps: int | None, seed: int, data: Path, run: Path
+) -> tuple[float, float, int]:
+    """Seconds, GiB and steps of data of one training run, all that this process ever does."""
     preset = PRESETS[name]
     settings = replace(preset.settings, seed=seed, steps=steps or preset.settings.steps)
     began = time.perf_counter()
-    train(preset.recipe, load_data(data), run, settings=settings)
+    trajectories = load_data(data)
+    train(preset.recipe, trajectories, run, settings=settings)
     seconds = time.perf_counter() - began
     unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return seconds, peak, len(trajectories.observations)
 
 
 def _compared(run: Path, name: str, suite: str, episodes: int) -> dict[str, object]:
@@ -100,18 +103,17 @@ def _compared(run: Path, name: str, suite: str, episodes: int) -> dict[str, obje
     task = named_task(f"{suite}-{PRESETS[name].maze.name}", "validation")
     starts = problems(task, episodes)
     new, shipped = (
-        normalized(task, rollout(Policy(load(checkpoint)), task, starts).returns)
-        for checkpoint in (run, name)
+        rollout(Policy(load(checkpoint)), task, starts).scores() for checkpoint in (run, name)
     )
-    difference = paired_difference(new, shipped)
+    difference = paired_difference(new[None], shipped[None])
     return {
         "task": task.id,
         "n": episodes,
-        "score": estimate(new).mean,
-        "shipped": estimate(shipped).mean,
-        "ratio": float(np.mean(new) / np.mean(shipped)),
-        "difference": difference.mean,
-        "±": difference.ci95,
+        "score": float(new.mean()),
+        "shipped": float(shipped.mean()),
+        "ratio": float(new.mean() / shipped.mean()),
+        "difference": difference.value,
+        "±": difference.half,
     }
 
 

@@ -31,9 +31,9 @@ from jsonargparse import auto_cli
 import dfplan
 from dfplan.data import generate, load_data
 from dfplan.errors import CheckpointError, DfplanError
-from dfplan.evaluation.metrics import estimate, paired_difference
-from dfplan.evaluation.protocols import Problems, Task
-from dfplan.evaluation.rollout import rollout
+from dfplan.evaluation.protocols import PROTOCOLS, Problems, Task, given
+from dfplan.evaluation.rollout import Arena
+from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.policy import Policy
@@ -86,8 +86,8 @@ def main(
             rows.append(row | {"against single": None, "± of it": None})
             tree = TreePlanner(planner, TreeSettings(evaluations=budget))
             row, reached = _row("tree", tree, planner, problems)
-            difference = paired_difference(reached, reference)
-            rows.append(row | {"against single": difference.mean, "± of it": difference.ci95})
+            difference = paired_difference(reached[None], reference[None])
+            rows.append(row | {"against single": difference.value, "± of it": difference.half})
             publish(out, "tree_search", __doc__, began, tables)
 
 
@@ -106,7 +106,8 @@ def _planner(runs: Path, steps: int) -> ForcingPlanner:
 
 
 def _task() -> Task:
-    return Task("wide", "wide", EPISODE_STEPS, 0.0, 1.0, random_goals=True, own_maze=wide_maze())
+    maze = wide_maze()
+    return Task("wide", PROTOCOLS["d4rl-maze2d-v1"], maze, maze, "wide", EPISODE_STEPS)
 
 
 def _problems(count: int, seed: int, apart: bool) -> Problems:
@@ -120,7 +121,7 @@ def _problems(count: int, seed: int, apart: bool) -> Problems:
         pairs = pairs[third[pairs[:, 0]] != third[pairs[:, 1]]]
     places = cells[pairs[:count]] + rng.uniform(-0.1, 0.1, (count, 2, 2))
     starts = np.concatenate([places[:, 0], 0.1 * rng.standard_normal((count, 2))], 1)
-    return Problems(starts, places[:, 1], digest=f"wide/{count}/{seed}/{apart}")
+    return given(starts, places[:, 1])
 
 
 def _row(
@@ -128,18 +129,20 @@ def _row(
 ) -> tuple[dict[str, object], np.ndarray]:
     """A row of the table, and for each episode 100 if it touched the goal."""
     policy = Policy(planner, tolerance=None)
-    played = rollout(policy, _task(), problems, progress=False)
+    arena = Arena(_task(), len(problems))
+    played = arena.play(policy, problems, seed=0)
+    arena.close()
     plan = policy.plan
     if plan is None or len(plan) != len(problems):
         raise DfplanError("All problems are to be planned in one call.")
-    reached = 100.0 * played.rewards.any(1)
-    success = estimate(reached)
+    reached = 100.0 * played.success
+    success = mean(reached[None])
     off = judge.off_support(torch.from_numpy(plan.points)).any(1).double()
     row: dict[str, object] = {
         "arm": name,
         "evaluations": plan.evaluations,
-        "success": success.mean,
-        "±": success.ci95,
+        "success": success.value,
+        "±": success.half,
         "off the data": 100 * float(off.mean()),
         "score": float(plan.scores.max(1).mean()),
         "ms a plan": 1e3 * plan.seconds / len(plan),
