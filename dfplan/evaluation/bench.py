@@ -36,7 +36,7 @@ class Roster:
 
     Attributes:
         jobs: what is to be played, the slowest first.
-        left_out: what was asked for by ``all`` and cannot be, with reasons.
+        left_out: what was asked for and cannot be, with reasons.
     """
 
     jobs: tuple[Job, ...]
@@ -73,7 +73,7 @@ def roster(
 
     Raises:
         ConfigError: an unknown name; a planner that was asked for by name and has no checkpoint
-            for a task, or none of whose tasks and trackers fit it.
+            for any of the tasks; nothing that can be played.
     """
     for protocol in protocols:
         named_protocol(protocol)
@@ -89,18 +89,19 @@ def roster(
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"Expected a folder of checkpoints at {folder}; there is none.")
-    jobs, left_out = [], []
+    jobs: list[Job] = []
+    left_out: list[str] = []
+    errors: dict[str, ConfigError] = {}
     for task, contender in product(chosen, entrants):
         fitting, reasons = _trackers(contender, task, trackers)
         if not fitting:
             left_out.append(f"{contender.name} on {task.id}: {', '.join(reasons)}")
             continue
-        for place, seed in enumerate(seeds if contender.learns else seeds[:1]):
+        for seed in seeds if contender.learns else seeds[:1]:
             try:
                 contender.checkpoint(task, seed, folders)
-            except ConfigError:
-                if place == 0 and contender in by_name:
-                    raise
+            except ConfigError as error:
+                errors.setdefault(contender.name, error)
                 left_out.append(f"{contender.name} on {task.id}, seed {seed}: no checkpoint")
                 continue
             jobs.append(
@@ -116,6 +117,10 @@ def roster(
                     command=command,
                 )
             )
+    played = {job.planner for job in jobs}
+    for contender in by_name:
+        if contender.name in errors and contender.name not in played:
+            raise errors[contender.name]
     if not jobs:
         raise ConfigError(f"Nothing of this can be played: {'; '.join(left_out)}.")
     # Diffuser's plans take longest, so its jobs are not to be the last ones.
