@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -471,7 +472,8 @@ def bench_run(
         checkpoints: folders with checkpoints that are not shipped, with commas between.
         limit: seconds that one call of a planner may take.
     """
-    command = " ".join(["dfplan bench", *(arg for arg in sys.argv[2:] if arg != "run")])
+    flags = sys.argv[3:] if sys.argv[2:3] == ["run"] else sys.argv[2:]
+    command = shlex.join(["dfplan", "bench", *flags])
     entered = roster(
         protocols=protocol,
         tasks=tasks or (),

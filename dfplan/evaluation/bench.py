@@ -17,6 +17,7 @@ from dfplan.evaluation.contenders import (
     TRACKERS,
     Contender,
     named_contender,
+    tracker_checkpoint,
 )
 from dfplan.evaluation.protocols import Split, Task, named_protocol, named_task, tasks_of
 from dfplan.evaluation.report import write_report
@@ -78,7 +79,8 @@ def roster(
     for protocol in protocols:
         named_protocol(protocol)
     chosen = [
-        task.on(split) for task in ([named_task(name) for name in tasks] or _tasks(protocols))
+        task.on(split)
+        for task in ([named_task(name) for name in dict.fromkeys(tasks)] or _tasks(protocols))
     ]
     by_name = [named_contender(name) for name in planners if name != ALL]
     entrants = list(dict.fromkeys([*by_name, *(CONTENDERS.values() if ALL in planners else ())]))
@@ -93,11 +95,11 @@ def roster(
     left_out: list[str] = []
     errors: dict[str, ConfigError] = {}
     for task, contender in product(chosen, entrants):
-        fitting, reasons = _trackers(contender, task, trackers)
+        fitting, reasons = _trackers(contender, task, trackers, folders)
+        left_out += [f"{contender.name} on {task.id}: {reason}" for reason in reasons]
         if not fitting:
-            left_out.append(f"{contender.name} on {task.id}: {', '.join(reasons)}")
             continue
-        for seed in seeds if contender.learns else seeds[:1]:
+        for seed in dict.fromkeys(seeds) if contender.learns else (0,):
             try:
                 contender.checkpoint(task, seed, folders)
             except ConfigError as error:
@@ -165,18 +167,30 @@ def bench(
 
 
 def _tasks(protocols: Sequence[str]) -> list[Task]:
-    return [task for name in protocols for task in tasks_of(named_protocol(name))]
+    return [task for name in dict.fromkeys(protocols) for task in tasks_of(named_protocol(name))]
 
 
 def _trackers(
-    contender: Contender, task: Task, asked: Sequence[str]
+    contender: Contender, task: Task, asked: Sequence[str], folders: Sequence[Path]
 ) -> tuple[tuple[str, ...], list[str]]:
-    """Those of the trackers that fit, and why the others do not."""
-    if contender.tracker == NO_TRACKER:
+    """Those of the trackers that can follow it, and why others that were named cannot."""
+    if contender.is_policy:
         names = [NO_TRACKER] if {ALL, OWN_TRACKER} & {*asked} else list(asked)
     else:
         expanded = {ALL: [contender.tracker, *TRACKERS], OWN_TRACKER: [contender.tracker]}
         names = [name for one in asked for name in expanded.get(one, [one])]
-    unfit = {name: contender.unfit(task, name) for name in dict.fromkeys(names)}
-    fitting = tuple(name for name, reason in unfit.items() if reason is None)
-    return fitting, sorted({reason for reason in unfit.values() if reason})
+    fitting, reasons = [], []
+    for name in dict.fromkeys(names):
+        reason = contender.unfit(task, name)
+        if reason is not None:
+            # That not all trackers fit all planners is no news.
+            if name in (*asked, NO_TRACKER):
+                reasons.append(reason)
+            continue
+        try:
+            tracker_checkpoint(name, task, folders)
+        except ConfigError:
+            reasons.append(f"no checkpoint for tracker {name}")
+        else:
+            fitting.append(name)
+    return tuple(fitting), reasons

@@ -91,6 +91,11 @@ class Job:
         return steps_needed(task.maze, self.problems.starts, self.problems.goals)
 
     @property
+    def is_own(self) -> bool:
+        """Whether the planner is a user's own, whose errors belong to its episodes."""
+        return named_contender(self.planner).is_own
+
+    @property
     def folders(self) -> list[Path]:
         """:attr:`checkpoints` as paths."""
         return [Path(folder) for folder in self.checkpoints]
@@ -193,7 +198,8 @@ def run(job: Job) -> list[Files]:
                 process.wait()
         if not ended:
             return _hung(job, folder)
-        if process.returncode:
+        ended_early = not all((folder / f"{i}.json").exists() for i in range(len(job.trackers)))
+        if process.returncode or ended_early:  # a planner may end it with any code
             said = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             code = process.returncode
             raise LostCellError(

@@ -31,6 +31,8 @@ from dfplan.pretrained import checkpoint_path, load, load_inverse, pretrained_na
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.types import Planner
 
+_FOLLOW_VELOCITIES = ("timed", "diffuser", "forcing")
+
 NO_TRACKER = "none"
 """The tracker of a policy, which needs none."""
 
@@ -72,9 +74,14 @@ class Contender:
         return self.tracker == NO_TRACKER
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is a user's own, by a dotted name."""
+        return ":" in self.name
+
+    @property
     def learns(self) -> bool:
         """Whether another training seed makes another of it; of a user's own it may."""
-        return self.model is not None or ":" in self.name
+        return self.model is not None or self.is_own
 
     def checkpoint(self, task: Task, seed: int, folders: Sequence[Path]) -> Path | None:
         """Its checkpoint for a task and a training seed; None where it has none.
@@ -109,7 +116,7 @@ class Contender:
             return None
         if tracker == "diffused" and not self.plans_actions:
             return "plans no actions"
-        if task.maze.frame is OGBENCH and tracker != "pursuit":
+        if task.maze.frame is OGBENCH and tracker in _FOLLOW_VELOCITIES:
             return "follows velocities, which this suite does not show"
         return None
 
@@ -207,9 +214,26 @@ CONTENDERS: dict[str, Contender] = {
 """Planners and policies by name."""
 
 
+def tracker_checkpoint(tracker: str, task: Task, folders: Sequence[Path]) -> Path | None:
+    """The checkpoint that a tracker needs; None where it needs none.
+
+    Whose gains come from the data has them from the statistics of dfplan's own.
+
+    Raises:
+        ConfigError: there should be one, and it is neither shipped nor in one of ``folders``.
+    """
+    if tracker == "inverse":
+        return _INVERSE.checkpoint(task, 0, folders)
+    if tracker in ("pursuit", "timed", "diffuser"):
+        return CONTENDERS["dfplan"].checkpoint(task, 0, folders)
+    return None
+
+
+_INVERSE = Contender("inverse", "learned inverse dynamics", _rival("inverse"), _loaded)
+
+
 def _motion(task: Task, folders: Sequence[Path]) -> Motion:
-    """How the body moves, by the statistics of dfplan's own checkpoint."""
-    path = CONTENDERS["dfplan"].checkpoint(task, 0, folders)
+    path = tracker_checkpoint("pursuit", task, folders)
     return Checkpoint.load(path or task.data).statistics.motion
 
 
@@ -224,8 +248,7 @@ def _timed(task: Task, folders: Sequence[Path]) -> Tracker:
 
 
 def _inverse(task: Task, folders: Sequence[Path]) -> Tracker:
-    model = Contender("inverse", "", _rival("inverse"), _loaded)
-    return load_inverse(model.checkpoint(task, 0, folders) or task.data)
+    return load_inverse(tracker_checkpoint("inverse", task, folders) or task.data)
 
 
 @dataclass(frozen=True)
@@ -279,14 +302,16 @@ def named_contender(name: str) -> Contender:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # whatever a user's own module does
+        said = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
-            f"Planner {name!r}: module {module_name!r} cannot be imported ({error}). Run where it "
+            f"Planner {name!r}: module {module_name!r} cannot be imported ({said}). Run where it "
             "lies, or install it."
         ) from error
     make = getattr(module, attribute, None)
     if make is None:
-        raise unknown_name(f"attribute of {module_name}", attribute, vars(module))
+        shown = [key for key in vars(module) if not key.startswith("_")]
+        raise unknown_name(f"attribute of {module_name}", attribute, shown)
     return Contender(
         name, name, None, lambda task, seed, path: make(task, seed), OWN_TRACKER, plans_actions=True
     )
@@ -294,8 +319,13 @@ def named_contender(name: str) -> Contender:
 
 def follower(made: Planner, tracker: str, task: Task, folders: Sequence[Path]) -> Tracker:
     """The tracker of that name; a planner's own, or pure pursuit where it brings none."""
-    if tracker not in TRACKERS:
-        if isinstance(made, BringsTracker):
-            return made.tracker()
-        tracker = "pursuit"
-    return TRACKERS[tracker].make(task, folders)
+    if tracker not in TRACKERS and isinstance(made, BringsTracker):
+        return made.tracker()
+    return TRACKERS[following(made, tracker)].make(task, folders)
+
+
+def following(made: Planner, tracker: str) -> str:
+    """The name of :func:`follower`'s."""
+    if tracker in TRACKERS:
+        return tracker
+    return OWN_TRACKER if isinstance(made, BringsTracker) else "pursuit"

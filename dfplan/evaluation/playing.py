@@ -10,9 +10,10 @@ import json
 import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,14 @@ import torch
 
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.evaluation.cell import BEAT, Job, not_played
-from dfplan.evaluation.contenders import TRACKERS, Made, follower, named_contender
+from dfplan.evaluation.contenders import (
+    TRACKERS,
+    Made,
+    follower,
+    following,
+    named_contender,
+    tracker_checkpoint,
+)
 from dfplan.evaluation.protocols import Problems, Task
 from dfplan.evaluation.provenance import provenance
 from dfplan.evaluation.records import Cost, Example, Quantiles, aside_text, rows_text
@@ -44,33 +52,43 @@ def play(job: Job, folder: Path) -> None:
     """Play a job in this process; its cells' files go into ``folder``."""
     torch.set_num_threads(1)
     beat = folder / BEAT
+    _ = job.needed  # before the first beat, from which on silence is the planner's
     arena = Arena(job.played, min(GROUP, job.episodes))
     made: Made | Exception
     try:
         made = named_contender(job.planner).make(job.played, job.seed, job.checkpoint)
-    except Exception as error:  # whatever a user's own does, it belongs to its rows
-        made = error
+    except Exception as error:
+        if not job.is_own:
+            raise
+        made = error  # whatever a user's own does, it belongs to its rows
     plans = FirstPlans(made) if isinstance(made, Planner) else None
     cost = _trained(job, replace(_UNKNOWN))
     if isinstance(made, Planner):
         cost = _planned(job, made, beat, cost)
     for index, tracker in enumerate(job.trackers):
+        if isinstance(made, Planner):  # one that is missing is no fault of the planner's
+            tracker_checkpoint(following(made, tracker), job.played, job.folders)
         path, began = folder / f"{index}.jsonl", time.perf_counter()
         path.write_text(rows_text(job.head(tracker), []), encoding="utf-8")
+        step: Quantiles | None = None
         try:
             actor = _actor(job, made, plans, tracker)
             alone = Watched(_actor(job, made, made, tracker), beat)
         except Exception as error:
+            if not job.is_own:
+                raise
             played = not_played(job.played, job.problems, _said(error))
             examples: list[Example] = []
             _append(path, job, played, 0)
         else:
             played, examples = _episodes(job, arena, Watched(actor, beat), plans, path)
             if not any(played.faults):
-                arena.play(alone, job.problems.rows([0]), 0)
-                cost = replace(cost, step=_quantiles(alone.seconds))
+                with suppress(Exception):  # the episodes are over, and none of them is to blame
+                    arena.play(alone, job.problems.rows([0]), 0)
+                    step = _quantiles(alone.seconds)
         own = replace(
             cost,
+            step=step,
             peak_bytes=_peak_bytes(),
             seconds=played.seconds,
             policy_seconds=played.policy_seconds,
@@ -105,6 +123,8 @@ class Watched:
             began = time.perf_counter()
             # What a policy of one's own does to its arguments is not to reach the episode.
             actions = np.asarray(self._actor.act(observation.copy(), goal=_copied(goal)))
+            if actions.dtype.kind not in "fiu":
+                raise ObservationError(f"Expected actions that are numbers; got {actions.dtype}.")
             self.seconds.append(time.perf_counter() - began)
         return actions
 
@@ -215,13 +235,16 @@ def _append(path: Path, job: Job, part: Rollouts, first: int) -> None:
 def _example(part: Rollouts, plan: Plan | None, row: int, episode: int) -> Example:
     until = min(int(part.steps[row]), int(part.first_touch[row]) + _AFTERWARDS)
     path = part.positions[row, : until + 1 : _EVERY]
-    # A group that was asked for one by one has no plan in common.
     points = None
-    if plan is not None and len(plan) == len(part):
-        points = plan.points[row, : 1 + -(-int(plan.steps[row]) // plan.stride)]
+    with suppress(Exception):  # a plan of one's own may hold anything
+        # A group that was asked for one by one has no plan in common.
+        if plan is not None and len(plan) == len(part):
+            line = plan.points[row, : 1 + -(-int(plan.steps[row]) // plan.stride)]
+            if np.isfinite(line).all():
+                points = line.astype(float).round(3).reshape(-1, 2).tolist()
     return Example(
         episode,
-        None if points is None else points.round(3).astype(float).tolist(),
+        points,
         path.astype(float).round(3).tolist(),
     )
 
@@ -254,10 +277,10 @@ def _planned(job: Job, planner: Planner, beat: Path, cost: Cost) -> Cost:
                 break
             os.utime(beat)
             asked, row = time.perf_counter(), max(seed, 0) % len(starts)
-            plan = planner.plan(starts[row], goals[row], seed=max(seed, 0))
+            plan = planner.plan(starts[row].copy(), goals[row].copy(), seed=max(seed, 0))
             if seed >= 0:
                 seconds.append(time.perf_counter() - asked)
-                evaluations.append(plan.evaluations)
+                evaluations.append(int(plan.evaluations))
     except Exception:  # a planner's fault shows in its rows
         return cost
     return replace(cost, plan=_quantiles(seconds), evaluations=float(np.median(evaluations)))
@@ -274,7 +297,8 @@ def _peak_bytes() -> int:
 
 
 def _said(error: Exception) -> str:
-    message = " ".join(str(error).split())[:_LONGEST_MESSAGE]
+    text = str(error).encode(errors="replace").decode()
+    message = " ".join(text.split())[:_LONGEST_MESSAGE]
     return f"raised {type(error).__name__}" + (f": {message}" if message else "")
 
 
@@ -282,7 +306,15 @@ def _copied(goal: np.ndarray | None) -> np.ndarray | None:
     return None if goal is None else goal.copy()
 
 
+def _leave_with(parent: int) -> None:
+    """End this process once the one that started it is gone, however that ended."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     given = json.loads(sys.argv[1])
     lists = {"trackers": tuple(given["trackers"]), "checkpoints": tuple(given["checkpoints"])}
     play(Job(**{**given, **lists}), Path(sys.argv[2]))

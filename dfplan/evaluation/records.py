@@ -46,8 +46,10 @@ class CellName:
 
     @property
     def stem(self) -> str:
-        """The name of its files, without folder and ending."""
-        return re.sub(r"[^\w.+-]", "_", f"{self.planner}+{self.tracker}+{self.seed}")
+        """The name of its files, without folder and ending; no two cells share one."""
+        # Not all systems have colons in names of files.
+        planner = self.planner.replace(":", "=")
+        return re.sub(r"[^\w.+=-]", "_", f"{planner}+{self.tracker}+{self.seed}")
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def rows_text(head: Head, rows: Iterable[EpisodeRow]) -> str:
     first = {"format": FORMAT, **asdict(head.name)}
     first |= {key: value for key, value in asdict(head).items() if key != "name"}
     lines = (first, *map(asdict, rows))
-    return "".join(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n" for line in lines)
+    return "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
 
 
 def aside_text(cost: Cost, examples: Sequence[Example], provenance: Provenance) -> str:
@@ -206,7 +208,7 @@ def aside_text(cost: Cost, examples: Sequence[Example], provenance: Provenance) 
         "provenance": asdict(provenance),
         "examples": [asdict(example) for example in examples],
     }
-    return json.dumps(content, allow_nan=False, ensure_ascii=False) + "\n"
+    return json.dumps(content, allow_nan=False) + "\n"
 
 
 def cell_path(folder: str | Path, name: CellName) -> Path:
@@ -279,7 +281,8 @@ def read_cells(folder: str | Path) -> list[Cell]:
     Raises:
         DataError: there are none, or one cannot be read.
     """
-    paths = sorted(Path(folder).glob("cells/*/*.jsonl"))
+    # What is being written, or was when its writer was killed, has a name with a dot before it.
+    paths = sorted(Path(folder).glob("cells/*/[!.]*.jsonl"))
     if not paths:
         raise DataError(
             f"Expected a benchmark's results in {folder}, in its folder cells/; there are none. "
