@@ -13,8 +13,7 @@ from dfplan.envs.dynamics import PointMass
 from dfplan.envs.suites import make
 from dfplan.errors import MazeError
 from dfplan.evaluation.bounds import contacts, path_lengths, steps_needed
-from dfplan.evaluation.controller import WaypointPolicy
-from dfplan.evaluation.metrics import latched_returns
+from dfplan.evaluation.controllers import DataController
 from dfplan.evaluation.protocols import TASKS, named_task, problems
 from dfplan.evaluation.rollout import rollout
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze, parse_maze
@@ -58,13 +57,15 @@ def test_a_straight_driver_in_an_open_room_is_never_earlier(seed: int) -> None:
         assert touched <= needed + 4  # one axis decides, so the bound is nearly reached
 
 
-@pytest.mark.parametrize("name", sorted(TASKS))
+@pytest.mark.parametrize("name", [name for name in sorted(TASKS) if "stitch" not in name])
 def test_the_controller_never_beats_it(name: str) -> None:
-    task = named_task(name, "validation")
-    drawn = problems(task, 40)
-    episodes = rollout(WaypointPolicy(task.maze), task, drawn, progress=False)
-    most = task.max_steps - steps_needed(task.maze, drawn.starts, drawn.goals) + 1
-    assert (latched_returns(episodes.rewards) <= most).all()
+    task = named_task(name)
+    drawn = problems(task, 40 if task.maze.frame is D4RL else 10)
+    episodes = rollout(DataController(task.maze), task, drawn, progress=False)
+    assert episodes.success.any()
+    needed = steps_needed(task.maze, drawn.starts, drawn.goals)
+    assert (episodes.first_touch >= needed).all()
+    assert (episodes.scores(needed) <= task.most(needed)).all()
 
 
 @pytest.mark.parametrize("name", ["umaze", "medium", "large"])

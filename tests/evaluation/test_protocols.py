@@ -1,80 +1,277 @@
+"""Named protocols: what is frozen, how it is drawn, and how it is counted."""
+
 from __future__ import annotations
 
-import gymnasium
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 
-from dfplan.envs import register
-from dfplan.errors import ConfigError
-from dfplan.evaluation.protocols import TASKS, named_task, problems
+from dfplan.envs.suites import make
+from dfplan.errors import ConfigError, DataError
+from dfplan.evaluation import protocols
+from dfplan.evaluation.bounds import path_lengths
+from dfplan.evaluation.protocols import (
+    PROTOCOLS,
+    SPLITS,
+    TASKS,
+    Problems,
+    given,
+    named_protocol,
+    named_task,
+    problems,
+    tasks_of,
+)
 
-TASK_IDS = sorted(TASKS)
-FROZEN = ["5c3d8d4d", "2be35c79", "124348df", "f36b37a1", "45e8aad7", "e393a5ec"]
+FROZEN = [name for name in TASKS if TASKS[name].protocol.frozen is not None]
+DRAWN_HERE = [name for name in TASKS if TASKS[name].protocol.id == "d4rl-maze2d-v1"]
+OF_EACH = ["multi2d-medium", "pointmaze-umaze", "ogbench-teleport-stitch", "dfplan-ogbench-giant"]
+ROOT = Path(__file__).parent.parent.parent
 
-
-@pytest.mark.parametrize("name", TASK_IDS)
-def test_task_agrees_with_its_environment(name: str) -> None:
-    register()
-    task = named_task(name)
-    spec = gymnasium.spec(f"dfplan/{task.id}-v1")
-    assert spec.max_episode_steps == task.max_steps
-    goals = [gymnasium.make(spec).reset(seed=seed)[1]["goal"] for seed in range(3)]
-    if task.goal is None:
-        assert not np.array_equal(goals[0], goals[1])
-    else:
-        assert all(np.array_equal(goal, task.goal) for goal in goals)
-
-
-@pytest.mark.parametrize("name", TASK_IDS)
-@pytest.mark.parametrize("split", ["test", "validation"])
-def test_problems_follow_the_protocol(name: str, split: str) -> None:
-    task = named_task(name, split)
-    drawn = problems(task, 2000)
-    positions = drawn.starts[:, :2]
-    cells = np.round(positions).astype(int)
-    assert np.abs(positions - cells).max() <= 0.1
-    assert task.maze.contains(positions).all() and task.maze.contains(drawn.goals).all()
-    assert {tuple(cell) for cell in cells} == {tuple(cell) for cell in task.maze.free_cells}
-    assert drawn.starts[:, 2:].std(axis=0) == pytest.approx([0.1, 0.1], rel=0.1)
-    if task.goal is None:
-        assert len(np.unique(drawn.goals, axis=0)) == 2000
-        assert np.abs(drawn.goals - np.round(drawn.goals)).max() <= 0.1
-    else:
-        assert (drawn.goals == task.goal).all()
+# A change of these is a new version of the protocol: no result of before holds any more.
+DIGESTS = {
+    "maze2d-large": "e48f5cc8c8b0d2ddaa24de8bcc54f965687a4c6831bc269cbeca6bdedd990e88",
+    "pointmaze-large": "d5f6cbec1b1c67570e6c8cf2f7e6ea953f918160c8a2a29ad8e97991a6cdab6d",
+    "ogbench-giant-navigate": "b02e3da934cf53aa2bc24a3bcbfed6a68c108bc9e6ae074e21de8940654ab68b",
+    "dfplan-maze2d-large": "2e2470fc25c99e69cf76a371b95d3b77825bc431d2290aec7cef6e6fbed97881",
+}
 
 
-@pytest.mark.parametrize("name", TASK_IDS)
+@pytest.mark.parametrize("name", DIGESTS)
+def test_the_first_twenty_problems_are_what_they_were(name: str) -> None:
+    assert problems(named_task(name), 20).digest == DIGESTS[name]
+
+
+@pytest.mark.parametrize("name", [*DIGESTS, *OF_EACH])
 def test_more_problems_only_append(name: str) -> None:
     task = named_task(name)
-    few, many = problems(task, 100), problems(task, 500)
-    assert np.array_equal(few.starts, many.starts[:100])
-    assert np.array_equal(few.goals, many.goals[:100])
-    assert few.digest != many.digest
-    assert few.digest == problems(task, 100).digest
+    few, many = problems(task, 20), problems(task, min(250, task.protocol.episodes))
+    assert len(many) >= 100 and many.rows(slice(20)).digest == few.digest
+    assert many.digest != few.digest == problems(task, 20).digest
+    assert problems(task, 23).digest == many.rows(slice(23)).digest  # no whole round of tasks
 
 
-def test_no_two_tasks_splits_or_seeds_share_a_problem() -> None:
-    sets = [
-        problems(named_task(name, split), 500, seed)
-        for name in TASK_IDS
-        for split in ("test", "validation")
-        for seed in (0, 1)
+def _rows(posed: Problems) -> set[bytes]:
+    together = np.concatenate([posed.starts, posed.goals], axis=1)
+    return {row.tobytes() for row in together}
+
+
+@pytest.mark.parametrize("name", ["maze2d-umaze", *OF_EACH[:3]])
+def test_splits_and_seeds_share_nothing(name: str) -> None:
+    sets = [problems(named_task(name, split), 150, seed) for split in SPLITS for seed in (0, 1)]
+    assert len(set.union(*map(_rows, sets))) == sum(map(len, sets)) == 600
+    assert len({posed.digest for posed in sets}) == 4
+    if sets[0].seeds is not None:
+        assert len(np.unique(np.concatenate([posed.seeds for posed in sets]))) == 600
+
+
+def test_a_digest_depends_on_all_of_it() -> None:
+    posed = problems(named_task("pointmaze-umaze"), 3)
+    assert posed.seeds is not None
+    others = [
+        replace(posed, starts=posed.starts + 1e-9),
+        replace(posed, goals=posed.goals[::-1]),
+        replace(posed, parts=posed.parts + 1),
+        replace(posed, seeds=posed.seeds + 1),
+        replace(posed, seeds=None),
+        given(posed.starts, posed.goals),
     ]
-    starts = np.concatenate([drawn.starts for drawn in sets])
-    assert len(np.unique(starts, axis=0)) == len(starts)
-    assert len({drawn.digest for drawn in sets}) == len(sets)
+    assert len({other.digest for other in [posed, *others]}) == 6  # the last two are the same
 
 
-def test_frozen_problems_stay_frozen() -> None:
-    # Changing the draw invalidates every published row: do it only with a new task version.
-    digests = [problems(named_task(name), 100).digest[:8] for name in TASK_IDS]
-    assert digests == FROZEN
+@pytest.mark.parametrize("name", DRAWN_HERE)
+@pytest.mark.parametrize("split", SPLITS)
+def test_d4rls_problems_are_drawn_as_d4rl_draws(name: str, split: protocols.Split) -> None:
+    task = named_task(name, split)
+    posed = problems(task, 2000)
+    positions = posed.starts[:, :2]
+    cells = np.round(positions).astype(int)
+    assert np.abs(positions - cells).max() <= 0.1
+    assert task.maze.contains(positions).all() and task.maze.contains(posed.goals).all()
+    assert {tuple(cell) for cell in cells} == {tuple(cell) for cell in task.maze.free_cells}
+    assert posed.starts[:, 2:].std(axis=0) == pytest.approx([0.1, 0.1], rel=0.1)
+    if name.startswith("multi2d"):
+        assert task.goal is None and len(np.unique(posed.goals, axis=0)) == 2000
+        assert np.abs(posed.goals - np.round(posed.goals)).max() <= 0.1
+    else:
+        assert task.goal is not None and (posed.goals == task.goal).all()
 
 
-def test_wrong_names_and_counts_are_errors() -> None:
-    with pytest.raises(ConfigError, match=r"Did you mean 'maze2d-large'"):
-        named_task("maze2d-lage")
-    with pytest.raises(ConfigError, match="Unknown split 'train'"):
-        named_task("maze2d-large", "train")
-    with pytest.raises(ConfigError, match="at least 1; got 0"):
-        problems(named_task("maze2d-large"), 0)
+@pytest.mark.parametrize("name", ["pointmaze-medium", "ogbench-large-navigate"])
+def test_other_suites_draw_their_own(name: str) -> None:
+    task = named_task(name)
+    posed, env = problems(task, 12), make(task.environment)
+    assert posed.seeds is not None
+    assert posed.parts.tolist() == ([*range(1, 6), *range(1, 6), 1, 2] if env.tasks else [0] * 12)
+    for row in (0, 7, 11):
+        options = {"task": int(posed.parts[row])} if env.tasks else {}
+        observation, _ = env.reset(seed=int(posed.seeds[row]), options=options)
+        assert np.array_equal(observation["observation"], posed.starts[row])
+        assert np.array_equal(observation["desired_goal"], posed.goals[row])
+    env.close()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_agrees_with_its_environment(name: str) -> None:
+    task = named_task(name)
+    env = make(task.environment)
+    assert (env.maze, env.max_steps) == (task.maze, task.max_steps)
+    assert env.terminates <= task.protocol.ends_at_goal
+    env.close()
+
+
+def test_reference_returns_are_d4rls() -> None:
+    # d4rl/infos.py, REF_MIN_SCORE and REF_MAX_SCORE of maze2d-*-v1
+    for size, returns in (
+        ("umaze", (23.85, 161.86)),
+        ("medium", (13.13, 277.39)),
+        ("large", (6.7, 273.99)),
+    ):
+        for suite in ("maze2d", "multi2d"):
+            assert TASKS[f"{suite}-{size}"].reference_returns == returns
+    assert {name for name in TASKS if TASKS[name].reference_returns} == {*DRAWN_HERE}
+
+
+def test_navigate_and_stitch_differ_in_the_data_alone() -> None:
+    one, other = (named_task(f"ogbench-medium-{data}") for data in ("navigate", "stitch"))
+    assert one.data == "ogbench-medium" and other.data == "ogbench-medium-stitch"
+    assert problems(one, 5).digest == problems(other, 5).digest
+    assert replace(one, id=other.id, data=other.data) == other
+
+
+# The frozen list.
+
+
+@pytest.fixture(scope="module")
+def freezing() -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        "freeze_problems", ROOT / "benchmarks" / "freeze_problems.py"
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_was_drawn_is_what_is_shipped(freezing: ModuleType) -> None:
+    task = named_task("dfplan-maze2d-umaze")
+    number = tasks_of(task.protocol).index(task)
+    drawn = freezing.drawn(task.maze, task.protocol.episodes, number)
+    posed = problems(task, task.protocol.episodes)
+    assert posed.parts.tolist() == [stratum for stratum, _, _ in drawn]
+    assert np.array_equal(posed.starts[:, :2], [start for _, start, _ in drawn])
+    assert np.array_equal(posed.goals, [goal for _, _, goal in drawn])
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_strata_are_balanced_and_longer_and_longer(name: str) -> None:
+    task = named_task(name)
+    posed = problems(task, 100)
+    assert posed.parts.tolist() == [1, 2, 3, 4, 5] * 20 and posed.seeds is None
+    assert posed.starts.shape == (100, 4 if task.maze.frame.name == "d4rl" else 2)
+    assert not posed.starts[:, 2:].any()
+    lengths = path_lengths(task.maze, posed.starts[:, :2], posed.goals)
+    assert lengths.min() > 0
+    strata = [lengths[posed.parts == part] for part in range(1, 6)]
+    for shorter, longer in zip(strata, strata[1:], strict=False):
+        assert shorter.max() <= longer.min()
+    radius = task.maze.frame.ball_radius
+    for places in (posed.starts[:, :2], posed.goals):
+        assert task.maze.contains(places, radius).all()
+        off = task.maze.on_grid(places) - np.round(task.maze.on_grid(places))
+        assert np.abs(off).max() <= 0.1 + 1e-4
+    assert len(_rows(posed)) == 100
+
+
+@pytest.fixture
+def reread() -> Iterator[None]:
+    """The list is read anew, and once more when this is over."""
+    protocols._frozen_list.cache_clear()
+    yield
+    protocols._frozen_list.cache_clear()
+
+
+@pytest.mark.usefixtures("reread")
+def test_a_list_that_was_altered_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = Path(protocols.__file__).parent / "dfplan-v1.csv"
+    (tmp_path / shipped.name).write_bytes(shipped.read_bytes())
+    monkeypatch.setattr(protocols.resources, "files", lambda package: tmp_path)
+    assert problems(named_task(FROZEN[0]), 1).starts[0, 0] == 2.7485
+    protocols._frozen_list.cache_clear()
+    text = shipped.read_text().replace("2.7485", "2.7486", 1)
+    (tmp_path / shipped.name).write_text(text)
+    with pytest.raises(DataError, match=r"dfplan-v1 is not the one that was frozen\. Install"):
+        problems(named_task(FROZEN[0]), 1)
+
+
+# How it is counted.
+
+TOUCH, NEEDED = np.array([1, 100, 301]), np.array([1, 50, 200])
+
+
+def test_d4rls_score_is_d4rls() -> None:
+    task = named_task("maze2d-umaze")
+    paid = np.array([23.85, 161.86, 0.0])
+    scores = task.scores(paid, TOUCH, NEEDED)
+    assert scores == pytest.approx([0.0, 100.0, -100 * 23.85 / (161.86 - 23.85)])
+    # Who needs 50 steps is paid from the 50th to the 300th.
+    assert task.most(np.array([50, 300, 999])) == pytest.approx(
+        task.scores(np.array([251.0, 1.0, 0.0]), TOUCH, NEEDED)
+    )
+
+
+def test_pointmazes_score_is_the_return() -> None:
+    task = named_task("pointmaze-umaze")
+    assert task.scores(np.array([0.0, 7.0, 9.0]), TOUCH, NEEDED).tolist() == [0.0, 7.0, 9.0]
+    assert task.most(np.array([1, 300, 301])).tolist() == [300.0, 1.0, 0.0]
+
+
+def test_ogbenchs_score_is_success() -> None:
+    task = named_task("ogbench-giant-navigate")
+    touch = np.array([1, 1000, 1001])
+    assert task.scores(np.zeros(3), touch, NEEDED).tolist() == [100.0, 100.0, 0.0]
+    assert task.most(touch).tolist() == [100.0, 100.0, 0.0]
+
+
+def test_dfplans_score_is_success_weighted_by_time() -> None:
+    task = named_task("dfplan-maze2d-umaze")
+    assert task.scores(np.ones(3), TOUCH, NEEDED).tolist() == [100.0, 50.0, 0.0]
+    assert task.most(NEEDED).tolist() == [100.0] * 3
+
+
+# Names and numbers.
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: named_task("maze2d-lage"), r"Unknown task.*Did you mean 'maze2d-large'\?"),
+        (lambda: named_task("ogbench-giant-navigat"), "Did you mean 'ogbench-giant-navigate'"),
+        (lambda: named_task("maze2d-large", "train"), "Unknown split 'train'"),  # type: ignore[arg-type]
+        (lambda: named_task("maze2d-large", "tset"), "Did you mean 'test'"),  # type: ignore[arg-type]
+        (lambda: named_protocol("d4rl-maze2d-v2"), "Did you mean 'd4rl-maze2d-v1'"),
+        (lambda: named_task(FROZEN[0], "validation"), "frozen list for tests; tune on others"),
+        (lambda: problems(named_task("maze2d-large"), 0), "at least 1; got 0"),
+        (lambda: problems(named_task("maze2d-large"), 1, -1), "at least 0; got -1"),
+        (lambda: problems(named_task(FROZEN[0]), 101), "has 100 problems of .*; got 101"),
+    ],
+)
+def test_what_is_wrong_is_refused(ask: object, message: str) -> None:
+    assert callable(ask)
+    with pytest.raises(ConfigError, match=message):
+        ask()
+
+
+def test_every_task_is_of_one_protocol_and_known_by_its_name() -> None:
+    of_all = [task for protocol in PROTOCOLS.values() for task in tasks_of(protocol)]
+    assert of_all == list(TASKS.values()) and len(of_all) == 23
+    for name, task in TASKS.items():
+        assert name == task.id and named_task(name) == task
+        assert named_protocol(task.protocol.id) is task.protocol
+        assert task.on("test") == task
