@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -177,7 +178,7 @@ def test_strata_are_balanced_and_longer_and_longer(name: str) -> None:
     lengths = path_lengths(task.maze, posed.starts[:, :2], posed.goals)
     assert lengths.min() > 0
     strata = [lengths[posed.parts == part] for part in range(1, 6)]
-    for shorter, longer in zip(strata, strata[1:], strict=False):
+    for shorter, longer in pairwise(strata):
         assert shorter.max() <= longer.min()
     radius = task.maze.frame.ball_radius
     for places in (posed.starts[:, :2], posed.goals):

@@ -1,0 +1,395 @@
+"""Many jobs at once, each in a process: what is lost, what is left, and that all else is equal."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dfplan.errors import ConfigError, DataError
+from dfplan.evaluation import cell
+from dfplan.evaluation import sweep as module
+from dfplan.evaluation.cell import BEAT, Files, Job, LostCellError
+from dfplan.evaluation.playing import play
+from dfplan.evaluation.records import cell_path, read_cell, read_cells, read_head
+from dfplan.evaluation.sweep import missing, sweep
+
+HERE = Path(__file__).parent
+SHORT = "dfplan-maze2d-umaze"
+GOOD = (
+    Job("maze2d-umaze", "controller", ("none",), episodes=21),
+    Job(SHORT, "entrants:tracked", ("own", "timed"), episodes=3),
+)
+
+
+@pytest.fixture(autouse=True)
+def _entrants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes find the bad planners, too."""
+    monkeypatch.syspath_prepend(str(HERE))
+    path = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(HERE), path])))
+
+
+def played_here(job: Job, folder: Path) -> list[Files]:
+    """What :func:`dfplan.evaluation.cell.run` gives, without a process."""
+    folder.mkdir(parents=True)
+    (folder / BEAT).touch()
+    play(job, folder)
+    return [
+        Files(
+            job.head(tracker).name,
+            (folder / f"{index}.jsonl").read_text(),
+            (folder / f"{index}.json").read_text(),
+        )
+        for index, tracker in enumerate(job.trackers)
+    ]
+
+
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The lines of the good jobs' cells, by their names, played in this process."""
+    sys.path.insert(0, str(HERE))
+    folder = tmp_path_factory.mktemp("wanted")
+    return {
+        f"{each.name.task}/{each.name.stem}.jsonl": each.rows.encode()
+        for number, job in enumerate(GOOD)
+        for each in played_here(job, folder / str(number))
+    }
+
+
+def cells(out: Path) -> dict[str, bytes]:
+    folder = out / "cells"
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.jsonl")
+    }
+
+
+def processes(mark: str) -> dict[int, str]:
+    """Running processes with ``mark`` in their command line."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if mark in line and int(folder.name) != os.getpid():
+            found[int(folder.name)] = line
+    return found
+
+
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.1)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason="needs /proc")
+
+
+@needs_proc
+def test_what_dies_takes_its_own_cell_alone_and_is_played_again(
+    tmp_path: Path, wanted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = f"dfplan bench of {tmp_path}"
+    bad = [
+        Job(SHORT, "entrants:sleeps", ("own",), episodes=2, command=mark),
+        Job(SHORT, "entrants:leaves", ("own",), episodes=2),
+        Job(SHORT, "entrants:hangs", ("own",), episodes=22, limit=2.0),
+    ]
+
+    def kill() -> None:
+        until(lambda: any('"entrants:sleeps"' in line for line in processes(mark).values()))
+        for number, line in processes(mark).items():
+            if '"entrants:sleeps"' in line:
+                os.kill(number, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    lost = sweep([*bad, *GOOD], tmp_path, workers=2, progress=False)
+    killer.join()
+    assert not processes(mark)
+    assert len(lost) == 2
+    (killed,) = [line for line in lost if "entrants:sleeps" in line]
+    (left,) = [line for line in lost if "entrants:leaves" in line]
+    assert "signal 9" in killed and "exit code 0" in left
+    for line in lost:
+        assert line.startswith(f"{SHORT}, ") and "computes what is missing" in line
+        assert len(line.splitlines()) == 1
+
+    # One that hangs is ended: what was over is kept, the rest is its fault.
+    hung = read_cell(cell_path(tmp_path, bad[2].head("own").name))
+    assert {row.fault for row in hung.rows[:20]} == {None}
+    assert {row.fault for row in hung.rows[20:]} == {"a call took longer than 2 s"}
+    assert len(hung.rows) == 22 and not any(row.steps for row in hung.rows[20:])
+    found = cells(tmp_path)
+    hangs = found.pop(f"{SHORT}/{hung.name.stem}.jsonl")
+    assert found == wanted and hangs
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells"]
+    assert len(read_cells(tmp_path)) == 4
+
+    # Again: those alone that were lost.
+    left_over = missing([*bad, *GOOD], tmp_path)
+    assert left_over == bad[:2]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
+    asked: list[str] = []
+
+    def instead(job: Job) -> list[Files]:
+        asked.append(job.planner)
+        mended = replace(job, planner="entrants:straight")
+        return [
+            replace(each, name=replace(each.name, planner=job.planner))
+            for each in played_here(mended, tmp_path.parent / f"{tmp_path.name}-{len(asked)}")
+        ]
+
+    monkeypatch.setattr(module, "run", instead)
+    assert sweep(left_over, tmp_path, workers=1, progress=False) == []
+    assert asked == ["entrants:sleeps", "entrants:leaves"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(cells(tmp_path)) == 6
+
+
+def _shuffled(seed: int) -> list[Job]:
+    return random.Random(seed).sample(GOOD, len(GOOD))
+
+
+def test_one_worker_and_another_order_write_the_same_bytes(
+    tmp_path: Path, wanted: dict[str, bytes]
+) -> None:
+    out = tmp_path / "odd näme, with spaces; and more"
+    assert sweep(GOOD[::-1], out, workers=1, progress=False) == []
+    assert cells(out) == wanted
+    assert sorted(path.name for path in out.iterdir()) == ["cells"]
+
+
+@pytest.mark.parametrize("backend", ["ray", "dask"])
+def test_clusters_write_the_same_bytes(
+    backend: str, tmp_path: Path, wanted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else its workers are nice to all others
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    bad = Job(SHORT, "entrants:leaves", ("own",), episodes=1)
+    lost = sweep([bad, *_shuffled(1)], tmp_path, workers=2, backend=backend, progress=False)
+    assert len(lost) == 1 and "entrants:leaves" in lost[0]
+    assert cells(tmp_path) == wanted
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells"]
+
+
+# What is missing.
+
+
+@pytest.fixture
+def filled(tmp_path: Path, wanted: dict[str, bytes]) -> Path:
+    """A folder with the good cells, as far as their heads go."""
+    for name, rows in wanted.items():
+        path = tmp_path / "cells" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(rows)
+    return tmp_path
+
+
+def test_nothing_is_missing_where_all_is_there(filled: Path) -> None:
+    assert missing(GOOD, filled) == []
+    assert missing(GOOD, filled / "elsewhere") == [*GOOD]
+
+
+def test_what_would_be_played_otherwise_is_missing(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for change in ({"episodes": 20}, {"episodes": 22}, {"split": "validation"}, {"seed": 1}):
+        job = replace(GOOD[0], **change)  # type: ignore[arg-type]
+        assert missing([job], filled) == [job]
+    assert missing([replace(GOOD[0], limit=1.0, command="another")], filled) == []
+    more = replace(GOOD[1], trackers=("own", "pursuit", "timed"))
+    assert missing([more], filled) == [replace(more, trackers=("pursuit",))]
+
+
+def test_another_checkpoint_makes_a_cell_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    path = folder / "maze2d-umaze.safetensors"
+    path.write_bytes(b"first")
+    job = Job("maze2d-umaze", "dfplan", ("pursuit",), checkpoints=(str(folder),))
+    head = job.head("pursuit")
+    target = cell_path(tmp_path, head.name)
+    target.parent.mkdir(parents=True)
+    target.write_text(cell.rows_text(head, []))
+    assert missing([replace(job)], tmp_path) == []
+    path.write_bytes(b"second")
+    assert missing([replace(job)], tmp_path) == [job]
+    assert missing([replace(job, checkpoints=())], tmp_path) == [replace(job, checkpoints=())]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("protocol", "d4rl-maze2d-v2"), ("problems", "0" * 64), ("seed", 3)]
+)
+def test_a_cell_that_says_something_else_is_missing(filled: Path, key: str, value: object) -> None:
+    path = cell_path(filled, GOOD[0].head("none").name)
+    first, rest = path.read_text().split("\n", 1)
+    path.write_text(json.dumps({**json.loads(first), key: value}) + "\n" + rest)
+    assert missing(GOOD, filled) == [GOOD[0]]
+
+
+@pytest.mark.parametrize("version", [1, 3, "2", None])
+def test_a_cell_of_another_format_is_refused(filled: Path, version: object) -> None:
+    path = cell_path(filled, GOOD[0].head("none").name)
+    first, rest = path.read_text().split("\n", 1)
+    path.write_text(json.dumps({**json.loads(first), "format": version}) + "\n" + rest)
+    with pytest.raises(DataError, match=rf"has format {version!r}.*reads format 2. Run the bench"):
+        missing(GOOD, filled)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "7\n", '{"format": 2}\n', "text\n"])
+def test_a_damaged_cell_is_refused(filled: Path, content: str) -> None:
+    cell_path(filled, GOOD[0].head("none").name).write_text(content)
+    with pytest.raises(DataError, match=r"no cell of a benchmark.*Delete it and run"):
+        missing(GOOD, filled)
+
+
+def test_half_written_files_never_count(
+    filled: Path, wanted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "run", lambda job: played_here(job, filled / "played"))
+    path = cell_path(filled, GOOD[0].head("none").name)
+    whole = path.read_bytes()
+    path.unlink()
+    # What a writer leaves that is killed before the file has its name.
+    (path.parent / ".partial-abc.jsonl").write_bytes(whole[:1000])
+    (path.parent / ".partial-abd.json").write_bytes(b"{")
+    assert missing(GOOD, filled) == [GOOD[0]]
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dfplan.files.os.fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            sweep([GOOD[0]], filled, workers=1, progress=False)
+    assert missing(GOOD, filled) == [GOOD[0]]
+    (filled / "played").rename(filled / "played-first")
+    sweep([GOOD[0]], filled, workers=1, progress=False)
+    assert path.read_bytes() == whole
+    assert [each.name for each in read_cells_of(filled)] == [GOOD[0].head("none").name]
+
+
+def read_cells_of(out: Path) -> list[object]:
+    """Of the cells that have their costs, since :func:`filled` has none."""
+    for path in (out / "cells").rglob("[!.]*.jsonl"):
+        if not path.with_suffix(".json").exists():
+            path.unlink()
+    return [*read_cells(out)]
+
+
+def test_cells_of_two_planners_share_no_file(tmp_path: Path) -> None:
+    names = ["a.b:make", "a:b_make", "a_b:make", "a.b:make_", "a_b_make:x", "a:b_make_x"]
+    heads = [replace(GOOD[1].head("own").name, planner=name) for name in names]
+    assert len({cell_path(tmp_path, head) for head in heads}) == len(names)
+    assert all(cell_path(tmp_path, head).parent == tmp_path / "cells" / SHORT for head in heads)
+
+
+def test_two_sweeps_into_one_folder_leave_whole_cells(
+    tmp_path: Path, wanted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {job.planner: played_here(job, tmp_path / f"{i}") for i, job in enumerate(GOOD)}
+    monkeypatch.setattr(module, "run", lambda job: made[job.planner])
+    out, errors = tmp_path / "out", []
+
+    def many() -> None:
+        try:
+            for _ in range(20):
+                sweep(GOOD, out, workers=2, progress=False)
+                read_cells(out)
+        except BaseException as error:
+            errors.append(error)
+
+    both = [threading.Thread(target=many) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert not errors and cells(out) == wanted
+    assert sorted(path.name for path in out.iterdir()) == ["cells"]
+
+
+# What cannot be.
+
+
+def test_what_is_wrong_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for how, message in (
+        ({"backend": "rya"}, "Unknown backend 'rya'. Did you mean 'ray'"),
+        ({"workers": 0}, "workers must be .* at least 1; got 0"),
+        ({"address": "1.2.3.4:8786"}, "name its backend, ray or dask"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            sweep(GOOD, tmp_path / "none", progress=False, **how)  # type: ignore[arg-type]
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="file"):
+        sweep(GOOD, tmp_path / "file", progress=False)
+    with pytest.raises(OSError, match="file"):
+        sweep(GOOD, tmp_path / "file" / "below", progress=False)
+    for name in ("ray", "distributed"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for backend in ("ray", "dask"):
+        with pytest.raises(ConfigError, match=rf"pip install 'dfplan\[{backend}\]'"):
+            sweep(GOOD, tmp_path, backend=backend, progress=False)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "change", [{"episodes": 0}, {"seed": -1}, {"limit": 0.0}, {"limit": float("nan")}]
+)
+def test_a_job_has_sensible_numbers(change: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(change))):
+        replace(GOOD[0], **change)  # type: ignore[arg-type]
+
+
+def test_a_process_that_fails_says_its_last_line(tmp_path: Path) -> None:
+    (tmp_path / "maze2d-umaze.safetensors").write_bytes(b"damaged")
+    job = Job("maze2d-umaze", "dfplan", ("pursuit",), checkpoints=(str(tmp_path),), episodes=1)
+    with pytest.raises(LostCellError, match=r"exit code 1: dfplan\.errors\.CheckpointError: "):
+        cell.run(job)
+
+
+@needs_proc
+@pytest.mark.parametrize("to_all", [True, False], ids=["group", "alone"])
+def test_an_interrupt_leaves_whole_cells_and_no_process(to_all: bool, tmp_path: Path) -> None:
+    here = tmp_path / "a folder with spaces"
+    here.mkdir()
+    mark = f"marked-{tmp_path.name}-{to_all}-{os.getpid()}"
+    command = [sys.executable, "-m", "dfplan", "bench", "--out", mark, f"--tasks={SHORT}"]
+    command += ["--planner=controller,entrants:sleeps,entrants:tracked", "--episodes=3"]
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    process = subprocess.Popen(
+        [*command, "--workers=2", "--tracker=own"],
+        cwd=here,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until(lambda: list(here.rglob("*.jsonl")))  # the first is there, another is played
+        (os.killpg if to_all else os.kill)(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1] == "dfplan: interrupted"
+    until(lambda: not processes(mark), 20)
+    for path in here.rglob("*.jsonl"):
+        assert path.name[0] != "." and read_cell(path).head == read_head(path)
+    assert [path.name for path in (here / mark).iterdir()] == ["cells"]
