@@ -74,5 +74,6 @@ def summary(played: Rollouts) -> str:
     faulty = [fault for fault in played.faults if fault is not None]
     if faulty:
         lines.append(f"{len(faulty)} episodes in which {faulty[0]}")
-    lines.append(f"policy {1e3 * played.policy_seconds / played.steps.sum():.2f} ms a step")
+    steps = max(1, int(played.steps.sum()))  # a policy may have been ended before its first
+    lines.append(f"policy {1e3 * played.policy_seconds / steps:.2f} ms a step")
     return "\n".join(lines)
