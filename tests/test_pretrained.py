@@ -26,7 +26,11 @@ forcing = pytest.mark.parametrize(
 )
 
 STEPS = {
-    **{f"{kind}-{maze}": steps for kind in ("maze2d", "diffuser") for maze, steps in _D4RL.items()},
+    **{
+        f"{kind}-{maze}": steps
+        for kind in ("maze2d", "diffuser-brief")
+        for maze, steps in _D4RL.items()
+    },
     "pointmaze-large": 1_004_652,  # a million steps and the last observation of each episode
     "ogbench-medium": 1_001_000,
     "ogbench-large": 1_001_000,

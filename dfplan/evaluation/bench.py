@@ -27,7 +27,7 @@ from dfplan.evaluation.sweep import LOCAL, missing, sweep
 ALL = "all"
 """Every planner or tracker that there is."""
 
-DEFAULT = ("controller", "dfplan", "dfplan-mcg", "diffuser")
+DEFAULT = ("controller", "dfplan", "dfplan-mcg", "diffuser-brief")
 """Whose checkpoints are all shipped, for D4RL's mazes."""
 
 
