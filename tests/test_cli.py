@@ -73,6 +73,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         "",
         "bench",
+        "bench run",
+        "bench compare",
         "plan",
         "inspect",
         "train",
@@ -135,7 +137,22 @@ def test_help_names_every_setting(run: Run) -> None:
         ("train maze2d-umaze --data gone.hdf5", "no data at gone.hdf5"),
         ("bench --taks x", "Did you mean '--tasks'"),
         ("bench --tasks multi2d-large,maze2d-umazee", "Unknown task 'maze2d-umazee'. Did you mean"),
-        ("bench --methods dfplann", "Unknown method 'dfplann'. Did you mean 'dfplan'"),
+        ("bench --planner dfplann", "Unknown planner 'dfplann'. Did you mean 'dfplan'"),
+        ("bench --planner no_such_module:make", "cannot be imported"),
+        ("bench --protocol d4rl-maze2d", "Unknown protocol.*Did you mean 'd4rl-maze2d-v1'"),
+        ("bench --tracker persuit", "Unknown tracker 'persuit'. Did you mean 'pursuit'"),
+        ("bench --split tset", "Did you mean 'test'"),
+        ("bench --backend rya", "Did you mean 'ray'"),
+        ("bench --workers 0", "PositiveInt: 0 does not"),
+        ("bench --seeds one", "seeds.*one"),
+        ("bench --checkpoints gone", "folder of checkpoints at gone; there is none"),
+        ("bench --planner bc", "No checkpoint 'bc-umaze'.*dfplan train bc-umaze"),
+        ("bench --protocol dfplan-v1 --episodes 101", "has 100 problems of .*; got 101"),
+        ("bench --limit 0", "limit must be .* above 0; got 0"),
+        ("bench rnu", "Did you mean 'run'"),
+        ("bench run --taks x", "Did you mean '--tasks'"),
+        ("bench compare gone", "required: .*second"),
+        ("bench compare gone lost", "results in gone, in its folder cells/; there are none"),
         ("bench --episodes 0", "PositiveInt: 0 does not"),
         ("plan nothing.safetensors 1,1 2,2", "No checkpoint at nothing.safetensors"),
         ("plan x 1,1", "required: plan.goal"),
@@ -605,19 +622,21 @@ def test_settings_of_another_planner_are_refused(run: Run, name: str) -> None:
     assert said.code == 2 and "leave out --planner" in said.error
 
 
-def test_without_the_simulator_everything_runs_that_needs_none() -> None:
+def test_without_the_simulator_everything_runs_that_needs_none(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "for name in ('mujoco', 'gymnasium_robotics'):\n    sys.modules[name] = None\n"
         "from dfplan.cli import main\n"
         "print(main(['inspect', sys.argv[1]]))\n"
-        "print(main(['bench', '--episodes=1', '--out', sys.argv[2]]))\n"
+        "print(main(['bench', '--planner=controller', '--episodes=1', '--out', sys.argv[2]]))\n"
     )
-    command = [sys.executable, "-c", code, dfplan.pretrained_names()[0], "nowhere"]
+    command = [sys.executable, "-c", code, dfplan.pretrained_names()[0], str(tmp_path / "nowhere")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "0" in done.stdout.splitlines() and done.stdout.splitlines()[-1] == "2"
-    assert done.stderr.startswith("dfplan: error: ") and "pip install" in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("dfplan: error: ") and "pip install" in line
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_the_console_command_runs() -> None:

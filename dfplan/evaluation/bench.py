@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, unknown_name
 from dfplan.evaluation.cell import Job
 from dfplan.evaluation.contenders import (
@@ -82,7 +83,7 @@ def roster(
         task.on(split)
         for task in ([named_task(name) for name in dict.fromkeys(tasks)] or _tasks(protocols))
     ]
-    by_name = [named_contender(name) for name in planners if name != ALL]
+    by_name = [named_contender(name) for name in dict.fromkeys(planners) if name != ALL]
     entrants = list(dict.fromkeys([*by_name, *(CONTENDERS.values() if ALL in planners else ())]))
     for tracker in trackers:
         if tracker not in (ALL, OWN_TRACKER, *TRACKERS):
@@ -158,9 +159,12 @@ def bench(
 
     Raises:
         DataError: the folder holds results of another version.
+        MissingSimulatorError: a suite that is to be played is not installed.
     """
     began = time.perf_counter()
     left = missing(entered.jobs, out)
+    for environment in dict.fromkeys(job.played.environment for job in left):
+        make(environment).close()  # a missing simulator is said once, and not by every process
     lost = sweep(left, out, workers=workers, backend=backend, address=address, progress=progress)
     write_report(out, command, time.perf_counter() - began)
     return lost
