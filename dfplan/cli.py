@@ -36,7 +36,7 @@ from dfplan.evaluation.bench import DEFAULT, bench, roster
 from dfplan.evaluation.compare import compare
 from dfplan.evaluation.contenders import OWN_TRACKER
 from dfplan.evaluation.protocols import Split
-from dfplan.evaluation.records import read_cells
+from dfplan.evaluation.records import has_cells, read_cells
 from dfplan.evaluation.report import terminal
 from dfplan.evaluation.rollout import GROUP, rollout
 from dfplan.evaluation.stock import stock, summary
@@ -489,10 +489,12 @@ def bench_run(
     for line in entered.left_out:
         print(f"left out: {line}")
     lost = bench(out, entered, workers=workers, backend=backend, address=address, command=command)
-    print(terminal(read_cells(out)))
-    print(
-        f"Written: {out / 'report.html'}, {out / 'report.md'} and every episode in {out / 'cells'}."
-    )
+    if not lost or has_cells(out):
+        print(terminal(read_cells(out)))
+        print(
+            f"Written: {out / 'report.html'}, {out / 'report.md'} and every episode in "
+            f"{out / 'cells'}."
+        )
     for line in lost:
         print(f"dfplan: error: {line}", file=sys.stderr)
     return 1 if lost else 0

@@ -21,6 +21,7 @@ from dfplan.evaluation.contenders import (
     tracker_checkpoint,
 )
 from dfplan.evaluation.protocols import Split, Task, named_protocol, named_task, tasks_of
+from dfplan.evaluation.records import has_cells
 from dfplan.evaluation.report import write_report
 from dfplan.evaluation.rollout import GROUP
 from dfplan.evaluation.sweep import LOCAL, missing, sweep
@@ -166,7 +167,8 @@ def bench(
     for environment in dict.fromkeys(job.played.environment for job in left):
         make(environment).close()  # a missing simulator is said once, and not by every process
     lost = sweep(left, out, workers=workers, backend=backend, address=address, progress=progress)
-    write_report(out, command, time.perf_counter() - began)
+    if not lost or has_cells(out):
+        write_report(out, command, time.perf_counter() - began)
     return lost
 
 

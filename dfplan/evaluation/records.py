@@ -281,14 +281,23 @@ def read_cells(folder: str | Path) -> list[Cell]:
     Raises:
         DataError: there are none, or one cannot be read.
     """
-    # What is being written, or was when its writer was killed, has a name with a dot before it.
-    paths = sorted(Path(folder).glob("cells/*/[!.]*.jsonl"))
+    paths = _paths(folder)
     if not paths:
         raise DataError(
             f"Expected a benchmark's results in {folder}, in its folder cells/; there are none. "
             "Make them by dfplan bench --out."
         )
     return sorted((read_cell(path) for path in paths), key=lambda cell: cell.name)
+
+
+def has_cells(folder: str | Path) -> bool:
+    """Whether there are any cells in the folder of a benchmark."""
+    return bool(_paths(folder))
+
+
+def _paths(folder: str | Path) -> list[Path]:
+    # What is being written, or was when its writer was killed, has a name with a dot before it.
+    return sorted(Path(folder).glob("cells/*/[!.]*.jsonl"))
 
 
 _AGAIN = "Delete it and run the benchmark again, which computes what is missing."
