@@ -449,7 +449,7 @@ def bench_run(
     backend: Literal["processes", "ray", "dask"] = "processes",
     address: str | None = None,
     checkpoints: Names | None = None,
-    limit: float = 60.0,
+    limit: float = 600.0,
 ) -> int:
     """Play planners on tasks, or what of it is not there yet; write every episode and a report.
 
@@ -470,7 +470,7 @@ def bench_run(
         backend: processes on this machine, or joblib's for a ray or dask cluster.
         address: of a running cluster; by default one is started here.
         checkpoints: folders with checkpoints that are not shipped, with commas between.
-        limit: seconds that one call of a planner may take.
+        limit: seconds that one call of a planner may take, for a whole group of episodes.
     """
     flags = sys.argv[3:] if sys.argv[2:3] == ["run"] else sys.argv[2:]
     command = shlex.join(["dfplan", "bench", *flags])

@@ -56,7 +56,7 @@ def roster(
     episodes: int | None = GROUP,
     split: Split = "test",
     checkpoints: Sequence[str | Path] = (),
-    limit: float = 60.0,
+    limit: float = 600.0,
     command: str = "dfplan bench",
 ) -> Roster:
     """Find out who plays what, before anything is played.
@@ -71,7 +71,7 @@ def roster(
         episodes: a task; None for as many as the protocol has.
         split: ``validation`` while something is tuned.
         checkpoints: folders in which to look for what is not shipped.
-        limit: seconds that one call of a planner may take.
+        limit: seconds that one call of a planner may take, for a whole group of episodes.
         command: what the report says made it.
 
     Raises:

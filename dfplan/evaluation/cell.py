@@ -55,7 +55,7 @@ class Job:
         episodes: how many.
         split: which problems.
         checkpoints: folders in which to look for what is not shipped.
-        limit: seconds that one call of the planner may take.
+        limit: seconds that one call of the planner may take, for a whole group of episodes.
         command: what the benchmark was started by.
     """
 
@@ -66,7 +66,7 @@ class Job:
     episodes: int = GROUP
     split: Split = "test"
     checkpoints: tuple[str, ...] = ()
-    limit: float = 60.0
+    limit: float = 600.0
     command: str = "dfplan bench"
 
     def __post_init__(self) -> None:
