@@ -179,9 +179,8 @@ def test_clusters_write_the_same_bytes(
     pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
     monkeypatch.setenv("RAY_worker_niceness", "0")  # else its workers are nice to all others
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    bad = Job(SHORT, "entrants:leaves", ("own",), episodes=1)
-    lost = sweep([bad, *_shuffled(1)], tmp_path, workers=2, backend=backend, progress=False)
-    assert len(lost) == 1 and "entrants:leaves" in lost[0]
+    lost = sweep(_shuffled(1), tmp_path, workers=2, backend=backend, progress=False)
+    assert lost == []
     assert cells(tmp_path) == wanted
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells"]
 
