@@ -22,7 +22,7 @@ import numpy as np
 
 from dfplan.errors import DfplanError, require_numbers
 from dfplan.evaluation.bounds import steps_needed
-from dfplan.evaluation.contenders import named_contender
+from dfplan.evaluation.contenders import named_contender, tracker_checkpoint
 from dfplan.evaluation.protocols import Problems, Split, Task, named_task, problems
 from dfplan.evaluation.provenance import provenance
 from dfplan.evaluation.records import (
@@ -107,14 +107,11 @@ class Job:
 
     def head(self, tracker: str) -> Head:
         """The first line of the cell with that tracker."""
-        path, protocol = self.checkpoint, self.played.protocol.id
-        return Head(
-            CellName(protocol, self.task, self.planner, tracker, self.seed),
-            self.episodes,
-            self.split,
-            self.problems.digest,
-            None if path is None else hashlib.sha256(path.read_bytes()).hexdigest(),
-        )
+        name = CellName(self.played.protocol.id, self.task, self.planner, tracker, self.seed)
+        model = self.checkpoint or named_contender(self.planner).code
+        follows = tracker_checkpoint(tracker, self.played, self.folders)
+        digests = _digest(model), _digest(follows)
+        return Head(name, self.episodes, self.split, self.problems.digest, *digests)
 
     def rows(self, rollouts: Rollouts, first: int) -> list[EpisodeRow]:
         """What is kept of episodes, those from number ``first`` on."""
@@ -141,6 +138,10 @@ class Job:
             )
             for row, steps in enumerate(rollouts.steps)
         ]
+
+
+def _digest(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class Contender:
         tracker: the name of the one that it is run with unless another is asked for.
         tolerance: distance from the plan at which it plans anew, in units of position; None for
             planning once.
+        code: the file of a user's own module.
         one_goal: whether it knows only the goal that D4RL's data is paid for.
         plans_actions: whether its plans hold actions.
     """
@@ -65,6 +66,7 @@ class Contender:
     make: Callable[[Task, int, Path | None], Made]
     tracker: str = "pursuit"
     tolerance: float | None = 1.0
+    code: Path | None = None
     one_goal: bool = False
     plans_actions: bool = False
 
@@ -312,8 +314,15 @@ def named_contender(name: str) -> Contender:
     if make is None:
         shown = [key for key in vars(module) if not key.startswith("_")]
         raise unknown_name(f"attribute of {module_name}", attribute, shown)
+    file = getattr(module, "__file__", None)
     return Contender(
-        name, name, None, lambda task, seed, path: make(task, seed), OWN_TRACKER, plans_actions=True
+        name,
+        name,
+        None,
+        lambda task, seed, path: make(task, seed),
+        OWN_TRACKER,
+        code=None if file is None else Path(file),
+        plans_actions=True,
     )
 
 

@@ -61,7 +61,9 @@ class Head:
         episodes: how many there are.
         split: ``test``, or ``validation`` while something is tuned.
         problems: digest of their starts, goals and seeds.
-        model: sha256 of the checkpoint's file; None where nothing was trained, or it is not known.
+        model: sha256 of the planner's checkpoint, or of the file of a user's own module; None where
+            there is neither.
+        follows: sha256 of the checkpoint that the tracker is made from; None where there is none.
     """
 
     name: CellName
@@ -69,6 +71,7 @@ class Head:
     split: str
     problems: str
     model: str | None
+    follows: str | None = None
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,12 @@ def cell_path(folder: str | Path, name: CellName) -> Path:
     return Path(folder) / "cells" / name.task / f"{name.stem}.jsonl"
 
 
+def cell_paths(folder: str | Path, task: str = "*") -> list[Path]:
+    """Where the cells in the folder of a benchmark lie, of one task or of all."""
+    # What is being written, or was when its writer was killed, has a name with a dot before it.
+    return sorted(Path(folder).glob(f"cells/{task}/[!.]*.jsonl"))
+
+
 def write_cell(folder: str | Path, name: CellName, rows: str, aside: str) -> Path:
     """Write what :func:`rows_text` and :func:`aside_text` gave; the path of the first.
 
@@ -281,7 +290,7 @@ def read_cells(folder: str | Path) -> list[Cell]:
     Raises:
         DataError: there are none, or one cannot be read.
     """
-    paths = _paths(folder)
+    paths = cell_paths(folder)
     if not paths:
         raise DataError(
             f"Expected a benchmark's results in {folder}, in its folder cells/; there are none. "
@@ -292,12 +301,7 @@ def read_cells(folder: str | Path) -> list[Cell]:
 
 def has_cells(folder: str | Path) -> bool:
     """Whether there are any cells in the folder of a benchmark."""
-    return bool(_paths(folder))
-
-
-def _paths(folder: str | Path) -> list[Path]:
-    # What is being written, or was when its writer was killed, has a name with a dot before it.
-    return sorted(Path(folder).glob("cells/*/[!.]*.jsonl"))
+    return bool(cell_paths(folder))
 
 
 _AGAIN = "Delete it and run the benchmark again, which computes what is missing."

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.evaluation.cell import Files, Job, LostCellError, run
-from dfplan.evaluation.records import cell_path, read_head, write_cell
+from dfplan.evaluation.records import cell_path, cell_paths, read_head, write_cell
 
 LOCAL = "processes"
 """The backend that needs no cluster."""
@@ -33,12 +33,16 @@ BACKENDS = (LOCAL, "ray", "dask")
 def missing(jobs: Sequence[Job], out: str | Path) -> list[Job]:
     """What is left of ``jobs`` once the cells in the folder ``out`` are taken off.
 
-    A cell counts as there if its first line is what it would be now: other problems, another
-    checkpoint or another number of episodes make it missing.
+    A cell counts as there if its first line is what it would be now: another checkpoint makes it
+    missing.
 
     Raises:
+        ConfigError: a cell of one of the tasks is of other episodes, which one report cannot rank
+            with these.
         DataError: a cell that is there is damaged, or of another version.
     """
+    for job in {job.task: job for job in jobs}.values():
+        _require_same_episodes(job, Path(out))
     left = []
     for job in jobs:
         heads = {tracker: job.head(tracker) for tracker in job.trackers}
@@ -51,6 +55,21 @@ def missing(jobs: Sequence[Job], out: str | Path) -> list[Job]:
         if trackers:
             left.append(replace(job, trackers=trackers))
     return left
+
+
+def _require_same_episodes(job: Job, out: Path) -> None:
+    for path in cell_paths(out, job.task):
+        head = read_head(path)
+        if (head.problems, head.episodes, head.split) != (
+            job.problems.digest,
+            job.episodes,
+            job.split,
+        ):
+            raise ConfigError(
+                f"{out} holds {head.episodes} {head.split} episodes of {job.task} ({path.stem}), "
+                f"and this asks for {job.episodes} {job.split} ones; a folder holds the same of "
+                "all. Ask for as many, or name another folder by --out."
+            )
 
 
 def sweep(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -203,12 +204,17 @@ def test_nothing_is_missing_where_all_is_there(filled: Path) -> None:
     assert missing(GOOD, filled / "elsewhere") == [*GOOD]
 
 
-def test_what_would_be_played_otherwise_is_missing(
-    filled: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for change in ({"episodes": 20}, {"episodes": 22}, {"split": "validation"}, {"seed": 1}):
-        job = replace(GOOD[0], **change)  # type: ignore[arg-type]
-        assert missing([job], filled) == [job]
+@pytest.mark.parametrize("change", [{"episodes": 20}, {"episodes": 22}, {"split": "validation"}])
+def test_other_episodes_go_into_another_folder(filled: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"holds 21 test episodes of maze2d-umaze.*by --out"):
+        missing([replace(GOOD[0], **change)], filled)
+    other = replace(GOOD[0], task="multi2d-umaze", **change)
+    assert missing([other], filled) == [other]
+
+
+def test_what_would_be_played_otherwise_is_missing(filled: Path) -> None:
+    job = replace(GOOD[0], seed=1)
+    assert missing([job], filled) == [job]
     assert missing([replace(GOOD[0], limit=1.0, command="another")], filled) == []
     more = replace(GOOD[1], trackers=("own", "pursuit", "timed"))
     assert missing([more], filled) == [replace(more, trackers=("pursuit",))]
@@ -230,8 +236,24 @@ def test_another_checkpoint_makes_a_cell_missing(tmp_path: Path) -> None:
     assert missing([replace(job, checkpoints=())], tmp_path) == [replace(job, checkpoints=())]
 
 
+def test_an_edited_module_of_ones_own_makes_its_cells_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    own = tmp_path / "edited_now_and_then.py"
+    own.write_text("def make(task, seed): ...\n")
+    job = Job(SHORT, "edited_now_and_then:make", ("own",), episodes=1)
+    head = job.head("own")
+    target = cell_path(tmp_path, head.name)
+    target.parent.mkdir(parents=True)
+    target.write_text(cell.rows_text(head, []))
+    assert missing([job], tmp_path) == []
+    own.write_text("def make(task, seed): return 1\n")
+    assert missing([job], tmp_path) == [job]
+
+
 @pytest.mark.parametrize(
-    ("key", "value"), [("protocol", "d4rl-maze2d-v2"), ("problems", "0" * 64), ("seed", 3)]
+    ("key", "value"), [("protocol", "d4rl-maze2d-v2"), ("model", "0" * 64), ("seed", 3)]
 )
 def test_a_cell_that_says_something_else_is_missing(filled: Path, key: str, value: object) -> None:
     path = cell_path(filled, GOOD[0].head("none").name)
