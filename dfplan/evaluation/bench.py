@@ -195,8 +195,8 @@ def _trackers(
             continue
         try:
             tracker_checkpoint(name, task, folders)
-        except ConfigError:
-            reasons.append(f"no checkpoint for tracker {name}")
+        except ConfigError as error:
+            reasons.append(str(error) if name in asked else f"no checkpoint for tracker {name}")
         else:
             fitting.append(name)
     return tuple(fitting), reasons

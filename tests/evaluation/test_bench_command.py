@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_is_said_in_one_line(
 
 def test_what_cannot_be_played_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def instead(out: Path, roster: Roster, **how: Any) -> list[str]:
-        assert {job.planner for job in roster.jobs} == {"diffuser", "diffuser-replan"}
+        assert {job.planner for job in roster.jobs} == {"diffuser-brief"}
         raise bench_module.ConfigError("enough")
 
     monkeypatch.setattr(cli, "bench", instead)

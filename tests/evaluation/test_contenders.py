@@ -247,7 +247,7 @@ def test_all_leaves_out_what_cannot_be_with_reasons() -> None:
     text = "\n".join(entered.left_out)
     assert "iql on multi2d-large: knows one goal" in text
     assert "bc on maze2d-umaze, seed 0: no checkpoint" in text
-    assert "dfplan with inverse on maze2d-large: no checkpoint" in text
+    assert "dfplan on maze2d-large: no checkpoint for tracker inverse" in text
     slow = [job.planner.startswith("diffuser") for job in entered.jobs]
     assert slow == sorted(slow, reverse=True) and any(slow)
 
