@@ -104,9 +104,9 @@ def test_what_dies_takes_its_own_cell_alone_and_is_played_again(
 ) -> None:
     mark = f"dfplan bench of {tmp_path}"
     bad = [
-        Job(SHORT, "entrants:sleeps", ("own",), episodes=2, command=mark),
-        Job(SHORT, "entrants:leaves", ("own",), episodes=2),
-        Job(SHORT, "entrants:hangs", ("own",), episodes=22, limit=2.0),
+        Job(SHORT, "entrants:sleeps", ("own",), episodes=3, command=mark),
+        Job(SHORT, "entrants:leaves", ("own",), episodes=3),
+        Job("dfplan-maze2d-medium", "entrants:hangs", ("own",), episodes=22, limit=2.0),
     ]
 
     def kill() -> None:
@@ -134,7 +134,7 @@ def test_what_dies_takes_its_own_cell_alone_and_is_played_again(
     assert {row.fault for row in hung.rows[20:]} == {"a call took longer than 2 s"}
     assert len(hung.rows) == 22 and not any(row.steps for row in hung.rows[20:])
     found = cells(tmp_path)
-    hangs = found.pop(f"{SHORT}/{hung.name.stem}.jsonl")
+    hangs = found.pop(f"{hung.name.task}/{hung.name.stem}.jsonl")
     assert found == wanted and hangs
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells"]
     assert len(read_cells(tmp_path)) == 4
