@@ -86,13 +86,8 @@ def roster(
     ]
     by_name = [named_contender(name) for name in dict.fromkeys(planners) if name != ALL]
     entrants = list(dict.fromkeys([*by_name, *(CONTENDERS.values() if ALL in planners else ())]))
-    for tracker in trackers:
-        if tracker not in (ALL, OWN_TRACKER, *TRACKERS):
-            raise unknown_name("tracker", tracker, (ALL, OWN_TRACKER, *TRACKERS))
     folders = [Path(folder) for folder in checkpoints]
-    for folder in folders:
-        if not folder.is_dir():
-            raise ConfigError(f"Expected a folder of checkpoints at {folder}; there is none.")
+    _require_known(trackers, folders)
     jobs: list[Job] = []
     left_out: list[str] = []
     errors: dict[str, ConfigError] = {}
@@ -130,6 +125,15 @@ def roster(
     # Diffuser's plans take longest, so its jobs are not to be the last ones.
     jobs.sort(key=lambda job: (not job.planner.startswith("diffuser"), -job.played.max_steps))
     return Roster(tuple(jobs), tuple(left_out))
+
+
+def _require_known(trackers: Sequence[str], folders: Sequence[Path]) -> None:
+    for tracker in trackers:
+        if tracker not in (ALL, OWN_TRACKER, *TRACKERS):
+            raise unknown_name("tracker", tracker, (ALL, OWN_TRACKER, *TRACKERS))
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"Expected a folder of checkpoints at {folder}; there is none.")
 
 
 def bench(

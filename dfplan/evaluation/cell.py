@@ -91,11 +91,6 @@ class Job:
         return steps_needed(task.maze, self.problems.starts, self.problems.goals)
 
     @property
-    def is_own(self) -> bool:
-        """Whether the planner is a user's own, whose errors belong to its episodes."""
-        return named_contender(self.planner).is_own
-
-    @property
     def folders(self) -> list[Path]:
         """:attr:`checkpoints` as paths."""
         return [Path(folder) for folder in self.checkpoints]
@@ -236,8 +231,7 @@ def _wait(process: subprocess.Popen[bytes], beat: Path, limit: float) -> bool:
 def _hung(job: Job, folder: Path) -> list[Files]:
     """What is kept of a job whose planner hangs: the episodes before it, and faults."""
     fault = f"a call took longer than {job.limit:g} s"
-    cost = Cost(None, None, None, None, None, None, None, 0.0, 0.0, 0.0)
-    aside = aside_text(cost, [], provenance(job.command, 0.0))
+    aside = aside_text(Cost(), [], provenance(job.command, 0.0))
     files = []
     for index, tracker in enumerate(job.trackers):
         head, path = job.head(tracker), folder / f"{index}.jsonl"

@@ -31,8 +31,6 @@ from dfplan.pretrained import checkpoint_path, load, load_inverse, pretrained_na
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.types import Planner
 
-_FOLLOW_VELOCITIES = ("timed", "diffuser", "forcing")
-
 NO_TRACKER = "none"
 """The tracker of a policy, which needs none."""
 
@@ -93,20 +91,7 @@ class Contender:
         """
         if self.model is None:
             return None
-        name = self.model(task.data)
-        stem = f"{name}-s{seed}" if seed else name
-        for folder in folders:
-            for path in (folder / f"{stem}.safetensors", folder / stem / "checkpoint.safetensors"):
-                if path.is_file():
-                    return path
-        if stem in pretrained_names():
-            return checkpoint_path(stem)
-        among = f" nor in {', '.join(map(str, folders))}" if folders else ""
-        raise ConfigError(
-            f"No checkpoint {stem!r} of planner {self.name!r} is shipped{among}. Train it, dfplan "
-            f"train {name} --settings.seed {seed} --out runs/{stem}, and name the folder: "
-            "--checkpoints runs."
-        )
+        return _found(f"planner {self.name!r}", self.model(task.data), seed, folders)
 
     def unfit(self, task: Task, tracker: str) -> str | None:
         """Why it cannot be run on a task with a tracker; None if it can."""
@@ -118,17 +103,35 @@ class Contender:
             return None
         if tracker == "diffused" and not self.plans_actions:
             return "plans no actions"
-        if task.maze.frame is OGBENCH and tracker in _FOLLOW_VELOCITIES:
+        needs_velocity = tracker in TRACKERS and TRACKERS[tracker].needs_velocity
+        if task.maze.frame is OGBENCH and needs_velocity:
             return "follows velocities, which this suite does not show"
         return None
+
+
+def _found(whose: str, name: str, seed: int, folders: Sequence[Path]) -> Path:
+    """The file of a checkpoint, or the error that names what trains it."""
+    stem = f"{name}-s{seed}" if seed else name
+    for folder in folders:
+        for path in (folder / f"{stem}.safetensors", folder / stem / "checkpoint.safetensors"):
+            if path.is_file():
+                return path
+    if stem in pretrained_names():
+        return checkpoint_path(stem)
+    among = f" nor in {', '.join(map(str, folders))}" if folders else ""
+    raise ConfigError(
+        f"No checkpoint {stem!r} of {whose} is shipped{among}. Train it, dfplan "
+        f"train {name} --settings.seed {seed} --out runs/{stem}, and name the folder: "
+        "--checkpoints runs."
+    )
 
 
 def _rival(prefix: str) -> Callable[[str], str]:
     return lambda data: f"{prefix}-{data.removeprefix('maze2d-')}"
 
 
-def _loaded(task: Task, seed: int, path: Path | None) -> Any:
-    return load(path or task.data)
+def _loaded(task: Task, seed: int, path: Any) -> Any:
+    return load(path)  # there is one wherever a contender has a model
 
 
 def _with(change: Callable[[PlannerSettings], PlannerSettings]) -> Callable[..., Made]:
@@ -216,71 +219,72 @@ CONTENDERS: dict[str, Contender] = {
 """Planners and policies by name."""
 
 
-def tracker_checkpoint(tracker: str, task: Task, folders: Sequence[Path]) -> Path | None:
-    """The checkpoint that a tracker needs; None where it needs none.
-
-    Whose gains come from the data has them from the statistics of dfplan's own.
-
-    Raises:
-        ConfigError: there should be one, and it is neither shipped nor in one of ``folders``.
-    """
-    if tracker == "inverse":
-        return _INVERSE.checkpoint(task, 0, folders)
-    if tracker in ("pursuit", "timed", "diffuser"):
-        return CONTENDERS["dfplan"].checkpoint(task, 0, folders)
-    return None
-
-
-_INVERSE = Contender("inverse", "learned inverse dynamics", _rival("inverse"), _loaded)
-
-
-def _motion(task: Task, folders: Sequence[Path]) -> Motion:
-    path = tracker_checkpoint("pursuit", task, folders)
-    return Checkpoint.load(path or task.data).statistics.motion
-
-
-def _pursuit(task: Task, folders: Sequence[Path]) -> Tracker:
-    motion = _motion(task, folders)
-    return Pursuit(pursuit_gains(motion), motion.max_step)
-
-
-def _timed(task: Task, folders: Sequence[Path]) -> Tracker:
-    motion = _motion(task, folders)
-    return TimedPD(*timed_gains(motion), dt=motion.dt)
-
-
-def _inverse(task: Task, folders: Sequence[Path]) -> Tracker:
-    return load_inverse(tracker_checkpoint("inverse", task, folders) or task.data)
-
-
 @dataclass(frozen=True)
 class Follower:
     """A tracker of the benchmark.
 
     Attributes:
         title: what it is.
-        make: from task and folders of checkpoints to a tracker.
+        model: as of a :class:`Contender`, of the checkpoint that it is made from: whose gains come
+            from the data has them from the statistics of dfplan's own.
+        make: from that checkpoint's path to a tracker.
+        needs_velocity: whether velocities must be observed.
     """
 
     title: str
-    make: Callable[[Task, Sequence[Path]], Tracker]
+    model: Callable[[str], str] | None
+    make: Callable[[Any], Tracker]
+    needs_velocity: bool = False
+
+
+def _motion(path: Path) -> Motion:
+    return Checkpoint.load(path).statistics.motion
+
+
+def _pursuit(path: Path) -> Tracker:
+    motion = _motion(path)
+    return Pursuit(pursuit_gains(motion), motion.max_step)
+
+
+def _timed(path: Path) -> Tracker:
+    motion = _motion(path)
+    return TimedPD(*timed_gains(motion), dt=motion.dt)
 
 
 TRACKERS: dict[str, Follower] = {
-    "pursuit": Follower("pure pursuit of the path, gains fitted to the data", _pursuit),
-    "timed": Follower("a PD law toward the plan in time, gains fitted to the data", _timed),
+    "pursuit": Follower("pure pursuit of the path, gains fitted to the data", _own, _pursuit),
+    "timed": Follower(
+        "a PD law toward the plan in time, gains fitted to the data",
+        _own,
+        _timed,
+        needs_velocity=True,
+    ),
     "diffuser": Follower(
         "Diffuser's PD law in time, gains 1 and 1",
-        lambda task, folders: TimedPD(1.0, 1.0, dt=_motion(task, folders).dt),
+        _own,
+        lambda path: TimedPD(1.0, 1.0, dt=_motion(path).dt),
+        needs_velocity=True,
     ),
     "forcing": Follower(
         "the PD law in time of Diffusion Forcing's authors, gains 12.5 and 1.2 on the path",
-        lambda task, folders: TimedPD(12.5, 1.2, of_lines=True),
+        None,
+        lambda path: TimedPD(12.5, 1.2, of_lines=True),
+        needs_velocity=True,
     ),
-    "inverse": Follower("inverse dynamics learned from the data", _inverse),
-    "diffused": Follower("the plan's own actions", lambda task, folders: DiffusedActions()),
+    "inverse": Follower("inverse dynamics learned from the data", _rival("inverse"), load_inverse),
+    "diffused": Follower("the plan's own actions", None, lambda path: DiffusedActions()),
 }
 """Trackers by name."""
+
+
+def tracker_checkpoint(tracker: str, task: Task, folders: Sequence[Path]) -> Path | None:
+    """The checkpoint that a tracker is made from; None where it needs none.
+
+    Raises:
+        ConfigError: there should be one, and it is neither shipped nor in one of ``folders``.
+    """
+    model = TRACKERS[tracker].model if tracker in TRACKERS else None
+    return None if model is None else _found(f"tracker {tracker!r}", model(task.data), 0, folders)
 
 
 def named_contender(name: str) -> Contender:
@@ -330,7 +334,8 @@ def follower(made: Planner, tracker: str, task: Task, folders: Sequence[Path]) -
     """The tracker of that name; a planner's own, or pure pursuit where it brings none."""
     if tracker not in TRACKERS and isinstance(made, BringsTracker):
         return made.tracker()
-    return TRACKERS[following(made, tracker)].make(task, folders)
+    name = following(made, tracker)
+    return TRACKERS[name].make(tracker_checkpoint(name, task, folders))
 
 
 def following(made: Planner, tracker: str) -> str:

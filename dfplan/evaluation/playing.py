@@ -54,15 +54,16 @@ def play(job: Job, folder: Path) -> None:
     beat = folder / BEAT
     _ = job.needed  # before the first beat, from which on silence is the planner's
     arena = Arena(job.played, min(GROUP, job.episodes))
+    contender = named_contender(job.planner)
     made: Made | Exception
     try:
-        made = named_contender(job.planner).make(job.played, job.seed, job.checkpoint)
+        made = contender.make(job.played, job.seed, job.checkpoint)
     except Exception as error:
-        if not job.is_own:
+        if not contender.is_own:
             raise
         made = error  # whatever a user's own does, it belongs to its rows
     plans = FirstPlans(made) if isinstance(made, Planner) else None
-    cost = _trained(job, replace(_UNKNOWN))
+    cost = _trained(job)
     if isinstance(made, Planner):
         cost = _planned(job, made, beat, cost)
     for index, tracker in enumerate(job.trackers):
@@ -75,7 +76,7 @@ def play(job: Job, folder: Path) -> None:
             actor = _actor(job, made, plans, tracker)
             alone = Watched(_actor(job, made, made, tracker), beat)
         except Exception as error:
-            if not job.is_own:
+            if not contender.is_own:
                 raise
             played = not_played(job.played, job.problems, _said(error))
             examples: list[Example] = []
@@ -242,23 +243,15 @@ def _example(part: Rollouts, plan: Plan | None, row: int, episode: int) -> Examp
             line = plan.points[row, : 1 + -(-int(plan.steps[row]) // plan.stride)]
             if np.isfinite(line).all():
                 points = line.astype(float).round(3).reshape(-1, 2).tolist()
-    return Example(
-        episode,
-        points,
-        path.astype(float).round(3).tolist(),
-    )
+    return Example(episode, points, path.astype(float).round(3).tolist())
 
 
-_UNKNOWN = Cost(None, None, None, None, None, None, None, 0.0, 0.0, 0.0)
-
-
-def _trained(job: Job, cost: Cost) -> Cost:
+def _trained(job: Job) -> Cost:
     if job.checkpoint is None:
-        return cost
+        return Cost()
     checkpoint = Checkpoint.load(job.checkpoint)
     training = checkpoint.training
-    return replace(
-        cost,
+    return Cost(
         parameters=sum(value.numel() for value in checkpoint.network.values()),
         training_seconds=training["cpu_seconds"],
         training_steps=training.get("step", training["steps"]),

@@ -143,16 +143,16 @@ class Cost:
         environment_seconds: how much of it the environments took.
     """
 
-    plan: Quantiles | None
-    step: Quantiles | None
-    evaluations: float | None
-    parameters: int | None
-    training_seconds: float | None
-    training_steps: int | None
-    peak_bytes: int | None
-    seconds: float
-    policy_seconds: float
-    environment_seconds: float
+    plan: Quantiles | None = None
+    step: Quantiles | None = None
+    evaluations: float | None = None
+    parameters: int | None = None
+    training_seconds: float | None = None
+    training_steps: int | None = None
+    peak_bytes: int | None = None
+    seconds: float = 0.0
+    policy_seconds: float = 0.0
+    environment_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

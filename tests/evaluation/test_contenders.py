@@ -21,7 +21,7 @@ from dfplan.evaluation.contenders import (
 )
 from dfplan.evaluation.protocols import PROTOCOLS, TASKS, named_task
 from dfplan.planning.tracking import DiffusedActions, Pursuit, TimedPD
-from dfplan.pretrained import pretrained_names
+from dfplan.pretrained import load, pretrained_names
 from dfplan.training.presets import PRESETS
 from dfplan.types import Planner
 
@@ -126,8 +126,7 @@ def test_what_does_not_fit_has_a_reason(
 
 
 def test_trackers_are_what_they_say() -> None:
-    made = CONTENDERS["dfplan"].make(UMAZE, 0, None)
-    assert isinstance(made, Planner)
+    made = load("maze2d-umaze")
     kinds = {name: type(follower(made, name, UMAZE, [])) for name in TRACKERS if name != "inverse"}
     assert kinds == {
         "pursuit": Pursuit,
@@ -136,7 +135,7 @@ def test_trackers_are_what_they_say() -> None:
         "forcing": TimedPD,
         "diffused": DiffusedActions,
     }
-    with pytest.raises(ConfigError, match=r"planner 'inverse'.*dfplan train inverse-umaze"):
+    with pytest.raises(ConfigError, match=r"tracker 'inverse'.*dfplan train inverse-umaze"):
         follower(made, "inverse", UMAZE, [])
 
 
