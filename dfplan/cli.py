@@ -445,7 +445,7 @@ def bench_run(
     episodes: PositiveInt = GROUP,
     full: bool = False,
     split: Split = "test",
-    workers: PositiveInt | None = None,
+    workers: int | None = None,
     backend: Literal["processes", "ray", "dask"] = "processes",
     address: str | None = None,
     checkpoints: Names | None = None,

@@ -143,7 +143,7 @@ def test_help_names_every_setting(run: Run) -> None:
         ("bench --tracker persuit", "Unknown tracker 'persuit'. Did you mean 'pursuit'"),
         ("bench --split tset", "Did you mean 'test'"),
         ("bench --backend proceses", "Did you mean 'processes'"),
-        ("bench --workers 0", r"workers.*restriction v>0"),
+        ("bench --workers 0", r"workers.*at least 1"),
         ("bench --seeds one", "seeds.*one"),
         ("bench --checkpoints gone", "folder of checkpoints at gone; there is none"),
         ("bench --planner bc", "No checkpoint 'bc-umaze'.*dfplan train bc-umaze"),

@@ -107,6 +107,8 @@ def sweep(
         require_numbers({"workers": workers}, whole=True, least=1)
     if address is not None and backend == LOCAL:
         raise ConfigError("An address is that of a cluster; name its backend, ray or dask, too.")
+    if not jobs:
+        return []  # and no cluster is started
     out = Path(out).absolute()
     out.mkdir(parents=True, exist_ok=True)
     lost: list[str] = []
