@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -166,13 +165,12 @@ def bench(
         DataError: the folder holds results of another version.
         MissingSimulatorError: a suite that is to be played is not installed.
     """
-    began = time.perf_counter()
     left = missing(entered.jobs, out)
     for environment in dict.fromkeys(job.played.environment for job in left):
         make(environment).close()  # a missing simulator is said once, and not by every process
     lost = sweep(left, out, workers=workers, backend=backend, address=address, progress=progress)
     if not lost or has_cells(out):
-        write_report(out, command, time.perf_counter() - began)
+        write_report(out, command)
     return lost
 
 

@@ -87,7 +87,7 @@ class Section:
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
 
 
-def write_report(folder: str | Path, command: str, seconds: float) -> tuple[Path, Path]:
+def write_report(folder: str | Path, command: str) -> tuple[Path, Path]:
     """Write ``report.md`` and ``report.html`` beside the cells of a benchmark.
 
     The page needs no network: its style and pictures are in it.
@@ -95,7 +95,6 @@ def write_report(folder: str | Path, command: str, seconds: float) -> tuple[Path
     Args:
         folder: of the benchmark; its cells are read.
         command: what was run, for the report to say.
-        seconds: how long all of it took.
 
     Returns:
         The two paths.
@@ -106,7 +105,7 @@ def write_report(folder: str | Path, command: str, seconds: float) -> tuple[Path
         OSError: a file cannot be written; the one before it stays whole.
     """
     cells = read_cells(folder)
-    facts = _facts(cells, command, seconds)
+    facts = _facts(cells, command)
     sections = _sections(standings(cells), cells)
     texts = {"report.md": _markdown(facts, sections), "report.html": _html(facts, sections)}
     paths = []
@@ -261,15 +260,15 @@ def _examples(task: Task, found: Sequence[Result]) -> list[Picture]:
     return [Picture(caption, drives_svg(f"{task.id}-drives", task.maze.text, rows))]
 
 
-def _facts(cells: Sequence[Cell], command: str, seconds: float) -> list[tuple[str, str]]:
+def _facts(cells: Sequence[Cell], command: str) -> list[tuple[str, str]]:
     dates = sorted(cell.provenance.date for cell in cells)
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    played = sum(cell.provenance.seconds for cell in cells)
     machines = _unique(_machine(cell) for cell in cells)
     commits = _unique(cell.provenance.commit or "not known" for cell in cells)
     return [
         ("Command", command),
-        ("Wall time", f"{seconds:,.0f} s"),
-        ("Played", f"{when}, {len(cells)} cells"),
+        ("Played", f"{when}, {len(cells)} cells in {played:,.0f} s, summed over processes"),
         ("Machine", "; ".join(machines)),
         ("Commit", ", ".join(commits)),
     ]

@@ -59,7 +59,7 @@ def report(
 ) -> tuple[str, str]:
     """The texts of report.md and report.html."""
     folder = write_cells(tmp_path_factory.mktemp("bench"), bench_cells)
-    paths = write_report(folder, "dfplan bench --out x", 12.0)
+    paths = write_report(folder, "dfplan bench --out x")
     assert [path.name for path in paths] == ["report.md", "report.html"]
     assert sorted(path.name for path in folder.iterdir()) == ["cells", "report.html", "report.md"]
     return paths[0].read_text(encoding="utf-8"), paths[1].read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def test_the_same_cells_in_any_order_make_the_same_report(
     bench_cells: list[Cell], write_cells: WriteCells, report: tuple[str, str], tmp_path: Path
 ) -> None:
     folder = write_cells(tmp_path, bench_cells[::-1])
-    paths = write_report(folder, "dfplan bench --out x", 12.0)
+    paths = write_report(folder, "dfplan bench --out x")
     assert tuple(path.read_text(encoding="utf-8") for path in paths) == report
     assert terminal(bench_cells) == terminal(bench_cells[::-1])
 
@@ -90,7 +90,7 @@ def test_what_a_planner_is_called_is_only_text(
     make_cell: Callable[..., Cell], write_cells: WriteCells, tmp_path: Path
 ) -> None:
     cell = make_cell("maze2d-umaze", "<b>mine|*", fault="<script>x</script>")
-    paths = write_report(write_cells(tmp_path, [cell]), "dfplan bench '<i>'", 1.0)
+    paths = write_report(write_cells(tmp_path, [cell]), "dfplan bench '<i>'")
     page = Page(paths[1].read_text(encoding="utf-8"))
     assert not page.stack and not page.tags & {"b", "i", "script"}
     assert r"mine\|\*" in paths[0].read_text(encoding="utf-8")
@@ -134,7 +134,7 @@ def test_cells_from_two_machines_are_named(
 ) -> None:
     odd = replace(bench_cells[1], provenance=replace(bench_cells[1].provenance, cpu="Another"))
     folder = write_cells(tmp_path, [bench_cells[0], odd])
-    text = write_report(folder, "x", 1.0)[0].read_text(encoding="utf-8")
+    text = write_report(folder, "x")[0].read_text(encoding="utf-8")
     assert "differ in: machine" in text
     assert f"Another, 2 cores, Linux x86_64 | {odd.name.task}/{odd.name.stem} |" in text
 
@@ -259,7 +259,7 @@ def test_a_single_episode_and_no_plans(
 ) -> None:
     cell = make_cell("maze2d-umaze", "controller", tracker="own", episodes=1)
     folder = write_cells(tmp_path, [replace(cell, examples=())])
-    markdown, page = (path.read_text(encoding="utf-8") for path in write_report(folder, "x", 1.0))
+    markdown, page = (path.read_text(encoding="utf-8") for path in write_report(folder, "x"))
     assert "controller" in markdown and not Page(page).stack
 
 
@@ -268,10 +268,10 @@ def test_validation_is_not_to_be_reported(
 ) -> None:
     cell = make_cell("maze2d-umaze", "dfplan")
     tuned = replace(cell, head=replace(cell.head, split="validation"))
-    text = write_report(write_cells(tmp_path, [tuned]), "x", 1.0)[0].read_text(encoding="utf-8")
+    text = write_report(write_cells(tmp_path, [tuned]), "x")[0].read_text(encoding="utf-8")
     assert "not to be reported" in text
 
 
 def test_no_cells(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there are none"):
-        write_report(tmp_path, "x", 1.0)
+        write_report(tmp_path, "x")
