@@ -91,6 +91,47 @@ class Trajectories:
 
 
 @dataclass(frozen=True)
+class SearchTree:
+    """Every plan that a tree search made, for a batch of B problems.
+
+    Nodes are in the order in which they were made; node 0 is the root, which is no plan. A tree
+    that has fewer than N nodes ends in ones that are none, as the root's parent is none: -1.
+
+    Attributes:
+        parent: node that each was made from; int [B, N].
+        points: the plans, as :attr:`Plan.points`; float32 [B, N, P, 2].
+        scores: higher is better; float32 [B, N], ``-inf`` where there is no plan.
+        visits: how often the search came by each; int [B, N].
+    """
+
+    parent: np.ndarray
+    points: np.ndarray
+    scores: np.ndarray
+    visits: np.ndarray
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Plans on their way from noise: what one row of the scheduling matrix left.
+
+    Attributes:
+        row: its number, from 1...
+        rows: ...to this one.
+        level: noise level of each point's token; int [B, C, P].
+        points: where the points seem to be; float32 [B, C, P, 2].
+    """
+
+    row: int
+    rows: int
+    level: np.ndarray
+    points: np.ndarray
+
+
+Watch = Callable[[Moment], None]
+"""Called while a plan is made, after each row; what it raises ends the planning."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a planner intends, for a batch of B problems.
 
@@ -118,6 +159,7 @@ class Plan:
             the points; the last is the first point. Float32 [B, H, 2], or None.
         actions: planned action at each point, where the planner plans it; float32 [B, P, 2], or
             None.
+        tree: the search that it was found by, where it was asked for; or None.
     """
 
     points: np.ndarray
@@ -137,6 +179,7 @@ class Plan:
     velocities: np.ndarray | None = None
     past: np.ndarray | None = None
     actions: np.ndarray | None = None
+    tree: SearchTree | None = None
 
     def __len__(self) -> int:
         return len(self.points)
