@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from dfplan.errors import ConfigError
-from dfplan.plotting.plan import draw_denoising, draw_plan
-
 if TYPE_CHECKING:
     import torch
 
@@ -184,31 +181,40 @@ class Plan:
     def __len__(self) -> int:
         return len(self.points)
 
-    def plot(self, path: str | Path, *, executed: np.ndarray | None = None, row: int = 0) -> Path:
+    def plot(
+        self,
+        path: str | Path,
+        *,
+        executed: np.ndarray | None = None,
+        row: int = 0,
+        theme: str = "light",
+    ) -> Path:
         """Draw problem ``row``: maze, start, goal, tokens by noise level and by spread.
+
+        Single pictures, on axes of your own, are drawn by :mod:`dfplan.plotting`.
 
         Args:
             path: picture to write (PNG, SVG or PDF by its ending).
             executed: positions that were really visited, float [S, 2], drawn over the plan.
             row: which problem of the batch.
+            theme: ``light`` or ``dark``.
 
         Returns:
             The path that was written.
-        """
-        self._require_row(row)
-        return draw_plan(
-            path,
-            points=self.points[row],
-            level=self.level[row],
-            max_level=self.max_level,
-            spread=self.spread[row],
-            candidates=self.candidates[row],
-            goal=None if self.goal is None else self.goal[row],
-            maze=self.maze,
-            executed=executed,
-        )
 
-    def plot_denoising(self, path: str | Path, *, row: int = 0, panels: int = 6) -> Path:
+        Raises:
+            ConfigError: unknown ending or theme, or no such row.
+            DataError: positions of another shape, or not finite.
+            OSError: the picture cannot be written; nothing is left behind.
+        """
+        from dfplan.plotting.figures import checked_path, plan_figure, save
+
+        path = checked_path(path)
+        return save(plan_figure(self, row=row, executed=executed, theme=theme), path)
+
+    def plot_denoising(
+        self, path: str | Path, *, row: int = 0, panels: int = 6, theme: str = "light"
+    ) -> Path:
         """Draw the denoising of problem ``row`` as a strip, near future certain first.
 
         The plan must have been made with ``trace=True``.
@@ -217,23 +223,20 @@ class Plan:
             path: picture to write (PNG, SVG or PDF by its ending).
             row: which problem of the batch.
             panels: pictures in the strip.
+            theme: ``light`` or ``dark``.
 
         Returns:
             The path that was written.
-        """
-        self._require_row(row)
-        return draw_denoising(
-            path,
-            trace=[(level[row], points[row]) for level, points in self.trace],
-            max_level=self.max_level,
-            goal=None if self.goal is None else self.goal[row],
-            maze=self.maze,
-            panels=panels,
-        )
 
-    def _require_row(self, row: int) -> None:
-        if not -len(self) <= row < len(self):
-            raise ConfigError(f"This plan has {len(self)} problems; got row {row}.")
+        Raises:
+            ConfigError: unknown ending or theme, no such row, or ``panels`` below 1.
+            DataError: the plan has no trace.
+            OSError: the picture cannot be written; nothing is left behind.
+        """
+        from dfplan.plotting.figures import checked_path, denoising_figure, save
+
+        path = checked_path(path)
+        return save(denoising_figure(self, row=row, panels=panels, theme=theme), path)
 
 
 class Denoiser(Protocol):
