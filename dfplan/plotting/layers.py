@@ -210,7 +210,7 @@ def plot_ellipses(
     covariances = np.einsum("cpi,cpj->pij", off, off) / (len(there) - 1)
     wide = np.sqrt(np.trace(covariances, axis1=1, axis2=2)) * at.frame.unit
     colors = spread_colors(wide, look).to_rgba(wide)
-    marks.draw_ellipses(ax, means, covariances, colors, look)
+    marks.draw_ellipses(ax, means, covariances, colors)
     return ax
 
 
@@ -240,7 +240,7 @@ def plot_path(
     parsed = None if maze is None else parse_maze(maze)
     path = to_picture(parsed, positions)
     ax = current_axes(ax)
-    lay_floor(ax, parsed, points_view(path), look)
+    lay_floor(ax, parsed, points_view(path) if parsed is None else maze_view(parsed), look)
     marks.draw_executed(ax, path, look)
     if ball:
         marks.draw_ball(ax, path[-1], D4RL if parsed is None else parsed.frame, look)

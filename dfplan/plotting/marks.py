@@ -108,18 +108,16 @@ def draw_ellipses(
     means: np.ndarray,
     covariances: np.ndarray,
     colors: np.ndarray,
-    theme: Theme = LIGHT,
 ) -> None:
     """Ellipses of one and two standard deviations: means [P, 2], covariances [P, 2, 2]."""
-    for deviations, pale in ((2.0, 0.12), (1.0, 0.3)):
+    for deviations, alpha, edge in ((2.0, 0.06, 0.0), (1.0, 0.1, 0.8)):
         for mean, covariance, color in reversed(list(zip(means, covariances, colors, strict=True))):
             variances, directions = np.linalg.eigh(covariance)
             width, height = 2 * deviations * np.sqrt(np.maximum(variances, 0))
             angle = np.degrees(np.arctan2(directions[0, 0], directions[1, 0]))
-            shade = theme.paler(color[None], pale)[0]
-            axes.add_patch(
-                Ellipse(mean[::-1], width, height, angle=angle, fc=shade, lw=0, zorder=2)
-            )
+            ellipse = Ellipse(mean[::-1], width, height, angle=angle, zorder=2)
+            ellipse.set(fc=(*color[:3], alpha), ec=(*color[:3], 0.5), lw=edge)
+            axes.add_patch(ellipse)
 
 
 def draw_arrows(axes: Axes, points: np.ndarray, arrows: np.ndarray, theme: Theme = LIGHT) -> None:
@@ -133,9 +131,10 @@ def draw_arrows(axes: Axes, points: np.ndarray, arrows: np.ndarray, theme: Theme
         scale_units="xy",
         scale=1,
         color=theme.goal,
-        width=0.004,
-        headwidth=4.5,
-        headlength=5,
+        width=0.003,
+        headwidth=3.5,
+        headlength=4,
+        minlength=0.1,
         zorder=6,
     )
 
