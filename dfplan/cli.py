@@ -41,9 +41,12 @@ from dfplan.evaluation.report import terminal
 from dfplan.evaluation.rollout import GROUP, rollout
 from dfplan.evaluation.stock import stock, summary
 from dfplan.mazes import Maze, parse_maze
+from dfplan.planning.driving import drive
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
+from dfplan.planning.tree import TreePlanner, TreeSettings
+from dfplan.plotting.films import denoising_frames, drive_frames, tree_frames, write_film
 from dfplan.pretrained import checkpoint_path, load
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.cloning import CloningConfig
@@ -400,6 +403,100 @@ def plan(
     print(made.plot(out))
 
 
+def film_denoising(
+    checkpoint: str,
+    start: Position,
+    goal: Position,
+    out: Path = Path("denoising.gif"),
+    planner: PlannerSettings = PlannerSettings(matrix="pyramid"),
+    seed: int = 0,
+    width: int = 640,
+    theme: Literal["light", "dark"] = "light",
+) -> None:
+    """Film a plan coming out of noise, the near future first.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        start: position in the frame of the data, as 1,1; [-1,1] where it begins with a minus.
+        goal: position, as 7,9.
+        out: film to write, GIF or MP4.
+        planner: how to sample and choose.
+        seed: of the noise.
+        width: of a frame, in pixels.
+        theme: light or dark.
+    """
+    loaded = _forcing(checkpoint, planner)
+    made = loaded.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
+    print(write_film(out, denoising_frames(made, width=width, theme=theme)))
+
+
+def film_tree(
+    checkpoint: str,
+    start: Position,
+    goal: Position,
+    out: Path = Path("tree.gif"),
+    search: TreeSettings = TreeSettings(),
+    seed: int = 0,
+    width: int = 640,
+    theme: Literal["light", "dark"] = "light",
+) -> None:
+    """Film a tree search growing.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        start: position in the frame of the data, as 1,1; [-1,1] where it begins with a minus.
+        goal: position, as 7,9.
+        out: film to write, GIF or MP4.
+        search: how far and how wide to search.
+        seed: of the noise.
+        width: of a frame, in pixels.
+        theme: light or dark.
+    """
+    searcher = TreePlanner(_forcing(checkpoint, None), search)
+    made = searcher.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
+    print(write_film(out, tree_frames(made, width=width, theme=theme)))
+
+
+def film_drive(
+    checkpoint: str,
+    env: str | None = None,
+    out: Path = Path("drive.gif"),
+    planner: PlannerSettings = PlannerSettings(matrix="pyramid", rows=0.4),
+    replan_every: PositiveInt = 40,
+    seed: int = 0,
+    width: int = 640,
+    theme: Literal["light", "dark"] = "light",
+) -> None:
+    """Film a drive in the running environment, planned anew on the way.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        env: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O;
+            by default the maze of the checkpoint's data.
+        out: film to write, GIF or MP4.
+        planner: how to sample and choose.
+        replan_every: steps between two plans.
+        seed: of the episode and of the noise.
+        width: of a frame, in pixels.
+        theme: light or dark.
+    """
+    loaded = _forcing(checkpoint, planner)
+    if env is None and loaded.maze is None:
+        raise ConfigError(f"{checkpoint} names no maze; name an environment by --env.")
+    world = make(loaded.maze or "" if env is None else _suite(env))
+    played = drive(world, Policy(loaded, replan_every=replan_every), seed=seed)
+    world.close()
+    print(write_film(out, drive_frames(played, width=width, theme=theme)))
+
+
+def _forcing(checkpoint: str, settings: PlannerSettings | None) -> ForcingPlanner:
+    """A planner of Diffusion Forcing with those settings, or its own."""
+    loaded = load(checkpoint)
+    if not isinstance(loaded, ForcingPlanner):
+        raise ConfigError(f"{checkpoint} is no planner of Diffusion Forcing, which this films.")
+    return loaded if settings is None else replace(loaded, settings=settings)
+
+
 def evaluate(
     checkpoint: str,
     env: str | None = None,
@@ -519,6 +616,12 @@ COMMANDS: dict[str, Any] = {
     "evaluate": evaluate,
     "env": environment,
     "plan": plan,
+    "film": {
+        "_help": "Film a plan, a search or a drive.",
+        "denoising": film_denoising,
+        "drive": film_drive,
+        "tree": film_tree,
+    },
     "train": {
         "_help": "Train a planner, policy, tracker or value; each preset is a command.",
         **{name: _train_command(name, preset) for name, preset in PRESETS.items()},

@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from dfplan.errors import DataError
+
 if TYPE_CHECKING:
     import torch
+
+    from dfplan.plotting.films import Film
 
 
 @dataclass(frozen=True)
@@ -237,6 +241,83 @@ class Plan:
 
         path = checked_path(path)
         return save(denoising_figure(self, row=row, panels=panels, theme=theme), path)
+
+    def animate(self, *, row: int = 0, width: int = 640, theme: str = "light") -> Film:
+        """Problem ``row`` as a film that plays in a notebook: its search, or its denoising.
+
+        The plan must have been made with ``trace=True``.
+
+        Args:
+            row: which problem of the batch.
+            width: of a frame, in pixels.
+            theme: ``light`` or ``dark``.
+
+        Raises:
+            ConfigError: unknown theme, or no such row.
+            DataError: the plan has neither tree nor trace.
+        """
+        from dfplan.plotting.films import Film, denoising_frames, tree_frames
+
+        frames = denoising_frames if self.tree is None else tree_frames
+        return Film(tuple(frames(self, row=row, width=width, theme=theme)))
+
+    def _repr_html_(self) -> str:
+        from dfplan.plotting.figures import page_html, plan_figure
+
+        return page_html(plan_figure(self))
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A drive through an environment, and the plans that it followed.
+
+    Attributes:
+        positions: where the body was, the start first; float [S + 1, 2].
+        rewards: what each step paid; float [S].
+        plans: (step at which it was made, plan for one problem) in their order.
+        goal: where to; float [2], or None.
+        reached: the first step that ended at the goal, from 1; None where none did.
+        maze: the maze as text, only for drawing; None where it is not known.
+    """
+
+    positions: np.ndarray
+    rewards: np.ndarray
+    plans: tuple[tuple[int, Plan], ...]
+    goal: np.ndarray | None
+    reached: int | None
+    maze: str | None = None
+
+    def plot(self, path: str | Path, *, theme: str = "light") -> Path:
+        """Draw the first plan and the path driven: see :meth:`Plan.plot`.
+
+        Raises:
+            DataError: no plan was made.
+        """
+        return self._first_plan().plot(path, executed=self.positions, theme=theme)
+
+    def animate(self, *, width: int = 640, theme: str = "light") -> Film:
+        """The drive as a film that plays in a notebook.
+
+        Args:
+            width: of a frame, in pixels.
+            theme: ``light`` or ``dark``.
+
+        Raises:
+            ConfigError: unknown theme.
+        """
+        from dfplan.plotting.films import Film, drive_frames
+
+        return Film(tuple(drive_frames(self, width=width, theme=theme)))
+
+    def _first_plan(self) -> Plan:
+        if not self.plans:
+            raise DataError("No plan was made on this drive, so there is none to draw.")
+        return self.plans[0][1]
+
+    def _repr_html_(self) -> str:
+        from dfplan.plotting.figures import page_html, plan_figure
+
+        return page_html(plan_figure(self._first_plan(), executed=self.positions))
 
 
 class Denoiser(Protocol):

@@ -6,6 +6,8 @@ Pages are laid out in inches, so that letters have one size whatever the maze.
 
 from __future__ import annotations
 
+import base64
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ from dfplan.plotting.style import Theme, named_theme
 
 DPI = 200
 """Pixels an inch of a PNG."""
+
+_PAGE_DPI = 150
 
 ENDINGS = (".pdf", ".png", ".svg")
 """Of the pictures that can be written."""
@@ -260,6 +264,15 @@ def save(figure: Figure, path: str | Path) -> Path:
             temporary, dpi=DPI, format=path.suffix[1:].lower(), facecolor=figure.get_facecolor()
         )
     return path
+
+
+def page_html(figure: Figure) -> str:
+    """A picture as an element of a page, for notebooks."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=_PAGE_DPI, format="png", facecolor=figure.get_facecolor())
+    code = base64.b64encode(buffer.getvalue()).decode()
+    wide = round(figure.get_size_inches()[0] * _PAGE_DPI / 2)
+    return f'<img alt="plan" width="{wide}" src="data:image/png;base64,{code}">'
 
 
 def _level_bar(figure: Figure, axes: Axes, max_level: int, theme: Theme) -> None:
