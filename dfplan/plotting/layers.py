@@ -338,6 +338,8 @@ def plot_levels(
     ax.set_xlabel("point of the plan", color=look.muted)
     ax.set_ylabel("row of the matrix", color=look.muted)
     ax.tick_params(length=0, labelcolor=look.ink)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(5, integer=True))
     for side in ax.spines.values():
         side.set_visible(False)
     return ax
