@@ -16,9 +16,10 @@ taken there (:func:`dfplan.plotting.maze.to_picture`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
@@ -38,9 +39,6 @@ from dfplan.plotting.maze import (
     token_size,
 )
 from dfplan.plotting.style import Theme, named_theme
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _LEAST_SPREAD = 0.05
 """Spread is colored on a scale that reaches at least this far, so that no noise is blown up."""
