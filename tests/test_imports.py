@@ -28,6 +28,7 @@ ROOMS = (
     "training",
     "pretrained",
     "evaluation",
+    "view",
     "cli",
     "__main__",
 )
