@@ -225,6 +225,7 @@ function newPanel(settings) {
     busy: null, // the controller of what is being made
     wanted: null,
     waiting: false,
+    again: false, // the plan that is shown is being made once more
     error: null,
   };
   new ResizeObserver(() => draw()).observe(panel.box);
@@ -261,10 +262,14 @@ async function launch(panel) {
   const busy = new AbortController();
   panel.busy = busy;
   panel.began = performance.now();
-  const run = { rows: [], total: 0, plan: null, ends: null, driven: [], every: 1, reached: null, replanned: 0, over: false };
+  const request = requestOf(panel, drive);
+  const key = JSON.stringify({ ...request, drive: true });
+  // What is shown already is made once more to be driven; it is not shown again row by row.
+  panel.again = Boolean(drive && panel.run?.plan && panel.run.key === key);
+  const run = { key, rows: [], total: 0, plan: null, ends: null, driven: [], every: 1, reached: null, replanned: 0, over: false };
   try {
     const source = recorded ? replayed : live;
-    for await (const event of source(requestOf(panel, drive), busy.signal)) {
+    for await (const event of source(request, busy.signal)) {
       if (busy.signal.aborted) return;
       take(panel, run, event, performance.now() - panel.began);
     }
@@ -274,7 +279,7 @@ async function launch(panel) {
   } finally {
     if (panel.busy === busy) {
       panel.busy = null;
-      panel.waiting = false;
+      panel.waiting = panel.again = false;
       if (panel.wanted) launch(panel);
       draw();
     }
@@ -288,15 +293,15 @@ function take(panel, run, event, milliseconds) {
     if (!run.rows.length) {
       run.first = milliseconds;
       run.ends = event.points.map((line) => endOf(line));
-      panel.run = run;
       clearErrors(panel);
-      if (!state.playing) state.follow = true;
+      if (!panel.again) show(panel, run);
     }
     run.rows.push(event);
     run.total = event.rows;
   } else if (event.kind === "plan") {
     run.plan = event;
-    run.seconds = milliseconds;
+    if (panel.again) show(panel, run);
+    panel.again = false;
   } else if (event.kind === "driven") {
     const begins = !run.driven.length;
     run.driven.push(...event.positions);
@@ -304,6 +309,11 @@ function take(panel, run, event, milliseconds) {
     if (begins) play(1);
   }
   draw();
+}
+
+function show(panel, run) {
+  panel.run = run;
+  if (!state.playing) state.follow = true;
 }
 
 /** Index of the last point of a line's last token; the rest repeat it. */
@@ -334,7 +344,7 @@ function showErrors() {
     const field = note.id.slice("error-".length);
     note.hidden = !errors.has(field);
     note.textContent = errors.get(field) ?? "";
-    element(field || "controls")?.classList.toggle("wrong", errors.has(field));
+    (element(field) ?? element(`set-${field}`))?.classList.toggle("wrong", errors.has(field));
   }
   for (const panel of state.panels) {
     for (const [name, item] of panel.items) {
@@ -513,7 +523,7 @@ function drawWalls(context, view, cell, width, height, ratio) {
   });
   context.fillStyle = theme.wall;
   context.fill();
-  const y = height - Math.max(4, ((0.5 - view.top) * cell) / 2);
+  const y = ((0.5 - view.top) * cell) / 2;
   const x = width - cell - 10;
   context.fillStyle = theme.muted;
   context.fillRect(x, y, cell, 1.5);
@@ -681,6 +691,7 @@ function statusOf(panel, moment) {
   if (panel.waiting) return "Waiting: two other plans are being made.";
   const run = panel.run;
   if (!run) return panel.busy ? "Planning…" : "";
+  if (panel.again) return "Making the plan once more, to drive it…";
   if (moment.step !== undefined) {
     const step = Math.round(moment.step);
     const reached = run.reached !== null && run.reached <= step ? `, goal reached at ${run.reached}` : run.over && step >= lastStep(run) && state.problem.goal ? ", goal not reached" : "";

@@ -119,6 +119,9 @@ def application(served: Mapping[str, Served], host: str = "127.0.0.1") -> ASGIAp
         exception_handlers={HTTPException: refused, 500: failed},
     )
 
+    # A page that is relative to "/" does not work at another address.
+    app.router.redirect_slashes = False
+
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         fault = ""
         if scope["type"] == "http":
@@ -203,8 +206,7 @@ async def _events(
             loop.call_soon_threadsafe(slots.release)
             loop.call_soon_threadsafe(lines.put_nowait, None)
 
-    # A daemon, so that a long plan does not keep the server from ending.
-    threading.Thread(target=work, name="dfplan view", daemon=True).start()
+    threading.Thread(target=work, name="dfplan view").start()
     try:
         while (line := await lines.get()) is not None:
             yield line
@@ -292,15 +294,25 @@ def serve(
     server, listener = listening(served, host, port)
     # Plans that are cut off by an interrupt are no error.
     logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
+    ended = threading.Event()
+    warming = threading.Thread(target=_warm_up, args=[served, ended])
     with listener, suppress(KeyboardInterrupt):
         ready(address_of(listener))
-        threading.Thread(target=_warm_up, args=[served], daemon=True).start()
-        server.run(sockets=[listener])
+        warming.start()
+        try:
+            server.run(sockets=[listener])
+        finally:
+            ended.set()
 
 
-def _warm_up(served: Mapping[str, Served]) -> None:
+def _warm_up(served: Mapping[str, Served], ended: threading.Event) -> None:
     """Plan once with each, as the first plan of a process takes longer than the next."""
-    for name, one in served.items():
-        described = one.described
-        start, goal = described["start"], described["goal"]
-        answer(PlanRequest(name, tuple(start), tuple(goal)), one, lambda _: None)
+
+    def emit(_: Event) -> None:
+        if ended.is_set():
+            raise _GoneError
+
+    with suppress(_GoneError):
+        for name, one in served.items():
+            start, goal = one.described["start"], one.described["goal"]
+            answer(PlanRequest(name, tuple(start), tuple(goal)), one, emit)
