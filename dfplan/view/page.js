@@ -760,7 +760,7 @@ function drawLegend(plan) {
     context.fillRect(x, 0, 1.5, height);
   }
   const words = plan
-    ? ["Spread of the candidates", "0", `${widestSpread(plan).toFixed(maze.unit > 1 ? 1 : 2)} units`]
+    ? ["Spread of candidates", "0", `${widestSpread(plan).toFixed(maze.unit > 1 ? 1 : 2)} units`]
     : ["Noise level", "certain", "pure noise"];
   ["legend-name", "legend-low", "legend-high"].forEach((id, index) => (element(id).textContent = words[index]));
 }
@@ -820,7 +820,7 @@ function placeItems() {
     if (document.activeElement !== element(id)) element(id).value = position ? written(position) : "";
   }
   const wishes = [via.length && counted(via.length, "via-point"), zones.length && counted(zones.length, "zone")].filter(Boolean);
-  element("wishes").textContent = recorded ? "" : wishes.length ? `With ${wishes.join(" and ")}.` : "No via-points, no zones.";
+  element("wishes").textContent = recorded ? "" : wishes.length ? `With ${wishes.join(" and ")}; more candidates and steps help.` : "No via-points, no zones.";
   element("clear").disabled = !wishes.length;
   draw();
 }
@@ -947,7 +947,7 @@ function listenToLayer(panel) {
     if (drag.from) drawBox(panel, drag.from, place);
     else {
       moveItem(drag.name, [place[0] + drag.offset[0], place[1] + drag.offset[1]]);
-      if (recorded) snap();
+      if (recorded) snap(drag);
       changed();
     }
   });
@@ -1040,12 +1040,15 @@ function listenToMatrix(panel, box) {
 
 // --- Recorded problems ---------------------------------------------------------------------------
 
-/** The recorded problem that is nearest to where start and goal were dragged. */
-function snap() {
-  const { start, goal } = state.problem;
-  const apart = ({ start: s, goal: g }) => Math.hypot(s[0] - start[0], s[1] - start[1]) + Math.hypot(g[0] - goal[0], g[1] - goal[1]);
+/** Show the recorded problem that is nearest to where a handle is dragged. */
+function snap({ name, before }) {
+  const other = name === "start" ? "goal" : "start";
   const problems = recordings[maze.name];
-  const nearest = problems.reduce((best, one, index) => (apart(one) < apart(problems[best]) ? index : best), 0);
+  const apart = ([a, b], [c, d]) => Math.hypot(a - c, b - d);
+  // What was not dragged decides only among those that are as near.
+  const far = (one) => apart(one[name], state.problem[name]) + 0.01 * apart(one[other], before[other]);
+  const nearest = problems.reduce((best, one, index) => (far(one) < far(problems[best]) ? index : best), 0);
+  state.problem[other] = problems[nearest][other];
   if (nearest === state.recorded) return;
   state.recorded = nearest;
   element("recorded").value = nearest;
