@@ -288,6 +288,7 @@ async function launch(panel) {
 
 function take(panel, run, event, milliseconds) {
   panel.waiting = event.kind === "waiting";
+  if (panel.waiting) setTimeout(draw, PATIENCE + 20); // those who wait for less are not told
   if (event.kind === "error") return fail(panel, event.field, event.message);
   if (event.kind === "row") {
     if (!run.rows.length) {
@@ -450,6 +451,7 @@ function draw() {
       const said = statusOf(panel, moment);
       if (panel.status.textContent !== said) panel.status.textContent = said;
       panel.status.classList.toggle("wrong", Boolean(panel.error));
+      panel.status.setAttribute("aria-live", state.playing || state.drag ? "off" : "polite");
     }
     drawTransport();
   });
@@ -658,7 +660,7 @@ function drawMatrix(panel, moment) {
   context.strokeStyle = theme.line;
   context.stroke();
   if (!run || !width) return;
-  const candidate = run.plan ? run.plan.best : run.ends.indexOf(Math.max(...run.ends));
+  const candidate = shownCandidate(run);
   const tokens = run.rows[0].level[candidate].length;
   const end = Math.ceil(run.ends[candidate] / maze.stack);
   const [across, down] = [(width - 8) / tokens, (height - 8) / run.total];
@@ -688,7 +690,7 @@ function drawMatrix(panel, moment) {
 
 function statusOf(panel, moment) {
   if (panel.error) return `Not planned: ${panel.error.message}`;
-  if (panel.waiting) return "Waiting: two other plans are being made.";
+  if (panel.waiting && performance.now() - panel.began > PATIENCE) return "Waiting: two other plans are being made.";
   const run = panel.run;
   if (!run) return panel.busy ? "Planning…" : "";
   if (panel.again) return "Making the plan once more, to drive it…";
@@ -709,16 +711,15 @@ function statusOf(panel, moment) {
 
 const duration = (seconds) => (seconds < 1 ? `${Math.round(1000 * seconds)} ms` : `${seconds.toFixed(1)} s`);
 
-/** How much of the noise is gone, over the tokens of the candidates up to their ends. */
+/** The candidate whose levels are shown: the chosen one, until it is known the longest. */
+const shownCandidate = (run) => run.plan?.best ?? run.ends.indexOf(Math.max(...run.ends));
+
+/** How much of the noise is gone, over the tokens of that candidate between start and end. */
 function certainty(run, event) {
-  let [sum, count] = [0, 0];
-  event.level.forEach((levels, candidate) => {
-    for (let token = 1; token <= Math.ceil(run.ends[candidate] / maze.stack); token += 1) {
-      sum += 1 - levels[token] / maze.max_level;
-      count += 1;
-    }
-  });
-  return Math.round((100 * sum) / Math.max(count, 1));
+  const candidate = shownCandidate(run);
+  const end = Math.ceil(run.ends[candidate] / maze.stack);
+  const free = event.level[candidate].slice(1, state.problem.goal ? Math.max(end, 2) : end + 1);
+  return Math.round(100 * (1 - free.reduce((sum, level) => sum + level, 0) / (free.length * maze.max_level || 1)));
 }
 
 const ICONS = {
@@ -1195,7 +1196,7 @@ function summaryOf(settings) {
 
 function variantNames() {
   const names = { full_sequence: "Full sequence", autoregressive: "Autoregressive" };
-  return recordings[maze.name][0].runs.map(({ settings }) => names[settings.matrix] ?? `Pyramid, uncertainty scale ${settings.uncertainty_scale}`);
+  return recordings[maze.name][0].runs.map(({ settings }) => names[settings.matrix] ?? `Pyramid, scale ${settings.uncertainty_scale}`);
 }
 
 function activate(index) {
@@ -1378,6 +1379,7 @@ function fillControls() {
   element("fields").append(field);
   element("field-recorded").hidden = false;
   for (const id of ["start", "goal"]) element(id).readOnly = true;
+  element("plan").textContent = "Show again";
   for (const id of ["tools", "clear", "defaults", "hint", "wishes"]) element(id).hidden = true;
   element("tools").closest(".toolbar").hidden = true;
   const notice = element("notice");

@@ -337,7 +337,7 @@ def test_an_exported_page_needs_no_server(
     problem = seen.page.input_value("#recorded")
     drag(seen, seen.handle("start"), seen.handle("goal"))
     assert seen.page.input_value("#recorded") != problem
-    seen.page.select_option("#set-variant", label="Pyramid, uncertainty scale 1")
+    seen.page.select_option("#set-variant", label="Pyramid, scale 1")
     expect(seen.page.locator(".matrix-rows").first).not_to_have_text("3 rows ↓")
     seen.planned()
     seen.page.click("#drive")

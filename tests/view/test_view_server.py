@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import Here
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, MissingPackageError
 from dfplan.view.planning import Served, answer
 from dfplan.view.requests import PlanRequest
 
@@ -164,6 +164,16 @@ def test_a_port_that_is_taken_is_named(served: dict[str, Served]) -> None:
         listening(served, "127.0.0.1", 65536)
 
 
+@pytest.mark.parametrize("package", ["starlette", "uvicorn"])
+def test_a_missing_package_is_named(
+    served: dict[str, Served], monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    for name in (package, "starlette.applications"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingPackageError, match=rf"{package}.*pip install 'dfplan\[view\]'"):
+        listening(served, "127.0.0.1", 0)
+
+
 def test_the_command_says_where_and_ends_quietly() -> None:
     command = [sys.executable, "-m", "dfplan", "view", "--mazes", "maze2d-umaze", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
@@ -174,6 +184,9 @@ def test_the_command_says_where_and_ends_quietly() -> None:
             page = HTTPConnection("127.0.0.1", port, timeout=60)
             page.request("GET", "/")
             assert page.getresponse().read().startswith(b"<!doctype html>")
+            long = LEAST | {"matrix": "autoregressive", "steps": 50, "candidates": 64}
+            page.request("POST", "/plan", json.dumps(long), JSON)
+            assert b'"row":1' in page.getresponse().readline()
             server.send_signal(signal.SIGINT)
             assert server.wait(30) == 0
         finally:
