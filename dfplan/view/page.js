@@ -702,11 +702,21 @@ function statusOf(panel, moment) {
   }
   if (run.plan && moment.row >= run.rows.length) {
     const { steps, seconds, evaluations } = run.plan;
-    const first = recorded ? "" : ` First row after ${Math.round(run.first)} ms.`;
-    return `Planned ${steps} steps in ${duration(seconds)}, ${counted(evaluations, "network evaluation")}.${first}`;
+    const more = keptOf(run.plan) || (recorded ? "" : ` First row after ${Math.round(run.first)} ms.`);
+    return `Planned ${steps} steps in ${duration(seconds)}, ${counted(evaluations, "network evaluation")}.${more}`;
   }
   const event = run.rows[Math.min(Math.round(moment.row), run.rows.length - 1)];
   return `Row ${event.row} of ${event.rows}: ${certainty(run, event)}% certain.`;
+}
+
+/** How well a plan does what was wished. */
+function keptOf({ past = [], into = [] }) {
+  const [farthest, deepest] = [Math.max(...past), Math.max(...into)];
+  const units = (value) => `${value.toFixed(2)} units`;
+  return [
+    past.length && ` Passes the via-point${past.length > 1 ? "s" : ""} within ${units(farthest)}.`,
+    into.length && (deepest > 0.005 ? ` Reaches ${units(deepest)} into a zone.` : " Keeps out of zones."),
+  ].filter(Boolean).join("");
 }
 
 const duration = (seconds) => (seconds < 1 ? `${Math.round(1000 * seconds)} ms` : `${seconds.toFixed(1)} s`);

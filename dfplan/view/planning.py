@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
 from dfplan.envs.maze_env import MazeEnv
 from dfplan.envs.suites import make
@@ -16,7 +17,15 @@ from dfplan.errors import ConfigError, DfplanError, MazeError, ObservationError
 from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.policy import Policy
-from dfplan.planning.rewards import Box, ComposableReward, KeepOut, OnSupport, PassThrough, Short
+from dfplan.planning.rewards import (
+    Box,
+    ComposableReward,
+    KeepOut,
+    OnSupport,
+    PassThrough,
+    Short,
+    on_lines,
+)
 from dfplan.pretrained import load, pretrained_names
 from dfplan.types import Moment, Plan, Reward
 from dfplan.view.requests import Pair, PlanRequest, RequestError
@@ -27,8 +36,11 @@ Event = dict[str, Any]
 Emit = Callable[[Event], None]
 """Takes the next event; what it raises ends the planning."""
 
+MOST_EVALUATIONS = 50_000
+"""Network evaluations that one request may cost, some minutes of one core."""
+
 _STEEPNESS = 30.0  # what a wish needs to outweigh a detour (benchmarks/rewards.py)
-_ZONE_MARGIN = 0.1  # of a cell's side
+_ZONE_MARGIN = 0.2  # of a cell's side
 _CHUNK = 8
 _PAST_ARRIVAL = 20
 
@@ -118,7 +130,9 @@ def answer(request: PlanRequest, served: Served, emit: Emit) -> None:
     row    one for each row of the matrix: ``row`` from 1 to ``rows``, ``level`` [C][T] of each
            candidate's tokens and ``points`` [C][P][2]
     plan   ``points`` [P][2], ``stride``, ``steps``, ``level`` [T], ``max_level``, ``spread`` [P],
-           ``scores`` [C], ``best`` (the candidate it was made from), ``evaluations``, ``seconds``
+           ``scores`` [C], ``best`` (the candidate it was made from), ``evaluations``, ``seconds``;
+           ``past``, how far it passes from each via-point, and ``into``, how deep it reaches into
+           each zone, 0 where it does not
     driven ``positions`` [S][2] since the last such event, ``step`` of the last, ``reached``, the
            step at which the goal was, or null; ``replanned``, how often so far; ``over``
     error  ``message`` and ``field``, of the request or empty; nothing follows
@@ -131,6 +145,13 @@ def answer(request: PlanRequest, served: Served, emit: Emit) -> None:
     """
     try:
         planner = replace(served.planner, settings=settings_of(request, served))
+        cost = request.candidates * planner.cost(planner.layout.tokens - 1)
+        if cost > MOST_EVALUATIONS:
+            raise RequestError(
+                "candidates",
+                f"Expected at most {MOST_EVALUATIONS} network evaluations; this may take {cost}. "
+                "Lower candidates, futures, steps or the uncertainty scale.",
+            )
         reward = reward_of(request, served)
         _require_places(request, served, planner)
         try:
@@ -182,12 +203,17 @@ def reward_of(request: PlanRequest, served: Served) -> Reward | None:
     if request.via:
         terms.append(1000 / unit**2 * PassThrough(request.via))  # type: ignore[arg-type]
     if request.zones:
-        boxes = [Box((a, b), (c, d)) for a, b, c, d in request.zones]
+        boxes = boxes_of(request)
         terms.append(10000 / unit**2 * KeepOut(boxes, margin=_ZONE_MARGIN * unit, between=4))
     if not terms:
         return None
     careful = 2400 / unit**2 * OnSupport(served.planner.statistics.support)
     return sum(terms, careful)
+
+
+def boxes_of(request: PlanRequest) -> list[Box]:
+    """The zones to keep out of."""
+    return [Box((a, b), (c, d)) for a, b, c, d in request.zones]
 
 
 def rounded(values: np.ndarray) -> Any:
@@ -216,8 +242,8 @@ def _require_places(request: PlanRequest, served: Served, planner: ForcingPlanne
             raise RequestError("via", str(error)) from error
     for low0, low1, high0, high1 in request.zones:
         places: dict[str, Pair | None] = {"start": request.start, "goal": request.goal}
-        for what, place in places.items():
-            if place and low0 <= place[0] <= high0 and low1 <= place[1] <= high1:
+        for what, lies in places.items():
+            if lies and low0 <= lies[0] <= high0 and low1 <= lies[1] <= high1:
                 message = f"The {what} lies in a zone to keep out of; move or erase one of them."
                 raise RequestError("zones", message)
 
@@ -257,9 +283,19 @@ def _planned(
             "best": int(apart.argmin()),
             "evaluations": plan.evaluations,
             "seconds": round(plan.seconds, 4),
+            **_kept(request, plan),
         }
     )
     return plan
+
+
+def _kept(request: PlanRequest, plan: Plan) -> Event:
+    """How well a plan does what was wished."""
+    line = on_lines(torch.from_numpy(plan.points), 8)
+    steps = torch.zeros(line.shape[1])
+    past = [(line - torch.tensor(place)).norm(dim=-1).min() for place in request.via]
+    into = [-box.outside(line, steps).clamp_max(0.0).min() for box in boxes_of(request)]
+    return {"past": rounded(np.array(past)), "into": rounded(np.abs(into))}
 
 
 class _Prepared:

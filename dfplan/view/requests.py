@@ -87,7 +87,7 @@ def read_request(body: bytes, planners: Collection[str]) -> PlanRequest:
             raise RequestError("", str(unknown_name("field", name[:40], known)))
     for name in ("planner", "start"):
         if name not in given:
-            _refuse(name, "to be given", None)
+            _refuse(name, "given", None)
     values = {name: _READERS[name](name, value) for name, value in given.items()}
     if values["planner"] not in planners:
         raise RequestError("planner", str(unknown_name("planner", values["planner"], planners)))
@@ -112,7 +112,7 @@ def _parsed(body: bytes) -> Mapping[str, Any]:
 
 def _refuse(field: str, expected: str, value: object) -> NoReturn:
     raise RequestError(
-        field, f"Expected {field + ' ' if field else ''}{expected}; got {_short(value)}."
+        field, f"Expected {field + ' to be ' if field else ''}{expected}; got {_short(value)}."
     )
 
 
@@ -195,7 +195,9 @@ def _zones(field: str, value: object) -> tuple[tuple[float, ...], ...]:
     boxes = _boxes(field, value)
     for box in boxes:
         if not (box[0] < box[2] and box[1] < box[3]):
-            _refuse(field, "low below high on both axes, [low, low, high, high]", list(box))
+            _refuse(
+                field, "boxes with low below high on both axes, [low, low, high, high]", list(box)
+            )
     return boxes
 
 

@@ -96,11 +96,12 @@ def test_a_via_point_is_passed(served: dict[str, Served]) -> None:
     one = served[UMAZE]
     start, aside = (1.0, 3.0), (1.0, 1.0)
     plain, led = (
-        np.array(of_kind(events(one, start=start, goal=(3.0, 3.0), via=via), "plan")[0]["points"])
+        of_kind(events(one, start=start, goal=(3.0, 3.0), via=via), "plan")[0]
         for via in ((), (aside,))
     )
-    nearest = [np.linalg.norm(points - aside, axis=1).min() for points in (plain, led)]
+    nearest = [np.linalg.norm(np.array(p["points"]) - aside, axis=1).min() for p in (plain, led)]
     assert nearest[0] > 1 and nearest[1] < 0.3
+    assert plain["past"] == [] and led["past"][0] <= nearest[1] + 1e-3
 
 
 def test_a_zone_is_kept_out_of(served: dict[str, Served]) -> None:
@@ -114,13 +115,17 @@ def test_a_zone_is_kept_out_of(served: dict[str, Served]) -> None:
     along = np.linspace(0, 1, 9)[:, None, None]
     line = (points[:-1] + along * (points[1:] - points[:-1])).reshape(-1, 2)
     inside = ((line > zone[:2]) & (line < zone[2:])).all(1)
-    assert not inside.any()
+    assert not inside.any() and plan["into"] == [0.0]
+    through = (middle[0] - 0.4, middle[1] - 0.1, middle[0] + 0.4, middle[1] + 0.1)
+    (plan,) = of_kind(events(one, zones=(through,), guidance=0.0, steps=1), "plan")
+    assert 0 < plan["into"][0] <= 0.1 + 1e-6
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("start", {"start": (0.0, 0.0)}, "must lie in free space"),
     ("goal", {"goal": (-9.0, 0.0)}, "must lie in free space"),
     ("via", {"via": ((1.0, 1.0), (0.0, 0.0))}, "via-point 2 must lie in free space"),
+    ("candidates", {"candidates": 64, "futures": 16, "steps": 50}, "at most 50000 network"),
     ("zones", {"zones": ((-9.0, -9.0, 9.0, 9.0),)}, "lies in a zone"),
 ]
 
