@@ -15,7 +15,7 @@ let theme = {};
 
 function readTheme() {
   const style = getComputedStyle(document.documentElement);
-  const names = ["card", "floor", "wall", "line", "ink", "muted", "accent", "goal", "zone"];
+  const names = ["floor", "wall", "line", "ink", "muted", "goal"];
   theme = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
   // What is certain stands out against the floor: dark on light, light on dark.
   const along = (map, share) => mixed(map, darkness.matches ? 1 - 0.82 * share : 0.9 * share);
@@ -65,7 +65,8 @@ async function* live(request, signal) {
   });
   if (!response.ok) {
     const refused = await response.json().catch(() => ({}));
-    yield { kind: "error", field: refused.field ?? "", message: refused.error ?? `The server answered ${response.status}.` };
+    const message = refused.error ?? `The server answered ${response.status}.`;
+    yield { kind: "error", field: refused.field ?? "", message };
     return;
   }
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -266,7 +267,8 @@ async function launch(panel) {
   const key = JSON.stringify({ ...request, drive: true });
   // What is shown already is made once more to be driven; it is not shown again row by row.
   panel.again = Boolean(drive && panel.run?.plan && panel.run.key === key);
-  const run = { key, rows: [], total: 0, plan: null, ends: null, driven: [], every: 1, reached: null, replanned: 0, over: false };
+  const run = { key, rows: [], total: 0, plan: null, ends: null };
+  Object.assign(run, { driven: [], every: 1, reached: null, replanned: 0, over: false });
   try {
     const source = recorded ? replayed : live;
     for await (const event of source(request, busy.signal)) {
@@ -349,7 +351,8 @@ function showErrors() {
   }
   for (const panel of state.panels) {
     for (const [name, item] of panel.items) {
-      item.classList.toggle("wrong", errors.has(name) || (name.startsWith("via") && errors.has("via")) || (name.startsWith("zone") && errors.has("zones")));
+      const field = { via: "via", zone: "zones" }[name.replace(/\d+/, "")] ?? name;
+      item.classList.toggle("wrong", errors.has(field));
     }
   }
 }
@@ -589,14 +592,18 @@ function drawRun(context, run, moment, at, cell, strength) {
     stroke(context, points);
     if (final) continue;
     for (let index = points.length - 1; index >= 0; index -= 1) {
-      const value = noise[index];
-      const radius = crisp * (1 + 6.5 * value);
-      context.globalAlpha = strength * faint * (0.9 * (1 - value) ** 1.5 + 0.1);
-      context.drawImage(theme.fog[Math.round(value * 16)], points[index][0] - radius, points[index][1] - radius, 2 * radius, 2 * radius);
+      drawFog(context, points[index], noise[index], crisp, strength * faint);
     }
   }
   context.globalAlpha = strength;
   if (moment.step !== undefined) drawDriven(context, run, moment.step, at);
+}
+
+/** A token: the noisier, the larger, softer and paler. */
+function drawFog(context, [x, y], noise, crisp, strength) {
+  const radius = crisp * (1 + 6.5 * noise);
+  context.globalAlpha = strength * (0.9 * (1 - noise) ** 1.5 + 0.1);
+  context.drawImage(theme.fog[Math.round(noise * 16)], x - radius, y - radius, 2 * radius, 2 * radius);
 }
 
 function stroke(context, points) {
@@ -620,10 +627,8 @@ function drawPlan(context, plan, points, noise, crisp, strength) {
     stroke(context, [points[index - 1], points[index]]);
   }
   for (let index = points.length - 1; index >= 0; index -= 1) {
-    const radius = crisp * (1 + 6.5 * noise[index]);
     if (noise[index] > 0.02) {
-      context.globalAlpha = strength * (0.9 * (1 - noise[index]) ** 1.5 + 0.12);
-      context.drawImage(theme.fog[Math.round(noise[index] * 16)], points[index][0] - radius, points[index][1] - radius, 2 * radius, 2 * radius);
+      drawFog(context, points[index], noise[index], crisp, strength);
       continue;
     }
     context.globalAlpha = strength;
@@ -696,8 +701,10 @@ function statusOf(panel, moment) {
   if (panel.again) return "Making the plan once more, to drive it…";
   if (moment.step !== undefined) {
     const step = Math.round(moment.step);
-    const reached = run.reached !== null && run.reached <= step ? `, goal reached at ${run.reached}` : run.over && step >= lastStep(run) && state.problem.goal ? ", goal not reached" : "";
-    const again = run.replanned ? `; planned anew ${run.replanned === 1 ? "once" : `${run.replanned} times`}` : "";
+    let reached = "";
+    if (run.reached !== null && run.reached <= step) reached = `, goal reached at ${run.reached}`;
+    else if (run.over && step >= lastStep(run) && state.problem.goal) reached = ", goal not reached";
+    const again = run.replanned ? `; planned anew ${counted(run.replanned, "time")}` : "";
     return `Driving: step ${step}${reached}${again}.`;
   }
   if (run.plan && moment.row >= run.rows.length) {
@@ -779,7 +786,11 @@ function drawLegend(plan) {
 // --- Handles and tools ---------------------------------------------------------------------------
 
 const TOOLS = [
-  ["move", "Move", '<path d="M8 1.5v13M1.5 8h13M8 1.5 6 3.5M8 1.5l2 2M8 14.5l-2-2M8 14.5l2-2M1.5 8l2-2M1.5 8l2 2M14.5 8l-2-2M14.5 8l-2 2"/>'],
+  [
+    "move",
+    "Move",
+    '<path d="M8 1.5v13M1.5 8h13M6 3.5l2-2 2 2M6 12.5l2 2 2-2M3.5 6l-2 2 2 2M12.5 6l2 2-2 2"/>',
+  ],
   ["via", "Via-point", '<path d="M8 2.5 13.5 8 8 13.5 2.5 8z"/>'],
   ["zone", "Zone", '<path d="M2.5 3.5h11v9h-11zM2.5 9l5.5-5.5M6 12.5l7.5-7.5"/>'],
   ["erase", "Erase", '<path d="m3.5 3.5 9 9M12.5 3.5l-9 9"/>'],
@@ -793,8 +804,12 @@ function placeItems() {
     panel.box.style.setProperty("--aspect", view.width / view.height);
     panel.layer.dataset.tool = state.tool;
     const wanted = new Map();
-    zones.forEach((box, index) => wanted.set(`zone${index}`, { box, label: `Zone ${index + 1} to keep out of` }));
-    via.forEach((position, index) => wanted.set(`via${index}`, { position, label: `Via-point ${index + 1}`, text: index + 1 }));
+    zones.forEach((box, index) => {
+      wanted.set(`zone${index}`, { box, label: `Zone ${index + 1} to keep out of` });
+    });
+    via.forEach((position, index) => {
+      wanted.set(`via${index}`, { position, label: `Via-point ${index + 1}`, text: index + 1 });
+    });
     if (goal) wanted.set("goal", { position: goal, label: "Goal", name: "goal" });
     wanted.set("start", { position: start, label: "Start", name: "start" });
     for (const [name, item] of panel.items) {
@@ -814,7 +829,7 @@ function placeItems() {
         panel.items.set(name, item);
         panel.layer.append(item);
       }
-      item.setAttribute("aria-label", box ? `${label}, ${box.map((value) => +value.toFixed(2)).join(", ")}` : `${label}, ${written(position)}`);
+      item.setAttribute("aria-label", `${label}, ${written(box ?? position)}`);
       const style = item.style;
       const share = (value, low, size) => `${(100 * (value - low)) / size}%`;
       const [row, column] = box ? corners(box)[0] : toPlace(position);
@@ -830,8 +845,13 @@ function placeItems() {
   for (const [id, position] of [["start", start], ["goal", goal]]) {
     if (document.activeElement !== element(id)) element(id).value = position ? written(position) : "";
   }
-  const wishes = [via.length && counted(via.length, "via-point"), zones.length && counted(zones.length, "zone")].filter(Boolean);
-  element("wishes").textContent = recorded ? "" : wishes.length ? `With ${wishes.join(" and ")}; more candidates and steps help.` : "No via-points, no zones.";
+  const wishes = [
+    via.length && counted(via.length, "via-point"),
+    zones.length && counted(zones.length, "zone"),
+  ].filter(Boolean);
+  element("wishes").textContent = wishes.length
+    ? `With ${wishes.join(" and ")}; more candidates and steps help.`
+    : "No via-points, no zones.";
   element("clear").disabled = !wishes.length;
   draw();
 }
@@ -861,6 +881,13 @@ function changed() {
 
 const numberOf = (name) => +name.replace(/\D+/, "");
 
+/** Where an item is: of a zone, its least corner. */
+function placeOfItem(name) {
+  const { problem } = state;
+  if (name.startsWith("zone")) return corners(problem.zones[numberOf(name)])[0];
+  return toPlace(name.startsWith("via") ? problem.via[numberOf(name)] : problem[name]);
+}
+
 /** Move an item so that its place (of a zone: its least corner) is here. */
 function moveItem(name, place) {
   const { problem } = state;
@@ -885,13 +912,17 @@ function removeItem(name) {
 }
 
 function addVia(place) {
-  if (state.problem.via.length >= MOST_VIA) return refuse("via", `A plan passes at most ${MOST_VIA} via-points; erase one first.`);
+  if (state.problem.via.length >= MOST_VIA) {
+    return refuse("via", `A plan passes at most ${MOST_VIA} via-points; erase one first.`);
+  }
   state.problem.via.push(toPosition(freed(place)));
   return `via${state.problem.via.length - 1}`;
 }
 
 function addZone(one, other) {
-  if (state.problem.zones.length >= MOST_ZONES) return refuse("zones", `A plan keeps out of at most ${MOST_ZONES} zones; erase one first.`);
+  if (state.problem.zones.length >= MOST_ZONES) {
+    return refuse("zones", `A plan keeps out of at most ${MOST_ZONES} zones; erase one first.`);
+  }
   state.problem.zones.push(boxOf(one, other));
   return `zone${state.problem.zones.length - 1}`;
 }
@@ -940,9 +971,9 @@ function listenToLayer(panel) {
     }
     if (!name && state.tool === "zone") drag.from = place;
     if (drag.name) {
-      const zone = drag.name.startsWith("zone");
-      const own = zone ? corners(state.problem.zones[numberOf(drag.name)])[0] : null;
-      drag.offset = own ? [own[0] - place[0], own[1] - place[1]] : [0, 0];
+      // A zone keeps its distance from the finger; a handle's middle comes under it.
+      const own = drag.name.startsWith("zone") ? placeOfItem(drag.name) : place;
+      drag.offset = [own[0] - place[0], own[1] - place[1]];
       const item = panel.items.get(drag.name);
       item.focus({ preventScroll: true });
       item.classList.add("held");
@@ -972,7 +1003,8 @@ function listenToLayer(panel) {
       const to = placeOf(event);
       // A tap is a zone of one cell around it.
       const tap = Math.max(Math.abs(to[0] - drag.from[0]), Math.abs(to[1] - drag.from[1])) < 0.1;
-      const [one, other] = tap ? [drag.from.map((value) => value - 0.5), drag.from.map((value) => value + 0.5)] : [drag.from, to];
+      const around = (size) => drag.from.map((value) => value + size);
+      const [one, other] = tap ? [around(-0.5), around(0.5)] : [drag.from, to];
       const limits = [maze.rows.length - 0.5, maze.rows[0].length - 0.5];
       const kept = (place) => place.map((value, axis) => clamp(value, -0.5, limits[axis]));
       const [low, high] = [kept(one), kept(other)];
@@ -992,8 +1024,7 @@ function listenToLayer(panel) {
       event.stopPropagation();
       if (recorded) return turn(direction[0] + direction[1]);
       const size = event.shiftKey ? 1 : 0.1;
-      const { problem } = state;
-      const from = name.startsWith("zone") ? corners(problem.zones[numberOf(name)])[0] : toPlace(name.startsWith("via") ? problem.via[numberOf(name)] : problem[name]);
+      const from = placeOfItem(name);
       moveItem(name, [from[0] + size * direction[0], from[1] + size * direction[1]]);
       changed();
     } else if (event.key === "Delete" || event.key === "Backspace") {
@@ -1012,7 +1043,7 @@ function drawBox(panel, one, other) {
     panel.layer.append(box);
   }
   const view = viewOf(maze);
-  const [low, high] = [[0, 1].map((axis) => Math.min(one[axis], other[axis])), [0, 1].map((axis) => Math.max(one[axis], other[axis]))];
+  const [low, high] = [Math.min, Math.max].map((of) => [0, 1].map((axis) => of(one[axis], other[axis])));
   box.style.left = `${(100 * (low[1] - view.left)) / view.width}%`;
   box.style.top = `${(100 * (low[0] - view.top)) / view.height}%`;
   box.style.width = `${(100 * (high[1] - low[1])) / view.width}%`;
@@ -1101,11 +1132,41 @@ const FIELDS = [
     applies: (settings) => settings.matrix === "pyramid",
     hint: "Of a pyramid: how many rows each token is later than the one before it.",
   },
-  { key: "rows", label: "Rows run", range: [0.05, 1, 0.05], shown: percent, hint: "Share of the schedule that is run; below 100% the far future stays noise." },
-  { key: "steps", label: "Sampling steps", range: [1, 20, 1], shown: String, hint: "Steps from noise to certain, for each token." },
-  { key: "guidance", label: "Guidance scale", range: [0, 3, 0.1], shown: (value) => value.toFixed(1), hint: "How hard via-points, zones, shortness and the walls pull while the plan is made; 0 is not at all." },
-  { key: "candidates", label: "Candidates", range: [1, 64, 1], shown: String, hint: "Plans that are made at once, with different lengths; the best is chosen." },
-  { key: "futures", label: "Futures", range: [1, 16, 1], shown: String, hint: "Of Monte Carlo guidance: futures over which the pull on a token is averaged." },
+  {
+    key: "rows",
+    label: "Rows run",
+    range: [0.05, 1, 0.05],
+    shown: percent,
+    hint: "Share of the schedule that is run; below 100% the far future stays noise.",
+  },
+  {
+    key: "steps",
+    label: "Sampling steps",
+    range: [1, 20, 1],
+    shown: String,
+    hint: "Steps from noise to certain, for each token.",
+  },
+  {
+    key: "guidance",
+    label: "Guidance scale",
+    range: [0, 3, 0.1],
+    shown: (value) => value.toFixed(1),
+    hint: "How hard via-points, zones, shortness and the walls pull while the plan is made; 0 is not at all.",
+  },
+  {
+    key: "candidates",
+    label: "Candidates",
+    range: [1, 64, 1],
+    shown: String,
+    hint: "Plans that are made at once, with different lengths; the best is chosen.",
+  },
+  {
+    key: "futures",
+    label: "Futures",
+    range: [1, 16, 1],
+    shown: String,
+    hint: "Of Monte Carlo guidance: futures over which the pull on a token is averaged.",
+  },
   { key: "seed", kind: "number", label: "Seed", hint: "Of all noise; the same seed gives the same plan." },
 ];
 const NO_HINT = "Point at a setting, or move the focus to it, to see what it does.";
@@ -1196,8 +1257,8 @@ function showSettings() {
 
 function summaryOf(settings) {
   if (recorded) return variantNames()[settings.variant];
-  const names = { full_sequence: "full", pyramid: `pyramid ${settings.uncertainty_scale}`, autoregressive: "autoregressive" };
-  const parts = [names[settings.matrix], counted(settings.steps, "step"), counted(settings.candidates, "candidate")];
+  const names = { full_sequence: "full", pyramid: `pyramid ${settings.uncertainty_scale}` };
+  const parts = [names[settings.matrix] ?? settings.matrix, counted(settings.steps, "step"), counted(settings.candidates, "candidate")];
   if (settings.rows < 1) parts.push(`${percent(settings.rows)} of rows`);
   if (settings.futures > 1) parts.push(`${settings.futures} futures`);
   if (settings.guidance !== DEFAULTS.guidance) parts.push(`guidance ${settings.guidance.toFixed(1)}`);
@@ -1206,7 +1267,9 @@ function summaryOf(settings) {
 
 function variantNames() {
   const names = { full_sequence: "Full sequence", autoregressive: "Autoregressive" };
-  return recordings[maze.name][0].runs.map(({ settings }) => names[settings.matrix] ?? `Pyramid, scale ${settings.uncertainty_scale}`);
+  return recordings[maze.name][0].runs.map(
+    ({ settings }) => names[settings.matrix] ?? `Pyramid, scale ${settings.uncertainty_scale}`,
+  );
 }
 
 function activate(index) {
@@ -1221,7 +1284,8 @@ function compare(on = state.panels.length < 2) {
   if (on) {
     const { settings } = state.panels[0];
     const other = settings.matrix === "pyramid" ? "full_sequence" : "pyramid";
-    state.panels.push(newPanel({ ...settings, matrix: other, variant: recorded ? (settings.variant + 1) % variantNames().length : 0 }));
+    const variant = recorded ? (settings.variant + 1) % variantNames().length : 0;
+    state.panels.push(newPanel({ ...settings, matrix: other, variant }));
     element("stages").append(state.panels[1].node);
   } else {
     const panel = state.panels.pop();
@@ -1252,7 +1316,8 @@ function chooseMaze(name) {
   state.playing = false;
   if (recorded) {
     const problems = recordings[name];
-    element("recorded").replaceChildren(...problems.map((one, index) => new Option(`${index + 1}: ${written(one.start)} to ${written(one.goal)}`, index)));
+    const named = ({ start, goal }, index) => `${index + 1}: ${written(start)} to ${written(goal)}`;
+    element("recorded").replaceChildren(...problems.map((one, index) => new Option(named(one, index), index)));
     element("set-variant").replaceChildren(...variantNames().map((text, index) => new Option(text, index)));
     showSettings();
     settle();
