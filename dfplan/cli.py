@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import warnings
+import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -64,6 +65,9 @@ from dfplan.training.presets import (
 )
 from dfplan.training.recipes import ForcingConfig
 from dfplan.training.value import ValueConfig
+from dfplan.view.export import export_page
+from dfplan.view.planning import serve_planners
+from dfplan.view.server import serve
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 LoopRecipe = ForcingConfig | DiffuserConfig | ValueConfig | CloningConfig | InverseConfig
@@ -532,6 +536,39 @@ def evaluate(
         print(plan.plot(name, executed=played.positions[number, : played.steps[number] + 1]))
 
 
+def view(
+    mazes: Names | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8123,
+    export: Path | None = None,
+    open: bool = False,
+) -> None:
+    """Serve a page that shows plans while they are made; or write one that needs no server.
+
+    Args:
+        mazes: checkpoints to plan with, commas between: names of shipped ones, files, or folders of
+            runs; by default all shipped planners.
+        host: where to listen; by default to this machine alone.
+        port: 0 for any that is free.
+        export: file to write instead, of recorded plans, which any browser opens as it is.
+        open: whether to open a browser with it.
+    """
+    served = serve_planners(mazes)
+    if export is not None:
+        print(export_page(export, served))
+        address = export.resolve().as_uri()
+        if open:
+            webbrowser.open(address)
+        return
+
+    def ready(address: str) -> None:
+        print(f"Open {address} (Ctrl-C ends it)", flush=True)
+        if open:
+            webbrowser.open(address)
+
+    serve(served, host, port, ready)
+
+
 def bench_run(
     out: Path = Path("runs/bench"),
     protocol: Names = Names("d4rl-maze2d-v1"),
@@ -608,6 +645,7 @@ def bench_compare(first: Path, second: Path) -> None:
 
 
 COMMANDS: dict[str, Any] = {
+    "view": view,
     "bench": {
         "_help": "Benchmark planners: bench alone is bench run.",
         "run": bench_run,
