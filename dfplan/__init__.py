@@ -9,6 +9,7 @@ from dfplan.envs import register as _register
 from dfplan.envs.suites import make
 from dfplan.errors import DfplanError
 from dfplan.mazes import Maze, parse_maze
+from dfplan.planning.driving import drive
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.odometry import PastSettings
@@ -18,7 +19,7 @@ from dfplan.planning.tracking import DiffusedActions, InverseDynamics, Pursuit
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.pretrained import load, load_inverse, load_value, pretrained_names
 from dfplan.sampling.guidance import GuidanceSettings
-from dfplan.types import Plan
+from dfplan.types import Plan, Rollout
 
 __version__ = "0.1.0"
 
@@ -36,8 +37,10 @@ __all__ = [
     "PlannerSettings",
     "Policy",
     "Pursuit",
+    "Rollout",
     "TreePlanner",
     "TreeSettings",
+    "drive",
     "load",
     "load_inverse",
     "load_value",

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import warnings
+import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,9 +42,12 @@ from dfplan.evaluation.report import terminal
 from dfplan.evaluation.rollout import GROUP, rollout
 from dfplan.evaluation.stock import stock, summary
 from dfplan.mazes import Maze, parse_maze
+from dfplan.planning.driving import drive
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
+from dfplan.planning.tree import TreePlanner, TreeSettings
+from dfplan.plotting.films import denoising_frames, drive_frames, tree_frames, write_film
 from dfplan.pretrained import checkpoint_path, load
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.cloning import CloningConfig
@@ -61,6 +65,9 @@ from dfplan.training.presets import (
 )
 from dfplan.training.recipes import ForcingConfig
 from dfplan.training.value import ValueConfig
+from dfplan.view.export import export_page
+from dfplan.view.planning import serve_planners
+from dfplan.view.server import serve
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 LoopRecipe = ForcingConfig | DiffuserConfig | ValueConfig | CloningConfig | InverseConfig
@@ -400,6 +407,100 @@ def plan(
     print(made.plot(out))
 
 
+def film_denoising(
+    checkpoint: str,
+    start: Position,
+    goal: Position,
+    out: Path = Path("denoising.gif"),
+    planner: PlannerSettings = PlannerSettings(matrix="pyramid"),
+    seed: int = 0,
+    width: int = 640,
+    theme: Literal["light", "dark"] = "light",
+) -> None:
+    """Film a plan coming out of noise, the near future first.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        start: position in the frame of the data, as 1,1; [-1,1] where it begins with a minus.
+        goal: position, as 7,9.
+        out: film to write, GIF or MP4.
+        planner: how to sample and choose.
+        seed: of the noise.
+        width: of a frame, in pixels.
+        theme: light or dark.
+    """
+    loaded = _forcing(checkpoint, planner)
+    made = loaded.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
+    print(write_film(out, denoising_frames(made, width=width, theme=theme)))
+
+
+def film_tree(
+    checkpoint: str,
+    start: Position,
+    goal: Position,
+    out: Path = Path("tree.gif"),
+    search: TreeSettings = TreeSettings(),
+    seed: int = 0,
+    width: int = 640,
+    theme: Literal["light", "dark"] = "light",
+) -> None:
+    """Film a tree search growing.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        start: position in the frame of the data, as 1,1; [-1,1] where it begins with a minus.
+        goal: position, as 7,9.
+        out: film to write, GIF or MP4.
+        search: how far and how wide to search.
+        seed: of the noise.
+        width: of a frame, in pixels.
+        theme: light or dark.
+    """
+    searcher = TreePlanner(_forcing(checkpoint, None), search)
+    made = searcher.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
+    print(write_film(out, tree_frames(made, width=width, theme=theme)))
+
+
+def film_drive(
+    checkpoint: str,
+    env: str | None = None,
+    out: Path = Path("drive.gif"),
+    planner: PlannerSettings = PlannerSettings(matrix="pyramid", rows=0.4),
+    replan_every: PositiveInt = 40,
+    seed: int = 0,
+    width: int = 640,
+    theme: Literal["light", "dark"] = "light",
+) -> None:
+    """Film a drive in the running environment, planned anew on the way.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        env: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O;
+            by default the maze of the checkpoint's data.
+        out: film to write, GIF or MP4.
+        planner: how to sample and choose.
+        replan_every: steps between two plans.
+        seed: of the episode and of the noise.
+        width: of a frame, in pixels.
+        theme: light or dark.
+    """
+    loaded = _forcing(checkpoint, planner)
+    if env is None and loaded.maze is None:
+        raise ConfigError(f"{checkpoint} names no maze; name an environment by --env.")
+    world = make(loaded.maze or "" if env is None else _suite(env))
+    played = drive(world, Policy(loaded, replan_every=replan_every), seed=seed)
+    world.close()
+    print(write_film(out, drive_frames(played, width=width, theme=theme)))
+
+
+def _forcing(checkpoint: str, settings: PlannerSettings | None) -> ForcingPlanner:
+    """A planner of Diffusion Forcing with those settings, or its own."""
+    loaded = load(checkpoint)
+    if not isinstance(loaded, ForcingPlanner):
+        raise ConfigError(f"{checkpoint} is no planner of Diffusion Forcing, which this films.")
+    return loaded if settings is None else replace(loaded, settings=settings)
+
+
 def evaluate(
     checkpoint: str,
     env: str | None = None,
@@ -433,6 +534,39 @@ def evaluate(
         plan = planner.plan(posed.starts[number], posed.goals[number], seed=seed)
         name = out if number == 0 else out.with_stem(f"{out.stem}-{number + 1}")
         print(plan.plot(name, executed=played.positions[number, : played.steps[number] + 1]))
+
+
+def view(
+    mazes: Names | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8123,
+    export: Path | None = None,
+    open: bool = False,
+) -> None:
+    """Serve a page that shows plans while they are made; or write one that needs no server.
+
+    Args:
+        mazes: checkpoints to plan with, commas between: names of shipped ones, files, or folders of
+            runs; by default all shipped planners.
+        host: where to listen; by default to this machine alone.
+        port: 0 for any that is free.
+        export: file to write instead, of recorded plans, which any browser opens as it is.
+        open: whether to open a browser with it.
+    """
+    served = serve_planners(mazes)
+    if export is not None:
+        print(export_page(export, served))
+        address = export.resolve().as_uri()
+        if open:
+            webbrowser.open(address)
+        return
+
+    def ready(address: str) -> None:
+        print(f"Open {address} (Ctrl-C ends it)", flush=True)
+        if open:
+            webbrowser.open(address)
+
+    serve(served, host, port, ready)
 
 
 def bench_run(
@@ -511,6 +645,7 @@ def bench_compare(first: Path, second: Path) -> None:
 
 
 COMMANDS: dict[str, Any] = {
+    "view": view,
     "bench": {
         "_help": "Benchmark planners: bench alone is bench run.",
         "run": bench_run,
@@ -519,6 +654,12 @@ COMMANDS: dict[str, Any] = {
     "evaluate": evaluate,
     "env": environment,
     "plan": plan,
+    "film": {
+        "_help": "Film a plan, a search or a drive.",
+        "denoising": film_denoising,
+        "drive": film_drive,
+        "tree": film_tree,
+    },
     "train": {
         "_help": "Train a planner, policy, tracker or value; each preset is a command.",
         **{name: _train_command(name, preset) for name, preset in PRESETS.items()},

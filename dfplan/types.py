@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from dfplan.errors import ConfigError
-from dfplan.plotting.plan import draw_denoising, draw_plan
+from dfplan.errors import DataError
 
 if TYPE_CHECKING:
     import torch
+
+    from dfplan.plotting.films import Film
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,47 @@ class Trajectories:
 
 
 @dataclass(frozen=True)
+class SearchTree:
+    """Every plan that a tree search made, for a batch of B problems.
+
+    Nodes are in the order in which they were made; node 0 is the root, which is no plan. A tree
+    that has fewer than N nodes ends in ones that are none, as the root's parent is none: -1.
+
+    Attributes:
+        parent: node that each was made from; int [B, N].
+        points: the plans, as :attr:`Plan.points`; float32 [B, N, P, 2].
+        scores: higher is better; float32 [B, N], ``-inf`` where there is no plan.
+        visits: how often the search came by each; int [B, N].
+    """
+
+    parent: np.ndarray
+    points: np.ndarray
+    scores: np.ndarray
+    visits: np.ndarray
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Plans on their way from noise: what one row of the scheduling matrix left.
+
+    Attributes:
+        row: its number, from 1...
+        rows: ...to this one.
+        level: noise level of each point's token; int [B, C, P].
+        points: where the points seem to be; float32 [B, C, P, 2].
+    """
+
+    row: int
+    rows: int
+    level: np.ndarray
+    points: np.ndarray
+
+
+Watch = Callable[[Moment], None]
+"""Called while a plan is made, after each row; what it raises ends the planning."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a planner intends, for a batch of B problems.
 
@@ -118,6 +160,7 @@ class Plan:
             the points; the last is the first point. Float32 [B, H, 2], or None.
         actions: planned action at each point, where the planner plans it; float32 [B, P, 2], or
             None.
+        tree: the search that it was found by, where it was asked for; or None.
     """
 
     points: np.ndarray
@@ -137,35 +180,45 @@ class Plan:
     velocities: np.ndarray | None = None
     past: np.ndarray | None = None
     actions: np.ndarray | None = None
+    tree: SearchTree | None = None
 
     def __len__(self) -> int:
         return len(self.points)
 
-    def plot(self, path: str | Path, *, executed: np.ndarray | None = None, row: int = 0) -> Path:
+    def plot(
+        self,
+        path: str | Path,
+        *,
+        executed: np.ndarray | None = None,
+        row: int = 0,
+        theme: str = "light",
+    ) -> Path:
         """Draw problem ``row``: maze, start, goal, tokens by noise level and by spread.
+
+        Single pictures, on axes of your own, are drawn by :mod:`dfplan.plotting`.
 
         Args:
             path: picture to write (PNG, SVG or PDF by its ending).
             executed: positions that were really visited, float [S, 2], drawn over the plan.
             row: which problem of the batch.
+            theme: ``light`` or ``dark``.
 
         Returns:
             The path that was written.
-        """
-        self._require_row(row)
-        return draw_plan(
-            path,
-            points=self.points[row],
-            level=self.level[row],
-            max_level=self.max_level,
-            spread=self.spread[row],
-            candidates=self.candidates[row],
-            goal=None if self.goal is None else self.goal[row],
-            maze=self.maze,
-            executed=executed,
-        )
 
-    def plot_denoising(self, path: str | Path, *, row: int = 0, panels: int = 6) -> Path:
+        Raises:
+            ConfigError: unknown ending or theme, or no such row.
+            DataError: positions of another shape, or not finite.
+            OSError: the picture cannot be written; nothing is left behind.
+        """
+        from dfplan.plotting.figures import checked_path, plan_figure, save
+
+        path = checked_path(path)
+        return save(plan_figure(self, row=row, executed=executed, theme=theme), path)
+
+    def plot_denoising(
+        self, path: str | Path, *, row: int = 0, panels: int = 6, theme: str = "light"
+    ) -> Path:
         """Draw the denoising of problem ``row`` as a strip, near future certain first.
 
         The plan must have been made with ``trace=True``.
@@ -174,23 +227,97 @@ class Plan:
             path: picture to write (PNG, SVG or PDF by its ending).
             row: which problem of the batch.
             panels: pictures in the strip.
+            theme: ``light`` or ``dark``.
 
         Returns:
             The path that was written.
-        """
-        self._require_row(row)
-        return draw_denoising(
-            path,
-            trace=[(level[row], points[row]) for level, points in self.trace],
-            max_level=self.max_level,
-            goal=None if self.goal is None else self.goal[row],
-            maze=self.maze,
-            panels=panels,
-        )
 
-    def _require_row(self, row: int) -> None:
-        if not -len(self) <= row < len(self):
-            raise ConfigError(f"This plan has {len(self)} problems; got row {row}.")
+        Raises:
+            ConfigError: unknown ending or theme, no such row, or ``panels`` below 1.
+            DataError: the plan has no trace.
+            OSError: the picture cannot be written; nothing is left behind.
+        """
+        from dfplan.plotting.figures import checked_path, denoising_figure, save
+
+        path = checked_path(path)
+        return save(denoising_figure(self, row=row, panels=panels, theme=theme), path)
+
+    def animate(self, *, row: int = 0, width: int = 640, theme: str = "light") -> Film:
+        """Problem ``row`` as a film that plays in a notebook: its search, or its denoising.
+
+        The plan must have been made with ``trace=True``.
+
+        Args:
+            row: which problem of the batch.
+            width: of a frame, in pixels.
+            theme: ``light`` or ``dark``.
+
+        Raises:
+            ConfigError: unknown theme, or no such row.
+            DataError: the plan has neither tree nor trace.
+        """
+        from dfplan.plotting.films import Film, denoising_frames, tree_frames
+
+        frames = denoising_frames if self.tree is None else tree_frames
+        return Film(tuple(frames(self, row=row, width=width, theme=theme)))
+
+    def _repr_html_(self) -> str:
+        from dfplan.plotting.figures import page_html, plan_figure
+
+        return page_html(plan_figure(self))
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A drive through an environment, and the plans that it followed.
+
+    Attributes:
+        positions: where the body was, the start first; float [S + 1, 2].
+        rewards: what each step paid; float [S].
+        plans: (step at which it was made, plan for one problem) in their order.
+        goal: where to; float [2], or None.
+        reached: the first step that ended at the goal, from 1; None where none did.
+        maze: the maze as text, only for drawing; None where it is not known.
+    """
+
+    positions: np.ndarray
+    rewards: np.ndarray
+    plans: tuple[tuple[int, Plan], ...]
+    goal: np.ndarray | None
+    reached: int | None
+    maze: str | None = None
+
+    def plot(self, path: str | Path, *, theme: str = "light") -> Path:
+        """Draw the first plan and the path driven: see :meth:`Plan.plot`.
+
+        Raises:
+            DataError: no plan was made.
+        """
+        return self._first_plan().plot(path, executed=self.positions, theme=theme)
+
+    def animate(self, *, width: int = 640, theme: str = "light") -> Film:
+        """The drive as a film that plays in a notebook.
+
+        Args:
+            width: of a frame, in pixels.
+            theme: ``light`` or ``dark``.
+
+        Raises:
+            ConfigError: unknown theme.
+        """
+        from dfplan.plotting.films import Film, drive_frames
+
+        return Film(tuple(drive_frames(self, width=width, theme=theme)))
+
+    def _first_plan(self) -> Plan:
+        if not self.plans:
+            raise DataError("No plan was made on this drive, so there is none to draw.")
+        return self.plans[0][1]
+
+    def _repr_html_(self) -> str:
+        from dfplan.plotting.figures import page_html, plan_figure
+
+        return page_html(plan_figure(self._first_plan(), executed=self.positions))
 
 
 class Denoiser(Protocol):

@@ -11,6 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RUNS = {
     "gym_loop": ["--maze=umaze", "--episodes=2"],
+    "gallery": ["--films=false"],
     "picture": ["--maze=umaze"],
     "own_data": ["--steps=2"],
     "own_maze": ["--steps=2", "--data_steps=20000"],
@@ -19,6 +20,14 @@ RUNS = {
     "noisy": ["--maze=umaze", "--episodes=1"],
 }
 PICTURES = {
+    "gallery": {
+        "plan.png",
+        "denoising.png",
+        "uncertainty.png",
+        "pull.png",
+        "tree.png",
+        "levels.png",
+    },
     "picture": {"denoising.png", "plan.png"},
     "own_data": {"plan.png"},
     "own_maze": {"plan.png"},

@@ -28,6 +28,7 @@ ROOMS = (
     "training",
     "pretrained",
     "evaluation",
+    "view",
     "cli",
     "__main__",
 )
@@ -112,10 +113,12 @@ def test_plotting_needs_no_torch() -> None:
         queue.extend(own(GRAPH[module]) & MODULES.keys() - reached)
 
 
-@pytest.mark.parametrize("module", ["dfplan", "dfplan.envs.suites", "dfplan.plotting"])
+@pytest.mark.parametrize(
+    "module", ["dfplan", "dfplan.envs.suites", "dfplan.plotting", "dfplan.view.server"]
+)
 def test_import_brings_no_optional_package(module: str) -> None:
-    simulators = {"mujoco", "gymnasium_robotics", "ogbench", "d3rlpy"}
-    code = f"import {module}, sys; print({simulators} & {{*sys.modules}})"
+    optional = {"mujoco", "gymnasium_robotics", "ogbench", "d3rlpy", "starlette", "uvicorn"}
+    code = f"import {module}, sys; print({optional} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stdout + done.stderr
 

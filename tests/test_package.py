@@ -13,7 +13,7 @@ from pathlib import Path
 import dfplan
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = {".py", ".typed", ".csv", ".json", ".jinja", ".safetensors"}
+SHIPPED = {".py", ".typed", ".csv", ".json", ".jinja", ".safetensors", ".html", ".css", ".js"}
 
 
 def test_metadata_is_that_of_setup_cfg() -> None:
@@ -25,9 +25,11 @@ def test_metadata_is_that_of_setup_cfg() -> None:
     assert installed["Requires-Python"] == ">=3.10"
     assert set(installed.get_all("Provides-Extra") or ()) == {
         "envs",
+        "film",
         "minari",
         "ogbench",
         "sb3",
+        "view",
         "ray",
         "dask",
         "d3rlpy",

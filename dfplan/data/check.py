@@ -27,7 +27,6 @@ from dfplan.data.report import Findings, Report, plural
 from dfplan.data.segments import DataWarning, segmented
 from dfplan.errors import ConfigError, DataError, MazeError
 from dfplan.mazes import Maze, parse_maze
-from dfplan.plotting.coverage import draw_coverage
 from dfplan.types import Recording
 
 SOFT_CONTACT = 0.07
@@ -107,6 +106,10 @@ def draw_check(path: str | Path, recording: Recording, report: Report) -> Path:
         DataError: no row is finite.
         OSError: the picture cannot be written; nothing is left behind.
     """
+    # Here, as matplotlib is to be imported when something is drawn and not before.
+    from dfplan.plotting.figures import checked_path, coverage_figure, save
+
+    path = checked_path(path)
     line = None
     if len(report.segments):
         first, end = report.segments[np.argmax(np.diff(report.segments))].tolist()
@@ -120,14 +123,14 @@ def draw_check(path: str | Path, recording: Recording, report: Report) -> Path:
         maze = None if recording.maze is None else parse_maze(recording.maze)
     except (ConfigError, MazeError):
         maze = None
-    return draw_coverage(
-        path,
-        observations=recording.observations,
+    figure = coverage_figure(
+        recording.observations,
         maze=maze,
         line=line,
         jumps=places.get("jumps"),
         walls=places.get("walls"),
     )
+    return save(figure, path)
 
 
 def _size(recording: Recording) -> str:

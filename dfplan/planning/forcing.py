@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,10 +30,13 @@ from dfplan.sampling.guidance import GuidanceSettings, Value, climb, guided
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import FREE, OwnMatrix, Tokens, hold, scheduling_matrix
 from dfplan.sampling.steps import STEPS, sampling_step
-from dfplan.types import Denoiser, Plan, Reward
+from dfplan.types import Denoiser, Moment, Plan, Reward, Watch
 
 Trace = tuple[tuple[np.ndarray, np.ndarray], ...]
 """The denoising of plans, as :class:`~dfplan.types.Plan` keeps it."""
+
+Show = Callable[[Sequence[tuple[torch.Tensor, torch.Tensor]]], None]
+"""Called with the rows of a sampling run so far, each (level [S, T], clean [S, T, D])."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,7 @@ class ForcingPlanner:
         horizon: int | None = None,
         seed: int | None = None,
         trace: bool = False,
+        watch: Watch | None = None,
         past: Past | None = None,
     ) -> Plan:
         """Plan from each observation to its goal, or by reward alone.
@@ -169,6 +173,8 @@ class ForcingPlanner:
                 for each problem.
             seed: of all noise; None draws afresh.
             trace: keep the denoising of the chosen candidate.
+            watch: called with all candidates after each row of the scheduling matrix. They are
+                then denoised in one batch, however many there are.
             past: the last positions, with noise or lost; its last one takes the place of the
                 observation's. The plan starts from :meth:`estimate` of it, which goes into the
                 plan's sequence as clean tokens, so the model's tokens limit past and plan.
@@ -191,25 +197,30 @@ class ForcingPlanner:
         share = torch.linspace(0.0, 1.0, self.settings.candidates)
         ends = (shortest[:, None] + share * (longest - shortest)[:, None]).round().long()
         draft = self.draft(problem, ends, generator)
-        rows = self.denoise(draft, self.matrix(draft), reward, generator)
-        points = self.points(rows.clean[-1], draft.end)[:, draft.before :]
-        level = self._of_points(rows.level[-1], draft.end)[:, draft.before :]
-        candidates = Candidates(
-            points.reshape(*ends.shape, -1, 2),
-            ends,
-            level.reshape(*ends.shape, -1),
-            self.score(points, reward).view(ends.shape),
-        )
+        matrix = self.matrix(draft)
+
+        def seen(level: torch.Tensor, clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            """Level [B, C, P] and points [B, C, P, 2] of all candidates."""
+            level = self._of_points(level, draft.end)[:, draft.before :]
+            points = self.points(clean, draft.end)[:, draft.before :]
+            return level.reshape(*ends.shape, -1), points.reshape(*ends.shape, -1, 2)
+
+        def show(rows: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+            if watch is not None:
+                level, points = seen(*rows[-1])
+                watch(Moment(len(rows), len(matrix) - 1, level.numpy(), points.numpy()))
+
+        rows = self.denoise(draft, matrix, reward, generator, show=watch and show)
+        level, points = seen(rows.level[-1], rows.clean[-1])
+        score = self.score(points.flatten(0, 1), reward).view(ends.shape)
+        candidates = Candidates(points, ends, level, score)
 
         def denoising(chosen: torch.Tensor) -> Trace:
-            row = chosen + torch.arange(len(ends)) * ends.shape[1]
-            end = draft.end[row]
+            problems = torch.arange(len(ends))
+            every = (seen(*row) for row in zip(rows.level, rows.clean, strict=True))
             return tuple(
-                (
-                    self._of_points(level[row], end)[:, draft.before :].numpy(),
-                    self.points(clean[row], end)[:, draft.before :].numpy(),
-                )
-                for level, clean in zip(rows.level, rows.clean, strict=True)
+                (level[problems, chosen].numpy(), points[problems, chosen].numpy())
+                for level, points in every
             )
 
         return self.settle(
@@ -362,6 +373,7 @@ class ForcingPlanner:
         reward: Reward | None,
         generator: torch.Generator,
         weight: torch.Tensor | None = None,
+        show: Show | None = None,
     ) -> Rows:
         """Denoise drafts along ``matrix`` [M+1, S, T], as many at a time as the batch allows.
 
@@ -371,14 +383,18 @@ class ForcingPlanner:
             reward: added to the guidance.
             generator: draws the noise of steps and futures.
             weight: of the guidance of each, float [S]; by default 1.
+            show: called after each row with (level [S, T], clean [S, T, D]) of all rows so far;
+                all S are then one batch.
         """
         size = max(1, self.settings.largest_batch // self.settings.futures)
+        if show is not None:
+            size = len(draft.end)
         parts = []
         for first in range(0, len(draft.end), size):
             part = slice(first, first + size)
             few = Draft(draft.x[part], draft.held[part], draft.end[part], draft.before)
             own = None if weight is None else weight[part]
-            parts.append(self._denoise(few, matrix[:, part], reward, generator, own))
+            parts.append(self._denoise(few, matrix[:, part], reward, generator, own, show))
         return Rows(
             level=torch.cat([part.level for part in parts], 1),
             clean=torch.cat([part.clean for part in parts], 1),
@@ -392,6 +408,7 @@ class ForcingPlanner:
         reward: Reward | None,
         generator: torch.Generator,
         weight: torch.Tensor | None,
+        show: Show | None,
     ) -> Rows:
         settings = self.settings
         rows: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -411,17 +428,15 @@ class ForcingPlanner:
             futures=settings.futures,
             generator=generator,
         )
-        sample(
-            denoiser,
-            draft.x,
-            matrix,
-            step=sampling_step(settings.step, self.schedule),
-            generator=generator,
+
+        def keep(x: torch.Tensor, clean: torch.Tensor, level: torch.Tensor) -> None:
             # A token that has arrived is what the step made of it; others, what they seem to be.
-            callback=lambda x, clean, level: rows.append(
-                (level, torch.where((level == 0)[..., None], x, clean))
-            ),
-        )
+            rows.append((level, torch.where((level == 0)[..., None], x, clean)))
+            if show is not None:
+                show(rows)
+
+        step = sampling_step(settings.step, self.schedule)
+        sample(denoiser, draft.x, matrix, step=step, generator=generator, callback=keep)
         return Rows(
             level=torch.stack([level for level, _ in rows]),
             clean=torch.stack([clean for _, clean in rows]),
@@ -475,7 +490,27 @@ class ForcingPlanner:
         """The environment step of each of ``points`` [S, P, 2]; float [P]."""
         return torch.arange(points.shape[1]) * float(self.layout.stride)
 
-    def _pull(self, reward: Reward | None) -> Reward:
+    @torch.inference_mode(False)
+    def pull(self, points: np.ndarray, reward: Reward | None = None) -> np.ndarray:
+        """Where guidance pulls each point of plans: the gradient of what it climbs.
+
+        Args:
+            points: positions, ``layout.stride`` steps apart; float [B, P, 2].
+            reward: as of :meth:`plan`, added to the planner's own.
+
+        Returns:
+            Float32 [B, P, 2]: reward a unit of position. Guidance moves a point by
+            ``settings.guidance.scale`` times this, and by no more than its ``max_move``.
+        """
+        leaf = torch.tensor(np.asarray(points, dtype=np.float32), requires_grad=True)
+        with torch.enable_grad():
+            earned = self._climbed(None if reward is None else checked(reward))(
+                leaf, self._steps(leaf)
+            )
+        (gradient,) = torch.autograd.grad(earned.sum(), leaf)
+        return np.asarray(gradient)
+
+    def _climbed(self, reward: Reward | None) -> Reward:
         """What guidance climbs: taut, on the data, and the caller's reward."""
         settings = self.settings
         own = settings.tautness * Short() + settings.caution * OnSupport(self.statistics.support)
@@ -488,12 +523,12 @@ class ForcingPlanner:
         return replace(guidance, max_move=guidance.max_move * self._max_step)
 
     def _value(self, draft: Draft, reward: Reward | None) -> Value:
-        pull = self._pull(reward)
+        climbed = self._climbed(reward)
 
         def value(clean: torch.Tensor) -> torch.Tensor:
             end = draft.end.repeat(len(clean) // len(draft.end))
             points = self.points(clean, end)[:, draft.before :]
-            return pull(points, self._steps(points))
+            return climbed(points, self._steps(points))
 
         return value
 
@@ -560,10 +595,10 @@ class ForcingPlanner:
         guidance = self._guidance
         frame = torch.arange(points.shape[1])
         free = ((frame > 0) & (frame <= last[:, None]))[..., None].float() * guidance.scale
-        pull, steps = self._pull(reward), self._steps(points)
+        climbed, steps = self._climbed(reward), self._steps(points)
 
         def value(points: torch.Tensor) -> torch.Tensor:
-            return pull(points, steps)
+            return climbed(points, steps)
 
         # A caller's reward may be steep; the planner's own terms are not.
         settling = reward is not None

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from dfplan.planning.problem import Problem, noise_source
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
 from dfplan.planning.tracking import Pursuit
 from dfplan.sampling.matrices import FREE
-from dfplan.types import Plan, Reward
+from dfplan.types import Plan, Reward, SearchTree
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _SHOWN = 16
@@ -140,13 +141,15 @@ class TreePlanner:
         reward: Reward | None = None,
         horizon: int | None = None,
         seed: int | None = None,
+        trace: bool = False,
+        watch: Callable[[SearchTree], None] | None = None,
     ) -> Plan:
         """Plan from each observation to its goal, or by reward alone.
 
-        Arguments and errors are those of :meth:`ForcingPlanner.plan`, but for a past and a trace,
-        which a tree has not. ``horizon`` is that of the
-        plans from scratch; changes may make it longer. The plan's candidates are the 16 best of
-        the tree.
+        Arguments and errors are those of :meth:`ForcingPlanner.plan`, but for a past, which a tree
+        has not. ``horizon`` is that of the plans from scratch; changes may make it longer. The
+        plan's candidates are the 16 best of the tree, which ``trace`` keeps whole; ``watch`` is
+        called with it after each round.
 
         Raises:
             ConfigError: the budget is too small for one expansion, too.
@@ -168,16 +171,19 @@ class TreePlanner:
             value, calls = plans.expand(leaves, reward)
             tree.back_up(leaves, value)
             evaluations += width * calls
+            if watch is not None:
+                watch(plans.grown(tree))
             spent = 1e3 * (time.perf_counter() - began)
             if settings.milliseconds is not None and spent > settings.milliseconds:
                 break
-        return self.planner.settle(
+        plan = self.planner.settle(
             problem,
             plans.best(_SHOWN),
             reward,
             evaluations=evaluations,
             began=began,
         )
+        return replace(plan, tree=plans.grown(tree)) if trace else plan
 
     def tracker(self) -> Pursuit:
         """That of the planner."""
@@ -252,6 +258,16 @@ class _Plans:
         points = self.points[node]
         level = torch.zeros(points.shape[:-1], dtype=torch.long)
         return Candidates(points, self.end[node], level, self.scores[node])
+
+    def grown(self, tree: Tree) -> SearchTree:
+        """The nodes that there are so far, as a record of their own."""
+        few = slice(int(tree.size.max()))
+        return SearchTree(
+            parent=tree.parent[:, few].numpy().copy(),
+            points=self.points[:, few].numpy().copy(),
+            scores=self.scores[:, few].numpy().copy(),
+            visits=tree.visits[:, few].numpy().copy(),
+        )
 
     def _make_room(self, nodes: int) -> None:
         self.tokens = with_room(self.tokens, nodes, 0)

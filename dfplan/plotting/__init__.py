@@ -1,1 +1,34 @@
-"""Pictures of mazes and plans: arrays in, picture out."""
+"""Pictures of mazes, plans and data: records in, matplotlib's axes out.
+
+Importing this imports matplotlib; ``import dfplan`` does not.
+"""
+
+from dfplan.plotting.coverage import plot_coverage
+from dfplan.plotting.layers import (
+    plot_denoising,
+    plot_ellipses,
+    plot_futures,
+    plot_levels,
+    plot_moment,
+    plot_path,
+    plot_plan,
+    plot_pull,
+    plot_spread,
+    plot_tree,
+)
+from dfplan.plotting.maze import plot_maze
+
+__all__ = [
+    "plot_coverage",
+    "plot_denoising",
+    "plot_ellipses",
+    "plot_futures",
+    "plot_levels",
+    "plot_maze",
+    "plot_moment",
+    "plot_path",
+    "plot_plan",
+    "plot_pull",
+    "plot_spread",
+    "plot_tree",
+]

@@ -1,19 +1,20 @@
-"""A picture of where data has been.
-
-Matplotlib is imported when a picture is drawn and not before.
-"""
+"""Where data has been."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
 
 from dfplan.errors import DataError
-from dfplan.mazes import CELL_OFFSET, Maze
-from dfplan.plotting.plan import checked_path, save
+from dfplan.mazes import CELL_OFFSET, Maze, parse_maze
+from dfplan.plotting.marks import draw_visits
+from dfplan.plotting.maze import current_axes, draw_maze, maze_view, to_picture
+from dfplan.plotting.style import named_theme
 
 BINS = 12
 """Bins of the map that a cell of the maze is wide."""
@@ -57,8 +58,6 @@ def count_visits(observations: np.ndarray, maze: Maze | None) -> Visits:
     Raises:
         DataError: no row is a place.
     """
-    from dfplan.plotting.maze import to_picture
-
     if maze is not None:
         first, side = np.full(2, CELL_OFFSET - 0.5), 1 / BINS
         shape = np.array(maze.shape) * BINS
@@ -84,51 +83,37 @@ def count_visits(observations: np.ndarray, maze: Maze | None) -> Visits:
     return Visits(counts.reshape(shape), first, float(side))
 
 
-def draw_coverage(
-    path: str | Path,
-    *,
+def plot_coverage(
     observations: np.ndarray,
-    maze: Maze | None,
-    line: np.ndarray | None = None,
-    jumps: np.ndarray | None = None,
-    walls: np.ndarray | None = None,
-) -> Path:
-    """Draw how often the data was where, over the walls of its maze.
-
-    Positions are in the maze's frame, or in any where there is none.
+    ax: Axes | None = None,
+    *,
+    maze: str | Maze | None = None,
+    theme: str = "light",
+) -> Axes:
+    """How often the data was where, on a logarithmic scale, over the walls of its maze.
 
     Args:
-        path: picture to write (PNG, SVG or PDF by its ending).
-        observations: position in the first two columns; float [N, D].
-        maze: the maze that they lie in, or None for a bare floor.
-        line: positions one after the other, float [S, 2], drawn as a line.
-        jumps: positions that a jump led to, float [J, 2], marked.
-        walls: positions in walls, float [W, 2], marked.
+        observations: position in the first two columns, in the maze's frame; float [N, D].
+        ax: where to draw; by default pyplot's current axes.
+        maze: that they lie in, or None for a bare floor.
+        theme: ``light`` or ``dark``.
 
     Returns:
-        The path that was written.
+        The axes; their last image has the colors, for a color bar.
 
     Raises:
-        ConfigError: unknown ending.
+        MazeError: the maze cannot be read.
+        ConfigError: an unknown name of a maze or a theme.
         DataError: no row is finite and not zero.
-        OSError: the picture cannot be written; nothing is left behind.
     """
-    path = checked_path(path)
-    visits = count_visits(observations, maze)
-
-    from dfplan.plotting.figures import coverage_figure
-    from dfplan.plotting.maze import to_picture
-
-    figure = coverage_figure(
-        visits=visits.counts,
-        box=visits.box,
-        rows=len(observations),
-        maze=maze,
-        line=None if line is None or not len(line) else to_picture(maze, line),
-        jumps=None if jumps is None or not len(jumps) else to_picture(maze, jumps),
-        walls=None if walls is None or not len(walls) else to_picture(maze, walls),
-    )
-    return save(figure, path)
+    parsed, look = None if maze is None else parse_maze(maze), named_theme(theme)
+    visits, ax = count_visits(observations, parsed), current_axes(ax)
+    view = visits.box if parsed is None else maze_view(parsed)
+    longest = max(view[1] - view[0], view[3] - view[2])
+    draw_maze(ax, parsed, view, scale=parsed is not None or 2 <= longest <= 40, theme=look)
+    colors = ScalarMappable(LogNorm(1, max(int(visits.counts.max()), 2)), look.visits)
+    draw_visits(ax, visits.counts, visits.box, colors)
+    return ax
 
 
 def _places(observations: np.ndarray) -> Iterator[np.ndarray]:

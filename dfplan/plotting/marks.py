@@ -1,6 +1,6 @@
 """What is drawn over a maze: tokens, spread, candidates, start, goal, executed path.
 
-Positions are (q0, q1) in D4RL's frame; the horizontal axis of a picture is q1.
+Positions are (q0, q1), in the axes of the maze's picture; the horizontal axis is q1.
 """
 
 from __future__ import annotations
@@ -8,50 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PatchCollection
-from matplotlib.colors import Colormap, ListedColormap, to_rgba
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Ellipse
 from matplotlib.patheffects import Normal, Stroke
 
 from dfplan.mazes import D4RL, Frame
-from dfplan.plotting.maze import INK, MUTED, View
+from dfplan.plotting.maze import View
+from dfplan.plotting.style import LIGHT, Theme
 
-"""How near the goal counts as reached in Maze2D, in units of position."""
-
-_RED = "#d7263d"
-_AMBER = "#e07b00"
-_FILL, _EDGE = to_rgba(_RED, 0.15), to_rgba(_RED, 0.6)
-_CANDIDATE = "#7d8794"
 _PALE = 0.22
 _DISCS = 8
+_FOG = (1.0, 0.7, 0.4)
+_WIDEST_FOG = 0.45
 
 _Style = dict[str, Any]
 _DOT: _Style = {"linestyle": "", "marker": "o"}
-_START: _Style = {**_DOT, "mfc": "white", "mec": INK}
-_STAR: _Style = {"linestyle": "", "marker": "*", "mfc": _RED, "mec": "white", "mew": 0.7}
-_EXECUTED: _Style = {"color": INK, "linewidth": 1.0}
-
-
-def _cut(name: str, end: float) -> Colormap:
-    """A perceptually uniform map without its palest colors, which a white floor swallows."""
-    return ListedColormap(matplotlib.colormaps[name](np.linspace(0.0, end, 256)), name=name)
-
-
-LEVEL_COLORS = _cut("plasma", 0.9)
-SPREAD_COLORS = _cut("viridis", 0.93)
-VISIT_COLORS = ListedColormap(matplotlib.colormaps["GnBu"](np.linspace(0.25, 1.0, 256)), "visits")
-
-_PLACES: dict[str, _Style] = {
-    "jump": {"linestyle": "", "marker": "x", "mec": _RED, "mew": 1.6, "ms": 7},
-    "in a wall": {**_DOT, "mfc": _AMBER, "mec": "none", "ms": 3.5},
-}
 
 
 def draw_tokens(
@@ -60,6 +38,7 @@ def draw_tokens(
     colors: np.ndarray,
     size: float,
     joined: np.ndarray | None = None,
+    theme: Theme = LIGHT,
 ) -> None:
     """Points [P, 2] in their colors [P, 4], joined by a line; the near future lies on top.
 
@@ -74,49 +53,128 @@ def draw_tokens(
     lines.set(colors=links[::-1], linewidths=size / 3)
     axes.add_collection(lines)
     x, y = xy[::-1].T
-    axes.scatter(x, y, s=size**2, c=colors[::-1], edgecolors="w", linewidths=size / 12, zorder=5)
+    axes.scatter(
+        x,
+        y,
+        s=size**2,
+        c=colors[::-1],
+        edgecolors=theme.floor,
+        linewidths=size / 12,
+        zorder=5,
+    )
+
+
+def draw_fog(axes: Axes, points: np.ndarray, noise: np.ndarray, colors: np.ndarray) -> None:
+    """Clouds about points [P, 2], the wider the more ``noise`` [P] there is, 0 to 1.
+
+    How wide is a way to see it, not a measure: a cloud at pure noise is 0.9 of a cell across.
+    """
+    for share in _FOG:
+        radius = share * _WIDEST_FOG * noise
+        discs = [Circle((x, y), r) for (y, x), r in zip(points, radius, strict=True)]
+        shades = colors.copy()
+        shades[:, 3] = 0.11
+        cloud = PatchCollection(discs[::-1], facecolors=shades[::-1], linewidths=0, zorder=2.2)
+        axes.add_collection(cloud)
 
 
 def draw_halo(
-    axes: Axes, points: np.ndarray, spread: np.ndarray, colors: ScalarMappable, frame: Frame
+    axes: Axes,
+    points: np.ndarray,
+    spread: np.ndarray,
+    colors: ScalarMappable,
+    frame: Frame,
+    theme: Theme = LIGHT,
 ) -> None:
     """A tube of one ``spread`` [P] about points [P, 2], in a paler shade of its color."""
     whole, fine = np.arange(len(points)), np.linspace(0, len(points) - 1, _DISCS * len(points))
     q0, q1, radius = (np.interp(fine, whole, x) for x in (*points.T, spread))
     discs = [Circle((x, y), r / frame.unit) for x, y, r in zip(q1, q0, radius, strict=True)]
-    shades = _paler(colors.to_rgba(radius))
+    shades = theme.paler(colors.to_rgba(radius), _PALE)
     axes.add_collection(
         PatchCollection(discs[::-1], facecolors=shades[::-1], linewidths=0, zorder=2)
     )
 
 
-def _paler(colors: np.ndarray) -> np.ndarray:
-    return 1 - _PALE * (1 - colors)
-
-
-def draw_candidates(axes: Axes, candidates: np.ndarray) -> None:
+def draw_candidates(axes: Axes, candidates: np.ndarray, theme: Theme = LIGHT) -> None:
     """Plans [C, P, 2] as faint lines."""
     lines = LineCollection([plan[:, ::-1] for plan in candidates], zorder=3)
-    lines.set(colors=_CANDIDATE, linewidths=0.7, alpha=0.35)
+    lines.set(colors=theme.muted, linewidths=0.7, alpha=0.45)
     axes.add_collection(lines)
 
 
+def draw_ellipses(
+    axes: Axes,
+    means: np.ndarray,
+    covariances: np.ndarray,
+    colors: np.ndarray,
+) -> None:
+    """Ellipses of one and two standard deviations: means [P, 2], covariances [P, 2, 2]."""
+    for deviations, alpha, edge in ((2.0, 0.06, 0.0), (1.0, 0.1, 0.8)):
+        for mean, covariance, color in reversed(list(zip(means, covariances, colors, strict=True))):
+            variances, directions = np.linalg.eigh(covariance)
+            width, height = 2 * deviations * np.sqrt(np.maximum(variances, 0))
+            angle = np.degrees(np.arctan2(directions[0, 0], directions[1, 0]))
+            ellipse = Ellipse(mean[::-1], width, height, angle=angle, zorder=2)
+            ellipse.set(fc=(*color[:3], alpha), ec=(*color[:3], 0.5), lw=edge)
+            axes.add_patch(ellipse)
+
+
+def draw_arrows(axes: Axes, points: np.ndarray, arrows: np.ndarray, theme: Theme = LIGHT) -> None:
+    """Arrows [P, 2] from points [P, 2], both in the axes' units."""
+    axes.quiver(
+        points[:, 1],
+        points[:, 0],
+        arrows[:, 1],
+        arrows[:, 0],
+        angles="xy",
+        scale_units="xy",
+        scale=1,
+        color=theme.goal,
+        width=0.003,
+        headwidth=3.5,
+        headlength=4,
+        minlength=0.1,
+        zorder=6,
+    )
+
+
 def draw_ends(
-    axes: Axes, start: np.ndarray, goal: np.ndarray | None, size: float, frame: Frame
+    axes: Axes,
+    start: np.ndarray,
+    goal: np.ndarray | None,
+    size: float,
+    frame: Frame,
+    theme: Theme = LIGHT,
 ) -> None:
     """Start [2], and goal [2] with the disc that counts as reached; ``size`` of a token."""
-    axes.plot(start[1], start[0], **_START, ms=size + 3, mew=0.35 * size, zorder=8)
+    axes.plot(start[1], start[0], **_start(theme), ms=size + 3, mew=0.35 * size, zorder=8)
     if goal is not None:
         center, radius = (float(goal[1]), float(goal[0])), frame.goal_radius / frame.unit
-        axes.add_patch(Circle(center, radius, fc=_FILL, lw=0, zorder=1.5))
-        axes.add_patch(Circle(center, radius, fill=False, ec=_EDGE, lw=0.9, zorder=3))
-        axes.plot(*center, **_STAR, ms=size + 5, zorder=8)
+        fill, edge = _disc(theme)
+        axes.add_patch(Circle(center, radius, fc=fill, lw=0, zorder=1.5))
+        axes.add_patch(Circle(center, radius, fill=False, ec=edge, lw=0.9, zorder=3))
+        axes.plot(*center, **_star(theme), ms=size + 5, zorder=8)
 
 
-def draw_executed(axes: Axes, executed: np.ndarray) -> None:
-    """Visited positions [S, 2] as a thin dark line, cased in white so that it shows on dark."""
-    casing = [Stroke(linewidth=2.0, foreground="white"), Normal()]
-    axes.plot(executed[:, 1], executed[:, 0], **_EXECUTED, path_effects=casing, zorder=7)
+def draw_ball(axes: Axes, position: np.ndarray, frame: Frame, theme: Theme = LIGHT) -> None:
+    """The ball at [2], as large as it is."""
+    ball = Circle(
+        (float(position[1]), float(position[0])),
+        frame.ball_radius / frame.unit,
+        fc=theme.ink,
+        ec=theme.floor,
+        lw=0.6,
+        zorder=7.5,
+    )
+    axes.add_patch(ball)
+
+
+def draw_executed(axes: Axes, executed: np.ndarray, theme: Theme = LIGHT) -> None:
+    """Visited positions [S, 2] as a thin line of ink, cased so that it shows on what it crosses."""
+    casing = [Stroke(linewidth=2.0, foreground=theme.floor), Normal()]
+    style = _executed(theme)
+    axes.plot(executed[:, 1], executed[:, 0], **style, path_effects=casing, zorder=7)
 
 
 def draw_visits(axes: Axes, visits: np.ndarray, box: View, colors: ScalarMappable) -> None:
@@ -128,34 +186,45 @@ def draw_visits(axes: Axes, visits: np.ndarray, box: View, colors: ScalarMappabl
     image.set(cmap=colors.cmap, norm=colors.norm)
 
 
-def draw_places(axes: Axes, places: np.ndarray, kind: str) -> None:
-    """Mark positions [P, 2], ``kind`` being a key of ``_PLACES``."""
+def draw_places(axes: Axes, places: np.ndarray, kind: str, theme: Theme = LIGHT) -> None:
+    """Mark positions [P, 2], ``kind`` being a key of :func:`_places`."""
     jump = kind == "jump"
-    casing = [Stroke(linewidth=3.6, foreground="white"), Normal()] if jump else None
-    style = {**_PLACES[kind], "path_effects": casing, "zorder": 9 if jump else 8}
+    casing = [Stroke(linewidth=3.6, foreground=theme.floor), Normal()] if jump else None
+    style = {**_places(theme)[kind], "path_effects": casing, "zorder": 9 if jump else 8}
     axes.plot(places[:, 1], places[:, 0], **style)
 
 
 def draw_color_bar(
-    figure: Figure, axes: Axes, colors: ScalarMappable, ticks: dict[float, str], label: str
+    figure: Figure,
+    axes: Axes,
+    colors: ScalarMappable,
+    ticks: dict[float, str],
+    label: str,
+    theme: Theme = LIGHT,
 ) -> None:
     """A color bar that fills ``axes``, the names of its outermost ticks flush with its ends."""
     bar = figure.colorbar(colors, cax=axes, orientation="horizontal")
     bar.outline.set_visible(False)
     bar.set_ticks(list(ticks), labels=list(ticks.values()))
-    axes.tick_params(length=0, pad=4, labelsize=11, labelcolor=INK)
-    axes.set_xlabel(label, fontsize=11, color=MUTED, labelpad=3)
+    axes.tick_params(length=0, pad=4, labelsize=11, labelcolor=theme.ink)
+    axes.set_xlabel(label, fontsize=11, color=theme.muted, labelpad=3)
     first, *_, last = axes.get_xticklabels()
     first.set_horizontalalignment("left")
     last.set_horizontalalignment("right")
 
 
-def draw_legend(figure: Figure, shown: Sequence[str], above: float, frame: Frame = D4RL) -> None:
+def draw_legend(
+    figure: Figure,
+    shown: Sequence[str],
+    above: float,
+    frame: Frame = D4RL,
+    theme: Theme = LIGHT,
+) -> None:
     """Name the marks ``shown`` (keys of :func:`_legend_marks`), in one line at the foot.
 
     ``above``: how far over the lower edge, in inches.
     """
-    marks = _legend_marks()
+    marks = _legend_marks(theme)
     labels = [f"goal, radius {frame.goal_radius:g}" if name == "goal" else name for name in shown]
     figure.legend(
         [marks[name] for name in shown],
@@ -165,7 +234,7 @@ def draw_legend(figure: Figure, shown: Sequence[str], above: float, frame: Frame
         ncols=len(shown),
         frameon=False,
         fontsize=11,
-        labelcolor=INK,
+        labelcolor=theme.ink,
         handletextpad=0.5,
         columnspacing=1.4,
         borderaxespad=0,
@@ -174,17 +243,43 @@ def draw_legend(figure: Figure, shown: Sequence[str], above: float, frame: Frame
     )
 
 
-def _legend_marks() -> dict[str, Any]:
-    disc: _Style = {**_DOT, "ms": 16, "mfc": _FILL, "mec": _EDGE, "mew": 0.9}
-    token: _Style = {**_DOT, "ms": 7, "mec": "white", "mew": 0.6}
-    halo: _Style = {**_DOT, "ms": 14, "mec": "none", "mfc": _paler(np.array(SPREAD_COLORS(0.5)))}
+def _start(theme: Theme) -> _Style:
+    return {**_DOT, "mfc": theme.floor, "mec": theme.ink}
+
+
+def _star(theme: Theme) -> _Style:
+    return {"linestyle": "", "marker": "*", "mfc": theme.goal, "mec": theme.floor, "mew": 0.7}
+
+
+def _disc(theme: Theme) -> tuple[Any, Any]:
+    """What the goal's disc is filled with, and its edge."""
+    return to_rgba(theme.goal, 0.15), to_rgba(theme.goal, 0.6)
+
+
+def _executed(theme: Theme) -> _Style:
+    return {"color": theme.ink, "linewidth": 1.0}
+
+
+def _places(theme: Theme) -> dict[str, _Style]:
     return {
-        "start": Line2D([], [], **_START, ms=9, mew=2.1),
-        "goal": (Line2D([], [], **disc), Line2D([], [], **_STAR, ms=12)),
-        "plan": tuple(Line2D([], [], **token, mfc=LEVEL_COLORS(x)) for x in (0.0, 0.4, 0.8)),
-        "other candidates": Line2D([], [], color=_CANDIDATE, linewidth=1.0, alpha=0.7),
+        "jump": {"linestyle": "", "marker": "x", "mec": theme.goal, "mew": 1.6, "ms": 7},
+        "in a wall": {**_DOT, "mfc": theme.warning, "mec": "none", "ms": 3.5},
+    }
+
+
+def _legend_marks(theme: Theme) -> dict[str, Any]:
+    fill, edge = _disc(theme)
+    disc: _Style = {**_DOT, "ms": 16, "mfc": fill, "mec": edge, "mew": 0.9}
+    token: _Style = {**_DOT, "ms": 7, "mec": theme.floor, "mew": 0.6}
+    pale = theme.paler(np.array(theme.spread(0.5)), _PALE)
+    halo: _Style = {**_DOT, "ms": 14, "mec": "none", "mfc": pale}
+    return {
+        "start": Line2D([], [], **_start(theme), ms=9, mew=2.1),
+        "goal": (Line2D([], [], **disc), Line2D([], [], **_star(theme), ms=12)),
+        "plan": tuple(Line2D([], [], **token, mfc=theme.level(x)) for x in (0.0, 0.4, 0.8)),
+        "other candidates": Line2D([], [], color=theme.muted, linewidth=1.0, alpha=0.7),
         "spread": Line2D([], [], **halo),
-        "executed path": Line2D([], [], **_EXECUTED),
-        "one stretch": Line2D([], [], **_EXECUTED),
-        **{kind: Line2D([], [], **style) for kind, style in _PLACES.items()},
+        "executed path": Line2D([], [], **_executed(theme)),
+        "one stretch": Line2D([], [], **_executed(theme)),
+        **{kind: Line2D([], [], **style) for kind, style in _places(theme).items()},
     }

@@ -1,4 +1,4 @@
-"""A maze drawn where it really is.
+"""A maze drawn where it really is, and the axes over it.
 
 A picture has the rows and columns of the maze's text, one unit a cell, whatever frame the maze is
 in: its axes are D4RL's, ``q0`` downwards and ``q1`` to the right, and :func:`to_picture` takes
@@ -13,16 +13,13 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Outline
 
 from dfplan.mazes import CELL_OFFSET, D4RL, Maze, parse_maze
-
-WALL = "#d9dde4"
-INK = "#22252b"
-MUTED = "#6b7078"
+from dfplan.plotting.style import LIGHT, Theme, named_theme
 
 _RING = 0.06
 _LEAST_RING = 0.3
 _ROUNDING = 0.02
-_FLOOR = "white"
-_BARE_FLOOR = "#f3f4f6"
+_LEAST_TOKEN, _GREATEST_TOKEN = 2.0, 9.0
+_FLOOR = "floor"
 
 _FIRST = np.array([CELL_OFFSET, CELL_OFFSET])
 
@@ -57,7 +54,11 @@ def points_view(points: np.ndarray, margin: float = 0.8) -> View:
 
 
 def draw_maze(
-    axes: Axes, maze: str | Maze | None, view: View | None = None, scale: bool = True
+    axes: Axes,
+    maze: str | Maze | None,
+    view: View | None = None,
+    scale: bool = True,
+    theme: Theme = LIGHT,
 ) -> None:
     """Draw the walls of a maze and a bar of one cell, and nothing else.
 
@@ -67,6 +68,7 @@ def draw_maze(
         view: what to show, in the picture's axes; None for the whole maze (or the axes' own limits
             where there is no maze).
         scale: whether to draw the bar.
+        theme: colors.
 
     Raises:
         MazeError: the maze cannot be read.
@@ -85,38 +87,89 @@ def draw_maze(
         view[3] - view[2],
         view[1] - view[0],
         boxstyle=f"round,pad=0,rounding_size={_ROUNDING * (view[3] - view[2])}",
-        facecolor=_BARE_FLOOR if parsed is None else _FLOOR,
+        facecolor=theme.bare if parsed is None else theme.floor,
         linewidth=0,
         zorder=0,
+        gid=_FLOOR,
     )
     axes.add_patch(frame)
     if parsed is not None:
-        axes.add_patch(walls := _walls(parsed))
+        axes.add_patch(walls := _walls(parsed, theme))
         walls.set_clip_path(frame)
     if scale:
-        _draw_scale(axes, view, 1.0 if parsed is None else parsed.frame.unit)
+        _draw_scale(axes, view, 1.0 if parsed is None else parsed.frame.unit, theme)
 
 
-def _walls(maze: Maze) -> PathPatch:
+def _walls(maze: Maze, theme: Theme) -> PathPatch:
     """One outline for all wall cells, so that no seam shows between neighbors."""
     square = np.array([(-0.5, -0.5), (-0.5, 0.5), (0.5, 0.5), (0.5, -0.5), (-0.5, -0.5)])
     corners = np.argwhere(maze.walls)[:, None] + _FIRST + square
     codes = [Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY] * len(corners)
     outline = Outline(corners.reshape(-1, 2)[:, ::-1], codes)
-    return PathPatch(outline, facecolor=WALL, linewidth=0, zorder=1)
+    return PathPatch(outline, facecolor=theme.wall, linewidth=0, zorder=1)
 
 
-def _draw_scale(axes: Axes, view: View, unit: float) -> None:
+def _draw_scale(axes: Axes, view: View, unit: float, theme: Theme) -> None:
     inset = _ring(max(view[1] - view[0], view[3] - view[2])) / 2
     q0, q1 = view[1] - inset, view[2] + 2 * inset
-    axes.plot([q1, q1 + 1], [q0, q0], color=MUTED, lw=1.6, solid_capstyle="butt", zorder=9)
+    axes.plot([q1, q1 + 1], [q0, q0], color=theme.muted, lw=1.6, solid_capstyle="butt", zorder=9)
     axes.annotate(
         f"{unit:g} unit{'' if unit == 1 else 's'}",
         (q1 + 1, q0),
         xytext=(5, 0),
         textcoords="offset points",
-        color=MUTED,
+        color=theme.muted,
         fontsize=9,
         va="center_baseline",
         zorder=9,
     )
+
+
+def plot_maze(
+    maze: str | Maze, ax: Axes | None = None, *, scale: bool = True, theme: str = "light"
+) -> Axes:
+    """Walls and floor, where the physics has them, and a bar of one cell.
+
+    Args:
+        maze: text, rows or a name, as :func:`dfplan.mazes.parse_maze` takes it.
+        ax: where to draw; by default pyplot's current axes.
+        scale: whether to draw the bar.
+        theme: ``light`` or ``dark``.
+
+    Returns:
+        The axes.
+
+    Raises:
+        MazeError: the maze cannot be read.
+        ConfigError: an unknown name of a maze or a theme.
+    """
+    parsed, look, ax = parse_maze(maze), named_theme(theme), current_axes(ax)
+    draw_maze(ax, parsed, scale=scale, theme=look)
+    return ax
+
+
+def current_axes(ax: Axes | None) -> Axes:
+    """``ax``, or pyplot's current axes in its place."""
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot
+
+    return pyplot.gca()
+
+
+def lay_floor(ax: Axes, maze: Maze | None, view: View, theme: Theme) -> None:
+    """The maze, or a bare floor, on axes that have none yet."""
+    if any(patch.get_gid() == _FLOOR for patch in ax.patches):
+        return
+    draw_maze(ax, maze, view, theme=theme)
+
+
+def token_size(ax: Axes) -> float:
+    """A token's diameter in typographic points: a sixth of a cell, if that reads well."""
+    box, figure = ax.get_position(), ax.get_figure(root=True)
+    if figure is None:
+        return _GREATEST_TOKEN
+    wide, tall = 72 * figure.get_size_inches() * (box.width, box.height)
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    unit = min(wide / abs(right - left), tall / abs(top - bottom))
+    return float(np.clip(unit / 6, _LEAST_TOKEN, _GREATEST_TOKEN))

@@ -72,12 +72,12 @@ def profiles_svg(
         ranked: labels ``planner · tracker``; the planner says the color, the tracker the dashes,
             the same in both charts. Others are gray.
     """
-    from dfplan.plotting.maze import MUTED
+    from dfplan.plotting.style import LIGHT
 
     figure, axes = _chart(len(profiles))
     handles, looks = [], _looks(ranked)
     for label, profile in profiles.items():
-        color, _, dash = looks.get(label, (MUTED, "", ":"))
+        color, _, dash = looks.get(label, (LIGHT.muted, "", ":"))
         axes.fill_between(
             100 * thresholds, profile.low, profile.high, color=color, alpha=0.15, lw=0
         )
@@ -120,9 +120,9 @@ def times_svg(
         )
         handles.append(mark)
     if line is not None:
-        from dfplan.plotting.maze import MUTED
+        from dfplan.plotting.style import LIGHT
 
-        rule = axes.axhline(100 * line[1], color=MUTED, lw=1.2, ls=(0, (4, 3)), label=line[0])
+        rule = axes.axhline(100 * line[1], color=LIGHT.muted, lw=1.2, ls=(0, (4, 3)), label=line[0])
         handles.append(rule)
     axes.set_xlabel("milliseconds of one plan, alone (median)")
     title = "share of the upper bound, %"
@@ -142,7 +142,8 @@ def drives_svg(name: str, maze: str, rows: Mapping[str, Sequence[Drive | None]])
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from dfplan.plotting.maze import INK, draw_maze, maze_view
+    from dfplan.plotting.maze import draw_maze, maze_view
+    from dfplan.plotting.style import LIGHT
 
     parsed = parse_maze(maze)
     view = maze_view(parsed)
@@ -154,7 +155,7 @@ def drives_svg(name: str, maze: str, rows: Mapping[str, Sequence[Drive | None]])
     figure = Figure(figsize=(_WIDTH, height), facecolor="none")
     for row, (label, drives) in enumerate(rows.items()):
         top = height - row * (above + tall)
-        figure.text(0, (top - 0.2) / height, label, fontsize=10, color=INK, fontweight="bold")
+        figure.text(0, (top - 0.2) / height, label, fontsize=10, color=LIGHT.ink, fontweight="bold")
         for column, drive in enumerate(drives):
             if drive is None:
                 continue
@@ -165,13 +166,15 @@ def drives_svg(name: str, maze: str, rows: Mapping[str, Sequence[Drive | None]])
             _draw_drive(axes, parsed.text, drive)
     handles = [
         Line2D([], [], color=_PLAN, lw=3, solid_capstyle="round", label="first plan"),
-        Line2D([], [], color=INK, lw=1.1, label="driven"),
-        Line2D([], [], ls="", marker="o", mfc="white", mec=INK, mew=1.6, ms=6, label="start"),
-        Line2D([], [], ls="", marker="*", mfc="#d7263d", mec="white", mew=0.5, ms=10, label="goal"),
+        Line2D([], [], color=LIGHT.ink, lw=1.1, label="driven"),
+        Line2D([], [], ls="", marker="o", mfc="white", mec=LIGHT.ink, mew=1.6, ms=6, label="start"),
+        Line2D(
+            [], [], ls="", marker="*", mfc=LIGHT.goal, mec="white", mew=0.5, ms=10, label="goal"
+        ),
     ]
     figure.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0, 0), ncols=4, frameon=False,
-        fontsize=10, labelcolor=INK, borderpad=0, borderaxespad=0.2, handletextpad=0.5,
+        fontsize=10, labelcolor=LIGHT.ink, borderpad=0, borderaxespad=0.2, handletextpad=0.5,
         columnspacing=1.4, handlelength=1.4,
     )  # fmt: skip
     return _svg(figure, name)
@@ -203,18 +206,18 @@ def _chart(labels: int) -> tuple[Figure, Axes]:
 
 
 def _finish(figure: Figure, axes: Axes, handles: Sequence[Any], title: str) -> None:
-    from dfplan.plotting.maze import INK, MUTED
+    from dfplan.plotting.style import LIGHT
 
-    axes.set_title(title, loc="left", fontsize=10, color=INK, pad=8)
-    axes.xaxis.label.set(color=INK, fontsize=10)
-    axes.tick_params(which="both", length=0, labelsize=9, labelcolor=MUTED)
-    axes.grid(color=MUTED, alpha=0.25, lw=0.6)
+    axes.set_title(title, loc="left", fontsize=10, color=LIGHT.ink, pad=8)
+    axes.xaxis.label.set(color=LIGHT.ink, fontsize=10)
+    axes.tick_params(which="both", length=0, labelsize=9, labelcolor=LIGHT.muted)
+    axes.grid(color=LIGHT.muted, alpha=0.25, lw=0.6)
     axes.set_axisbelow(True)
     for side in axes.spines.values():
         side.set_visible(False)
     figure.legend(
         handles=list(handles), loc="lower left", bbox_to_anchor=(0.42 / _WIDTH, 0), ncols=2,
-        frameon=False, fontsize=10, labelcolor=INK, borderpad=0, borderaxespad=0.1,
+        frameon=False, fontsize=10, labelcolor=LIGHT.ink, borderpad=0, borderaxespad=0.1,
         handlelength=1.6, labelspacing=0.45,
     )  # fmt: skip
 
@@ -240,7 +243,7 @@ def _svg(figure: Figure, name: str) -> str:
     """The picture as an element of a page: no address in it, the same bytes each time."""
     import matplotlib
 
-    from dfplan.plotting.maze import INK, MUTED, WALL
+    from dfplan.plotting.style import LIGHT
 
     buffer = io.StringIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "dfplan"}
@@ -260,7 +263,7 @@ def _svg(figure: Figure, name: str) -> str:
     )
     text = refers.sub(lambda each: f"{each[1]}#{each[2]}-{name}", text)
     text = re.sub(r" font-family: [^;]*;", "", text)
-    colors = {INK: "currentColor", MUTED: "var(--muted)", WALL: "var(--wall)"}
+    colors = {LIGHT.ink: "currentColor", LIGHT.muted: "var(--muted)", LIGHT.wall: "var(--wall)"}
     for color, shown in {**colors, "#ffffff": "var(--floor)"}.items():
         text = text.replace(color, shown)
     return text

@@ -21,7 +21,7 @@ from dfplan.planning.tracking import Pursuit
 from dfplan.sampling.guidance import GuidanceSettings
 from dfplan.sampling.matrices import MATRICES, full_sequence
 from dfplan.sampling.steps import STEPS
-from dfplan.types import Plan, Planner
+from dfplan.types import Moment, Plan, Planner
 
 ALONG = [(2.0, 38.0), (36.0, 4.0), (5.0, 25.0), (30.0, 33.0)]
 """Where problems start and end, along the corridor, whose corner is at 20."""
@@ -151,6 +151,53 @@ def test_levels_of_a_trace_never_rise_and_end_as_the_plan_says(
             assert (np.diff(before_goal, axis=1) >= 0).all(), "the near future is certain first"
         assert (before_goal.max() > 0) == (share < 1)
         assert (plan.level[:, [0, -1]] == 0).all()
+
+
+def test_who_watches_sees_every_row_and_changes_nothing(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    planner = with_settings(planner, matrix="pyramid", largest_batch=3)
+    seen: list[Moment] = []
+    watched = planner.plan(states, goals, seed=1, watch=seen.append, trace=True)
+    assert [moment.row for moment in seen] == list(range(1, seen[-1].rows + 1))
+    for moment, (level, points) in zip(seen, watched.trace, strict=True):
+        assert moment.points.shape == watched.candidates.shape
+        assert ((moment.level >= 0) & (moment.level <= watched.max_level)).all()
+        chosen = (moment.points == points[:, None]).all((2, 3)) & (
+            moment.level == level[:, None]
+        ).all(2)
+        assert chosen.any(1).all()  # the candidate that was chosen is one of those seen
+    np.testing.assert_array_equal(seen[-1].points, watched.candidates)
+    whole = with_settings(planner, largest_batch=512)
+    assert same(whole.plan(states, goals, seed=1), watched)
+
+
+def test_what_a_watcher_raises_ends_the_planning(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    rows: list[int] = []
+
+    def leave(moment: Moment) -> None:
+        rows.append(moment.row)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        planner.plan(states, goals, watch=leave)
+    assert rows == [1]
+
+
+def test_the_pull_is_the_gradient_of_what_guidance_climbs(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    free = with_settings(planner, tautness=1.0, caution=0.0)
+    points = np.array([[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]])
+    # Short is minus the sum of squared distances to the neighbors, however it is scaled.
+    pull = free.pull(points)
+    assert pull.shape == points.shape and pull.dtype == np.float32
+    assert pull[0, 0, 0] > 0 and abs(pull[0, 0, 1]) < 1e-6
+    np.testing.assert_allclose(pull.sum(1), 0, atol=1e-6)
+    toward = free.pull(points, Reach(np.array([5.0, 5.0]))) - pull
+    assert np.abs(toward[0, :-1]).max() < 1e-6 < toward[0, -1].min()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.rewards import Reach
 from dfplan.planning.tree import Change, TreePlanner, TreeSettings
 from dfplan.sampling.matrices import full_sequence
-from dfplan.types import Plan, Planner
+from dfplan.types import Plan, Planner, SearchTree
 
 ROUND = 8 * 3
 """Network evaluations of 8 leaves in 3 sampling steps."""
@@ -125,6 +125,26 @@ def test_it_keeps_what_is_good_where_single_plans_must_be_lucky_all_along(
 
     assert off(single) > 1
     assert off(tree) == 0
+
+
+def test_the_tree_is_kept_and_seen_as_it_grows(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    seen: list[SearchTree] = []
+    search = TreePlanner(planner, TreeSettings(evaluations=4 * ROUND))
+    plan = search.plan(states, goals, seed=0, trace=True, watch=seen.append)
+    tree = plan.tree
+    assert tree is not None and [one.parent.shape[1] for one in seen] == [9, 17, 25, 33]
+    for one in seen:  # as it was then, and not as it became
+        count = one.parent.shape[1]
+        np.testing.assert_array_equal(one.scores, tree.scores[:, :count])
+        np.testing.assert_array_equal(one.parent, tree.parent[:, :count])
+    assert (tree.parent[:, 0] == -1).all() and np.isneginf(tree.scores[:, 0]).all()
+    assert (tree.parent[:, 1:] < np.arange(1, 33)).all() and (tree.parent[:, 1:] >= 0).all()
+    assert (tree.visits[:, 0] == 32).all() and (tree.visits[:, 1:] >= 1).all()
+    best = np.sort(tree.scores[:, 1:], 1)[:, ::-1][:, :16]
+    np.testing.assert_array_equal(best, plan.scores)
+    assert search.plan(states, goals, seed=0).tree is None
 
 
 def lengths(plan: Plan) -> np.ndarray:

@@ -11,11 +11,10 @@ from matplotlib.image import imread
 from dfplan.errors import ConfigError, DataError
 from dfplan.mazes import FRAMES, parse_maze
 from dfplan.plotting import coverage
-from dfplan.plotting.coverage import BINS, count_visits, draw_coverage
-from dfplan.plotting.figures import coverage_figure
-from dfplan.plotting.marks import VISIT_COLORS
+from dfplan.plotting.coverage import BINS, count_visits
+from dfplan.plotting.figures import DPI, coverage_figure, save
 from dfplan.plotting.maze import to_picture
-from dfplan.plotting.plan import DPI
+from dfplan.plotting.style import LIGHT
 
 ROOM = ("######", "#OOOO#", "#O##O#", "#OOOO#", "######")
 RNG = np.random.default_rng(0)
@@ -61,25 +60,18 @@ def test_the_picture_has_everything_in_its_place(frame: str | None) -> None:
     maze = None if frame is None else parse_maze(ROOM, frame=FRAMES[frame])
     observations, _ = rows(frame or "d4rl")
     visits = count_visits(observations, maze)
-    line, jumps, walls = (to_picture(maze, observations[a : a + 30, :2]) for a in (0, 30, 60))
-    figure = coverage_figure(
-        visits=visits.counts,
-        box=visits.box,
-        rows=len(observations),
-        maze=maze,
-        line=line,
-        jumps=jumps,
-        walls=walls,
-    )
+    places = [observations[first : first + 30, :2] for first in (0, 30, 60)]
+    line, jumps, walls = places
+    figure = coverage_figure(observations, maze=maze, line=line, jumps=jumps, walls=walls)
     axes = figure.axes[0]
     drawn = [x.get_xydata() for x in axes.lines if len(x.get_xydata()) == 30]
-    np.testing.assert_allclose(drawn, [x[:, ::-1] for x in (line, jumps, walls)])
+    np.testing.assert_allclose(drawn, [to_picture(maze, x)[:, ::-1] for x in places])
     (image,) = axes.images
     left, right, bottom, top = image.get_extent()
     assert (top, bottom, left, right) == pytest.approx(visits.box)
     np.testing.assert_array_equal(image.get_array().filled(0), visits.counts)
     assert image.get_array().mask.sum() == (visits.counts == 0).sum()
-    assert image.get_cmap().name == VISIT_COLORS.name
+    assert image.get_cmap().name == LIGHT.visits.name
     assert (image.norm.vmin, image.norm.vmax) == (1, visits.counts.max())
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
     assert x0 < x1 and y0 > y1
@@ -90,10 +82,8 @@ def test_the_picture_has_everything_in_its_place(frame: str | None) -> None:
 
 
 def test_nothing_more_than_is_there_is_named() -> None:
-    visits = count_visits(rows("d4rl")[0], None)
-    figure = coverage_figure(
-        visits=visits.counts, box=visits.box, rows=1, maze=None, line=None, jumps=None, walls=None
-    )
+    observations, _ = rows("d4rl")
+    figure = coverage_figure(observations, maze=None, jumps=observations[:0, :2])
     assert not figure.legends
 
 
@@ -101,13 +91,9 @@ def test_nothing_more_than_is_there_is_named() -> None:
 def test_a_picture_is_written(tmp_path: Path, ending: str) -> None:
     observations, _ = rows("ogbench")
     maze = parse_maze(ROOM, frame=FRAMES["ogbench"])
-    path = draw_coverage(
-        tmp_path / f"map.{ending}",
-        observations=observations.astype(np.float32),
-        maze=maze,
-        line=observations[:50, :2],
-        jumps=observations[:0, :2],
-    )
+    line = observations[:50, :2]
+    figure = coverage_figure(observations.astype(np.float32), maze=maze, line=line)
+    path = save(figure, tmp_path / f"map.{ending}")
     assert [x.name for x in tmp_path.iterdir()] == [path.name]
     if ending == "png":
         height, width = imread(path).shape[:2]
@@ -119,14 +105,14 @@ def test_one_place_is_a_picture_too(tmp_path: Path, count: int) -> None:
     for frame in (None, "d4rl"):
         maze = None if frame is None else parse_maze(ROOM)
         observations = np.full((count, 2), 1.0)
-        draw_coverage(tmp_path / "one.png", observations=observations, maze=maze)
+        save(coverage_figure(observations, maze=maze), tmp_path / "one.png")
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="ending"):
-        draw_coverage(tmp_path / "map.bmp", observations=np.ones((5, 2)), maze=None)
+        save(coverage_figure(np.ones((5, 2)), maze=None), tmp_path / "map.bmp")
     for maze in (None, parse_maze(ROOM)):
         for observations in (np.zeros((5, 4)), np.full((5, 2), np.nan), np.ones((0, 2))):
             with pytest.raises(DataError, match="At least one row"):
-                draw_coverage(tmp_path / "map.png", observations=observations, maze=maze)
+                coverage_figure(observations, maze=maze)
     assert not list(tmp_path.iterdir())

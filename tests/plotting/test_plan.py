@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from matplotlib.text import Text
 
 from dfplan.errors import ConfigError, DataError, DfplanError
 from dfplan.mazes import Maze, named_maze, parse_maze
-from dfplan.plotting.figures import denoising_figure, plan_figure
-from dfplan.plotting.marks import LEVEL_COLORS, SPREAD_COLORS
-from dfplan.plotting.maze import WALL, draw_maze
-from dfplan.plotting.plan import DPI, draw_denoising, draw_plan
+from dfplan.plotting.figures import DPI, denoising_figure, plan_figure
+from dfplan.plotting.maze import plot_maze
+from dfplan.plotting.style import LIGHT
+from dfplan.types import Plan
 
 K = 20
 NAMES = ("umaze", "medium", "large")
@@ -53,6 +54,36 @@ def bare(points: np.ndarray, **changes: Any) -> dict[str, Any]:
     return {**plan, **nothing, **changes}
 
 
+def record(plan: dict[str, Any], trace: Sequence[tuple[Any, Any]] = ()) -> Plan:
+    """A batch of the one problem."""
+    arrays = {name: np.asarray(plan[name])[None] for name in ("points", "level", "spread")}
+    candidates, goal = np.asarray(plan["candidates"])[None], plan["goal"]
+    return Plan(
+        **arrays,
+        candidates=candidates,
+        scores=np.zeros(candidates.shape[:2]),
+        max_level=plan["max_level"],
+        goal=None if goal is None else np.asarray(goal)[None],
+        maze=plan["maze"],
+        steps=np.array([0]),
+        stride=1,
+        observation=np.zeros((1, 4)),
+        evaluations=0,
+        seconds=0.0,
+        trace=tuple((np.asarray(level)[None], np.asarray(at)[None]) for level, at in trace),
+    )
+
+
+def draw(path: Path, plan: dict[str, Any]) -> Path:
+    return record(plan).plot(path, executed=plan["executed"])
+
+
+def draw_strip(
+    path: Path, plan: dict[str, Any], trace: Sequence[tuple[Any, Any]], panels: int = 6
+) -> Path:
+    return record(plan, trace).plot_denoising(path, panels=panels)
+
+
 def trace_of(plan: dict[str, Any], rows: int = 25) -> list[tuple[np.ndarray, np.ndarray]]:
     """A pyramid: the near future certain first."""
     count = len(plan["points"])
@@ -76,8 +107,7 @@ def colors_at(figure: Figure, axes: Any, positions: np.ndarray) -> np.ndarray:
 
 
 def as_figure(plan: dict[str, Any]) -> Figure:
-    maze = plan["maze"]
-    return plan_figure(**{**plan, "maze": None if maze is None else parse_maze(maze)})
+    return plan_figure(record(plan), executed=plan["executed"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,13 +115,13 @@ def test_walls_are_drawn_where_they_are(name: str) -> None:
     maze = named_maze(name)
     figure = Figure(figsize=(6, 6))
     axes = figure.add_axes((0, 0, 1, 1))
-    draw_maze(axes, name, scale=False)
+    plot_maze(name, axes, scale=False)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     rng = np.random.default_rng(0)
     positions = rng.uniform((top + 0.1, left + 0.1), (bottom - 0.1, right - 0.1), (2000, 2))
     from_edge = np.abs((positions + 0.2 + 0.5) - np.round(positions + 0.2 + 0.5)).min(axis=1)
     positions = positions[from_edge > 0.03]
-    drawn = np.abs(colors_at(figure, axes, positions) - matplotlib.colors.to_rgb(WALL)).max(1)
+    drawn = np.abs(colors_at(figure, axes, positions) - matplotlib.colors.to_rgb(LIGHT.wall)).max(1)
     free = maze.contains(positions, radius=0.0)
     assert 0.2 < free.mean() < 0.9
     np.testing.assert_array_equal(drawn > 0.01, free)
@@ -100,7 +130,7 @@ def test_walls_are_drawn_where_they_are(name: str) -> None:
 def test_rows_run_down_and_columns_to_the_right() -> None:
     figure = Figure()
     axes = figure.add_subplot()
-    draw_maze(axes, "large")
+    plot_maze("large", axes)
     axes.apply_aspect()
     (x, y), (x_down, y_down), (x_right, y_right) = axes.transData.transform(
         [(2.0, 2.0), (2.0, 3.0), (3.0, 2.0)]
@@ -116,9 +146,9 @@ def test_color_says_level_and_spread(maze: str | None) -> None:
     level, spread = np.array([0, 0, 4, 9, 13, 20, 20]), np.array([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0])
     figure = as_figure(bare(points, level=level, spread=spread, maze=maze))
     by_level, by_spread = figure.axes[:2]
-    wanted = LEVEL_COLORS(level / K)[1:, :3]
+    wanted = LIGHT.level(level / K)[1:, :3]
     np.testing.assert_allclose(colors_at(figure, by_level, points)[1:], wanted, atol=0.01)
-    wanted = SPREAD_COLORS(spread / 0.5)[1:, :3]
+    wanted = LIGHT.spread(spread / 0.5)[1:, :3]
     np.testing.assert_allclose(colors_at(figure, by_spread, points)[1:], wanted, atol=0.01)
 
 
@@ -134,17 +164,17 @@ def test_spread_is_drawn_to_scale() -> None:
 def test_denoising_colors_every_panel_by_its_own_level() -> None:
     points = np.stack([np.full(6, 2.8), np.linspace(0.8, 5.8, 6)], axis=1)
     levels = [np.full(6, K), np.array([0, 0, 5, 10, 15, 20]), np.zeros(6)]
-    rows = [(row, level, points) for row, level in enumerate(levels)]
-    figure = denoising_figure(rows=rows, last=2, max_level=K, goal=None, maze=named_maze("large"))
+    plan = bare(points, maze="large")
+    figure = denoising_figure(record(plan, [(level, points) for level in levels]))
     for axes, level in zip(figure.axes, levels, strict=False):
         seen = colors_at(figure, axes, points)[1:]
-        np.testing.assert_allclose(seen, LEVEL_COLORS(level / K)[1:, :3], atol=0.01)
+        np.testing.assert_allclose(seen, LIGHT.level(level / K)[1:, :3], atol=0.01)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_picture_has_its_size_and_is_not_blank(tmp_path: Path, name: str) -> None:
     plan = plan_of(named_maze(name))
-    image = imread(draw_plan(tmp_path / "plan.png", **plan))
+    image = imread(draw(tmp_path / "plan.png", plan))
     wanted = as_figure(plan).get_size_inches() * DPI
     np.testing.assert_allclose(image.shape[1::-1], wanted, atol=1)
     assert 9 * DPI < image.shape[1] < 14 * DPI
@@ -156,7 +186,7 @@ def test_a_picture_has_its_size_and_is_not_blank(tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize("ending, magic", [("svg", b"<?xml"), ("pdf", b"%PDF"), ("PNG", b"\x89PN")])
 def test_the_ending_says_the_format(tmp_path: Path, ending: str, magic: bytes) -> None:
-    path = draw_plan(tmp_path / f"new/plan.{ending}", **plan_of(named_maze("umaze")))
+    path = draw(tmp_path / f"new/plan.{ending}", plan_of(named_maze("umaze")))
     assert path.read_bytes().startswith(magic)
     assert list(path.parent.iterdir()) == [path]
 
@@ -164,10 +194,8 @@ def test_the_ending_says_the_format(tmp_path: Path, ending: str, magic: bytes) -
 @pytest.mark.parametrize("maze", [*map(named_maze, NAMES), TALL, WIDE, None])
 def test_no_words_overlap_or_leave_the_page(maze: Maze | None) -> None:
     plan = plan_of(maze or named_maze("medium")) | {"maze": maze and maze.ascii}
-    rows = [(row, level, points) for row, (level, points) in enumerate(trace_of(plan, rows=6))]
     strips = [
-        denoising_figure(rows=shown, last=5, max_level=K, goal=plan["goal"], maze=maze)
-        for shown in (rows, rows[-1:])
+        denoising_figure(record(plan, trace_of(plan, rows=6)), panels=panels) for panels in (6, 1)
     ]
     for figure in (as_figure(plan), *strips):
         figure.draw_without_rendering()
@@ -191,10 +219,9 @@ def test_without_a_maze_everything_is_in_view() -> None:
 
 def test_the_least_that_a_plan_can_be(tmp_path: Path) -> None:
     points = np.zeros((1, 2))
-    assert draw_plan(tmp_path / "a.png", **bare(points)).stat().st_size
-    trace = [(np.zeros(1), points)]
-    path = tmp_path / "b.png"
-    assert draw_denoising(path, trace=trace, max_level=1, goal=None, maze=None).stat().st_size
+    assert draw(tmp_path / "a.png", bare(points)).stat().st_size
+    strip = draw_strip(tmp_path / "b.png", bare(points), [(np.zeros(1), points)])
+    assert strip.stat().st_size
 
 
 def test_repeats_after_arrival_are_not_drawn(tmp_path: Path) -> None:
@@ -208,8 +235,8 @@ def test_repeats_after_arrival_are_not_drawn(tmp_path: Path) -> None:
         "spread": np.pad(plan["spread"], (0, 9), constant_values=3.0),
         "candidates": np.zeros((0, count + 9, 2)),
     }
-    first = imread(draw_plan(tmp_path / "a.png", **plan))
-    np.testing.assert_array_equal(first, imread(draw_plan(tmp_path / "b.png", **padded)))
+    first = imread(draw(tmp_path / "a.png", plan))
+    np.testing.assert_array_equal(first, imread(draw(tmp_path / "b.png", padded)))
 
 
 @pytest.mark.parametrize("panels, rows", [(1, [24]), (2, [0, 24]), (4, [0, 8, 16, 24])])
@@ -223,17 +250,15 @@ def test_panels_are_spaced_evenly(
 
     monkeypatch.setattr(Figure, "savefig", keep)
     plan = plan_of(named_maze("umaze"))
-    how = {"max_level": K, "goal": plan["goal"], "maze": "umaze", "panels": panels}
-    draw_denoising(tmp_path / "strip.png", trace=trace_of(plan), **how)
+    draw_strip(tmp_path / "strip.png", plan, trace_of(plan), panels)
     assert seen[::2] == [f"row {row} of 24" for row in rows]
     assert seen[-1] == "100% certain"
 
 
 def test_more_panels_than_rows_draws_every_row(tmp_path: Path) -> None:
     plan = plan_of(named_maze("umaze"))
-    how = {"max_level": K, "goal": None, "maze": None}
-    few = draw_denoising(tmp_path / "a.png", trace=trace_of(plan, rows=3), panels=9, **how)
-    all_ = draw_denoising(tmp_path / "b.png", trace=trace_of(plan, rows=3), panels=3, **how)
+    few = draw_strip(tmp_path / "a.png", plan, trace_of(plan, rows=3), panels=9)
+    all_ = draw_strip(tmp_path / "b.png", plan, trace_of(plan, rows=3), panels=3)
     np.testing.assert_array_equal(imread(few), imread(all_))
 
 
@@ -244,7 +269,7 @@ def test_unwritable_paths_raise_and_leave_nothing(tmp_path: Path) -> None:
     folder.mkdir()
     for path in (file / "plan.png", folder):
         with pytest.raises(OSError):
-            draw_plan(path, **plan)
+            draw(path, plan)
     assert sorted(tmp_path.rglob("*")) == [file, folder]
     assert file.read_text() == "mine"
 
@@ -260,7 +285,7 @@ def test_a_full_disk_leaves_the_previous_picture(
     path = tmp_path / "plan.png"
     path.write_bytes(b"whole")
     with pytest.raises(OSError, match="No space"):
-        draw_plan(path, **plan_of(named_maze("umaze")))
+        draw(path, plan_of(named_maze("umaze")))
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"whole"
 
@@ -284,44 +309,51 @@ def test_a_full_disk_leaves_the_previous_picture(
 )
 def test_bad_arrays_are_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(DfplanError, match=words):
-        draw_plan(tmp_path / "plan.png", **{**bare(np.zeros((5, 2))), **changes})
+        draw(tmp_path / "plan.png", {**bare(np.zeros((5, 2))), **changes})
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name, words", [("plan.pgn", "'.pgn'. Did you mean '.png'"), ("p", "'p'")])
 def test_unknown_endings_are_named(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        draw_plan(tmp_path / name, **bare(np.zeros((5, 2))))
+        draw(tmp_path / name, bare(np.zeros((5, 2))))
     assert not list(tmp_path.iterdir())
 
 
 def test_bad_traces_are_named(tmp_path: Path) -> None:
-    def draw(trace: list[tuple[np.ndarray, np.ndarray]], panels: int = 6) -> Path:
-        path = tmp_path / "strip.png"
-        return draw_denoising(path, trace=trace, max_level=K, goal=None, maze=None, panels=panels)
+    def strip(trace: list[tuple[np.ndarray, np.ndarray]], panels: int = 6) -> Path:
+        return draw_strip(tmp_path / "strip.png", bare(np.zeros((5, 2))), trace, panels)
 
     row = (np.zeros(5), np.zeros((5, 2)))
     with pytest.raises(DataError, match="at least one row"):
-        draw([])
+        strip([])
     with pytest.raises(DataError, match=r"points of the trace .* \[5, 2\]; got \[4, 2\]"):
-        draw([(np.zeros(5), np.zeros((4, 2))), row])
+        strip([(np.zeros(5), np.zeros((4, 2))), row])
     with pytest.raises(DataError, match=r"level .* \[5\]; got \[1, 5\]"):
-        draw([(np.zeros((1, 5)), np.zeros((5, 2))), row])
+        strip([(np.zeros((1, 5)), np.zeros((5, 2))), row])
     with pytest.raises(ConfigError, match="panels must be at least 1; got 0"):
-        draw([row], panels=0)
+        strip([row], panels=0)
     assert not list(tmp_path.iterdir())
 
 
 def test_matplotlib_is_imported_on_use_and_left_as_it_was() -> None:
     script = """
 import sys, tempfile
-import dfplan.plotting.plan as plan
+import numpy as np
+import dfplan
 assert "matplotlib" not in sys.modules
 import matplotlib
 before = matplotlib.rcParams.copy()
+points = np.array([[(0.0, 0.0), (1.0, 1.0)]])
+plan = dfplan.Plan(
+    points=points, steps=np.array([1]), stride=1, level=np.array([[0, 1]]), max_level=1,
+    spread=np.zeros((1, 2)), candidates=points[:, None], scores=np.zeros((1, 1)),
+    observation=np.zeros((1, 4)), goal=None, evaluations=1, seconds=0.0,
+    trace=((np.array([[0, 1]]), points),), maze="umaze",
+)
 with tempfile.TemporaryDirectory() as folder:
-    trace = [([0, 1], [(0, 0), (1, 1)])]
-    plan.draw_denoising(folder + "/a.png", trace=trace, max_level=1, goal=None, maze="umaze")
+    plan.plot(folder + "/a.png")
+    plan.plot_denoising(folder + "/a.png")
 assert "matplotlib.pyplot" not in sys.modules
 assert matplotlib.rcParams.copy() == before
 """

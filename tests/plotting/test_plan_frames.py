@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from dfplan.mazes import CELL_OFFSET, FRAMES, Maze, named_maze, parse_maze
 from dfplan.plotting.maze import maze_view
-from dfplan.plotting.plan import draw_denoising, draw_plan
+from dfplan.types import Plan
 
 LARGE = named_maze("large")
 MAZES = [named_maze("ogbench-giant"), named_maze("ogbench-teleport"), named_maze("pointmaze-large")]
@@ -56,29 +56,34 @@ def drawn(axes: Any) -> np.ndarray:
     return np.concatenate(places)[:, ::-1]
 
 
-def plan_in(maze: Maze, path: Path) -> Path:
-    cells = way(maze)
-    points, count = maze.cell_to_xy(cells), len(cells)
-    return draw_plan(
-        path,
+def planned(maze: Maze) -> Plan:
+    points = maze.cell_to_xy(way(maze))[None]
+    ahead = np.arange(points.shape[1])[None]
+    return Plan(
         points=points,
-        level=np.zeros(count, dtype=int),
+        steps=np.array([1]),
+        stride=1,
+        level=np.zeros(points.shape[:2], dtype=int),
         max_level=10,
-        spread=np.full(count, 0.1),
-        candidates=points[None],
-        goal=points[-1],
+        spread=np.full(points.shape[:2], 0.1),
+        candidates=points[:, None],
+        scores=np.zeros((1, 1)),
+        observation=np.zeros((1, 4)),
+        goal=points[:, -1],
+        evaluations=0,
+        seconds=0.0,
+        trace=tuple((np.minimum(ahead, 10 - m), points) for m in range(5)),
         maze=maze.text,
-        executed=points,
     )
+
+
+def plan_in(maze: Maze, path: Path) -> Path:
+    plan = planned(maze)
+    return plan.plot(path, executed=plan.points[0])
 
 
 def denoising_in(maze: Maze, path: Path) -> Path:
-    points = maze.cell_to_xy(way(maze))
-    level = np.arange(len(points))
-    trace = [(np.minimum(level, 10 - m), points) for m in range(5)]
-    return draw_denoising(
-        path, trace=trace, max_level=10, goal=points[-1], maze=maze.text, panels=3
-    )
+    return planned(maze).plot_denoising(path, panels=3)
 
 
 @each_maze

@@ -1,0 +1,73 @@
+"""A policy in the loop of one environment, kept to be looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from dfplan.errors import require_numbers
+from dfplan.planning.policy import Policy
+from dfplan.planning.problem import unpacked
+from dfplan.types import Plan, Rollout
+
+
+def drive(
+    env: gymnasium.Env[Any, Any],
+    policy: Policy,
+    *,
+    seed: int | None = None,
+    options: dict[str, Any] | None = None,
+    max_steps: int | None = None,
+    past_goal: bool = False,
+) -> Rollout:
+    """Play one episode and keep its path and its plans.
+
+    Args:
+        env: of any suite. Its observations are as :data:`~dfplan.planning.problem.Observation` has
+            them; a goal is looked for in a dict observation, then in ``info["goal"]``, and else is
+            the policy's. Steps are taken for arrived where ``info["success"]`` says so.
+        policy: plans; it is reset.
+        seed: of the episode and of the planner's noise.
+        options: of the environment's reset.
+        max_steps: after which to stop; None for the end of the episode.
+        past_goal: whether to go on once the goal is reached.
+
+    Raises:
+        ObservationError: what :meth:`Policy.act` says of observations and goals.
+    """
+    if max_steps is not None:
+        require_numbers({"max_steps": max_steps}, whole=True, least=1)
+    observation, info = env.reset(seed=seed, options=options)
+    policy.reset(seed)
+    positions: list[np.ndarray] = []
+    rewards: list[float] = []
+    plans: list[tuple[int, Plan]] = []
+    last: Plan | None = None
+    reached: int | None = None
+    over = False
+    while True:
+        state, goal = unpacked(observation, None)
+        goal = info.get("goal") if goal is None else goal
+        positions.append(np.asarray(state, dtype=float)[:2].copy())
+        if over or len(rewards) == max_steps or (reached is not None and not past_goal):
+            break
+        action = policy.act(observation, goal=goal)
+        if policy.plan is not None and policy.plan is not last:
+            last = policy.plan
+            plans.append((len(rewards), last))
+        observation, reward, terminated, truncated, info = env.step(action)
+        rewards.append(float(reward))
+        over = terminated or truncated
+        if reached is None and info.get("success"):
+            reached = len(rewards)
+    maze = next((plan.maze for _, plan in plans), None)
+    return Rollout(
+        positions=np.stack(positions),
+        rewards=np.array(rewards),
+        plans=tuple(plans),
+        goal=None if goal is None else np.asarray(goal, dtype=float),
+        reached=reached,
+        maze=maze,
+    )
