@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def compare(before: str | Path, after: str | Path) -> str:
 
     Cells are paired by protocol, task, planner, tracker and training seed. A change of the score
     is noise where the 95% bootstrap interval over the shared starts holds 0; cells that met
-    different problems are not paired.
+    different problems are not paired. Where one met the first of the other's, those are compared.
 
     Raises:
         ConfigError: the two have no protocol in common.
@@ -35,13 +36,13 @@ def compare(before: str | Path, after: str | Path) -> str:
             f"holds {', '.join(protocols[1])}. Scores of different protocols do not compare."
         )
     shared = sorted(olds.keys() & news.keys())
-    pairs = [(olds[name], news[name]) for name in shared]
-    paired = [(old, new) for old, new in pairs if old.head.problems == new.head.problems]
+    pairs = [_on_shared_problems(olds[name], news[name]) for name in shared]
+    paired = [(old, new) for old, new in pairs if _met_the_same(old, new)]
     parts = [f"# {before} and {after}", _verdict(paired, len(pairs) - len(paired), olds, news)]
     for protocol in sorted({old.name.protocol for old, _ in paired}):
         mine = [(old, new) for old, new in paired if old.name.protocol == protocol]
         parts += [f"## {protocol}", markdown(_changes(mine))]
-    if refused := [(old, new) for old, new in pairs if old.head.problems != new.head.problems]:
+    if refused := [(old, new) for old, new in pairs if not _met_the_same(old, new)]:
         text = "These met other problems in the second folder, so their scores are not compared:"
         names = (
             f"{_words(old.name)} ({old.head.problems[:8]}, {new.head.problems[:8]})"
@@ -57,6 +58,24 @@ def compare(before: str | Path, after: str | Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _on_shared_problems(old: Cell, new: Cell) -> tuple[Cell, Cell]:
+    """Both, cut to the first problems of the longer one if those are what the shorter one met."""
+    count = min(len(old.rows), len(new.rows))
+    if len(old.rows) == len(new.rows) or any(
+        (a.start, a.goal) != (b.start, b.goal)
+        for a, b in zip(old.rows[:count], new.rows[:count], strict=True)
+    ):
+        return old, new
+    return replace(old, rows=old.rows[:count]), replace(new, rows=new.rows[:count])
+
+
+def _met_the_same(old: Cell, new: Cell) -> bool:
+    """Of two cells from :func:`_on_shared_problems`; lengths still differ where nothing is."""
+    if old.head.episodes == new.head.episodes:
+        return old.head.problems == new.head.problems
+    return len(old.rows) == len(new.rows)
+
+
 def _verdict(
     paired: Sequence[tuple[Cell, Cell]],
     refused: int,
@@ -68,6 +87,8 @@ def _verdict(
     same = sum(old.rows == new.rows for old, new in paired)
     text = f"{len(paired)} cells are in both and met the same problems: "
     text += f"{real} changed, {len(paired) - real - same} by no more than noise, {same} not at all."
+    if cut := {len(old.rows) for old, _ in paired if len(old.rows) < _longest(old, olds, news)}:
+        text += f" Compared are the first {' or '.join(map(str, sorted(cut)))} of the problems."
     if refused:
         text += f" {refused} met different problems."
     alone = [len(olds.keys() - news), len(news.keys() - olds)]
@@ -76,6 +97,10 @@ def _verdict(
     if real:
         text += " At 5% a test, one in twenty equal cells would look changed, too."
     return text
+
+
+def _longest(cell: Cell, *folders: Mapping[CellName, Cell]) -> int:
+    return max(len(folder[cell.name].rows) for folder in folders)
 
 
 def _difference(old: Cell, new: Cell) -> statistics.Estimate:

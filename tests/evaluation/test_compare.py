@@ -67,6 +67,20 @@ def test_other_problems_are_not_paired(
     assert "11111111" in text and "worse" not in text
 
 
+def test_a_slice_is_compared_on_its_own_problems(
+    make_cell: MakeCell, write_cells: WriteCells, tmp_path: Path
+) -> None:
+    cell = make_cell("maze2d-umaze", "dfplan")
+    few = replace(cell, rows=cell.rows[:8], head=replace(cell.head, episodes=8, problems="1" * 64))
+    whole, part = write_cells(tmp_path / "a", [cell]), write_cells(tmp_path / "b", [few])
+    for text in (compare(whole, part), compare(part, whole)):
+        assert "0 by no more than noise, 1 not at all" in text
+        assert "Compared are the first 8 of the problems." in text
+    moved = replace(few, rows=(*few.rows[:7], replace(few.rows[7], start=(0.0, 0.0, 0.0, 0.0))))
+    text = compare(whole, write_cells(tmp_path / "c", [moved]))
+    assert "0 cells are in both" in text and "1 met different problems" in text
+
+
 def test_what_is_in_one_alone_and_where_it_comes_from(
     make_cell: MakeCell, write_cells: WriteCells, tmp_path: Path
 ) -> None:
