@@ -13,7 +13,7 @@ LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)\)")
 
 def test_its_tables_are_those_of_the_reports() -> None:
     excerpts = EXCERPT.findall(README)
-    assert len(excerpts) == README.count("<!-- from ") >= 3
+    assert len(excerpts) == README.count("<!-- from ") >= 1
     for name, text in excerpts:
         report = (ROOT / name).read_text(encoding="utf-8").splitlines()
         rows = [line for line in text.splitlines() if line.startswith("|")]
