@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, SupportsFloat
 
-import gymnasium
 import numpy as np
 
 from dfplan.errors import require_numbers
@@ -13,8 +12,22 @@ from dfplan.planning.problem import unpacked
 from dfplan.types import Plan, Rollout
 
 
+class Environment(Protocol):
+    """What is asked of an environment: Gymnasium's two methods."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode: observation and info."""
+        ...
+
+    def step(self, action: Any, /) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Observation, reward, whether it is terminated, whether truncated, and info."""
+        ...
+
+
 def drive(
-    env: gymnasium.Env[Any, Any],
+    env: Environment,
     policy: Policy,
     *,
     seed: int | None = None,
@@ -25,9 +38,10 @@ def drive(
     """Play one episode and keep its path and its plans.
 
     Args:
-        env: of any suite. Its observations are as :data:`~dfplan.planning.problem.Observation` has
-            them; a goal is looked for in a dict observation, then in ``info["goal"]``, and else is
-            the policy's. Steps are taken for arrived where ``info["success"]`` says so.
+        env: of any suite, or whatever is like Gymnasium's. Its observations are as
+            :data:`~dfplan.planning.problem.Observation` has them; a goal is looked for in a dict
+            observation, then in ``info["goal"]``, and else is the policy's. A step has reached the
+            goal where ``info["success"]`` says so.
         policy: plans; it is reset.
         seed: of the episode and of the planner's noise.
         options: of the environment's reset.

@@ -247,6 +247,6 @@ def test_a_damaged_checkpoint_is_no_fault_of_the_planner(tmp_path: Path) -> None
 def test_a_missing_tracker_is_no_fault_of_the_planner(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"No checkpoint 'inverse-umaze'.*dfplan train inverse-"):
         acted(tmp_path, "entrants:tracked", ("inverse",), "maze2d-umaze", episodes=1)
-    with pytest.raises(ConfigError, match="No checkpoint 'pointmaze-umaze'"):
-        acted(tmp_path, "entrants:line", ("own",), "pointmaze-umaze", episodes=1)
-    acted(tmp_path, "entrants:tracked", ("own",), "pointmaze-umaze", episodes=1)
+    with pytest.raises(ConfigError, match="No checkpoint 'ogbench-teleport'"):
+        acted(tmp_path, "entrants:line", ("own",), "ogbench-teleport-navigate", episodes=1)
+    acted(tmp_path, "entrants:tracked", ("own",), "ogbench-teleport-navigate", episodes=1)
