@@ -247,6 +247,7 @@ function requestOf(panel, drive) {
 function ask({ drive = false, panels = state.panels } = {}) {
   for (const panel of panels) {
     panel.wanted = { drive };
+    panel.node.setAttribute("aria-busy", "true");
     const left = panel.busy ? PATIENCE - (performance.now() - panel.began) : 0;
     if (left <= 0) launch(panel);
     else panel.timer ??= setTimeout(() => launch(panel), left);
@@ -454,6 +455,7 @@ function draw() {
       const said = statusOf(panel, moment);
       if (panel.status.textContent !== said) panel.status.textContent = said;
       panel.status.classList.toggle("wrong", Boolean(panel.error));
+      if (!panel.busy && !panel.wanted) panel.node.setAttribute("aria-busy", "false");
       panel.status.setAttribute("aria-live", state.playing || state.drag ? "off" : "polite");
     }
     drawTransport();

@@ -56,6 +56,9 @@ class Look:
         return self.page.locator(".status").nth(panel)
 
     def planned(self, panel: int = 0) -> str:
+        """What it says once nothing asked of it is left to be done."""
+        stage = self.page.locator(".stage").nth(panel)
+        expect(stage).to_have_attribute("aria-busy", "false", timeout=PATIENCE)
         expect(self.status(panel)).to_have_text(PLANNED, timeout=PATIENCE)
         return str(self.status(panel).inner_text())
 
