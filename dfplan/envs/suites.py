@@ -176,11 +176,25 @@ class _Maze2D(MazeEnv):
         return state, info["goal"], info
 
 
+_FASTEST = 5.0  # in units a second and coordinate (``PointEnv._clip_velocity``)
+
+
 class _PointMaze(MazeEnv):
+    """A step computes the dynamics once.
+
+    The suite's also computes them before, on setting the velocity that it has limited, which the
+    step itself does again, and afterwards the forces on each body, which nothing reads. Without
+    these two, observations, rewards and ends are the same to the bit, in contact with walls, too.
+    Of ``unwrapped.data`` those forces (``cacc``, ``cfrc_int``, ``cfrc_ext``) are not brought up to
+    date; ``mujoco.mj_rnePostConstraint`` does that.
+    """
+
     def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze) -> None:
         super().__init__(env, name, maze)
         self._suite = cast(Any, env.unwrapped)
         _discard(self._suite.tmp_xml_file_path)
+        self._mj_step = import_module("mujoco").mj_step
+        self._suite.point_env.step = self._push
 
     def _begin(
         self,
@@ -205,6 +219,15 @@ class _PointMaze(MazeEnv):
     def _advance(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation["observation"], reward, terminated, truncated, info
+
+    def _push(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """``PointEnv.step`` of an action within its limits; takes the place of that."""
+        ball = self._suite.point_env
+        data = ball.data
+        np.clip(data.qvel, -_FASTEST, _FASTEST, out=data.qvel)
+        data.ctrl[:] = action
+        self._mj_step(ball.model, data)
+        return np.concatenate([data.qpos, data.qvel]), 0.0, False, False, {}
 
 
 _REACH = 0.2  # of an action of 1 (``PointEnv.step``)
@@ -267,12 +290,15 @@ class _OGBench(MazeEnv):
         goal: np.ndarray | None,
         task: int | None,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        if seed is not None:
-            # NumPy's global generator takes no larger ones.
-            self._numpy_state = np.random.RandomState(seed % 2**32).get_state(legacy=False)
-        with self._own_numpy():
-            options = {} if task is None else {"task_id": task}
-            state, info = self.env.reset(seed=seed, options=options)
+        # The five random steps that the suite's reset takes lead nowhere: it puts the ball where it
+        # starts afterwards. They go 1.1 far at most, which meets no wall.
+        self._suite.frame_skip = 0
+        try:
+            with self._own_numpy(seed):
+                options = {} if task is None else {"task_id": task}
+                state, info = self.env.reset(seed=seed, options=options)
+        finally:
+            self._suite.frame_skip = self._frame_skip
         if start is not None:
             self._suite.set_xy(start)
             state = self._suite.get_ob()
@@ -305,9 +331,12 @@ class _OGBench(MazeEnv):
         return any(abs(x - x0) < 2.5 and abs(y - y0) < 2.5 for x0, y0 in self._entrances)
 
     @contextmanager
-    def _own_numpy(self) -> Iterator[None]:
+    def _own_numpy(self, seed: int | None = None) -> Iterator[None]:
         callers = np.random.get_state(legacy=False)
-        np.random.set_state(self._numpy_state)
+        if seed is None:
+            np.random.set_state(self._numpy_state)
+        else:
+            np.random.seed(seed % 2**32)  # it takes no larger ones
         try:
             yield
         finally:
