@@ -38,18 +38,20 @@ def main(
         films: whether to make the films too, which takes a minute.
     """
     planner = dfplan.load("maze2d-large")
+    pyramid = with_settings(planner, matrix="pyramid")
     fog = with_settings(planner, matrix="pyramid", rows=0.4)
     free = replace(planner.settings.guidance, scale=0.0)
     unguided = with_settings(planner, guidance=free, polish=0)
     avoid = 10 * KeepOut([Disc((3.5, 4.8), 0.7)])
-    sampled = unguided.plan(START, GOAL, seed=3)
-    foggy = fog.plan(START, GOAL, seed=3, trace=True)
+    raw = unguided.plan(START, GOAL, seed=3)
+    sampled = with_settings(planner, polish=0).plan(START, GOAL, seed=3)
+    whole = pyramid.plan(START, GOAL, seed=3, trace=True)
     tree = dfplan.TreePlanner(planner).plan(START, GOAL, seed=0, trace=True)
     env = dfplan.make("multi2d-large")
     drive = dfplan.drive(env, dfplan.Policy(fog, replan_every=40), seed=8)
 
     print(drive.plot(out / "plan.png", theme=theme))
-    print(foggy.plot_denoising(out / "denoising.png", theme=theme))
+    print(whole.plot_denoising(out / "denoising.png", theme=theme))
 
     figure, axes = page(theme, 3, "Sampled futures", "Spread", "Ellipses over time")
     plotting.plot_futures(sampled, axes[0], theme=theme)
@@ -60,11 +62,11 @@ def main(
     print(save(figure, out / "uncertainty.png"))
 
     figure, axes = page(theme, 2, "Pull of the reward", "Pull of a disc to keep out of")
-    plotting.plot_pull(sampled, planner.pull(sampled.candidates[0]), axes[0], theme=theme)
-    away = planner.pull(sampled.candidates[0], avoid) - planner.pull(sampled.candidates[0])
-    plotting.plot_pull(sampled, away, axes[1], theme=theme)
-    for ax in axes:
-        plotting.plot_plan(sampled, ax, theme=theme)
+    pull = planner.pull(raw.candidates[0])
+    away = planner.pull(raw.candidates[0], avoid) - pull
+    for ax, arrows in zip(axes, (pull, away), strict=True):
+        plotting.plot_pull(raw, arrows, ax, theme=theme)
+        plotting.plot_plan(raw, ax, theme=theme)
     print(save(figure, out / "pull.png"))
 
     figure, axes = page(theme, 2, "A tree of plans", "Where the data has been")
@@ -80,7 +82,6 @@ def main(
     print(save(figure, out / "levels.png"))
 
     if films:
-        whole = with_settings(planner, matrix="pyramid").plan(START, GOAL, seed=3, trace=True)
         made = {
             "denoising": denoising_frames(whole, theme=theme),
             "tree": tree_frames(tree, theme=theme),

@@ -1,7 +1,6 @@
 """Films: a plan coming out of noise, a search growing, a drive with its plans; as GIF or MP4.
 
-Frames are drawn over a background that is drawn once. ``frames`` functions are generators, so that
-a film is never in memory as a whole while it is drawn.
+Frames are drawn over a background that is drawn once, each when it is asked for.
 """
 
 from __future__ import annotations
@@ -61,9 +60,28 @@ class Driven(Protocol):
     def maze(self) -> str | None: ...
 
 
+@dataclass(frozen=True)
+class Frames:
+    """A film's frames, drawn anew whenever they are gone through.
+
+    Attributes:
+        moments: what ``draw`` takes, one for each frame.
+        draw: makes one, uint8 [H, W, 3].
+    """
+
+    moments: Sequence[float]
+    draw: Callable[[float], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.draw, self.moments)
+
+
 def denoising_frames(
     plan: Planned, *, row: int = 0, width: int = 640, theme: str = "light"
-) -> Iterator[np.ndarray]:
+) -> Frames:
     """A plan coming out of noise, the matrix of its levels beside it.
 
     Between two rows of the scheduling matrix tokens glide.
@@ -74,8 +92,8 @@ def denoising_frames(
         width: of a frame, in pixels.
         theme: ``light`` or ``dark``.
 
-    Yields:
-        Frames, uint8 [H, W, 3], at 20 a second.
+    Returns:
+        Frames at 20 a second.
 
     Raises:
         ConfigError: no such row or theme.
@@ -87,31 +105,32 @@ def denoising_frames(
     points = np.stack([to_picture(at.maze, points) for _, points in rows])
     last = len(rows) - 1
     times = np.linspace(0, last, _BETWEEN * last + 1) if last else np.zeros(1)
-    for time in [0.0] * (_HELD // 2) + [*times] + [float(last)] * _HELD:
+
+    def frame(time: float) -> np.ndarray:
         before, share = int(time), time - int(time)
         after = min(before + 1, last)
         noise = (1 - share) * levels[before] + share * levels[after]
         where = (1 - share) * points[before] + share * points[after]
 
-        def draw(ax: Axes, noise: np.ndarray = noise, where: np.ndarray = where) -> None:
+        def draw(ax: Axes) -> None:
             colors, size = look.level(noise), token_size(ax)
             marks.draw_fog(ax, where, noise, colors)
             marks.draw_tokens(ax, where, colors, size, (1 - noise) ** 2, look)
             marks.draw_ends(ax, where[0], at.goal, size, at.frame, look)
 
-        def draw_beside(ax: Axes, seen: int = before) -> None:
+        def draw_beside(ax: Axes) -> None:
             shown = np.full((*levels.shape, 4), 0.0)
-            shown[: seen + 1] = look.level(levels[: seen + 1])
+            shown[: before + 1] = look.level(levels[: before + 1])
             ax.imshow(shown, aspect="auto", interpolation="nearest")
             ax.set_axis_off()
 
         note = f"row {before} of {last}, {np.mean(levels[before] == 0):.0%} certain"
-        yield stage.frame(draw, note, draw_beside)
+        return stage.frame(draw, note, draw_beside)
+
+    return Frames([0.0] * (_HELD // 2) + [*times] + [float(last)] * _HELD, frame)
 
 
-def tree_frames(
-    plan: Planned, *, row: int = 0, width: int = 640, theme: str = "light"
-) -> Iterator[np.ndarray]:
+def tree_frames(plan: Planned, *, row: int = 0, width: int = 640, theme: str = "light") -> Frames:
     """A tree search growing, the best plan so far on top.
 
     Args:
@@ -120,8 +139,8 @@ def tree_frames(
         width: of a frame, in pixels.
         theme: ``light`` or ``dark``.
 
-    Yields:
-        Frames, uint8 [H, W, 3], at 20 a second.
+    Returns:
+        Frames at 20 a second.
 
     Raises:
         ConfigError: no such row or theme.
@@ -134,17 +153,21 @@ def tree_frames(
     stage = _Stage(at.maze, at.view(), look, width)
     counts = np.unique(np.linspace(1, nodes, min(nodes, _GROWTH)).round().astype(int))
     slow = max(1, _GROWTH // (2 * len(counts)))
-    for count in [*np.repeat(counts, slow), *[nodes] * _HELD]:
-        few = _FirstNodes(plan, tree, 1 + int(count))
 
-        def draw(ax: Axes, few: Any = few) -> None:
+    def frame(count: float) -> np.ndarray:
+        shown = 1 + int(count)  # the root is no plan
+
+        def draw(ax: Axes) -> None:
+            few: Any = _FirstNodes(plan, tree, shown)
             plot_tree(few, ax, row=row, theme=theme)
 
-        best = float(tree.scores[row, 1 : 1 + int(count)].max())
-        yield stage.frame(draw, f"{int(count)} plans, the best scores {best:.0f}")
+        best = float(tree.scores[row, 1:shown].max())
+        return stage.frame(draw, f"{shown - 1} plans, the best scores {best:.0f}")
+
+    return Frames([*np.repeat(counts, slow), *[nodes] * _HELD], frame)
 
 
-def drive_frames(driven: Driven, *, width: int = 640, theme: str = "light") -> Iterator[np.ndarray]:
+def drive_frames(driven: Driven, *, width: int = 640, theme: str = "light") -> Frames:
     """A drive: the path so far, the ball, and the plan that it follows, as certain as it was.
 
     Args:
@@ -152,8 +175,8 @@ def drive_frames(driven: Driven, *, width: int = 640, theme: str = "light") -> I
         width: of a frame, in pixels.
         theme: ``light`` or ``dark``.
 
-    Yields:
-        Frames, uint8 [H, W, 3], at 20 a second; of a long drive not every step.
+    Returns:
+        Frames at 20 a second; of a long drive not every step.
 
     Raises:
         ConfigError: unknown theme.
@@ -166,17 +189,23 @@ def drive_frames(driven: Driven, *, width: int = 640, theme: str = "light") -> I
     view = maze_view(maze) if maze is not None else points_view(np.concatenate(seen))
     stage, last = _Stage(maze, view, look, width), len(positions) - 1
     steps = np.unique(np.linspace(0, last, min(last + 1, _DRIVE)).round().astype(int))
-    for step in [*steps, *[last] * _HELD]:
-        made = [index for index, (at, _) in enumerate(driven.plans) if at <= step]
 
-        def draw(ax: Axes, step: int = int(step), made: list[int] = made) -> None:
+    def frame(moment: float) -> np.ndarray:
+        step = int(moment)
+        made = [plan for at, plan in driven.plans if at <= step]
+
+        def draw(ax: Axes) -> None:
             if made:
-                plot_plan(driven.plans[made[-1]][1], ax, candidates=False, theme=theme)
+                plot_plan(made[-1], ax, candidates=False, theme=theme)
             plot_path(positions[: step + 1], ax, maze=maze, theme=theme)
 
         there = driven.reached is not None and step >= driven.reached
         note = f"step {step}, plan {len(made)}"
-        yield stage.frame(draw, f"{note}, goal reached at step {driven.reached}" if there else note)
+        return stage.frame(
+            draw, f"{note}, goal reached at step {driven.reached}" if there else note
+        )
+
+    return Frames([*steps, *[last] * _HELD], frame)
 
 
 def write_film(

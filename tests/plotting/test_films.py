@@ -152,11 +152,11 @@ def test_what_cannot_be_filmed_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least one frame"):
         write_film(tmp_path / "film.gif", [], progress=False)
     with pytest.raises(DataError, match="has no tree"):
-        next(tree_frames(replace(plan, tree=None)))
+        tree_frames(replace(plan, tree=None))
     with pytest.raises(DataError, match="at least one row"):
         replace(plan, tree=None, trace=()).animate()
     with pytest.raises(ConfigError, match=r"width must be .* at least 160"):
-        next(denoising_frames(plan, width=10))
+        denoising_frames(plan, width=10)
     with pytest.raises(DataError, match="No plan was made"):
         replace(driven(), plans=()).plot(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
