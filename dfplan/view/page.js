@@ -1400,8 +1400,8 @@ const KEYS = {
   g: () => activePanel().items.get("goal")?.focus(),
   d: () => ask({ drive: true }),
   c: () => compare(),
-  v: () => !recorded && addByKey(() => addVia(middle())),
-  z: () => !recorded && addByKey(() => addZone(middle().map((value) => value - 0.4), middle().map((value) => value + 0.4))),
+  v: () => !recorded && addByKey(() => addVia(newPlace())),
+  z: () => !recorded && addByKey(() => addZone(...[-0.4, 0.4].map((side) => newPlace().map((value) => value + side)))),
   "?": () => element("keys").showModal(),
 };
 
@@ -1412,11 +1412,13 @@ function addByKey(add) {
   activePanel().items.get(name).focus();
 }
 
-/** A place half way along the plan, where a new via-point or zone matters. */
-function middle() {
+/** A place along the plan, where a new via-point or zone matters: half way, then where none is yet. */
+function newPlace() {
   const line = activePanel().run?.plan?.points;
-  const { start, goal } = state.problem;
-  return toPlace(line ? line[Math.floor(endOf(line) / 2)] : between(start, goal ?? start, 0.5));
+  const { start, goal, via, zones } = state.problem;
+  let [share, part] = [0, 0.5];
+  for (let rest = via.length + zones.length + 1; rest; rest >>= 1, part /= 2) share += (rest & 1) * part;
+  return toPlace(line ? line[Math.floor(endOf(line) * share)] : between(start, goal ?? start, share));
 }
 
 function listenToKeys() {
