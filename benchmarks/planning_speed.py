@@ -30,7 +30,7 @@ from dfplan.evaluation.contenders import CONTENDERS
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
 from dfplan.types import Planner
 
-PLANNERS = ("dfplan", "dfplan-mcg", "diffuser")
+PLANNERS = ("dfplan", "dfplan-mcg", "diffuser-brief")
 
 
 def main(
