@@ -107,6 +107,8 @@ def times_svg(
         ranked: labels ``planner · tracker``; the planner says the color, the tracker the marker.
         line: label and share of what makes no plans.
     """
+    from matplotlib.ticker import LogFormatter
+
     figure, axes = _chart(len(points) + (line is not None))
     axes.set_xscale("log")
     handles, looks = [], _looks(ranked)
@@ -127,6 +129,7 @@ def times_svg(
     axes.set_xlabel("milliseconds of one plan, alone (median)")
     title = "share of the upper bound, %"
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(LogFormatter())  # by default these are powers of ten
     _finish(figure, axes, handles, title)
     return _svg(figure, name)
 
