@@ -161,6 +161,8 @@ def _protocol_section(standing: Standing) -> Section:
     tables = [replace(summary.overview(standing), note=_RANKING)]
     if (over := summary.over_tasks(standing)) is not None and len(standing.tasks) > 1:
         tables.append(over)
+        if (by_tracker := summary.matrix_over_tasks(standing)) is not None:
+            tables.append(by_tracker)
     tables += summary.published_tables(standing)
     return Section(
         protocol.id,
@@ -175,22 +177,23 @@ def _protocol_section(standing: Standing) -> Section:
 def _protocol_pictures(standing: Standing) -> list[Picture]:
     pictures, name = [], standing.protocol.id
     points: dict[str, tuple[list[float], list[float]]] = {}
-    for label in standing.ranked:
+    leading = standing.leading
+    for label in leading:
         timed = [(_plan_ms(result), result.share) for result in standing.of(label)]
         known = [(time, share) for time, share in timed if time]
         if known and len(known) == len(standing.tasks):
             points[label] = [time for time, _ in known], [share for _, share in known]
-    controller = next((label for label in standing.labels if label not in standing.ranked), None)
-    line = None if controller is None else (controller, standing.share(controller))
+    apart = [label for label in standing.labels if label not in standing.ranked]
+    line = (apart[0], standing.share(apart[0])) if apart else None
     if points:
         caption = (
             "Share of the upper bound against the time of a plan: means over tasks (of times, the "
-            "geometric mean), whiskers over the range of tasks. Up and left is better. Policies "
-            "that make no plans are left out."
+            "geometric mean), whiskers over the range of tasks. Up and left is better. Each "
+            "planner with its best tracker; policies that make no plans are left out."
         )
-        pictures.append(Picture(caption, times_svg(f"{name}-times", points, standing.ranked, line)))
+        pictures.append(Picture(caption, times_svg(f"{name}-times", points, leading, line)))
     thresholds = np.linspace(0, 1, 101)
-    matrices = {label: standing.matrix(label) for label in standing.labels}
+    matrices = {label: standing.matrix(label) for label in (*apart, *leading)}
     profiles = {
         label: Profile(*statistics.performance_profile(matrix, thresholds))
         for label, matrix in matrices.items()
@@ -200,12 +203,10 @@ def _protocol_pictures(standing: Standing) -> list[Picture]:
         caption = (
             "Performance profiles (arXiv 2108.13264): the share of runs whose share of the upper "
             "bound is above a threshold. Further right is better; bands are 95% intervals over "
-            "training seeds, where there are several."
+            "training seeds, where there are several. Each planner with its best tracker."
         )
         pictures.append(
-            Picture(
-                caption, profiles_svg(f"{name}-profiles", thresholds, profiles, standing.ranked)
-            )
+            Picture(caption, profiles_svg(f"{name}-profiles", thresholds, profiles, leading))
         )
     return pictures
 
@@ -235,15 +236,19 @@ def _task_section(standing: Standing, task: Task) -> Section:
 
 
 def _examples(task: Task, found: Sequence[Result]) -> list[Picture]:
-    """The same problems for all: the first that most planners kept."""
+    """The same problems for all, each planner with its best tracker there."""
+    best: dict[str, Result] = {}
+    for result in found:
+        best.setdefault(result.planner, result)
     kept = {
-        result.label: {each.episode: each for each in result.cells[0].examples} for result in found
+        result.label: {each.episode: each for each in result.cells[0].examples}
+        for result in best.values()
     }
     episodes = list(dict.fromkeys(number for each in kept.values() for number in each))[:EXAMPLES]
     if not episodes:
         return []
     rows = {}
-    for result in found:
+    for result in best.values():
         drives: list[Drive | None] = []
         for number in episodes:
             example = kept[result.label].get(number)
@@ -256,7 +261,10 @@ def _examples(task: Task, found: Sequence[Result]) -> list[Picture]:
         if any(drives):
             rows[result.label] = drives
     numbers = ", ".join(map(str, episodes))
-    caption = f"First plans, and how they were driven, on the hardest problems ({numbers})."
+    caption = (
+        f"First plans, and how they were driven, on the hardest problems ({numbers}); each planner "
+        "with its best tracker."
+    )
     return [Picture(caption, drives_svg(f"{task.id}-drives", task.maze.text, rows))]
 
 

@@ -166,6 +166,14 @@ class Standing:
         """The labels without the data's own behavior."""
         return [label for label in self.labels if not self.of(label)[0].is_controller]
 
+    @property
+    def leading(self) -> list[str]:
+        """The first of :attr:`ranked` of each planner: that with its best tracker."""
+        first: dict[str, str] = {}
+        for label in self.ranked:
+            first.setdefault(self.of(label)[0].planner, label)
+        return list(first.values())
+
     def share(self, label: str) -> float:
         """Mean share of the upper bound over tasks."""
         return float(np.mean([result.share for result in self.of(label)]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -183,23 +183,44 @@ def costs(found: Sequence[Result]) -> Table:
 
 def matrix(found: Sequence[Result]) -> Table | None:
     """Scores of one task by planner and tracker; None where there is one tracker."""
-    ranked = [result for result in found if not result.is_controller]
-    trackers = list(dict.fromkeys(sorted(result.tracker for result in ranked)))
-    planners = list(dict.fromkeys(result.planner for result in ranked))
+    marks = marked(found)
+    places = {
+        (result.planner, result.tracker): (plus_minus(result.mean), marks.get(result.label))
+        for result in found
+        if not result.is_controller
+    }
+    return _by_tracker("Score by planner and tracker", places)
+
+
+def matrix_over_tasks(standing: Standing) -> Table | None:
+    """Mean shares of the upper bound by planner and tracker, of those that played all tasks.
+
+    None where there is one tracker.
+    """
+    places: dict[tuple[str, str], tuple[str, Mark | None]] = {}
+    for label in standing.ranked:
+        mine = standing.of(label)
+        if len(mine) == len(standing.tasks):
+            place = mine[0].planner, mine[0].tracker
+            places[place] = f"{100 * standing.share(label):.1f}%", None if places else "best"
+    return _by_tracker("Mean share of the upper bound by planner and tracker", places)
+
+
+def _by_tracker(
+    title: str, places: Mapping[tuple[str, str], tuple[str, Mark | None]]
+) -> Table | None:
+    """A line a planner, in the order of ``places``, a column a tracker."""
+    planners = list(dict.fromkeys(planner for planner, _ in places))
+    trackers = sorted({tracker for _, tracker in places})
     if len(trackers) < 2:
         return None
-    by_both = {(result.planner, result.tracker): result for result in ranked}
-    by_label = marked(found)
-    lines, marks = [], {}
+    lines = []
+    marks: dict[tuple[int, int], Mark] = {}
     for line, planner in enumerate(planners):
-        texts = []
-        for column, tracker in enumerate(trackers, start=1):
-            result = by_both.get((planner, tracker))
-            texts.append("" if result is None else plus_minus(result.mean))
-            if result is not None and result.label in by_label:
-                marks[line, column] = by_label[result.label]
-        lines.append((planner, *texts))
-    return Table("Score by planner and tracker", ("Planner", *trackers), tuple(lines), marks)
+        found = [places.get((planner, tracker), ("", None)) for tracker in trackers]
+        lines.append((planner, *(text for text, _ in found)))
+        marks |= {(line, column): mark for column, (_, mark) in enumerate(found, 1) if mark}
+    return Table(title, ("Planner", *trackers), tuple(lines), marks)
 
 
 def parts(found: Sequence[Result]) -> Table | None:

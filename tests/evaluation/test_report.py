@@ -219,6 +219,30 @@ def test_the_matrix_has_a_place_for_each_pair(bench_cells: list[Cell]) -> None:
     assert list(table.marks.values()).count("best") == 1
 
 
+def test_the_matrix_over_tasks_holds_mean_shares_of_who_played_all(
+    make_cell: Callable[..., Cell],
+) -> None:
+    tasks = ("maze2d-umaze", "maze2d-large")
+    cells = [
+        make_cell(task, planner, tracker=tracker, late=late)
+        for planner, tracker, late in (("a", "pd", 30), ("a", "pursuit", 0), ("b", "pd", 60))
+        for task in tasks
+    ]
+    cells.append(make_cell(tasks[0], "b", tracker="pursuit"))
+    (standing,) = standings(cells)
+    table = summary.matrix_over_tasks(standing)
+    assert table is not None and table.header == ("Planner", "pd", "pursuit")
+    shares = {label: f"{100 * standing.share(label):.1f}%" for label in standing.labels}
+    assert table.lines == (
+        ("a", shares["a · pd"], shares["a · pursuit"]),
+        ("b", shares["b · pd"], ""),
+    )
+    assert table.marks == {(0, 2): "best"}
+    assert standing.leading == ["a · pursuit", "b · pd"]
+    (alone,) = standings([cell for cell in cells if cell.name.tracker == "pd"])
+    assert summary.matrix_over_tasks(alone) is None
+
+
 def test_parts_are_shown_where_there_are_some(bench_cells: list[Cell]) -> None:
     d4rl, ogbench = standings(bench_cells)
     assert summary.parts(d4rl.on(d4rl.tasks[0])) is None
