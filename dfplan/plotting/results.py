@@ -69,8 +69,8 @@ def profiles_svg(
         name: what its ids end with, of its own on the page.
         thresholds: shares of the upper bound.
         profiles: by label.
-        ranked: labels ``planner · tracker``; the planner says the color, the tracker the dashes,
-            the same in both charts. Others are gray.
+        ranked: labels whose place says color and dashes, the same color in both charts. Others are
+            gray.
     """
     from dfplan.plotting.style import LIGHT
 
@@ -104,7 +104,7 @@ def times_svg(
         name: what its ids end with, of its own on the page.
         points: milliseconds and shares of each task, by label; a marker stands at their
             (geometric) means, and whiskers reach to the least and the greatest.
-        ranked: labels ``planner · tracker``; the planner says the color, the tracker the marker.
+        ranked: labels whose place says color and marker.
         line: label and share of what makes no plans.
     """
     from matplotlib.ticker import LogFormatter
@@ -226,19 +226,12 @@ def _finish(figure: Figure, axes: Axes, handles: Sequence[Any], title: str) -> N
 
 
 def _looks(ranked: Sequence[str]) -> dict[str, tuple[str, str, Any]]:
-    """Color, marker and dashes of each label."""
-    pairs = [(label.split(" · ")[0], label.split(" · ")[-1]) for label in ranked]
-    planners, trackers = (list(dict.fromkeys(pair[part] for pair in pairs)) for part in (0, 1))
+    """Color, marker and dashes of each label; colors that come again have other shapes."""
     looks = {}
-    for label, (planner, tracker) in zip(ranked, pairs, strict=True):
-        color, other = planners.index(planner), trackers.index(tracker)
-        if len(pairs) == len(planners):  # a tracker each: colors that come again need other shapes
-            other = color
-        looks[label] = (
-            _COLORS[color % len(_COLORS)],
-            _MARKERS[other % len(_MARKERS)],
-            _DASHES[other % len(_DASHES)],
-        )
+    for index, label in enumerate(ranked):
+        color, again = index % len(_COLORS), index // len(_COLORS)
+        shape = (color + again) % len(_MARKERS)
+        looks[label] = _COLORS[color], _MARKERS[shape], _DASHES[shape]
     return looks
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dfplan.mazes import named_maze
+from dfplan.plotting import results
 from dfplan.plotting.results import Drive, Profile, drives_svg, profiles_svg, times_svg
 
 THRESHOLDS = np.linspace(0, 1, 11)
@@ -79,6 +80,13 @@ def test_a_label_has_one_color_in_both_charts() -> None:
     second = times_svg("b", {ranked[1]: ([1.0], [0.5])}, ranked, None)
     assert "#d55e00" in first and "#d55e00" in second
     assert "#0072b2" not in first and "#0072b2" not in second
+
+
+def test_no_two_labels_look_the_same() -> None:
+    many = tuple(f"planner {number}" for number in range(30))
+    looks = results._looks(many)
+    assert len({look[:2] for look in looks.values()}) == len({look[::2] for look in looks.values()})
+    assert len({look[:2] for look in looks.values()}) == len(many)
 
 
 @pytest.mark.parametrize("maze", ["umaze", "pointmaze-large", "ogbench-giant"])
