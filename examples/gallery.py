@@ -42,7 +42,7 @@ def main(
     fog = with_settings(planner, matrix="pyramid", rows=0.4)
     free = replace(planner.settings.guidance, scale=0.0)
     unguided = with_settings(planner, guidance=free, polish=0)
-    avoid = 10 * KeepOut([Disc((3.5, 4.8), 0.7)])
+    disc = Disc((3.5, 4.8), 0.7)
     raw = unguided.plan(START, GOAL, seed=3)
     sampled = with_settings(planner, polish=0).plan(START, GOAL, seed=3)
     whole = pyramid.plan(START, GOAL, seed=3, trace=True)
@@ -63,7 +63,8 @@ def main(
 
     figure, axes = page(theme, 2, "Pull of the reward", "Pull of a disc to keep out of")
     pull = planner.pull(raw.candidates[0])
-    away = planner.pull(raw.candidates[0], avoid) - pull
+    away = planner.pull(raw.candidates[0], 10 * KeepOut([disc])) - pull
+    plotting.plot_regions([disc], axes[1], maze="large", theme=theme)
     for ax, arrows in zip(axes, (pull, away), strict=True):
         plotting.plot_pull(raw, arrows, ax, theme=theme)
         plotting.plot_plan(raw, ax, theme=theme)
@@ -97,7 +98,8 @@ def with_settings(planner: dfplan.ForcingPlanner, **changes: object) -> dfplan.F
 
 def page(theme: str, panels: int, *titles: str) -> tuple[Figure, list[Axes]]:
     look = THEMES[theme]
-    figure = Figure(figsize=(4 * panels, 3.3), facecolor=look.page, layout="constrained")
+    figure = Figure(figsize=(4 * panels, 3.3), facecolor=look.page)
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     axes = list(figure.subplots(1, panels))
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", fontsize=11, fontweight="bold", color=look.ink)

@@ -13,6 +13,7 @@ from dfplan.plotting.layers import (
     plot_path,
     plot_plan,
     plot_pull,
+    plot_regions,
     plot_spread,
     plot_tree,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "plot_path",
     "plot_plan",
     "plot_pull",
+    "plot_regions",
     "plot_spread",
     "plot_tree",
 ]

@@ -16,7 +16,7 @@ taken there (:func:`dfplan.plotting.maze.to_picture`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -53,6 +53,28 @@ class Tree(Protocol):
     def points(self) -> np.ndarray: ...
     @property
     def scores(self) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Disc(Protocol):
+    """What is drawn of a :class:`dfplan.planning.rewards.Disc`."""
+
+    @property
+    def center(self) -> tuple[float, float]: ...
+    @property
+    def radius(self) -> float: ...
+    @property
+    def velocity(self) -> tuple[float, float]: ...
+
+
+@runtime_checkable
+class Box(Protocol):
+    """What is drawn of a :class:`dfplan.planning.rewards.Box`."""
+
+    @property
+    def low(self) -> tuple[float, float]: ...
+    @property
+    def high(self) -> tuple[float, float]: ...
 
 
 class Planned(Protocol):
@@ -242,6 +264,41 @@ def plot_path(
     marks.draw_executed(ax, path, look)
     if ball:
         marks.draw_ball(ax, path[-1], D4RL if parsed is None else parsed.frame, look)
+    return ax
+
+
+def plot_regions(
+    regions: Sequence[Disc | Box],
+    ax: Axes | None = None,
+    *,
+    maze: str | Maze | None = None,
+    step: int = 0,
+    theme: str = "light",
+) -> Axes:
+    """Places that a reward keeps out of or is slow in, hatched.
+
+    Args:
+        regions: discs and boxes of :mod:`dfplan.planning.rewards`, in the maze's frame.
+        ax: where to draw; by default pyplot's current axes.
+        maze: that they lie in; None for a bare floor.
+        step: the environment step at which those that move are drawn.
+        theme: ``light`` or ``dark``.
+
+    Raises:
+        MazeError: the maze cannot be read.
+        ConfigError: an unknown name of a maze or a theme.
+        DataError: no region, or one that is neither a disc nor a box.
+    """
+    look, parsed = named_theme(theme), None if maze is None else parse_maze(maze)
+    corners = [_corners(region, step) for region in regions]
+    if not corners:
+        raise DataError("Regions to draw: expected at least one disc or box; got none.")
+    places = to_picture(parsed, np.array(corners))
+    ax = current_axes(ax)
+    view = points_view(places.reshape(-1, 2)) if parsed is None else maze_view(parsed)
+    lay_floor(ax, parsed, view, look)
+    for region, (low, high) in zip(regions, places, strict=True):
+        marks.draw_region(ax, low, high, isinstance(region, Disc), look)
     return ax
 
 
@@ -490,6 +547,20 @@ def _on_floor(plan: Planned, row: int, ax: Axes | None, theme: str) -> tuple[Pro
     look, at, ax = named_theme(theme), Problem(plan, row), current_axes(ax)
     lay_floor(ax, at.maze, at.view(), look)
     return at, ax, look
+
+
+def _corners(region: Disc | Box, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest position [2] of a region at a step."""
+    match region:
+        case Disc():
+            center = np.array(region.center) + step * np.array(region.velocity)
+            return center - region.radius, center + region.radius
+        case Box():
+            return np.array(region.low), np.array(region.high)
+    raise DataError(
+        f"A region to draw must be a Disc or a Box of dfplan.planning.rewards; got {region!r}. "
+        "Draw others with matplotlib, on the same axes."
+    )
 
 
 def _require_row(plan: Planned, row: int) -> None:

@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, Ellipse
+from matplotlib.patches import Circle, Ellipse, Patch, Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
 from dfplan.mazes import D4RL, Frame
@@ -137,6 +137,20 @@ def draw_arrows(axes: Axes, points: np.ndarray, arrows: np.ndarray, theme: Theme
         minlength=0.1,
         zorder=6,
     )
+
+
+def draw_region(
+    axes: Axes, low: np.ndarray, high: np.ndarray, disc: bool, theme: Theme = LIGHT
+) -> None:
+    """A box between two opposite corners [2], or the disc in it, hatched."""
+    corner, (height, width) = np.minimum(low, high), np.abs(high - low)
+    place: Patch = (
+        Circle((corner[1] + width / 2, corner[0] + height / 2), width / 2)
+        if disc
+        else Rectangle((corner[1], corner[0]), width, height)
+    )
+    place.set(fc=to_rgba(theme.warning, 0.12), ec=theme.warning, hatch="////", lw=0.9, zorder=2.5)
+    axes.add_patch(place)
 
 
 def draw_ends(

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PatchCollection, PathCollection
@@ -21,6 +22,7 @@ import dfplan
 from dfplan import plotting
 from dfplan.errors import ConfigError, DataError
 from dfplan.mazes import Maze, named_maze, parse_maze
+from dfplan.planning.rewards import Box, Disc
 from dfplan.plotting.maze import to_picture
 from dfplan.plotting.style import DARK, LIGHT
 from dfplan.types import Plan, SearchTree
@@ -190,6 +192,31 @@ def test_arrows_point_where_the_pull_goes() -> None:
             shown = arrow / np.linalg.norm(arrow)
             np.testing.assert_allclose(shown, tip[::-1] / np.linalg.norm(tip))
         np.testing.assert_allclose(np.linalg.norm(arrows, axis=1), [0.8, 0.4])
+
+
+@pytest.mark.parametrize("maze", MAZES, ids=lambda maze: maze.text)
+def test_regions_are_drawn_where_rewards_have_them(maze: Maze) -> None:
+    unit = maze.frame.unit
+    first = maze.cell_to_xy([(2, 3)])[0]
+    disc = Disc(tuple(first), 0.7 * unit, velocity=(0.0, 0.1 * unit))
+    box = Box(tuple(first - 0.3 * unit), tuple(first + 0.8 * unit))
+    ax = plotting.plot_regions([disc, box], new_axes(), maze=maze, step=10)
+    around, square = ax.patches[-2:]
+    probes = torch.as_tensor(first + unit * np.random.default_rng(0).uniform(-2, 3, (2000, 2)))
+    shown = to_picture(maze, probes.numpy())[:, ::-1]
+    for region, patch in ((disc, around), (box, square)):
+        distance = region.outside(probes[:, None], torch.tensor([10.0]))[:, 0].numpy() / unit
+        drawn = patch.get_path().transformed(patch.get_patch_transform()).contains_points(shown)
+        clear = np.abs(distance) > 0.03  # the path of a disc is a polygon to contains_points
+        assert 20 < drawn.sum() < 1000
+        assert (drawn == (distance < 0))[clear].all()
+
+
+def test_regions_that_cannot_be_drawn_are_named() -> None:
+    with pytest.raises(DataError, match="at least one disc or box; got none"):
+        plotting.plot_regions([], new_axes())
+    with pytest.raises(DataError, match=r"must be a Disc or a Box.*got 3"):
+        plotting.plot_regions([3], new_axes())  # type: ignore[list-item]
 
 
 def test_levels_are_those_of_the_trace_with_the_future_to_the_right() -> None:
