@@ -98,7 +98,7 @@ def with_settings(planner: dfplan.ForcingPlanner, **changes: object) -> dfplan.F
 
 def page(theme: str, panels: int, *titles: str) -> tuple[Figure, list[Axes]]:
     look = THEMES[theme]
-    figure = Figure(figsize=(4 * panels, 3.3), facecolor=look.page)
+    figure = Figure(figsize=(4 * panels, 3.15), facecolor=look.page)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     axes = list(figure.subplots(1, panels))
     for ax, title in zip(axes, titles, strict=True):

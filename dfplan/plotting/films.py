@@ -162,7 +162,7 @@ def tree_frames(plan: Planned, *, row: int = 0, width: int = 640, theme: str = "
             plot_tree(few, ax, row=row, theme=theme)
 
         best = float(tree.scores[row, 1:shown].max())
-        return stage.frame(draw, f"{shown - 1} plans, the best scores {best:.0f}")
+        return stage.frame(draw, f"{shown - 1} plan{'s' * (shown != 2)}, the best scores {best:.0f}")
 
     return Frames([*np.repeat(counts, slow), *[nodes] * _HELD], frame)
 
