@@ -162,7 +162,8 @@ def tree_frames(plan: Planned, *, row: int = 0, width: int = 640, theme: str = "
             plot_tree(few, ax, row=row, theme=theme)
 
         best = float(tree.scores[row, 1:shown].max())
-        return stage.frame(draw, f"{shown - 1} plan{'s' * (shown != 2)}, the best scores {best:.0f}")
+        plans = "1 plan" if shown == 2 else f"{shown - 1} plans"
+        return stage.frame(draw, f"{plans}, the best scores {best:.0f}")
 
     return Frames([*np.repeat(counts, slow), *[nodes] * _HELD], frame)
 
