@@ -182,7 +182,7 @@ def costs(found: Sequence[Result]) -> Table:
 
 
 def matrix(found: Sequence[Result]) -> Table | None:
-    """Scores of one task by planner and tracker; None where there is one tracker."""
+    """Scores of one task by planner and tracker; None where no planner has two trackers."""
     marks = marked(found)
     places = {
         (result.planner, result.tracker): (plus_minus(result.mean), marks.get(result.label))
@@ -195,7 +195,7 @@ def matrix(found: Sequence[Result]) -> Table | None:
 def matrix_over_tasks(standing: Standing) -> Table | None:
     """Mean shares of the upper bound by planner and tracker, of those that played all tasks.
 
-    None where there is one tracker.
+    None where no planner has two trackers.
     """
     places: dict[tuple[str, str], tuple[str, Mark | None]] = {}
     for label in standing.ranked:
@@ -212,7 +212,7 @@ def _by_tracker(
     """A line a planner, in the order of ``places``, a column a tracker."""
     planners = list(dict.fromkeys(planner for planner, _ in places))
     trackers = sorted({tracker for _, tracker in places})
-    if len(trackers) < 2:
+    if len(places) == len(planners):
         return None
     lines = []
     marks: dict[tuple[int, int], Mark] = {}
