@@ -78,10 +78,14 @@ _GIANT = Preset(
 _MOST_TOKENS = 40  # more of them are put into half as many, as for giant
 
 # Diffuser's own rate of 2e-4 is for two million steps. In 250 steps on umaze 1e-3 reached the lower
-# training loss; on the score the two were not told apart.
-_DIFFUSER = TrainSettings(
-    steps=10_000, batch_size=32, learning_rate=1e-3, weight_decay=0.0, keep_every=1000
-)
+# training loss; on the score the two were not told apart. The longer plans of medium and large take
+# twice and three times as long a step.
+_DIFFUSER = {
+    maze: TrainSettings(
+        steps=steps, batch_size=32, learning_rate=1e-3, weight_decay=0.0, keep_every=1000
+    )
+    for maze, steps in (("umaze", 10_000), ("medium", 3000), ("large", 3000))
+}
 
 # As many steps as take the same seconds of computing as dfplan's network for the maze.
 _BRIEFLY = {"umaze": 580, "medium": 400, "large": 430}
@@ -140,12 +144,12 @@ PRESETS: dict[str, Preset | OfflinePreset] = {
     **_PLANNERS,
     **_STITCHERS,
     **{
-        f"diffuser-{maze}": Preset(named_maze(maze), recipe, _DIFFUSER)
+        f"diffuser-{maze}": Preset(named_maze(maze), recipe, _DIFFUSER[maze])
         for maze, recipe in DIFFUSER.items()
     },
     **{
         f"diffuser-brief-{maze}": Preset(
-            named_maze(maze), DIFFUSER[maze], replace(_DIFFUSER, steps=steps, keep_every=None)
+            named_maze(maze), DIFFUSER[maze], replace(_DIFFUSER[maze], steps=steps, keep_every=None)
         )
         for maze, steps in _BRIEFLY.items()
     },
