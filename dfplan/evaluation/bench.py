@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from dfplan.envs.suites import make
-from dfplan.errors import ConfigError, unknown_name
+from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.evaluation.cell import Job
 from dfplan.evaluation.contenders import (
     CONTENDERS,
@@ -20,8 +20,9 @@ from dfplan.evaluation.contenders import (
     tracker_checkpoint,
 )
 from dfplan.evaluation.protocols import Split, Task, named_protocol, named_task, tasks_of
-from dfplan.evaluation.records import has_cells
+from dfplan.evaluation.records import has_cells, read_cells
 from dfplan.evaluation.report import write_report
+from dfplan.evaluation.results import standings
 from dfplan.evaluation.rollout import GROUP
 from dfplan.evaluation.sweep import LOCAL, missing, sweep
 
@@ -77,6 +78,8 @@ def roster(
         ConfigError: an unknown name; a planner that was asked for by name and has no checkpoint
             for any of the tasks; nothing that can be played.
     """
+    for seed in seeds:
+        require_numbers({"seed": seed}, whole=True, least=0)
     for protocol in protocols:
         named_protocol(protocol)
     chosen = [
@@ -162,10 +165,12 @@ def bench(
         What was lost, a message for each process that died.
 
     Raises:
-        DataError: the folder holds results of another version.
+        DataError: the folder holds results of another version, or damaged ones.
         MissingSimulatorError: a suite that is to be played is not installed.
     """
     left = missing(entered.jobs, out)
+    if has_cells(out):
+        standings(read_cells(out))  # what no report could be made of is said before all is played
     for environment in dict.fromkeys(job.played.environment for job in left):
         make(environment).close()  # a missing simulator is said once, and not by every process
     lost = sweep(left, out, workers=workers, backend=backend, address=address, progress=progress)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +41,10 @@ from dfplan.evaluation.rollout import GROUP, Rollouts
 BEAT = "beat"
 """The file that a process touches at every call of the planner."""
 
+BROKEN = "broken"
+"""The file that a process leaves which ends by an error that is not its planner's."""
+
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 _POLL = 0.2
 _STARTING_UP = 120.0  # seconds more for imports, loading and bounds
 
@@ -172,8 +178,9 @@ def run(job: Job) -> list[Files]:
     """Play a job in a process of its own.
 
     A planner that raises is asked again for each episode of its group alone, so that the fault is
-    that of the episodes in which it raises. One that hangs is ended, and all episodes that were
-    not over are its fault.
+    that of the episodes in which it raises. One that hangs is ended with all that it has started,
+    and all episodes that were not over are its fault; so they are where a user's own planner ends
+    the process.
 
     Raises:
         LostCellError: the process has died of something else.
@@ -183,24 +190,31 @@ def run(job: Job) -> list[Files]:
         (folder / BEAT).touch()
         errors = folder / "errors"
         command = [sys.executable, "-m", "dfplan.evaluation.playing", json.dumps(asdict(job)), name]
+        command.append(str(os.getpid()))
         # One thread from the start: some libraries read these when they are imported.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         with errors.open("w") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                command, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
             try:
                 ended = _wait(process, folder / BEAT, job.limit)
             finally:
-                process.kill()
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if not ended:
-            return _hung(job, folder)
+            return _unfinished(job, folder, f"a call took longer than {job.limit:g} s")
         ended_early = not all((folder / f"{i}.json").exists() for i in range(len(job.trackers)))
-        if process.returncode or ended_early:  # a planner may end it with any code
+        code = process.returncode
+        if code or ended_early:  # a planner may end it with any code
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            is_own = named_contender(job.planner).is_own
+            if is_own and code not in _FROM_OUTSIDE and not (folder / BROKEN).exists():
+                return _unfinished(job, folder, f"it ended its process with {how}")
             said = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            code = process.returncode
             raise LostCellError(
-                f"{job.task}, {job.planner}, seed {job.seed} is lost: its process ended with "
-                f"{f'signal {-code}' if code < 0 else f'exit code {code}'}"
+                f"{job.task}, {job.planner}, seed {job.seed} is lost: its process ended with {how}"
                 f"{': ' + said[-1] if said else ''}. Run the same command again: it computes what "
                 "is missing, and nothing else."
             )
@@ -228,9 +242,8 @@ def _wait(process: subprocess.Popen[bytes], beat: Path, limit: float) -> bool:
     return True
 
 
-def _hung(job: Job, folder: Path) -> list[Files]:
-    """What is kept of a job whose planner hangs: the episodes before it, and faults."""
-    fault = f"a call took longer than {job.limit:g} s"
+def _unfinished(job: Job, folder: Path, fault: str) -> list[Files]:
+    """What is kept of a job that its planner has cut short: the episodes before it, and faults."""
     aside = aside_text(Cost(), [], provenance(job.command, 0.0))
     files = []
     for index, tracker in enumerate(job.trackers):

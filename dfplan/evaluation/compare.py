@@ -11,6 +11,7 @@ import numpy as np
 from dfplan.errors import ConfigError
 from dfplan.evaluation import statistics
 from dfplan.evaluation.records import Cell, CellName, read_cells
+from dfplan.evaluation.results import standings
 from dfplan.evaluation.summary import plus_minus
 from dfplan.evaluation.tables import Table, markdown, without
 
@@ -25,10 +26,10 @@ def compare(before: str | Path, after: str | Path) -> str:
     different problems are not paired. Where one met the first of the other's, those are compared.
 
     Raises:
-        ConfigError: the two have no protocol in common.
+        ConfigError: the two have no protocol in common, or a cell is of an unknown one.
         DataError: a folder holds no cells, or one that cannot be read.
     """
-    olds, news = ({cell.name: cell for cell in read_cells(each)} for each in (before, after))
+    olds, news = (_cells(each) for each in (before, after))
     protocols = [sorted({name.protocol for name in each}) for each in (olds, news)]
     if not set(protocols[0]) & set(protocols[1]):
         raise ConfigError(
@@ -56,6 +57,13 @@ def compare(before: str | Path, after: str | Path) -> str:
     if origin.lines:
         parts += ["## Where they come from", markdown(origin)]
     return "\n\n".join(parts) + "\n"
+
+
+def _cells(folder: str | Path) -> dict[CellName, Cell]:
+    """The cells of a folder that a report could be made of, by name."""
+    cells = read_cells(folder)
+    standings(cells)
+    return {cell.name: cell for cell in cells}
 
 
 def _on_shared_problems(old: Cell, new: Cell) -> tuple[Cell, Cell]:

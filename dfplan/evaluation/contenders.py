@@ -308,7 +308,7 @@ def named_contender(name: str) -> Contender:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever a user's own module does
+    except (Exception, SystemExit) as error:  # whatever a user's own module does
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(
             f"Planner {name!r}: module {module_name!r} cannot be imported ({said}). Run where it "
@@ -316,7 +316,7 @@ def named_contender(name: str) -> Contender:
         ) from error
     make = getattr(module, attribute, None)
     if make is None:
-        shown = [key for key in vars(module) if not key.startswith("_")]
+        shown = [key for key, value in vars(module).items() if key[0] != "_" and callable(value)]
         raise unknown_name(f"attribute of {module_name}", attribute, shown)
     file = getattr(module, "__file__", None)
     return Contender(

@@ -1,14 +1,16 @@
-"""The process of a job: ``python -m dfplan.evaluation.playing JOB FOLDER``.
+"""The process of a job: ``python -m dfplan.evaluation.playing JOB FOLDER PARENT``.
 
 Writes ``<number>.jsonl`` and ``<number>.json`` into the folder, a pair for each of the job's
-trackers, group by group; see :mod:`dfplan.evaluation.cell`.
+trackers, group by group, and ends with the process PARENT; see :mod:`dfplan.evaluation.cell`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import resource
+import signal
 import sys
 import threading
 import time
@@ -22,7 +24,7 @@ import numpy as np
 import torch
 
 from dfplan.errors import ConfigError, ObservationError
-from dfplan.evaluation.cell import BEAT, Job, not_played
+from dfplan.evaluation.cell import BEAT, BROKEN, Job, not_played
 from dfplan.evaluation.contenders import (
     TRACKERS,
     Made,
@@ -55,6 +57,7 @@ def play(job: Job, folder: Path) -> None:
     _ = job.needed  # before the first beat, from which on silence is the planner's
     arena = Arena(job.played, min(GROUP, job.episodes))
     contender = named_contender(job.planner)
+    os.utime(beat)
     made: Made | Exception
     try:
         made = contender.make(job.played, job.seed, job.checkpoint)
@@ -63,9 +66,7 @@ def play(job: Job, folder: Path) -> None:
             raise
         made = error  # whatever a user's own does, it belongs to its rows
     plans = FirstPlans(made) if isinstance(made, Planner) else None
-    cost = _trained(job)
-    if isinstance(made, Planner):
-        cost = _planned(job, made, beat, cost)
+    cells = []
     for index, tracker in enumerate(job.trackers):
         if isinstance(made, Planner):  # one that is missing is no fault of the planner's
             tracker_checkpoint(following(made, tracker), job.played, job.folders)
@@ -87,8 +88,7 @@ def play(job: Job, folder: Path) -> None:
                 with suppress(Exception):  # the episodes are over, and none of them is to blame
                     arena.play(alone, job.problems.rows([0]), 0)
                     step = _quantiles(alone.seconds)
-        own = replace(
-            cost,
+        cost = Cost(
             step=step,
             peak_bytes=_peak_bytes(),
             seconds=played.seconds,
@@ -96,7 +96,13 @@ def play(job: Job, folder: Path) -> None:
             environment_seconds=played.environment_seconds,
         )
         source = provenance(job.command, time.perf_counter() - began)
-        path.with_suffix(".json").write_text(aside_text(own, examples, source), encoding="utf-8")
+        cells.append((path.with_suffix(".json"), cost, examples, source))
+    # Last, for how often it is asked depends on the clock, and one that draws from a generator of
+    # its own would not draw the same in its episodes.
+    common = _trained(job) | (_planned(job, made, beat) if isinstance(made, Planner) else {})
+    for path, cost, examples, source in cells:
+        text = aside_text(replace(cost, **common), examples, source)
+        path.write_text(text, encoding="utf-8")
 
 
 class Watched:
@@ -246,20 +252,21 @@ def _example(part: Rollouts, plan: Plan | None, row: int, episode: int) -> Examp
     return Example(episode, points, path.astype(float).round(3).tolist())
 
 
-def _trained(job: Job) -> Cost:
+def _trained(job: Job) -> dict[str, Any]:
+    """What the training cost, as fields of :class:`Cost`."""
     if job.checkpoint is None:
-        return Cost()
+        return {}
     checkpoint = Checkpoint.load(job.checkpoint)
     training = checkpoint.training
-    return Cost(
-        parameters=sum(value.numel() for value in checkpoint.network.values()),
-        training_seconds=training["cpu_seconds"],
-        training_steps=training.get("step", training["steps"]),
-    )
+    return {
+        "parameters": sum(value.numel() for value in checkpoint.network.values()),
+        "training_seconds": training["cpu_seconds"],
+        "training_steps": training.get("step", training["steps"]),
+    }
 
 
-def _planned(job: Job, planner: Planner, beat: Path, cost: Cost) -> Cost:
-    """What single plans cost, after one that is not counted; unknown where one raises."""
+def _planned(job: Job, planner: Planner, beat: Path) -> dict[str, Any]:
+    """What single plans cost, after one that is not counted; nothing where one raises."""
     seconds: list[float] = []
     evaluations: list[int] = []
     starts, goals = job.problems.starts, job.problems.goals
@@ -275,8 +282,8 @@ def _planned(job: Job, planner: Planner, beat: Path, cost: Cost) -> Cost:
                 seconds.append(time.perf_counter() - asked)
                 evaluations.append(int(plan.evaluations))
     except Exception:  # a planner's fault shows in its rows
-        return cost
-    return replace(cost, plan=_quantiles(seconds), evaluations=float(np.median(evaluations)))
+        return {}
+    return {"plan": _quantiles(seconds), "evaluations": float(np.median(evaluations))}
 
 
 def _quantiles(seconds: list[float]) -> Quantiles:
@@ -285,12 +292,21 @@ def _quantiles(seconds: list[float]) -> Quantiles:
 
 
 def _peak_bytes() -> int:
+    """The most memory that this process has held."""
+    status = Path("/proc/self/status")
+    if status.exists():  # where getrusage counts what the process that started this one held, too
+        peak = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
+        if peak is not None:
+            return int(peak[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _said(error: Exception) -> str:
-    text = str(error).encode(errors="replace").decode()
+    try:
+        text = str(error).encode(errors="replace").decode()
+    except Exception:  # a user's own error may fail to say what it is
+        text = ""
     message = " ".join(text.split())[:_LONGEST_MESSAGE]
     return f"raised {type(error).__name__}" + (f": {message}" if message else "")
 
@@ -303,11 +319,17 @@ def _leave_with(parent: int) -> None:
     """End this process once the one that started it is gone, however that ended."""
     while os.getppid() == parent:
         time.sleep(1.0)
+    if os.getsid(0) == os.getpid():  # with all that the planner has started
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_leave_with, args=(int(sys.argv[3]),), daemon=True).start()
     given = json.loads(sys.argv[1])
     lists = {"trackers": tuple(given["trackers"]), "checkpoints": tuple(given["checkpoints"])}
-    play(Job(**{**given, **lists}), Path(sys.argv[2]))
+    try:
+        play(Job(**{**given, **lists}), Path(sys.argv[2]))
+    except Exception:
+        (Path(sys.argv[2]) / BROKEN).touch()
+        raise

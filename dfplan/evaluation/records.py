@@ -11,8 +11,9 @@ A cell is one planner with one tracker and one training seed on one task. Its fo
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -243,14 +244,14 @@ def read_head(path: str | Path) -> Head:
     Raises:
         DataError: the file is no cell, or of another format.
     """
-    with Path(path).open(encoding="utf-8") as file:
+    with Path(path).open("rb") as file:
         return _head(Path(path), file.readline())
 
 
 def read_rows(path: str | Path) -> list[EpisodeRow]:
     """The episodes of a cell's ``.jsonl``; a last line that was cut short is left out."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
-    return [_row(line) for line in lines[1:] if line.endswith("\n")]
+    lines = Path(path).read_bytes().splitlines(keepends=True)
+    return [_row(line) for line in lines[1:] if line.endswith(b"\n")]
 
 
 def read_cell(path: str | Path) -> Cell:
@@ -261,10 +262,11 @@ def read_cell(path: str | Path) -> Cell:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        aside = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        head = _head(path, lines[0] if lines else "")
+        lines = path.read_bytes().splitlines()
+        head = _head(path, lines[0] if lines else b"")
         rows = tuple(map(_row, lines[1:]))
+        aside = json.loads(path.with_suffix(".json").read_bytes())
+        _require_format(path.with_suffix(".json"), aside["format"])
         cost = {**aside["cost"]}
         for key in ("plan", "step"):
             cost[key] = None if cost[key] is None else Quantiles(**cost[key])
@@ -278,7 +280,10 @@ def read_cell(path: str | Path) -> Cell:
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path} is no whole cell of a benchmark ({error!r}). {_AGAIN}") from error
+        what = type(error).__name__
+        raise DataError(
+            f"{path} is no whole cell of a benchmark ({what}: {error}). {_AGAIN}"
+        ) from error
     if len(rows) != head.episodes:
         raise DataError(f"{path} says {head.episodes} episodes and holds {len(rows)}. {_AGAIN}")
     return cell
@@ -296,7 +301,11 @@ def read_cells(folder: str | Path) -> list[Cell]:
             f"Expected a benchmark's results in {folder}, in its folder cells/; there are none. "
             "Make them by dfplan bench --out."
         )
-    return sorted((read_cell(path) for path in paths), key=lambda cell: cell.name)
+    cells = [read_cell(path) for path in paths]
+    for path, cell in zip(paths, cells, strict=True):
+        if path != cell_path(folder, cell.name):
+            raise DataError(f"{path} says that it is {cell_path(folder, cell.name)}. {_AGAIN}")
+    return sorted(cells, key=lambda cell: cell.name)
 
 
 def has_cells(folder: str | Path) -> bool:
@@ -304,27 +313,49 @@ def has_cells(folder: str | Path) -> bool:
     return bool(cell_paths(folder))
 
 
+_WORDS = frozenset(("protocol", "task", "planner", "tracker"))
+_WHOLE = frozenset(("seed", "episode", "part", "steps"))
+_NUMBERS = frozenset(("score", "most", "reward", "latched"))
 _AGAIN = "Delete it and run the benchmark again, which computes what is missing."
 
 
-def _head(path: Path, line: str) -> Head:
+def _head(path: Path, line: bytes) -> Head:
     try:
         content: dict[str, Any] = dict(json.loads(line))
-        version = content.pop("format")
+        _require_format(path, content.pop("format"))
         name = CellName(**{field.name: content.pop(field.name) for field in fields(CellName)})
-        if version == FORMAT:
-            return Head(name=name, **content)
+        _require_kinds(vars(name))
+        head = Head(name=name, **content)
     except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(
-            f"{path} is no cell of a benchmark (its first line lacks or misstates {error}). "
-            f"{_AGAIN}"
+            f"{path} is no cell of a benchmark: its first line is not what it should be "
+            f"({type(error).__name__}: {error}). {_AGAIN}"
         ) from error
-    raise DataError(
-        f"{path} has format {version!r}; this version of dfplan reads format {FORMAT}. Run the "
-        "benchmark into another folder."
-    )
+    return head
 
 
-def _row(line: str) -> EpisodeRow:
+def _row(line: bytes) -> EpisodeRow:
     row = dict(json.loads(line))
+    _require_kinds(row)
     return EpisodeRow(**{**row, "start": tuple(row["start"]), "goal": tuple(row["goal"])})
+
+
+def _require_format(path: Path, version: object) -> None:
+    if version != FORMAT:
+        raise DataError(
+            f"{path} has format {version!r}; this version of dfplan reads format {FORMAT}. Run the "
+            "benchmark into another folder."
+        )
+
+
+def _require_kinds(found: Mapping[str, Any]) -> None:
+    """Numbers are to be numbers, and finite, and words words."""
+    for key, value in found.items():
+        if key in _WORDS and not isinstance(value, str):
+            raise TypeError(f"expected {key} as text, got {value!r}")
+        if key in _WHOLE and type(value) is not int:
+            raise TypeError(f"expected {key} as a whole number, got {value!r}")
+        if key in _NUMBERS and not (isinstance(value, (int, float)) and math.isfinite(value)):
+            raise TypeError(f"expected {key} as a number, got {value!r}")

@@ -48,8 +48,11 @@ _LEGEND = (
     "a row from the best (5%, two-sided, power 80%), training seeds as they are; ∞ where the means "
     "are equal. Faults: episodes in which the planner did something wrong.",
     "Times are of one thread: a plan of one problem alone, a step of one episode alone; of several "
-    "training seeds the median. Network calls: of the network for one plan. Training s: computing "
-    "time, summed over cores. Episodes s: wall time of all episodes.",
+    "training seeds the median. Who plans once in some hundred steps does so above the p99 of a "
+    "step: see that of a plan. Network calls: of the network for one plan. Training s: computing "
+    "time, summed over cores. Episodes s: wall time of all episodes; trackers of one planner share "
+    "first plans, which only the first tracker's time holds. Peak: of the process, which plays all "
+    "trackers of a planner one after the other.",
 )
 
 

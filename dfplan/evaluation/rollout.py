@@ -246,13 +246,14 @@ def _judged(
             f"Expected actions [{len(faults)}, 2] of the policy, one for each of the observations "
             f"it was given; got the shape {list(np.shape(actions))}."
         )
-    if np.abs(actions).max() <= _BEYOND:  # which NaN is not
+    size = np.abs(actions.astype(float)).max(1)  # of the least integer there is none but as a float
+    if size.max() <= _BEYOND:  # which NaN is not
         return []
     over = []
     for row in running:
-        if not np.isfinite(actions[row]).all():
+        if not np.isfinite(size[row]):
             faults[row] = "an action was not finite"
             over.append(row)
-        elif faults[row] is None and np.abs(actions[row]).max() > _BEYOND:
+        elif faults[row] is None and size[row] > _BEYOND:
             faults[row] = "an action was out of bounds"
     return over

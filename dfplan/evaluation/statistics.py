@@ -62,10 +62,8 @@ class Estimate:
 
     @property
     def is_noise(self) -> bool:
-        """Whether 0 lies in the interval; where there is none, whether the figure is 0."""
-        if self.low is None or self.high is None:
-            return self.value == 0
-        return self.low <= 0 <= self.high
+        """Whether 0 lies in the interval; a figure without one tells nothing from 0."""
+        return self.low is None or self.high is None or self.low <= 0 <= self.high
 
 
 def mean(scores: np.ndarray, seed: int = 0) -> Estimate:

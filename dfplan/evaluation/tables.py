@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -170,4 +171,4 @@ def _total(widths: Sequence[int]) -> int:
 
 def escaped(text: str) -> str:
     """The text as Markdown that shows it, also within a table."""
-    return text.replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
+    return re.sub(r"([\\`*<|])", r"\\\1", text).replace("\n", " ")

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dfplan.errors import ConfigError, ObservationError, require_numbers
+from dfplan.errors import ConfigError, DataError, ObservationError, require_numbers
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.odometry import Odometry, PastSettings
@@ -224,9 +224,13 @@ class Policy:
         observation, goal = states[rows], None if goals is None else goals[rows]
         reward, seed = self._reward, _drawn(self._rng)
         if self._odometry is None:
-            return self._planner.plan(observation, goal, reward=reward, seed=seed)
-        past = self._odometry.past().rows(rows)
-        return self._odometry.planner.plan(observation, goal, reward=reward, seed=seed, past=past)
+            plan = self._planner.plan(observation, goal, reward=reward, seed=seed)
+        else:
+            past, planner = self._odometry.past().rows(rows), self._odometry.planner
+            plan = planner.plan(observation, goal, reward=reward, seed=seed, past=past)
+        if not np.isfinite(plan.points).all():
+            raise DataError("The planner gave a plan whose points are not all finite.")
+        return plan
 
     def _due(self, states: np.ndarray, goals: np.ndarray | None) -> np.ndarray:
         """Which rows need a new plan, bool [B]."""

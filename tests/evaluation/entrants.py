@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -167,6 +168,22 @@ def _hangs(policy: Any, actions: np.ndarray, observation: np.ndarray) -> np.ndar
     return actions
 
 
+def _spawns(policy: Any, actions: np.ndarray, observation: np.ndarray) -> np.ndarray:
+    if policy.step == 3:
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)", sys.argv[1]])
+        time.sleep(3600)
+    return actions
+
+
+class _MuteError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("I say nothing")
+
+
+def _mutely(policy: Any, actions: np.ndarray, observation: np.ndarray) -> np.ndarray:
+    raise _MuteError
+
+
 def _talks(policy: Any, actions: np.ndarray, observation: np.ndarray) -> np.ndarray:
     print("talk " * 10_000)
     sys.stderr.write("more \xe9\n" * 1000)
@@ -188,6 +205,9 @@ exits = _changed(_exits)
 sleeps = _changed(_sleeps)
 hangs = _changed(_hangs)
 talks = _changed(_talks)
+spawns = _changed(_spawns)
+mutely = _changed(_mutely)
+least = _changed(lambda policy, actions, observation: np.full((len(actions), 2), -(2**63)))
 
 
 class Greedy(Straight):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,15 @@ from dfplan.evaluation import cell
 from dfplan.evaluation import sweep as module
 from dfplan.evaluation.cell import BEAT, Files, Job, LostCellError
 from dfplan.evaluation.playing import play
-from dfplan.evaluation.records import cell_path, read_cell, read_cells, read_head
+from dfplan.evaluation.provenance import provenance
+from dfplan.evaluation.records import (
+    Cost,
+    aside_text,
+    cell_path,
+    read_cell,
+    read_cells,
+    read_head,
+)
 from dfplan.evaluation.sweep import missing, sweep
 
 HERE = Path(__file__).parent
@@ -107,6 +116,7 @@ def test_what_dies_takes_its_own_cell_alone_and_is_played_again(
         Job(SHORT, "entrants:sleeps", ("own",), episodes=3, command=mark),
         Job(SHORT, "entrants:leaves", ("own",), episodes=3),
         Job("dfplan-maze2d-medium", "entrants:hangs", ("own",), episodes=22, limit=2.0),
+        Job(SHORT, "entrants:spawns", ("own",), episodes=3, limit=2.0, command=mark),
     ]
 
     def kill() -> None:
@@ -119,29 +129,29 @@ def test_what_dies_takes_its_own_cell_alone_and_is_played_again(
     killer.start()
     lost = sweep([*bad, *GOOD], tmp_path, workers=2, progress=False)
     killer.join()
-    assert not processes(mark)
-    assert len(lost) == 2
-    (killed,) = [line for line in lost if "entrants:sleeps" in line]
-    (left,) = [line for line in lost if "entrants:leaves" in line]
-    assert "signal 9" in killed and "exit code 0" in left
-    for line in lost:
-        assert line.startswith(f"{SHORT}, ") and "computes what is missing" in line
-        assert len(line.splitlines()) == 1
+    until(lambda: not processes(mark), 5)  # nor what a planner has started
+    (killed,) = lost
+    assert killed.startswith(f"{SHORT}, entrants:sleeps, ") and "signal 9" in killed
+    assert "computes what is missing" in killed and len(killed.splitlines()) == 1
 
     # One that hangs is ended: what was over is kept, the rest is its fault.
     hung = read_cell(cell_path(tmp_path, bad[2].head("own").name))
     assert {row.fault for row in hung.rows[:20]} == {None}
     assert {row.fault for row in hung.rows[20:]} == {"a call took longer than 2 s"}
     assert len(hung.rows) == 22 and not any(row.steps for row in hung.rows[20:])
+    # So is one that ends its process, which is not lost: played again it would end again.
+    left = read_cell(cell_path(tmp_path, bad[1].head("own").name))
+    assert {row.fault for row in left.rows} == {"it ended its process with exit code 0"}
     found = cells(tmp_path)
-    hangs = found.pop(f"{hung.name.task}/{hung.name.stem}.jsonl")
-    assert found == wanted and hangs
+    faulty = [bad[number].head("own").name for number in (1, 2, 3)]
+    assert all(found.pop(f"{name.task}/{name.stem}.jsonl") for name in faulty)
+    assert found == wanted
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells"]
-    assert len(read_cells(tmp_path)) == 4
+    assert len(read_cells(tmp_path)) == 6
 
-    # Again: those alone that were lost.
+    # Again: that alone which was lost.
     left_over = missing([*bad, *GOOD], tmp_path)
-    assert left_over == bad[:2]
+    assert left_over == bad[:1]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
     asked: list[str] = []
 
@@ -155,9 +165,9 @@ def test_what_dies_takes_its_own_cell_alone_and_is_played_again(
 
     monkeypatch.setattr(module, "run", instead)
     assert sweep(left_over, tmp_path, workers=1, progress=False) == []
-    assert asked == ["entrants:sleeps", "entrants:leaves"]
+    assert asked == ["entrants:sleeps"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(cells(tmp_path)) == 6
+    assert len(cells(tmp_path)) == 7
 
 
 def _shuffled(seed: int) -> list[Job]:
@@ -253,6 +263,32 @@ def test_an_edited_module_of_ones_own_makes_its_cells_missing(
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("score", "abc", "expected score as a number, got 'abc'"),
+        ("score", float("nan"), "expected score as a number, got nan"),
+        ("steps", 1.5, "expected steps as a whole number, got 1.5"),
+        ("reward", None, "expected reward as a number, got None"),
+    ],
+)
+def test_a_damaged_row_is_named(filled: Path, key: str, value: object, said: str) -> None:
+    path = cell_path(filled, GOOD[0].head("none").name)
+    head, row, rest = path.read_text().split("\n", 2)
+    path.write_text("\n".join((head, json.dumps({**json.loads(row), key: value}), rest)))
+    with pytest.raises(DataError, match=f"{re.escape(str(path))} is no whole cell.*{said}"):
+        read_cell(path)
+
+
+def test_a_cell_under_another_ones_name_is_refused(filled: Path) -> None:
+    path = cell_path(filled, GOOD[0].head("none").name)
+    path.rename(path.with_name("bc+none+0.jsonl"))
+    for each in filled.rglob("*.jsonl"):
+        each.with_suffix(".json").write_text(aside_text(Cost(), [], provenance("", 0.0)))
+    with pytest.raises(DataError, match=r"bc\+none\+0.jsonl says that it is .*controller\+none"):
+        read_cells(filled)
+
+
+@pytest.mark.parametrize(
     ("key", "value"), [("protocol", "d4rl-maze2d-v2"), ("model", "0" * 64), ("seed", 3)]
 )
 def test_a_cell_that_says_something_else_is_missing(filled: Path, key: str, value: object) -> None:
@@ -271,9 +307,9 @@ def test_a_cell_of_another_format_is_refused(filled: Path, version: object) -> N
         missing(GOOD, filled)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "7\n", '{"format": 2}\n', "text\n"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "7\n", '{"format": 2}\n', "text\n", "\xe9\n"])
 def test_a_damaged_cell_is_refused(filled: Path, content: str) -> None:
-    cell_path(filled, GOOD[0].head("none").name).write_text(content)
+    cell_path(filled, GOOD[0].head("none").name).write_text(content, encoding="latin-1")
     with pytest.raises(DataError, match=r"no cell of a benchmark.*Delete it and run"):
         missing(GOOD, filled)
 
@@ -416,6 +452,6 @@ def test_an_end_before_the_end_leaves_whole_cells_and_no_process(
         assert [path.name for path in (here / mark).iterdir()] == ["cells"]
     else:
         assert process.returncode == -signalled
-    until(lambda: not processes(mark), 10)
+    until(lambda: not processes(mark), 60)
     for path in here.rglob("*.jsonl"):
         assert path.name[0] != "." and read_cell(path).head == read_head(path)
