@@ -23,9 +23,6 @@ from dfplan.evaluation.tables import NEAR, WIDTH, Table, escaped, markdown, plai
 from dfplan.files import atomic_path
 from dfplan.plotting.results import Drive, Profile, drives_svg, profiles_svg, times_svg
 
-EXAMPLES = 3
-"""Problems of each task of which plans are drawn: the hardest."""
-
 _WHO = ("planner", "tracker")
 _PAGE_ONLY = ("IQM", "Latched", "At end %")
 _RANKING = (
@@ -247,7 +244,7 @@ def _examples(task: Task, found: Sequence[Result]) -> list[Picture]:
         result.label: {each.episode: each for each in result.cells[0].examples}
         for result in best.values()
     }
-    episodes = list(dict.fromkeys(number for each in kept.values() for number in each))[:EXAMPLES]
+    episodes = list(dict.fromkeys(number for each in kept.values() for number in each))
     if not episodes:
         return []
     rows = {}

@@ -21,6 +21,7 @@ BOUND = "upper bound"
 PROBLEMS = "problems"
 """Label of the line of the first digits of their digests."""
 
+_BEYOND = "scores above its bound: the file was edited, or the bound is wrong"
 _MIB = 2**20
 
 
@@ -307,13 +308,18 @@ def digests(standing: Standing) -> Table:
 
 
 def faults(all_standings: Iterable[Standing]) -> Table | None:
-    """What planners did wrong, by text; None where they did nothing wrong."""
+    """What planners did wrong, by text; None where they did nothing wrong.
+
+    A score above what any policy can reach is there, too: by an edited file, or a bound that is
+    wrong.
+    """
     counts = Counter(
-        (result.task.id, result.label, row.fault)
+        (result.task.id, result.label, fault)
         for standing in all_standings
         for result in standing.results.values()
         for row in result.rows
-        if row.fault is not None
+        for fault in (row.fault, _BEYOND if row.score > row.most * (1 + 1e-6) + 1e-6 else None)
+        if fault is not None
     )
     if not counts:
         return None

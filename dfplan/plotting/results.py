@@ -126,6 +126,8 @@ def times_svg(
 
         rule = axes.axhline(100 * line[1], color=LIGHT.muted, lw=1.2, ls=(0, (4, 3)), label=line[0])
         handles.append(rule)
+    if found := [each for times, _ in points.values() for each in times]:
+        axes.set_xlim(min(found) / 1.3, 1.3 * max(found))  # of a single one, too
     axes.set_xlabel("milliseconds of one plan, alone (median)")
     title = "share of the upper bound, %"
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

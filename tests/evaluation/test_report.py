@@ -210,6 +210,17 @@ def test_who_never_arrives(make_cell: Callable[..., Cell]) -> None:
     assert line["First touch"] == "never" and line["Success % [95%]"].startswith("0 [0, ")
 
 
+def test_a_score_above_its_bound_is_pointed_at(make_cell: Callable[..., Cell]) -> None:
+    cell = make_cell("maze2d-umaze", "dfplan")
+    assert summary.faults(standings([cell])) is None
+    row = replace(cell.rows[3], score=cell.rows[3].most + 1)
+    edited = replace(cell, rows=(*cell.rows[:3], row, *cell.rows[4:]))
+    table = summary.faults(standings([edited]))
+    assert table is not None
+    (line,) = table.lines
+    assert "above its bound" in line[2] and line[3] == "1"
+
+
 def test_the_matrix_has_a_place_for_each_pair(bench_cells: list[Cell]) -> None:
     standing = standings(bench_cells)[0]
     table = summary.matrix(standing.on(standing.tasks[0]))
