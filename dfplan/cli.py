@@ -47,7 +47,13 @@ from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
 from dfplan.planning.tree import TreePlanner, TreeSettings
-from dfplan.plotting.films import denoising_frames, drive_frames, tree_frames, write_film
+from dfplan.plotting.films import (
+    checked_path,
+    denoising_frames,
+    drive_frames,
+    tree_frames,
+    write_film,
+)
 from dfplan.pretrained import checkpoint_path, load
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.cloning import CloningConfig
@@ -429,6 +435,7 @@ def film_denoising(
         width: of a frame, in pixels.
         theme: light or dark.
     """
+    out = checked_path(out)
     loaded = _forcing(checkpoint, planner)
     made = loaded.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
     print(write_film(out, denoising_frames(made, width=width, theme=theme)))
@@ -456,6 +463,7 @@ def film_tree(
         width: of a frame, in pixels.
         theme: light or dark.
     """
+    out = checked_path(out)
     searcher = TreePlanner(_forcing(checkpoint, None), search)
     made = searcher.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
     print(write_film(out, tree_frames(made, width=width, theme=theme)))
@@ -484,6 +492,7 @@ def film_drive(
         width: of a frame, in pixels.
         theme: light or dark.
     """
+    out = checked_path(out)
     loaded = _forcing(checkpoint, planner)
     if env is None and loaded.maze is None:
         raise ConfigError(f"{checkpoint} names no maze; name an environment by --env.")

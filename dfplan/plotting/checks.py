@@ -17,7 +17,10 @@ def arrival(points: np.ndarray) -> int:
 
 def checked(what: str, array: np.ndarray, shape: tuple[int | str, ...]) -> np.ndarray:
     """``array`` as float64, if it has ``shape`` (a letter stands for any length) and is finite."""
-    array = np.asarray(array, dtype=float)
+    try:
+        array = np.asarray(array, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"The {what} must be an array of numbers; got {array!r:.60}.") from error
     fits = array.ndim == len(shape) and all(
         isinstance(wanted, str) or wanted == length
         for wanted, length in zip(shape, array.shape, strict=False)

@@ -104,9 +104,14 @@ def plot_coverage(
     Raises:
         MazeError: the maze cannot be read.
         ConfigError: an unknown name of a maze or a theme.
-        DataError: no row is finite and not zero.
+        DataError: observations of another shape, or none that is finite and not zero.
     """
     parsed, look = None if maze is None else parse_maze(maze), named_theme(theme)
+    if np.ndim(observations) != 2 or np.shape(observations)[1] < 2:
+        raise DataError(
+            "Expected observations [N, D], a position in the first two columns; got "
+            f"{list(np.shape(observations))}."
+        )
     visits, ax = count_visits(observations, parsed), current_axes(ax)
     view = visits.box if parsed is None else maze_view(parsed)
     longest = max(view[1] - view[0], view[3] - view[2])

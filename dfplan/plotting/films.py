@@ -232,17 +232,17 @@ def write_film(
 
     Raises:
         ConfigError: unknown ending, or no such size.
-        DataError: no frames.
+        DataError: no frames, one that is no such array, or two of different sizes.
         MissingPackageError: MP4 without what writes it.
         OSError: the film cannot be written; nothing is left behind.
     """
     path = checked_path(path)
     require_numbers({"largest": largest}, whole=True, least=1)
     write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
-    if write is _write_mp4:
-        _ffmpeg()  # before anything is drawn
-    bar = tqdm(frames, desc="frames", unit="frame", disable=not progress)
-    pictures = [Image.fromarray(frame) for frame in bar]
+    pictures: list[Image.Image] = []
+    for frame in tqdm(frames, desc="frames", unit="frame", disable=not progress):
+        _require_frame(frame, pictures[0].size[::-1] if pictures else None)
+        pictures.append(Image.fromarray(frame))
     if not pictures:
         raise DataError("A film needs at least one frame; got none.")
     with atomic_path(path) as temporary:
@@ -271,11 +271,28 @@ class Film:
 
 
 def checked_path(path: str | Path) -> Path:
-    """The path, if it ends like a film; else :class:`~dfplan.errors.ConfigError`."""
+    """The path, if a film can be written there.
+
+    Raises:
+        ConfigError: it does not end like a film.
+        MissingPackageError: MP4 without what writes it.
+    """
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
         raise unknown_name("ending of a film", path.suffix or path.name, ENDINGS)
+    if path.suffix.lower() != ".gif":
+        _ffmpeg()
     return path
+
+
+def _require_frame(frame: np.ndarray, size: tuple[int, int] | None) -> None:
+    """Frames are to be as large as the first, ``size`` (height, width)."""
+    shape, kind = np.shape(frame), getattr(frame, "dtype", type(frame).__name__)
+    if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or size not in (None, shape[:2]):
+        wanted = "H, W" if size is None else f"{size[0]}, {size[1]}"
+        raise DataError(
+            f"Expected frames uint8 [{wanted}, 3], all of one size; got {kind} {list(shape)}."
+        )
 
 
 @dataclass(frozen=True)
@@ -389,6 +406,9 @@ def _write_gif(path: Path, pictures: Sequence[Image.Image], largest: int) -> Non
 
 def _write_mp4(path: Path, pictures: Sequence[Image.Image], largest: int) -> None:
     ffmpeg = _ffmpeg()
+    wide, high = (-(-side // 2) * 2 for side in pictures[0].size)  # which the format wants even
+    if (wide, high) != pictures[0].size:
+        pictures = [each.crop((0, 0, wide, high)) for each in pictures]
     for quality in range(23, 52, 4):
         writer = ffmpeg.write_frames(
             str(path),

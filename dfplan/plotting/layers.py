@@ -16,6 +16,7 @@ taken there (:func:`dfplan.plotting.maze.to_picture`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -25,7 +26,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
-from dfplan.errors import ConfigError, DataError, unknown_name
+from dfplan.errors import ConfigError, DataError, require_numbers, unknown_name
 from dfplan.mazes import D4RL, Maze, parse_maze
 from dfplan.plotting import marks
 from dfplan.plotting.checks import arrival, checked, checked_level, checked_trace
@@ -216,8 +217,7 @@ def plot_ellipses(
         ConfigError: no such row or theme; ``every`` below 1.
         DataError: an array is not as a plan has it, or fewer than two candidates.
     """
-    if every < 1:
-        raise ConfigError(f"every must be at least 1; got {every}.")
+    require_numbers({"every": every}, whole=True, least=1)
     at, ax, look = _on_floor(plan, row, ax, theme)
     if len(at.candidates) < 2:
         raise DataError(
@@ -313,7 +313,8 @@ def plot_denoising(
 
     Args:
         plan: made with ``trace=True``.
-        axes: where to draw, as many rows as there are; by default six new ones of pyplot.
+        axes: where to draw, a grid of them or a sequence, which stays empty where it is longer
+            than there are rows; by default new ones of pyplot, six at most.
         row: which problem of the batch.
         theme: ``light`` or ``dark``.
 
@@ -321,13 +322,17 @@ def plot_denoising(
         ConfigError: no such row or theme.
         DataError: the plan has no trace, or an array is not as a plan has it.
     """
+    rows = trace_rows(plan, row)
     if axes is None:
         from matplotlib import pyplot
 
-        axes = pyplot.subplots(1, 6, squeeze=False)[1][0]
-    rows = trace_rows(plan, row)
-    for ax, index in zip(axes, spaced(len(rows), len(axes)), strict=False):
-        plot_moment(plan, index, ax, row=row, theme=theme)
+        axes = pyplot.subplots(1, min(6, len(rows)), squeeze=False)[1][0]
+    flat = list(np.ravel(np.asarray(axes, dtype=object)))
+    for ax, index in zip_longest(flat, spaced(len(rows), len(flat))):
+        if index is None:
+            ax.set_axis_off()
+        else:
+            plot_moment(plan, index, ax, row=row, theme=theme)
     return axes
 
 
@@ -424,6 +429,7 @@ def plot_pull(
         ConfigError: no such row or theme.
         DataError: an array is not as a plan has it, or a pull of another shape.
     """
+    require_numbers({"longest": longest}, above=0)
     at, ax, look = _on_floor(plan, row, ax, theme)
     pull = checked("pull", pull, plan.candidates[row].shape)
     tips = to_picture(at.maze, plan.candidates[row] + pull) - at.candidates
@@ -564,6 +570,7 @@ def _corners(region: Disc | Box, step: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _require_row(plan: Planned, row: int) -> None:
+    require_numbers({"row": row}, whole=True)
     if not -len(plan.points) <= row < len(plan.points):
         raise ConfigError(f"This plan has {len(plan.points)} problems; got row {row}.")
 

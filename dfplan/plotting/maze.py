@@ -112,13 +112,13 @@ def _walls(maze: Maze, theme: Theme) -> PathPatch:
 def _draw_scale(axes: Axes, view: View, unit: float, theme: Theme) -> None:
     inset = _ring(max(view[1] - view[0], view[3] - view[2])) / 2
     q0, q1 = view[1] - inset, view[2] + 2 * inset
-    axes.plot([q1, q1 + 1], [q0, q0], color=theme.muted, lw=1.6, solid_capstyle="butt", zorder=9)
+    axes.plot([q1, q1 + 1], [q0, q0], color=theme.ink, lw=1.6, solid_capstyle="butt", zorder=9)
     axes.annotate(
         f"{unit:g} unit{'' if unit == 1 else 's'}",
         (q1 + 1, q0),
         xytext=(5, 0),
         textcoords="offset points",
-        color=theme.muted,
+        color=theme.ink,
         fontsize=9,
         va="center_baseline",
         zorder=9,

@@ -70,13 +70,18 @@ async function* live(request, signal) {
     return;
   }
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let [rest, ended] = ["", false];
   for (;;) {
     const { value, done } = await reader.read();
+    if (done && !ended) throw new Error("its answer broke off");
     if (done) return;
     const lines = (rest + value).split("\n");
     rest = lines.pop();
-    for (const line of lines) yield JSON.parse(line);
+    for (const line of lines) {
+      const event = JSON.parse(line);
+      ended ||= event.kind === "plan" || event.kind === "error";
+      yield event;
+    }
   }
 }
 
@@ -310,7 +315,8 @@ function take(panel, run, event, milliseconds) {
     const begins = !run.driven.length;
     run.driven.push(...event.positions);
     Object.assign(run, { every: event.every ?? 1, reached: event.reached, replanned: event.replanned, over: event.over });
-    if (begins) play(1);
+    // Where another panel's drive is being played already, this one joins in.
+    if (begins && !(state.playing && state.cursor > 1)) play(1);
   }
   draw();
 }
@@ -532,7 +538,7 @@ function drawWalls(context, view, cell, width, height, ratio) {
   context.fill();
   const y = ((0.5 - view.top) * cell) / 2;
   const x = width - cell - 10;
-  context.fillStyle = theme.muted;
+  context.fillStyle = theme.ink;
   context.fillRect(x, y, cell, 1.5);
   context.font = "11px system-ui, sans-serif";
   context.textBaseline = "middle";
@@ -620,7 +626,7 @@ function drawPlan(context, plan, points, noise, crisp, strength) {
   context.strokeStyle = theme.floor;
   context.lineWidth = crisp * 1.6 + 2.5;
   stroke(context, points);
-  const widest = widestSpread(plan);
+  const widest = widestSpread();
   const color = (index) => theme.spread(plan.spread[index] / widest);
   context.lineWidth = crisp * 0.9;
   for (let index = points.length - 1; index > 0; index -= 1) {
@@ -644,7 +650,11 @@ function drawPlan(context, plan, points, noise, crisp, strength) {
   }
 }
 
-const widestSpread = (plan) => Math.max(...plan.spread, 0.25 * maze.unit);
+/** What the colours of spread reach to: the same in both panels, so that they compare. */
+function widestSpread() {
+  const plans = state.panels.map((panel) => panel.run?.plan).filter(Boolean);
+  return Math.max(...plans.flatMap((plan) => plan.spread), 0.25 * maze.unit);
+}
 
 function drawDriven(context, run, step, at) {
   const count = Math.floor(step / run.every) + 1;
@@ -697,7 +707,7 @@ function drawMatrix(panel, moment) {
 
 function statusOf(panel, moment) {
   if (panel.error) return `Not planned: ${panel.error.message}`;
-  if (panel.waiting && performance.now() - panel.began > PATIENCE) return "Waiting: two other plans are being made.";
+  if (panel.waiting && performance.now() - panel.began > PATIENCE) return "Waiting for plans that are still being made.";
   const run = panel.run;
   if (!run) return panel.busy ? "Planning…" : "";
   if (panel.again) return "Making the plan once more, to drive it…";
@@ -711,7 +721,7 @@ function statusOf(panel, moment) {
   }
   if (run.plan && moment.row >= run.rows.length) {
     const { steps, seconds, evaluations } = run.plan;
-    const more = keptOf(run.plan) || (recorded ? "" : ` First row after ${Math.round(run.first)} ms.`);
+    const more = keptOf(run.plan) || (recorded ? "" : ` First shown after ${duration(run.first / 1000)}.`);
     return `Planned ${steps} steps in ${duration(seconds)}, ${counted(evaluations, "network evaluation")}.${more}`;
   }
   const event = run.rows[Math.min(Math.round(moment.row), run.rows.length - 1)];
@@ -780,7 +790,7 @@ function drawLegend(plan) {
     context.fillRect(x, 0, 1.5, height);
   }
   const words = plan
-    ? ["Spread of candidates", "0", `${widestSpread(plan).toFixed(maze.unit > 1 ? 1 : 2)} units`]
+    ? ["Spread of candidates", "0", `${widestSpread().toFixed(maze.unit > 1 ? 1 : 2)} units`]
     : ["Noise level", "certain", "pure noise"];
   ["legend-name", "legend-low", "legend-high"].forEach((id, index) => (element(id).textContent = words[index]));
 }
@@ -1130,6 +1140,7 @@ const FIELDS = [
     key: "uncertainty_scale",
     label: "Uncertainty scale",
     range: [0, 5, 0.25],
+    most: (settings) => Math.min(5, settings.steps),
     shown: (value) => `${value} row${value === 1 ? "" : "s"} a token`,
     applies: (settings) => settings.matrix === "pyramid",
     hint: "Of a pyramid: how many rows each token is later than the one before it.",
@@ -1196,6 +1207,11 @@ function fieldOf(field) {
       if (input.value.trim() === "" || !Number.isFinite(+input.value)) return;
       set(field.key, +input.value);
     });
+    input.addEventListener("change", () => {
+      if (input.value.trim() !== "") return;
+      input.value = DEFAULTS[field.key];
+      set(field.key, DEFAULTS[field.key]);
+    });
   } else {
     [input.min, input.max, input.step] = field.range;
     row.append(label, Object.assign(document.createElement("output"), { id: `out-${field.key}`, htmlFor: id }), input);
@@ -1222,6 +1238,9 @@ function radio(name, value, text, chosen, icon = "") {
 function set(key, value) {
   const panel = activePanel();
   panel.settings[key] = value;
+  for (const field of FIELDS) {
+    if (field.most) panel.settings[field.key] = Math.min(panel.settings[field.key], field.most(panel.settings));
+  }
   panel.error = null;
   showErrors();
   showSettings();
@@ -1238,9 +1257,10 @@ function showSettings() {
     }
     const input = element(`set-${field.key}`);
     if (!input) continue;
+    if (field.most) input.max = field.most(panel.settings);
     if (document.activeElement !== input || +input.value !== value) input.value = value;
     if (field.range) {
-      const [low, high] = field.range;
+      const [low, high] = [field.range[0], +input.max];
       input.style.setProperty("--done", `${(100 * (value - low)) / (high - low)}%`);
       element(`out-${field.key}`).textContent = field.shown(value);
       const off = field.applies ? !field.applies(panel.settings) : false;
@@ -1349,7 +1369,10 @@ function listenToControls() {
   element("controls").addEventListener("submit", (event) => {
     event.preventDefault();
     // Enter in a field plans what it says; its own event comes first.
-    if (![...local.keys()].length) ask();
+    if (local.has("start") || local.has("goal")) return;
+    local.clear();
+    showErrors();
+    ask();
   });
   element("defaults").addEventListener("click", () => {
     activePanel().settings = { ...DEFAULTS };

@@ -144,6 +144,12 @@ def answer(request: PlanRequest, served: Served, emit: Emit) -> None:
         emit: takes each event when it is there; what it raises ends the planning and is passed on.
     """
     try:
+        if request.matrix == "pyramid" and request.uncertainty_scale > request.steps:
+            raise RequestError(
+                "uncertainty_scale",
+                f"Expected at most as many rows a token as sampling steps, {request.steps}; got "
+                f"{request.uncertainty_scale:g}.",
+            )
         planner = replace(served.planner, settings=settings_of(request, served))
         cost = request.candidates * planner.cost(planner.layout.tokens - 1)
         if cost > MOST_EVALUATIONS:

@@ -93,7 +93,7 @@ def read_request(body: bytes, planners: Collection[str]) -> PlanRequest:
         raise RequestError("planner", str(unknown_name("planner", values["planner"], planners)))
     request = PlanRequest(**values)
     if request.goal is None and not (request.via or request.zones):
-        _refuse("goal", "a position where there are neither via-points nor zones", None)
+        raise RequestError("goal", "Give a goal, or a via-point or a zone to plan by.")
     return request
 
 

@@ -87,12 +87,16 @@ def application(served: Mapping[str, Served], host: str = "127.0.0.1") -> ASGIAp
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             return refusal(415, f"Expected the content type application/json; got {kind!r}.")
+        long = f"A request has at most {LARGEST_BODY} bytes; got more."
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > LARGEST_BODY:
+            return refusal(413, long)
         body = bytearray()
         try:
             async for part in request.stream():
                 body += part
                 if len(body) > LARGEST_BODY:
-                    return refusal(413, f"A request has at most {LARGEST_BODY} bytes; got more.")
+                    return refusal(413, long)
         except ClientDisconnect:
             return Response(status_code=400)
         try:

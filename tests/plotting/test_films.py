@@ -162,6 +162,34 @@ def test_what_cannot_be_filmed_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        np.zeros((60, 60, 3), np.uint8),
+        np.zeros((40, 40, 3)),
+        np.zeros((40, 40), np.uint8),
+        "a frame",
+    ],
+    ids=["size", "kind", "grey", "text"],
+)
+@pytest.mark.parametrize("ending", ["gif", "mp4"])
+def test_frames_that_are_none_are_refused(tmp_path: Path, odd: Any, ending: str) -> None:
+    path = tmp_path / f"film.{ending}"
+    if ending == "mp4":
+        pytest.importorskip("imageio_ffmpeg")
+    with pytest.raises(DataError, match=r"Expected frames uint8 \[40, 40, 3\], all of one size"):
+        write_film(path, [np.zeros((40, 40, 3), np.uint8), odd], progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_odd_size_is_made_even_and_not_stretched(tmp_path: Path) -> None:
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    frame = np.zeros((41, 61, 3), np.uint8)
+    frame[:, ::10] = 255
+    path = write_film(tmp_path / "film.mp4", [frame] * 3, progress=False)
+    assert next(imageio_ffmpeg.read_frames(str(path)))["size"] == (62, 42)
+
+
 def test_a_full_disk_leaves_the_previous_film(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

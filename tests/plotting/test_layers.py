@@ -194,6 +194,15 @@ def test_arrows_point_where_the_pull_goes() -> None:
         np.testing.assert_allclose(np.linalg.norm(arrows, axis=1), [0.8, 0.4])
 
 
+def test_a_denoising_fills_a_grid_and_leaves_no_empty_frame() -> None:
+    plan = made(LARGE)
+    plan = replace(plan, trace=plan.trace[:4])
+    grid = Figure().subplots(2, 3)
+    assert plotting.plot_denoising(plan, grid) is grid
+    assert [ax.has_data() for ax in grid.flat] == [True] * 4 + [False] * 2
+    assert not any(ax.axison for ax in grid.flat)
+
+
 @pytest.mark.parametrize("maze", MAZES, ids=lambda maze: maze.text)
 def test_regions_are_drawn_where_rewards_have_them(maze: Maze) -> None:
     unit = maze.frame.unit
@@ -321,11 +330,21 @@ def test_records_that_lack_what_is_asked_for_are_refused() -> None:
         ConfigError, match=r"Unknown color of a plan 'levle'\. Did you mean 'level'"
     ):
         plotting.plot_plan(plan, new_axes(), color="levle")
-    with pytest.raises(ConfigError, match="every must be at least 1"):
+    with pytest.raises(ConfigError, match="every"):
         plotting.plot_ellipses(plan, new_axes(), every=0)
     one = replace(plan, candidates=plan.candidates[:, :1], scores=plan.scores[:, :1])
     with pytest.raises(DataError, match="at least two candidates"):
         plotting.plot_ellipses(one, new_axes())
+    for wrong in ({"row": 0.5}, {"row": "first"}):
+        with pytest.raises(ConfigError, match="row"):
+            plotting.plot_plan(plan, new_axes(), **wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="longest"):
+        plotting.plot_pull(plan, np.zeros_like(plan.candidates[0]), new_axes(), longest=-1)
+    with pytest.raises(DataError, match="positions must be an array of numbers"):
+        plotting.plot_path("abc", new_axes())  # type: ignore[arg-type]
+    for flat in (np.zeros(4), np.ones((4, 1)), [1.0, 2.0]):
+        with pytest.raises(DataError, match=r"Expected observations \[N, D\]"):
+            plotting.plot_coverage(flat, new_axes())  # type: ignore[arg-type]
     with pytest.raises(DataError, match="pull"):
         plotting.plot_pull(plan, np.zeros((3, 2)), new_axes())
 

@@ -304,6 +304,36 @@ def test_errors_stand_where_they_arise(look: Open) -> None:
         seen.planned()
 
 
+def test_settings_cannot_be_set_against_each_other(look: Open) -> None:
+    seen = look()
+    seen.planned()
+    seen.page.check("input[name=matrix][value=pyramid]", force=True)
+    slide = "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }"
+    seen.page.locator("#set-uncertainty_scale").evaluate(slide, "5")
+    expect(seen.page.locator("#out-uncertainty_scale")).to_have_text("3 rows a token")
+    seen.page.locator("#set-steps").evaluate(slide, "2")
+    expect(seen.page.locator("#out-uncertainty_scale")).to_have_text("2 rows a token")
+    assert PLANNED.match(seen.planned())
+    seen.page.fill("#set-seed", "1e99")
+    expect(seen.page.locator("#error-seed")).to_be_visible(timeout=PATIENCE)
+    seen.page.fill("#set-seed", "")
+    seen.page.press("#set-seed", "Enter")
+    expect(seen.page.locator(".error:visible")).to_have_count(0, timeout=PATIENCE)
+    assert seen.page.input_value("#set-seed") == "0" and PLANNED.match(seen.planned())
+
+
+def test_it_plans_again_after_a_place_too_many(look: Open) -> None:
+    seen = look()
+    seen.planned()
+    for _ in range(9):
+        seen.page.keyboard.press("v")
+    expect(seen.page.locator("#error-via")).to_be_visible(timeout=PATIENCE)
+    seen.planned()
+    with seen.page.expect_request("**/plan"):
+        seen.page.click("#plan")
+    expect(seen.page.locator("#error-via")).to_be_hidden(timeout=PATIENCE)
+
+
 def test_two_hundred_random_clicks_and_drags_raise_nothing(look: Open) -> None:
     seen, rng = look(), np.random.default_rng(0)
     seen.planned()

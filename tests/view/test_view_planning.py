@@ -127,6 +127,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("via", {"via": ((1.0, 1.0), (0.0, 0.0))}, "via-point 2 must lie in free space"),
     ("candidates", {"candidates": 64, "futures": 16, "steps": 50}, "at most 50000 network"),
     ("zones", {"zones": ((-9.0, -9.0, 9.0, 9.0),)}, "lies in a zone"),
+    ("uncertainty_scale", {"matrix": "pyramid", "uncertainty_scale": 4.0}, "sampling steps, 3"),
 ]
 
 
