@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from dfplan.training.recipes import ForcingConfig
 from dfplan.types import Trajectories
 
 torch.set_num_threads(1)  # the networks of the tests are too small to share
+
+# A shell that starts this in the background has it ignore interrupts, and so would commands that
+# tests start in order to interrupt them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
