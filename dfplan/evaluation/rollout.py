@@ -246,7 +246,7 @@ def _judged(
             f"Expected actions [{len(faults)}, 2] of the policy, one for each of the observations "
             f"it was given; got the shape {list(np.shape(actions))}."
         )
-    size = np.abs(actions.astype(float)).max(1)  # of the least integer there is none but as a float
+    size = np.abs(actions.astype(float)).max(1)  # as floats: the least integer has no opposite
     if size.max() <= _BEYOND:  # which NaN is not
         return []
     over = []

@@ -78,8 +78,8 @@ _GIANT = Preset(
 _MOST_TOKENS = 40  # more of them are put into half as many, as for giant
 
 # Diffuser's own rate of 2e-4 is for two million steps. In 250 steps on umaze 1e-3 reached the lower
-# training loss; on the score the two were not told apart. The longer plans of medium and large take
-# twice and three times as long a step.
+# training loss; on the score the two were not told apart. On medium and large, whose longer plans
+# take longer a step, scores did not grow after 1000 (benchmarks/results/learning_curve.md).
 _DIFFUSER = {
     maze: TrainSettings(
         steps=steps, batch_size=32, learning_rate=1e-3, weight_decay=0.0, keep_every=1000
