@@ -5,6 +5,7 @@ Neither gymnasium-robotics nor OGBench is imported before one of its environment
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ import numpy as np
 
 from dfplan.envs import CUSTOM_EPISODE_STEPS, EPISODE_STEPS
 from dfplan.envs.maze_env import MazeEnv
+from dfplan.envs.near_walls import NearWalls
 from dfplan.errors import (
     ConfigError,
     MazeError,
@@ -153,15 +155,16 @@ def _require(package: str, extra: str) -> None:
             raise MissingSimulatorError(needed.replace("_", "-"), extra) from error
 
 
-def _discard(path: str) -> None:
-    """Delete the file of a model that is compiled; OGBench leaves it open, so close it too."""
-    file = os.stat(path)
+def _taken(path: str) -> str:
+    """A compiled model's file, which is deleted; OGBench leaves it open, so close it too."""
+    text, file = Path(path).read_text(encoding="utf-8"), os.stat(path)
     descriptors = Path("/dev/fd")
     for name in os.listdir(descriptors) if descriptors.is_dir() else ():
         with suppress(OSError):  # the listing's own is closed by now
             if os.path.samestat(os.fstat(int(name)), file):
                 os.close(int(name))
     Path(path).unlink()
+    return text
 
 
 class _Maze2D(MazeEnv):
@@ -192,7 +195,7 @@ class _PointMaze(MazeEnv):
     def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze) -> None:
         super().__init__(env, name, maze)
         self._suite = cast(Any, env.unwrapped)
-        _discard(self._suite.tmp_xml_file_path)
+        _taken(self._suite.tmp_xml_file_path)
         self._mj_step = import_module("mujoco").mj_step
         self._suite.point_env.step = self._push
 
@@ -231,6 +234,8 @@ class _PointMaze(MazeEnv):
 
 
 _REACH = 0.2  # of an action of 1 (``PointEnv.step``)
+_PUSH = 0.5  # more than what walls push a ball by in a step
+_TELEPORT = 1.51  # of which 1.5 count (``MazeEnv.step``)
 _MARGIN = 0.01
 _SQUARES = 16
 
@@ -252,15 +257,16 @@ def _free_squares(maze: Maze) -> tuple[bytes, ...]:
 
 
 class _OGBench(MazeEnv):
-    """A step that ends clear of all walls is taken without the simulator, which is most of them.
+    """A step that ends clear of all walls is not simulated, and any other only with those near.
 
     OGBench puts the ball where the action says, sets its velocity to zero and simulates five
     steps. Without gravity along the floor and without a contact that pushes, these five change
-    neither, so there they are left out (the suite's ``frame_skip`` is 0 during that step).
+    neither, so there they are left out (the suite's ``frame_skip`` is 0 during that step). Where
+    walls may push, the suite steps a smaller model (:class:`~dfplan.envs.near_walls.NearWalls`).
     Observations, rewards, ends and info are the same to the bit; of ``unwrapped.data``, ``qpos``,
-    ``qvel`` and ``qacc_warmstart`` are. Its ``time`` stands still meanwhile, and what MuJoCo
-    derives of the position (``xpos``, contacts, and so a picture by ``unwrapped.render()``) is
-    that of the last simulated step; ``mujoco.mj_forward`` brings it up to date.
+    ``qvel`` and ``qacc_warmstart`` are. Its ``time`` stands still, and what MuJoCo derives of the
+    position (``xpos``, contacts, and so a picture by ``unwrapped.render()``) is that of the
+    episode's start; ``mujoco.mj_forward`` brings it up to date.
 
     Its noise, tasks and teleports are drawn from NumPy's global generator. While it draws, that
     generator's state is this environment's own: seeded by s, what it draws is what comes after
@@ -274,7 +280,8 @@ class _OGBench(MazeEnv):
     def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze) -> None:
         super().__init__(env, name, maze)
         self._suite = cast(Any, env.unwrapped)
-        _discard(self._suite.fullpath)
+        self._near = NearWalls(_taken(self._suite.fullpath), maze)
+        self._far = self._suite.model, self._suite.data
         teleports = self._suite._teleport_info
         self._entrances = teleports["teleport_in_xys"] if teleports else ()
         self._numpy_state = np.random.RandomState().get_state(legacy=False)
@@ -307,28 +314,41 @@ class _OGBench(MazeEnv):
         return state, np.array(self._suite.cur_goal_xy), info
 
     def _advance(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
-        suite = self._suite
-        data = suite.data
+        suite, data = self._suite, self._far[1]
         (x, y), (dx, dy) = data.qpos.tolist(), action.tolist()
-        if self._free[int((y + _REACH * dy - self._low[1]) * self._per_unit)][
-            int((x + _REACH * dx - self._low[0]) * self._per_unit)
-        ]:
+        x, y = x + _REACH * dx, y + _REACH * dy
+        row = int((y - self._low[1]) * self._per_unit)
+        column = int((x - self._low[0]) * self._per_unit)
+        if self._free[row][column]:
             suite.frame_skip = 0
             data.qacc_warmstart[:] = 0.0
+            try:
+                return self._lent(action, x, y, 0.0)
+            finally:
+                suite.frame_skip = self._frame_skip
+        near = self._near
+        near.surround(row // _SQUARES, column // _SQUARES)
+        _copy_state(data, near.data)
+        suite.model, suite.data = near.model, near.data
         try:
-            if self._near_entrance(x, y):
+            return self._lent(action, x, y, _PUSH)
+        finally:
+            suite.model, suite.data = self._far
+            _copy_state(near.data, data)
+
+    def _lent(
+        self, action: np.ndarray, x: float, y: float, off: float
+    ) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        """The suite's step, which ends at most ``off`` from (x, y).
+
+        Lending the generator costs as much as two steps, so it is lent only where a teleport may
+        be reached.
+        """
+        for x0, y0 in self._entrances:
+            if math.hypot(x - x0, y - y0) < _TELEPORT + off:
                 with self._own_numpy():
                     return super()._advance(action)
-            return super()._advance(action)
-        finally:
-            suite.frame_skip = self._frame_skip
-
-    def _near_entrance(self, x: float, y: float) -> bool:
-        """Whether a step may end in a teleport: one reaches 1.5 far, and no step goes 0.3.
-
-        Lending the generator costs as much as two steps, so it is lent near by only.
-        """
-        return any(abs(x - x0) < 2.5 and abs(y - y0) < 2.5 for x0, y0 in self._entrances)
+        return super()._advance(action)
 
     @contextmanager
     def _own_numpy(self, seed: int | None = None) -> Iterator[None]:
@@ -342,3 +362,10 @@ class _OGBench(MazeEnv):
         finally:
             self._numpy_state = np.random.get_state(legacy=False)
             np.random.set_state(callers)
+
+
+def _copy_state(source: Any, target: Any) -> None:
+    """All that a step begins with."""
+    target.qpos[:] = source.qpos
+    target.qvel[:] = source.qvel
+    target.qacc_warmstart[:] = source.qacc_warmstart
