@@ -7,6 +7,7 @@ trackers, group by group, and ends with the process PARENT; see :mod:`dfplan.eva
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import resource
@@ -14,8 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ _FEWEST_TIMED, _MOST_TIMED, _TIMED_SECONDS = 3, 20, 10.0
 _EVERY = 4  # of the steps of a path that is kept
 _AFTERWARDS = 50  # steps that it goes on at the goal
 _LONGEST_MESSAGE = 200
+_SHORT = 0.05  # seconds by which a call may seem to have begun earlier than it has
 
 
 def play(job: Job, folder: Path) -> None:
@@ -106,7 +107,7 @@ def play(job: Job, folder: Path) -> None:
 
 
 class Watched:
-    """A policy at whose every call a file is touched, and whose errors are known as its own.
+    """A policy at whose calls a file is touched, and whose errors are known as its own.
 
     Attributes:
         seconds: of each call of ``act``.
@@ -116,33 +117,40 @@ class Watched:
     def __init__(self, actor: Actor, beat: Path) -> None:
         self._actor = actor
         self._beat = beat
+        self._touched = -math.inf
         self.seconds: list[float] = []
         self.raised: Exception | None = None
 
     def reset(self, seed: int | None = None) -> None:
         """See :class:`~dfplan.evaluation.rollout.Actor`."""
-        with self._call():
-            self._actor.reset(seed)
-
-    def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-        """See :class:`~dfplan.evaluation.rollout.Actor`."""
-        with self._call():
-            began = time.perf_counter()
-            # What a policy of one's own does to its arguments is not to reach the episode.
-            actions = np.asarray(self._actor.act(observation.copy(), goal=_copied(goal)))
-            if actions.dtype.kind not in "fiu":
-                raise ObservationError(f"Expected actions that are numbers; got {actions.dtype}.")
-            self.seconds.append(time.perf_counter() - began)
-        return actions
-
-    @contextmanager
-    def _call(self) -> Iterator[None]:
-        os.utime(self._beat)
+        self._touch()
         try:
-            yield
+            self._actor.reset(seed)
         except Exception as error:
             self.raised = error
             raise
+
+    def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
+        """See :class:`~dfplan.evaluation.rollout.Actor`."""
+        self._touch()
+        # What a policy of one's own does to its arguments is not to reach the episode.
+        observation, goal = observation.copy(), None if goal is None else goal.copy()
+        began = time.perf_counter()
+        try:
+            actions = np.asarray(self._actor.act(observation, goal=goal))
+            if actions.dtype.kind not in "fiu":
+                raise ObservationError(f"Expected actions that are numbers; got {actions.dtype}.")
+        except Exception as error:
+            self.raised = error
+            raise
+        self.seconds.append(time.perf_counter() - began)
+        return actions
+
+    def _touch(self) -> None:
+        now = time.perf_counter()
+        if now - self._touched > _SHORT:  # a call to the file system costs as much as a fast policy
+            self._touched = now
+            os.utime(self._beat)
 
 
 class FirstPlans:
@@ -309,10 +317,6 @@ def _said(error: Exception) -> str:
         text = ""
     message = " ".join(text.split())[:_LONGEST_MESSAGE]
     return f"raised {type(error).__name__}" + (f": {message}" if message else "")
-
-
-def _copied(goal: np.ndarray | None) -> np.ndarray | None:
-    return None if goal is None else goal.copy()
 
 
 def _leave_with(parent: int) -> None:
