@@ -81,6 +81,19 @@ class Tracked(Line):
         return Pursuit(PursuitGains(0.2, 10.0, 1.0), 0.02)
 
 
+class Wandering(Tracked):
+    """Its plans come from a generator of its own, whatever the seed."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def plan(self, observation: np.ndarray, goal: Any = None, **more: Any) -> Any:
+        plan = super().plan(observation, goal, **more)
+        noise = self.rng.normal(0.0, 0.2, plan.points[:, 1:-1].shape)
+        plan.points[:, 1:-1] += noise.astype(np.float32)
+        return plan
+
+
 class Timid(Line):
     """Its tracker cannot be made."""
 
@@ -98,6 +111,10 @@ def line(task: Task, seed: int) -> Any:
 
 def tracked(task: Task, seed: int) -> Any:
     return Tracked()
+
+
+def wandering(task: Task, seed: int) -> Any:
+    return Wandering()
 
 
 def timid(task: Task, seed: int) -> Any:

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import entrants
 
 from dfplan.errors import CheckpointError, ConfigError
+from dfplan.evaluation import playing
 from dfplan.evaluation.cell import BEAT, Job
 from dfplan.evaluation.controllers import DataController
 from dfplan.evaluation.playing import FirstPlans, play
@@ -232,6 +233,18 @@ def test_first_plans_are_asked_for_once(tmp_path: Path) -> None:
         plans.begin()
         assert plans.plan(*changed[:2], seed=changed[2]) is not first
     assert entrants.Line.calls == 5
+
+
+def test_how_many_plans_are_timed_changes_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = []
+    for count in (3, 20):
+        monkeypatch.setattr(playing, "_MOST_TIMED", count)
+        folder = tmp_path / str(count)
+        played.append(acted(folder, "entrants:wandering", ("own", "pursuit"), "multi2d-umaze"))
+        assert cost(folder)["plan"]["count"] == count
+    assert played[0] == played[1] and played[0][0] != played[0][1]
 
 
 def test_a_damaged_checkpoint_is_no_fault_of_the_planner(tmp_path: Path) -> None:
