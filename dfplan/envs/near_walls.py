@@ -8,10 +8,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from dfplan.mazes import Maze
-
 _AROUND = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
 _NOWHERE = 1e6  # where no ball gets
+_WALL = "block_"  # and the row and column of its cell
 _SEEN_ONLY = ("asset", "light")
 _FLAGS = {"midphase": "disable", "island": "disable"}  # the former knows no walls that move
 
@@ -27,21 +26,18 @@ class NearWalls:
 
     Args:
         xml: the suite's model, MuJoCo's XML.
-        maze: in OGBench's frame.
 
     Attributes:
         model: MuJoCo's.
         data: its state.
     """
 
-    def __init__(self, xml: str, maze: Maze) -> None:
+    def __init__(self, xml: str) -> None:
         mujoco = import_module("mujoco")
-        self._walls = maze.walls
         suite = ElementTree.fromstring(xml)
-        named = {geom.get("name"): geom for geom in suite.findall("worldbody/geom")}
         self._middles = {
-            (i, j): np.array(named[f"block_{i}_{j}"].get("pos", "").split(), float)
-            for i, j in np.argwhere(self._walls).tolist()
+            geom.get("name", "").removeprefix(_WALL): np.array(geom.get("pos", "").split(), float)
+            for geom in suite.findall("worldbody/geom")
         }
         self.model: Any = mujoco.MjModel.from_xml_string(_reduced(suite))
         self.data: Any = mujoco.MjData(self.model)
@@ -53,7 +49,7 @@ class NearWalls:
         if (i, j) != self._cell:
             self._cell = i, j
             for slot, (down, right) in zip(self._slots, _AROUND, strict=True):
-                slot[:] = self._middles.get((i + down, j + right), _NOWHERE)
+                slot[:] = self._middles.get(f"{i + down}_{j + right}", _NOWHERE)
 
 
 def _reduced(suite: ElementTree.Element) -> str:
@@ -62,7 +58,7 @@ def _reduced(suite: ElementTree.Element) -> str:
     for parent in suite.iter():
         for part in list(parent):
             part.attrib.pop("material", None)
-            wall = part.get("name", "").startswith("block_")
+            wall = part.get("name", "").startswith(_WALL)
             if wall:
                 part.set("name", f"wall_{walls}")
                 walls += 1

@@ -280,7 +280,7 @@ class _OGBench(MazeEnv):
     def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze) -> None:
         super().__init__(env, name, maze)
         self._suite = cast(Any, env.unwrapped)
-        self._near = NearWalls(_taken(self._suite.fullpath), maze)
+        self._near = NearWalls(_taken(self._suite.fullpath))
         self._far = self._suite.model, self._suite.data
         teleports = self._suite._teleport_info
         self._entrances = teleports["teleport_in_xys"] if teleports else ()
