@@ -6,10 +6,8 @@ from importlib import import_module
 from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
-
 _AROUND = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-_NOWHERE = 1e6  # where no ball gets
+_NOWHERE = [1e6] * 3  # where no ball gets
 _WALL = "block_"  # and the row and column of its cell
 _SEEN_ONLY = ("asset", "light")
 _FLAGS = {"midphase": "disable", "island": "disable"}  # the former knows no walls that move
@@ -36,20 +34,23 @@ class NearWalls:
         mujoco = import_module("mujoco")
         suite = ElementTree.fromstring(xml)
         self._middles = {
-            geom.get("name", "").removeprefix(_WALL): np.array(geom.get("pos", "").split(), float)
+            geom.get("name", "").removeprefix(_WALL): [
+                float(number) for number in geom.get("pos", "").split()
+            ]
             for geom in suite.findall("worldbody/geom")
         }
         self.model: Any = mujoco.MjModel.from_xml_string(_reduced(suite))
         self.data: Any = mujoco.MjData(self.model)
-        self._slots = [self.model.geom(f"wall_{slot}").pos for slot in range(len(_AROUND))]
+        self._first = self.model.geom("wall_0").id
         self._cell: tuple[int, int] | None = None
 
     def surround(self, i: int, j: int) -> None:
         """Put the walls where those about cell (i, j) are."""
         if (i, j) != self._cell:
             self._cell = i, j
-            for slot, (down, right) in zip(self._slots, _AROUND, strict=True):
-                slot[:] = self._middles.get(f"{i + down}_{j + right}", _NOWHERE)
+            self.model.geom_pos[self._first : self._first + len(_AROUND)] = [
+                self._middles.get(f"{i + down}_{j + right}", _NOWHERE) for down, right in _AROUND
+            ]
 
 
 def _reduced(suite: ElementTree.Element) -> str:
