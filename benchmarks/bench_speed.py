@@ -7,8 +7,8 @@ benchmark does, and what counts is the time that their environments take, resets
 "to the goal" they replay the actions of the data's own controller, which were recorded before;
 driven "at random" each action is held for ten steps. An episode that is over costs nothing more.
 Wanted are 40,000 steps a second on two cores. "as shipped": the suite's own environment, driven
-through the same episodes in the same processes, and how many "times" as fast ours is; D4RL's ships
-for a Gymnasium of the past only.
+through the same episodes in the same processes, and how many "times" as fast ours is; Maze2D's
+suite, D4RL, has none for Gymnasium.
 
 "Loop": one process plays one group with one thread. "overhead" is what all takes over what policy
 and environments take, less one; "with the watch" counts as overhead, too, what the benchmark puts

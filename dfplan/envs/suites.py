@@ -234,7 +234,7 @@ class _PointMaze(MazeEnv):
 
 
 _REACH = 0.2  # of an action of 1 (``PointEnv.step``)
-_PUSH = 0.5  # more than what walls push a ball by in a step
+_PUSH = 0.5  # more than the 0.283, all of a step, by which walls were seen to push a ball back
 _TELEPORT = 1.51  # of which 1.5 count (``MazeEnv.step``)
 _MARGIN = 0.01
 _SQUARES = 16
