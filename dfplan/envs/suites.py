@@ -180,14 +180,17 @@ class _Maze2D(MazeEnv):
 
 
 _FASTEST = 5.0  # in units a second and coordinate (``PointEnv._clip_velocity``)
+_ROUNDING = 1e-9  # more than two ways of computing a distance in a maze may differ by
 
 
 class _PointMaze(MazeEnv):
-    """A step computes the dynamics once.
+    """A step computes the dynamics once, and the distance to the goal.
 
-    The suite's also computes them before, on setting the velocity that it has limited, which the
-    step itself does again, and afterwards the forces on each body, which nothing reads. Without
-    these two, observations, rewards and ends are the same to the bit, in contact with walls, too.
+    The suite's also computes the dynamics before, on setting the velocity that it has limited,
+    which the step itself does again, and afterwards the forces on each body, which nothing reads;
+    and the distance for the reward and again for what info says of success. Here the suite's own
+    arithmetic is asked only where its rounding may decide whether the goal is reached.
+    Observations, rewards, ends and info are the same to the bit, in contact with walls, too.
     Of ``unwrapped.data`` those forces (``cacc``, ``cfrc_int``, ``cfrc_ext``) are not brought up to
     date; ``mujoco.mj_rnePostConstraint`` does that.
     """
@@ -197,7 +200,7 @@ class _PointMaze(MazeEnv):
         self._suite = cast(Any, env.unwrapped)
         _taken(self._suite.tmp_xml_file_path)
         self._mj_step = import_module("mujoco").mj_step
-        self._suite.point_env.step = self._push
+        self._suite.step = self._step
 
     def _begin(
         self,
@@ -223,14 +226,30 @@ class _PointMaze(MazeEnv):
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation["observation"], reward, terminated, truncated, info
 
-    def _push(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """``PointEnv.step`` of an action within its limits; takes the place of that."""
-        ball = self._suite.point_env
-        data = ball.data
-        np.clip(data.qvel, -_FASTEST, _FASTEST, out=data.qvel)
+    def _step(
+        self, action: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """The suite's, whose place it takes, of an action within its limits.
+
+        The suite is made so that a goal stays where it is when reached, and ends nothing.
+        """
+        suite = self._suite
+        model, data = suite.point_env.model, suite.point_env.data
+        if max(map(abs, data.qvel.tolist())) > _FASTEST:
+            np.clip(data.qvel, -_FASTEST, _FASTEST, out=data.qvel)
         data.ctrl[:] = action
-        self._mj_step(ball.model, data)
-        return np.concatenate([data.qpos, data.qvel]), 0.0, False, False, {}
+        self._mj_step(model, data)
+        state = np.concatenate([data.qpos, data.qvel])
+        observation = suite._get_obs(state)
+        x, y, _, _ = state.tolist()
+        goal_x, goal_y = suite.goal.tolist()
+        beyond = math.hypot(x - goal_x, y - goal_y) - self.goal_radius
+        if abs(beyond) > _ROUNDING:
+            reward, success = float(beyond < 0.0), beyond < 0.0
+        else:
+            reward = suite.compute_reward(state[:2], suite.goal, {})
+            success = bool(np.linalg.norm(state[:2] - suite.goal) <= self.goal_radius)
+        return observation, reward, False, False, {"success": success}
 
 
 _REACH = 0.2  # of an action of 1 (``PointEnv.step``)

@@ -187,6 +187,31 @@ def test_dynamics_computed_once_are_those_computed_twice(name: str) -> None:
     assert touched > 0.2 * 3 * ours.max_steps
 
 
+def test_a_goal_at_its_very_radius_is_reached_where_the_suite_says_so() -> None:
+    ours, theirs = make("pointmaze-large"), shipped("pointmaze-large")
+    mine, suite = cast(Any, ours.unwrapped), cast(Any, theirs.unwrapped)
+    rng = np.random.default_rng(6)
+    said = []
+    ours.reset(seed=0)
+    theirs.reset(seed=0)
+    for action in actions(2, 390):  # theirs steps twice of 800
+        begun_with = suite.data.qpos, suite.data.qvel, suite.data.qacc_warmstart
+        before = [array.copy() for array in begun_with]
+        after = theirs.step(action)[0]["achieved_goal"]
+        for array, value in zip(begun_with, before, strict=True):
+            array[:] = value
+        angle = rng.uniform(0.0, 2.0 * np.pi)
+        off = ours.goal_radius * np.array([np.cos(angle), np.sin(angle)])
+        mine.goal = suite.goal = after + off * (1.0 + rng.choice([-3, -1, 0, 1, 3]) * 2.0**-53)
+        expected, *theirs_said, info = theirs.step(action)
+        observation, *ours_said, ours_info = ours.step(action)
+        assert observation["observation"].tobytes() == expected["observation"].tobytes()
+        assert ours_said == theirs_said
+        assert ours_info == info
+        said.append(info["success"])
+    assert 0.2 < np.mean(said) < 0.8
+
+
 def test_teleports_are_drawn_as_shipped_and_from_the_seed_alone() -> None:
     env, theirs = make("ogbench-teleport"), shipped("ogbench-teleport")
     suite: Any = theirs.unwrapped
