@@ -21,7 +21,8 @@ a corner turns the motion of one axis into that of the other, and throws the bod
 
 - While the pushed ball gains speed, its speed in the plane is what no contact raises (measured):
   it is at most keep v + sqrt(2) gain after a step, from 0.01 more than at the start, since a ball
-  that touches a wall is pushed off a little. Where corners stand out into free space no axis is
+  that touches a wall is pushed off a little, or from 0.02 more where it starts within 0.02 of
+  touching one. Where corners stand out into free space no axis is
   granted less than that, up to the clip's limit.
 - Beyond that limit the passing of one corner (all steps from the first contact with it to the
   last before another's) takes the ball at most ``throw`` farther than the same steps could
@@ -59,7 +60,8 @@ from dfplan.mazes import D4RL, OGBENCH, Frame, Maze, parse_maze
 
 _STEP_SECONDS = 0.01
 _OGBENCH_STEP = float(np.float32(0.2))  # actions are float32, and so is their share of 0.2
-_PUSHED_OFF = 0.01
+_PUSHED_OFF, _FROM_THE_START = 0.01, 0.02
+_NEARLY_TOUCHING = 0.02
 _RIM_POINTS = 64
 _EPS = 1e-9
 
@@ -126,23 +128,24 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
     left = left * (1 - throw / granted.apart) - throw
     if maze.frame.name == OGBENCH.name:
         return np.maximum(np.ceil((left - _EPS) / _OGBENCH_STEP), 1).astype(int)
-    return _coasting_steps(left, starts[:, 2:], roads.has_corners)
+    velocities = starts[:, 2:]
+    if not roads.has_corners:
+        return _coasting_steps(left, np.abs(velocities).max(axis=1, initial=0.0))
+    is_clear = maze.contains(starts[:, :2], maze.frame.ball_radius + _NEARLY_TOUCHING)
+    pushed = np.where(is_clear, _PUSHED_OFF, _FROM_THE_START)
+    return _coasting_steps(left, np.linalg.norm(velocities, axis=1) + pushed, np.sqrt(2))
 
 
-def _coasting_steps(left: np.ndarray, velocities: np.ndarray, deflected: bool) -> np.ndarray:
-    """Steps that cover lengths [n] from ``velocities`` [n, 2] or, at rest, [n, 0]; int [n]."""
+def _coasting_steps(left: np.ndarray, speed: np.ndarray, deflected: float = 1.0) -> np.ndarray:
+    """Steps that cover lengths [n] from a speed [n], which force adds ``deflected`` as much to."""
     # Here and not above: the rest of the command line needs no simulator.
     from dfplan.envs.dynamics import MAX_SPEED
 
     gain, keep = _push()
     most = keep * MAX_SPEED + gain
-    if deflected:
-        speed, gain = np.linalg.norm(velocities, axis=1) + _PUSHED_OFF, gain * np.sqrt(2)
-    else:
-        speed = np.abs(velocities).max(axis=1, initial=0.0)
     steps = np.ones(len(left), dtype=int)
     while True:
-        speed = np.minimum(keep * speed + gain, most)
+        speed = np.minimum(keep * speed + deflected * gain, most)
         left = left - _STEP_SECONDS * speed
         if not (left > _EPS).any():
             return steps

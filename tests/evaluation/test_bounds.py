@@ -110,7 +110,38 @@ PILLAR = parse_maze(["#######", *["#OOOOO#"] * 2, "#OO#OO#", *["#OOOOO#"] * 2, "
 GRANTED = contacts(D4RL)
 KEPT, GAINED = 0.99762, 0.23817  # of the speed, and by full force, in a step
 FASTEST = 0.0522626  # how far full force takes a step at the speed limit
-PUSHED_OFF = 0.01
+PUSHED_OFF, FROM_THE_START = 0.01, 0.02
+
+
+def test_a_ball_that_starts_beside_a_corner_is_pushed_off_no_faster_than_granted() -> None:
+    middle = np.array([2.8, 2.8])
+    ball, rng = PointMass(PILLAR), np.random.default_rng(0)
+    most = {PUSHED_OFF: 0.0, FROM_THE_START: 0.0}
+    for _ in range(6000):
+        gap = 0.1 + rng.choice([0.001, 0.04]) * rng.random()
+        angle = rng.choice([0.0, np.pi / 2, np.pi, 3 * np.pi / 2]) + np.pi / 2 * rng.random()
+        start = middle + rng.choice([-0.5, 0.5], 2) + gap * np.array([np.cos(angle), np.sin(angle)])
+        if (gap := np.linalg.norm(np.maximum(np.abs(start - middle) - 0.5, 0.0))) < 0.1:
+            continue
+        velocity = rng.choice([0.0, 0.3, 3.0]) * rng.uniform(-1, 1, 2)
+        ball.set_state(start, velocity)
+        force, speed, kept = rng.choice([-1.0, 1.0], 2), np.linalg.norm(velocity), 1.0
+        for _ in range(6):
+            _, velocity = np.split(np.array(ball.advance(*force)), 2)
+            speed, kept = KEPT * speed + np.sqrt(2) * GAINED, KEPT * kept
+            granted = FROM_THE_START if gap < 0.12 else PUSHED_OFF
+            if np.abs(velocity).max() < 5:  # at the limit it is not what counts
+                most[granted] = max(most[granted], float(np.linalg.norm(velocity) - speed) / kept)
+    assert most[PUSHED_OFF] < PUSHED_OFF < most[FROM_THE_START] < FROM_THE_START
+
+
+def test_who_starts_beside_a_wall_is_granted_what_it_pushes() -> None:
+    goals = np.stack([np.full(60, 0.8), np.linspace(1.9, 4.2, 60)], axis=1)
+    beside, clear = (
+        steps_needed(PILLAR, np.full((60, 2), [0.3 + gap, 1.0]), goals) for gap in (0.101, 0.121)
+    )
+    assert (beside <= clear).all()
+    assert (beside < clear).any()
 
 
 def test_the_ball_is_thrown_by_a_corner_no_farther_than_granted() -> None:
