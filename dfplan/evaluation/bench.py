@@ -17,6 +17,7 @@ from dfplan.evaluation.contenders import (
     TRACKERS,
     Contender,
     named_contender,
+    require_importable,
     tracker_checkpoint,
 )
 from dfplan.evaluation.protocols import Split, Task, named_protocol, named_task, tasks_of
@@ -28,6 +29,8 @@ from dfplan.evaluation.sweep import LOCAL, missing, sweep
 
 ALL = "all"
 """Every planner or tracker that there is."""
+
+_USUAL = "d4rl-maze2d-v1"
 
 DEFAULT = ("controller", "dfplan", "dfplan-mcg", "diffuser-brief")
 """Whose checkpoints are all shipped, for D4RL's mazes."""
@@ -48,7 +51,7 @@ class Roster:
 
 def roster(
     *,
-    protocols: Sequence[str] = ("d4rl-maze2d-v1",),
+    protocols: Sequence[str] = (),
     tasks: Sequence[str] = (),
     planners: Sequence[str] = DEFAULT,
     trackers: Sequence[str] = (OWN_TRACKER,),
@@ -62,11 +65,14 @@ def roster(
     """Find out who plays what, before anything is played.
 
     Args:
-        protocols: ids; all their tasks are played, unless some are named.
-        tasks: ids of tasks, of any protocol.
+        protocols: ids; all their tasks are played, unless some are named. By default those of
+            the tasks, or D4RL's where none is named either.
+        tasks: ids of tasks, of any protocol, or of those that are named.
         planners: names of contenders, dotted names (see
             :func:`~dfplan.evaluation.contenders.named_contender`), or ``all``.
-        trackers: names of trackers, ``all``, or ``own`` for that of each planner.
+        trackers: names of trackers, ``all``, or ``own`` for that of each planner. All are those
+            that fit; ``diffused`` is not among them for a user's own planner, of which it is not
+            known whether it plans actions, and must be named.
         seeds: of the training. Who was trained once plays once.
         episodes: a task; None for as many as the protocol has.
         split: ``validation`` while something is tuned.
@@ -75,18 +81,20 @@ def roster(
         command: what the report says made it.
 
     Raises:
-        ConfigError: an unknown name; a planner that was asked for by name and has no checkpoint
-            for any of the tasks; nothing that can be played.
+        ConfigError: an unknown name; a task of another protocol than those named; more episodes
+            than a protocol has; a planner that was asked for by name and has no checkpoint for any
+            of the tasks; nothing that can be played.
     """
     for seed in seeds:
         require_numbers({"seed": seed}, whole=True, least=0)
-    for protocol in protocols:
-        named_protocol(protocol)
-    chosen = [
-        task.on(split)
-        for task in ([named_task(name) for name in dict.fromkeys(tasks)] or _tasks(protocols))
-    ]
+    chosen = [task.on(split) for task in _tasks(protocols, tasks)]
+    for task in chosen if episodes is not None else ():
+        most = task.protocol.episodes
+        require_numbers({f"episodes of {task.id}": episodes}, whole=True, least=1, most=most)
     by_name = [named_contender(name) for name in dict.fromkeys(planners) if name != ALL]
+    for contender in by_name:
+        if contender.is_own:
+            require_importable(contender.name)
     entrants = list(dict.fromkeys([*by_name, *(CONTENDERS.values() if ALL in planners else ())]))
     folders = [Path(folder) for folder in checkpoints]
     _require_known(trackers, folders)
@@ -123,7 +131,10 @@ def roster(
         if contender.name in errors and contender.name not in played:
             raise errors[contender.name]
     if not jobs:
-        raise ConfigError(f"Nothing of this can be played: {'; '.join(left_out)}.")
+        why = "; ".join(left_out) or "no planner, tracker or seed was named"
+        raise ConfigError(
+            f"Nothing of this can be played: {why}. Name other planners, trackers or tasks."
+        )
     # Diffuser's plans take longest, so its jobs are not to be the last ones.
     jobs.sort(key=lambda job: (not job.planner.startswith("diffuser"), -job.played.max_steps))
     return Roster(tuple(jobs), tuple(left_out))
@@ -165,9 +176,12 @@ def bench(
         What was lost, a message for each process that died.
 
     Raises:
+        ConfigError: ``out`` is a file, or the folder holds other episodes of a task.
         DataError: the folder holds results of another version, or damaged ones.
         MissingSimulatorError: a suite that is to be played is not installed.
     """
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ConfigError(f"Expected a folder for results at {out}; there is a file. Name another.")
     left = missing(entered.jobs, out)
     if has_cells(out):
         standings(read_cells(out))  # what no report could be made of is said before all is played
@@ -179,8 +193,17 @@ def bench(
     return lost
 
 
-def _tasks(protocols: Sequence[str]) -> list[Task]:
-    return [task for name in dict.fromkeys(protocols) for task in tasks_of(named_protocol(name))]
+def _tasks(protocols: Sequence[str], tasks: Sequence[str]) -> list[Task]:
+    asked = [named_protocol(name) for name in dict.fromkeys(protocols)]
+    named = [named_task(name) for name in dict.fromkeys(tasks)]
+    for task in named:
+        if asked and task.protocol not in asked:
+            raise ConfigError(
+                f"Task {task.id} is of {task.protocol.id}, and this asks for tasks of "
+                f"{', '.join(protocol.id for protocol in asked)}. Name that protocol, or none."
+            )
+    every = asked or [named_protocol(_USUAL)]
+    return named or [task for protocol in every for task in tasks_of(protocol)]
 
 
 def _trackers(
@@ -190,7 +213,9 @@ def _trackers(
     if contender.is_policy:
         names = [NO_TRACKER] if {ALL, OWN_TRACKER} & {*asked} else list(asked)
     else:
-        expanded = {ALL: [contender.tracker, *TRACKERS], OWN_TRACKER: [contender.tracker]}
+        # Whether a user's own plans actions is not known before it plans.
+        usual = [name for name in TRACKERS if not (contender.is_own and name == "diffused")]
+        expanded = {ALL: [contender.tracker, *usual], OWN_TRACKER: [contender.tracker]}
         names = [name for one in asked for name in expanded.get(one, [one])]
     fitting, reasons = [], []
     for name in dict.fromkeys(names):

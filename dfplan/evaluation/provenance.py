@@ -19,6 +19,7 @@ _PACKAGES = (
     "gymnasium-robotics",
     "mujoco",
     "ogbench",
+    "joblib",
 )
 
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dfplan.errors import DataError
 from dfplan.evaluation.provenance import Provenance
@@ -286,6 +286,9 @@ def read_cell(path: str | Path) -> Cell:
         ) from error
     if len(rows) != head.episodes:
         raise DataError(f"{path} says {head.episodes} episodes and holds {len(rows)}. {_AGAIN}")
+    for number, row in enumerate(rows):
+        if row.episode != number:
+            raise DataError(f"{path} has episode {row.episode} in place of {number}. {_AGAIN}")
     return cell
 
 
@@ -313,9 +316,18 @@ def has_cells(folder: str | Path) -> bool:
     return bool(cell_paths(folder))
 
 
-_WORDS = frozenset(("protocol", "task", "planner", "tracker"))
-_WHOLE = frozenset(("seed", "episode", "part", "steps"))
-_NUMBERS = frozenset(("score", "most", "reward", "latched"))
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "protocol task planner tracker split problems": ("a text", lambda value: type(value) is str),
+    "model follows fault": ("a text or null", lambda value: value is None or type(value) is str),
+    "seed episode episodes part steps": ("a whole number", lambda value: type(value) is int),
+    "first_touch": (
+        "a whole number or null",
+        lambda value: value is None or (type(value) is int and value > 0),
+    ),
+    "score most reward latched": ("a number", lambda value: _is_number(value)),
+    "start goal": ("numbers", lambda value: type(value) is list and all(map(_is_number, value))),
+    "success_any success_last": ("true or false", lambda value: type(value) is bool),
+}
 _AGAIN = "Delete it and run the benchmark again, which computes what is missing."
 
 
@@ -324,7 +336,7 @@ def _head(path: Path, line: bytes) -> Head:
         content: dict[str, Any] = dict(json.loads(line))
         _require_format(path, content.pop("format"))
         name = CellName(**{field.name: content.pop(field.name) for field in fields(CellName)})
-        _require_kinds(vars(name))
+        _require_kinds(vars(name) | content)
         head = Head(name=name, **content)
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
@@ -351,11 +363,11 @@ def _require_format(path: Path, version: object) -> None:
 
 
 def _require_kinds(found: Mapping[str, Any]) -> None:
-    """Numbers are to be numbers, and finite, and words words."""
-    for key, value in found.items():
-        if key in _WORDS and not isinstance(value, str):
-            raise TypeError(f"expected {key} as text, got {value!r}")
-        if key in _WHOLE and type(value) is not int:
-            raise TypeError(f"expected {key} as a whole number, got {value!r}")
-        if key in _NUMBERS and not (isinstance(value, (int, float)) and math.isfinite(value)):
-            raise TypeError(f"expected {key} as a number, got {value!r}")
+    for keys, (kind, is_such) in _KINDS.items():
+        for key in found.keys() & set(keys.split()):
+            if not is_such(found[key]):
+                raise TypeError(f"expected {key} as {kind}, got {found[key]!r}")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(cast(float, value))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dfplan.errors import unknown_name
 from dfplan.evaluation import statistics, summary
 from dfplan.evaluation.contenders import CONTENDERS, TRACKERS
 from dfplan.evaluation.protocols import Task
@@ -24,7 +25,14 @@ from dfplan.files import atomic_path
 from dfplan.plotting.results import Drive, Profile, drives_svg, profiles_svg, times_svg
 
 _WHO = ("planner", "tracker")
-_PAGE_ONLY = ("IQM", "Latched", "At end %")
+_COMMANDS = ("Command", "Other cells by")
+_PAGE_ONLY = ("iqm", "return", "latched", "at-end")
+
+COLUMNS = (*summary.SCORES, *summary.COSTS)
+"""Names of the columns of a task's tables."""
+
+USUAL_COLUMNS = tuple(name for name in COLUMNS if name not in _PAGE_ONLY)
+"""Those that a terminal shows unless others are asked for."""
 _RANKING = (
     f"Bold (in a terminal: *) is the best mean of a column; {NEAR} is what these episodes do not "
     "tell from it: the 95% interval of the paired difference on shared starts holds 0. The upper "
@@ -37,19 +45,24 @@ _LEGEND = (
     "single training seed it says nothing of another training. All planners of a task meet the "
     "same starts, and differences are paired.",
     "Share of bound: mean score over the mean of the scores that no policy can exceed on the same "
-    "problems. IQM: mean of the middle half of the episodes. Latched: the score if every step "
-    "after the first paid one were paid. Success: share of episodes in which the goal was reached, "
-    "with Wilson's interval; at end: in which the ball was there after the last step. First touch: "
-    "the step by which half of the episodes had reached the goal. Against controller: paired "
-    "difference to the data's own controller. Episodes to tell: how many shared starts would tell "
-    "a row from the best (5%, two-sided, power 80%), training seeds as they are; ∞ where the means "
-    "are equal. Faults: episodes in which the planner did something wrong.",
+    "problems. IQM: mean of the middle half of the episodes. Return: the mean sum of rewards, "
+    "where the score is a normalized one. Latched: the score if every step after the first paid "
+    "one were paid. Success: share of episodes in which the goal was reached, with Wilson's "
+    "interval; at end: in which the ball was there after the last step. First touch: the step by "
+    "which half of the episodes had reached the goal. Against controller: paired difference to the "
+    "data's own controller. Episodes to tell: how many shared starts would tell a row from the "
+    "best (5%, two-sided, power 80%), training seeds as they are; ∞ where the means are equal. "
+    "Faults: episodes in which the planner did something wrong: where it raises or hangs, the "
+    "episode is not played and scores as one of 0 steps; where an action is not finite, the "
+    "episode ends there; where it is out of bounds, it is clipped.",
     "Times are of one thread: a plan of one problem alone, a step of one episode alone; of several "
-    "training seeds the median. Who plans once in some hundred steps does so above the p99 of a "
-    "step: see that of a plan. Network calls: of the network for one plan. Training s: computing "
-    "time, summed over cores. Episodes s: wall time of all episodes; trackers of one planner share "
-    "first plans, which only the first tracker's time holds. Peak: of the process, which plays all "
-    "trackers of a planner one after the other.",
+    "training seeds the median. Timed: how many plans, of all training seeds; of few, p95 and p99 "
+    "are near the longest. Cells may have been played in different hours and beside other work, "
+    "which makes times differ that should not. Who plans once in some hundred steps does so above "
+    "the p99 of a step: see that of a plan. Network calls: of the network for one plan. Training "
+    "s: computing time, summed over cores. Episodes s: wall time of all episodes; trackers of one "
+    "planner share first plans, which only the first tracker's time holds. Peak: of the process, "
+    "which plays all trackers of a planner one after the other.",
 )
 
 
@@ -116,22 +129,38 @@ def write_report(folder: str | Path, command: str) -> tuple[Path, Path]:
     return paths[0], paths[1]
 
 
-def terminal(cells: Sequence[Cell]) -> str:
+def require_columns(columns: Iterable[str]) -> None:
+    """Raise :class:`ConfigError` for one that is not among :data:`COLUMNS`."""
+    for column in columns:
+        if column not in COLUMNS:
+            raise unknown_name("column", column, COLUMNS)
+
+
+def terminal(cells: Sequence[Cell], columns: Sequence[str] = USUAL_COLUMNS) -> str:
     """The scores as aligned text, 110 columns at most.
 
+    Args:
+        cells: of one folder.
+        columns: which of :data:`COLUMNS` the tables of each task have, as far as they hold
+            anything.
+
     Raises:
-        ConfigError: a cell is of an unknown protocol or task.
+        ConfigError: an unknown column, or a cell of an unknown protocol or task.
         DataError: two cells of a task met different problems.
     """
+    require_columns(columns)
+    headings = {**summary.SCORES, **summary.COSTS}
+    hidden = [headings[name] for name in COLUMNS if name not in columns]
     blocks, found_standings = [], standings(cells)
     for standing in found_standings:
         blocks.append(textwrap.fill(f"{standing.protocol.id}: {standing.protocol.text}", WIDTH))
         blocks.append(plain(summary.overview(standing)))
         for task in standing.tasks:
             found = standing.on(task)
-            table = summary.in_full(standing, found)
-            blocks.append(plain(replace(without(table, *_PAGE_ONLY), title=task.id)))
-            blocks.append(plain(replace(summary.costs(found), title=f"{task.id}: costs")))
+            scores = replace(summary.in_full(standing, found), title=task.id)
+            costs = replace(summary.costs(found), title=f"{task.id}: costs")
+            shown = (without(table, *hidden) for table in (scores, costs))
+            blocks += [plain(table) for table in shown if len(table.header) > 1]
     if (found_faults := summary.faults(found_standings)) is not None:
         blocks.append(plain(replace(found_faults, title="Faults")))
     blocks.append(textwrap.fill(_RANKING, WIDTH))
@@ -274,8 +303,10 @@ def _facts(cells: Sequence[Cell], command: str) -> list[tuple[str, str]]:
     played = sum(cell.provenance.seconds for cell in cells)
     machines = _unique(_machine(cell) for cell in cells)
     commits = _unique(cell.provenance.commit or "not known" for cell in cells)
+    others = _unique(c.provenance.command for c in cells if c.provenance.command != command)
     return [
         ("Command", command),
+        *(("Other cells by", other) for other in others),
         ("Played", f"{when}, {len(cells)} cells in {played:,.0f} s, summed over processes"),
         ("Machine", "; ".join(machines)),
         ("Commit", ", ".join(commits)),
@@ -350,7 +381,7 @@ def _unique(values: Iterable[str]) -> list[str]:
 
 def _markdown(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
     lines = [
-        f"- {name}: `{value}`" if name == "Command" else f"- {name}: {value}"
+        f"- {name}: `{value}`" if name in _COMMANDS else f"- {name}: {value}"
         for name, value in facts
     ]
     parts = ["# Benchmark", "\n".join(lines), "Pictures are in report.html beside this file."]
@@ -371,5 +402,7 @@ def _html(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     source = resources.files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
-    page = environment.from_string(source).render(facts=facts, sections=sections, near=NEAR)
+    page = environment.from_string(source).render(
+        facts=facts, commands=_COMMANDS, sections=sections, near=NEAR
+    )
     return "\n".join(line.rstrip() for line in page.splitlines()) + "\n"

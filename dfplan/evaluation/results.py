@@ -106,6 +106,11 @@ class Result:
         return self.task.scores(sums, unused, unused)
 
     @cached_property
+    def returns(self) -> np.ndarray:
+        """True sums of rewards, [S, E]."""
+        return self._all("reward")
+
+    @cached_property
     def success_any(self) -> np.ndarray:
         """Whether the goal was ever reached, bool [S, E]."""
         return self._all("success_any").astype(bool)

@@ -21,6 +21,34 @@ BOUND = "upper bound"
 PROBLEMS = "problems"
 """Label of the line of the first digits of their digests."""
 
+SCORES = {
+    "n": "n",
+    "score": "Score",
+    "iqm": "IQM",
+    "return": "Return",
+    "latched": "Latched",
+    "success": "Success % [95%]",
+    "at-end": "At end %",
+    "first-touch": "First touch",
+    "share": "Share of bound",
+    "against": "Against controller",
+    "to-tell": "Episodes to tell",
+    "faults": "Faults",
+}
+"""Columns of a task's scores, by the names that they are asked for by."""
+
+COSTS = {
+    "plan": "Plan ms p50 / p95 / p99",
+    "timed": "Timed",
+    "step": "Step ms p50 / p95 / p99",
+    "calls": "Network calls",
+    "parameters": "Parameters",
+    "training": "Training s",
+    "peak": "Peak MiB",
+    "seconds": "Episodes s",
+}
+"""Columns of a task's costs."""
+
 _BEYOND = "scores above its bound: the file was edited, or the bound is wrong"
 _MIB = 2**20
 
@@ -103,7 +131,8 @@ def in_full(standing: Standing, found: Sequence[Result]) -> Table:
     lines = []
     most = found[0].most
     bound = (BOUND, "", f"{most.mean():.1f}", f"{statistics.trimmed(most):.1f}")
-    lines.append((*bound, "", "", "", "", "100%", "", "", ""))
+    lines.append((*bound, "", "", "", "", "", "100%", "", "", ""))
+    is_normalized = found[0].task.protocol.score_kind == "d4rl"
     for result in found:
         difference = needed = ""
         if controller is not None and result is not controller:
@@ -119,6 +148,7 @@ def in_full(standing: Standing, found: Sequence[Result]) -> Table:
                 sizes([result]),
                 plus_minus(result.mean),
                 f"{statistics.trimmed(result.scores):.1f}",
+                f"{result.returns.mean():.1f}" if is_normalized else "",
                 "" if latched is None else f"{latched.mean():.1f}",
                 interval(statistics.wilson(result.success_any), 100, 0),
                 f"{100 * result.success_last.mean():.0f}",
@@ -129,20 +159,7 @@ def in_full(standing: Standing, found: Sequence[Result]) -> Table:
                 str(faults) if faults else "",
             )
         )
-    header = (
-        "Planner",
-        "n",
-        "Score",
-        "IQM",
-        "Latched",
-        "Success % [95%]",
-        "At end %",
-        "First touch",
-        "Share of bound",
-        "Against controller",
-        "Episodes to tell",
-        "Faults",
-    )
+    header = ("Planner", *SCORES.values())
     marks: dict[tuple[int, int], Mark] = {
         (1 + [result.label for result in found].index(label), 2): mark
         for label, mark in marked(found).items()
@@ -160,6 +177,7 @@ def costs(found: Sequence[Result]) -> Table:
             (
                 result.label,
                 milliseconds([cost.plan for cost in every]),
+                str(sum(cost.plan.count for cost in every if cost.plan is not None) or ""),
                 milliseconds([cost.step for cost in every]),
                 _middle(every, "evaluations", ",.0f"),
                 _middle(every, "parameters", ",.0f"),
@@ -168,16 +186,7 @@ def costs(found: Sequence[Result]) -> Table:
                 f"{sum(cost.seconds for cost in every):,.0f}",
             )
         )
-    header = (
-        "Planner",
-        "Plan ms p50 / p95 / p99",
-        "Step ms p50 / p95 / p99",
-        "Network calls",
-        "Parameters",
-        "Training s",
-        "Peak MiB",
-        "Episodes s",
-    )
+    header = ("Planner", *COSTS.values())
     apart = sum(result.is_controller for result in found)
     return without(Table("Costs", header, tuple(lines), {}, apart))
 

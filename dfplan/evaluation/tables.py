@@ -89,7 +89,11 @@ def without(table: Table, *names: str) -> Table:
         table.title,
         tuple(table.header[column] for column in kept),
         tuple(tuple(line[column] for column in kept) for line in table.lines),
-        {(line, moved[column]): mark for (line, column), mark in table.marks.items()},
+        {
+            (line, moved[column]): mark
+            for (line, column), mark in table.marks.items()
+            if column in moved
+        },
         table.apart,
         table.note,
     )

@@ -220,6 +220,7 @@ class DiffusedActions(_Timed):
     """Executes the actions that were planned along with the positions, whatever comes of it.
 
     Each action is held until the plan's next point; from the end of the plan on the action is 0.
+    One beyond [-1, 1] is given as it is, so that whoever plays the episode sees what was planned.
     Nothing is fed back, so what the body does differently adds up until there is a new plan.
     """
 
@@ -240,8 +241,7 @@ class DiffusedActions(_Timed):
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`; the observation does not matter."""
-        action: np.ndarray = np.clip(self._at(self._tick(len(observation)))[:, 2:], -1.0, 1.0)
-        return action
+        return self._at(self._tick(len(observation)))[:, 2:]
 
 
 class InverseDynamics(_Timed):

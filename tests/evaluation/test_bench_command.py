@@ -34,6 +34,7 @@ Run = Callable[..., Said]
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """Jobs that are played, here and without a process."""
     monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
     jobs: list[Job] = []
 
     def played(job: Job) -> list[Files]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dfplan.errors import ConfigError
+from dfplan.evaluation import contenders
 from dfplan.evaluation.bench import ALL, DEFAULT, roster
 from dfplan.evaluation.contenders import (
     CONTENDERS,
@@ -32,6 +33,7 @@ UMAZE = named_task("maze2d-umaze")
 @pytest.fixture(autouse=True)
 def _entrants(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE))  # of the process that imports them first
 
 
 def _shipped(name: str) -> list[str]:
@@ -162,6 +164,7 @@ def test_a_users_own_is_known_by_a_dotted_name() -> None:
         ("mine:make", "1 / 0\n", r"cannot be imported \(ZeroDivisionError: division by zero\)"),
         ("mine:make", "import no_such_module\n", "No module named 'no_such_module'"),
         ("other_mine:make", "", "'other_mine' cannot be imported.*Run where it lies"),
+        ("mine.inner:make", "", "cannot be imported .there is no 'mine.inner'"),
         (":make", "", "module '' cannot be imported"),
         (".mine:make", "", "module '.mine' cannot be imported"),
         ("mine:", "", "Unknown attribute of mine ''"),
@@ -176,8 +179,23 @@ def test_a_wrong_name_is_said_in_one_line(
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     with pytest.raises(ConfigError, match=message) as raised:
-        named_contender(name)
+        roster(tasks=["maze2d-umaze"], planners=[name])
     assert len(str(raised.value).splitlines()) == 1 and "_os" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", ["import os; os._exit(0)", "import time; time.sleep(600)"])
+def test_what_importing_does_to_a_process_is_left_to_its_rows(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(contenders, "PATIENCE", 3.0)
+    package = tmp_path / "rogue"
+    package.mkdir()
+    (package / "__init__.py").write_text(content + "\n")
+    (package / "module.py").write_text("def make(task, seed): ...\n")
+    (job,) = roster(tasks=["maze2d-umaze"], planners=["rogue.module:make"]).jobs
+    assert job.head("own").model is not None  # the file is known without running it
 
 
 def test_a_module_where_one_stands_is_found(
@@ -199,6 +217,16 @@ def _played(**how: Any) -> set[tuple[str, str, tuple[str, ...], int]]:
     found = {(job.task, job.planner, job.trackers, job.seed) for job in jobs}
     assert len(found) == len(jobs)
     return found
+
+
+def test_of_a_users_own_it_is_not_known_whether_it_plans_actions() -> None:
+    def trackers(*asked: str) -> tuple[str, ...]:
+        how = {"tasks": ["maze2d-umaze"], "planners": ["entrants:line"], "trackers": asked}
+        (job,) = roster(**how).jobs
+        return job.trackers
+
+    assert "diffused" not in trackers(ALL) and "timed" in trackers(ALL)
+    assert "diffused" in trackers(ALL, "diffused")
 
 
 def test_a_roster_is_what_was_asked_for() -> None:
@@ -256,7 +284,9 @@ def test_all_leaves_out_what_cannot_be_with_reasons() -> None:
     [
         ({"protocols": ["d4rl-maze2d"]}, "Unknown protocol.*Did you mean 'd4rl-maze2d-v1'"),
         ({"tasks": ["maze2d-lage"]}, "Unknown task.*Did you mean 'maze2d-large'"),
-        ({"planners": ["difuser"]}, "Unknown planner.*Did you mean 'diffuser'"),
+        ({"protocols": ["d4rl-maze2d-v1"], "tasks": ["pointmaze-large"]}, "Name that protocol, or"),
+        ({"episodes": 501}, "episodes of maze2d-umaze must be .*at most 500"),
+        ({"planners": ["difuser"]}, "Did you mean 'diffuser'.*your own.*module:make"),
         ({"trackers": ["persuit"]}, "Unknown tracker.*Did you mean 'pursuit'"),
         ({"split": "valid"}, "Unknown split.*Did you mean 'validation'"),
         ({"checkpoints": ["nowhere"]}, "folder of checkpoints at nowhere; there is none"),
@@ -265,8 +295,9 @@ def test_all_leaves_out_what_cannot_be_with_reasons() -> None:
         ({"trackers": ["inverse"], "planners": ["dfplan"]}, "dfplan train inverse-umaze"),
         (
             {"trackers": ["diffused"], "planners": ["dfplan"]},
-            "Nothing of this can be played: dfplan on maze2d-umaze: plans no actions",
+            "Nothing of this can be played: dfplan on maze2d-umaze: plans no actions. Name other",
         ),
+        ({"planners": []}, "no planner, tracker or seed was named. Name other planners"),
         ({"seeds": [-1], "planners": ["entrants:line"]}, "seed must be .*at least 0"),
         ({"limit": 0}, "limit must be .*above 0"),
         ({"split": "validation", "tasks": ["dfplan-maze2d-umaze"]}, "tune on others"),

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfplan.errors import DataError
+from dfplan.errors import ConfigError, DataError
 from dfplan.evaluation import summary
 from dfplan.evaluation.protocols import TASKS
 from dfplan.evaluation.records import Cell
-from dfplan.evaluation.report import terminal, write_report
+from dfplan.evaluation.report import COLUMNS, terminal, write_report
 from dfplan.evaluation.results import standings
 
 WriteCells = Callable[..., Path]
@@ -129,6 +129,17 @@ def test_the_reader_sees_where_it_comes_from(
         assert "The plan is NaN." in text
 
 
+def test_every_command_that_played_a_cell_is_said(
+    bench_cells: list[Cell], write_cells: WriteCells, tmp_path: Path
+) -> None:
+    odd = replace(bench_cells[1], provenance=replace(bench_cells[1].provenance, command="another"))
+    folder = write_cells(tmp_path, [bench_cells[0], odd])
+    for path in write_report(folder, bench_cells[0].provenance.command):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("Other cells by") == 1
+        assert "`another`" in text or "<code>another</code>" in text
+
+
 def test_cells_from_two_machines_are_named(
     bench_cells: list[Cell], write_cells: WriteCells, tmp_path: Path
 ) -> None:
@@ -164,6 +175,16 @@ def test_the_best_is_marked_and_so_is_what_is_near(make_cell: Callable[..., Cell
     full = summary.in_full(standing, standing.on(TASKS["maze2d-large"]))
     needed = full.header.index("Episodes to tell")
     assert not full.lines[2][needed] and int(full.lines[3][needed].replace(",", "")) > 20
+
+
+def test_raw_sums_stand_beside_normalized_ones(make_cell: Callable[..., Cell]) -> None:
+    for task, name in (("maze2d-large", "Return"), ("pointmaze-large", "Score")):
+        cell = make_cell(task, "dfplan", late=10)
+        (standing,) = standings([cell])
+        table = summary.in_full(standing, standing.on(TASKS[task]))
+        line = dict(zip(table.header, table.lines[-1], strict=True))
+        assert line[name].startswith(f"{np.mean([row.reward for row in cell.rows]):.1f}")
+        assert ("Return" in line) == (name == "Return")
 
 
 def test_equals_are_all_the_best(make_cell: Callable[..., Cell]) -> None:
@@ -274,6 +295,16 @@ def test_the_terminals_text_fits(bench_cells: list[Cell]) -> None:
     text = terminal(bench_cells)
     assert max(map(len, text.splitlines())) <= 110
     assert "dfplan · pursuit" in text and "upper bound" in text and "±" in text
+
+
+def test_columns_are_shown_that_are_asked_for(bench_cells: list[Cell]) -> None:
+    text = terminal(bench_cells, ("latched", "return", "plan"))
+    words = {word for line in text.splitlines() for word in line.split()}
+    assert {"Latched", "Return", "Plan"} <= words and not {"touch", "Parameters"} & words
+    assert "costs" not in terminal(bench_cells, ("score",))
+    assert terminal(bench_cells, COLUMNS) != terminal(bench_cells)
+    with pytest.raises(ConfigError, match="Unknown column 'scroe'"):
+        terminal(bench_cells, ["scroe"])
 
 
 def test_a_wide_table_goes_on_below(make_cell: Callable[..., Cell]) -> None:

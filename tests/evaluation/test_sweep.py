@@ -269,6 +269,9 @@ def test_an_edited_module_of_ones_own_makes_its_cells_missing(
         ("score", float("nan"), "expected score as a number, got nan"),
         ("steps", 1.5, "expected steps as a whole number, got 1.5"),
         ("reward", None, "expected reward as a number, got None"),
+        ("first_touch", "abc", "expected first_touch as a whole number or null, got 'abc'"),
+        ("success_any", 17, "expected success_any as true or false, got 17"),
+        ("goal", "here", "expected goal as numbers, got 'here'"),
     ],
 )
 def test_a_damaged_row_is_named(filled: Path, key: str, value: object, said: str) -> None:
@@ -276,6 +279,15 @@ def test_a_damaged_row_is_named(filled: Path, key: str, value: object, said: str
     head, row, rest = path.read_text().split("\n", 2)
     path.write_text("\n".join((head, json.dumps({**json.loads(row), key: value}), rest)))
     with pytest.raises(DataError, match=f"{re.escape(str(path))} is no whole cell.*{said}"):
+        read_cell(path)
+
+
+def test_rows_that_are_not_in_order_are_refused(filled: Path) -> None:
+    path = cell_path(filled, GOOD[0].head("none").name)
+    head, row, _, rest = path.read_text().split("\n", 3)
+    path.write_text("\n".join((head, row, row, rest)))
+    path.with_suffix(".json").write_text(aside_text(Cost(), [], provenance("", 0.0)))
+    with pytest.raises(DataError, match="has episode 0 in place of 1"):
         read_cell(path)
 
 
@@ -402,6 +414,26 @@ def test_what_is_wrong_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(ConfigError, match=rf"pip install 'dfplan\[{backend}\]'"):
             sweep(GOOD, tmp_path, backend=backend, progress=False)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("import os; os._exit(0)", "it ended its process with exit code 0"),
+        ("import time; time.sleep(600)", "a call took longer than 2 s"),
+        ("1 / 0", "raised ConfigError: Planner 'rogue:make': module 'rogue' cannot be imported"),
+    ],
+)
+def test_what_a_module_does_when_it_is_imported_is_its_rows(
+    content: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "rogue.py").write_text(content + "\n")
+    job = Job(SHORT, "rogue:make", ("own",), episodes=2, limit=2.0)
+    assert sweep([job], tmp_path, workers=1, progress=False) == []
+    rows = read_cell(cell_path(tmp_path, job.head("own").name)).rows
+    assert len(rows) == 2 and all(str(row.fault).startswith(fault) for row in rows)
 
 
 @pytest.mark.parametrize(

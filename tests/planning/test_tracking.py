@@ -322,7 +322,7 @@ def acted(points: np.ndarray, actions: np.ndarray | None, stride: int) -> Plan:
 @pytest.mark.parametrize("stride", [1, 3])
 def test_planned_actions_are_executed_exactly(stride: int) -> None:
     rng = np.random.default_rng(0)
-    points, actions = rng.normal(size=(2, 5, 2)), rng.uniform(-1, 1, (2, 5, 2))
+    points, actions = rng.normal(size=(2, 5, 2)), rng.uniform(-2, 2, (2, 5, 2))
     made = acted(points, actions, stride)
     # The second plan is over a point earlier.
     made = replace(made, steps=np.array([4, 3]) * stride)
