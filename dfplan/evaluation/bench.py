@@ -17,9 +17,9 @@ from dfplan.evaluation.contenders import (
     TRACKERS,
     Contender,
     named_contender,
-    require_importable,
     tracker_checkpoint,
 )
+from dfplan.evaluation.own import require_importable
 from dfplan.evaluation.protocols import Split, Task, named_protocol, named_task, tasks_of
 from dfplan.evaluation.records import has_cells, read_cells
 from dfplan.evaluation.report import write_report

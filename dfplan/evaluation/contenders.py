@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from dfplan.data.motion import Motion
 from dfplan.errors import ConfigError, unknown_name
 from dfplan.evaluation.controllers import DataController
+from dfplan.evaluation.own import code_file, imported
 from dfplan.evaluation.protocols import Task
 from dfplan.evaluation.rollout import Actor
 from dfplan.mazes import OGBENCH
@@ -41,15 +35,7 @@ NO_TRACKER = "none"
 OWN_TRACKER = "own"
 """The tracker that a user's planner brings."""
 
-PATIENCE = 30.0
-"""Seconds that a user's own module may take to be imported if its faults are to be told at once."""
-
 Made = Planner | Actor
-
-_IMPORT = (
-    "import sys; from dfplan.evaluation.contenders import tell_imports; tell_imports(*sys.argv[1:])"
-)
-_CANNOT = "Planner {!r}: module {!r} cannot be imported ({}). Run where it lies, or install it."
 
 
 @dataclass(frozen=True)
@@ -323,86 +309,10 @@ def named_contender(name: str) -> Contender:
         name,
         name,
         None,
-        lambda task, seed, path: _imported(name)(task, seed),
+        lambda task, seed, path: imported(name)(task, seed),
         OWN_TRACKER,
-        code=_code(name),
+        code=code_file(name),
     )
-
-
-def require_importable(name: str) -> None:
-    """Import a user's own planner in a process that this one survives whatever it does.
-
-    What ends that process or keeps it for :data:`PATIENCE` seconds is not refused: where it plays,
-    its rows say so.
-
-    Raises:
-        ConfigError: a module that cannot be imported, or that has no such attribute.
-    """
-    with NamedTemporaryFile() as said:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _IMPORT, name, said.name],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if message := Path(said.name).read_text(encoding="utf-8"):
-            raise ConfigError(message)
-
-
-def tell_imports(name: str, file: str) -> None:
-    """Write what importing a user's own raises into a file; what that process does."""
-    try:
-        _imported(name)
-    except ConfigError as error:
-        text = str(error).encode(errors="replace").decode()
-        Path(file).write_text(text, encoding="utf-8")
-
-
-def _imported(name: str) -> Callable[[Task, int], Made]:
-    module_name, _, attribute = name.partition(":")
-    _look_here()
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # whatever a user's own module does
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(_CANNOT.format(name, module_name, said)) from error
-    make: Callable[[Task, int], Made] | None = getattr(module, attribute, None)
-    if make is None:
-        shown = [key for key, value in vars(module).items() if key[0] != "_" and callable(value)]
-        raise unknown_name(f"attribute of {module_name}", attribute, shown)
-    return make
-
-
-def _code(name: str) -> Path | None:
-    """The file of a user's own module; None where it has none.
-
-    :func:`importlib.util.find_spec` would import the packages that the module lies in.
-    """
-    module_name = name.partition(":")[0]
-    _look_here()
-    parts, path, spec = module_name.split("."), None, None
-    for count in range(1, len(parts) + 1):
-        part = ".".join(parts[:count])
-        found = (finder.find_spec(part, path) for finder in sys.meta_path) if parts[0] else ()
-        spec = next((each for each in found if each is not None), None)
-        if spec is None:
-            raise ConfigError(_CANNOT.format(name, module_name, f"there is no {part!r}"))
-        path = spec.submodule_search_locations
-    assert spec is not None  # a text has one part at least
-    return Path(spec.origin) if spec.has_location and spec.origin else None
-
-
-def _look_here() -> None:
-    if os.getcwd() not in sys.path:  # as python -m has it, and not the script dfplan
-        sys.path.insert(0, os.getcwd())
 
 
 def follower(made: Planner, tracker: str, task: Task, folders: Sequence[Path]) -> Tracker:

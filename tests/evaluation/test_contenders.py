@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dfplan.errors import ConfigError
-from dfplan.evaluation import contenders
+from dfplan.evaluation import own
 from dfplan.evaluation.bench import ALL, DEFAULT, roster
 from dfplan.evaluation.contenders import (
     CONTENDERS,
@@ -189,7 +189,7 @@ def test_what_importing_does_to_a_process_is_left_to_its_rows(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(contenders, "PATIENCE", 3.0)
+    monkeypatch.setattr(own, "PATIENCE", 3.0)
     package = tmp_path / "rogue"
     package.mkdir()
     (package / "__init__.py").write_text(content + "\n")
