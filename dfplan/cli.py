@@ -620,9 +620,8 @@ def bench_run(
         address: of a running cluster; by default one is started here.
         checkpoints: folders with checkpoints that are not shipped, with commas between.
         limit: seconds that one call of a planner may take, for a whole group of episodes.
-        columns: of what is printed of each task, with commas between: n, score, iqm, return,
-            latched, success, at-end, first-touch, share, against, to-tell, faults, plan, timed,
-            step, calls, parameters, training, peak, seconds. The report has them all.
+        columns: of what is printed of each task, with commas between. There are also iqm, return,
+            latched and at-end. The report has them all.
     """
     require_columns(columns)
     if full and episodes is not None:

@@ -88,16 +88,11 @@ def roster(
     for seed in seeds:
         require_numbers({"seed": seed}, whole=True, least=0)
     chosen = [task.on(split) for task in _tasks(protocols, tasks)]
-    for task in chosen if episodes is not None else ():
-        most = task.protocol.episodes
-        require_numbers({f"episodes of {task.id}": episodes}, whole=True, least=1, most=most)
-    by_name = [named_contender(name) for name in dict.fromkeys(planners) if name != ALL]
-    for contender in by_name:
-        if contender.is_own:
-            require_importable(contender.name)
-    entrants = list(dict.fromkeys([*by_name, *(CONTENDERS.values() if ALL in planners else ())]))
+    counts = {task.id: _count(task, episodes) for task in chosen}
     folders = [Path(folder) for folder in checkpoints]
     _require_known(trackers, folders)
+    by_name = _by_name(planners)
+    entrants = list(dict.fromkeys([*by_name, *(CONTENDERS.values() if ALL in planners else ())]))
     jobs: list[Job] = []
     left_out: list[str] = []
     errors: dict[str, ConfigError] = {}
@@ -119,7 +114,7 @@ def roster(
                     planner=contender.name,
                     trackers=fitting,
                     seed=seed,
-                    episodes=task.protocol.episodes if episodes is None else episodes,
+                    episodes=counts[task.id],
                     split=split,
                     checkpoints=tuple(str(folder.absolute()) for folder in folders),
                     limit=limit,
@@ -138,6 +133,22 @@ def roster(
     # Diffuser's plans take longest, so its jobs are not to be the last ones.
     jobs.sort(key=lambda job: (not job.planner.startswith("diffuser"), -job.played.max_steps))
     return Roster(tuple(jobs), tuple(left_out))
+
+
+def _count(task: Task, episodes: int | None) -> int:
+    most = task.protocol.episodes
+    if episodes is None:
+        return most
+    require_numbers({f"episodes of {task.id}": episodes}, whole=True, least=1, most=most)
+    return episodes
+
+
+def _by_name(planners: Sequence[str]) -> list[Contender]:
+    found = [named_contender(name) for name in dict.fromkeys(planners) if name != ALL]
+    for contender in found:
+        if contender.is_own:
+            require_importable(contender.name)
+    return found
 
 
 def _require_known(trackers: Sequence[str], folders: Sequence[Path]) -> None:
@@ -213,8 +224,7 @@ def _trackers(
     if contender.is_policy:
         names = [NO_TRACKER] if {ALL, OWN_TRACKER} & {*asked} else list(asked)
     else:
-        # Whether a user's own plans actions is not known before it plans.
-        usual = [name for name in TRACKERS if not (contender.is_own and name == "diffused")]
+        usual = [name for name in TRACKERS if name != "diffused" or contender.plans_actions]
         expanded = {ALL: [contender.tracker, *usual], OWN_TRACKER: [contender.tracker]}
         names = [name for one in asked for name in expanded.get(one, [one])]
     fitting, reasons = [], []

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ import numpy as np
 from dfplan.errors import DfplanError, require_numbers
 from dfplan.evaluation.bounds import steps_needed
 from dfplan.evaluation.contenders import named_contender, tracker_checkpoint
+from dfplan.evaluation.processes import started
 from dfplan.evaluation.protocols import Problems, Split, Task, named_task, problems
 from dfplan.evaluation.provenance import provenance
 from dfplan.evaluation.records import (
@@ -193,16 +193,11 @@ def run(job: Job) -> list[Files]:
         command.append(str(os.getpid()))
         # One thread from the start: some libraries read these when they are imported.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        with errors.open("w") as log:
-            process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-            try:
-                ended = _wait(process, folder / BEAT, job.limit)
-            finally:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        with (
+            errors.open("w") as log,
+            started(command, output=log, environment=environment) as process,
+        ):
+            ended = _wait(process, folder / BEAT, job.limit)
         if not ended:
             return _unfinished(job, folder, f"a call took longer than {job.limit:g} s")
         ended_early = not all((folder / f"{i}.json").exists() for i in range(len(job.trackers)))

@@ -53,7 +53,7 @@ class Contender:
             planning once.
         code: the file of a user's own module.
         one_goal: whether it knows only the goal that D4RL's data is paid for.
-        plans_actions: whether its plans hold actions.
+        plans_actions: whether its plans hold actions; None of a user's own, before it plans.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Contender:
     tolerance: float | None = 1.0
     code: Path | None = None
     one_goal: bool = False
-    plans_actions: bool = False
+    plans_actions: bool | None = False
 
     @property
     def is_policy(self) -> bool:
@@ -99,7 +99,7 @@ class Contender:
             return "needs no tracker" if self.is_policy else "needs a tracker"
         if tracker == self.tracker:
             return None
-        if tracker == "diffused" and not (self.plans_actions or self.is_own):
+        if tracker == "diffused" and self.plans_actions is False:
             return "plans no actions"
         needs_velocity = tracker in TRACKERS and TRACKERS[tracker].needs_velocity
         if task.maze.frame is OGBENCH and needs_velocity:
@@ -312,6 +312,7 @@ def named_contender(name: str) -> Contender:
         lambda task, seed, path: imported(name)(task, seed),
         OWN_TRACKER,
         code=code_file(name),
+        plans_actions=None,
     )
 
 

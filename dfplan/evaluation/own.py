@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from subprocess import TimeoutExpired
 from tempfile import NamedTemporaryFile
 from typing import Any
 
 from dfplan.errors import ConfigError, unknown_name
+from dfplan.evaluation.processes import started
 
 PATIENCE = 30.0
 """Seconds that a module may take to be imported if what is wrong with it is to be told at once."""
@@ -35,20 +35,11 @@ def require_importable(name: str) -> None:
         ConfigError: a module that cannot be imported, or that has no such attribute.
     """
     with NamedTemporaryFile() as said:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _IMPORT, name, said.name],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE)
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with (
+            started([sys.executable, "-c", _IMPORT, name, said.name]) as process,
+            suppress(TimeoutExpired),
+        ):
+            process.wait(PATIENCE)
         if message := Path(said.name).read_text(encoding="utf-8"):
             raise ConfigError(message)
 

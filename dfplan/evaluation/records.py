@@ -316,6 +316,10 @@ def has_cells(folder: str | Path) -> bool:
     return bool(cell_paths(folder))
 
 
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(cast(float, value))
+
+
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "protocol task planner tracker split problems": ("a text", lambda value: type(value) is str),
     "model follows fault": ("a text or null", lambda value: value is None or type(value) is str),
@@ -324,7 +328,7 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a whole number or null",
         lambda value: value is None or (type(value) is int and value > 0),
     ),
-    "score most reward latched": ("a number", lambda value: _is_number(value)),
+    "score most reward latched": ("a number", _is_number),
     "start goal": ("numbers", lambda value: type(value) is list and all(map(_is_number, value))),
     "success_any success_last": ("true or false", lambda value: type(value) is bool),
 }
@@ -364,10 +368,6 @@ def _require_format(path: Path, version: object) -> None:
 
 def _require_kinds(found: Mapping[str, Any]) -> None:
     for keys, (kind, is_such) in _KINDS.items():
-        for key in found.keys() & set(keys.split()):
-            if not is_such(found[key]):
+        for key in keys.split():
+            if key in found and not is_such(found[key]):
                 raise TypeError(f"expected {key} as {kind}, got {found[key]!r}")
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(cast(float, value))

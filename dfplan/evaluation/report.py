@@ -28,7 +28,9 @@ _WHO = ("planner", "tracker")
 _COMMANDS = ("Command", "Other cells by")
 _PAGE_ONLY = ("iqm", "return", "latched", "at-end")
 
-COLUMNS = (*summary.SCORES, *summary.COSTS)
+_HEADINGS = {**summary.SCORES, **summary.COSTS}
+
+COLUMNS = tuple(_HEADINGS)
 """Names of the columns of a task's tables."""
 
 USUAL_COLUMNS = tuple(name for name in COLUMNS if name not in _PAGE_ONLY)
@@ -149,8 +151,7 @@ def terminal(cells: Sequence[Cell], columns: Sequence[str] = USUAL_COLUMNS) -> s
         DataError: two cells of a task met different problems.
     """
     require_columns(columns)
-    headings = {**summary.SCORES, **summary.COSTS}
-    hidden = [headings[name] for name in COLUMNS if name not in columns]
+    hidden = [heading for name, heading in _HEADINGS.items() if name not in columns]
     blocks, found_standings = [], standings(cells)
     for standing in found_standings:
         blocks.append(textwrap.fill(f"{standing.protocol.id}: {standing.protocol.text}", WIDTH))
