@@ -36,7 +36,8 @@ class TrainSettings:
         learning_rate: the peak, reached after ``warmup`` steps; falls to 0 as a cosine.
         warmup: steps of linear warm-up.
         weight_decay: of AdamW.
-        ema_decay: of the averaged weights that the checkpoint keeps.
+        ema_decay: of the averaged weights that the checkpoint keeps. The average begins with the
+            weights at the end of the warm-up, so it holds none of the initial ones.
         clip: largest norm of a gradient.
         seed: of the initial weights and of every batch.
         save_every: steps between two saved states.
@@ -254,6 +255,8 @@ class _Run:
         fabric.backward(loss)
         fabric.clip_gradients(self._network, self._optimizer, max_norm=settings.clip)
         self._optimizer.step()
+        if self.step < settings.warmup:
+            self._averaged.n_averaged.zero_()  # so that the update copies the weights
         self._averaged.update_parameters(self._bare)
         return loss.detach()
 
