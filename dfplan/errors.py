@@ -36,6 +36,10 @@ class ObservationError(DfplanError, ValueError):
     """An observation, goal or action has the wrong shape or is not finite."""
 
 
+class BusyError(DfplanError, OSError):
+    """Another process is using a folder that only one may use."""
+
+
 class MissingPackageError(DfplanError, ImportError):
     """A package that only some of dfplan needs is not installed.
 

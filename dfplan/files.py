@@ -1,42 +1,54 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files and folders that are written whole or not at all, by one process at a time.
+
+Whatever is being written lies in a scratch folder, which its process locks. The system frees the
+lock when the process ends, however it ends, so a folder without a lock is what a killed process
+left: the next write beside it removes it.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import shutil
-import tempfile
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+
+from dfplan.errors import BusyError
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there, and no leftovers are removed
+    fcntl = None  # type: ignore[assignment]
+
+_PARTIAL = ".partial-"
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it over ``path`` if the block succeeds.
+    """Yield the path of an empty temporary file; rename it to ``path`` if the block succeeds.
 
     If the block raises (a full disk, an interrupt), the temporary file is removed and whatever
-    ``path`` held before stays whole. The temporary name keeps the ending of ``path``.
+    ``path`` held before stays whole. The temporary file has the name of ``path``, in a folder
+    beside it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with scratch_folder(path.parent, _PARTIAL) as folder:
+        temporary = folder / path.name
+        temporary.touch()
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        _flush(temporary)
+        # Some writers make a new file that only its owner may read.
+        temporary.chmod(folder.stat().st_mode & 0o666)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(folder: str | Path) -> Iterator[Path]:
-    """Yield a new temporary folder beside ``folder``; rename it to that if the block succeeds.
+    """Yield a new temporary folder; rename it to ``folder`` if the block succeeds.
 
     If the block raises, the temporary folder and all in it are removed.
 
@@ -44,17 +56,137 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         OSError: there is something at ``folder`` already, unless an empty folder.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
-    try:
+    with scratch_folder(folder.parent, _PARTIAL) as scratch:
+        temporary = scratch / folder.name
+        temporary.mkdir()
         yield temporary
         for path in temporary.rglob("*"):
             if path.is_file():
-                with path.open("rb+") as file:
-                    os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
+                _flush(path)
         temporary.rename(folder)
+
+
+@contextmanager
+def scratch_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
+    """Yield a new folder in ``parent``, which is made if missing; remove it after the block.
+
+    Folders of the same prefix whose process was killed are removed first.
+
+    Args:
+        parent: where the folder lies.
+        prefix: how its name begins. No other program may use it in ``parent``.
+    """
+    parent = Path(parent)
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(parent, prefix)
+    folder, handle = _locked_folder(parent, prefix)
+    try:
+        yield folder
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+@contextmanager
+def exclusive(folder: str | Path, purpose: str) -> Iterator[None]:
+    """Keep other processes that ask for the same out of ``folder`` during the block.
+
+    The file ``.lock`` in the folder names the owner. It counts only while its owner lives: the
+    system frees the lock of a process that was killed.
+
+    Args:
+        folder: made if missing.
+        purpose: what is done in it, for the error of others, such as ``"a training"``.
+
+    Raises:
+        BusyError: another process, or another call in this one, has the folder.
+    """
+    path = Path(folder) / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        # Not "w", which would empty the file of the owner.
+        with path.open("a+", encoding="utf-8") as file:
+            if not _lock(file.fileno()):
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+                raise BusyError(
+                    f"{folder} is in use by {owner}. Wait until it ends, or choose another folder."
+                )
+            if not _is_at(file.fileno(), path):
+                continue  # its owner removed it between the two calls
+            file.truncate(0)
+            since = datetime.now().astimezone().isoformat(timespec="seconds")
+            file.write(
+                f"{purpose}: process {os.getpid()} on {socket.gethostname()}, since {since}\n"
+            )
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
+    """A new folder and the handle that holds its lock, None where there are no locks."""
+    while True:
+        folder = parent / f"{prefix}{secrets.token_hex(4)}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        if fcntl is None:
+            return folder, None
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # another process took it for a leftover
+        if _lock(handle) and _is_at(handle, folder):
+            return folder, handle
+        os.close(handle)
+
+
+def _remove_leftovers(parent: Path, prefix: str) -> None:
+    if fcntl is None:
+        return
+    with os.scandir(parent) as entries:
+        names = [entry.path for entry in entries if entry.name.startswith(prefix)]
+    for name in names:
+        try:
+            handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue  # gone meanwhile, no folder, or somebody else's
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(name, ignore_errors=True)
+        except OSError:
+            pass  # in use, or a file system without locks
+        finally:
+            os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock a handle; False where another handle has the lock."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Any other error: a file system without locks.
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether ``path`` is still the file or folder that ``handle`` has open."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
