@@ -15,14 +15,15 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from dfplan.errors import BusyError
 
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is locked there, and no leftovers are removed
-    fcntl = None  # type: ignore[assignment]
+# On Windows nothing is locked, and no leftovers are removed.
+fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
 _PARTIAL = ".partial-"
 
