@@ -17,6 +17,11 @@ from dfplan.errors import DataError, require_numbers
 from dfplan.types import Trajectories
 
 
+LONGEST = 65_536
+"""The most tokens of a window, positions of a token or steps between two of them. More is taken
+for a mistake, since no tensor of a checkpoint shows it."""
+
+
 @dataclass(frozen=True)
 class TokenLayout:
     """How positions become tokens.
@@ -32,8 +37,8 @@ class TokenLayout:
     stride: int = 10
 
     def __post_init__(self) -> None:
-        require_numbers(vars(self), "tokens", whole=True, least=2)
-        require_numbers(vars(self), "frame_stack", "stride", whole=True, least=1)
+        require_numbers(vars(self), "tokens", whole=True, least=2, most=LONGEST)
+        require_numbers(vars(self), "frame_stack", "stride", whole=True, least=1, most=LONGEST)
 
     @property
     def features(self) -> int:

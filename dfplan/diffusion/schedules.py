@@ -14,6 +14,9 @@ import torch
 
 from dfplan.errors import ConfigError, require_numbers, unknown_name
 
+MOST_LEVELS = 10_000
+"""The most noise levels that a recipe may have; published models have up to 4000."""
+
 
 @dataclass(frozen=True)
 class NoiseSchedule:

@@ -9,6 +9,7 @@ from torch import nn
 
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.networks.modulation import (
+    MOST_LAYERS,
     level_embedding,
     level_features,
     modulated_norm,
@@ -64,8 +65,9 @@ class GRU(nn.Module):
 
     def __init__(self, features: int, max_level: int, width: int = 128, layers: int = 4) -> None:
         super().__init__()
-        sizes = {"features": features, "max_level": max_level, "width": width, "layers": layers}
+        sizes = {"features": features, "max_level": max_level, "width": width}
         require_numbers(sizes, whole=True, least=1)
+        require_numbers({"layers": layers}, whole=True, least=1, most=MOST_LAYERS)
         if width % 2:
             raise ConfigError(f"The width of a GRU must be even; got {width}.")
         self.embed = nn.Linear(features, width)

@@ -14,6 +14,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ConfigError
 
+MOST_LAYERS = 1000
+"""A network of more layers is taken for a mistake: its size is not known before it is built."""
+
 
 def of_levels(level: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     """The rows [B, T, V] of ``table`` [K+1, V] at ``level`` int [B, T].

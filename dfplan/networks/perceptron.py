@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dfplan.errors import require_numbers, unknown_name
+from dfplan.networks.modulation import MOST_LAYERS
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "relu": nn.ReLU}
 """What follows a hidden layer, by name."""
@@ -36,8 +37,9 @@ class Perceptron(nn.Module):
         bounded: bool = False,
     ) -> None:
         super().__init__()
-        sizes_given = {"inputs": inputs, "outputs": outputs, "width": width, "layers": layers}
+        sizes_given = {"inputs": inputs, "outputs": outputs, "width": width}
         require_numbers(sizes_given, whole=True, least=1)
+        require_numbers({"layers": layers}, whole=True, least=1, most=MOST_LAYERS)
         if activation not in ACTIVATIONS:
             raise unknown_name("activation", activation, ACTIVATIONS)
         hidden = [

@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.networks.modulation import (
+    MOST_LAYERS,
     frequencies,
     level_embedding,
     level_features,
@@ -81,7 +82,8 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         sizes = {"features": features, "max_level": max_level, "width": width}
-        require_numbers({**sizes, "layers": layers, "heads": heads}, whole=True, least=1)
+        require_numbers({**sizes, "heads": heads}, whole=True, least=1)
+        require_numbers({"layers": layers}, whole=True, least=1, most=MOST_LAYERS)
         if width % (2 * heads):
             raise ConfigError(f"width must be a multiple of 2 * heads; got {width} and {heads}.")
         if window is not None:

@@ -151,7 +151,7 @@ def _fitting(path: Path) -> Iterator[None]:
     """Turns what goes wrong in rebuilding a network into :class:`CheckpointError`."""
     try:
         yield
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} does not fit its own configuration ({error}). Train it again."
         ) from error

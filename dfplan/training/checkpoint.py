@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+from torch import nn
 
 from dfplan.data.statistics import Statistics
 from dfplan.errors import CheckpointError
@@ -21,6 +23,18 @@ from dfplan.files import atomic_path
 
 FORMAT = 1
 _HEADER = "dfplan"
+_DIGEST = "sha256"
+_LONGEST_HEADER = 100 << 20  # bytes; safetensors reads no longer one either
+
+_KINDS = {
+    "recipe": str,
+    "config": dict,
+    "data": dict,
+    "training": dict,
+    "maze": str | None,
+}
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,35 @@ class Checkpoint:
         write_tensors(path, tensors, self.describe())
         return Path(path)
 
+    def restore(self, untrained: Callable[[], Network], device: str = "cpu") -> Network:
+        """The trained network on ``device``, not to be trained any further.
+
+        The tensors are compared with what the configuration asks for before any memory is taken.
+
+        Args:
+            untrained: makes the network with random weights.
+            device: where it runs.
+
+        Raises:
+            CheckpointError: the tensors are not those of such a network. The message does not
+                name the file.
+        """
+        with torch.device("meta"):
+            wanted = {name: value.shape for name, value in untrained().state_dict().items()}
+        held = {name: value.shape for name, value in self.network.items()}
+        wrong = [
+            f"network.{name} must be {_shape(wanted.get(name))}, and is {_shape(held.get(name))}"
+            for name in sorted(wanted.keys() | held.keys())
+            if wanted.get(name) != held.get(name)
+        ]
+        if wrong:
+            more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise CheckpointError("; ".join(wrong[:3]) + more)
+        with torch.random.fork_rng(devices=[]):
+            network = untrained()
+        network.load_state_dict(self.network)
+        return network.to(device).eval().requires_grad_(requires_grad=False)
+
     @classmethod
     def load(cls, path: str | Path) -> Checkpoint:
         """Read a checkpoint.
@@ -84,6 +127,9 @@ class Checkpoint:
         if not network:
             raise CheckpointError(f"{path} holds no weights (tensors named network.*).")
         try:
+            for name, kinds in _KINDS.items():
+                if not isinstance(header[name], kinds):
+                    raise TypeError(name)
             return cls(
                 recipe=header["recipe"],
                 config=header["config"],
@@ -109,7 +155,7 @@ def write_tensors(
         OSError: the file cannot be written, as on a full disk.
     """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {**header, "sha256": _digest(whole, header)}
+    header = {**header, _DIGEST: _digest(whole, header)}
     with atomic_path(path) as temporary:
         try:
             save_file(whole, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True)})
@@ -118,15 +164,21 @@ def write_tensors(
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Inverse of :func:`write_tensors`; raises :class:`CheckpointError`."""
+    """Inverse of :func:`write_tensors`.
+
+    The tensors are copies in memory: what happens to the file afterwards does not matter.
+
+    Raises:
+        CheckpointError: no such file, not one of dfplan's, or not as it was written.
+    """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"No checkpoint at {path}; expected a .safetensors file.")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        metadata, content = _content(path)
+        tensors = load(content)
+    # RecursionError: deeply nested JSON. KeyError: a type of numbers that torch does not have.
+    except (SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is damaged or no safetensors file ({error}). Copy or train it again."
         ) from error
@@ -134,17 +186,40 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         raise CheckpointError(f"{path} is a safetensors file, but dfplan did not write it.")
     try:
         header: dict[str, Any] = dict(json.loads(metadata[_HEADER]))
-    except (TypeError, ValueError) as error:
+        expected = _digest(tensors, {k: v for k, v in header.items() if k != _DIGEST})
+    except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is damaged: its description is no JSON object ({error}). Copy or train it "
             "again."
         ) from error
-    if header.pop("sha256", None) != _digest(tensors, header):
+    if header.pop(_DIGEST, None) != expected:
         raise CheckpointError(
             f"{path} is damaged: its tensors or its description are not those that were written. "
             "Copy it again."
         )
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(
+                f"{path}: {name} must be finite, and holds "
+                f"{int((~tensor.isfinite()).sum())} numbers that are not. Train it again, with a "
+                "lower learning rate if its loss was not finite either."
+            )
     return tensors, header
+
+
+def _content(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The metadata of a safetensors file, and all of its bytes.
+
+    A file that is no safetensors file is refused before it is read whole: it may be large.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        size = int.from_bytes(start, "little")
+        if len(start) < 8 or size > min(_LONGEST_HEADER, path.stat().st_size):
+            raise ValueError("the length of its header does not fit")
+        header = file.read(size)
+        metadata = dict(json.loads(header)).get("__metadata__")
+        return metadata if isinstance(metadata, dict) else {}, start + header + file.read()
 
 
 def _digest(tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> str:
@@ -153,6 +228,10 @@ def _digest(tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> str:
         digest.update(name.encode())
         digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "absent" if shape is None else f"of shape {list(shape)}"
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

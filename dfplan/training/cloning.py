@@ -103,7 +103,7 @@ class CloningConfig:
 
     def policy(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedPolicy:
         """The policy of a trained network, which runs on ``device``."""
-        network = restored(self.untrained(), checkpoint, device)
+        network = checkpoint.restore(self.untrained, device)
         return LearnedPolicy(
             lambda inputs: network(inputs.to(device)).cpu(),
             checkpoint.statistics,
@@ -119,9 +119,3 @@ def require_velocities(trajectories: Trajectories, velocities: bool) -> None:
             f"{trajectories.source} holds positions alone, and the recipe wants velocities, too; "
             "train with velocities=False."
         )
-
-
-def restored(network: Perceptron, checkpoint: Checkpoint, device: str) -> Perceptron:
-    """``network`` with the weights of ``checkpoint`` on ``device``, not to be trained any more."""
-    network.load_state_dict(checkpoint.network)
-    return network.to(device).eval().requires_grad_(requires_grad=False)

@@ -15,7 +15,8 @@ from torch import nn
 
 from dfplan.data.statistics import Statistics
 from dfplan.data.transitions import TransitionWindows, transition_limits
-from dfplan.diffusion.schedules import cosine_schedule
+from dfplan.data.windows import LONGEST
+from dfplan.diffusion.schedules import MOST_LEVELS, cosine_schedule
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.networks.unet import TemporalUnet
 from dfplan.planning.diffuser import DiffuserPlanner
@@ -41,8 +42,8 @@ class DiffuserConfig:
     multiples: tuple[int, ...] = (1, 4, 8)
 
     def __post_init__(self) -> None:
-        require_numbers(vars(self), "horizon", whole=True, least=2)
-        require_numbers(vars(self), "noise_levels", whole=True, least=1)
+        require_numbers(vars(self), "horizon", whole=True, least=2, most=LONGEST)
+        require_numbers(vars(self), "noise_levels", whole=True, least=1, most=MOST_LEVELS)
         stride = 2 ** (len(self.multiples) - 1)
         if self.horizon % stride:
             raise ConfigError(f"horizon must be a multiple of {stride}; got {self.horizon}.")
@@ -93,9 +94,7 @@ class DiffuserConfig:
 
     def planner(self, checkpoint: Checkpoint, device: str = "cpu") -> DiffuserPlanner:
         """The planner of a trained network, which runs on ``device``."""
-        network = self.untrained()
-        network.load_state_dict(checkpoint.network)
-        network.to(device).eval()
+        network = checkpoint.restore(self.untrained, device)
 
         def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
             clean: torch.Tensor = network(x.to(device), level.to(device))

@@ -15,7 +15,7 @@ from dfplan.errors import require_numbers
 from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.tracking import InverseDynamics, inverse_inputs
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.cloning import require_velocities, restored
+from dfplan.training.cloning import require_velocities
 from dfplan.training.recipes import Batch, Objective
 from dfplan.types import Trajectories
 
@@ -89,7 +89,7 @@ class InverseConfig:
 
     def tracker(self, checkpoint: Checkpoint, device: str = "cpu") -> InverseDynamics:
         """A tracker that acts by a trained network, which runs on ``device``."""
-        network = restored(self.untrained(), checkpoint, device)
+        network = checkpoint.restore(self.untrained, device)
 
         def law(inputs: np.ndarray) -> np.ndarray:
             actions: np.ndarray = network(torch.from_numpy(inputs).to(device)).cpu().numpy()

@@ -31,7 +31,7 @@ from dfplan.files import atomic_path
 from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.cloning import require_velocities, restored
+from dfplan.training.cloning import require_velocities
 from dfplan.types import Trajectories
 
 ALGORITHMS = {"iql": "IQLConfig", "cql": "CQLConfig"}
@@ -89,7 +89,7 @@ class OfflineConfig:
 
     def policy(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedPolicy:
         """The policy of a trained actor, which runs on ``device``."""
-        network = restored(self.untrained(), checkpoint, device)
+        network = checkpoint.restore(self.untrained, device)
         return LearnedPolicy(
             lambda inputs: network(inputs.to(device)).cpu(),
             checkpoint.statistics,

@@ -17,7 +17,7 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout, Windows
 from dfplan.diffusion.levels import LevelMixture, draw_levels
 from dfplan.diffusion.loss import forcing_loss, named_weight
-from dfplan.diffusion.schedules import noise_schedule
+from dfplan.diffusion.schedules import MOST_LEVELS, noise_schedule
 from dfplan.diffusion.targets import named_target
 from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.networks.gru import GRU
@@ -98,8 +98,8 @@ class ForcingConfig:
         TokenLayout(self.tokens, self.frame_stack, self.stride)
         if self.network not in NETWORKS:
             raise unknown_name("network", self.network, NETWORKS)
-        sizes = ("noise_levels", "width", "layers", "heads")
-        require_numbers(vars(self), *sizes, whole=True, least=1)
+        require_numbers(vars(self), "width", "layers", "heads", whole=True, least=1)
+        require_numbers(vars(self), "noise_levels", whole=True, least=1, most=MOST_LEVELS)
         if self.width % (2 * self.heads):
             raise ConfigError(
                 f"width must be a multiple of 2 * heads; got {self.width} and {self.heads}."
@@ -168,11 +168,10 @@ class ForcingConfig:
 
     def denoiser(self, checkpoint: Checkpoint, device: str = "cpu") -> NetworkDenoiser:
         """The denoiser of a trained network, which runs on ``device``."""
-        network = self.untrained()
-        network.load_state_dict(checkpoint.network)
+        network = checkpoint.restore(self.untrained, device)
         schedule = noise_schedule(self.schedule, self.noise_levels)
         target = named_target(self.target)
-        return NetworkDenoiser(network.to(device).eval(), target, schedule, device)
+        return NetworkDenoiser(network, target, schedule, device)
 
     def planner(self, checkpoint: Checkpoint, device: str = "cpu") -> ForcingPlanner:
         """The planner of a trained network, which runs on ``device``."""

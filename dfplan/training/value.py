@@ -92,9 +92,7 @@ class ValueConfig:
 
     def reward(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedValue:
         """The reward of a trained network, which runs on ``device``."""
-        network = self.untrained()
-        network.load_state_dict(checkpoint.network)
-        network.to(device).eval().requires_grad_(requires_grad=False)
+        network = checkpoint.restore(self.untrained, device)
 
         def value(points: torch.Tensor) -> torch.Tensor:
             known = checkpoint.statistics.normalizer.normalize(points)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import dfplan
@@ -232,3 +234,104 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(whole)
     with pytest.raises(CheckpointError, match="damaged"):
         read_tensors(path)
+
+
+def test_what_happens_to_the_file_later_does_not_matter(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    path = checkpoint.save(tmp_path / "c.safetensors")
+    loaded = Checkpoint.load(path)
+    with path.open("rb+") as file:  # in place, as cp writes
+        file.write(bytes(path.stat().st_size // 2))
+        file.truncate()
+    for name, value in checkpoint.network.items():
+        assert torch.equal(loaded.network[name], value)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_damage_anywhere_is_refused(checkpoint: Checkpoint, tmp_path: Path, data: Any) -> None:
+    """Bits, blocks and the end of a file are damaged as disks and copies do it."""
+    whole = checkpoint.save(tmp_path / "c.safetensors").read_bytes()
+    damaged = bytearray(whole)
+    # Half of the damage meets the header, a small part of the file.
+    place = data.draw(st.integers(0, 3000) | st.integers(0, len(whole) - 1))
+    kind = data.draw(st.sampled_from(["bit", "zeros", "cut", "more"]))
+    if kind == "bit":
+        damaged[place] ^= 1 << data.draw(st.integers(0, 7))
+    elif kind == "zeros":
+        damaged[place : place + 512] = bytes(len(damaged[place : place + 512]))
+    elif kind == "cut":
+        del damaged[place:]
+    else:
+        damaged += b"x"
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(damaged)
+    if bytes(damaged) != whole:
+        with pytest.raises(CheckpointError, match="damaged"):
+            dfplan.load(path)
+
+
+NESTED = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "description", [NESTED, f'{{"config": {NESTED}}}', "[]", "1", "{", "9" * 5000, '{"a": 1}']
+)
+def test_descriptions_that_are_none_are_refused(
+    checkpoint: Checkpoint, tmp_path: Path, description: str
+) -> None:
+    path = tmp_path / "c.safetensors"
+    save_file(checkpoint.network, path, metadata={"dfplan": description})
+    with pytest.raises(CheckpointError, match="damaged"):
+        dfplan.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("layers", 10**6),
+        ("width", 2**17),
+        ("width", 2**62),
+        ("tokens", 10**8),
+        ("noise_levels", 10**9),
+        ("frame_stack", 10**8),
+        ("stride", 10**12),
+        ("heads", 10**9),
+        ("tokens", "12"),
+        ("tokens", None),
+        ("tokens", 1e400),
+        ("levels", []),
+        ("network", ["transformer"]),
+    ],
+)
+def test_a_configuration_that_the_tensors_do_not_have_is_refused_before_it_is_built(
+    checkpoint: Checkpoint, tmp_path: Path, key: str, value: Any
+) -> None:
+    config = {**checkpoint.config, key: value}
+    path = rewrite(checkpoint, tmp_path / "c.safetensors", config=config)
+    with pytest.raises(CheckpointError, match=r"c\.safetensors"):
+        dfplan.load(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(
+    checkpoint: Checkpoint, tmp_path: Path, value: float
+) -> None:
+    for tensor in (checkpoint.network["head.bias"], checkpoint.statistics.normalizer.std):
+        before = tensor.clone()
+        tensor.reshape(-1)[0] = value
+        path = checkpoint.save(tmp_path / "c.safetensors")
+        tensor.copy_(before)
+        with pytest.raises(CheckpointError, match=r"head\.bias|std"):
+            dfplan.load(path)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"recipe": ["forcing"]}, {"config": 3}, {"maze": 1}, {"data": []}, {"training": None}]
+)
+def test_parts_of_another_kind_are_refused(
+    checkpoint: Checkpoint, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(CheckpointError):
+        dfplan.load(rewrite(checkpoint, tmp_path / "c.safetensors", **wrong))
