@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, MutableMapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -76,7 +76,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:
 
 
 def require_numbers(
-    values: Mapping[str, Any],
+    values: MutableMapping[str, Any],
     *names: str,
     whole: bool = False,
     least: float | None = None,
@@ -85,6 +85,8 @@ def require_numbers(
     below: float | None = None,
 ) -> None:
     """Raise :class:`ConfigError` unless settings are numbers within bounds.
+
+    Numbers of other types, such as NumPy's, are replaced by Python's own, which JSON can hold.
 
     Args:
         values: settings by name; of a dataclass, ``vars(self)``.
@@ -110,3 +112,5 @@ def require_numbers(
             limits = {"at least": least, "above": above, "at most": most, "below": below}
             bounds = [f", {word} {bound}" for word, bound in limits.items() if bound is not None]
             raise ConfigError(f"{name} must be a {kind} number{''.join(bounds)}; got {value!r}.")
+        if type(value) not in (int, float):
+            values[name] = int(value) if whole else float(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from fractions import Fraction
 from typing import Any
@@ -53,3 +54,11 @@ def test_infinity_is_allowed_where_it_is_the_bound() -> None:
 def test_all_names_are_checked_and_the_wrong_one_is_named() -> None:
     with pytest.raises(ConfigError, match=r"b must be a finite number, at least 0; got -1\.$"):
         require_numbers({"a": 0, "b": -1, "c": -1}, "a", "b", least=0)
+
+
+@pytest.mark.parametrize("value", [True, np.int64(7), np.uint8(2), np.float32(0.5), Fraction(1, 2)])
+def test_numbers_of_other_types_become_pythons(value: Any) -> None:
+    settings = {"size": value}
+    require_numbers(settings, whole=isinstance(value, bool | np.integer))
+    assert type(settings["size"]) in (int, float) and settings["size"] == value
+    json.dumps(settings)
