@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import os
+import time
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO
-from urllib.request import urlopen
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import h5py
 from tqdm import tqdm
 
-from dfplan.errors import DataError, unknown_name
+from dfplan.errors import ConfigError, DataError, unknown_name
 from dfplan.files import atomic_path
 
-_TIMEOUT = 30.0
+TIMEOUT = 30.0
+"""Seconds that a server may be silent."""
+
+SLOWEST = 1 << 10
+"""Bytes a second, over :data:`TIMEOUT`, below which a server is given up."""
+
+LARGEST = 4 << 30
+"""Bytes of a file at most: several times those of the largest published one."""
+
 _BLOCK = 1 << 20
 
 
@@ -42,15 +53,25 @@ class Publisher:
     files: dict[str, tuple[str, ...]]
 
     def directory(self) -> Path:
-        """Where the suite's own tools keep the files."""
-        return Path(os.environ.get(self.variable) or Path.home() / self.folder)
+        """Where the suite's own tools keep the files.
+
+        Raises:
+            ConfigError: there is no home folder, and the variable is not set.
+        """
+        try:
+            return Path(os.environ.get(self.variable) or Path.home() / self.folder)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"There is no home folder to keep {self.title}'s files in. Name a folder by the "
+                f"environment variable {self.variable}."
+            ) from error
 
 
 def _fault_of_hdf5(path: Path) -> str | None:
     try:
         with h5py.File(path, "r"):  # compares the size with what the file says of itself
             return None
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         return f"what came is not a whole hdf5 file ({error})"
 
 
@@ -58,7 +79,14 @@ def _fault_of_npz(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (OSError, zipfile.BadZipFile) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        EOFError,
+        RuntimeError,  # encrypted, or packed in a way that is not known here
+        ValueError,
+    ) as error:
         return f"what came is not a whole npz file ({error})"
     return None if damaged is None else f"what came is damaged in {damaged}"
 
@@ -88,7 +116,7 @@ def _ogbench_names() -> dict[str, tuple[str, ...]]:
 
 D4RL = Publisher(
     title="D4RL",
-    url="http://rail.eecs.berkeley.edu/datasets/offline_rl/maze2d",
+    url="https://rail.eecs.berkeley.edu/datasets/offline_rl/maze2d",
     variable="D4RL_DATASET_DIR",
     folder=".d4rl/datasets",
     fault=_fault_of_hdf5,
@@ -125,7 +153,8 @@ def download(
         directory: where to keep it; by default where the suite does: ``D4RL_DATASET_DIR``, or
             ``~/.d4rl/datasets`` where that is not set; ``OGBENCH_DATASET_DIR``, or
             ``~/.ogbench/data``.
-        base_url: the address of the folder that holds the files; by default the suite's.
+        base_url: the address of the folder that holds the files; by default the suite's, by https.
+            A redirect from https to anything else is refused.
         progress: show a progress bar on stderr.
 
     Returns:
@@ -133,7 +162,8 @@ def download(
 
     Raises:
         ConfigError: ``name`` is not a published data set.
-        DataError: the server cannot be reached, or what it sent is not a whole file.
+        DataError: the server cannot be reached or is too slow, what it sent is not a whole file, or
+            the file cannot be written.
     """
     if name not in PUBLISHED:
         raise unknown_name("data set", name, PUBLISHED)
@@ -141,15 +171,20 @@ def download(
     folder = publisher.directory() if directory is None else Path(directory)
     paths = [folder / file for file in publisher.files[name]]
     for path in paths:
-        if path.exists():
-            continue
         url = f"{(base_url or publisher.url).rstrip('/')}/{path.name}"
-        with atomic_path(path) as temporary:
-            with temporary.open("wb") as out:
-                _fetch(url, out, progress)
-            fault = publisher.fault(temporary)
-            if fault is not None:
-                raise _unreachable(url, fault)
+        try:
+            if path.exists():
+                continue
+            with atomic_path(path) as temporary:
+                with temporary.open("wb") as out:
+                    _fetch(url, out, progress)
+                fault = publisher.fault(temporary)
+                if fault is not None:
+                    raise _unreachable(url, fault)
+        except OSError as error:
+            raise DataError(
+                f"Could not write {path}: {error}. Make room there, or name another directory."
+            ) from error
     return paths[0]
 
 
@@ -160,25 +195,61 @@ def fetched(name: str) -> Path | None:
     return paths[0] if all(path.exists() for path in paths) else None
 
 
+class _Redirects(HTTPRedirectHandler):
+    """Follows redirects, but from https only to https."""
+
+    def redirect_request(self, req: Request, *others: Any) -> Request | None:
+        target = others[-1]
+        if urlsplit(target).scheme not in (req.type, "https"):
+            raise ValueError(f"it redirects to {target}, which is not {req.type}")
+        return super().redirect_request(req, *others)
+
+
 def _fetch(url: str, out: BinaryIO, progress: bool) -> None:
-    expected = 0
     try:
-        with urlopen(url, timeout=_TIMEOUT) as response:
-            expected = int(response.headers.get("Content-Length") or 0)
-            with tqdm(
-                total=expected or None,
-                unit="B",
-                unit_scale=True,
-                desc=url.rpartition("/")[2],
-                disable=not progress,
-            ) as bar:
-                while block := response.read(_BLOCK):
-                    out.write(block)
-                    bar.update(len(block))
+        response = build_opener(_Redirects).open(url, timeout=TIMEOUT)
     except (OSError, HTTPException, ValueError) as error:
         raise _unreachable(url, str(error)) from error
-    if expected and out.tell() != expected:
-        raise _unreachable(url, f"only {out.tell()} of {expected} bytes came")
+    with (
+        response,
+        tqdm(
+            total=getattr(response, "length", None),
+            unit="B",
+            unit_scale=True,
+            desc=url.rpartition("/")[2],
+            disable=not progress,
+        ) as bar,
+    ):
+        for block in _blocks(url, response):
+            out.write(block)
+            bar.update(len(block))
+
+
+def _blocks(url: str, response: Any) -> Iterator[bytes]:
+    """The body of a response, as it comes."""
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise _unreachable(url, f"it came encoded as {encoding}, which was not asked for")
+    expected = getattr(response, "length", None)  # None where the server does not say
+    limit = LARGEST if expected is None else expected
+    if limit > LARGEST:
+        raise _unreachable(url, f"it has {expected} bytes, more than {LARGEST}")
+    received, before, since = 0, 0, time.monotonic()
+    try:
+        # Not read(), which would wait for a whole block however slowly it comes.
+        while received != expected and (block := response.read1(_BLOCK)):
+            yield block
+            received += len(block)
+            if received > limit:
+                raise ValueError(f"{received} bytes came, more than {limit}")
+            if (seconds := time.monotonic() - since) > TIMEOUT:
+                if received - before < SLOWEST * seconds:
+                    raise ValueError(f"{received - before} bytes came in {seconds:.0f} s")
+                before, since = received, time.monotonic()
+    except (OSError, HTTPException, ValueError) as error:
+        raise _unreachable(url, str(error)) from error
+    if expected is not None and received != expected:
+        raise _unreachable(url, f"only {received} of {expected} bytes came")
 
 
 def _unreachable(url: str, why: str) -> DataError:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dfplan.data import download
 from dfplan.data.d4rl import read_d4rl
@@ -18,6 +30,7 @@ from dfplan.data.download import D4RL, OGBENCH, PUBLISHED
 from dfplan.data.ogbench import read_ogbench
 from dfplan.errors import ConfigError, DataError
 
+MODULE = sys.modules["dfplan.data.download"]  # whose name the function has, too
 NAMES = {"d4rl": "maze2d-umaze-v1", "ogbench": "pointmaze-giant-navigate-v0"}
 FILES = {
     "d4rl": ["maze2d-umaze-sparse-v1.hdf5"],
@@ -65,13 +78,63 @@ def npz_body() -> bytes:
     return body.getvalue()
 
 
+def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+Answer = Callable[[str], Iterable[bytes]]
+
+
+@contextmanager
+def answering(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """A server that sends what ``answer`` makes of a request's first line; its address.
+
+    It goes on sending until all is sent or the other side has gone.
+    """
+    ended = threading.Event()
+
+    def serve(accepted: socket.socket) -> None:
+        with closing(accepted), suppress(OSError):
+            talk = accepted if tls is None else tls.wrap_socket(accepted, server_side=True)
+            asked = talk.recv(1 << 16).decode().partition("\r\n")[0]
+            for part in answer(asked):
+                talk.sendall(part)
+                if ended.is_set():
+                    return
+            talk.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                accepted, _ = listener.accept()
+                threads.append(threading.Thread(target=serve, args=[accepted]))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads = [threading.Thread(target=accept)]
+        threads[0].start()
+        try:
+            port = listener.getsockname()[1]
+            yield f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
+        finally:
+            ended.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()
+
+
+def said(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode() + body
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     bodies = {file: hdf5_body() for file in FILES["d4rl"]}
     bodies |= {file: npz_body() for file in FILES["ogbench"]}
     monkeypatch.setattr(Server, "bodies", bodies, raising=False)
-    for variable in ("http_proxy", "HTTP_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
+    without_proxies(monkeypatch)
     with HTTPServer(("127.0.0.1", 0), Server) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
@@ -185,3 +248,246 @@ def test_names_are_those_of_the_suites() -> None:
         "pointmaze-teleport-stitch-v0.npz",
         "pointmaze-teleport-stitch-v0-val.npz",
     )
+
+
+# What may go wrong on the way.
+
+
+def _dripping() -> Iterator[bytes]:
+    yield said(b"", "Content-Length: 100000")
+    while True:
+        time.sleep(0.01)
+        yield b"x"
+
+
+def _silent() -> Iterator[bytes]:
+    yield said(b"", "Content-Length: 100000")
+    time.sleep(1.0)
+
+
+def _locked_zip() -> bytes:
+    body = bytearray(npz_body())
+    first = body.index(b"PK\x01\x02")
+    body[first + 8] |= 1  # the flag of a password
+    return bytes(body)
+
+
+BAD: dict[str, Callable[[], Iterable[bytes]]] = {
+    "longer than it says": lambda: [said(npz_body(), "Content-Length: 1000")],
+    "shorter than it says": lambda: [said(npz_body(), "Content-Length: 999999")],
+    "larger than any": lambda: [said(b"x", f"Content-Length: {10**15}")],
+    "endless": lambda: [said(b""), *repeat(bytes(1 << 16), 10_000)],
+    "endless in chunks": lambda: [
+        said(b"", "Transfer-Encoding: chunked"),
+        *repeat(b"10000\r\n" + bytes(1 << 16) + b"\r\n", 10_000),
+    ],
+    "broken chunks": lambda: [said(b"zz\r\n", "Transfer-Encoding: chunked")],
+    "chunks that end early": lambda: [said(b"5\r\nabc", "Transfer-Encoding: chunked")],
+    "no length": lambda: [said(npz_body()[:-100])],
+    "length in words": lambda: [said(b"abc", "Content-Length: many")],
+    "length below zero": lambda: [said(b"abc", "Content-Length: -3")],
+    "empty": lambda: [said(b"", "Content-Length: 0")],
+    "packed": lambda: [said(gzip.compress(npz_body()), "Content-Encoding: gzip")],
+    "a page": lambda: [said(b"<html>Please log in</html>", "Content-Type: text/html")],
+    "no http": lambda: [b"220 mail.example ready\r\n"],
+    "nothing": lambda: [],
+    "half a head": lambda: [b"HTTP/1.1 200 OK\r\nContent-"],
+    "endless head": lambda: [b"HTTP/1.1 200 OK\r\n", *repeat(b"X: y\r\n", 100_000)],
+    "locked": lambda: [said(_locked_zip())],
+    "dripping": _dripping,
+    "silent": _silent,
+    "to ftp": lambda: [said(b"", "Location: ftp://127.0.0.1/x", status="302 Found")],
+    "to a file": lambda: [said(b"", "Location: file:///etc/passwd", status="302 Found")],
+    "round and round": lambda: [said(b"", "Location: ?", status="302 Found")],
+    "to nowhere": lambda: [said(b"", "Location: http://[", status="302 Found")],
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_whatever_a_server_does_is_one_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    without_proxies(monkeypatch)
+    monkeypatch.setattr(MODULE, "TIMEOUT", 0.2)
+    monkeypatch.setattr(MODULE, "LARGEST", 1 << 22)
+    with answering(lambda asked: BAD[kind]()) as address, pytest.raises(DataError) as raised:
+        download(NAMES["ogbench"], tmp_path, base_url=address, progress=False)
+    assert address in str(raised.value) and len(str(raised.value)) < 1000
+    assert not list(tmp_path.iterdir())
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(suite=st.sampled_from([*NAMES]), data=st.data())
+def test_a_file_damaged_on_the_way_is_refused_or_read(
+    tmp_path: Path, suite: str, data: st.DataObject
+) -> None:
+    body = bytearray(hdf5_body() if suite == "d4rl" else npz_body())
+    places = st.integers(0, len(body) - 1)
+    for place, value in data.draw(st.dictionaries(places, st.integers(0, 255), max_size=5)).items():
+        body[place] = value
+    body = body[: data.draw(st.one_of(st.just(len(body)), places))]
+    path = tmp_path / FILES[suite][0]
+    path.write_bytes(body)
+    publisher = PUBLISHED[NAMES[suite]]
+    assert publisher.fault(path) is None or isinstance(publisher.fault(path), str)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1 with its key, which nobody has signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the command openssl")
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext"
+    made = subprocess.run(
+        [*command.split(), "subjectAltName=IP:127.0.0.1", "-keyout", "-", "-out", "-"],
+        capture_output=True,
+        check=True,
+    )
+    path.write_bytes(made.stdout)
+    return path
+
+
+def test_https_is_trusted_only_with_a_certificate_and_never_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, certificate: Path
+) -> None:
+    without_proxies(monkeypatch)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    body = hdf5_body()
+    plain_was_asked = []
+
+    def plain(asked: str) -> list[bytes]:
+        plain_was_asked.append(asked)
+        return [said(body)]
+
+    def moved(asked: str) -> list[bytes]:
+        name = asked.split()[1].rpartition("/")[2]
+        if "/down/" in asked:
+            return [said(b"", f"Location: {other}/{name}", status="301 Moved")]
+        if "/on/" in asked:
+            return [said(b"", f"Location: /here/{name}", status="307 Moved")]
+        return [said(body)]
+
+    def fetch(address: str, folder: str) -> Path:
+        return download(NAMES["d4rl"], tmp_path / folder, base_url=address, progress=False)
+
+    with answering(plain) as other, answering(moved, tls) as address:
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        with pytest.raises(DataError, match="certificate"):
+            fetch(f"{address}/here", "untrusted")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert fetch(f"{address}/here", "here").read_bytes() == body
+        assert fetch(f"{address}/on", "on").read_bytes() == body
+        with pytest.raises(DataError, match="redirects to http://"):
+            fetch(f"{address}/down", "down")
+    assert not plain_was_asked and not list((tmp_path / "down").iterdir())
+
+
+def test_every_address_is_https_and_no_other_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked of a proxy in the way shows which addresses were tried."""
+    without_proxies(monkeypatch)
+    asked: list[str] = []
+
+    def proxy(line: str) -> list[bytes]:
+        asked.append(line)
+        return [said(b"", status="502 Bad Gateway")]
+
+    with answering(proxy) as address:
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, address)
+        for name in PUBLISHED:
+            with pytest.raises(DataError, match="502"):
+                download(name, tmp_path, progress=False)
+    assert len(asked) == len(PUBLISHED)
+    assert {line.split()[0] for line in asked} == {"CONNECT"}
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1", "http://a b", "http://127.0.0.1:port", "gopher://x", "http://é" * 40]
+)
+def test_addresses_that_are_none_are_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    without_proxies(monkeypatch)
+    with pytest.raises(DataError, match="Could not fetch"):
+        download(NAMES["d4rl"], tmp_path, base_url=address, progress=False)
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/dfplan")):
+        with pytest.raises(DataError, match="Could not write"):
+            download(NAMES["d4rl"], folder, base_url=f"{server}/good", progress=False)
+    assert (tmp_path / "file").read_text() == "mine"
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DataError, match="No space left"):
+        download(NAMES["d4rl"], tmp_path / "full", base_url=f"{server}/good", progress=False)
+    assert not list((tmp_path / "full").iterdir())
+
+
+def test_what_a_killed_fetch_left_is_gone_after_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_proxies(monkeypatch)
+    body, halves = hdf5_body(), threading.Event()
+
+    def first_half(_: str) -> Iterator[bytes]:
+        yield said(body[: len(body) // 2], f"Content-Length: {len(body)}")
+        halves.set()
+        time.sleep(1.0)
+
+    with answering(first_half) as address:
+        fetching = get_context("fork").Process(
+            target=download, args=(NAMES["d4rl"], tmp_path), kwargs={"base_url": address}
+        )
+        fetching.start()
+        assert halves.wait(60)
+        while not any(path.stat().st_size for path in tmp_path.rglob("*.hdf5")):
+            time.sleep(0.01)
+        fetching.kill()
+        fetching.join()
+    assert [path.name for path in tmp_path.iterdir()] != FILES["d4rl"]
+    with answering(lambda _: [said(body)]) as address:
+        download(NAMES["d4rl"], tmp_path, base_url=address, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == FILES["d4rl"]
+    assert (tmp_path / FILES["d4rl"][0]).read_bytes() == body
+
+
+def test_two_that_fetch_the_same_file_both_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_proxies(monkeypatch)
+    body, both = hdf5_body(), threading.Barrier(2)
+
+    def slowly(_: str) -> Iterator[bytes]:
+        yield said(body[:100], f"Content-Length: {len(body)}")
+        both.wait(60)
+        yield body[100:]
+
+    errors: list[BaseException] = []
+
+    def fetch() -> None:
+        try:
+            path = download(NAMES["d4rl"], tmp_path, base_url=address, progress=False)
+            assert path.read_bytes() == body
+        except BaseException as error:
+            errors.append(error)
+
+    with answering(slowly) as address:
+        threads = [threading.Thread(target=fetch) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not errors and [path.name for path in tmp_path.iterdir()] == FILES["d4rl"]
