@@ -15,6 +15,7 @@ from dfplan.data.collect_minari import MinariRecipe
 from dfplan.data.collect_ogbench import OGBenchRecipe
 from dfplan.data.shards import collect_shards, joined
 from dfplan.errors import ConfigError, unknown_name
+from dfplan.files import exclusive
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Frame, Maze, parse_maze
 
 SHARD = 50_000
@@ -84,6 +85,7 @@ def generate(
         The path that was written.
 
     Raises:
+        BusyError: another process collects the same.
         ConfigError: ``steps``, ``seed`` or ``workers`` is not a whole number or too small; an
             unknown recipe, or one for mazes in another frame; a path without
             the ending of its layout; the parts of another collection lie in the way.
@@ -109,7 +111,7 @@ def generate(
             f"{path} must not be there yet, since a Minari data set is a folder of its own. Remove "
             "it, or name another folder."
         )
-    folder = path.with_name(f"{path.name}.parts")
+    folder = parts_folder(path)
     total = sum(plan.sizes)
     facts: dict[str, str | int] = {
         "recipe": recipe,
@@ -117,13 +119,21 @@ def generate(
         "steps": total,
         "seed": seed,
     }
-    with tqdm(
-        total=total, unit="step", unit_scale=True, desc=path.name, disable=not progress
-    ) as bar:
+    with (
+        tqdm(
+            total=total, unit="step", unit_scale=True, desc=path.name, disable=not progress
+        ) as bar,
+        exclusive(folder, "a collection of data"),
+    ):
         files = collect_shards(plan, seed, folder, facts, workers, bar)
-    _write(plan, files, seed, path)
-    shutil.rmtree(folder)
+        _write(plan, files, seed, path)
+        shutil.rmtree(folder)
     return path
+
+
+def parts_folder(path: Path) -> Path:
+    """Where :func:`generate` keeps the parts of the data at ``path`` until that is whole."""
+    return path.with_name(f"{path.name}.parts")
 
 
 def _recipe_for(maze: Maze, recipe: str | None) -> str:

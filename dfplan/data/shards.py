@@ -155,7 +155,7 @@ def _open(folder: Path, facts: Mapping[str, str | int]) -> None:
     header = folder / _HEADER
     if not header.exists():
         with suppress(FileNotFoundError):
-            if any(not file.name.startswith(".partial-") for file in folder.iterdir()):
+            if any(not file.name.startswith(".") for file in folder.iterdir()):
                 raise ConfigError(
                     f"{folder} must be free for the parts of the collection; it holds other files. "
                     "Move them away, or write to another path."

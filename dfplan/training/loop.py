@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,10 +22,14 @@ from tqdm import tqdm
 
 from dfplan.data.statistics import Statistics, fit_statistics
 from dfplan.errors import CheckpointError, ConfigError, require_numbers
-from dfplan.files import atomic_path
+from dfplan.files import atomic_path, exclusive
 from dfplan.training.checkpoint import Checkpoint, read_tensors, write_tensors
 from dfplan.training.recipes import Batch, Objective
 from dfplan.types import Trajectories
+
+
+class MetricsWarning(UserWarning):
+    """Lines of a run's metrics were damaged and have been removed."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "save_every", "log_every")
         require_numbers(vars(self), *counts, whole=True, least=1)
-        require_numbers(vars(self), "warmup", "seed", whole=True, least=0)
+        require_numbers(vars(self), "warmup", whole=True, least=0)
+        require_numbers(vars(self), "seed", whole=True, least=0, most=2**64 - 1)
         require_numbers(vars(self), "learning_rate", above=0, most=1)
         require_numbers(vars(self), "weight_decay", least=0)
         require_numbers(vars(self), "ema_decay", least=0, below=1)
@@ -121,11 +128,25 @@ def train(
         progress: show a progress bar.
 
     Raises:
+        BusyError: another training uses ``out``.
         ConfigError: ``out`` holds a run and ``resume`` is False.
         CheckpointError: nothing to resume from, or it was made with other settings.
     """
     fabric = fabric or Fabric(accelerator="auto", devices=1)
     out = Path(out)
+    with exclusive(out, "a training") if fabric.is_global_zero else nullcontext():
+        return _train(recipe, trajectories, out, settings, fabric, resume, progress)
+
+
+def _train(
+    recipe: Recipe,
+    trajectories: Trajectories,
+    out: Path,
+    settings: TrainSettings,
+    fabric: Fabric,
+    resume: bool,
+    progress: bool,
+) -> Checkpoint:
     if not resume and (out / "state.safetensors").exists():
         raise ConfigError(f"{out} already holds a run; resume it, or choose another folder.")
     statistics = fit_statistics(trajectories)
@@ -162,9 +183,10 @@ def train(
         )
 
     def saved() -> None:
-        run.save(out / "state.safetensors", description)
+        # The state last: a run that is killed in between comes here again when it is resumed.
         if settings.keep_every and run.step % settings.keep_every == 0:
             checkpoint().save(out / f"checkpoint-{run.step}.safetensors")
+        run.save(out / "state.safetensors", description)
 
     run.fit(recipe.objective(trajectories, statistics), out, saved, progress)
     last = checkpoint()
@@ -311,23 +333,46 @@ class _Run:
 
 
 class _Metrics:
-    """Appends JSON lines; lines past the step that is resumed from are dropped first."""
+    """Appends JSON lines.
+
+    Lines past the step that is resumed from are dropped first, and so are damaged ones.
+    """
 
     def __init__(self, path: Path, step: int, enabled: bool) -> None:
         self._path = path
         self._enabled = enabled
         if enabled:
-            # What follows the last line break is a line that an interrupt cut short.
-            lines = path.read_text().split("\n")[:-1] if step and path.exists() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            lines = path.read_bytes().splitlines() if step and path.exists() else []
+            kept, damaged = [], 0
+            for line in lines:
+                logged = _logged_step(line)
+                damaged += logged is None
+                if logged is not None and logged <= step:
+                    kept.append(line + b"\n")
+            if damaged:
+                warnings.warn(
+                    f"{path} had {damaged} damaged lines, as an interrupt or a lost disk block "
+                    "leaves them. They were removed; the state is whole, and the run goes on.",
+                    MetricsWarning,
+                    stacklevel=2,
+                )
             with atomic_path(path) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in kept))
+                temporary.write_bytes(b"".join(kept))
 
     def write(self, step: int, loss: float, rate: float, seconds: float) -> None:
         if self._enabled:
             line = {"step": step, "loss": loss, "learning_rate": rate, "seconds": seconds}
             with self._path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
+
+
+def _logged_step(line: bytes) -> int | None:
+    """The step of a line of metrics; None where it is damaged."""
+    try:
+        step = dict(json.loads(line))["step"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return step if isinstance(step, int) else None
 
 
 def _strip(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -27,7 +27,7 @@ from dfplan.errors import (
     require_numbers,
     unknown_name,
 )
-from dfplan.files import atomic_path
+from dfplan.files import atomic_path, exclusive
 from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.training.checkpoint import Checkpoint
@@ -142,11 +142,23 @@ def train_offline(
         progress: show a progress bar.
 
     Raises:
+        BusyError: another training uses ``out``.
         ConfigError: ``out`` holds a checkpoint already.
         DataError: no velocities, or no body of the data ever reached the goal.
         MissingPackageError: d3rlpy is not installed.
     """
     out = Path(out)
+    with exclusive(out, "a training"):
+        return _train(recipe, trajectories, out, settings, progress)
+
+
+def _train(
+    recipe: OfflineConfig,
+    trajectories: Trajectories,
+    out: Path,
+    settings: OfflineSettings,
+    progress: bool,
+) -> Checkpoint:
     if (out / "checkpoint.safetensors").exists():
         raise ConfigError(f"{out} already holds a trained policy; choose another folder.")
     statistics = fit_statistics(trajectories)

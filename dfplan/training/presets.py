@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dfplan.data.generate import generate
+from dfplan.data.generate import generate, parts_folder
 from dfplan.diffusion.levels import FULL_SEQUENCE, TEACHER_FORCING, ends_known
 from dfplan.errors import ConfigError
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze
@@ -218,7 +219,10 @@ def preset_data(preset: Preset | OfflinePreset, folder: Path) -> Path:
     """The preset's data in ``folder``, generated if it is not there."""
     names = {D4RL: "data.hdf5", GYMNASIUM: "data-v0", OGBENCH: "data.npz"}
     file = folder / names[preset.maze.frame]
-    if not file.exists():
+    if file.exists():
+        # A run that was killed just after it wrote the data left them.
+        shutil.rmtree(parts_folder(file), ignore_errors=True)
+    else:
         collected = preset.collected if isinstance(preset, Preset) else None
         generate(preset.maze, preset.data_steps, seed=0, path=file, recipe=collected)
     return file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import threading
 import time
 from dataclasses import asdict, replace
@@ -18,11 +19,13 @@ from lightning_fabric import Fabric
 import dfplan
 from dfplan.data import from_arrays, segmented
 from dfplan.data.windows import Windows
-from dfplan.errors import CheckpointError, ConfigError, DataError
+from dfplan.errors import BusyError, CheckpointError, ConfigError, DataError
+from dfplan.files import exclusive
 from dfplan.training import checkpoint as checkpoint_module
+from dfplan.training import loop as loop_module
 from dfplan.training import recipes as recipes_module
 from dfplan.training.checkpoint import Checkpoint, read_tensors
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import MetricsWarning, TrainSettings, train
 from dfplan.training.recipes import ForcingConfig
 from dfplan.types import Trajectories
 
@@ -127,7 +130,12 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(
     ]
 
 
-def test_a_half_written_line_of_metrics_is_no_obstacle(
+@pytest.mark.parametrize(
+    "damage",
+    [b'{"step": 8, "lo', bytes(700), b"\xff\xfe\n", b"[1]\n", b'{"step": []}\n', b"[" * 100_000],
+)
+def test_a_damaged_line_of_metrics_is_no_obstacle(
+    damage: bytes,
     unbroken: Path,
     tiny: ForcingConfig,
     trajectories: Trajectories,
@@ -138,9 +146,10 @@ def test_a_half_written_line_of_metrics_is_no_obstacle(
         interrupt_at(patch, 7)
         with pytest.raises(StopError):
             train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 8, "lo')
-    train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(damage)
+    with pytest.warns(MetricsWarning, match="1 damaged"):
+        train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
     assert metrics(tmp_path) == metrics(unbroken)
 
 
@@ -450,3 +459,58 @@ def test_waiting_for_batches_is_counted_and_adds_up_over_resumes(
     training = Checkpoint.load(tmp_path / "checkpoint.safetensors").training
     assert waited + delay / 2 < training["waited_seconds"] <= training["seconds"] + 0.05
     assert training["cpu_seconds"] >= 0
+
+
+def test_a_kill_between_two_writes_loses_no_kept_checkpoint(
+    tiny: ForcingConfig, trajectories: Trajectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever write is the last one, the resumed run ends with the same files."""
+    settings = replace(SETTINGS, keep_every=4)
+    train(tiny, trajectories, tmp_path / "whole", settings=settings, progress=False)
+    expected = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert "checkpoint-8.safetensors" in expected
+    write = checkpoint_module.write_tensors
+    for last in range(1, 8):
+        left = iter(range(last))
+
+        def stopping(*arguments: Any, left: Any = left) -> None:
+            if next(left, None) is None:
+                raise StopError
+            write(*arguments)
+
+        out = tmp_path / str(last)
+        with monkeypatch.context() as patch:
+            for module in (checkpoint_module, loop_module):
+                patch.setattr(module, "write_tensors", stopping)
+            with pytest.raises(StopError):
+                train(tiny, trajectories, out, settings=settings, progress=False)
+        resume = (out / "state.safetensors").exists()
+        train(tiny, trajectories, out, settings=settings, resume=resume, progress=False)
+        assert sorted(path.name for path in out.iterdir()) == expected
+        for name in expected:
+            if name != "metrics.jsonl":
+                assert same(tensors(out / name), tensors(tmp_path / "whole" / name)), name
+
+
+def test_a_folder_takes_one_training_at_a_time(
+    tiny: ForcingConfig, trajectories: Trajectories, tmp_path: Path
+) -> None:
+    with exclusive(tmp_path, "a training"):
+        for resume in (False, True):
+            with pytest.raises(BusyError, match=f"process {os.getpid()} on"):
+                train(
+                    tiny, trajectories, tmp_path, settings=SETTINGS, resume=resume, progress=False
+                )
+    train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
+
+
+def test_the_average_holds_none_of_the_initial_weights(
+    tiny: ForcingConfig, trajectories: Trajectories, tmp_path: Path
+) -> None:
+    """With a decay near 1 the average stays where it began: at the end of the warm-up."""
+    settings = replace(SETTINGS, ema_decay=1 - 1e-9, save_every=2, keep_every=2, warmup=4)
+    train(tiny, trajectories, tmp_path, settings=settings, progress=False)
+    last = Checkpoint.load(tmp_path / "checkpoint.safetensors").network
+    at_warm_up = Checkpoint.load(tmp_path / "checkpoint-4.safetensors").network
+    before = Checkpoint.load(tmp_path / "checkpoint-2.safetensors").network
+    assert same(last, at_warm_up) and not same(last, before)
