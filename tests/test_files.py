@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
-import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,22 +15,26 @@ import pytest
 from dfplan.errors import BusyError
 from dfplan.files import atomic_folder, atomic_path, exclusive, scratch_folder
 
-KILLED_WHILE = """
-import os, signal, sys
-from pathlib import Path
-from dfplan.files import *
-folder = Path(sys.argv[1])
-with {block} as given:
-    {act}
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
 
-
-def killed_while(folder: Path, block: str, act: str = "pass") -> None:
-    """Run the block in a process of its own, which is killed inside of it."""
-    code = KILLED_WHILE.format(block=block, act=act)
-    process = subprocess.run([sys.executable, "-c", code, str(folder)])
-    assert process.returncode == -signal.SIGKILL
+@contextmanager
+def child_inside(block: AbstractContextManager[Path | None]) -> Iterator[int]:
+    """A process that stays inside of the block, in which it wrote something, until it is killed."""
+    entered, enter = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with block as given:
+            if given is not None:
+                (given / "half" if given.is_dir() else given).write_text("half")
+            os.write(enter, b"x")
+            signal.pause()
+    os.read(entered, 1)
+    try:
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(entered)
+        os.close(enter)
 
 
 def names(folder: Path) -> list[str]:
@@ -66,20 +70,24 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "act"),
+    "block",
     [
-        ("atomic_path(folder / 'b')", "given.write_text('half')"),
-        ("atomic_folder(folder / 'b')", "(given / 'file').write_text('half')"),
-        ("scratch_folder(folder, '.partial-')", "(given / 'file').write_text('half')"),
+        lambda folder: atomic_path(folder / "b"),
+        lambda folder: atomic_folder(folder / "b"),
+        lambda folder: scratch_folder(folder, ".partial-"),
     ],
 )
 def test_the_next_write_removes_what_a_killed_one_left(
-    tmp_path: Path, block: str, act: str
+    tmp_path: Path, block: Callable[[Path], AbstractContextManager[Path]]
 ) -> None:
-    killed_while(tmp_path, block, act)
-    assert len(names(tmp_path)) == 1
-    with atomic_path(tmp_path / "a") as temporary:
-        temporary.write_text("whole")
+    def write() -> None:
+        with atomic_path(tmp_path / "a") as temporary:
+            temporary.write_text("whole")
+
+    with child_inside(block(tmp_path)):
+        write()
+        assert len(names(tmp_path)) == 2  # what is in use stays
+    write()
     assert names(tmp_path) == ["a"]
 
 
@@ -132,43 +140,19 @@ def test_many_writers_of_one_file_leave_a_whole_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
-def test_a_lock_names_its_owner_and_goes_with_it(tmp_path: Path) -> None:
-    with exclusive(tmp_path / "run", "a training"):
-        with (
-            pytest.raises(BusyError, match=f"a training: process {os.getpid()} "),
-            exclusive(tmp_path / "run", "another"),
-        ):
-            pass
-    with exclusive(tmp_path / "run", "another"):
-        pass
-    assert names(tmp_path / "run") == []
-
-
-def test_the_lock_of_a_killed_process_does_not_count(tmp_path: Path) -> None:
-    killed_while(tmp_path, "exclusive(folder, 'a training')")
+def test_a_lock_keeps_others_out_while_its_owner_lives(tmp_path: Path) -> None:
+    with child_inside(exclusive(tmp_path, "a training")) as child:
+        for _ in range(2):
+            with (
+                pytest.raises(BusyError, match=f"a training: process {child} on"),
+                exclusive(tmp_path, "another"),
+            ):
+                pass
     assert names(tmp_path) == [".lock"]
-    with exclusive(tmp_path, "a training"):
-        assert str(os.getpid()) in (tmp_path / ".lock").read_text()
-    assert names(tmp_path) == []
-
-
-def test_a_lock_keeps_other_processes_out(tmp_path: Path) -> None:
-    code = (
-        "import sys\nfrom dfplan.files import exclusive\n"
-        "with exclusive(sys.argv[1], 'a training'):\n    print('in', flush=True)\n    input()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as other:
-        assert other.stdout is not None and other.stdout.readline() == "in\n"
-        with (
-            pytest.raises(BusyError, match=f"process {other.pid} "),
-            exclusive(tmp_path, "a training"),
-        ):
-            pass
-        other.communicate("\n")
-    with exclusive(tmp_path, "a training"):
+    with (
+        exclusive(tmp_path, "a training"),
+        pytest.raises(BusyError, match=f"process {os.getpid()} "),
+        exclusive(tmp_path, "another in the same process"),
+    ):
         pass
+    assert names(tmp_path) == []
