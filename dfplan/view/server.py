@@ -8,9 +8,11 @@ import json
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -28,6 +30,12 @@ LARGEST_BODY = 64 * 1024
 
 AT_ONCE = 2
 """Plans that are made at a time; others wait, and are told so."""
+
+CONNECTIONS = 100
+"""That are open at a time; of more, the one is closed whose client has been waited for longest."""
+
+PATIENCE = 10.0
+"""Seconds for a request's head, for its body, and for a client to read on."""
 
 _log = logging.getLogger(__name__)
 
@@ -223,7 +231,11 @@ def _line(event: Event) -> bytes:
 
 
 def listening(
-    served: Mapping[str, Served], host: str, port: int
+    served: Mapping[str, Served],
+    host: str,
+    port: int,
+    patience: float = PATIENCE,
+    connections: int = CONNECTIONS,
 ) -> tuple[uvicorn.Server, socket.socket]:
     """A server that is not running yet, and its socket, which listens already.
 
@@ -231,6 +243,8 @@ def listening(
         served: planners by name.
         host: address or name of an interface of this machine.
         port: 0 for any that is free.
+        patience: how long clients may take, in seconds; see :data:`PATIENCE`.
+        connections: see :data:`CONNECTIONS`.
 
     Raises:
         ConfigError: the port is taken, or there is no such host here.
@@ -238,6 +252,8 @@ def listening(
     """
     try:
         import uvicorn
+
+        from dfplan.view.connections import Connection
     except ImportError as error:
         raise MissingPackageError("The page", "uvicorn", "view") from error
     require_numbers({"port": port}, whole=True, least=0, most=65535)
@@ -253,14 +269,15 @@ def listening(
         except OSError:
             listener.close()
             raise
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a host that cannot be a name
+        why = getattr(error, "strerror", None) or error
         raise ConfigError(
-            f"Cannot listen on {host}, port {port}: {error.strerror or error}. Choose another: "
+            f"Cannot listen on {host}, port {port}: {why}. Choose another host or port: "
             f"dfplan view --port {port % 65535 + 1}"
         ) from error
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=partial(Connection, patience=patience, most=connections),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_level="error",
@@ -283,7 +300,7 @@ def serve(
     port: int = 8123,
     ready: Callable[[str], None] = print,
 ) -> None:
-    """Serve the page until interrupted.
+    """Serve the page until interrupted; warn on stderr where others than this machine can use it.
 
     Args:
         served: planners by name.
@@ -296,6 +313,12 @@ def serve(
         MissingPackageError: starlette or uvicorn is not installed.
     """
     server, listener = listening(served, host, port)
+    if not _is_loopback(listener.getsockname()[0]):
+        print(
+            f"dfplan: warning: Anyone on the network can use this page, which listens on {host}. "
+            "Leave out --host to serve this machine alone.",
+            file=sys.stderr,
+        )
     # Plans that are cut off by an interrupt are no error.
     logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
     ended = threading.Event()
