@@ -13,21 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from dfplan.data.blocks import Rows, blocks, starts
-from dfplan.data.faults import (
-    blank_rows,
-    inner_rows,
-    jump_rows,
-    nonfinite_rows,
-    sound,
-    step_limit,
-)
-from dfplan.data.motion import steady, time_step
+from dfplan.data.faults import Faults, find_faults, inner_rows, nonfinite_rows, sound
+from dfplan.data.motion import fit_motion, steady, time_step
 from dfplan.data.payment import explain_rewards
 from dfplan.data.report import Findings, Report, plural
-from dfplan.data.segments import DataWarning, segmented
+from dfplan.data.segments import DataWarning, changes, segmented
+from dfplan.data.statistics import require_resolved
 from dfplan.errors import ConfigError, DataError, MazeError
 from dfplan.mazes import Maze, parse_maze
-from dfplan.types import Recording
+from dfplan.types import Recording, Trajectories
 
 SOFT_CONTACT = 0.07
 """How deep a ball can be pressed into a wall, in cells: the simulators' contacts give way."""
@@ -68,8 +62,9 @@ def check(recording: Recording, segment_by: str = "none", window: int | None = N
         height, width = maze.shape
         facts["maze"] = f"{name}{height} x {width} cells, frame of {maze.frame.name}"
     facts["episodes"] = _episodes(recording, look)
-    lost, blank = _bad_rows(recording, look)
-    jumps = _jumps(recording, look)
+    faults = find_faults(recording.observations, episodes)
+    _bad_rows(recording, faults, look)
+    _jumps(recording, faults, look)
     _repeats(recording, look)
     _actions(recording, look)
     _ends(recording, look)
@@ -77,20 +72,21 @@ def check(recording: Recording, segment_by: str = "none", window: int | None = N
         _stale_goals(recording, recording.goals, look)
     if recording.rewards is not None:
         facts.update(explain_rewards(recording, recording.rewards, maze, look))
-    segments = _segments(recording, segment_by, look)
+    trained = _segmented(recording, segment_by, look)
+    segments = _NONE.reshape(0, 2) if trained is None else trained.segments
     _short(segments, window, look)
-    _velocities(recording, segments, look)
+    statistics = _statistics(recording, faults.left_out)
+    if trained is not None and _velocities(recording, segments, look) and statistics:
+        _motion(trained, statistics, look)
     if maze is not None:
         facts["coverage"] = _coverage(recording, maze, look)
     boundaries = {
         "ends of episodes": len(episodes) - 1,
-        "rows left out": len(np.union1d(lost, blank)),
-        "jumps": len(jumps),
+        "rows left out": len(faults.left_out),
+        "jumps": len(faults.jumps),
         **_marks(recording, segment_by),
     }
-    return Report(
-        recording.source, look.sorted(), facts, _statistics(recording), segments, boundaries
-    )
+    return Report(recording.source, look.sorted(), facts, statistics, segments, boundaries)
 
 
 def draw_check(path: str | Path, recording: Recording, report: Report) -> Path:
@@ -192,26 +188,24 @@ def _episodes(recording: Recording, look: Findings) -> str:
     return f"{several}, {int(bare.sum())} of them with a bare last observation"
 
 
-def _bad_rows(recording: Recording, look: Findings) -> tuple[np.ndarray, np.ndarray]:
-    lost = nonfinite_rows(recording.observations)
-    limit = step_limit(recording.observations, recording.episodes)
-    blank = blank_rows(recording.observations, limit)
-    if len(lost):
-        look.add(
-            "mended",
-            "not finite",
-            lost,
-            "Observations with NaN or infinity.",
-            "dfplan leaves these rows out and cuts there.",
-        )
-    if len(blank):
-        look.add(
-            "mended",
+def _bad_rows(recording: Recording, faults: Faults, look: Findings) -> None:
+    for kind, rows, message in (
+        ("not finite", faults.lost, "Observations with NaN, infinity or what 32 bits cannot hold."),
+        (
             "zeros",
-            blank,
+            faults.blank,
             "Observations that are zero throughout, far from what is around them: filling.",
-            "dfplan leaves these rows out and cuts there.",
-        )
+        ),
+        (
+            "rushed",
+            faults.rushed,
+            "Velocities far beyond what is usual, while positions do not move like that.",
+        ),
+        ("stray", faults.stray, "Positions far off, to which a jump leads or from which one does."),
+    ):
+        if len(rows):
+            mend = "dfplan leaves these rows out and cuts there."
+            look.add("mended", kind, rows, message, mend)
     for name, array in (("rewards", recording.rewards), ("goals", recording.goals)):
         rows = _NONE if array is None else nonfinite_rows(array)
         if len(rows):
@@ -219,32 +213,30 @@ def _bad_rows(recording: Recording, look: Findings) -> tuple[np.ndarray, np.ndar
                 "note",
                 f"{name} not finite",
                 rows,
-                f"{name.capitalize()} with NaN or infinity.",
+                f"{name.capitalize()} with NaN, infinity or what 32 bits cannot hold.",
                 "Planning by goals does not use them; mend them before learning from them."
                 if name == "rewards"
                 else "Training does not use them; cutting by goals cuts before and after each.",
             )
-    return lost, blank
 
 
-def _jumps(recording: Recording, look: Findings) -> np.ndarray:
-    limit = step_limit(recording.observations, recording.episodes)
-    jumps = jump_rows(recording.observations, recording.episodes, limit)
+def _jumps(recording: Recording, faults: Faults, look: Findings) -> None:
+    jumps = faults.jumps
     if len(jumps):
         longest = 0.0
         for block in blocks(len(jumps)):
             rows = jumps[block]
-            step = recording.observations[rows, :2] - recording.observations[rows - 1, :2]
+            step = recording.observations[rows, :2].astype(np.float64)
+            step -= recording.observations[rows - 1, :2]
             longest = max(longest, float(np.abs(step).max()))
         look.add(
             "mended",
             "jumps",
             jumps,
             f"Within an episode the position jumps, by up to {longest:.4g} along an axis; motion "
-            f"keeps within {limit:.4g} a step.",
+            f"keeps within {faults.limit:.4g} a step.",
             "dfplan cuts there: what follows counts as another stretch.",
         )
-    return jumps
 
 
 def _repeats(recording: Recording, look: Findings) -> None:
@@ -306,7 +298,7 @@ def _actions(recording: Recording, look: Findings) -> None:
             "error",
             "actions",
             wrong,
-            "Actions with NaN or infinity.",
+            "Actions with NaN, infinity or what 32 bits cannot hold.",
             "Leave these rows out, or write the actions that were meant.",
         )
     beyond, largest, acted = Rows(), 0.0, False
@@ -390,14 +382,16 @@ def _stale_goals(recording: Recording, goals: np.ndarray, look: Findings) -> Non
         )
 
 
-def _segments(recording: Recording, segment_by: str, look: Findings) -> np.ndarray:
-    """What training would see, and why it would stop."""
+def _segmented(recording: Recording, segment_by: str, look: Findings) -> Trajectories | None:
+    """What training would see, or why it would stop; actions that are not finite count as 0."""
     # Actions cut nothing, and what is wrong with them has been said.
-    bare = np.broadcast_to(np.zeros(2, np.float32), recording.actions.shape)
+    if len(nonfinite_rows(recording.actions)):
+        bare = np.broadcast_to(np.zeros(2, np.float32), recording.actions.shape)
+        recording = replace(recording, actions=bare)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)
-            return segmented(replace(recording, actions=bare), segment_by).segments
+            return segmented(recording, segment_by)
     except DataError as error:
         look.add(
             "error",
@@ -407,7 +401,7 @@ def _segments(recording: Recording, segment_by: str, look: Findings) -> np.ndarr
             "Mend what else is found here, or cut by something else.",
             unit="file",
         )
-        return _NONE.reshape(0, 2)
+        return None
 
 
 def _short(segments: np.ndarray, window: int | None, look: Findings) -> None:
@@ -428,11 +422,9 @@ def _short(segments: np.ndarray, window: int | None, look: Findings) -> None:
         )
 
 
-def _velocities(recording: Recording, segments: np.ndarray, look: Findings) -> None:
-    """Whether anything moves, and as the recorded velocities say."""
+def _velocities(recording: Recording, segments: np.ndarray, look: Findings) -> bool:
+    """Whether anything moves, and as the recorded velocities say; if not, it is a finding."""
     rows = inner_rows(segments, _SAMPLE)
-    if not len(rows):
-        return
     before, after = (recording.observations[x].astype(np.float64) for x in (rows - 1, rows))
     moved = after[:, :2] - before[:, :2]
     if not moved.any():
@@ -444,9 +436,9 @@ def _velocities(recording: Recording, segments: np.ndarray, look: Findings) -> N
             "Check the columns: the first two of an observation must be the position.",
             unit="file",
         )
-        return
+        return False
     if after.shape[1] != 4:
-        return
+        return True
     velocity = after[:, 2:]
     if not velocity.any():
         look.add(
@@ -457,10 +449,10 @@ def _velocities(recording: Recording, segments: np.ndarray, look: Findings) -> N
             "Leave these columns out: positions alone will do.",
             unit="file",
         )
-        return
+        return False
     middle, spread = time_step(moved, velocity)
     if steady(middle, spread):
-        return
+        return True
     swapped = time_step(moved, velocity[:, ::-1])
     hint = (
         "Columns 3 and 4 fit when they are swapped: swap them."
@@ -476,6 +468,27 @@ def _velocities(recording: Recording, segments: np.ndarray, look: Findings) -> N
         hint,
         unit="file",
     )
+    return False
+
+
+def _motion(
+    trained: Trajectories, statistics: dict[str, tuple[float, float, float, float]], look: Findings
+) -> None:
+    """Whether bodies move in a way that can be, in numbers that can be told apart."""
+    farthest = max(
+        abs(end) for name in ("position 1", "position 2") for end in statistics[name][2:]
+    )
+    try:
+        require_resolved(farthest, fit_motion(trained, _SAMPLE), trained.source)
+    except DataError as error:
+        look.add(
+            "error",
+            "motion",
+            [],
+            str(error),
+            "Mend what else is found here first.",
+            unit="file",
+        )
 
 
 def _coverage(recording: Recording, maze: Maze, look: Findings) -> str:
@@ -529,7 +542,7 @@ def _marks(recording: Recording, segment_by: str) -> dict[str, int]:
         number = 0
         for block in blocks(len(recording) - 1):
             rows = values[block.start : block.stop + 1]
-            ends = rows[:-1] != 0 if kind == "timeouts" else _larger(rows[1:] != rows[:-1])
+            ends = rows[:-1] != 0 if kind == "timeouts" else changes(rows)
             new = starts(recording.episodes, slice(block.start + 1, block.stop + 1))
             ends[new - block.start - 1] = False
             number += int(np.count_nonzero(ends))
@@ -538,14 +551,18 @@ def _marks(recording: Recording, segment_by: str) -> dict[str, int]:
     return marks
 
 
-def _statistics(recording: Recording) -> dict[str, tuple[float, float, float, float]]:
+def _statistics(
+    recording: Recording, left_out: np.ndarray
+) -> dict[str, tuple[float, float, float, float]]:
     columns = recording.observations.shape[1]
     names = ["position 1", "position 2", "velocity 1", "velocity 2"][:columns]
     names += ["action 1", "action 2"]
     sums = [_Sums() for _ in names]
     for block in blocks(len(recording)):
         rows, actions = recording.observations[block], recording.actions[block]
-        good = sound(rows) & np.isfinite(actions[:, 0]) & np.isfinite(actions[:, 1])
+        good = sound(rows)
+        good[nonfinite_rows(actions)] = False
+        good[starts(left_out, block) - block.start] = False
         for column, values in zip(sums, [*rows.T, *actions.T], strict=True):
             column.take(values[good].astype(np.float64))
     return {

@@ -8,6 +8,7 @@ A point mass whose axes are driven alike:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,12 @@ from dfplan.types import Trajectories
 
 _STEADY = 0.5
 _NO_COASTING = 0.95  # D4RL's ball loses 0.2% of its velocity in a step, OGBench's all of it
+_UNEXPLAINED = 0.25  # share of the top speed below which the law says too little of how bodies move
+_MOST_DRAG = 1.2  # noise of positions looks like drag above 1, and shuffled rows like 1.5
+_LEAST_DRAG = -0.2
+_CERTAIN = 6.0  # standard errors
+_MOST_GAIN = 10.0  # times the fastest velocity
+_PLAIN = 2.0**20  # velocities within this factor of 1 can be fitted along with actions
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,11 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     Where no velocities were recorded they are taken from the positions
     (:func:`~dfplan.data.segments.velocities`).
 
+    Bodies that neither coast nor do as their actions say are taken to go on as they are.
+
     Raises:
-        DataError: no recorded body ever moves, or positions do not change as velocities say.
+        DataError: no recorded body ever moves, positions do not change as velocities say, or what
+            is fitted is no motion that a body can have.
     """
     index = _transitions(trajectories, rows)
     velocity, after = velocities(trajectories, index), velocities(trajectories, index + 1)
@@ -81,7 +91,7 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     free = np.abs(velocity) < 0.9 * top
     if not velocity[free].any():  # slow rows that say nothing about drag
         free[:] = True
-    drag, gain = _two_slopes(velocity[free], action[free], after[free])
+    drag, gain, doubt = _two_slopes(velocity[free], action[free], after[free])
     dt, spread = time_step(moved, after)
     if not steady(dt, spread):
         raise DataError(
@@ -90,8 +100,24 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
             f"them within {spread:.3g}. Are the columns in another order, or the rows of several "
             "episodes mixed? See `dfplan data check`."
         )
-    limit = (top - gain) / (1 - drag) if drag < _NO_COASTING else top
-    return Motion(dt=dt, drag=drag, gain=gain, limit=limit)
+    kept = 1 - drag
+    possible = _LEAST_DRAG <= drag <= _MOST_DRAG and -_CERTAIN * doubt <= gain <= _MOST_GAIN * top
+    limit = top
+    if drag >= _NO_COASTING and (1 - drag) * top + gain < _UNEXPLAINED * top:
+        drag = 0.0
+    elif drag < _NO_COASTING and gain < top:
+        limit = (top - gain) / (1 - drag)
+    motion = Motion(dt=dt, drag=drag, gain=gain, limit=limit)
+    if not (possible and motion.limit > 0 and 0 < motion.max_step < math.inf):
+        raise DataError(
+            f"{trajectories.source}: no body moves as these rows say: from one to the next it "
+            f"keeps {kept:.3g} of its velocity (expected 0 to 1), an action of 1 adds "
+            f"{gain:.3g} to it (expected 0 to {_MOST_GAIN * top:.3g}), and velocities go up to "
+            f"{top:.3g} (expected above 0). Are the rows shuffled, columns in another order, "
+            "positions noisier than steps are long, or actions in another unit, of the opposite "
+            "sign or of other rows? Mend them; actions alone can be left out."
+        )
+    return motion
 
 
 def time_step(moved: np.ndarray, velocity: np.ndarray) -> tuple[float, float]:
@@ -103,8 +129,9 @@ def time_step(moved: np.ndarray, velocity: np.ndarray) -> tuple[float, float]:
     """
     size = np.abs(velocity)
     fast = size > 0.5 * np.quantile(size, 0.999)
-    low, middle, high = np.quantile(moved[fast] / velocity[fast], [0.25, 0.5, 0.75])
-    return float(middle), float(high - low)
+    with np.errstate(over="ignore", invalid="ignore"):  # where the two are worlds apart
+        low, middle, high = np.quantile(moved[fast] / velocity[fast], [0.25, 0.5, 0.75])
+        return float(middle), float(high - low)
 
 
 def steady(middle: float, spread: float) -> bool:
@@ -127,13 +154,23 @@ def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
     return np.asarray(last[segment] - 1 - (until[segment] - flat))
 
 
-def _two_slopes(velocity: np.ndarray, action: np.ndarray, after: np.ndarray) -> tuple[float, float]:
-    """(drag, gain) of ``after = (1 - drag) velocity + gain action`` by trimmed least squares."""
-    inputs = np.stack([velocity, action], 1)
+def _two_slopes(
+    velocity: np.ndarray, action: np.ndarray, after: np.ndarray
+) -> tuple[float, float, float]:
+    """(drag, gain, standard error of gain) by trimmed least squares.
+
+    Fitted is ``after = (1 - drag) velocity + gain action``.
+    """
+    # In a very small or large unit what velocities say would pass for rounding beside actions.
+    unit = float(2.0 ** np.round(np.log2(np.abs(velocity).max())))
+    unit = 1.0 if 1 / _PLAIN <= unit <= _PLAIN else unit
+    inputs, after = np.stack([velocity / unit, action], 1), after / unit
     keep = np.ones(len(after), dtype=bool)
-    solution = np.zeros(2)
+    solution, error = np.zeros(2), 0.0
     for _ in range(2):
         solution = np.linalg.lstsq(inputs[keep], after[keep], rcond=None)[0]
         residual = np.abs(after - inputs @ solution)
+        acted = np.square(action[keep]).sum()
+        error = float(np.sqrt(np.square(residual[keep]).mean() / acted)) if acted else 0.0
         keep = residual <= np.quantile(residual, 0.9)
-    return float(1 - solution[0]), float(solution[1])
+    return float(1 - solution[0]), unit * float(solution[1]), unit * error

@@ -10,6 +10,8 @@ import torch
 
 from dfplan.errors import DataError
 
+_STILL = 1e-6  # deviation along an axis, in that along the other one
+
 
 @dataclass(frozen=True)
 class Normalizer:
@@ -17,7 +19,7 @@ class Normalizer:
 
     Attributes:
         mean: float32 [2].
-        std: float32 [2]; 1 for an axis along which the data never moves.
+        std: float32 [2]; 1 for an axis along which the data never moves, or as good as never.
     """
 
     mean: torch.Tensor
@@ -44,7 +46,9 @@ def fit_normalizer(positions: Iterable[np.ndarray]) -> Normalizer:
     mean = sum(block.sum(0, dtype=np.float64) for block in positions) / count
     variance = sum(np.square(block - mean).sum(0) for block in positions) / count
     std = np.sqrt(variance)
-    std[std < 1e-6] = 1.0
+    # No more than rounding, too, is none.
+    rounding = np.abs(np.spacing(mean.astype(np.float32))).astype(np.float64)
+    std[(std < _STILL * std.max()) | (std <= 2 * rounding)] = 1.0
     return Normalizer(
         torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
     )

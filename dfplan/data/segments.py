@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfplan.data.faults import blank_rows, jump_rows, nonfinite_rows, step_limit
+from dfplan.data.faults import Faults, find_faults, nonfinite_rows, stretches
 from dfplan.errors import DataError, unknown_name
 from dfplan.types import Recording, Trajectories
 
@@ -31,10 +31,11 @@ class DataWarning(UserWarning):
 def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
     """The continuous stretches of a file.
 
-    Episodes are cut at rows that are not finite, or all zero with nothing that leads there, which
-    belong to no segment, and before rows to which the position jumps: a step along either axis of
-    more than three times what
-    95% of the file's steps keep within. What was left out or cut is said once, as a warning.
+    Episodes are cut at rows that are not finite, all zero with nothing that leads there, of a
+    velocity that no step bears out, or parted by jumps from where the body was, which belong to no
+    segment, and before rows to which the position jumps: a step along either axis of more than
+    three times what 95% of the file's steps keep within. :mod:`dfplan.data.faults` defines each.
+    What was left out or cut is said once, as a warning.
 
     Args:
         recording: the file as it is.
@@ -59,19 +60,15 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
             f"{recording.actions[wrong[0]].tolist()} ({len(wrong)} such rows). Leave them out or "
             f"mend them; `dfplan data check` lists what else there is."
         )
-    limit = step_limit(recording.observations, recording.episodes)
-    lost = nonfinite_rows(recording.observations)
-    blank = blank_rows(recording.observations, limit)
-    jumps = jump_rows(recording.observations, recording.episodes, limit)
-    bad = np.union1d(lost, blank)
-    inner = np.concatenate([jumps, bad, bad + 1, _cuts(recording, segment_by)])
-    segments = _between(np.union1d(recording.episodes, inner), len(recording), bad)
+    faults = find_faults(recording.observations, recording.episodes)
+    edges = np.concatenate([recording.episodes, faults.jumps, _cuts(recording, segment_by)])
+    segments = stretches(edges, faults.left_out, len(recording))
     if not (np.diff(segments) > 1).any():
         raise DataError(
-            f"{source}: no two rows follow one another, so there is no motion to learn from. See "
-            "`dfplan data check`."
+            f"{source}: no two rows follow one another within an episode, so there is no motion to "
+            "learn from. Does every row end an episode? See `dfplan data check`."
         )
-    _tell(source, {"not finite": lost, "all zero": blank}, jumps, segment_by)
+    _tell(source, faults)
     return Trajectories(
         observations=recording.observations,
         actions=recording.actions,
@@ -81,6 +78,7 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
         fingerprint=_fingerprint(recording, segments),
         source=source,
         maze=recording.maze,
+        mapped=recording.mapped,
     )
 
 
@@ -118,6 +116,13 @@ def velocities(trajectories: Trajectories, rows: np.ndarray) -> np.ndarray:
     return np.asarray(here - observations[rows - 1])
 
 
+def changes(goals: np.ndarray) -> np.ndarray:
+    """Where ``goals`` [k, 2] differ from the row before, bool [k - 1]; all that are NaN are one."""
+    before, after = goals[:-1], goals[1:]
+    both_lost = np.isnan(before) & np.isnan(after)
+    return np.asarray(((before != after) & ~both_lost).any(1))
+
+
 def _cuts(recording: Recording, segment_by: str) -> np.ndarray:
     """First rows of what follows a timeout or a change of goal, int64 [k]."""
     if segment_by == "none":
@@ -131,31 +136,29 @@ def _cuts(recording: Recording, segment_by: str) -> np.ndarray:
     found = []
     for first in range(0, len(marks) - 1, BLOCK):
         part = marks[first : first + BLOCK + 1]
-        after = (
-            part[:-1].astype(bool) if segment_by == "timeouts" else (part[1:] != part[:-1]).any(1)
-        )
+        after = part[:-1].astype(bool) if segment_by == "timeouts" else changes(part)
         found.append(np.flatnonzero(after) + first + 1)
     return np.concatenate(found)
 
 
-def _between(edges: np.ndarray, count: int, bad: np.ndarray) -> np.ndarray:
-    """Stretches of rows from edge to edge without those that are ``bad``, int64 [S, 2]."""
-    edges = np.append(edges[edges < count], count).astype(np.int64)
-    segments = np.stack([edges[:-1], edges[1:]], 1)
-    return segments[~np.isin(segments[:, 0], bad)]
-
-
-def _tell(source: str, left_out: dict[str, np.ndarray], jumps: np.ndarray, segment_by: str) -> None:
-    faults = [
+def _tell(source: str, faults: Faults) -> None:
+    left_out = {
+        "not finite": faults.lost,
+        "all zero": faults.blank,
+        "faster than their steps": faults.rushed,
+        "off the way of the rows around them": faults.stray,
+    }
+    told = [
         f"{len(rows)} rows that are {what} (the first {rows[0]}) were left out"
         for what, rows in left_out.items()
         if len(rows)
     ]
+    jumps = faults.jumps
     if len(jumps):
-        faults.append(f"it was cut at {len(jumps)} jumps (the first at row {jumps[0]})")
-    if faults:
+        told.append(f"it was cut at {len(jumps)} jumps (the first at row {jumps[0]})")
+    if told:
         warnings.warn(
-            f"{source}: {'; '.join(faults)}. `dfplan data check` has the rest.",
+            f"{source}: {'; '.join(told)}. `dfplan data check` has the rest.",
             DataWarning,
             stacklevel=3,
         )

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from dfplan.data.motion import Motion, fit_motion
 from dfplan.data.normalizer import Normalizer, fit_normalizer
 from dfplan.data.segments import Positions
 from dfplan.data.support import Support, fit_support
+from dfplan.errors import DataError
 from dfplan.types import Trajectories
+
+_FINE = 8  # parts of a step that positions must tell apart
+_LARGEST = 1e15  # its square, and the inverse's, is well within what 32 bits hold
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,38 @@ class Statistics:
 
 
 def fit_statistics(trajectories: Trajectories) -> Statistics:
-    """Statistics of ``trajectories``."""
+    """Statistics of ``trajectories``.
+
+    Raises:
+        DataError: no motion can be fitted (:func:`~dfplan.data.motion.fit_motion`), or 32-bit
+            numbers do not hold the positions.
+    """
     positions = Positions(trajectories)
     motion = fit_motion(trajectories)
+    farthest = max(float(np.abs(block).max()) for block in positions)
+    require_resolved(farthest, motion, trajectories.source)
     return Statistics(fit_normalizer(positions), fit_support(positions, motion.max_step), motion)
+
+
+def require_resolved(farthest: float, motion: Motion, source: str) -> None:
+    """Raise :class:`DataError` unless 32-bit numbers hold positions and tell steps apart.
+
+    Args:
+        farthest: the largest coordinate, in units of position.
+        motion: how far a body moves in a step.
+        source: where the data came from.
+    """
+    step = motion.max_step
+    if not (farthest < _LARGEST and step > 1 / _LARGEST):
+        raise DataError(
+            f"{source}: positions must be smaller than {_LARGEST:g} and steps longer than "
+            f"{1 / _LARGEST:g}, as networks are shown 32-bit numbers; got positions up to "
+            f"{farthest:.3g} and steps up to {step:.3g}. Convert them to another unit."
+        )
+    apart = float(np.spacing(np.float32(farthest)))
+    if step < _FINE * apart:
+        raise DataError(
+            f"{source}: positions go up to {farthest:.6g}, where 32-bit numbers are {apart:.3g} "
+            f"apart, and bodies move by {step:.3g} a step at most. Take the offset off the "
+            "positions first, such as their mean."
+        )

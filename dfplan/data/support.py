@@ -44,7 +44,7 @@ class Support:
         zero where a cell and its neighbors were visited and has a gradient that leads back.
         Beyond the grid the distance to the grid is added.
         """
-        size = torch.tensor(self.visited.shape, dtype=points.dtype)
+        size = torch.tensor(self.visited.shape, dtype=points.dtype, device=points.device)
         cell = (points - self.origin) / self.resolution - 0.5
         inside = torch.minimum(cell.clamp_min(0.0), size - 1)
         grid = (2 * inside / (size - 1) - 1).flip(-1).reshape(1, -1, 1, 2)
@@ -61,7 +61,7 @@ def fit_support(positions: Iterable[np.ndarray], resolution: float) -> Support:
     """
     low = np.min([block.min(0) for block in positions], axis=0).astype(np.float64)
     high = np.max([block.max(0) for block in positions], axis=0).astype(np.float64)
-    resolution = max(resolution, float((high - low).max()) / _LARGEST_SIDE, 1e-6)
+    resolution = max(resolution, float((high - low).max()) / _LARGEST_SIDE) or 1.0
     origin = low - _BORDER * resolution
     shape = np.ceil((high - origin) / resolution).astype(int) + _BORDER
     visited = np.zeros(shape, dtype=bool)

@@ -243,7 +243,8 @@ def test_rewards_are_tried_with_the_radius_of_the_suite(frame: str, radius: floa
 def moved_to(maze: Maze) -> Recording:
     """The same motion in another frame, positions alone."""
     grid = parse_maze(ROOM).on_grid(PLAIN.observations[:, :2])
-    return replace(PLAIN, observations=maze.cell_to_xy(grid), maze=maze.text)
+    actions = (maze.cell_to_xy(PLAIN.actions) - maze.cell_to_xy([0, 0])) / maze.frame.unit
+    return replace(PLAIN, observations=maze.cell_to_xy(grid), actions=actions, maze=maze.text)
 
 
 def test_velocities_that_do_not_fit_are_refused() -> None:
