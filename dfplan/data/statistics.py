@@ -9,12 +9,14 @@ import torch
 
 from dfplan.data.motion import Motion, fit_motion
 from dfplan.data.normalizer import Normalizer, fit_normalizer
-from dfplan.data.segments import Positions
+from dfplan.data.segments import Positions, rows_of
 from dfplan.data.support import Support, fit_support
 from dfplan.errors import DataError
 from dfplan.types import Trajectories
 
 _FINE = 8  # parts of a step that positions must tell apart
+_PLAIN_REWARD = 1e3  # rewards up to this, and down to its inverse, are learned as they are
+_LARGEST_REWARD = float(np.finfo(np.float32).max)
 _LARGEST = 1e15  # its square, and the inverse's, is well within what 32 bits hold
 
 
@@ -26,16 +28,19 @@ class Statistics:
         normalizer: mean and standard deviation of positions.
         support: the places visited.
         motion: the fitted point mass.
+        reward_unit: reward that a value is learned in units of; 1 but where rewards are in a very
+            small or large unit.
     """
 
     normalizer: Normalizer
     support: Support
     motion: Motion
+    reward_unit: float = 1.0
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """Flat tensors for a checkpoint; :meth:`from_tensors` is the inverse."""
         motion = self.motion
-        return {
+        tensors = {
             "mean": self.normalizer.mean,
             "std": self.normalizer.std,
             "support.origin": self.support.origin,
@@ -45,6 +50,9 @@ class Statistics:
                 [motion.dt, motion.drag, motion.gain, motion.limit], dtype=torch.float64
             ),
         }
+        if self.reward_unit != 1:
+            tensors["reward_unit"] = torch.tensor(self.reward_unit, dtype=torch.float64)
+        return tensors
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> Statistics:
@@ -57,6 +65,7 @@ class Statistics:
                 tensors["support.visited"],
             ),
             Motion(*tensors["motion"].tolist()),
+            float(tensors.get("reward_unit", 1.0)),
         )
 
 
@@ -71,7 +80,22 @@ def fit_statistics(trajectories: Trajectories) -> Statistics:
     motion = fit_motion(trajectories)
     farthest = max(float(np.abs(block).max()) for block in positions)
     require_resolved(farthest, motion, trajectories.source)
-    return Statistics(fit_normalizer(positions), fit_support(positions, motion.max_step), motion)
+    return Statistics(
+        fit_normalizer(positions),
+        fit_support(positions, motion.max_step),
+        motion,
+        _reward_unit(trajectories),
+    )
+
+
+def _reward_unit(trajectories: Trajectories) -> float:
+    """The largest reward where it is very small or large, else 1."""
+    rewards = trajectories.rewards
+    if rewards is None:
+        return 1.0
+    sizes = (np.abs(rewards[rows]) for rows in rows_of(trajectories))
+    largest = max(float(size.max(initial=0, where=size <= _LARGEST_REWARD)) for size in sizes)
+    return largest if largest and not 1 / _PLAIN_REWARD <= largest <= _PLAIN_REWARD else 1.0
 
 
 def require_resolved(farthest: float, motion: Motion, source: str) -> None:

@@ -80,11 +80,12 @@ class DiffuserConfig:
 
         def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
             clean = limits.normalize(batch[0])
+            clean[..., :2].clamp_(-1.0, 1.0)  # the simulators do so, too
             clean[:, [0, -1], :2] = 0.0
             common = torch.randint(1, self.noise_levels + 1, (len(clean), 1), generator=generator)
             level = common.repeat(1, self.horizon)
             level[:, [0, -1]] = 0
-            noise = torch.randn(clean.shape, generator=generator)
+            noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype)
             device = next(network.parameters()).device
             noisy = schedule.add_noise(clean, noise, level).to(device)
             denoised: torch.Tensor = network(noisy, level.to(device))

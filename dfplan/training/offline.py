@@ -197,8 +197,9 @@ def paid(recipe: OfflineConfig, trajectories: Trajectories) -> np.ndarray:
     One where the next row of the segment lies within the goal's radius, else 0; 0 at a segment's
     last row, whose next is not known. The file's own rewards are not looked at.
     """
-    away = trajectories.observations[:, :2] - np.array(recipe.goal)
-    reached = np.linalg.norm(away, axis=1) <= recipe.radius
+    with np.errstate(over="ignore", invalid="ignore"):  # rows that are outside of all segments
+        away = trajectories.observations[:, :2] - np.array(recipe.goal)
+        reached = np.linalg.norm(away, axis=1) <= recipe.radius
     rewards = np.append(reached[1:], False).astype(np.float32)
     rewards[trajectories.segments[:, 1] - 1] = 0.0
     return rewards

@@ -10,7 +10,9 @@ import torch
 from scipy.signal import lfilter
 from torch import nn
 
+from dfplan.data.faults import nonfinite_rows
 from dfplan.data.rows import Rows
+from dfplan.data.segments import rows_of
 from dfplan.data.statistics import Statistics
 from dfplan.errors import DataError, require_numbers
 from dfplan.networks.perceptron import Perceptron
@@ -18,6 +20,8 @@ from dfplan.planning.rewards import LearnedValue
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.recipes import Batch, Objective
 from dfplan.types import Trajectories
+
+_MOST = 1e6  # a reward that is so many times the others hides them from 32-bit numbers
 
 
 @dataclass(frozen=True)
@@ -62,18 +66,14 @@ class ValueConfig:
     def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective:
         """Mean squared error of :func:`values_to_go` at random positions of the data.
 
+        The network is trained on values in ``statistics.reward_unit``.
+
         Raises:
-            DataError: the data was never paid.
+            DataError: the data was never paid, or always the same, or some of its rewards are none
+                that can be learned from.
         """
-        if trajectories.rewards is None or not trajectories.rewards.any():
-            raise DataError(
-                f"{trajectories.source} holds no rewards, or all are 0, so no value can be "
-                "learned from it. Store the reward of each row as rewards [N], or plan by a reward "
-                "of your own."
-            )
-        values = torch.from_numpy(
-            values_to_go(trajectories.rewards, trajectories.segments, self.discount)
-        )
+        rewards = require_rewards(trajectories) / statistics.reward_unit
+        values = torch.from_numpy(values_to_go(rewards, trajectories.segments, self.discount))
         rows = Rows(trajectories)
 
         def draw(size: int, generator: torch.Generator) -> Batch:
@@ -93,13 +93,65 @@ class ValueConfig:
     def reward(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedValue:
         """The reward of a trained network, which runs on ``device``."""
         network = checkpoint.restore(self.untrained, device)
+        statistics = checkpoint.statistics
 
         def value(points: torch.Tensor) -> torch.Tensor:
-            known = checkpoint.statistics.normalizer.normalize(points)
+            known = statistics.normalizer.normalize(points)
             found: torch.Tensor = network(known.to(device))[..., 0].to(points)
-            return found
+            return statistics.reward_unit * found
 
         return LearnedValue(value)
+
+
+def require_rewards(trajectories: Trajectories) -> np.ndarray:
+    """The rewards [N] of data that a value can be learned from.
+
+    A reward counts for all rows before it, so none of a segment can be left out.
+
+    Raises:
+        DataError: there are none, or not one for each row, or all are alike; within segments one is
+            not finite, or so large that beside it the others are nothing.
+    """
+    source, rewards = trajectories.source, trajectories.rewards
+    if rewards is None or not rewards.any():
+        raise DataError(
+            f"{source} holds no rewards, or all are 0, so no value can be learned from it. Store "
+            "the reward of each row as rewards [N], or plan by a reward of your own."
+        )
+    if rewards.shape != (len(trajectories),):
+        raise DataError(
+            f"{source}: a value needs one reward for each of {len(trajectories)} rows; got rewards "
+            f"{list(rewards.shape)}."
+        )
+    paid = np.concatenate([rewards[rows] for rows in rows_of(trajectories)])
+    wrong = nonfinite_rows(paid)
+    if len(wrong):
+        raise DataError(
+            f"{source}: rewards must be finite for a value to be learned from them; that of row "
+            f"{_row(trajectories, wrong[0])} is {paid[wrong[0]]} ({len(wrong)} such rows). Write "
+            "what was paid there, or leave these rows out and end an episode before each."
+        )
+    if (paid == paid[0]).all():
+        raise DataError(
+            f"{source}: every reward is {paid[0]:g}, so no place is worth more than another and "
+            "there is no value to learn. Store what each row was paid."
+        )
+    size = np.abs(paid.astype(np.float64))
+    usual = float(np.median(size[size > 0]))
+    if size.max() > _MOST * usual:
+        raise DataError(
+            f"{source}: the reward of row {_row(trajectories, size.argmax())} is "
+            f"{paid[size.argmax()]:g}, while half of those that are not 0 are within {usual:.3g}, "
+            f"so it alone would make the value. Mend it; rewards may differ by a factor of "
+            f"{_MOST:g}."
+        )
+    return rewards
+
+
+def _row(trajectories: Trajectories, place: np.intp) -> int:
+    """The row at ``place`` of those inside of segments."""
+    rows = np.concatenate([np.arange(part.start, part.stop) for part in rows_of(trajectories)])
+    return int(rows[place])
 
 
 def values_to_go(rewards: np.ndarray, segments: np.ndarray, discount: float) -> np.ndarray:
