@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 
 from dfplan.envs.dynamics import PointMass
 from dfplan.envs.frame import draw_frame
-from dfplan.envs.options import SPEED_BOUND, finite_vector, read_goal, read_start
+from dfplan.envs.goals import GoalRewards
+from dfplan.envs.options import (
+    SPEED_BOUND,
+    finite_vector,
+    read_goal,
+    read_options,
+    read_seed,
+    read_start,
+)
 from dfplan.errors import ConfigError, unknown_name
 from dfplan.mazes import CELL_OFFSET, D4RL, Maze, parse_maze
 
@@ -20,7 +30,7 @@ _PLACE_NOISE = 0.1
 _SPEED_NOISE = 0.1
 
 
-class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
     """Drive a ball through a maze to a goal, and stay there (D4RL ``maze2d-*-v1``).
 
     Frame: D4RL's, one unit a cell; cell (i, j) is centered at (i - 0.2, j - 0.2), q0 runs down
@@ -55,6 +65,7 @@ class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 100}  # noqa: RUF012
+    goal_radius = D4RL.goal_radius
 
     def __init__(
         self,
@@ -64,6 +75,7 @@ class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise unknown_name("render mode", render_mode, self.metadata["render_modes"])
+        self._spec: EnvSpec | None = None
         self.render_mode = render_mode
         self.maze = parse_maze(maze)
         self._fixed_goal = self._read_fixed_goal(goal)
@@ -91,10 +103,10 @@ class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         Raises:
             MazeError: the start or goal lies in a wall or outside the maze.
             ObservationError: it has the wrong shape, is not finite, or is impossibly fast.
-            ConfigError: an option is not known.
+            ConfigError: an option is not known, or the seed is not a whole number from 0 upwards.
         """
-        start, goal = self._read_options(options or {})
-        super().reset(seed=seed)
+        start, goal = self._read_options(options)
+        super().reset(seed=read_seed(seed))
         position = self._draw_position()
         velocity = _SPEED_NOISE * self.np_random.standard_normal(2)
         drawn_goal = self._draw_position() if self._fixed_goal is None else self._fixed_goal
@@ -122,7 +134,23 @@ class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         """The maze from above, uint8 [40 H, 40 W, 3]; None without a render mode."""
         if self.render_mode is None:
             return None
-        return draw_frame(self.maze, self._ball.state()[:2], self._current_goal(), D4RL.goal_radius)
+        return draw_frame(self.maze, self._ball.state()[:2], self._current_goal(), self.goal_radius)
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What Gymnasium makes this environment of; its arguments can be written as JSON."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        if spec is not None:
+            arguments = dict(spec.kwargs)
+            if not isinstance(arguments.get("maze", ""), str):
+                arguments["maze"] = self.maze.text
+            if self._fixed_goal is not None and arguments.get("goal") is not None:
+                arguments["goal"] = self._fixed_goal.tolist()
+            spec = replace(spec, kwargs=arguments)
+        self._spec = spec
 
     def _current_goal(self) -> np.ndarray:
         if self._goal is None:
@@ -132,7 +160,7 @@ class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def _info(self, q0: float, q1: float) -> dict[str, Any]:
         goal = self._current_goal()
         distance = math.hypot(q0 - goal[0], q1 - goal[1])
-        return {"goal": goal.copy(), "success": distance <= D4RL.goal_radius}
+        return {"goal": goal.copy(), "success": distance <= self.goal_radius}
 
     def _draw_position(self) -> np.ndarray:
         cells = self.maze.free_cells
@@ -150,11 +178,11 @@ class Maze2DEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             return None
         return read_goal(goal, self.maze)
 
-    def _read_options(self, options: dict[str, Any]) -> tuple[np.ndarray | None, np.ndarray | None]:
-        for key in options:
-            if key not in ("start", "goal"):
-                raise unknown_name("reset option", key, ("start", "goal"))
-        start, goal = options.get("start"), options.get("goal")
+    def _read_options(
+        self, options: dict[str, Any] | None
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        told = read_options(options, ("start", "goal"))
+        start, goal = told.get("start"), told.get("goal")
         return (
             None if start is None else read_start(start, self.maze),
             None if goal is None else read_goal(goal, self.maze),

@@ -13,12 +13,37 @@ from gymnasium.spaces import Box, Dict
 from gymnasium.utils import RecordConstructorArgs
 
 from dfplan.envs.frame import draw_frame
-from dfplan.envs.options import SPEED_BOUND, finite_vector, read_goal, read_start
-from dfplan.errors import ConfigError, require_numbers, unknown_name
-from dfplan.mazes import Maze
+from dfplan.envs.goals import GoalRewards
+from dfplan.envs.options import (
+    SPEED_BOUND,
+    finite_vector,
+    read_goal,
+    read_options,
+    read_seed,
+    read_start,
+)
+from dfplan.errors import ConfigError, require_numbers
+from dfplan.mazes import Maze, parse_maze
+
+# What a copy of an environment makes for itself: its parts, and what draws them.
+_OWN = {
+    "_mj_step",
+    "_near",
+    "_suite",
+    "compute_reward",
+    "compute_terminated",
+    "compute_truncated",
+    "custom_camera",
+    "custom_renderer",
+    "env",
+    "mujoco_renderer",
+    "point_env",
+    "step",
+}
 
 
 class MazeEnv(
+    GoalRewards,
     gymnasium.Wrapper[Any, np.ndarray, Any, np.ndarray],
     RecordConstructorArgs,
     ABC,
@@ -45,6 +70,11 @@ class MazeEnv(
     does not depend on a start or goal that is given. ``reset(seed=...)`` seeds ``action_space``
     too.
 
+    It can be copied (``copy.deepcopy``) and pickled in the middle of an episode, and both go on
+    alike; its ``spec`` can be written as JSON. ``compute_reward``, ``compute_terminated`` and
+    ``compute_truncated`` are those of Gymnasium-Robotics' ``GoalEnv``
+    (:class:`~dfplan.envs.goals.GoalRewards`).
+
     Attributes:
         name: the suite's name for it, such as ``"pointmaze-large"``; an own maze's name.
         maze: the maze, in the suite's frame.
@@ -55,12 +85,12 @@ class MazeEnv(
         tasks: how many tasks of its own the suite has.
     """
 
-    terminates: ClassVar[bool] = False
     has_velocity: ClassVar[bool] = True
     tasks: ClassVar[int] = 0
 
-    def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze) -> None:
-        RecordConstructorArgs.__init__(self, name=name, maze=maze)
+    def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze | str) -> None:
+        maze = parse_maze(maze, name)
+        RecordConstructorArgs.__init__(self, name=name, maze=maze.text)
         gymnasium.Wrapper.__init__(self, env)
         self.name = name
         self.maze = maze
@@ -99,25 +129,21 @@ class MazeEnv(
         Raises:
             MazeError: the start or goal lies in a wall or outside the maze.
             ObservationError: it has the wrong shape, is not finite, or is impossibly fast.
-            ConfigError: an option that is not known, a task that there is not, or a task with a
-                start or goal.
+            ConfigError: an option that is not known, a task that there is not, a task with a start
+                or goal, or a seed that is not a whole number from 0 upwards.
         """
-        options = options or {}
-        known = ("start", "goal", "task") if self.tasks else ("start", "goal")
-        for key in options:
-            if key not in known:
-                raise unknown_name("reset option", key, known)
-        start, goal, task = options.get("start"), options.get("goal"), options.get("task")
+        told = read_options(options, ("start", "goal", *(["task"] if self.tasks else [])))
+        start, goal, task = told.get("start"), told.get("goal"), told.get("task")
         if task is not None:
             require_numbers({"task": task}, whole=True, least=1, most=self.tasks)
+            task = int(task)
             if start is not None or goal is not None:
                 raise ConfigError("A task has its start and goal; give either it or those.")
         if start is not None:
             start = read_start(start, self.maze, (2, 4) if self.has_velocity else (2,))
         if goal is not None:
             goal = read_goal(goal, self.maze)
-        if seed is not None:
-            require_numbers({"seed": seed}, whole=True, least=0)
+        seed = read_seed(seed)
         state, self._goal, info = self._begin(seed, start, goal, task)
         if seed is not None:
             self.action_space.seed(seed)
@@ -136,10 +162,13 @@ class MazeEnv(
             ObservationError: the action has the wrong shape or is not finite.
             ResetNeeded: no episode was started.
         """
-        force0, force1 = finite_vector(action, (2,), "action").tolist()
+        forces = finite_vector(action, (2,), "action")
+        force0, force1 = forces.tolist()
         # OGBench limits no action itself, and one beyond its space crosses walls; the number's
         # type stays, which its rounding depends on.
         action = np.asarray(action)
+        if action.dtype.kind not in "fiub":
+            action = forces
         if not -1.0 <= force0 <= 1.0 or not -1.0 <= force1 <= 1.0:
             action = np.clip(action, -1.0, 1.0)
         state, reward, terminated, truncated, info = self._advance(action)
@@ -153,6 +182,32 @@ class MazeEnv(
         if self.render_mode is None:
             return None
         return draw_frame(self.maze, self._position, self._goal, self.goal_radius)
+
+    def __reduce__(self) -> Any:
+        # The suites' own pickles are of new environments, and OGBench's cannot be read.
+        state = [
+            {name: value for name, value in vars(layer).items() if name not in _OWN}
+            for layer in self._layers()
+        ]
+        return gymnasium.make, (self.spec,), state
+
+    def __setstate__(self, state: list[dict[str, Any]]) -> None:
+        for layer, values in zip(self._layers(), state, strict=True):
+            vars(layer).update(values)
+            if "mujoco_renderer" in vars(layer):
+                layer.mujoco_renderer.model = layer.model
+                layer.mujoco_renderer.data = layer.data
+
+    def __copy__(self) -> MazeEnv:
+        # Two that share a simulator would move each other's ball.
+        return deepcopy(self)
+
+    def _layers(self) -> list[Any]:
+        """All environments that this consists of, this one first."""
+        layers: list[Any] = [self]
+        while isinstance(layers[-1], gymnasium.Wrapper):
+            layers.append(layers[-1].env)
+        return layers
 
     def _observation(self, state: np.ndarray) -> dict[str, np.ndarray]:
         self._position = state[:2].copy()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from dfplan.errors import ObservationError
+from dfplan.errors import ConfigError, ObservationError, require_numbers, unknown_name
 from dfplan.mazes import OGBENCH, Maze
 
 SPEED_BOUND = 10.0
@@ -28,13 +30,43 @@ def finite_vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarra
         ObservationError: it has another shape, or is not finite.
     """
     try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+        array = np.array(np.asarray(value, dtype=np.float64))
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor with gradient
         array = np.array(np.nan)
     if array.ndim != 1 or array.size not in sizes or not all(map(math.isfinite, array.tolist())):
         expected = " or ".join(map(str, sizes))
         raise ObservationError(f"The {what} must be {expected} finite numbers; got {value!r}.")
     return array
+
+
+def read_seed(seed: object) -> int | None:
+    """A seed of any type of whole numbers, as the plain number that Gymnasium wants.
+
+    Raises:
+        ConfigError: it is not a whole number from 0 upwards.
+    """
+    if seed is None:
+        return None
+    require_numbers({"seed": seed}, whole=True, least=0)
+    return int(seed)  # type: ignore[call-overload, no-any-return]
+
+
+def read_options(options: object, known: tuple[str, ...]) -> Mapping[str, Any]:
+    """The options of a reset, which may be None.
+
+    Raises:
+        ConfigError: they are no dict, or have a key that is not ``known``.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise ConfigError(
+            f"The reset options must be a dict with keys among {', '.join(known)}; got {options!r}."
+        )
+    for key in options:
+        if key not in known:
+            raise unknown_name("reset option", key, known)
+    return options
 
 
 def read_start(value: object, maze: Maze, sizes: tuple[int, ...] = (2, 4)) -> np.ndarray:

@@ -90,7 +90,7 @@ def make(
     name, maze, identifier, arguments = _resolve(maze)
     if max_steps is not None:
         require_numbers({"max_steps": max_steps}, whole=True, least=1)
-        arguments["max_episode_steps"] = max_steps
+        arguments["max_episode_steps"] = int(max_steps)
     if maze.frame is D4RL:
         kind: type[MazeEnv] = _Maze2D
     elif maze.frame is GYMNASIUM:
@@ -195,12 +195,18 @@ class _PointMaze(MazeEnv):
     date; ``mujoco.mj_rnePostConstraint`` does that.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze) -> None:
+    def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze | str) -> None:
         super().__init__(env, name, maze)
         self._suite = cast(Any, env.unwrapped)
         _taken(self._suite.tmp_xml_file_path)
         self._mj_step = import_module("mujoco").mj_step
         self._suite.step = self._step
+
+    def _layers(self) -> list[Any]:
+        return [*super()._layers(), self._suite.point_env]
+
+    def _distances(self, offset: np.ndarray) -> np.ndarray:
+        return np.asarray(np.linalg.norm(offset, axis=-1))
 
     def _begin(
         self,
@@ -257,6 +263,8 @@ _PUSH = 0.5  # more than the 0.283, all of a step, by which walls were seen to p
 _TELEPORT = 1.51  # of which 1.5 count (``MazeEnv.step``)
 _MARGIN = 0.01
 _SQUARES = 16
+# Of several at once it would round otherwise than of one.
+_norm = np.vectorize(np.linalg.norm, otypes=[float], signature="(n)->()")
 
 
 @lru_cache(maxsize=16)
@@ -296,18 +304,23 @@ class _OGBench(MazeEnv):
     has_velocity = False
     tasks = 5
 
-    def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze) -> None:
+    def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze | str) -> None:
         super().__init__(env, name, maze)
         self._suite = cast(Any, env.unwrapped)
+        for reward in (self.compute_reward, self.compute_terminated, self.compute_truncated):
+            setattr(self._suite, reward.__name__, reward)
         self._near = NearWalls(_taken(self._suite.fullpath))
         self._far = self._suite.model, self._suite.data
         teleports = self._suite._teleport_info
         self._entrances = teleports["teleport_in_xys"] if teleports else ()
         self._numpy_state = np.random.RandomState().get_state(legacy=False)
         self._frame_skip = self._suite.frame_skip
-        self._free = _free_squares(maze)
-        self._per_unit = _SQUARES / maze.frame.unit
-        self._low = maze.cell_to_xy((-0.5, -0.5)).tolist()
+        self._free = _free_squares(self.maze)
+        self._per_unit = _SQUARES / self.maze.frame.unit
+        self._low = self.maze.cell_to_xy((-0.5, -0.5)).tolist()
+
+    def _distances(self, offset: np.ndarray) -> np.ndarray:
+        return np.asarray(_norm(offset))
 
     def _begin(
         self,
