@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from dfplan.errors import DataError
+from dfplan.record import Record
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Recording:
+class FileStamp:
+    """What a file looked like at some moment, to tell later whether it was changed.
+
+    Attributes:
+        path: of the file.
+        size: in bytes.
+        mtime_ns: when its content was last changed, in nanoseconds.
+        inode: changes where another file takes its place.
+    """
+
+    path: Path
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class Recording(Record):
     """A data file as it is: nothing left out, nothing mended, nothing added.
 
     Its arrays may be mapped from the file. A row is an observation, the action taken there and what
@@ -43,6 +61,8 @@ class Recording:
         bare_ends: episodes whose last row is an observation alone, what follows their last action;
             its action and reward are zeros. Bool [E], or None for no such episode.
         maze: the maze as text where the file names it.
+        mapped: the files that arrays are mapped from, when they were read. The arrays change
+            with them; see :func:`dfplan.data.storage.require_unchanged`.
     """
 
     observations: np.ndarray
@@ -55,13 +75,14 @@ class Recording:
     timeouts: np.ndarray | None = None
     bare_ends: np.ndarray | None = None
     maze: str | None = None
+    mapped: tuple[FileStamp, ...] = ()
 
     def __len__(self) -> int:
         return len(self.observations)
 
 
 @dataclass(frozen=True)
-class Trajectories:
+class Trajectories(Record):
     """Recorded motion: one flat array a field, cut into continuous segments.
 
     The arrays may be mapped from a file; rows outside of every segment are not to be looked at.
@@ -76,6 +97,7 @@ class Trajectories:
         fingerprint: sha256 of observations, actions and segments.
         source: where the data came from, for messages and checkpoints.
         maze: the maze as text where the file names it; only drawn, never learned from.
+        mapped: as in :class:`Recording`.
     """
 
     observations: np.ndarray
@@ -86,13 +108,14 @@ class Trajectories:
     fingerprint: str
     source: str
     maze: str | None = None
+    mapped: tuple[FileStamp, ...] = ()
 
     def __len__(self) -> int:
         return len(self.observations)
 
 
 @dataclass(frozen=True)
-class SearchTree:
+class SearchTree(Record):
     """Every plan that a tree search made, for a batch of B problems.
 
     Nodes are in the order in which they were made; node 0 is the root, which is no plan. A tree
@@ -112,7 +135,7 @@ class SearchTree:
 
 
 @dataclass(frozen=True)
-class Moment:
+class Moment(Record):
     """Plans on their way from noise: what one row of the scheduling matrix left.
 
     Attributes:
@@ -133,7 +156,7 @@ Watch = Callable[[Moment], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(Record):
     """What a planner intends, for a batch of B problems.
 
     Attributes:
@@ -268,7 +291,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Rollout:
+class Rollout(Record):
     """A drive through an environment, and the plans that it followed.
 
     Attributes:

@@ -23,7 +23,7 @@ def starts(episodes: np.ndarray, rows: slice) -> np.ndarray:
     return episodes[np.searchsorted(episodes, rows.start) : np.searchsorted(episodes, rows.stop)]
 
 
-@dataclass
+@dataclass(eq=False)
 class Rows:
     """Rows that come block by block: how many, and the first of them."""
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from dfplan.errors import ConfigError, DataError, unknown_name
 from dfplan.files import atomic_path
+from dfplan.record import Record
 
 TIMEOUT = 30.0
 """Seconds that a server may be silent."""
@@ -33,7 +34,7 @@ _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Publisher:
+class Publisher(Record):
     """A suite that publishes data sets.
 
     Attributes:

@@ -12,6 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
+from dfplan.record import Record
+
 _BLOCK = 1 << 18
 _SAMPLE = 1_000_000
 _QUANTILE = 0.95
@@ -32,7 +34,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class Faults:
+class Faults(Record):
     """Where the motion of a recording breaks off, and which rows are not to be trusted.
 
     Attributes:

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from dfplan.errors import DataError
+from dfplan.record import Record
 
 _STILL = 1e-6  # deviation along an axis, in that along the other one
 
 
 @dataclass(frozen=True)
-class Normalizer:
+class Normalizer(Record):
     """Maps positions to zero mean and unit variance, an axis at a time, and back.
 
     Attributes:

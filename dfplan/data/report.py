@@ -9,6 +9,8 @@ from textwrap import wrap
 
 import numpy as np
 
+from dfplan.record import Record
+
 SEVERITIES = ("error", "mended", "note")
 """Training stops; dfplan leaves the rows out or cuts there; harmless for dfplan, worth knowing."""
 
@@ -21,7 +23,7 @@ _INDENT = " " * 10
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Record):
     """One kind of fault of a file.
 
     Attributes:
@@ -60,7 +62,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Record):
     """What :func:`check` found; ``str`` of it is what ``dfplan data check`` prints.
 
     Attributes:

@@ -15,6 +15,7 @@ import numpy as np
 
 from dfplan.data.faults import Faults, find_faults, nonfinite_rows, stretches
 from dfplan.errors import DataError, unknown_name
+from dfplan.record import Record
 from dfplan.types import Recording, Trajectories
 
 BLOCK = 1 << 20
@@ -95,7 +96,7 @@ def rows_of(trajectories: Trajectories) -> Iterator[slice]:
 
 
 @dataclass(frozen=True)
-class Positions:
+class Positions(Record):
     """The positions inside of segments, in blocks [R, 2], as often as they are asked for."""
 
     trajectories: Trajectories

@@ -12,6 +12,7 @@ from dfplan.data.normalizer import Normalizer, fit_normalizer
 from dfplan.data.segments import Positions, rows_of
 from dfplan.data.support import Support, fit_support
 from dfplan.errors import DataError
+from dfplan.record import Record
 from dfplan.types import Trajectories
 
 _FINE = 8  # parts of a step that positions must tell apart
@@ -21,7 +22,7 @@ _LARGEST = 1e15  # its square, and the inverse's, is well within what 32 bits ho
 
 
 @dataclass(frozen=True)
-class Statistics:
+class Statistics(Record):
     """Scale of the positions, where they have been, and how the body moves.
 
     Attributes:

@@ -11,12 +11,14 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F  # noqa: N812
 
+from dfplan.record import Record
+
 _LARGEST_SIDE = 2048
 _BORDER = 8
 
 
 @dataclass(frozen=True)
-class Support:
+class Support(Record):
     """A grid of visited places, and the distance from any position to the nearest of them.
 
     Attributes:

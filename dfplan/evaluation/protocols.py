@@ -21,6 +21,7 @@ import numpy as np
 from dfplan.envs import EPISODE_STEPS
 from dfplan.errors import ConfigError, DataError, require_numbers, unknown_name
 from dfplan.mazes import Maze, named_maze
+from dfplan.record import Record
 
 Split = Literal["test", "validation"]
 """Whatever is tuned is tuned on ``validation``; only ``test`` is reported."""
@@ -181,7 +182,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Problems:
+class Problems(Record):
     """Frozen starts and goals.
 
     Attributes:

@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
+from dfplan.record import Record
+
 _PACKAGES = (
     "dfplan",
     "torch",
@@ -24,7 +26,7 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Provenance:
+class Provenance(Record):
     """What made a set of rows.
 
     Attributes:

@@ -14,6 +14,7 @@ from dfplan.envs.maze_env import MazeEnv
 from dfplan.envs.suites import make
 from dfplan.errors import ObservationError
 from dfplan.evaluation.protocols import Problems, Task
+from dfplan.record import Record
 
 GROUP = 20
 """Episodes that are played together. A policy's rounding and noise may depend on its batch, so this
@@ -35,7 +36,7 @@ class Actor(Protocol):
 
 
 @dataclass(frozen=True)
-class Rollouts:
+class Rollouts(Record):
     """n finished episodes of at most T steps.
 
     Attributes:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Literal
 
+from dfplan.record import Record
+
 Mark = Literal["best", "near"]
 """The best of its column; not told from it by these episodes."""
 
@@ -49,7 +51,7 @@ _SIGNS = {"best": " *", "near": f" {NEAR}", None: "  "}
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Record):
     """A table.
 
     Attributes:

@@ -16,10 +16,11 @@ from dfplan.networks.modulation import (
     of_levels,
     perceptron,
 )
+from dfplan.record import Record
 
 
 @dataclass(frozen=True)
-class Latent:
+class Latent(Record):
     """What the recurrent network keeps of the tokens it was told of.
 
     Attributes:

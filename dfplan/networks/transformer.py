@@ -18,6 +18,7 @@ from dfplan.networks.modulation import (
     of_levels,
     perceptron,
 )
+from dfplan.record import Record
 
 KeyValue = tuple[torch.Tensor, torch.Tensor]
 """Keys, rotated by their places, and values of one layer, each [B, heads, T, W / heads]."""
@@ -27,7 +28,7 @@ Turn = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class AttentionMemory:
+class AttentionMemory(Record):
     """What a causal transformer keeps of the tokens it was told of.
 
     Attributes:

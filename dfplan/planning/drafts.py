@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
+from dfplan.record import Record
+
 
 @dataclass(frozen=True)
-class Draft:
+class Draft(Record):
     """Sequences of tokens to make plans of.
 
     Attributes:
@@ -25,7 +27,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(Record):
     """Every row of a sampling run.
 
     Attributes:
@@ -40,7 +42,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Candidates:
+class Candidates(Record):
     """Plans to choose from.
 
     Attributes:

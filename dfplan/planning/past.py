@@ -11,10 +11,11 @@ from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.record import Record
 
 
 @dataclass(frozen=True)
-class Past:
+class Past(Record):
     """The last positions of each body, and how far each is to be trusted.
 
     Attributes:

@@ -28,6 +28,7 @@ from dfplan.plotting.checks import checked
 from dfplan.plotting.layers import Planned, Problem, plot_path, plot_plan, plot_tree, trace_rows
 from dfplan.plotting.maze import View, draw_maze, maze_view, points_view, to_picture, token_size
 from dfplan.plotting.style import Theme, named_theme
+from dfplan.record import Record
 
 FRAMES_A_SECOND = 20
 
@@ -61,7 +62,7 @@ class Driven(Protocol):
 
 
 @dataclass(frozen=True)
-class Frames:
+class Frames(Record):
     """A film's frames, drawn anew whenever they are gone through.
 
     Attributes:
@@ -251,7 +252,7 @@ def write_film(
 
 
 @dataclass(frozen=True)
-class Film:
+class Film(Record):
     """A film that plays in a notebook.
 
     Attributes:
@@ -296,7 +297,7 @@ def _require_frame(frame: np.ndarray, size: tuple[int, int] | None) -> None:
 
 
 @dataclass(frozen=True)
-class _FirstNodes:
+class _FirstNodes(Record):
     """A plan whose tree has only its first nodes."""
 
     plan: Planned

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfplan.mazes import parse_maze
+from dfplan.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +33,7 @@ _PLAN = "#56b4e9"
 
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(Record):
     """A performance profile.
 
     Attributes:
@@ -46,7 +47,7 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class Drive:
+class Drive(Record):
     """A plan and how it was driven, in the maze's frame.
 
     Attributes:

@@ -13,10 +13,11 @@ import numpy as np
 from matplotlib.colors import Colormap, ListedColormap, to_rgb
 
 from dfplan.errors import unknown_name
+from dfplan.record import Record
 
 
 @dataclass(frozen=True)
-class Theme:
+class Theme(Record):
     """The colors of a picture.
 
     Attributes:

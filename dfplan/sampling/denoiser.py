@@ -11,10 +11,11 @@ import torch
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.diffusion.targets import Target
 from dfplan.networks.memory import remembering
+from dfplan.record import Record
 
 
 @dataclass(frozen=True)
-class NetworkDenoiser:
+class NetworkDenoiser(Record):
     """Clean estimates of a network, wherever it runs; CPU in, CPU out.
 
     Where the network remembers (:class:`~dfplan.networks.memory.Remembers`), so does the denoiser.

@@ -27,6 +27,7 @@ from dfplan.planning.rewards import (
     on_lines,
 )
 from dfplan.pretrained import load, pretrained_names
+from dfplan.record import Record
 from dfplan.types import Moment, Plan, Reward
 from dfplan.view.requests import Pair, PlanRequest, RequestError
 
@@ -48,7 +49,7 @@ _MAKING = threading.Lock()  # the suites' models are compiled by way of files an
 
 
 @dataclass(frozen=True)
-class Served:
+class Served(Record):
     """A planner that pages may ask.
 
     Attributes:
