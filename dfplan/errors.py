@@ -13,7 +13,15 @@ from typing import Any
 
 
 class DfplanError(Exception):
-    """Base class of every error that dfplan raises on purpose."""
+    """Base class of every error that dfplan raises on purpose.
+
+    Attributes:
+        rows: those of a batch that it is about, where that is known; the message names the first.
+    """
+
+    def __init__(self, *args: object, rows: Iterable[int] = ()) -> None:
+        super().__init__(*args)
+        self.rows = tuple(rows)
 
 
 class ConfigError(DfplanError, ValueError):

@@ -15,10 +15,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = (
     "errors",
+    "record",
     "files",
     "mazes",
     "plotting",
     "types",
+    "boundary",
     "envs",
     "data",
     "diffusion",

@@ -10,11 +10,12 @@ import torch
 from dfplan.data.segments import velocities
 from dfplan.data.statistics import Statistics
 from dfplan.errors import DataError
+from dfplan.record import Record
 from dfplan.types import Trajectories
 
 
 @dataclass(frozen=True)
-class Limits:
+class Limits(Record):
     """Maps what lies between two limits to [-1, 1], a feature at a time, and back.
 
     Attributes:
@@ -44,9 +45,9 @@ def transition_limits(statistics: Statistics) -> Limits:
     visited = support.visited.nonzero()
     first = support.origin + support.resolution * visited.amin(0)
     last = support.origin + support.resolution * (visited.amax(0) + 1)
-    action = torch.ones(2)
+    action = torch.ones(2, dtype=torch.float32)
     speed = (1 - motion.drag) * motion.limit + motion.gain
-    velocity = torch.full((2,), speed)
+    velocity = torch.full((2,), speed, dtype=torch.float32)
     return Limits(torch.cat([-action, first, -velocity]), torch.cat([action, last, velocity]))
 
 

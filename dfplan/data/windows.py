@@ -102,7 +102,8 @@ class Windows:
         start = self._segments[segment, 0] + offset
         longest = (self._segments[segment, 1] - 1 - start) // layout.token_steps
         longest = longest.clamp(max=layout.tokens - 1)
-        horizon = 1 + (torch.rand(batch, generator=generator) * longest).long()
+        share = torch.rand(batch, generator=generator, dtype=torch.float32)
+        horizon = 1 + (share * longest).long()
         horizon = torch.minimum(horizon, longest)
         frame = torch.arange(1 + (layout.tokens - 1) * layout.frame_stack)
         frame = torch.minimum(frame, horizon[:, None] * layout.frame_stack)

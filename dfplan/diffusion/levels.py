@@ -97,22 +97,22 @@ def draw_levels(
     """
     batch = len(horizon)
     index = torch.arange(tokens)
-    weights = torch.tensor(mixture.weights).float()
+    weights = torch.tensor(mixture.weights, dtype=torch.float32)
     pattern = torch.multinomial(weights, batch, replacement=True, generator=generator)
     independent = torch.randint(0, max_level + 1, (batch, tokens), generator=generator)
     common = torch.randint(1, max_level + 1, (batch, 1), generator=generator)
     # A line of random slope through a random point reaches every stage of a pyramid.
-    place = torch.rand(batch, 1, generator=generator)
+    place = torch.rand(batch, 1, generator=generator, dtype=torch.float32)
     pivot = place * horizon[:, None]
-    slope = torch.rand(batch, 1, generator=generator) * max_level / 4
+    slope = torch.rand(batch, 1, generator=generator, dtype=torch.float32) * max_level / 4
     rising = (common + slope * (index - pivot)).round().long().clamp(0, max_level)
     # Windows follow one pattern each, so this one can share the draws of the others.
     current = (place * (horizon[:, None] + 1)).long()
     teacher = torch.where(index == current, common, max_level * (index > current))
     choices = torch.stack([independent, common.expand_as(independent), rising, teacher], 1)
     level = choices[torch.arange(batch), pattern]
-    known_start = torch.rand(batch, generator=generator) < mixture.known_start
-    known_goal = torch.rand(batch, generator=generator) < mixture.known_goal
+    known_start = torch.rand(batch, generator=generator, dtype=torch.float32) < mixture.known_start
+    known_goal = torch.rand(batch, generator=generator, dtype=torch.float32) < mixture.known_goal
     level[known_start, 0] = 0
     level[known_goal, horizon[known_goal]] = 0
     level[index > horizon[:, None]] = max_level

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import torch
 
 from dfplan.errors import ConfigError, require_numbers, unknown_name
+from dfplan.record import Record
 
 MOST_LEVELS = 10_000
 """The most noise levels that a recipe may have; published models have up to 4000."""
 
 
 @dataclass(frozen=True)
-class NoiseSchedule:
+class NoiseSchedule(Record):
     """Signal and noise of each level.
 
     Attributes:
@@ -107,7 +108,7 @@ class NoiseSchedule:
         Args:
             noise: standard deviation in units of the tokens; infinite, or NaN, is level K.
         """
-        levels = torch.arange(self.max_level + 1)
+        levels = torch.arange(self.max_level + 1, device=self.alpha.device)
         found = torch.searchsorted(self.noise_of(levels), noise.double().contiguous())
         return found.clamp(max=self.max_level)
 
@@ -196,7 +197,7 @@ def noise_schedule(name: str, max_level: int) -> NoiseSchedule:
 def _time(max_level: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     """``k/K`` of each level, [K+1]."""
     require_numbers({"max_level": max_level}, whole=True, least=1)
-    return torch.linspace(0.0, 1.0, max_level + 1, dtype=dtype)
+    return torch.linspace(0.0, 1.0, max_level + 1, dtype=dtype, device="cpu")
 
 
 def _variance_preserving(alpha: torch.Tensor) -> NoiseSchedule:

@@ -35,8 +35,9 @@ def of_levels(level: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
 
 def level_features(max_level: int, width: int) -> torch.Tensor:
     """What each of the K+1 levels looks like to a network: float [K+1, width]."""
-    angle = 1000.0 * torch.linspace(0.0, 1.0, max_level + 1)[:, None] * frequencies(width)
-    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+    level = torch.linspace(0.0, 1.0, max_level + 1, dtype=torch.float32)
+    angle = 1000.0 * level[:, None] * _frequencies(width)
+    return as_table(torch.cat([angle.cos(), angle.sin()], dim=-1))
 
 
 def level_embedding(width: int) -> nn.Sequential:
@@ -64,5 +65,15 @@ def perceptron(
 
 def frequencies(width: int) -> torch.Tensor:
     """Of sinusoids, from 1 down to nearly 1 / 10,000; [width / 2]."""
+    return as_table(_frequencies(width))
+
+
+def _frequencies(width: int) -> torch.Tensor:
     half = width // 2
-    return torch.exp(torch.arange(half) * (-torch.log(torch.tensor(10000.0)) / half))
+    rate = -torch.log(torch.tensor(10000.0, dtype=torch.float32)) / half
+    return torch.exp(torch.arange(half, dtype=torch.float32) * rate)
+
+
+def as_table(values: torch.Tensor) -> torch.Tensor:
+    """Float32 ``values`` as a network of the default dtype needs them; no number is rounded."""
+    return values.to(torch.promote_types(torch.get_default_dtype(), torch.float32))

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ConfigError, require_numbers
-from dfplan.networks.modulation import of_levels
+from dfplan.networks.modulation import as_table, of_levels
 
 _GROUPS = 8
 
@@ -74,10 +74,9 @@ class TemporalUnet(nn.Module):
         )
         self.last = _ConvBlock(sizes[1], sizes[1])
         self.head = nn.Conv1d(sizes[1], features, 1)
-        angle = torch.arange(max_level + 1)[:, None] * torch.exp(
-            -math.log(10000.0) * torch.linspace(0.0, 1.0, width // 2)
-        )
-        features_of_level = torch.cat([angle.sin(), angle.cos()], 1)
+        share = torch.linspace(0.0, 1.0, width // 2, dtype=torch.float32)
+        angle = torch.arange(max_level + 1)[:, None] * torch.exp(-math.log(10000.0) * share)
+        features_of_level = as_table(torch.cat([angle.sin(), angle.cos()], 1))
         self.register_buffer("level_features", features_of_level, persistent=False)
         self.level_features: torch.Tensor
 

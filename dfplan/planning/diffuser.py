@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from dfplan.boundary import isolated
 from dfplan.data.statistics import Statistics
 from dfplan.data.transitions import transition_limits
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.planning.problem import Problem, Vicinity, noise_source, read_problem
 from dfplan.planning.tracking import TimedPD
+from dfplan.record import Record
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.steps import ancestral
@@ -21,7 +23,7 @@ from dfplan.types import Denoiser, Plan, Reward
 
 
 @dataclass(frozen=True)
-class DiffuserPlanner:
+class DiffuserPlanner(Record):
     """Plans a fixed number of steps with a network trained by full-sequence diffusion.
 
     A token is a transition: action, position, velocity. The first holds the observation, the
@@ -57,7 +59,7 @@ class DiffuserPlanner:
         """Diffuser's controller: to the next planned state, both gains 1."""
         return TimedPD(1.0, 1.0)
 
-    @torch.no_grad()
+    @isolated()
     def plan(
         self,
         observation: np.ndarray,
@@ -129,10 +131,11 @@ class DiffuserPlanner:
     def _sample(self, problem: Problem, generator: torch.Generator) -> torch.Tensor:
         """Normalized transitions [B, H, 6] for all problems at once."""
         limits, max_level = transition_limits(self.statistics), self.schedule.max_level
-        ends = torch.zeros(len(problem), 2, 6)
+        ends = torch.zeros(len(problem), 2, 6, dtype=torch.float32)
         ends[:, 0, 2:] = torch.from_numpy(problem.observation)
         ends[:, 1, 2:4] = torch.from_numpy(problem.goal)
-        x = torch.randn(len(problem), self.horizon, 6, generator=generator)
+        shape = len(problem), self.horizon, 6
+        x = torch.randn(shape, generator=generator, dtype=torch.float32)
         x[:, [0, -1]] = limits.normalize(ends)
         x[:, [0, -1], :2] = 0.0
         matrix = scheduling_matrix("full_sequence", self.horizon, max_level, max_level)

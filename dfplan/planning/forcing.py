@@ -11,13 +11,20 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from dfplan.boundary import isolated, own_array
 from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.planning.drafts import Candidates, Draft, Rows
 from dfplan.planning.past import Past, read_past, stand_in
-from dfplan.planning.problem import Problem, Vicinity, noise_source, read_problem
+from dfplan.planning.problem import (
+    Problem,
+    Vicinity,
+    named_first,
+    noise_source,
+    read_problem,
+)
 from dfplan.planning.rewards import (
     OnSupport,
     Short,
@@ -26,6 +33,7 @@ from dfplan.planning.rewards import (
     squared_distance_to_line,
 )
 from dfplan.planning.tracking import Pursuit, pursuit_gains
+from dfplan.record import Record
 from dfplan.sampling.guidance import GuidanceSettings, Value, climb, guided
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import FREE, OwnMatrix, Tokens, hold, scheduling_matrix
@@ -114,7 +122,7 @@ class PlannerSettings:
 
 
 @dataclass(frozen=True)
-class ForcingPlanner:
+class ForcingPlanner(Record):
     """Plans with a network trained by Diffusion Forcing.
 
     The start is a clean token, the goal a clean token at the end of each candidate; candidates
@@ -147,9 +155,7 @@ class ForcingPlanner:
         """Environment steps of the longest plan."""
         return (self.layout.tokens - 1) * self.layout.token_steps
 
-    # In this order: leaving inference mode, in which nothing can be guided, turns gradients on.
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @isolated()
     def plan(
         self,
         observation: np.ndarray,
@@ -194,7 +200,7 @@ class ForcingPlanner:
             past, calls = self._estimate(problem.past, generator)
             problem = problem.after(past)
         shortest, longest = self.horizons(problem, horizon)
-        share = torch.linspace(0.0, 1.0, self.settings.candidates)
+        share = torch.linspace(0.0, 1.0, self.settings.candidates, dtype=torch.float32)
         ends = (shortest[:, None] + share * (longest - shortest)[:, None]).round().long()
         draft = self.draft(problem, ends, generator)
         matrix = self.matrix(draft)
@@ -232,8 +238,7 @@ class ForcingPlanner:
             trace=denoising if trace else None,
         )
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @isolated()
     def estimate(self, past: Past, *, seed: int | None = None) -> np.ndarray:
         """Where the bodies were and are: the mean of the data given a noisy past.
 
@@ -276,7 +281,7 @@ class ForcingPlanner:
         ahead = self.layout.tokens - tokens
         level = F.pad(level, (0, ahead), value=self.schedule.max_level)
         seen = F.pad(seen, (0, 0, 0, ahead))
-        noise = torch.randn(seen.shape, generator=generator)
+        noise = torch.randn(seen.shape, generator=generator, dtype=seen.dtype)
         lost = (level == self.schedule.max_level)[..., None]
         x = torch.where(lost, noise, self.schedule.alpha[level][..., None] * seen)
         size = self.settings.largest_batch
@@ -340,10 +345,11 @@ class ForcingPlanner:
         if (shortest > longest).any():
             row = int(shortest.argmax())
             raise ConfigError(
-                f"The goal of row {row} is {away[row]:.1f} away, which takes at least "
+                f"The goal of row {row} is {away[row]:.3g} away, which takes at least "
                 f"{int(shortest[row]) * token_steps} steps; got a horizon of {steps}, and this "
                 f"model's longest is {limit}. Give a longer horizon, plan to a "
-                "nearer goal first, or train with more tokens."
+                "nearer goal first, or train with more tokens.",
+                rows=named_first((shortest > longest).numpy(), row),
             )
         return shortest if horizon is None else longest, longest
 
@@ -357,7 +363,8 @@ class ForcingPlanner:
         tokens = context.shape[1]
         count, end = ends.shape[1], ends.flatten() + tokens - 1
         index = torch.arange(int(end.max()) + 1)
-        x = torch.randn(len(end), len(index), self.layout.features, generator=generator)
+        shape = len(end), len(index), self.layout.features
+        x = torch.randn(shape, generator=generator, dtype=torch.float32)
         held = torch.where(index <= end[:, None], FREE, self.schedule.max_level)
         x[:, :tokens], held[:, :tokens] = context.repeat_interleave(count, 0), 0
         if problem.goal is not None:
@@ -488,9 +495,9 @@ class ForcingPlanner:
 
     def _steps(self, points: torch.Tensor) -> torch.Tensor:
         """The environment step of each of ``points`` [S, P, 2]; float [P]."""
-        return torch.arange(points.shape[1]) * float(self.layout.stride)
+        return torch.arange(points.shape[1], dtype=points.dtype) * float(self.layout.stride)
 
-    @torch.inference_mode(False)
+    @isolated()
     def pull(self, points: np.ndarray, reward: Reward | None = None) -> np.ndarray:
         """Where guidance pulls each point of plans: the gradient of what it climbs.
 
@@ -502,12 +509,12 @@ class ForcingPlanner:
             Float32 [B, P, 2]: reward a unit of position. Guidance moves a point by
             ``settings.guidance.scale`` times this, and by no more than its ``max_move``.
         """
-        leaf = torch.tensor(np.asarray(points, dtype=np.float32), requires_grad=True)
+        leaf = torch.from_numpy(own_array(points, np.float32)).requires_grad_()
         with torch.enable_grad():
             earned = self._climbed(None if reward is None else checked(reward))(
                 leaf, self._steps(leaf)
             )
-        (gradient,) = torch.autograd.grad(earned.sum(), leaf)
+            (gradient,) = torch.autograd.grad(earned.sum(), leaf)
         return np.asarray(gradient)
 
     def _climbed(self, reward: Reward | None) -> Reward:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from dfplan.boundary import isolated
 from dfplan.data.statistics import Statistics
 from dfplan.errors import ObservationError
 from dfplan.planning.problem import (
@@ -20,12 +21,13 @@ from dfplan.planning.problem import (
     require_seed,
     unpacked,
 )
+from dfplan.record import Record
 
-_SAME_GOAL = 1e-3
+_SAME_GOAL = 0.02  # steps at top speed between two goals that count as one
 
 
 @dataclass(frozen=True)
-class LearnedPolicy:
+class LearnedPolicy(Record):
     """Acts as a trained network says, at every step anew; for one environment or a batch.
 
     Nothing is drawn and nothing is remembered between steps.
@@ -51,7 +53,7 @@ class LearnedPolicy:
         """Begin new episodes, as of a :class:`~dfplan.planning.policy.Policy`; changes nothing."""
         require_seed(seed)
 
-    @torch.no_grad()
+    @isolated()
     def act(self, observation: Observation, goal: np.ndarray | None = None) -> np.ndarray:
         """The action for each environment, one step on.
 
@@ -79,7 +81,8 @@ class LearnedPolicy:
         states = read_observation(observation)
         goals = read_goal(goal, len(states))
         read_problem(states, goals).require_known(self.statistics, self.vicinity)
-        if self.goal is not None and np.abs(goals - self.goal).max() > _SAME_GOAL:
+        near = _SAME_GOAL * self.statistics.motion.max_step
+        if self.goal is not None and np.abs(goals - self.goal).max() > near:
             raise ObservationError(
                 f"This policy was trained for the goal {list(self.goal)} alone; got "
                 f"{goals[np.abs(goals - self.goal).max(1).argmax()].tolist()}. For others train a "

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dfplan.errors import ConfigError, DataError, ObservationError, require_numbers
+from dfplan.boundary import isolated, own_array
+from dfplan.errors import (
+    ConfigError,
+    DataError,
+    DfplanError,
+    ObservationError,
+    require_numbers,
+    unknown_name,
+)
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.odometry import Odometry, PastSettings
 from dfplan.planning.problem import (
     Observation,
+    Problem,
+    Vicinity,
+    named_first,
     read_goal,
     read_observation,
+    require_finite,
     require_seed,
     unpacked,
 )
 from dfplan.planning.tracking import Tracker
 from dfplan.types import Plan, Planner, Reward
+
+ON_ERROR = ("raise", "hold")
+"""What a policy can do where a row cannot be planned anew."""
+
+_OUTLIER = 6.0  # standard deviations
 
 
 @runtime_checkable
@@ -57,11 +76,19 @@ class Policy:
         seed: of the planner's noise; None draws afresh.
         past: how noisy observations are, and how many the planner is given; None takes them for
             exact.
+        on_error: what becomes of a row whose observation or goal is not finite, or that the
+            planner refuses to plan for: ``"raise"`` raises, whatever the other rows are;
+            ``"hold"`` goes on with the row's last plan, from its last good observation where the
+            new one is to blame, until it can be planned for again. A first plan, of a policy or of
+            an episode, always raises. With a past, an observed position where no body can be is
+            then taken for lost.
 
     Attributes:
         plan: the last plan made, of the rows that needed one; None before the first.
         states: what was last acted on, float32 [B, 4] or [B, 2]: what was observed, or with a past
             what was estimated; None before.
+        held: rows that went on with their last plan in the last :meth:`act` because of an error,
+            bool [B]. For each of them there is one warning between two resets.
     """
 
     def __init__(
@@ -75,6 +102,7 @@ class Policy:
         tolerance: float | None = 1.0,
         seed: int | None = None,
         past: PastSettings | None = None,
+        on_error: str = "raise",
     ) -> None:
         if isinstance(planner, LearnedPolicy):
             raise ConfigError(
@@ -104,9 +132,14 @@ class Policy:
                     "planner trained by Diffusion Forcing, or leave past out."
                 )
             self._odometry = Odometry(planner, past)
+            spread = _OUTLIER * past.noise / planner.statistics.motion.max_step
+            self._anywhere = Vicinity(planner.settings.vicinity.start + spread, math.inf)
+        if on_error not in ON_ERROR:
+            raise unknown_name("way to meet an error", on_error, ON_ERROR)
+        self._hold = on_error == "hold"
         self._planner = planner
         self._tracker = tracker
-        self._goal = goal
+        self._goal = None if goal is None else read_goal(goal, 1)[0]
         self._reward = reward
         self._replan_every = replan_every
         self._tolerance = tolerance
@@ -122,12 +155,20 @@ class Policy:
         self._rng = None if seed is None else np.random.default_rng(seed)
         # Of their own, so that a plan's noise does not depend on how often a past is estimated.
         self._estimates = None if self._rng is None else self._rng.spawn(1)[0]
-        self._goals: np.ndarray | None = None
-        self._stale = np.zeros(0, dtype=bool)
-        self._age = np.zeros(0, dtype=int)
-        self._steps = np.zeros(0, dtype=int)
-        self._ends = np.zeros((0, 2), dtype=np.float32)
+        self._begin(0)
 
+    def _begin(self, count: int) -> None:
+        """``count`` rows without a plan."""
+        self._stale = np.ones(count, dtype=bool)
+        self._goals = np.full((count, 2), np.nan, dtype=np.float32)  # NaN: there was none
+        self._age = np.zeros(count, dtype=int)
+        self._steps = np.zeros(count, dtype=int)
+        self._ends = np.zeros((count, 2), dtype=np.float32)
+        self._last = np.zeros((0, 4), dtype=np.float32)
+        self.held = np.zeros(count, dtype=bool)
+        self._warned = np.zeros(count, dtype=bool)
+
+    @isolated()
     def act(self, observation: Observation, goal: np.ndarray | None = None) -> np.ndarray:
         """The action for each environment, one step on.
 
@@ -152,29 +193,53 @@ class Policy:
                 "a dict observation with desired_goal. Or give it Policy(..., reward=...) to plan "
                 "by alone."
             )
-        states = read_observation(observation, may_be_lost=self._odometry is not None)
-        goals = None if goal is None else read_goal(goal, len(states))
-        self._require_as_many(states)
-        states, found = self._located(states, goals)
-        rows = np.flatnonzero(self._due(states, goals) | found)
-        if len(rows):
-            self.plan = self._plan(states, goals, rows)
-            self._tracker.assign(rows, self.plan)
+        may_be_lost = self._hold or self._odometry is not None
+        states = read_observation(observation, may_be_lost=may_be_lost)
+        count = len(states)
+        goals = _NONE.repeat(count, 0)
+        if goal is not None:
+            goals = read_goal(goal, count, may_be_lost=self._hold)
+        if self.plan is None:
+            self._begin(count)
+        elif count != len(self._stale):
+            raise ObservationError(
+                f"Expected {len(self._stale)} environments, as since the last reset; got {count}. "
+                "Call reset() before acting in others."
+            )
+        held: dict[int, DfplanError] = {}
+        if goal is not None:
+            self._mend("goal", goals, self._goals, held)
+        if self._odometry is None:
+            lost, found = ~np.isfinite(states).all(1), np.zeros(count, dtype=bool)
+            self._mend("observation", states, self._last, held)
+        else:
+            states, found = self._located(states, goals, held)
+            lost = np.zeros(count, dtype=bool)
+        rows, plan = self._planned(states, goals, found, lost, held)
+        if plan is not None:
+            self._tracker.assign(rows, plan)
+            self.plan = plan
             # Not before: where no plan could be made, the next step asks again.
-            if goals is None or self._goals is None:
-                self._goals = goals
-            else:
-                self._goals[rows] = goals[rows]
+            self._goals[rows] = goals[rows]
             self._stale[rows] = False
             self._age[rows] = 0
-            self._steps[rows] = self.plan.steps
-            self._ends[rows] = self.plan.points[:, -1]
+            self._steps[rows] = plan.steps
+            self._ends[rows] = plan.points[:, -1]
         self._age += 1
-        self.states = states
-        action: np.ndarray = np.asarray(self._tracker.act(states), dtype=np.float32)
+        self._last, self.states = states, states.copy()
+        action: np.ndarray = np.array(self._tracker.act(states), dtype=np.float32)
         if self._odometry is not None:
             action = np.where(self._odometry.received[:, None], action, np.float32(0))
             self._odometry.send(action)
+        self.held = np.isin(np.arange(count), list(held))
+        new = [row for row in sorted(held) if not self._warned[row]]
+        self._warned[new] = True
+        if new:
+            warnings.warn(
+                f"Rows {_listed(new)} of {count} go on with their last plan until they can be "
+                f"planned for again. {held[new[0]]} See Policy.held.",
+                stacklevel=3,
+            )
         return action if np.ndim(observation) == 2 else action.reshape(2)
 
     def predict(
@@ -190,62 +255,155 @@ class Policy:
         ``state`` is returned as it came; ``deterministic`` changes nothing: seed the policy.
         """
         if episode_start is not None:
-            starts = np.asarray(episode_start, dtype=bool)
+            array = unpacked(observation, None)[0]
+            count = len(read_observation(array, may_be_lost=True))
+            starts = _mask("episode_start", episode_start, count)
             if starts.all():
                 self.plan = None
                 if self._odometry is not None:
                     self._odometry.forget()
-            elif len(starts) == len(self._stale):
+            elif count == len(self._stale):
                 self._stale |= starts
                 if self._odometry is not None:
                     self._odometry.forget(starts)
         return self.act(observation), state
 
-    def _require_as_many(self, states: np.ndarray) -> None:
-        if self.plan is not None and len(states) != len(self._stale):
-            raise ObservationError(
-                f"Expected {len(self._stale)} environments, as since the last reset; got "
-                f"{len(states)}. Call reset() before acting in others."
-            )
+    def _mend(
+        self,
+        what: str,
+        values: np.ndarray,
+        last: np.ndarray,
+        held: dict[int, DfplanError],
+    ) -> None:
+        """Put ``last`` in place of rows of ``values`` that are not finite; these are ``held``.
+
+        Raises:
+            ObservationError: such a row has no plan to go on with.
+        """
+        require_finite(what, values, among=self._stale)
+        try:
+            require_finite(what, values)
+        except ObservationError as error:
+            rows = list(error.rows)
+            if values.shape != last.shape:
+                raise
+            values[rows] = last[rows]
+            held.update(dict.fromkeys(rows, error))
 
     def _located(
-        self, states: np.ndarray, goals: np.ndarray | None
+        self, states: np.ndarray, goals: np.ndarray, held: dict[int, DfplanError]
     ) -> tuple[np.ndarray, np.ndarray]:
         """(states to act from [B, 4], rows of which something was received at last [B])."""
-        if self._odometry is None:
-            return states, np.zeros(len(states), dtype=bool)
-        if goals is None:
-            mean = self._odometry.planner.statistics.normalizer.mean.numpy()
-            goals = np.tile(mean, (len(states), 1))
-        found = self._odometry.observe(states[:, :2], goals, seed=_drawn(self._estimates))
-        return self._odometry.states(), found
+        odometry = self._odometry
+        assert odometry is not None
+        planner = odometry.planner
+        if self._hold:
+            try:
+                rest = np.concatenate([states[:, :2], np.zeros_like(states[:, :2])], 1)
+                Problem(rest, None).require_known(planner.statistics, self._anywhere)
+            except ObservationError as error:
+                states[list(error.rows)] = np.nan
+                held.update(dict.fromkeys(error.rows, error))
+        mean = planner.statistics.normalizer.mean.numpy()
+        otherwise = np.where(np.isnan(goals), mean, goals)
+        found = odometry.observe(states, otherwise, seed=_drawn(self._estimates))
+        return odometry.states(), found
 
-    def _plan(self, states: np.ndarray, goals: np.ndarray | None, rows: np.ndarray) -> Plan:
-        observation, goal = states[rows], None if goals is None else goals[rows]
-        reward, seed = self._reward, _drawn(self._rng)
+    def _planned(
+        self,
+        states: np.ndarray,
+        goals: np.ndarray,
+        found: np.ndarray,
+        lost: np.ndarray,
+        held: dict[int, DfplanError],
+    ) -> tuple[np.ndarray, Plan | None]:
+        """The rows that were planned for, and their plan.
+
+        Of a row that the planner refuses, a goal that is new is taken to be at fault, and then the
+        observation; what was last good takes its place in ``goals`` and ``states``.
+
+        Args:
+            states: [B, 4] or [B, 2].
+            goals: [B, 2], NaN where there are none.
+            found: rows to plan for in any case, bool [B].
+            lost: rows not to plan for, whatever is due, bool [B].
+            held: gets the rows that cannot be planned for.
+        """
+        alone = bool(np.isnan(goals).all())  # by reward
+
+        def due() -> np.ndarray:
+            plannable = ~lost & (np.isnan(goals).any(1) == alone)
+            return np.flatnonzero((self._due(states, goals) | found) & plannable)
+
+        rows = due()
+        seed = _drawn(self._rng) if len(rows) else None
+        while len(rows):
+            try:
+                return rows, self._plan(states, goals, rows, seed)
+            except DfplanError as error:
+                _renumber(error, rows, len(states))
+                if not self._hold:
+                    raise
+                for row in self._refused(error, states, goals, rows, seed):
+                    if self._stale[row]:
+                        raise
+                    held.setdefault(row, error)
+                    if self._changed(goals)[row]:
+                        goals[row] = self._goals[row]
+                    else:
+                        states[row], lost[row] = self._last[row], True
+            rows = due()
+        return rows, None
+
+    def _refused(
+        self,
+        error: DfplanError,
+        states: np.ndarray,
+        goals: np.ndarray,
+        rows: np.ndarray,
+        seed: int | None,
+    ) -> list[int]:
+        """Those of ``rows`` that ``error`` is about; all where none of them fails by itself."""
+        if error.rows:
+            return list(error.rows)
+        refused = []
+        for row in rows if len(rows) > 1 else []:
+            try:
+                self._plan(states, goals, np.array([row]), seed)
+            except DfplanError:
+                refused.append(int(row))
+        return refused or rows.tolist()
+
+    def _plan(
+        self, states: np.ndarray, goals: np.ndarray, rows: np.ndarray, seed: int | None
+    ) -> Plan:
+        observation, reward = states[rows], self._reward
+        goal = None if np.isnan(goals[rows]).all() else goals[rows]
         if self._odometry is None:
             plan = self._planner.plan(observation, goal, reward=reward, seed=seed)
         else:
             past, planner = self._odometry.past().rows(rows), self._odometry.planner
             plan = planner.plan(observation, goal, reward=reward, seed=seed, past=past)
-        if not np.isfinite(plan.points).all():
-            raise DataError("The planner gave a plan whose points are not all finite.")
+        wrong = ~np.isfinite(plan.points).all((1, 2))
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise DataError(
+                f"The planner gave a plan whose points are not all finite, for row {row}.",
+                rows=named_first(wrong, row),
+            )
         return plan
 
-    def _due(self, states: np.ndarray, goals: np.ndarray | None) -> np.ndarray:
+    def _changed(self, goals: np.ndarray) -> np.ndarray:
+        """Which rows' goals are others than those planned to, bool [B]."""
+        same = (goals == self._goals) | (np.isnan(goals) & np.isnan(self._goals))
+        changed: np.ndarray = ~same.all(1)
+        return changed
+
+    def _due(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Which rows need a new plan, bool [B]."""
-        if self.plan is None:
-            self._goals = goals
-            self._stale = np.ones(len(states), dtype=bool)
-            self._age = np.zeros(len(states), dtype=int)
-            self._steps = np.zeros(len(states), dtype=int)
-            self._ends = np.zeros((len(states), 2), dtype=np.float32)
+        if self._stale.all():  # and there may be no plan at all
             return self._stale
-        due: np.ndarray = self._stale.copy()
-        if goals is not None and self._goals is not None:
-            due |= (goals != self._goals).any(1)
-        elif goals is not self._goals:  # there was none, or there is none any more
-            due[:] = True
+        due: np.ndarray = self._stale | self._changed(goals)
         if self._tolerance is not None:
             due |= self._tracker.deviation(states) > self._tolerance
             missing = np.linalg.norm(states[:, :2] - self._ends, axis=1)
@@ -255,6 +413,49 @@ class Policy:
         return due
 
 
+_NONE = np.full((1, 2), np.nan, dtype=np.float32)
+"""The goals of a row that has none."""
+
+
 def _drawn(rng: np.random.Generator | None) -> int | None:
     """A seed from ``rng``, or None where there is none."""
     return None if rng is None else int(rng.integers(2**63))
+
+
+def _mask(what: str, values: object, count: int) -> np.ndarray:
+    """``values``, a bool or one for each of ``count`` environments, as bool [count].
+
+    Raises:
+        ObservationError: another number of them, or other numbers than 0 and 1.
+    """
+    try:
+        mask = own_array(values)
+    except ValueError as error:
+        raise ObservationError(
+            f"{what} must be True or False for each environment; got {values!r:.200} ({error})."
+        ) from error
+    if mask.shape not in ((), (count,)) or not np.isin(mask, (0, 1)).all():
+        raise ObservationError(
+            f"{what} must be one bool, or one for each of {count} environments, [{count}]; got "
+            f"{values!r:.200}."
+        )
+    return np.broadcast_to(mask.astype(bool), count).copy()
+
+
+def _listed(rows: list[int]) -> str:
+    few = ", ".join(map(str, rows[:5]))
+    return few if len(rows) <= 5 else f"{few} and {len(rows) - 5} more"
+
+
+def _renumber(error: DfplanError, rows: np.ndarray, count: int) -> None:
+    """Have ``error``, about a plan for ``rows`` of ``count``, name them as the caller does."""
+    if error.rows and max(error.rows) < len(rows):
+        first = error.rows[0]
+        message = re.sub(rf"\brow {first}\b", f"row {rows[first]}", str(error))
+        error.rows = tuple(rows[list(error.rows)].tolist())
+    elif len(rows) < count:
+        message = f"{error} (In a plan for {_listed(rows.tolist())} of {count} environments.)"
+        error.rows = ()
+    else:
+        return
+    error.args = (message, *error.args[1:])

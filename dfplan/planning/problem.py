@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dfplan.boundary import own_array
 from dfplan.data.statistics import Statistics
 from dfplan.errors import ConfigError, ObservationError, require_numbers
 from dfplan.planning.past import Past
+from dfplan.record import Record
 
 Observation = np.ndarray | Mapping[str, np.ndarray]
 """Position and velocity [4] or [B, 4], or the position alone [2] or [B, 2] where what acts on it
@@ -37,7 +39,7 @@ class Vicinity:
 
 
 @dataclass(frozen=True)
-class Problem:
+class Problem(Record):
     """A batch of checked questions.
 
     Attributes:
@@ -87,7 +89,8 @@ class Problem:
             raise ObservationError(
                 f"An observation is position and velocity, in the units of the planner's data, in "
                 f"which no axis is faster than {top / 2:.3g}; row {row} has the velocity "
-                f"{self.observation[row, 2:].tolist()}. Is it of another frame or unit?"
+                f"{self.observation[row, 2:].tolist()}. Is it of another frame or unit?",
+                rows=named_first(speed > top, row),
             )
         step, places = statistics.motion.max_step, self.observation[:, :2]
         for what, points, steps in (
@@ -102,11 +105,12 @@ class Problem:
                 distance = np.where(self.past.level[:, -1] == 0, distance, 0.0)
             if (distance >= within).any():
                 row = int(distance.argmax())
-                place = points[row].astype(float).round(3).tolist()
+                place = [float(f"{coordinate:.6g}") for coordinate in points[row]]
                 raise ObservationError(
                     f"The {what} must lie where the planner's data has been, or less than "
-                    f"{within:.2f} from there; row {row} is {place}, "
-                    f"{distance[row]:.2f} off. Is it in a wall, outside, or of another frame?"
+                    f"{within:.3g} from there; row {row} is {place}, "
+                    f"{distance[row]:.3g} off. Is it in a wall, outside, or of another frame?",
+                    rows=named_first(distance >= within, row),
                 )
 
 
@@ -117,7 +121,7 @@ def noise_source(seed: int | None) -> torch.Generator:
         ConfigError: the seed is no whole number of at least 0.
     """
     require_seed(seed)
-    generator = torch.Generator()
+    generator = torch.Generator("cpu")
     if seed is None:
         generator.seed()
     else:
@@ -132,6 +136,11 @@ def require_seed(seed: int | None) -> None:
             "A seed is a whole number of at least 0 and below 2**63, or None to draw afresh; got "
             f"{seed!r}."
         )
+
+
+def named_first(wrong: np.ndarray, row: int) -> list[int]:
+    """The rows where ``wrong`` bool [B] is true, ``row`` before the others."""
+    return [row, *(other for other in np.flatnonzero(wrong).tolist() if other != row)]
 
 
 def read_problem(observation: np.ndarray, goal: np.ndarray | None) -> Problem:
@@ -163,34 +172,52 @@ def unpacked(
 def read_observation(observation: np.ndarray, *, may_be_lost: bool = False) -> np.ndarray:
     """Positions and velocities, [4] or [B, 4], as float32 [B, 4]; positions alone as [B, 2].
 
+    They are a copy. With ``may_be_lost`` they need not be finite.
+    """
+    states = _rows("observation", observation, 4, 2)
+    if not may_be_lost:
+        require_finite("observation", states)
+    return states
+
+
+def read_goal(goal: np.ndarray, count: int, *, may_be_lost: bool = False) -> np.ndarray:
+    """Goals, [2] for all or [B, 2], as a copy of their own, float32 [count, 2].
+
     With ``may_be_lost`` they need not be finite.
     """
-    return _rows("observation", observation, 4, 2, finite=not may_be_lost)
-
-
-def read_goal(goal: np.ndarray, count: int) -> np.ndarray:
-    """Goals, [2] for all or [B, 2], as float32 [count, 2]."""
     goals = _rows("goal", goal, 2)
     if len(goals) not in (1, count):
         raise ObservationError(
             f"Expected one goal, or one for each of {count} observations; got {len(goals)}."
         )
+    if not may_be_lost:
+        require_finite("goal", goals)
     return np.tile(goals, (count // len(goals), 1))
 
 
-def _rows(what: str, values: np.ndarray, *widths: int, finite: bool = True) -> np.ndarray:
+def require_finite(what: str, rows: np.ndarray, among: np.ndarray | None = None) -> None:
+    """Raise :class:`ObservationError` unless ``rows`` [B, D] are finite, all or ``among`` [B]."""
+    wrong = ~np.isfinite(rows).all(1)
+    if among is not None:
+        wrong &= among
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ObservationError(
+            f"The {what} must be finite; row {row} is {rows[row].tolist()}.",
+            rows=named_first(wrong, row),
+        )
+
+
+def _rows(what: str, values: np.ndarray, *widths: int) -> np.ndarray:
     try:
-        array = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise ObservationError(f"The {what} must be numbers; got {values!r}.") from error
+        array = own_array(values, np.float32)
+    except ValueError as error:
+        raise ObservationError(
+            f"The {what} must be numbers; got {values!r:.200} ({error})."
+        ) from error
     if array.ndim not in (1, 2) or array.shape[-1] not in widths or not array.size:
         width = widths[0]
         raise ObservationError(
             f"The {what} must have shape [{width}] or [B, {width}]; got {list(array.shape)}."
         )
-    array = np.atleast_2d(array)
-    wrong = ~np.isfinite(array).all(1)
-    if finite and wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise ObservationError(f"The {what} must be finite; row {row} is {array[row].tolist()}.")
-    return array
+    return np.atleast_2d(array)

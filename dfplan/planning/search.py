@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import require_numbers
+from dfplan.record import Record
 
 ROOT = 0
 """The node that every search starts from."""
@@ -23,7 +24,7 @@ NONE = -1
 
 
 @dataclass(frozen=True)
-class Leaves:
+class Leaves(Record):
     """Nodes to be made, R over all problems.
 
     Attributes:
@@ -112,10 +113,10 @@ class Tree:
         self.child = torch.full((problems, 1, 1), NONE)
         self.visits = torch.zeros(problems, 1, dtype=torch.long)
         self.values = torch.zeros(problems, 1, dtype=torch.long)
-        self.total = torch.zeros(problems, 1)
+        self.total = torch.zeros(problems, 1, dtype=torch.float32)
         self.size = torch.ones(problems, dtype=torch.long)
-        self._low = torch.full((problems,), torch.inf)
-        self._high = torch.full((problems,), -torch.inf)
+        self._low = torch.full((problems,), torch.inf, dtype=torch.float32)
+        self._high = torch.full((problems,), -torch.inf, dtype=torch.float32)
 
     def select(self) -> Leaves:
         """A leaf in each tree, by upper confidence.

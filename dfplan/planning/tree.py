@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from dfplan.boundary import isolated
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.planning.drafts import Candidates, Draft
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.problem import Problem, noise_source
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
 from dfplan.planning.tracking import Pursuit
+from dfplan.record import Record
 from dfplan.sampling.matrices import FREE
 from dfplan.types import Plan, Reward, SearchTree
 
@@ -98,7 +100,7 @@ class TreeSettings:
 
 
 @dataclass(frozen=True)
-class TreePlanner:
+class TreePlanner(Record):
     """Plans by searching over plans that are kept in part and denoised in part.
 
     A node is a whole plan and its score, that of :class:`ForcingPlanner`. Children of the root
@@ -131,8 +133,7 @@ class TreePlanner:
                 f"clean; got {self.planner!r:.200}."
             )
 
-    @torch.inference_mode(False)
-    @torch.no_grad()
+    @isolated()
     def plan(
         self,
         observation: np.ndarray,
@@ -215,14 +216,15 @@ class _Plans:
         self._longest = planner.horizons(problem, None)[1]
         shape, layout = (len(problem), 1), planner.layout
         count = int(self._longest.max()) + 1
-        self.tokens = torch.zeros(*shape, count, layout.features)
+        self.tokens = torch.zeros(*shape, count, layout.features, dtype=torch.float32)
         self.tokens[:, ROOT, 0] = planner.token(problem.start)
         if problem.goal is not None:
             self.tokens[:, ROOT, -1] = planner.token(torch.from_numpy(problem.goal))
         self.end = torch.full(shape, count - 1)
         self.wrong = torch.ones(*shape, count, dtype=torch.bool)
-        self.points = torch.zeros(*shape, 1 + (count - 1) * layout.frame_stack, 2)
-        self.scores = torch.full(shape, -torch.inf)
+        frames = 1 + (count - 1) * layout.frame_stack
+        self.points = torch.zeros(*shape, frames, 2, dtype=torch.float32)
+        self.scores = torch.full(shape, -torch.inf, dtype=torch.float32)
 
     @property
     def highest_cost(self) -> int:
@@ -281,12 +283,12 @@ class _Plans:
         at, root = (leaves.problem, leaves.parent), leaves.parent == ROOT
         tokens, was, longest = self.tokens[at], self.end[at], self._longest[leaves.problem]
         # Steps of the golden ratio spread any number of choices evenly.
-        share = (0.5 + _GOLDEN * leaves.action) % 1
+        share = (0.5 + _GOLDEN * leaves.action.float()) % 1
         shortest = self._shortest[leaves.problem]
         fresh = shortest + (share * (self._asked[leaves.problem] - shortest)).round().long()
         choice = leaves.action % len(self._changes)
         renew, longer = torch.tensor([[c.renew, c.longer] for c in self._changes])[choice].unbind(1)
-        scale = torch.tensor([c.scale for c in self._changes])[choice]
+        scale = torch.tensor([c.scale for c in self._changes], dtype=torch.float32)[choice]
 
         index = torch.arange(tokens.shape[1])
         inner = (index > 0) & (index < was[:, None] + (not self._to_goal))
@@ -309,7 +311,7 @@ class _Plans:
         target = torch.where(root[:, None] & (index == was[:, None]), end[:, None], target)
         keep = ~free & (index <= was[:, None])
 
-        x = torch.randn(tokens.shape, generator=self._generator)
+        x = torch.randn(tokens.shape, generator=self._generator, dtype=tokens.dtype)
         held = torch.where(index <= end[:, None], FREE, self._planner.schedule.max_level)
         row, column = keep.nonzero(as_tuple=True)
         x[row, target[row, column]] = tokens[row, column]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from dfplan.boundary import isolated
 from dfplan.errors import CheckpointError, ConfigError, unknown_name
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.forcing import ForcingPlanner
@@ -50,7 +51,7 @@ def checkpoint_path(name: str | Path) -> Path:
     return _FOLDER / f"{name}{_ENDING}"
 
 
-@torch.inference_mode(False)  # what was made in it cannot be guided later
+@isolated()
 def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlanner | LearnedPolicy:
     """A planner from a shipped checkpoint (``"maze2d-large"``), a file or a run's folder.
 
@@ -82,7 +83,7 @@ def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlan
     )
 
 
-@torch.inference_mode(False)
+@isolated()
 def load_value(name: str | Path, device: str = "cpu") -> LearnedValue:
     """The reward that a run of a ``value-*`` preset has learned, to plan by.
 
@@ -106,7 +107,7 @@ def load_value(name: str | Path, device: str = "cpu") -> LearnedValue:
         return ValueConfig.from_json(checkpoint.config).reward(checkpoint, device)
 
 
-@torch.inference_mode(False)
+@isolated()
 def load_inverse(name: str | Path, device: str = "cpu") -> InverseDynamics:
     """The tracker that a run of an ``inverse-*`` preset has learned; each policy needs its own.
 

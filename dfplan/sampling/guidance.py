@@ -133,14 +133,15 @@ def guided(
         own = estimate(x, level)
         samples = own[None]
         if sampled and generator is not None:
-            left = torch.arange(settings.future_steps, -1, -1)[:, None, None]
+            left = torch.arange(settings.future_steps, -1, -1, device=x.device)[:, None, None]
             matrix = -(-level.repeat(futures, 1) * left // settings.future_steps)
             start, step = x.repeat(futures, 1, 1), ancestral(schedule)
             drawn = sample(denoiser, start, matrix, step=step, generator=generator)
             samples = drawn.view(-1, *own.shape)
         elif futures > 1:
             others = level.repeat(futures - 1, 1)
-            noise = torch.randn((len(others), *x.shape[1:]), generator=generator, dtype=x.dtype)
+            shape = len(others), *x.shape[1:]
+            noise = torch.randn(shape, generator=generator, dtype=x.dtype, device=x.device)
             redrawn = schedule.add_noise(own.repeat(futures - 1, 1, 1), noise, others)
             samples = torch.cat([samples, estimate(redrawn, others).view(-1, *own.shape)])
         share, back = schedule.alpha[level], None
@@ -151,7 +152,7 @@ def guided(
             share = share * weight[:, None]
         pull = settings.scale * share[..., None] * (level > 0)[..., None]
         iterations = settings.iterations
-        max_move = torch.tensor(settings.max_move)
+        max_move = torch.tensor(settings.max_move, dtype=x.dtype, device=x.device)
         if unit is not None:
             pull = pull / unit.square() if calls is None else pull
             max_move = max_move / unit
@@ -240,6 +241,6 @@ def climb(
         if x.dim() > scale.dim():
             gradient = gradient.view(x.shape).mean(0)
         share = 1 - iteration / iterations if settling else 1.0
-        farthest = share * torch.as_tensor(max_move)
+        farthest = share * torch.as_tensor(max_move, dtype=x.dtype, device=x.device)
         x = x + torch.minimum(torch.maximum(scale * gradient, -farthest), farthest)
     return x

@@ -124,7 +124,7 @@ def _of_function(
             for count in set(tokens.flatten().tolist())
         }
         shape = max(map(len, made.values())), len(tokens), max(made)
-        levels = torch.full(shape, max_level)
+        levels = torch.full(shape, max_level, device="cpu")
         for problem, count in enumerate(tokens.tolist()):
             levels[:, problem, :count] = 0
             levels[: len(made[count]), problem, :count] = made[count]
@@ -164,7 +164,7 @@ def hold(matrix: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
     if matrix.dim() == 2:
         levels = matrix[:, column]
     else:
-        levels = matrix[:, torch.arange(matrix.shape[1])[:, None], column]
+        levels = matrix[:, torch.arange(matrix.shape[1], device=matrix.device)[:, None], column]
     return torch.where(free, levels, held)
 
 
@@ -209,7 +209,7 @@ def check_matrix(
             f"{len(matrix)}. Add the row that the first step leads to."
         )
     if held is None:
-        held = torch.full(matrix.shape[-1:], FREE)
+        held = torch.full(matrix.shape[-1:], FREE, device=matrix.device)
     if held.shape not in (matrix.shape[1:], matrix.shape[-1:]):
         raise ConfigError(
             f"Held levels must be one a token, {list(matrix.shape[1:])} for a scheduling matrix "
@@ -253,7 +253,7 @@ def _staggered(
     order: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
     """Levels when the tokens start in ``order(index, last index)``, 0 first."""
-    count = torch.as_tensor(tokens)
+    count = torch.as_tensor(tokens, device="cpu")
     if count.min() < 1:
         raise ConfigError(f"A scheduling matrix needs at least 1 token; got {int(count.min())}.")
     if not 1 <= steps <= max_level:
@@ -263,12 +263,13 @@ def _staggered(
             "An uncertainty scale must lie between 0, all tokens together, and the number of "
             f"steps, {steps}, one after the other; got {uncertainty_scale}."
         )
-    index = torch.arange(int(count.max())).expand(*count.shape, -1)
+    index = torch.arange(int(count.max()), device="cpu").expand(*count.shape, -1)
     last = count[..., None] - 1
     delay = (order(index, last).double() * uncertainty_scale + 0.5).floor().long()
-    row = torch.arange(int(delay.max()) + steps + 1).view(-1, *[1] * delay.dim())
+    rows = int(delay.max()) + steps + 1
+    row = torch.arange(rows, device="cpu").view(-1, *[1] * delay.dim())
     done = (row - delay).clamp(0, steps)
-    levels = ((steps - done) * max_level / steps).round().long()
+    levels = (((steps - done) * max_level).float() / steps).round().long()
     return levels.masked_fill(index > last, max_level)
 
 

@@ -33,7 +33,7 @@ def replaced(denoiser: Denoiser, schedule: NoiseSchedule, generator: torch.Gener
     def wrapped(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         known = level[..., None] == 0
         common = level.amax(1, keepdim=True).expand_as(level)
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
         shown = torch.where(known, schedule.add_noise(x, noise, common), x)
         return torch.where(known, x, denoiser(shown, common))
 

@@ -75,12 +75,13 @@ def rollout(
     batch, known, features = context.shape
     chunk = matrix.shape[-1]
     memory = memorizing.remember(context, level) if known else None
-    told = torch.full((batch, chunk), told_level)
+    told = torch.full((batch, chunk), told_level, device=level.device)
     done: list[torch.Tensor] = []
     while len(done) * chunk < tokens:
         if done:
             memory = memorizing.remember(done[-1], told, memory)
-        noise = torch.randn((batch, chunk, features), generator=generator, dtype=context.dtype)
+        shape, dtype, device = (batch, chunk, features), context.dtype, context.device
+        noise = torch.randn(shape, generator=generator, dtype=dtype, device=device)
         follows = partial(memorizing, memory=memory)
         done.append(sample(follows, noise, matrix, step=step, generator=generator))
     return torch.cat(done, 1)[:, :tokens]

@@ -42,7 +42,7 @@ def ddim(schedule: NoiseSchedule, eta: float = 0.0) -> Step:
             ratio = schedule.signal_to_noise(level) / schedule.signal_to_noise(next_level)
             # A level that stays, be it at 0 / 0 or at inf / inf, draws nothing.
             older = torch.where(next_level == level, 1.0, ratio)[..., None]
-            fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+            fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
             kept, drawn = 1 - eta**2 + eta**2 * older, eta**2 * (1 - older)
             noise = kept.sqrt() * noise + drawn.sqrt() * fresh
         return schedule.add_noise(clean, noise, next_level)

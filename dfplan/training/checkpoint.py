@@ -16,10 +16,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from dfplan.data.statistics import Statistics
 from dfplan.errors import CheckpointError
 from dfplan.files import atomic_path
+from dfplan.record import Record
 
 FORMAT = 1
 _HEADER = "dfplan"
@@ -38,7 +40,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Record):
     """A trained network, what it was trained on, and how to rebuild it.
 
     Attributes:
@@ -81,7 +83,7 @@ class Checkpoint:
         return Path(path)
 
     def restore(self, untrained: Callable[[], Network], device: str = "cpu") -> Network:
-        """The trained network on ``device``, not to be trained any further.
+        """The trained network on ``device``, as it was trained.
 
         The tensors are compared with what the configuration asks for before any memory is taken.
 
@@ -104,10 +106,12 @@ class Checkpoint:
         if wrong:
             more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise CheckpointError("; ".join(wrong[:3]) + more)
-        with torch.random.fork_rng(devices=[]):
+        with _Undrawn():
             network = untrained()
         network.load_state_dict(self.network)
-        return network.to(device).eval().requires_grad_(requires_grad=False)
+        # Single precision, whatever the default dtype is. Gradients are not turned off: PyTorch
+        # would take other kernels, and plans would differ in their last bits.
+        return network.to(device, torch.float32).eval()
 
     @classmethod
     def load(cls, path: str | Path) -> Checkpoint:
@@ -144,6 +148,21 @@ class Checkpoint:
                 f"{path} lacks or misstates {error}: a checkpoint needs its configuration and "
                 "the statistics of its data. Write it with dfplan train."
             ) from error
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the initial weights, which would be drawn from PyTorch's global generator."""
+
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if getattr(function, "__module__", None) == nn.init.__name__:
+            return None
+        return function(*args, **(kwargs or {}))
 
 
 def write_tensors(

@@ -103,7 +103,7 @@ class CloningConfig:
 
     def policy(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedPolicy:
         """The policy of a trained network, which runs on ``device``."""
-        network = checkpoint.restore(self.untrained, device)
+        network = checkpoint.restore(self.untrained, device).requires_grad_(requires_grad=False)
         return LearnedPolicy(
             lambda inputs: network(inputs.to(device)).cpu(),
             checkpoint.statistics,

@@ -89,7 +89,7 @@ class InverseConfig:
 
     def tracker(self, checkpoint: Checkpoint, device: str = "cpu") -> InverseDynamics:
         """A tracker that acts by a trained network, which runs on ``device``."""
-        network = checkpoint.restore(self.untrained, device)
+        network = checkpoint.restore(self.untrained, device).requires_grad_(requires_grad=False)
 
         def law(inputs: np.ndarray) -> np.ndarray:
             actions: np.ndarray = network(torch.from_numpy(inputs).to(device)).cpu().numpy()

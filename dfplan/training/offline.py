@@ -89,7 +89,7 @@ class OfflineConfig:
 
     def policy(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedPolicy:
         """The policy of a trained actor, which runs on ``device``."""
-        network = checkpoint.restore(self.untrained, device)
+        network = checkpoint.restore(self.untrained, device).requires_grad_(requires_grad=False)
         return LearnedPolicy(
             lambda inputs: network(inputs.to(device)).cpu(),
             checkpoint.statistics,

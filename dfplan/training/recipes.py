@@ -156,7 +156,7 @@ class ForcingConfig:
             )
             clean = layout.to_tokens(statistics.normalizer.normalize(frames))
             repeat_goal(clean, horizon, known_goal)
-            noise = torch.randn(clean.shape, generator=generator)
+            noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype)
             counted = torch.arange(layout.tokens) <= horizon[:, None]
 
             device = next(network.parameters()).device

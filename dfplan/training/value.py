@@ -92,7 +92,7 @@ class ValueConfig:
 
     def reward(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedValue:
         """The reward of a trained network, which runs on ``device``."""
-        network = checkpoint.restore(self.untrained, device)
+        network = checkpoint.restore(self.untrained, device).requires_grad_(requires_grad=False)
         statistics = checkpoint.statistics
 
         def value(points: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,92 @@
+"""Where a caller's process and its arrays meet dfplan: what is set there does not come in."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import torch
+
+from dfplan.errors import ConfigError
+
+_PROCESS = os.getpid()
+
+
+@contextmanager
+def isolated(*, training: bool = False) -> Iterator[None]:
+    """PyTorch and NumPy as they are by default, for this thread and until the block ends.
+
+    Whatever the caller has set of the following is as before afterwards: inference mode,
+    gradients, autocast, the default device and NumPy's handling of floating-point errors. What
+    holds for the whole process, as the default dtype does, is not touched: code that runs in here
+    names its dtypes. No generator of random numbers is touched either.
+
+    A forked process has only the thread that forked it. PyTorch would wait for ever for the other
+    threads of its parent, so in a forked process it is set to one thread, for good.
+
+    Args:
+        training: whether gradients are recorded.
+
+    Raises:
+        ConfigError: a forked process in which PyTorch cannot work, as after its parent used a GPU.
+    """
+    forked = os.getpid() != _PROCESS
+    if forked and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+    with ExitStack() as stack:
+        # In this order: leaving inference mode, in which nothing can be guided, turns gradients on.
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(training))
+        stack.enter_context(np.errstate(all="ignore"))
+        if torch.empty(0).device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        try:
+            yield
+        except RuntimeError as error:
+            if forked and "fork" in str(error):
+                raise ConfigError(
+                    f"PyTorch cannot go on in a forked process here: {error} Start processes by "
+                    "'spawn' or 'forkserver' (multiprocessing.get_context), or fork before the "
+                    "first plan."
+                ) from error
+            raise
+
+
+def own_array(values: object, dtype: type[np.floating] | None = None) -> np.ndarray:
+    """A copy of a caller's numbers, whatever holds them: array, tensor, list or single number.
+
+    Args:
+        values: of any shape, order and byte order.
+        dtype: of the copy; by default that of ``values`` where it is float32 or float64, and else
+            float64.
+
+    Raises:
+        ValueError: no numbers, complex ones, masked ones, or rows of different lengths.
+    """
+    try:
+        if isinstance(values, torch.Tensor):
+            values = values.detach().cpu()
+            given = values.double().numpy() if values.dtype == torch.bfloat16 else values.numpy()
+        elif isinstance(values, list | tuple | np.ma.MaskedArray):
+            masked = np.ma.array(values)
+            if np.ma.is_masked(masked):
+                raise ValueError("some of them are masked")
+            given = np.asarray(masked.data)
+        else:
+            given = np.asarray(values)
+        if given.dtype.kind == "O" and all(isinstance(each, numbers.Real) for each in given.flat):
+            given = given.astype(np.float64)  # whole numbers of any size, say
+        if given.dtype.kind not in "biuf":
+            raise ValueError(f"they are of type {given.dtype}")
+        if dtype is None:
+            dtype = given.dtype.type if given.dtype in (np.float32, np.float64) else np.float64
+        with np.errstate(all="ignore"):
+            return np.array(given, dtype, order="C", subok=False)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(str(error)) from error
