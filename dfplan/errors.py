@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Iterable, MutableMapping
 from difflib import get_close_matches
 from typing import Any
+
+_LARGEST = 2**63 - 1
 
 
 class DfplanError(Exception):
@@ -102,22 +105,25 @@ def require_numbers(
         whole: whether they are counts.
         least: the smallest that is allowed...
         above: ...or a number that they must lie above.
-        most: the largest that is allowed; only with ``math.inf`` may they be infinite...
+        most: the largest that is allowed, of counts by default the largest that fits in 64 bits;
+            only with ``math.inf`` may they be infinite...
         below: ...or a number that they must lie below.
     """
     numeric: Any = numbers.Integral if whole else numbers.Real
     for name in names or values:
         value: Any = values[name]
+        huge = whole and most is None and isinstance(value, numeric) and value > _LARGEST
+        greatest = _LARGEST if huge else most
         if not isinstance(values[name], numeric) or not (
             # NaN fails every comparison.
-            (-math.inf < value < math.inf or value == most)
+            (abs(value) <= sys.float_info.max or value == greatest)
             and (least is None or value >= least)
             and (above is None or value > above)
-            and (most is None or value <= most)
+            and (greatest is None or value <= greatest)
             and (below is None or value < below)
         ):
             kind = "whole" if whole else "real" if most == math.inf else "finite"
-            limits = {"at least": least, "above": above, "at most": most, "below": below}
+            limits = {"at least": least, "above": above, "at most": greatest, "below": below}
             bounds = [f", {word} {bound}" for word, bound in limits.items() if bound is not None]
             raise ConfigError(f"{name} must be a {kind} number{''.join(bounds)}; got {value!r}.")
         if type(value) not in (int, float):

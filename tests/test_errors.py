@@ -62,3 +62,13 @@ def test_numbers_of_other_types_become_pythons(value: Any) -> None:
     require_numbers(settings, whole=isinstance(value, bool | np.integer))
     assert type(settings["size"]) in (int, float) and settings["size"] == value
     json.dumps(settings)
+
+
+def test_no_number_is_too_large_to_compute_with() -> None:
+    require_numbers({"count": 2**63 - 1}, whole=True, least=1)
+    require_numbers({"seed": 2**64 - 1}, whole=True, most=2**64 - 1)
+    with pytest.raises(ConfigError, match="count must .* at most 9223372036854775807; got"):
+        require_numbers({"count": 2**63}, whole=True, least=1)
+    for value in (10**400, -(10**400)):
+        with pytest.raises(ConfigError, match="size must be a finite number"):
+            require_numbers({"size": value})
