@@ -20,12 +20,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from dfplan.errors import BusyError
+from dfplan.errors import BusyError, ConfigError
 
 # On Windows nothing is locked, and no leftovers are removed.
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
 _PARTIAL = ".partial-"
+
+
+def expanded(path: str | Path) -> Path:
+    """A path as a user writes it, ``~`` and ``~user`` at its start replaced as a shell does.
+
+    A file in the working folder whose name begins with ``~`` is that file.
+
+    Raises:
+        ConfigError: an empty path, one with a null character, or no such user's home.
+    """
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise ConfigError(f"Expected the path of a file or folder; got {text!r}.")
+    home = Path(os.path.expanduser(text))
+    if len(home.parts) > 1 and home.parts[0].startswith("~"):
+        raise ConfigError(
+            f"{text} begins with a home folder that is not known. Write the whole path, or "
+            f"{Path.cwd() / text} for a folder of that name."
+        )
+    return home
 
 
 @contextmanager
@@ -79,7 +99,7 @@ def scratch_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
     """
     parent = Path(parent)
     parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(parent, prefix)
+    remove_leftovers(parent, prefix)
     folder, handle = _locked_folder(parent, prefix)
     try:
         yield folder
@@ -148,7 +168,8 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
         os.close(handle)
 
 
-def _remove_leftovers(parent: Path, prefix: str) -> None:
+def remove_leftovers(parent: Path, prefix: str = _PARTIAL) -> None:
+    """Remove the scratch folders of killed processes, by default those of files half written."""
     if fcntl is None:
         return
     with os.scandir(parent) as entries:
