@@ -112,11 +112,14 @@ def require_numbers(
     numeric: Any = numbers.Integral if whole else numbers.Real
     for name in names or values:
         value: Any = values[name]
-        huge = whole and most is None and isinstance(value, numeric) and value > _LARGEST
-        greatest = _LARGEST if huge else most
-        if not isinstance(values[name], numeric) or not (
+        if isinstance(value, numeric) and hasattr(value, "item"):
+            value = value.item()  # NumPy's own cannot be compared with all of Python's
+        usual = _LARGEST if whole and most is None else sys.float_info.max
+        huge = isinstance(value, numbers.Integral) and int(value) > usual
+        greatest = usual if huge and most is None else most
+        if not isinstance(value, numeric) or not (
             # NaN fails every comparison.
-            (abs(value) <= sys.float_info.max or value == greatest)
+            (-math.inf < value < math.inf or value == most)
             and (least is None or value >= least)
             and (above is None or value > above)
             and (greatest is None or value <= greatest)
@@ -126,5 +129,14 @@ def require_numbers(
             limits = {"at least": least, "above": above, "at most": greatest, "below": below}
             bounds = [f", {word} {bound}" for word, bound in limits.items() if bound is not None]
             raise ConfigError(f"{name} must be a {kind} number{''.join(bounds)}; got {value!r}.")
-        if type(value) not in (int, float):
+        if type(values[name]) not in (int, float):
             values[name] = int(value) if whole else float(value)
+
+
+def require_flags(values: MutableMapping[str, Any], *names: str) -> None:
+    """Raise :class:`ConfigError` unless settings are True or False; NumPy's become Python's."""
+    for name in names:
+        value = values[name]
+        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+            raise ConfigError(f"{name} must be True or False; got {value!r}.")
+        values[name] = bool(value)

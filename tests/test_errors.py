@@ -13,7 +13,7 @@ import pytest
 from dfplan.errors import ConfigError, require_numbers
 
 
-@pytest.mark.parametrize("value", [1, True, np.int64(7), np.uint8(2), 10**400])
+@pytest.mark.parametrize("value", [1, True, np.int64(7), np.uint8(2), 2**63 - 1])
 def test_counts_are_whole_numbers_of_any_type(value: Any) -> None:
     require_numbers({"count": value}, "count", whole=True, least=1)
 
@@ -67,8 +67,7 @@ def test_numbers_of_other_types_become_pythons(value: Any) -> None:
 def test_no_number_is_too_large_to_compute_with() -> None:
     require_numbers({"count": 2**63 - 1}, whole=True, least=1)
     require_numbers({"seed": 2**64 - 1}, whole=True, most=2**64 - 1)
-    with pytest.raises(ConfigError, match="count must .* at most 9223372036854775807; got"):
+    with pytest.raises(ConfigError, match=r"count must .* at most 9223372036854775807; got"):
         require_numbers({"count": 2**63}, whole=True, least=1)
-    for value in (10**400, -(10**400)):
-        with pytest.raises(ConfigError, match="size must be a finite number"):
-            require_numbers({"size": value})
+    with pytest.raises(ConfigError, match=r"size must be a finite number, .* at most"):
+        require_numbers({"size": 10**400}, least=0)
