@@ -9,9 +9,9 @@ units and frame (for Maze2D: D4RL's, one unit a cell).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from dfplan.plotting.films import Film
+    from dfplan.plotting.output import Output
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Recording(Record):
     timeouts: np.ndarray | None = None
     bare_ends: np.ndarray | None = None
     maze: str | None = None
-    mapped: tuple[FileStamp, ...] = ()
+    mapped: tuple[FileStamp, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -108,7 +109,7 @@ class Trajectories(Record):
     fingerprint: str
     source: str
     maze: str | None = None
-    mapped: tuple[FileStamp, ...] = ()
+    mapped: tuple[FileStamp, ...] = field(default=(), compare=False)
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -210,60 +211,72 @@ class Plan(Record):
 
     def plot(
         self,
-        path: str | Path,
+        path: Output,
         *,
         executed: np.ndarray | None = None,
         row: int = 0,
         theme: str = "light",
-    ) -> Path:
+        format: str | None = None,
+    ) -> Path | Any:
         """Draw problem ``row``: maze, start, goal, tokens by noise level and by spread.
 
         Single pictures, on axes of your own, are drawn by :mod:`dfplan.plotting`.
 
         Args:
-            path: picture to write (PNG, SVG or PDF by its ending).
+            path: picture to write (PNG, SVG or PDF by its ending), or a file that is open for
+                bytes, such as :class:`io.BytesIO`.
             executed: positions that were really visited, float [S, 2], drawn over the plan.
             row: which problem of the batch.
             theme: ``light`` or ``dark``.
+            format: ``png``, ``svg`` or ``pdf``, instead of the ending; of a file by default PNG.
 
         Returns:
-            The path that was written.
+            The path or file that was written.
 
         Raises:
-            ConfigError: unknown ending or theme, or no such row.
+            ConfigError: unknown ending, format or theme, no such row, or a file that takes no
+                bytes.
             DataError: positions of another shape, or not finite.
             OSError: the picture cannot be written; nothing is left behind.
         """
         from dfplan.plotting.figures import checked_path, plan_figure, save
 
-        path = checked_path(path)
-        return save(plan_figure(self, row=row, executed=executed, theme=theme), path)
+        checked_path(path, format)
+        return save(plan_figure(self, row=row, executed=executed, theme=theme), path, format)
 
     def plot_denoising(
-        self, path: str | Path, *, row: int = 0, panels: int = 6, theme: str = "light"
-    ) -> Path:
+        self,
+        path: Output,
+        *,
+        row: int = 0,
+        panels: int = 6,
+        theme: str = "light",
+        format: str | None = None,
+    ) -> Path | Any:
         """Draw the denoising of problem ``row`` as a strip, near future certain first.
 
         The plan must have been made with ``trace=True``.
 
         Args:
-            path: picture to write (PNG, SVG or PDF by its ending).
+            path: picture to write, as in :meth:`plot`.
             row: which problem of the batch.
             panels: pictures in the strip.
             theme: ``light`` or ``dark``.
+            format: as in :meth:`plot`.
 
         Returns:
-            The path that was written.
+            The path or file that was written.
 
         Raises:
-            ConfigError: unknown ending or theme, no such row, or ``panels`` below 1.
+            ConfigError: what :meth:`plot` raises it for, or ``panels`` below 1.
             DataError: the plan has no trace.
             OSError: the picture cannot be written; nothing is left behind.
         """
         from dfplan.plotting.figures import checked_path, denoising_figure, save
 
-        path = checked_path(path)
-        return save(denoising_figure(self, row=row, panels=panels, theme=theme), path)
+        checked_path(path, format)
+        figure = denoising_figure(self, row=row, panels=panels, theme=theme)
+        return save(figure, path, format)
 
     def animate(self, *, row: int = 0, width: int = 640, theme: str = "light") -> Film:
         """Problem ``row`` as a film that plays in a notebook: its search, or its denoising.
@@ -310,13 +323,16 @@ class Rollout(Record):
     reached: int | None
     maze: str | None = None
 
-    def plot(self, path: str | Path, *, theme: str = "light") -> Path:
+    def plot(
+        self, path: Output, *, theme: str = "light", format: str | None = None
+    ) -> Path | Any:
         """Draw the first plan and the path driven: see :meth:`Plan.plot`.
 
         Raises:
             DataError: no plan was made.
         """
-        return self._first_plan().plot(path, executed=self.positions, theme=theme)
+        plan = self._first_plan()
+        return plan.plot(path, executed=self.positions, theme=theme, format=format)
 
     def animate(self, *, width: int = 640, theme: str = "light") -> Film:
         """The drive as a film that plays in a notebook.

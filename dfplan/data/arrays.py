@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dfplan.data.fields import PLANE, STATE, Field, first_rows
-from dfplan.data.storage import npz_arrays, open_hdf5
+from dfplan.data.fields import PLANE, STATE, Field, cut_where_not_next, first_rows
+from dfplan.data.links import require_sources
+from dfplan.data.storage import NpzArray, npz_arrays, open_hdf5
 from dfplan.errors import ConfigError, DataError, unknown_name
 from dfplan.types import Recording
 
-FIELDS = ("observations", "actions", "ends", "rewards", "goals")
+FIELDS = ("observations", "actions", "ends", "rewards", "goals", "next_observations")
 """What may be given, of which only the observations must be."""
 
 
@@ -25,8 +27,13 @@ def from_arrays(
     rewards: ArrayLike | None = None,
     goals: ArrayLike | None = None,
     source: str = "arrays",
+    *,
+    next_observations: ArrayLike | None = None,
 ) -> Recording:
-    """A recording from bare arrays, in any frame; they are copied.
+    """A recording from bare arrays, in any frame.
+
+    They are copied, into memory or from :data:`~dfplan.data.storage.LARGE` bytes on into a
+    temporary file. Arrays of numbers in any order and precision, lists and tensors are taken.
 
     Args:
         observations: positions and velocities [N, 4], or positions alone [N, 2].
@@ -35,27 +42,36 @@ def from_arrays(
         rewards: what each row's action was paid, [N].
         goals: the goal pursued at each row, [N, 2].
         source: where the data came from, for messages and checkpoints.
+        next_observations: the observation after each row's action, as replay buffers keep it;
+            where it is not the next row, an episode ends.
 
     Raises:
-        DataError: an array of the wrong shape, or not of numbers.
+        DataError: an array of the wrong shape, not of numbers, or with values that are masked;
+            rows that are shuffled transitions.
     """
-    given = (observations, actions, ends, rewards, goals)
+    given = (observations, actions, ends, rewards, goals, next_observations)
     fields = {
         name: Field(name, _array(name, values, source), source)
         for name, values in zip(FIELDS, given, strict=True)
-        if values is not None
+        if values is not None or name == "observations"
     }
     return _recording(fields, source)
 
 
-def read_arrays(path: str | Path, keys: Mapping[str, str]) -> Recording:
+def read_arrays(
+    path: str | Path, keys: Mapping[str, str], *, follow_links: bool = False
+) -> Recording:
     """Read an npz or hdf5 file whose arrays have names of their own.
+
+    An array whose name is that of the observations with ``next_`` before it is taken for
+    ``next_observations`` if it has the same shape, unless ``keys`` names another.
 
     Args:
         path: the file.
         keys: the name in the file of each field that :func:`from_arrays` takes, such as
             ``{"observations": "obs", "actions": "act", "ends": "done"}``; in an hdf5 file with
             the groups it lies in (``"data/obs"``).
+        follow_links: as in :func:`~dfplan.data.d4rl.read_d4rl`.
 
     Raises:
         ConfigError: a field that is not known, no ``observations``, or a name not in the file.
@@ -71,37 +87,49 @@ def read_arrays(path: str | Path, keys: Mapping[str, str]) -> Recording:
             f"{{'observations': 'obs'}}; got {dict(keys)!r}."
         )
     if path.suffix == ".npz":
-        stored = npz_arrays(path)
-        fields = {
-            field: Field(name, _named(stored, name, path), str(path))
-            for field, name in keys.items()
-        }
-        return _recording(fields, path.name)
-    with open_hdf5(path) as file:
+        return _recording(_fields(npz_arrays(path), keys, path), path.name)
+    with open_hdf5(path, follow_links) as file:
         datasets: dict[str, h5py.Dataset] = {}
         file.visititems(
             lambda name, item: (
                 datasets.update({name: item}) if isinstance(item, h5py.Dataset) else None
             )
         )
-        fields = {
-            field: Field(name, _named(datasets, name.strip("/"), path), str(path))
-            for field, name in keys.items()
-        }
+        names = {field: name.strip("/") for field, name in keys.items()}
+        for name in names.values():
+            if isinstance(file.get(name), h5py.Dataset):  # behind a link, it may be
+                datasets[name] = file[name]
+        fields = _fields(datasets, names, path)
+        for array in fields.values():
+            require_sources(file[array.name].id, follow_links)
         return _recording(fields, path.name)
 
 
-def _array(name: str, values: ArrayLike, source: str) -> np.ndarray:
+def _fields(
+    stored: Mapping[str, h5py.Dataset | NpzArray], keys: Mapping[str, str], path: Path
+) -> dict[str, Field]:
+    """The arrays of the file at ``path`` by the fields that ``keys`` takes them for."""
+    names = dict(keys)
+    for name in names.values():
+        if name not in stored:
+            raise unknown_name(f"array of {path.name}", name, stored)
+    group, _, last = names["observations"].rpartition("/")
+    following = f"{group}/next_{last}".strip("/")
+    if following in stored and stored[following].shape == stored[names["observations"]].shape:
+        names.setdefault("next_observations", following)
+    return {field: Field(name, stored[name], str(path)) for field, name in names.items()}
+
+
+def _array(name: str, values: Any, source: str) -> np.ndarray:
+    parts = values if isinstance(values, (list, tuple)) else [values]
+    if any(np.ma.is_masked(part) for part in parts):
+        raise DataError(
+            f"{source}: {name} has values that are masked. Leave those rows out, or fill in NaN."
+        )
     try:
-        return np.asarray(values)
-    except (TypeError, ValueError) as error:
+        return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{source}: {name} must be an array of numbers ({error}).") from error
-
-
-def _named(stored: Mapping[str, object], name: str, path: Path) -> object:
-    if name not in stored:
-        raise unknown_name(f"array of {path.name}", name, stored)
-    return stored[name]
 
 
 def _recording(fields: Mapping[str, Field], source: str) -> Recording:
@@ -114,6 +142,9 @@ def _recording(fields: Mapping[str, Field], source: str) -> Recording:
     ends = np.zeros(count, bool)
     if "ends" in fields:
         ends = fields["ends"].read((), count, flags=True)
+    if "next_observations" in fields:
+        following = fields["next_observations"].read(observations.shape[1:], count)
+        ends = cut_where_not_next(ends, observations, following, source)
     return Recording(
         observations=observations,
         actions=actions,

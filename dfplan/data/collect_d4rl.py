@@ -14,9 +14,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from dfplan.data.checksums import replacing
 from dfplan.data.storage import Sink
 from dfplan.data.waypoint import WaypointController
-from dfplan.files import atomic_path
 from dfplan.mazes import D4RL, Maze
 from dfplan.types import Recording
 
@@ -131,7 +131,7 @@ def write_collected(recording: Recording, recipe: D4RLRecipe, seed: int, path: P
     Raises:
         OSError: the file cannot be written, as on a full disk.
     """
-    with atomic_path(path) as temporary, Sink(temporary) as sink:
+    with replacing(path) as temporary, Sink(temporary) as sink:
         with h5py.File(sink, "w") as file:
             _write_head(file, recording, recipe, seed)
             for row in range(0, recipe.steps, recipe.shard):

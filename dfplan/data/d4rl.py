@@ -13,10 +13,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dfplan.data.fields import PLANE, STATE, Field, first_rows, last_rows
-from dfplan.data.storage import Sink, open_hdf5, row_blocks
+from dfplan.data.checksums import replacing
+from dfplan.data.fields import PLANE, STATE, Field, cut_where_not_next, first_rows, last_rows
+from dfplan.data.links import require_sources
+from dfplan.data.storage import Sink, open_hdf5, read_flag, read_text, row_blocks
 from dfplan.errors import ConfigError, DataError, MazeError
-from dfplan.files import atomic_path
 from dfplan.mazes import parse_maze
 from dfplan.types import Recording
 
@@ -26,28 +27,38 @@ _JOINTS = "metadata/joints"
 _BARE_ENDS = "metadata/bare_ends"
 _ADDED = "metadata/added_timeouts"  # rows that write_d4rl marks beyond what was recorded
 
+_FOLLOWING = "next_observations"
+_COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts", "infos/goal")
+
 # Attributes of datasets that write_d4rl fills in: D4RL's tools need them all.
 _RECORDED = "recorded"  # False: what it holds was not in the recording
 _PUBLISHED = re.compile(r"maze2d-(umaze|medium|large)-(sparse|dense)")
 _COMPLETE = "complete"  # of the joints: all of them, so that no terminal makes another
 
 
-def read_d4rl(path: str | Path) -> Recording:
+def read_d4rl(path: str | Path, *, follow_links: bool = False) -> Recording:
     """Read an hdf5 file of D4RL's maze2d layout (``d4rl/offline_env.py``).
 
     ``observations`` [N, 4] (or [N, 2]) and ``actions`` [N, 2] must be there; ``rewards``,
     ``terminals``, ``timeouts`` and ``infos/goal`` may be; [N, 1] is taken for [N]. An episode
     begins after each terminal and at each of ``metadata/joints``. A maze2d file is one stream that
-    goes on when a goal is reached, so ``timeouts``, which mark those moments, begin none.
+    goes on when a goal is reached, so ``timeouts``, which mark those moments, begin none. Where the
+    file has ``next_observations`` and one is not the next row, an episode ends.
 
     Args:
         path: the file. Positions and velocities stay in its own frame and units.
+        follow_links: whether it may take values from files elsewhere; see
+            :mod:`dfplan.data.links`.
 
     Raises:
-        DataError: no such file; not hdf5, or cut short; a field missing or of the wrong shape.
+        DataError: no such file; not hdf5, or cut short; a field missing or of the wrong shape; rows
+            that are shuffled transitions; values in files that are missing or elsewhere.
     """
     path = Path(path)
-    with open_hdf5(path) as file:
+    with open_hdf5(path, follow_links) as file:
+        for name in (*_COLUMNS, _FOLLOWING, _JOINTS, _BARE_ENDS, _ADDED):
+            if isinstance(file.get(name), h5py.Dataset):
+                require_sources(file[name].id, follow_links)
         observations = _field(file, "observations").read(STATE)
         count = len(observations)
         if _field(file, "actions").stored.shape[:1] == (count - 1,):
@@ -62,6 +73,15 @@ def read_d4rl(path: str | Path) -> Recording:
         bare_ends = None
         if _BARE_ENDS in file:
             bare_ends = _field(file, _BARE_ENDS).read((), len(episodes), flags=True)
+        if _FOLLOWING in file:
+            following = _field(file, _FOLLOWING).read(observations.shape[1:], count)
+            ends = np.zeros(count, bool)
+            ends[last_rows(episodes, count)] = True
+            cut = first_rows(cut_where_not_next(ends, observations, following, str(path)))
+            if bare_ends is not None:
+                bare_rows = last_rows(episodes, count)[bare_ends]
+                bare_ends = np.isin(last_rows(cut, count), bare_rows)
+            episodes = cut
         if timeouts is not None and _ADDED in file:
             timeouts = np.array(timeouts)
             timeouts[_rows(file, _ADDED, count)] = False
@@ -97,7 +117,7 @@ def write_d4rl(recording: Recording, path: str | Path) -> Path:
         OSError: the file cannot be written, as on a full disk.
     """
     path = Path(path)
-    with atomic_path(path) as temporary, Sink(temporary) as sink:
+    with replacing(path) as temporary, Sink(temporary) as sink:
         with h5py.File(sink, "w") as file:
             _write(file, recording, sink)
         if sink.failure is not None:
@@ -120,7 +140,7 @@ def _recorded(
     file: h5py.File, name: str, widths: tuple[int, ...], count: int, *, flags: bool = False
 ) -> np.ndarray | None:
     """A field's values, or None where the file has none that were recorded."""
-    if name not in file or not file[name].attrs.get(_RECORDED, True):
+    if name not in file or read_flag(file[name], _RECORDED) is False:
         return None
     return _field(file, name).read(widths, count, flags=flags)
 
@@ -131,7 +151,7 @@ def _episodes(file: h5py.File, count: int, terminals: np.ndarray | None) -> np.n
     if _JOINTS not in file:
         return begun
     joints = _rows(file, _JOINTS, count)
-    if file[_JOINTS].attrs.get(_COMPLETE, False):
+    if read_flag(file[_JOINTS], _COMPLETE):
         begun = begun[:1]
     return np.union1d(begun, joints).astype(np.int64)
 
@@ -145,14 +165,12 @@ def _rows(file: h5py.File, name: str, count: int) -> np.ndarray:
 
 def _maze(file: h5py.File, name: str) -> str | None:
     """The maze as text, by the file's attribute ``maze`` or by its name, as D4RL publishes it."""
-    noted = file.attrs.get("maze")
+    noted = read_text(file, "maze")
     published = _PUBLISHED.match(name)
     if noted is None and published is not None:
         return published[1]
-    if isinstance(noted, bytes):
-        noted = noted.decode(errors="replace")
     try:
-        return parse_maze(noted).text if isinstance(noted, str) else None
+        return None if noted is None else parse_maze(noted).text
     except (ConfigError, MazeError):
         return None
 

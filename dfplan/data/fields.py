@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
-from dfplan.data.storage import NpzArray, copy_array, read_hdf5, read_npz
+from dfplan.data.segments import DataWarning
+from dfplan.data.storage import NpzArray, copy_array, read_hdf5, read_npz, row_blocks
 from dfplan.errors import DataError
+from dfplan.record import Record
 
 STATE = (4, 2)
 """Widths that observations may have: with velocities, or positions alone."""
@@ -16,9 +19,11 @@ STATE = (4, 2)
 PLANE = (2,)
 """Width of actions and goals."""
 
+_ROUNDED = 2.0**-10  # relative difference of numbers of which one was stored as float16
+
 
 @dataclass(frozen=True)
-class Field:
+class Field(Record):
     """A field of a file, or an array of the caller's, before it is read.
 
     Attributes:
@@ -44,7 +49,7 @@ class Field:
             flags: whether they are to be read as bool.
 
         Raises:
-            DataError: it does not hold numbers, or is of another shape.
+            DataError: it does not hold numbers, is of another shape, or has NaN for a flag.
         """
         stored = self.stored
         if stored.dtype.kind not in "fiub":
@@ -58,6 +63,12 @@ class Field:
             known = " or ".join(f"[{', '.join([rows, *map(str, tail)])}]" for tail in tails)
             came = list(stored.shape or ())
             raise DataError(f"{self.source}: {self.name} must have shape {known}; got {came}.")
+        if flags and stored.dtype.kind == "f":
+            numbers = self.read(widths, count)
+            if np.isnan(numbers).any():
+                row = int(np.argmax(np.isnan(numbers)))
+                raise DataError(f"{self.source}: {self.name} must say yes or no; row {row} is NaN.")
+            return np.asarray(numbers != 0)
         if isinstance(stored, NpzArray):
             values = read_npz(stored, flags=flags)
         elif isinstance(stored, h5py.Dataset):
@@ -65,6 +76,47 @@ class Field:
         else:
             values = copy_array(stored, flags=flags)
         return values.reshape(shape)
+
+
+def cut_where_not_next(
+    ends: np.ndarray, observations: np.ndarray, following: np.ndarray, source: str
+) -> np.ndarray:
+    """Last rows of episodes: ``ends``, and those whose next observation is not the next row.
+
+    Args:
+        ends: last rows by the file's own marks; bool [N].
+        observations: float [N, D].
+        following: the observation after each row's action; float [N, D]. Rows with NaN pass.
+        source: where the data is from, for messages.
+
+    Returns:
+        ``ends`` itself where nothing is added to it.
+
+    Raises:
+        DataError: most of the rows are not followed by their next observation.
+    """
+    added = np.zeros(len(ends), bool)
+    for rows in row_blocks(max(0, len(ends) - 1), observations[:1].nbytes):
+        after, meant = observations[rows.start + 1 : rows.stop + 1], following[rows]
+        same = np.isclose(meant, after, rtol=_ROUNDED, atol=0) | np.isnan(meant)
+        added[rows] = ~same.all(axis=1) & ~ends[rows]
+    count, inner = int(np.count_nonzero(added)), int(np.count_nonzero(~ends[:-1]))
+    if not count:
+        return ends
+    row = int(np.argmax(added))
+    if 2 * count > inner:
+        raise DataError(
+            f"{source}: the rows are shuffled transitions: next_observations is not the next row "
+            f"of observations after {count} of {inner} rows that end no episode (the first is row "
+            f"{row}). Save the rows in the order in which they were recorded."
+        )
+    warnings.warn(
+        f"{source}: after {count} rows (the first {row}) next_observations is not the next row of "
+        "observations, so an episode ends there.",
+        DataWarning,
+        stacklevel=3,
+    )
+    return ends | added
 
 
 def first_rows(ends: np.ndarray) -> np.ndarray:

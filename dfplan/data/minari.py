@@ -23,14 +23,16 @@ import gymnasium
 import h5py
 import numpy as np
 
-from dfplan.data.storage import Sink, allocate, kept_type, open_hdf5
+from dfplan.data.checksums import MINARI_FILE, replacing, verify
+from dfplan.data.links import require_sources
+from dfplan.data.storage import Sink, allocate, kept_type, open_hdf5, read_text
 from dfplan.envs import CUSTOM_EPISODE_STEPS, EPISODE_STEPS
 from dfplan.errors import ConfigError, DataError, DfplanError
 from dfplan.files import atomic_folder
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze, parse_maze
+from dfplan.record import Record
 from dfplan.types import Recording
 
-_MAIN = "main_data.hdf5"
 _METADATA = "metadata.json"
 _ID = re.compile(r"(?:[-\w][-\w/]*/)?[-\w]+-v\d+")
 _UNFIT = re.compile(r"[^-\w]+")
@@ -41,6 +43,8 @@ _OGBENCH_ID = re.compile(r"pointmaze-(medium|large|giant|teleport)-")
 _MARKS = "dfplan"
 """The file's attribute for what Minari's layout has no place for, as JSON: the fields that there
 were none of (``absent``) and the maze as text (``maze``)."""
+
+_MAY_BE_ABSENT = ("rewards", "goals", "terminals", "timeouts")
 
 _LAST_ROW = "dfplan_last_row"
 """An episode's attribute, of a last row that is more than an observation: its action, reward,
@@ -68,7 +72,7 @@ class MissingMinariError(DfplanError, ImportError):
         )
 
 
-def read_minari(source: str | Path) -> Recording:
+def read_minari(source: str | Path, *, follow_links: bool = False) -> Recording:
     """Read a dataset of Minari's, in its hdf5 format.
 
     What :func:`write_minari` wrote comes back as it was, but for ``source``. Otherwise:
@@ -86,6 +90,7 @@ def read_minari(source: str | Path) -> Recording:
             ``data`` in that; or ``main_data.hdf5`` itself. An id is looked up where Minari keeps
             its datasets (``MINARI_DATASETS_PATH``, or ``~/.minari/datasets``), and downloaded by
             Minari where it is not there.
+        follow_links: as in :func:`~dfplan.data.d4rl.read_d4rl`.
 
     Returns:
         The episodes in the order of their numbers.
@@ -93,19 +98,24 @@ def read_minari(source: str | Path) -> Recording:
     Raises:
         DataError: no such dataset, and none could be fetched; another format than hdf5; not
             hdf5, or cut short; a field missing or of the wrong shape; an episode without an
-            observation; observations of other than 2 or 4 numbers.
+            observation; observations of other than 2 or 4 numbers; values in files that are missing
+            or elsewhere.
     """
     path = _located(source)
+    folders = [path.absolute().parent]
+    folders += [folder.parent for folder in folders if folder.name == "data"]
+    for folder in folders:
+        verify(path, folder)
     metadata = _metadata(path.parent)
-    with open_hdf5(path) as file:
+    with open_hdf5(path, follow_links) as file:
         names = _episode_names(file)
         layout = _layout(file, names[0])
-        survey = _survey(file, names, layout)
+        survey = _survey(file, names, layout, follow_links)
         arrays = _filled(file, names, layout, survey)
         marks = _marks(file)
         if marks is not None:
             _undo(file, names, survey, arrays)
-        environment = metadata.get("env_spec", file.attrs.get("env_spec"))
+        environment = metadata.get("env_spec", read_text(file, "env_spec"))
     bare = survey.rows > survey.steps
     if marks is None:
         maze = _maze_of(environment)
@@ -173,7 +183,7 @@ def write_minari(
     except ImportError as error:
         raise MissingMinariError from error
     # Absolute, since Minari puts a relative path before names that have it already.
-    with atomic_folder(folder.absolute()) as temporary:
+    with replacing(folder.absolute(), atomic_folder) as temporary:
         data = temporary / "data"
         storage = MinariStorage.new(
             data,
@@ -182,7 +192,7 @@ def write_minari(
             env_spec=None if maze is None else _environment(maze, recording),
             data_format="hdf5",
         )
-        with Sink(data / _MAIN) as sink:
+        with Sink(data / MINARI_FILE) as sink:
             try:
                 with h5py.File(sink, "w") as file:
                     _write_episodes(file, recording, bounds, nested, sink)
@@ -213,10 +223,10 @@ def _root() -> Path:
 def _located(source: str | Path) -> Path:
     """The dataset's ``main_data.hdf5``; downloads it if need be."""
     path = Path(source)
-    if path.is_file():
-        return path
-    if path.is_dir():
+    if os.path.isdir(path):
         return _main_file(path)
+    if os.path.exists(path):
+        return path
     if not _ID.fullmatch(path.as_posix()):
         raise DataError(
             f"There is no Minari dataset at {path}. Pass its folder, the hdf5 file in it, or the "
@@ -230,15 +240,14 @@ def _located(source: str | Path) -> Path:
 
 def _main_file(folder: Path) -> Path:
     for data in (folder, folder / "data"):
-        if (data / _METADATA).is_file():
-            _metadata(data)  # in another format there is no such file to miss
-        if (data / _MAIN).is_file():
-            return data / _MAIN
+        _metadata(data)  # in another format there is no such file to miss
+        if os.path.exists(data / MINARI_FILE):
+            return data / MINARI_FILE
     below = _local_ids(folder)
     hint = f"; it holds the datasets {', '.join(below)}" if below else ""
     raise DataError(
-        f"{folder} is not a Minari dataset: neither it nor its folder data holds {_MAIN}{hint}. "
-        "If it was downloaded, delete it and fetch it again."
+        f"{folder} is not a Minari dataset: neither it nor its folder data holds "
+        f"{MINARI_FILE}{hint}. If it was downloaded, delete it and fetch it again."
     )
 
 
@@ -250,13 +259,15 @@ def local_datasets() -> dict[str, Path]:
 
 def _local_ids(root: Path) -> list[str]:
     """Ids of the datasets below ``root``, sorted."""
-    found, waiting = [], [root]
-    while waiting:
-        for folder in waiting.pop().iterdir():
-            if (folder / "data").is_dir():
-                found.append(folder.relative_to(root).as_posix())
-            elif folder.is_dir() and not folder.name.startswith("."):
-                waiting.append(folder)
+    found = []
+    for folder, names, _ in os.walk(root):  # passes over folders that may not be read
+        for name in list(names):
+            path = Path(folder, name)
+            if os.path.isdir(path / "data"):
+                found.append(path.relative_to(root).as_posix())
+                names.remove(name)
+            elif name.startswith("."):
+                names.remove(name)
     return sorted(found)
 
 
@@ -282,12 +293,14 @@ def _download(name: str) -> None:
 def _metadata(data: Path) -> dict[str, Any]:
     """What ``metadata.json`` says; nothing where there is none."""
     path = data / _METADATA
-    if not path.is_file():
+    if not os.path.isfile(path):
         return {}
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); fetch the dataset again.") from error
+        metadata = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path} is not JSON or cannot be read ({error}); fetch the dataset again."
+        ) from error
     if not isinstance(metadata, dict):
         raise DataError(f"{path} must hold a JSON object; got {type(metadata).__name__}.")
     form = metadata.get("data_format", "hdf5")
@@ -381,7 +394,7 @@ def _listed(shape: tuple[int, ...], group: h5py.Group) -> str:
 
 
 @dataclass(frozen=True)
-class _Survey:
+class _Survey(Record):
     """Sizes of the episodes, int64 [E], and the number type of each field.
 
     Attributes:
@@ -400,7 +413,9 @@ class _Survey:
         return np.concatenate([[0], np.cumsum(self.rows)[:-1]]).astype(np.int64)
 
 
-def _survey(file: h5py.File, names: Sequence[str], layout: dict[str, _Field]) -> _Survey:
+def _survey(
+    file: h5py.File, names: Sequence[str], layout: dict[str, _Field], follow_links: bool
+) -> _Survey:
     """Look at every array of every episode, but not into it."""
     rows, steps = np.zeros((2, len(names)), np.int64)
     dtypes: dict[str, np.dtype[Any]] = {
@@ -409,6 +424,7 @@ def _survey(file: h5py.File, names: Sequence[str], layout: dict[str, _Field]) ->
     for index, name in enumerate(names):
         shapes = {}
         for field, dataset in _datasets(file, name, layout).items():
+            require_sources(dataset, follow_links)
             shapes[field], dtype = dataset.shape, dataset.dtype
             if dtype.kind not in "fiub":
                 raise DataError(
@@ -454,6 +470,11 @@ def _filled(
             if layout[field].flag and dataset.dtype != np.bool_:
                 stored = np.empty(dataset.shape, dataset.dtype)
                 dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, stored)
+                if stored.dtype.kind == "f" and np.isnan(stored).any():
+                    raise DataError(
+                        f"{file.filename}: {name}/{layout[field].place} must say yes or no; it has "
+                        "NaN."
+                    )
                 part[...] = stored != 0
             elif length:
                 dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, part)
@@ -485,8 +506,16 @@ def _datasets(
 
 def _marks(file: h5py.File) -> dict[str, Any] | None:
     """What :func:`write_minari` noted down, or None for another's file."""
-    noted = file.attrs.get(_MARKS)
-    return None if noted is None else json.loads(noted)
+    noted = read_text(file, _MARKS)
+    if noted is None:
+        return None
+    marks: dict[str, Any] = json.loads(noted)
+    absent, maze = marks["absent"], marks["maze"]
+    if not set(absent) <= set(_MAY_BE_ABSENT) or not isinstance(maze, str | None):
+        raise DataError(f"{file.filename}: the attribute {_MARKS} is damaged; got {noted!r}.")
+    if maze is not None:
+        parse_maze(maze)
+    return marks
 
 
 def _undo(
@@ -524,7 +553,8 @@ def _maze_of(environment: object) -> str | None:
             return parse_maze(arguments["maze"]).text
         if known := _OGBENCH_ID.match(name):
             return f"ogbench-{known[1]}"
-    except (AttributeError, TypeError, ValueError):  # MazeError and ConfigError among them
+    # ValueError: MazeError and ConfigError among others.
+    except (AttributeError, TypeError, ValueError, RecursionError):
         return None
     return None
 
@@ -569,8 +599,7 @@ def _bounds(recording: Recording) -> list[tuple[int, int]]:
 
 
 def _absent(recording: Recording) -> list[str]:
-    fields = ("rewards", "goals", "terminals", "timeouts")
-    return [field for field in fields if getattr(recording, field) is None]
+    return [field for field in _MAY_BE_ABSENT if getattr(recording, field) is None]
 
 
 def _observation_space(recording: Recording, nested: bool) -> gymnasium.Space[Any]:

@@ -15,10 +15,10 @@ from typing import IO
 
 import numpy as np
 
-from dfplan.data.fields import PLANE, STATE, Field, first_rows, last_rows
-from dfplan.data.storage import NpzArray, allocate, npz_arrays, row_blocks
+from dfplan.data.checksums import replacing
+from dfplan.data.fields import PLANE, STATE, Field, cut_where_not_next, first_rows, last_rows
+from dfplan.data.storage import NpzArray, allocate, npz_arrays, read_npz_text, row_blocks
 from dfplan.errors import ConfigError, DataError, MazeError
-from dfplan.files import atomic_path
 from dfplan.mazes import parse_maze
 from dfplan.types import Recording
 
@@ -39,15 +39,16 @@ def read_ogbench(path: str | Path) -> Recording:
 
     ``observations`` [N, 2] (or [N, 4]), ``actions`` [N, 2] and ``terminals`` [N] must be there.
     ``terminals`` only parts trajectories, so they become ``episodes``. Each trajectory of the
-    regular form gets back its last row, of which only the observation is known. The maze is what
-    the file notes, else that of its name (``pointmaze-giant-navigate-v0.npz``).
+    regular form gets back its last row, of which only the observation is known; where
+    ``next_observations`` is not the next row, a trajectory ends. The maze is what the file notes,
+    else that of its name (``pointmaze-giant-navigate-v0.npz``).
 
     Args:
         path: the file.
 
     Raises:
         DataError: no such file; not npz, or cut short; an array missing or of the wrong shape; not
-            a point maze; ``next_observations`` that are not the next rows.
+            a point maze; rows that are shuffled transitions.
     """
     path = Path(path)
     arrays = npz_arrays(path)
@@ -64,13 +65,15 @@ def read_ogbench(path: str | Path) -> Recording:
         ends = ~_field(arrays, "valids").read((), count, flags=True)
     else:
         ends = _field(arrays, "terminals").read((), count, flags=True)
-    episodes = first_rows(ends)
-    rewards = _optional(arrays, "rewards", (), count)
+    following = None
     if "next_observations" in arrays:
         width = (observations.shape[1],)
         following = _field(arrays, "next_observations").read(width, count)
+        ends = cut_where_not_next(ends, observations, following, str(path))
+    episodes = first_rows(ends)
+    rewards = _optional(arrays, "rewards", (), count)
+    if following is not None:
         last = last_rows(episodes, count)
-        _require_next(observations, following, last, str(path))
         return Recording(
             observations=_with_last(observations, last, following),
             actions=_with_last(actions, last),
@@ -127,7 +130,7 @@ def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = Fa
         _BARE_ENDS: recording.bare_ends,
         _MAZE: None if recording.maze is None else np.array(recording.maze),
     }
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, values in arrays.items():
             if values is not None:
                 _write(archive, f"{name}.npy", values, compress)
@@ -135,7 +138,7 @@ def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = Fa
 
 
 def _field(arrays: dict[str, NpzArray], name: str) -> Field:
-    path = next(iter(arrays.values())).path if arrays else "The file"
+    path = next(iter(arrays.values())).file.path if arrays else "The file"
     if name not in arrays:
         raise DataError(
             f"{path} has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}. "
@@ -157,35 +160,12 @@ def _optional(
 
 def _maze(arrays: dict[str, NpzArray], path: Path) -> str | None:
     if _MAZE in arrays and arrays[_MAZE].dtype.kind == "U":
-        with np.load(path, allow_pickle=False) as file:
-            noted = str(file[_MAZE])
         try:
-            return parse_maze(noted).text
+            return parse_maze(read_npz_text(arrays[_MAZE])).text
         except (ConfigError, MazeError):
             return None
     named = _FILE_NAME.match(path.name)
     return f"ogbench-{named[1]}" if named else None
-
-
-def _require_next(
-    observations: np.ndarray, following: np.ndarray, last: np.ndarray, source: str
-) -> None:
-    """Raise :class:`DataError` unless ``following`` are the next rows, but for the ``last``."""
-    count = len(observations)
-    parted = np.zeros(count, bool)
-    parted[last] = True
-    for rows in row_blocks(count - 1, observations[:1].nbytes):
-        after = slice(rows.start + 1, rows.stop + 1)
-        same = (following[rows] == observations[after]).all(axis=1)
-        # NaN equals nothing, not even itself; what it means is for others to say.
-        same |= np.isnan(following[rows]).any(axis=1) | parted[rows]
-        if not same.all():
-            row = rows.start + int(np.argmin(same))
-            raise DataError(
-                f"{source}: within a trajectory next_observations must be the next row of "
-                f"observations; after row {row}, which no terminal ends, they differ. Save the "
-                "rows in their order, with terminals on the last transition of each trajectory."
-            )
 
 
 def _with_last(

@@ -19,7 +19,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
@@ -187,7 +186,7 @@ def joined(files: Sequence[Path], source: str, maze: str) -> Recording:
         DataError: a shard is damaged.
     """
     lengths = [len(shard["observations"]) for shard in map(_read, files)]
-    fields: dict[str, np.ndarray] = {}
+    fields: dict[str, Any] = {}
     episodes: list[np.ndarray] = []
     bare_ends: list[np.ndarray] = []
     row = 0
@@ -216,7 +215,7 @@ def _read(file: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(file) as shard:
             return dict(shard)
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
+    except Exception as error:  # zipfile and NumPy raise various things
         raise DataError(
             f"{file} is damaged ({error}). Delete it and run the same command again: only this "
             "part is collected anew."

@@ -41,6 +41,17 @@ def mapped(values: np.ndarray) -> bool:
     return values is not None
 
 
+def in_place(values: np.ndarray) -> bool:
+    """Whether they are mapped from a file that has a name."""
+    return isinstance(values, np.memmap) and values.filename is not None
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file counts as a large one."""
+    monkeypatch.setattr(storage, "LARGE", 1)
+
+
 def from_hdf5(path: Path, values: np.ndarray, packed: bool, flags: bool = False) -> np.ndarray:
     with h5py.File(path, "w") as file:
         file["before"] = np.arange(7, dtype=np.uint8)
@@ -62,6 +73,7 @@ readers = pytest.mark.parametrize("read", [from_hdf5, from_npz])
 
 
 @readers
+@pytest.mark.usefixtures("large")
 @pytest.mark.parametrize(
     ("name", "packed"),
     [(name, False) for name in VALUES] + [(name, True) for name in VALUES if VALUES[name].size > 1],
@@ -74,16 +86,17 @@ def test_values_come_back_and_plain_ones_in_place(
     got = read(tmp_path / "a", values, packed)
     assert got.dtype == kept(values).dtype and got.dtype.isnative
     np.testing.assert_array_equal(got, kept(values), strict=True)
-    assert mapped(got) == (not packed and (name in IN_PLACE or name == "scalar"))
+    assert in_place(got) == (not packed and (name in IN_PLACE or name == "scalar"))
 
 
 @readers
+@pytest.mark.usefixtures("large")
 def test_flags_become_bool_and_plain_ones_stay_in_place(tmp_path: Path, read: Reader) -> None:
     flags = VALUES["bool"]
     for number, kind in enumerate((bool, np.float32, np.int64)):
         got = read(tmp_path / str(number), flags.astype(kind), False, flags=True)
         np.testing.assert_array_equal(got, flags, strict=True)
-        assert mapped(got) == (kind is bool)
+        assert in_place(got) == (kind is bool)
 
 
 @readers
@@ -94,16 +107,27 @@ def test_what_is_large_and_cannot_stay_in_place_goes_to_a_file(
     monkeypatch.setattr(storage, "LARGE", 1000)
     values = VALUES["float32"].astype(np.float32 if packed else ">f4")
     got = read(tmp_path / "a", values, packed)
-    assert mapped(got)
+    assert mapped(got) and not in_place(got)
     np.testing.assert_array_equal(got, VALUES["float32"], strict=True)
 
 
+@readers
+@pytest.mark.parametrize("name", sorted(IN_PLACE))
+def test_a_small_file_is_copied(tmp_path: Path, read: Reader, name: str) -> None:
+    got = read(tmp_path / "a", VALUES[name], False)
+    assert not mapped(got)
+    for path in tmp_path.iterdir():
+        path.write_bytes(bytes(path.stat().st_size))
+    np.testing.assert_array_equal(got, VALUES[name], strict=True)
+
+
+@pytest.mark.usefixtures("large")
 def test_an_array_in_columns_is_read_in_rows(tmp_path: Path) -> None:
     values = np.asfortranarray(VALUES["float32"])
     for packed in (False, True):
         got = from_npz(tmp_path / "a", values, packed)
         np.testing.assert_array_equal(got, values, strict=True)
-        assert mapped(got) != packed
+        assert in_place(got) != packed
 
 
 def test_a_dataset_that_is_elsewhere_than_in_its_file_is_read_in_blocks(tmp_path: Path) -> None:
@@ -126,16 +150,17 @@ def test_a_dataset_that_is_elsewhere_than_in_its_file_is_read_in_blocks(tmp_path
         assert read_hdf5(file["compact"]).tolist() == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("large")
 def test_a_dataset_is_found_behind_a_user_block_and_in_a_linked_file(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "inner.hdf5", "w", userblock_size=512) as file:
         file["values"] = VALUES["float32"]
         file.create_dataset("unwritten", (5, 2), np.float32, fillvalue=3)
     with h5py.File(tmp_path / "outer.hdf5", "w") as file:
         file["link"] = h5py.ExternalLink("inner.hdf5", "/values")
-    with open_hdf5(tmp_path / "outer.hdf5") as file:
+    with open_hdf5(tmp_path / "outer.hdf5", follow_links=True) as file:
         got = read_hdf5(file["link"])
     np.testing.assert_array_equal(got, VALUES["float32"])
-    assert mapped(got)
+    assert in_place(got)
     with open_hdf5(tmp_path / "inner.hdf5") as file:
         assert read_hdf5(file["unwritten"]).tolist() == [[3, 3]] * 5
 

@@ -1,0 +1,221 @@
+"""What an hdf5 file takes from other files: links, virtual datasets, external storage.
+
+HDF5 gives fill values where the source of a virtual dataset is missing, and reads any file of this
+machine that a link names. Here missing sources are refused, and so are sources outside of the
+folder of the data, unless links are to be followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5d, h5f, h5i, h5l, h5s
+
+from dfplan.data.checksums import verify
+from dfplan.errors import DataError
+
+_ALLOW = "If you trust the file, allow it: read(..., follow_links=True) or --follow_links."
+
+
+def require_links(file: h5py.File, follow_links: bool) -> None:
+    """Refuse a file with links that lead nowhere or, unless that is allowed, to other files.
+
+    Raises:
+        DataError: there is such a link.
+    """
+    links: list[tuple[bytes, int]] = []
+
+    def look(name: bytes, link: Any) -> None:
+        if link.type != h5l.TYPE_HARD:
+            links.append((name, link.type))
+
+    file.id.links.visit(look, info=True)
+    for name, kind in links:
+        shown = f"{file.filename}: {os.fsdecode(name)}"
+        if kind != h5l.TYPE_SOFT:
+            if kind != h5l.TYPE_EXTERNAL:
+                raise DataError(f"{shown} is a link of an unknown kind ({kind}).")
+            named = os.fsdecode(file.id.links.get_val(name)[0])
+            if not follow_links:
+                raise DataError(f"{shown} is a link to another file, {named}. {_ALLOW}")
+            if _found(Path(file.filename), named) is None:
+                raise DataError(f"{shown} is a link to {named}, which is not there.")
+        if name not in file.id:
+            raise DataError(f"{shown} is a link to something that is not there.")
+
+
+def require_sources(
+    dataset: h5d.DatasetID,
+    follow_links: bool,
+    seen: frozenset[tuple[Path, str]] = frozenset(),
+) -> None:
+    """Refuse a dataset whose values lie in files that are missing, too short or elsewhere.
+
+    Args:
+        dataset: any dataset; those whose values lie in their own file pass.
+        follow_links: whether sources may lie outside of the file's own folder.
+        seen: virtual datasets that take their values from this one.
+
+    Raises:
+        DataError: a source is missing or too short, does not fill the dataset, or may not be read.
+    """
+    if dataset.get_offset() is not None:  # in one piece in its own file
+        return
+    plist = dataset.get_create_plist()
+    path = Path(os.fsdecode(h5f.get_name(dataset)))
+    name = os.fsdecode(h5i.get_name(dataset) or b"").strip("/")
+    if plist.get_layout() == h5d.VIRTUAL:
+        here = (path.resolve(), name)
+        if here in seen:
+            raise DataError(f"{path}: the virtual dataset {name} takes its values from itself.")
+        _require_virtual(dataset, plist, path, name, follow_links, seen | {here})
+    elif plist.get_external_count():
+        _require_raw(dataset, plist, path, name, follow_links)
+
+
+def _require_virtual(
+    dataset: h5d.DatasetID,
+    plist: Any,
+    path: Path,
+    name: str,
+    follow_links: bool,
+    seen: frozenset[tuple[Path, str]],
+) -> None:
+    shown = f"{path}: the virtual dataset {name}"
+    files: dict[str, list[int]] = {}
+    for index in range(plist.get_virtual_count()):
+        file, part = plist.get_virtual_filename(index), plist.get_virtual_dsetname(index)
+        if "%" in (file + part).replace("%%", ""):
+            raise DataError(
+                f"{shown} takes its values from numbered sources ({file}: {part}), of which nobody "
+                "can tell whether one is missing. Copy the values into one dataset."
+            )
+        files.setdefault(file.replace("%%", "%"), []).append(index)
+    filled = h5s.create_simple(dataset.shape)
+    filled.select_none()
+    for named, indices in files.items():
+        with _opened(dataset, path, named, shown, follow_links) as opened:
+            for index in indices:
+                part = plist.get_virtual_dsetname(index).replace("%%", "%")
+                try:
+                    source = h5d.open(opened, os.fsencode(part))
+                except (KeyError, ValueError) as error:
+                    raise DataError(
+                        f"{shown} takes values from the dataset {part} of {named}, which is not "
+                        "there. Put it back, or copy the values into one dataset."
+                    ) from error
+                require_sources(source, follow_links, seen)
+                spaces = plist.get_virtual_vspace(index), plist.get_virtual_srcspace(index)
+                alone = plist.get_virtual_count() == 1
+                if not _filled(filled, *spaces, source.shape, alone):
+                    raise DataError(
+                        f"{shown} takes other values from the dataset {part} of {named} than it "
+                        f"holds; its shape is {list(source.shape)}. Copy the values that are meant "
+                        "into one dataset."
+                    )
+    given, wanted = filled.get_select_npoints(), prod(dataset.shape)
+    if given != wanted:
+        raise DataError(
+            f"{shown} has {wanted} values, and its sources give {given}. Copy the values that are "
+            "meant into one dataset."
+        )
+
+
+@contextmanager
+def _opened(
+    dataset: h5d.DatasetID, path: Path, named: str, shown: str, follow_links: bool
+) -> Iterator[h5f.FileID]:
+    """A file that a virtual dataset names as a source."""
+    if named == ".":
+        yield h5i.get_file_id(dataset)
+        return
+    found = _found(path, named)
+    if found is None:
+        raise DataError(
+            f"{shown} takes values from {named}, which is not there. Put it back, or copy the "
+            "values into one dataset."
+        )
+    _require_inside(path, found, shown, follow_links)
+    verify(found)
+    with h5py.File(found, "r") as file:
+        require_links(file, follow_links)
+        yield file.id
+
+
+def _filled(
+    filled: h5s.SpaceID,
+    target: h5s.SpaceID,
+    selected: h5s.SpaceID,
+    source: tuple[int, ...],
+    alone: bool,
+) -> bool:
+    """Add ``target`` to what is ``filled``; False where the source has not all that is selected.
+
+    Args:
+        filled: elements of the virtual dataset that have a source.
+        target: those that this source gives.
+        selected: elements of the source that are taken.
+        source: shape of the source.
+        alone: whether there is no other source.
+    """
+    try:
+        count = target.get_select_npoints()
+    except RuntimeError:  # as many as there are
+        filled.select_all()
+        return alone and source == filled.shape
+    if selected.get_select_type() == h5s.SEL_ALL:
+        fits = prod(source) == count
+    else:
+        last = selected.get_select_bounds()[1]
+        fits = len(last) == len(source) and all(np.less(last, source))
+    if target.get_select_type() == h5s.SEL_ALL:
+        filled.select_all()
+    elif target.is_regular_hyperslab():
+        first, stride, counts, block = target.get_regular_hyperslab()
+        filled.select_hyperslab(first, counts, stride, block, op=h5s.SELECT_OR)
+    else:
+        for first, end in target.get_select_hyper_blocklist():
+            size = tuple(end - first + 1)
+            filled.select_hyperslab(tuple(first), (1,) * len(size), None, size, op=h5s.SELECT_OR)
+    return bool(fits)
+
+
+def _require_raw(
+    dataset: h5d.DatasetID, plist: Any, path: Path, name: str, follow_links: bool
+) -> None:
+    shown = f"{path}: the dataset {name}"
+    missing = prod(dataset.shape) * dataset.dtype.itemsize
+    for index in range(plist.get_external_count()):
+        named, offset, size = plist.get_external(index)
+        file = Path(os.fsdecode(named))  # HDF5 looks for it from the working folder
+        _require_inside(path, file, shown, follow_links)
+        taken = min(size, missing)
+        # HDF5 gives zeros beyond the end of the file.
+        if not os.path.isfile(file) or os.path.getsize(file) < offset + taken:
+            raise DataError(f"{shown} has its values in {file}, which is not there or too short.")
+        missing -= taken
+    if missing:
+        raise DataError(f"{shown} has {missing} bytes more than the files that hold its values.")
+
+
+def _found(path: Path, named: str) -> Path | None:
+    """The file that HDF5 opens where the file at ``path`` names another one."""
+    absolute = os.path.isabs(named)
+    rest = os.path.basename(named) if absolute else named
+    places = [Path(named)] if absolute else []
+    places += [path.parent / rest, Path(rest), path.resolve().parent / rest]
+    return next((place for place in places if os.path.isfile(place)), None)
+
+
+def _require_inside(path: Path, file: Path, shown: str, follow_links: bool) -> None:
+    if not follow_links and not file.resolve().is_relative_to(path.resolve().parent):
+        raise DataError(
+            f"{shown} takes values from {file}, outside of the folder of {path.name}. {_ALLOW}"
+        )
