@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from dfplan.data.statistics import Statistics, fit_statistics
+from dfplan.data.storage import require_unchanged
 from dfplan.errors import CheckpointError, ConfigError, require_numbers
 from dfplan.files import atomic_path, exclusive
 from dfplan.training.checkpoint import Checkpoint, read_tensors, write_tensors
@@ -131,6 +132,8 @@ def train(
         BusyError: another training uses ``out``.
         ConfigError: ``out`` holds a run and ``resume`` is False.
         CheckpointError: nothing to resume from, or it was made with other settings.
+        DataError: a file that ``trajectories`` is mapped from was changed. That is checked at the
+            beginning and whenever something is saved.
     """
     fabric = fabric or Fabric(accelerator="auto", devices=1)
     out = Path(out)
@@ -149,6 +152,7 @@ def _train(
 ) -> Checkpoint:
     if not resume and (out / "state.safetensors").exists():
         raise ConfigError(f"{out} already holds a run; resume it, or choose another folder.")
+    require_unchanged(trajectories.mapped)
     statistics = fit_statistics(trajectories)
     data = {
         "source": trajectories.source,
@@ -183,6 +187,7 @@ def _train(
         )
 
     def saved() -> None:
+        require_unchanged(trajectories.mapped)
         # The state last: a run that is killed in between comes here again when it is resumed.
         if settings.keep_every and run.step % settings.keep_every == 0:
             checkpoint().save(out / f"checkpoint-{run.step}.safetensors")
