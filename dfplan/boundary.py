@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, ObservationError
 
 _PROCESS = os.getpid()
 
@@ -63,11 +63,10 @@ def own_array(values: object, dtype: type[np.floating] | None = None) -> np.ndar
 
     Args:
         values: of any shape, order and byte order.
-        dtype: of the copy; by default that of ``values`` where it is float32 or float64, and else
-            float64.
+        dtype: of the copy; by default that of ``values``.
 
     Raises:
-        ValueError: no numbers, complex ones, masked ones, or rows of different lengths.
+        ObservationError: no numbers, complex ones, masked ones, or rows of different lengths.
     """
     try:
         if isinstance(values, torch.Tensor):
@@ -84,9 +83,16 @@ def own_array(values: object, dtype: type[np.floating] | None = None) -> np.ndar
             given = given.astype(np.float64)  # whole numbers of any size, say
         if given.dtype.kind not in "biuf":
             raise ValueError(f"they are of type {given.dtype}")
-        if dtype is None:
-            dtype = given.dtype.type if given.dtype in (np.float32, np.float64) else np.float64
         with np.errstate(all="ignore"):
-            return np.array(given, dtype, order="C", subok=False)
-    except (TypeError, RuntimeError) as error:
-        raise ValueError(str(error)) from error
+            return np.array(given, dtype or given.dtype.newbyteorder("="), order="C")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ObservationError(f"Expected numbers; got {values!r:.200} ({error}).") from error
+
+
+def own_tensor(values: object) -> torch.Tensor:
+    """A tensor of a caller's numbers: ``values`` itself where it is one, else a copy.
+
+    Raises:
+        ObservationError: see :func:`own_array`.
+    """
+    return values if isinstance(values, torch.Tensor) else torch.from_numpy(own_array(values))

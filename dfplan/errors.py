@@ -12,6 +12,8 @@ from collections.abc import Iterable, MutableMapping
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
+
 _LARGEST = 2**63 - 1
 
 
@@ -136,7 +138,6 @@ def require_numbers(
 def require_flags(values: MutableMapping[str, Any], *names: str) -> None:
     """Raise :class:`ConfigError` unless settings are True or False; NumPy's become Python's."""
     for name in names:
-        value = values[name]
-        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
-            raise ConfigError(f"{name} must be True or False; got {value!r}.")
-        values[name] = bool(value)
+        if not isinstance(values[name], bool | np.bool_):
+            raise ConfigError(f"{name} must be True or False; got {values[name]!r}.")
+        values[name] = bool(values[name])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfplan.boundary import own_array
 from dfplan.data.segments import velocities
 from dfplan.errors import DataError
 from dfplan.types import Trajectories
@@ -57,6 +58,7 @@ class Motion:
         self, position: np.ndarray, velocity: np.ndarray, action: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """One step from ``position`` and ``velocity`` under ``action``, each [..., 2]."""
+        position, velocity, action = own_array(position), own_array(velocity), own_array(action)
         velocity = (1 - self.drag) * np.clip(velocity, -self.limit, self.limit)
         velocity = velocity + self.gain * np.clip(action, -1.0, 1.0)
         return position + self.dt * velocity, velocity
@@ -125,10 +127,12 @@ def time_step(moved: np.ndarray, velocity: np.ndarray) -> tuple[float, float]:
 
     Args:
         moved: displacements [R, 2].
-        velocity: at their ends [R, 2], not all 0.
+        velocity: at their ends [R, 2]; where none is fast, both are 0.
     """
     size = np.abs(velocity)
     fast = size > 0.5 * np.quantile(size, 0.999)
+    if not fast.any():
+        return 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):  # where the two are worlds apart
         low, middle, high = np.quantile(moved[fast] / velocity[fast], [0.25, 0.5, 0.75])
         return float(middle), float(high - low)
@@ -154,6 +158,7 @@ def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
     return np.asarray(last[segment] - 1 - (until[segment] - flat))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # whoever calls looks at what comes out
 def _two_slopes(
     velocity: np.ndarray, action: np.ndarray, after: np.ndarray
 ) -> tuple[float, float, float]:
@@ -162,7 +167,8 @@ def _two_slopes(
     Fitted is ``after = (1 - drag) velocity + gain action``.
     """
     # In a very small or large unit what velocities say would pass for rounding beside actions.
-    unit = float(2.0 ** np.round(np.log2(np.abs(velocity).max())))
+    top = max(np.abs(velocity).max(), np.abs(after).max())
+    unit = float(2.0 ** np.round(np.log2(top)))
     unit = 1.0 if 1 / _PLAIN <= unit <= _PLAIN else unit
     inputs, after = np.stack([velocity / unit, action], 1), after / unit
     keep = np.ones(len(after), dtype=bool)
@@ -171,6 +177,7 @@ def _two_slopes(
         solution = np.linalg.lstsq(inputs[keep], after[keep], rcond=None)[0]
         residual = np.abs(after - inputs @ solution)
         acted = np.square(action[keep]).sum()
-        error = float(np.sqrt(np.square(residual[keep]).mean() / acted)) if acted else 0.0
+        spread = np.sqrt(np.square(residual[keep]).mean())
+        error = float(spread / np.sqrt(acted)) if acted else 0.0
         keep = residual <= np.quantile(residual, 0.9)
     return float(1 - solution[0]), unit * float(solution[1]), unit * error

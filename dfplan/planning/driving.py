@@ -6,6 +6,7 @@ from typing import Any, Protocol, SupportsFloat
 
 import numpy as np
 
+from dfplan.boundary import own_array
 from dfplan.errors import require_numbers
 from dfplan.planning.policy import Policy
 from dfplan.planning.problem import unpacked
@@ -64,7 +65,7 @@ def drive(
     while True:
         state, goal = unpacked(observation, None)
         goal = info.get("goal") if goal is None else goal
-        positions.append(np.asarray(state, dtype=float)[:2].copy())
+        positions.append(own_array(state, np.float64)[:2])
         if over or len(rewards) == max_steps or (reached is not None and not past_goal):
             break
         action = policy.act(observation, goal=goal)
@@ -81,7 +82,7 @@ def drive(
         positions=np.stack(positions),
         rewards=np.array(rewards),
         plans=tuple(plans),
-        goal=None if goal is None else np.asarray(goal, dtype=float),
+        goal=None if goal is None else own_array(goal, np.float64),
         reached=reached,
         maze=maze,
     )

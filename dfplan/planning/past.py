@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dfplan.boundary import own_array
 from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
@@ -51,12 +52,14 @@ def trust(noise: np.ndarray, statistics: Statistics, schedule: NoiseSchedule) ->
 
     Raises:
         ConfigError: a noise below 0, or NaN.
+        ObservationError: no numbers.
     """
-    if not (np.asarray(noise) >= 0).all():
+    noise = own_array(noise, np.float64)
+    if not (noise >= 0).all():
         raise ConfigError(
             f"The noise of positions must be at least 0, infinite where one is lost; got {noise}."
         )
-    ratio = torch.as_tensor(noise, dtype=torch.float64) / float(statistics.normalizer.std.min())
+    ratio = torch.from_numpy(noise) / float(statistics.normalizer.std.min())
     level: np.ndarray = schedule.level_of(ratio).numpy()
     return level
 
@@ -76,9 +79,9 @@ def read_past(past: Past, layout: TokenLayout, max_level: int, count: int | None
             f"to be trusted; got {type(past).__name__}."
         )
     try:
-        positions, level = np.asarray(past.positions, np.float32), np.asarray(past.level)
-    except (TypeError, ValueError) as error:
-        raise ObservationError(f"A past needs positions and levels in numbers: {error}.") from error
+        positions, level = own_array(past.positions, np.float32), own_array(past.level)
+    except ObservationError as error:
+        raise ObservationError(f"A past needs positions and levels in numbers. {error}") from error
     if (
         positions.ndim != 3
         or positions.shape[2] != 2
@@ -105,12 +108,14 @@ def read_past(past: Past, layout: TokenLayout, max_level: int, count: int | None
         raise ObservationError(
             f"The past must be finite where it is not lost, which is level {max_level}; position "
             f"{frame} of row {row} is {positions[row, frame].tolist()} at level "
-            f"{level[row, frame]}."
+            f"{level[row, frame]}.",
+            rows=np.flatnonzero(wrong.any(1)).tolist(),
         )
     if lost.all(1).any():
         raise ObservationError(
             f"Of row {int(lost.all(1).argmax())} every position is lost, so the body may be "
-            "anywhere. Give a longer past, or plan without one."
+            "anywhere. Give a longer past, or plan without one.",
+            rows=np.flatnonzero(lost.all(1)).tolist(),
         )
     read = Past(np.where(lost[..., None], np.float32(0), positions), level.astype(np.int64))
     require_room(read.tokens(layout), layout)

@@ -430,10 +430,8 @@ def _mask(what: str, values: object, count: int) -> np.ndarray:
     """
     try:
         mask = own_array(values)
-    except ValueError as error:
-        raise ObservationError(
-            f"{what} must be True or False for each environment; got {values!r:.200} ({error})."
-        ) from error
+    except ObservationError as error:
+        raise ObservationError(f"{what} must be True or False for each row. {error}") from error
     if mask.shape not in ((), (count,)) or not np.isin(mask, (0, 1)).all():
         raise ObservationError(
             f"{what} must be one bool, or one for each of {count} environments, [{count}]; got "

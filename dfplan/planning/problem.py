@@ -169,12 +169,18 @@ def unpacked(
     return observation["observation"], observation.get("desired_goal") if goal is None else goal
 
 
-def read_observation(observation: np.ndarray, *, may_be_lost: bool = False) -> np.ndarray:
+def read_observation(
+    observation: np.ndarray,
+    *,
+    may_be_lost: bool = False,
+    dtype: type[np.floating] | None = np.float32,
+) -> np.ndarray:
     """Positions and velocities, [4] or [B, 4], as float32 [B, 4]; positions alone as [B, 2].
 
-    They are a copy. With ``may_be_lost`` they need not be finite.
+    They are a copy. With ``may_be_lost`` they need not be finite; without a ``dtype`` they keep
+    their own.
     """
-    states = _rows("observation", observation, 4, 2)
+    states = _rows("observation", observation, 4, 2, dtype=dtype)
     if not may_be_lost:
         require_finite("observation", states)
     return states
@@ -208,13 +214,16 @@ def require_finite(what: str, rows: np.ndarray, among: np.ndarray | None = None)
         )
 
 
-def _rows(what: str, values: np.ndarray, *widths: int) -> np.ndarray:
+def _rows(
+    what: str,
+    values: np.ndarray,
+    *widths: int,
+    dtype: type[np.floating] | None = np.float32,
+) -> np.ndarray:
     try:
-        array = own_array(values, np.float32)
-    except ValueError as error:
-        raise ObservationError(
-            f"The {what} must be numbers; got {values!r:.200} ({error})."
-        ) from error
+        array = own_array(values, dtype)
+    except ObservationError as error:
+        raise ObservationError(f"The {what} must be numbers. {error}") from error
     if array.ndim not in (1, 2) or array.shape[-1] not in widths or not array.size:
         width = widths[0]
         raise ObservationError(

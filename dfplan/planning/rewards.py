@@ -18,13 +18,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
+from dfplan.boundary import isolated, own_array, own_tensor
 from dfplan.data.support import Support
-from dfplan.errors import ConfigError, require_numbers
+from dfplan.errors import ConfigError, ObservationError, require_numbers
+from dfplan.record import Record
 from dfplan.types import Reward
 
 
@@ -32,7 +35,21 @@ class ComposableReward(ABC):
     """Adds ``a + b``, ``sum([a, b])`` and ``0.5 * a`` to a reward.
 
     One of ``a`` and ``b`` may be a plain function; anything else raises :class:`ConfigError`.
+    Positions and steps that a reward is called with may be arrays, too.
     """
+
+    __array_ufunc__ = None  # NumPy's numbers leave multiplication to __rmul__
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        call = vars(cls).get("__call__")
+        if call is not None:
+
+            @wraps(call)
+            def of_tensors(self: Any, points: Any, steps: Any) -> Any:
+                return call(self, own_tensor(points), own_tensor(steps))
+
+            cls.__call__ = of_tensors  # type: ignore[method-assign]
 
     @abstractmethod
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
@@ -119,7 +136,7 @@ class Custom(ComposableReward):
 
 
 @dataclass(frozen=True)
-class Reach(ComposableReward):
+class Reach(Record, ComposableReward):
     """Minus half the squared distance from the plan's last point to ``target`` [2]."""
 
     target: torch.Tensor
@@ -132,7 +149,7 @@ class Reach(ComposableReward):
 
 
 @dataclass(frozen=True)
-class ReachBy(ComposableReward):
+class ReachBy(Record, ComposableReward):
     """Minus half the mean squared distance to ``target`` over the points from ``step`` on.
 
     Attributes:
@@ -153,7 +170,7 @@ class ReachBy(ComposableReward):
 
 
 @dataclass(frozen=True)
-class PassThrough(ComposableReward):
+class PassThrough(Record, ComposableReward):
     """Minus half the summed squared distances to ``places``, each passed after the one before.
 
     Of all ways to give each place a point of the plan, in order, the nearest counts.
@@ -172,7 +189,7 @@ class PassThrough(ComposableReward):
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         line = torch.cat([points[:, :1], on_lines(points, self.between)], 1)
-        best = torch.zeros(line.shape[:-1], dtype=line.dtype)
+        best = line.new_zeros(line.shape[:-1])
         for place in self.places:
             # The least sum when this place is passed at a point or before it.
             best = (best + _squared_distance(line, place)).cummin(-1).values
@@ -180,7 +197,7 @@ class PassThrough(ComposableReward):
 
 
 @dataclass(frozen=True)
-class Follow(ComposableReward):
+class Follow(Record, ComposableReward):
     """Minus half the mean squared distance of the plan's points to a path.
 
     Attributes:
@@ -216,7 +233,7 @@ class Smooth(ComposableReward):
 
 
 @dataclass(frozen=True)
-class Dense(ComposableReward):
+class Dense(Record, ComposableReward):
     """The dense reward of D4RL's and gymnasium-robotics' mazes, less its maximum of 1 a point.
 
     The mean over the plan's points of ``exp(-distance to target) - 1``.
@@ -237,7 +254,7 @@ class Dense(ComposableReward):
 
 
 @dataclass(frozen=True)
-class Fast(ComposableReward):
+class Fast(Record, ComposableReward):
     """Minus the steps at which the plan is not within ``radius`` of ``target``.
 
     A step is counted at its end and by a share that grows with the distance ``d`` from there to
@@ -257,7 +274,7 @@ class Fast(ComposableReward):
         require_numbers(vars(self), "radius", above=0)
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        distance = (_squared_distance(points[:, 1:], self.target) + 1e-12).sqrt()
+        distance = _length(_squared_distance(points[:, 1:], self.target))
         beyond = (distance - self.radius).clamp_min(0.0)
         return -(beyond / (beyond + self.radius) * steps.diff()).sum(-1)
 
@@ -286,15 +303,16 @@ class Disc:
     velocity: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        _positions(self, "center")
-        _positions(self, "velocity")
+        _keep_place(self, "center")
+        _keep_place(self, "velocity")
         require_numbers(vars(self), "radius", least=0)
 
     def outside(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """See :class:`Region`."""
-        drift = steps[:, None] * torch.as_tensor(self.velocity, dtype=points.dtype)
-        away = points - (torch.as_tensor(self.center, dtype=points.dtype) + drift)
-        return (away.square().sum(-1) + 1e-12).sqrt() - self.radius
+        points, steps = own_tensor(points), own_tensor(steps)
+        drift = steps[:, None] * points.new_tensor(self.velocity)
+        away = points - (points.new_tensor(self.center) + drift)
+        return _length(away.square().sum(-1)) - self.radius
 
 
 @dataclass(frozen=True)
@@ -310,22 +328,23 @@ class Box:
     high: tuple[float, float]
 
     def __post_init__(self) -> None:
-        if not (_positions(self, "low") < _positions(self, "high")).all():
+        if not (_keep_place(self, "low") < _keep_place(self, "high")).all():
             raise ConfigError(
                 f"A box needs low below high on both axes; got {self.low} and {self.high}."
             )
 
     def outside(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """See :class:`Region`."""
-        low = torch.as_tensor(self.low, dtype=points.dtype)
-        high = torch.as_tensor(self.high, dtype=points.dtype)
+        points = own_tensor(points)
+        low, high = points.new_tensor(self.low), points.new_tensor(self.high)
         beyond = torch.maximum(low - points, points - high)
-        apart = (beyond.clamp_min(0.0).square().sum(-1) + 1e-12).sqrt()
+        reach = beyond.detach().square().sum(-1)
+        apart = _length(beyond.clamp_min(0.0).square().sum(-1), reach)
         return apart + beyond.amax(-1).clamp_max(0.0)
 
 
 @dataclass(frozen=True)
-class KeepOut(ComposableReward):
+class KeepOut(Record, ComposableReward):
     """Minus half the summed squares of how far the plan's lines reach into regions.
 
     Attributes:
@@ -340,6 +359,7 @@ class KeepOut(ComposableReward):
 
     def __post_init__(self) -> None:
         _require_regions(self.regions, self.regions)
+        object.__setattr__(self, "regions", tuple(self.regions))
         require_numbers(vars(self), "margin", least=0)
         require_numbers(vars(self), "between", whole=True, least=1)
 
@@ -366,7 +386,7 @@ class SlowIn(ComposableReward):
         require_numbers(vars(self), "limit", least=0)
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        way = (points.diff(dim=1).square().sum(-1) + 1e-12).sqrt()
+        way = _length(points.diff(dim=1).square().sum(-1))
         excess = (way - self.limit * steps.diff()).clamp_min(0.0)
         middle = 0.5 * (points[:, 1:] + points[:, :-1])
         within = self.region.outside(middle, 0.5 * (steps[1:] + steps[:-1])) < 0
@@ -408,8 +428,8 @@ class LearnedValue(ComposableReward):
 
     def __post_init__(self) -> None:
         try:
-            with torch.no_grad():
-                got = f"values {list(self.value(torch.zeros(3, 2)).shape)}"
+            with isolated():
+                got = f"values {list(self.value(torch.zeros(3, 2, dtype=torch.float32)).shape)}"
         except (AttributeError, RuntimeError, TypeError) as error:
             got = f"{type(error).__name__}: {error}"
         if got != "values [3]":
@@ -479,15 +499,14 @@ def _fault(values: object, points: torch.Tensor) -> str:
     return ""
 
 
-def _positions(owner: object, field: str, least: int = 0) -> torch.Tensor:
-    """The field as float32 positions: one [2], or where ``least`` is given so many [Q, 2]."""
+def _positions(owner: object, field: str, least: int = 0) -> np.ndarray:
+    """A copy of the field, positions: one [2], or where ``least`` is given so many [Q, 2]."""
     given = getattr(owner, field)
     try:
-        numbers = given if isinstance(given, torch.Tensor) else np.array(given, dtype=np.float32)
-        found = torch.as_tensor(numbers, dtype=torch.float32)
-        many = found.dim() == 1 + bool(least) and len(found) >= least
-        fits = many and found.shape[-1] == 2 and not found.isnan().any()
-    except (TypeError, ValueError, RuntimeError):  # not numbers
+        found = own_array(given, np.float64)
+        many = found.ndim == 1 + bool(least) and len(found) >= least
+        fits = many and found.shape[-1] == 2 and not np.isnan(found).any()
+    except ObservationError:  # not numbers
         fits = False
     if not fits:
         wanted = f"numbers [Q, 2], Q at least {least}" if least else "numbers [2]"
@@ -496,7 +515,15 @@ def _positions(owner: object, field: str, least: int = 0) -> torch.Tensor:
 
 
 def _keep_positions(owner: object, field: str, least: int = 0) -> None:
-    object.__setattr__(owner, field, _positions(owner, field, least))
+    with isolated():
+        kept = torch.from_numpy(_positions(owner, field, least).astype(np.float32))
+    object.__setattr__(owner, field, kept)
+
+
+def _keep_place(owner: object, field: str) -> np.ndarray:
+    place = _positions(owner, field)
+    object.__setattr__(owner, field, tuple(place.tolist()))
+    return place
 
 
 def _require_regions(given: object, regions: object) -> None:
@@ -513,14 +540,14 @@ def _require_regions(given: object, regions: object) -> None:
 
 def on_lines(points: torch.Tensor, between: int) -> torch.Tensor:
     """``between`` evenly spaced points on each line of [B, P, 2], ends included."""
-    share = torch.arange(1, between + 1, dtype=points.dtype) / between
+    share = torch.arange(1, between + 1, dtype=points.dtype, device=points.device) / between
     start, way = points[:, :-1, None], points.diff(dim=1)[:, :, None]
     return (start + share[:, None] * way).flatten(1, 2)
 
 
 def _on_steps(steps: torch.Tensor, between: int) -> torch.Tensor:
     """The steps [(P - 1) * between] of :func:`on_lines`."""
-    share = torch.arange(1, between + 1, dtype=steps.dtype) / between
+    share = torch.arange(1, between + 1, dtype=steps.dtype, device=steps.device) / between
     return (steps[:-1, None] + share * steps.diff()[:, None]).flatten()
 
 
@@ -528,8 +555,20 @@ def squared_distance_to_line(points: torch.Tensor, line: torch.Tensor) -> torch.
     """From ``points`` [..., P, 2] to the nearest places of ``line`` [..., Q, 2]; [..., P]."""
     start, way = line[..., None, :-1, :], line.diff(dim=-2)[..., None, :, :]
     along = ((points[..., None, :] - start) * way).sum(-1)
-    along = (along / way.square().sum(-1).clamp_min(1e-12)).clamp(0.0, 1.0)
+    squared = way.square().sum(-1)
+    along = (along / torch.maximum(squared, _negligible(squared))).clamp(0.0, 1.0)
     return _squared_distance(points[..., None, :], start + along[..., None] * way).amin(-1)
+
+
+def _length(squared: torch.Tensor, reach: torch.Tensor | None = None) -> torch.Tensor:
+    """Square roots with a gradient at 0, where ``reach`` has squares of the lengths in play."""
+    return (squared + _negligible(squared if reach is None else reach)).sqrt()
+
+
+def _negligible(squared: torch.Tensor) -> torch.Tensor:
+    """The square of a length that does not matter beside the longest of ``squared``; []."""
+    longest = squared.detach().amax() if squared.numel() else squared.new_tensor(0.0)
+    return (1e-6 * longest).clamp(torch.finfo(squared.dtype).tiny, 1e-12)
 
 
 def _squared_distance(points: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

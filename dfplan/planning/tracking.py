@@ -11,6 +11,7 @@ import numpy as np
 
 from dfplan.data.motion import Motion
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.problem import read_observation
 from dfplan.types import Plan
 
 _WINDOW = 24
@@ -87,12 +88,14 @@ class Pursuit:
 
     def assign(self, rows: np.ndarray, plan: Plan) -> None:
         """See :class:`Tracker`; when the plan is where does not matter here."""
+        rows = np.asarray(rows)
         dense = [resample(line, self._spacing) for line in plan.points]
         self._path = _replace(self._path, rows, dense)
         self._progress = _restart(self._progress, rows)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`."""
+        observation = _read(observation, len(self._progress))
         nearby, distance = self._nearby(observation)
         row = np.arange(len(observation))
         self._progress[row] = nearby[row, distance.argmin(1)]
@@ -106,6 +109,7 @@ class Pursuit:
 
     def deviation(self, observation: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`."""
+        observation = _read(observation, len(self._progress))
         distance: np.ndarray = np.sqrt(self._nearby(observation)[1].min(1))
         return distance
 
@@ -137,11 +141,13 @@ class _Timed(ABC):
 
     def assign(self, rows: np.ndarray, plan: Plan) -> None:
         """See :class:`Tracker`; the plan's time begins at the next step."""
+        rows = np.asarray(rows)
         self._steps = _replace(self._steps, rows, list(self._each_step(plan)))
         self._time = _restart(self._time, rows)
 
     def deviation(self, observation: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`; from the nearest point, early or late."""
+        observation = _read(observation, len(self._time))
         away = self._steps[: len(observation), :, :2] - observation[:, None, :2]
         distance: np.ndarray = np.linalg.norm(away, axis=-1).min(1)
         return distance
@@ -209,6 +215,7 @@ class TimedPD(_Timed):
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`."""
+        observation = _read(observation, len(self._time))
         next_step = self._at(self._tick(len(observation)) + 1)
         force = self._position_gain * (next_step[:, :2] - observation[:, :2])
         force += self._velocity_gain * (next_step[:, 2:] - _velocity(observation))
@@ -240,7 +247,8 @@ class DiffusedActions(_Timed):
         return np.concatenate([position, action], -1)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """See :class:`Tracker`; the observation does not matter."""
+        """See :class:`Tracker`; where the observation is does not matter."""
+        observation = _read(observation, len(self._time))
         return self._at(self._tick(len(observation)))[:, 2:]
 
 
@@ -278,6 +286,7 @@ class InverseDynamics(_Timed):
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`."""
+        observation = _read(observation, len(self._time))
         aim = self._at(self._tick(len(observation)) + self._ahead)
         velocity = _velocity(observation) if self._velocities else None
         inputs = inverse_inputs(aim - observation[:, :2], velocity, self._motion, self._ahead)
@@ -317,6 +326,19 @@ def timed_gains(motion: Motion, steps: float = 5.0) -> tuple[float, float]:
     """
     _require_moved(motion)
     return 1 / (steps**2 * motion.dt * motion.gain), 2 / (steps * motion.gain)
+
+
+def _read(observation: np.ndarray, plans: int) -> np.ndarray:
+    """Observations of at most as many bodies as there are ``plans``, [B, 4] or [B, 2]."""
+    states = read_observation(observation, dtype=None)
+    if states.dtype not in (np.float32, np.float64):
+        states = states.astype(np.float64)
+    if len(states) > plans:
+        raise ObservationError(
+            f"A tracker follows the plans that were assigned, of {plans} environments; got "
+            f"observations of {len(states)}. Assign a plan to each first."
+        )
+    return states
 
 
 def _velocity(observation: np.ndarray) -> np.ndarray:

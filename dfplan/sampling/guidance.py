@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.errors import ConfigError, require_numbers
+from dfplan.errors import ConfigError, require_flags, require_numbers
 from dfplan.sampling.loop import sample
 from dfplan.sampling.steps import ancestral
 from dfplan.types import Denoiser
@@ -46,6 +46,7 @@ class GuidanceSettings:
         require_numbers(vars(self), "scale", least=0)
         require_numbers(vars(self), "iterations", "future_steps", whole=True, least=1)
         require_numbers(vars(self), "max_move", above=0, most=math.inf)
+        require_flags(vars(self), "through_denoiser")
         if self.through_denoiser and self.future_steps > 1:
             raise ConfigError(
                 f"Guidance with through_denoiser needs future_steps 1; got {self.future_steps}. "

@@ -12,7 +12,7 @@ from torch import nn
 
 from dfplan.data.rows import Rows
 from dfplan.data.statistics import Statistics
-from dfplan.errors import DataError, require_numbers
+from dfplan.errors import DataError, require_flags, require_numbers
 from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.learned import LearnedPolicy, policy_inputs
 from dfplan.training.checkpoint import Checkpoint
@@ -43,6 +43,7 @@ class CloningConfig:
     layers: int = 3
 
     def __post_init__(self) -> None:
+        require_flags(vars(self), "velocities")
         if self.discount is not None:
             require_numbers(vars(self), "discount", above=0, below=1)
         require_numbers(vars(self), "width", "layers", whole=True, least=1)

@@ -44,6 +44,10 @@ class DiffuserConfig:
     def __post_init__(self) -> None:
         require_numbers(vars(self), "horizon", whole=True, least=2, most=LONGEST)
         require_numbers(vars(self), "noise_levels", whole=True, least=1, most=MOST_LEVELS)
+        require_numbers(vars(self), "width", whole=True, least=1)
+        multiples = {f"multiple {place}": each for place, each in enumerate(self.multiples)}
+        require_numbers(multiples, whole=True, least=1)
+        object.__setattr__(self, "multiples", tuple(multiples.values()))
         stride = 2 ** (len(self.multiples) - 1)
         if self.horizon % stride:
             raise ConfigError(f"horizon must be a multiple of {stride}; got {self.horizon}.")

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from dfplan.boundary import isolated
 from dfplan.data.rows import Rows
 from dfplan.data.statistics import Statistics
-from dfplan.errors import require_numbers
+from dfplan.errors import require_flags, require_numbers
 from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.tracking import InverseDynamics, inverse_inputs
 from dfplan.training.checkpoint import Checkpoint
@@ -39,6 +40,7 @@ class InverseConfig:
     layers: int = 3
 
     def __post_init__(self) -> None:
+        require_flags(vars(self), "velocities")
         require_numbers(vars(self), "steps", "width", "layers", whole=True, least=1)
 
     @property
@@ -91,6 +93,7 @@ class InverseConfig:
         """A tracker that acts by a trained network, which runs on ``device``."""
         network = checkpoint.restore(self.untrained, device).requires_grad_(requires_grad=False)
 
+        @isolated()
         def law(inputs: np.ndarray) -> np.ndarray:
             actions: np.ndarray = network(torch.from_numpy(inputs).to(device)).cpu().numpy()
             return actions

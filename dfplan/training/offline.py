@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from dfplan.data.statistics import Statistics, fit_statistics
+from dfplan.data.storage import require_unchanged
 from dfplan.errors import (
     ConfigError,
     DataError,
@@ -65,7 +66,9 @@ class OfflineConfig:
             raise unknown_name("algorithm", self.algorithm, ALGORITHMS)
         if len(self.goal) != 2:
             raise ConfigError(f"A goal is a position of two numbers; got {self.goal}.")
-        require_numbers({"goal[0]": self.goal[0], "goal[1]": self.goal[1]})
+        goal = {"goal[0]": self.goal[0], "goal[1]": self.goal[1]}
+        require_numbers(goal)
+        object.__setattr__(self, "goal", tuple(goal.values()))
         require_numbers(vars(self), "radius", above=0)
 
     @property
@@ -144,7 +147,8 @@ def train_offline(
     Raises:
         BusyError: another training uses ``out``.
         ConfigError: ``out`` holds a checkpoint already.
-        DataError: no velocities, or no body of the data ever reached the goal.
+        DataError: no velocities, or no body of the data ever reached the goal; or a file that
+            ``trajectories`` is mapped from was changed.
         MissingPackageError: d3rlpy is not installed.
     """
     out = Path(out)
@@ -161,6 +165,7 @@ def _train(
 ) -> Checkpoint:
     if (out / "checkpoint.safetensors").exists():
         raise ConfigError(f"{out} already holds a trained policy; choose another folder.")
+    require_unchanged(trajectories.mapped)
     statistics = fit_statistics(trajectories)
     began, cpu_began = time.perf_counter(), time.process_time()
     with _seeded(settings.seed):
@@ -168,6 +173,7 @@ def _train(
         data = _replay(recipe, trajectories)
         algorithm.build_with_dataset(data)
         _fit(algorithm, data, out / "metrics.jsonl", settings, progress)
+    require_unchanged(trajectories.mapped)
     checkpoint = Checkpoint(
         recipe=recipe.name,
         config=recipe.to_json(),

@@ -19,7 +19,7 @@ from dfplan.diffusion.levels import LevelMixture, draw_levels
 from dfplan.diffusion.loss import forcing_loss, named_weight
 from dfplan.diffusion.schedules import MOST_LEVELS, noise_schedule
 from dfplan.diffusion.targets import named_target
-from dfplan.errors import ConfigError, require_numbers, unknown_name
+from dfplan.errors import ConfigError, require_flags, require_numbers, unknown_name
 from dfplan.networks.gru import GRU
 from dfplan.networks.transformer import Transformer
 from dfplan.networks.unet import TemporalUnet
@@ -95,9 +95,10 @@ class ForcingConfig:
     clean_past: bool = False
 
     def __post_init__(self) -> None:
-        TokenLayout(self.tokens, self.frame_stack, self.stride)
+        vars(self).update(vars(self.layout))  # as Python's own numbers
         if self.network not in NETWORKS:
             raise unknown_name("network", self.network, NETWORKS)
+        require_flags(vars(self), "clean_past")
         require_numbers(vars(self), "width", "layers", "heads", whole=True, least=1)
         require_numbers(vars(self), "noise_levels", whole=True, least=1, most=MOST_LEVELS)
         if self.width % (2 * self.heads):
