@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from dfplan.data.statistics import require_resolved
 from dfplan.errors import ConfigError, DataError, MazeError
 from dfplan.mazes import Maze, parse_maze
 from dfplan.types import Recording, Trajectories
+
+if TYPE_CHECKING:
+    from dfplan.plotting.output import Output
 
 SOFT_CONTACT = 0.07
 """How deep a ball can be pressed into a wall, in cells: the simulators' contacts give way."""
@@ -89,11 +93,11 @@ def check(recording: Recording, segment_by: str = "none", window: int | None = N
     return Report(recording.source, look.sorted(), facts, statistics, segments, boundaries)
 
 
-def draw_check(path: str | Path, recording: Recording, report: Report) -> Path:
+def draw_check(path: Output, recording: Recording, report: Report) -> Path | Any:
     """Draw where the data has been, a stretch of it as a line, and the places of the findings.
 
     Args:
-        path: picture to write (PNG, SVG or PDF by its ending).
+        path: picture to write (PNG, SVG or PDF by its ending), or a file that is open for bytes.
         recording: the file as it is.
         report: what :func:`check` found in it.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfplan.files import atomic_path
 from dfplan.mazes import Maze
+
+if TYPE_CHECKING:
+    from dfplan.plotting.output import Output
 
 _WALL = (70, 74, 84)
 _FLOOR = (244, 243, 239)
@@ -52,10 +55,23 @@ def draw_frame(
     return frame.round().astype(np.uint8)
 
 
-def save_frame(path: str | Path, frame: np.ndarray) -> Path:
-    """Write a picture, uint8 [H, W, 3], as PNG, whole or not at all."""
-    from matplotlib.image import imsave
+def save_frame(path: Output, frame: np.ndarray) -> Path | Any:
+    """Write a picture, uint8 [H, W, 3], as PNG, whole or not at all.
 
-    with atomic_path(path) as temporary:
+    Args:
+        path: where to, which ends in ``.png``; or a file that is open for bytes.
+        frame: what to write.
+
+    Raises:
+        ConfigError: another ending, or a file that takes no bytes.
+        OSError: the picture cannot be written; nothing is left behind.
+    """
+    # Here, as matplotlib is to be imported when something is drawn and not before.
+    from dfplan.plotting.output import checked_output, written
+
+    where, ending = checked_output(path, "picture", (".png",))
+    with written(where, ending) as temporary:
+        from matplotlib.image import imsave
+
         imsave(temporary, frame, format="png")
-    return Path(path)
+    return where

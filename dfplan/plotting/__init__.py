@@ -3,6 +3,7 @@
 Importing this imports matplotlib; ``import dfplan`` does not.
 """
 
+import dfplan.plotting.settings  # first, as it imports matplotlib  # noqa: F401
 from dfplan.plotting.coverage import plot_coverage
 from dfplan.plotting.layers import (
     plot_denoising,

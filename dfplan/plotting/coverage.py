@@ -15,6 +15,7 @@ from dfplan.mazes import CELL_OFFSET, Maze, parse_maze
 from dfplan.plotting.marks import draw_visits
 from dfplan.plotting.maze import current_axes, draw_maze, maze_view, to_picture
 from dfplan.plotting.style import named_theme
+from dfplan.record import Record
 
 BINS = 12
 """Bins of the map that a cell of the maze is wide."""
@@ -25,7 +26,7 @@ _BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
-class Visits:
+class Visits(Record):
     """How often the data was where.
 
     Attributes:
@@ -68,7 +69,7 @@ def count_visits(observations: np.ndarray, maze: Maze | None) -> Visits:
             greatest = np.maximum(greatest, positions.max(axis=0))
         if not (least <= greatest).all():
             raise _no_place(observations)
-        margin = _BARE_MARGIN * max(float((greatest - least).max()), 1e-3)
+        margin = _BARE_MARGIN * (float((greatest - least).max()) or 1e-3)
         first, side = least - margin, max(greatest - least + 2 * margin) / _BARE_BINS
         shape = np.ceil((greatest - least + 2 * margin) / side).astype(int)
     counts, known = np.zeros(int(shape.prod()), np.int64), 0
@@ -125,7 +126,8 @@ def _places(observations: np.ndarray) -> Iterator[np.ndarray]:
     """Positions that are places, float64 [k, 2], block by block."""
     for first in range(0, len(observations), _BLOCK):
         rows = observations[first : first + _BLOCK]
-        positions = rows[np.isfinite(rows).all(axis=1) & rows.any(axis=1), :2]
+        known = (np.abs(rows) <= np.finfo(np.float32).max).all(axis=1)
+        positions = rows[known & rows.any(axis=1), :2]
         if len(positions):
             yield positions.astype(np.float64)
 

@@ -1,6 +1,7 @@
 """Whole pages, made of the pictures of :mod:`dfplan.plotting.layers`, and writing them.
 
-Everything goes through matplotlib's objects: no pyplot, no display, no change of its settings.
+Everything goes through matplotlib's objects and its default settings: no pyplot, no display, and
+none of the user's settings.
 Pages are laid out in inches, so that letters have one size whatever the maze.
 """
 
@@ -18,8 +19,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from dfplan.errors import ConfigError, unknown_name
-from dfplan.files import atomic_path
+from dfplan.errors import ConfigError
 from dfplan.mazes import Maze
 from dfplan.plotting import marks
 from dfplan.plotting.coverage import count_visits, plot_coverage
@@ -36,6 +36,8 @@ from dfplan.plotting.layers import (
     trace_rows,
 )
 from dfplan.plotting.maze import View, draw_maze, maze_view, to_picture
+from dfplan.plotting.output import Output, checked_output, written
+from dfplan.plotting.settings import default_settings
 from dfplan.plotting.style import Theme, named_theme
 
 DPI = 200
@@ -43,7 +45,7 @@ DPI = 200
 
 _PAGE_DPI = 150
 
-ENDINGS = (".pdf", ".png", ".svg")
+ENDINGS = (".png", ".pdf", ".svg")
 """Of the pictures that can be written."""
 
 
@@ -91,6 +93,7 @@ class _Page:
         figure.text(self.left(panel) / width, y / height, text, **font)
 
 
+@default_settings()
 def plan_figure(
     plan: Planned, *, row: int = 0, executed: np.ndarray | None = None, theme: str = "light"
 ) -> Figure:
@@ -141,6 +144,7 @@ def plan_figure(
     return figure
 
 
+@default_settings()
 def denoising_figure(
     plan: Planned, *, row: int = 0, panels: int = 6, theme: str = "light"
 ) -> Figure:
@@ -180,6 +184,7 @@ def denoising_figure(
     return figure
 
 
+@default_settings()
 def coverage_figure(
     observations: np.ndarray,
     *,
@@ -236,36 +241,37 @@ def coverage_figure(
     return figure
 
 
-def checked_path(path: str | Path) -> Path:
-    """The path, if it ends like a picture; else :class:`~dfplan.errors.ConfigError`."""
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise unknown_name("ending of a picture", path.suffix or path.name, ENDINGS)
-    return path
+def checked_path(path: Output, format: str | None = None) -> Path | Any:
+    """Where a picture goes.
+
+    Raises:
+        ConfigError: neither a path nor a file, or an unknown ending.
+    """
+    return checked_output(path, "picture", ENDINGS, format)[0]
 
 
-def save(figure: Figure, path: str | Path) -> Path:
+def save(figure: Figure, path: Output, format: str | None = None) -> Path | Any:
     """Write a picture, whole or not at all.
 
     Args:
         figure: what to write.
-        path: where to; PNG, SVG or PDF by its ending.
+        path: where to, PNG, SVG or PDF by its ending; or a file that is open for bytes.
+        format: ``png``, ``svg`` or ``pdf``, instead of the ending; of a file by default PNG.
 
     Returns:
-        The path.
+        The path or file.
 
     Raises:
-        ConfigError: unknown ending.
+        ConfigError: unknown ending or format, or a file that takes no bytes.
         OSError: the picture cannot be written; nothing is left behind.
     """
-    path = checked_path(path)
-    with atomic_path(path) as temporary:
-        figure.savefig(
-            temporary, dpi=DPI, format=path.suffix[1:].lower(), facecolor=figure.get_facecolor()
-        )
-    return path
+    where, ending = checked_output(path, "picture", ENDINGS, format)
+    with written(where, ending) as temporary, default_settings():
+        figure.savefig(temporary, dpi=DPI, format=ending[1:], facecolor=figure.get_facecolor())
+    return where
 
 
+@default_settings()
 def page_html(figure: Figure) -> str:
     """A picture as an element of a page, for notebooks."""
     buffer = io.BytesIO()

@@ -6,7 +6,7 @@ Frames are drawn over a background that is drawn once, each when it is asked for
 from __future__ import annotations
 
 import base64
-import tempfile
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +20,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
-from dfplan.errors import ConfigError, DataError, MissingPackageError, require_numbers, unknown_name
-from dfplan.files import atomic_path
+from dfplan.errors import ConfigError, DataError, MissingPackageError, require_numbers
 from dfplan.mazes import Maze, parse_maze
 from dfplan.plotting import marks
 from dfplan.plotting.checks import checked
 from dfplan.plotting.layers import Planned, Problem, plot_path, plot_plan, plot_tree, trace_rows
 from dfplan.plotting.maze import View, draw_maze, maze_view, points_view, to_picture, token_size
+from dfplan.plotting.output import Output, checked_output, written
+from dfplan.plotting.settings import default_settings
 from dfplan.plotting.style import Theme, named_theme
 from dfplan.record import Record
 
@@ -211,44 +212,47 @@ def drive_frames(driven: Driven, *, width: int = 640, theme: str = "light") -> F
 
 
 def write_film(
-    path: str | Path,
+    path: Output,
     frames: Iterable[np.ndarray],
     *,
     largest: int = LARGEST,
     progress: bool = True,
-) -> Path:
+    format: str | None = None,
+) -> Path | Any:
     """Write frames as a film, whole or not at all.
 
     A GIF that would be larger than allowed gets fewer colors, then fewer pixels; an MP4 more
     compression.
 
     Args:
-        path: where to; GIF or MP4 by its ending. MP4 needs ``pip install 'dfplan[film]'``.
+        path: where to, GIF or MP4 by its ending; or a file that is open for bytes. MP4 needs
+            ``pip install 'dfplan[film]'``.
         frames: uint8 [H, W, 3] each, at 20 a second.
         largest: bytes of the film.
         progress: whether to show a bar.
+        format: ``gif`` or ``mp4``, instead of the ending; of a file by default GIF.
 
     Returns:
-        The path.
+        The path or file.
 
     Raises:
-        ConfigError: unknown ending, or no such size.
+        ConfigError: unknown ending or format, no such size, or a file that takes no bytes.
         DataError: no frames, one that is no such array, or two of different sizes.
         MissingPackageError: MP4 without what writes it.
         OSError: the film cannot be written; nothing is left behind.
     """
-    path = checked_path(path)
+    where, ending = _checked(path, format)
     require_numbers({"largest": largest}, whole=True, least=1)
-    write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
+    write = _write_gif if ending == ".gif" else _write_mp4
     pictures: list[Image.Image] = []
     for frame in tqdm(frames, desc="frames", unit="frame", disable=not progress):
         _require_frame(frame, pictures[0].size[::-1] if pictures else None)
         pictures.append(Image.fromarray(frame))
     if not pictures:
         raise DataError("A film needs at least one frame; got none.")
-    with atomic_path(path) as temporary:
+    with written(where, ending) as temporary:
         write(temporary, pictures, largest)
-    return path
+    return where
 
 
 @dataclass(frozen=True)
@@ -261,29 +265,32 @@ class Film(Record):
 
     frames: tuple[np.ndarray, ...]
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: Output, format: str | None = None) -> Path | Any:
         """Write it: see :func:`write_film`."""
-        return write_film(path, self.frames, progress=False)
+        return write_film(path, self.frames, progress=False, format=format)
 
     def _repr_html_(self) -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            code = base64.b64encode(self.save(Path(folder) / "film.gif").read_bytes()).decode()
+        buffer = io.BytesIO()
+        self.save(buffer)
+        code = base64.b64encode(buffer.getvalue()).decode()
         return f'<img alt="film" src="data:image/gif;base64,{code}">'
 
 
-def checked_path(path: str | Path) -> Path:
-    """The path, if a film can be written there.
+def checked_path(path: Output, format: str | None = None) -> Path | Any:
+    """Where a film goes, if one can be written there.
 
     Raises:
-        ConfigError: it does not end like a film.
+        ConfigError: neither a path nor a file, or an unknown ending.
         MissingPackageError: MP4 without what writes it.
     """
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise unknown_name("ending of a film", path.suffix or path.name, ENDINGS)
-    if path.suffix.lower() != ".gif":
+    return _checked(path, format)[0]
+
+
+def _checked(path: Output, format: str | None) -> tuple[Path | Any, str]:
+    where, ending = checked_output(path, "film", ENDINGS, format)
+    if ending != ".gif":
         _ffmpeg()
-    return path
+    return where, ending
 
 
 def _require_frame(frame: np.ndarray, size: tuple[int, int] | None) -> None:
@@ -322,6 +329,7 @@ class _FirstNodes(Record):
 class _Stage:
     """A maze that is drawn once, and what moves over it."""
 
+    @default_settings()
     def __init__(
         self, maze: Maze | None, view: View, theme: Theme, width: int, beside: float = 0.0
     ) -> None:
@@ -350,6 +358,7 @@ class _Stage:
         self._canvas.draw()  # type: ignore[no-untyped-call]
         self._empty = self._canvas.copy_from_bbox(figure.bbox)  # type: ignore[no-untyped-call]
 
+    @default_settings()
     def frame(
         self,
         draw: Callable[[Axes], None],

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfplan.mazes import parse_maze
+from dfplan.plotting.settings import default_settings
 from dfplan.record import Record
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Drive(Record):
     goal: np.ndarray
 
 
+@default_settings()
 def profiles_svg(
     name: str, thresholds: np.ndarray, profiles: Mapping[str, Profile], ranked: Sequence[str]
 ) -> str:
@@ -93,6 +95,7 @@ def profiles_svg(
     return _svg(figure, name)
 
 
+@default_settings()
 def times_svg(
     name: str,
     points: Mapping[str, tuple[Sequence[float], Sequence[float]]],
@@ -137,6 +140,7 @@ def times_svg(
     return _svg(figure, name)
 
 
+@default_settings()
 def drives_svg(name: str, maze: str, rows: Mapping[str, Sequence[Drive | None]]) -> str:
     """Plans and how they were driven: a row a planner, a column a problem.
 
