@@ -15,7 +15,7 @@ from dfplan.data.collect_minari import MinariRecipe
 from dfplan.data.collect_ogbench import OGBenchRecipe
 from dfplan.data.shards import collect_shards, joined
 from dfplan.errors import ConfigError, unknown_name
-from dfplan.files import exclusive
+from dfplan.files import exclusive, expanded
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Frame, Maze, parse_maze
 
 SHARD = 50_000
@@ -100,7 +100,7 @@ def generate(
     steps = None if steps is None else _whole("steps", steps, least=2)
     seed = _whole("seed", seed, least=0)
     workers = _whole("workers", _usable_cores() if workers is None else workers, least=1)
-    path = Path(path)
+    path = expanded(path)
     plan = _plan(maze, recipe, steps)
     if isinstance(plan, OGBenchRecipe) and path.suffix != ".npz":
         raise ConfigError(f"The name of OGBench's files must end in .npz; got {path.name!r}.")

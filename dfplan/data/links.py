@@ -47,7 +47,7 @@ def require_links(file: h5py.File, follow_links: bool) -> None:
                 raise DataError(f"{shown} is a link to another file, {named}. {_ALLOW}")
             if _found(Path(file.filename), named) is None:
                 raise DataError(f"{shown} is a link to {named}, which is not there.")
-        if name not in file.id:
+        if file.get(name) is None:
             raise DataError(f"{shown} is a link to something that is not there.")
 
 
@@ -137,10 +137,10 @@ def _opened(
         yield h5i.get_file_id(dataset)
         return
     found = _found(path, named)
-    if found is None:
+    if found is None or not h5py.is_hdf5(found):
         raise DataError(
-            f"{shown} takes values from {named}, which is not there. Put it back, or copy the "
-            "values into one dataset."
+            f"{shown} takes values from {named}, which is not there or no hdf5 file. Put it back, "
+            "or copy the values into one dataset."
         )
     _require_inside(path, found, shown, follow_links)
     verify(found)

@@ -422,8 +422,9 @@ def require_unchanged(files: Iterable[FileStamp]) -> None:
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> DataError:
+    why = " ".join(str(error).split()) or type(error).__name__
     return DataError(
-        f"{path} is not a whole {kind} file, or cannot be read ({error}). If it was "
+        f"{path} is not a whole {kind} file, or cannot be read ({why}). If it was "
         "downloaded, delete it and fetch it again."
     )
 
