@@ -58,6 +58,23 @@ def isolated(*, training: bool = False) -> Iterator[None]:
             raise
 
 
+def given_array(values: object) -> np.ndarray:
+    """A caller's values as an array, whatever holds them; not copied if that is not needed.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: they are no array, or some are masked.
+    """
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        return values.double().numpy() if values.dtype == torch.bfloat16 else values.numpy()
+    if isinstance(values, list | tuple | np.ma.MaskedArray):
+        masked = np.ma.array(values)
+        if np.ma.is_masked(masked):
+            raise ValueError("some of them are masked")
+        return np.asarray(masked.data)
+    return np.asarray(values)
+
+
 def own_array(values: object, dtype: type[np.floating] | None = None) -> np.ndarray:
     """A copy of a caller's numbers, whatever holds them: array, tensor, list or single number.
 
@@ -69,16 +86,7 @@ def own_array(values: object, dtype: type[np.floating] | None = None) -> np.ndar
         ObservationError: no numbers, complex ones, masked ones, or rows of different lengths.
     """
     try:
-        if isinstance(values, torch.Tensor):
-            values = values.detach().cpu()
-            given = values.double().numpy() if values.dtype == torch.bfloat16 else values.numpy()
-        elif isinstance(values, list | tuple | np.ma.MaskedArray):
-            masked = np.ma.array(values)
-            if np.ma.is_masked(masked):
-                raise ValueError("some of them are masked")
-            given = np.asarray(masked.data)
-        else:
-            given = np.asarray(values)
+        given = given_array(values)
         if given.dtype.kind == "O" and all(isinstance(each, numbers.Real) for each in given.flat):
             given = given.astype(np.float64)  # whole numbers of any size, say
         if given.dtype.kind not in "biuf":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike
 
+from dfplan.boundary import given_array
 from dfplan.data.fields import PLANE, STATE, Field, cut_where_not_next, first_rows
 from dfplan.data.links import require_sources
 from dfplan.data.storage import NpzArray, npz_arrays, open_hdf5
@@ -120,14 +120,9 @@ def _fields(
     return {field: Field(name, stored[name], str(path)) for field, name in names.items()}
 
 
-def _array(name: str, values: Any, source: str) -> np.ndarray:
-    parts = values if isinstance(values, (list, tuple)) else [values]
-    if any(np.ma.is_masked(part) for part in parts):
-        raise DataError(
-            f"{source}: {name} has values that are masked. Leave those rows out, or fill in NaN."
-        )
+def _array(name: str, values: object, source: str) -> np.ndarray:
     try:
-        return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+        return given_array(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{source}: {name} must be an array of numbers ({error}).") from error
 
