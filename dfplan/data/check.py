@@ -114,6 +114,11 @@ def draw_check(path: Output, recording: Recording, report: Report) -> Path | Any
     if len(report.segments):
         first, end = report.segments[np.argmax(np.diff(report.segments))].tolist()
         line = recording.observations[first : min(end, first + _DRAWN), :2]
+    observations = recording.observations
+    if len(report.segments) and any(finding.kind == "stray" for finding in report.findings):
+        observations = np.concatenate(
+            [recording.observations[first:end, :2] for first, end in report.segments]
+        )
     places = {
         finding.kind: recording.observations[finding.rows, :2]
         for finding in report.findings
@@ -124,7 +129,7 @@ def draw_check(path: Output, recording: Recording, report: Report) -> Path | Any
     except (ConfigError, MazeError):
         maze = None
     figure = coverage_figure(
-        recording.observations,
+        observations,
         maze=maze,
         line=line,
         jumps=places.get("jumps"),

@@ -200,7 +200,7 @@ def rushed_rows(observations: np.ndarray, episodes: np.ndarray, limit: float) ->
         steps = np.append(steps, np.nan)
         moved = np.nan_to_num(np.fmax(steps[: end - first], steps[1 : end - first + 1]))
         speed = _larger(observations[first:end, 2:]).astype(np.float64)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray((speed > top) & (speed / top > 2 * moved / limit))
 
     return _rows(len(observations), too_fast)

@@ -177,7 +177,7 @@ def _two_slopes(
         solution = np.linalg.lstsq(inputs[keep], after[keep], rcond=None)[0]
         residual = np.abs(after - inputs @ solution)
         acted = np.square(action[keep]).sum()
-        spread = np.sqrt(np.square(residual[keep]).mean())
-        error = float(spread / np.sqrt(acted)) if acted else 0.0
+        error = float(np.sqrt(np.square(residual[keep]).sum() / max(keep.sum(), 1)))
+        error = error / float(np.sqrt(acted)) if acted else 0.0
         keep = residual <= np.quantile(residual, 0.9)
     return float(1 - solution[0]), unit * float(solution[1]), unit * error

@@ -108,9 +108,9 @@ def require_resolved(farthest: float, motion: Motion, source: str) -> None:
         source: where the data came from.
     """
     step = motion.max_step
-    if not (farthest < _LARGEST and step > 1 / _LARGEST):
+    if not (farthest < _LARGEST and 1 / _LARGEST < step < _LARGEST):
         raise DataError(
-            f"{source}: positions must be smaller than {_LARGEST:g} and steps longer than "
+            f"{source}: positions and steps must be smaller than {_LARGEST:g}, steps longer than "
             f"{1 / _LARGEST:g}, as networks are shown 32-bit numbers; got positions up to "
             f"{farthest:.3g} and steps up to {step:.3g}. Convert them to another unit."
         )
