@@ -6,16 +6,20 @@ which every suite has its own; unless another is named it is D4RL's.
 
 from __future__ import annotations
 
+import codecs
+import reprlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import shortest_path
 
-from dfplan.errors import MazeError, unknown_name
+from dfplan.errors import ConfigError, MazeError, unknown_name
+from dfplan.files import expanded
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ OGBENCH = Frame("ogbench", (0.0, 4.0), (4.0, 0.0), (-4.0, -4.0), 0.7, 1.0)
 FRAMES = {frame.name: frame for frame in (D4RL, GYMNASIUM, OGBENCH)}
 """Frames by name."""
 
+_LARGEST = 1_000_000  # cells, far more than the simulators can have walls
+_MARK = "\ufeff"  # what Windows' editors begin a file with
 _FRAME = "frame "
 _WALL = {"#", "1", "X", "W"}
 _FREE = {"O", "0", ".", " ", "R", "C"}
@@ -269,26 +275,32 @@ def parse_maze(
     if isinstance(maze, Maze):
         return maze
     if isinstance(maze, str):
-        if maze in _NAMED:
-            return named_maze(maze)
+        text = maze.removeprefix(_MARK).strip()
+        if text in _NAMED:
+            return named_maze(text)
         lines: list[Sequence[object]] = [
-            line.strip() for line in maze.replace("\\", "\n").splitlines() if line.strip()
+            line.strip() for line in text.replace("\\", "\n").splitlines() if line.strip()
         ]
         if lines and str(lines[0]).startswith(_FRAME):
             told = str(lines.pop(0)).removeprefix(_FRAME).strip()
             if told not in FRAMES:
                 raise unknown_name("frame", told, FRAMES)
             frame = FRAMES[told]
-        if len(lines) < 3:
-            raise unknown_name("maze", maze, _NAMED)
+        if [text] == lines and len(text) < 80 and not {*text.upper()} <= _WALL | _FREE | _GOAL:
+            raise unknown_name("maze", text, _NAMED)
+        cells = len(text)
     else:
         try:
-            lines = [list(line) for line in maze]
+            lines = [line if isinstance(line, str | np.ndarray) else list(line) for line in maze]
+            cells = sum(map(len, lines))
         except TypeError:
             raise MazeError(
                 "A maze must be a name, text, or a list of rows such as "
-                f"['#####', '#OOG#', '#####'] or [[1, 1, 1], [1, 0, 1], [1, 1, 1]]; got {maze!r}."
+                "['#####', '#OOG#', '#####'] or [[1, 1, 1], [1, 0, 1], [1, 1, 1]]; got "
+                f"{reprlib.repr(maze)}."
             ) from None
+    if cells > _LARGEST:
+        raise MazeError(f"A maze has at most {_LARGEST} cells; got {cells}.")
     rows = tuple(
         "".join(_character(cell, i, j) for j, cell in enumerate(line))
         for i, line in enumerate(lines)
@@ -310,12 +322,52 @@ def _character(cell: object, i: int, j: int) -> str:
     )
 
 
+def read_maze(path: str | Path, frame: Frame = D4RL) -> Maze:
+    """Read a maze from a text file, in UTF-8 or UTF-16 with any line ends; its name is the file's.
+
+    Args:
+        path: of the text, as :func:`parse_maze` takes it; ``~`` is the home folder.
+        frame: where its cells lie, unless the text says.
+
+    Raises:
+        MazeError: the file cannot be read, is no text, or holds no maze; see :func:`parse_maze`.
+        ConfigError: an empty path or the like.
+    """
+    path = expanded(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(4 * _LARGEST + 1)
+        if len(content) > 4 * _LARGEST:
+            raise MazeError(f"{path} is too large: a maze has at most {_LARGEST} cells.")
+        text = _decoded(content)
+    except OSError as error:
+        raise MazeError(f"Cannot read a maze from {path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise MazeError(f"{path} must be a text of # and O in UTF-8 or UTF-16: {error}.") from error
+    try:
+        return parse_maze(text, name=path.stem, frame=frame)
+    except (MazeError, ConfigError) as error:
+        raise MazeError(f"{path}: {error}") from error
+
+
+def _decoded(content: bytes) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    for zero, encoding in ((0, "utf-16-be"), (1, "utf-16-le")):
+        if content[zero : zero + 1] == b"\0":
+            return content.decode(encoding)
+    return content.decode("utf-8")
+
+
 def _checked(maze: Maze) -> Maze:
-    lengths = {len(row) for row in maze.rows}
-    if len(maze.rows) < 3 or len(lengths) != 1 or min(lengths) < 3:
+    lengths = [len(row) for row in maze.rows]
+    odd = next((i for i, length in enumerate(lengths) if length != lengths[0]), 0)
+    if len(lengths) < 3 or odd or lengths[0] < 3:
+        got = f"{len(lengths)} rows" + (f" of {lengths[0]}" if lengths else "")
         raise MazeError(
-            "A maze needs at least 3 rows of one length, at least 3 each; got lengths "
-            f"{[len(row) for row in maze.rows]}. Check the row separators."
+            "A maze needs at least 3 rows of one length, at least 3 each; got "
+            f"{f'row {odd} of {lengths[odd]} after rows of {lengths[0]}' if odd else got}. "
+            "Check the row separators."
         )
     walls = maze.walls
     border = np.concatenate([walls[0], walls[-1], walls[:, 0], walls[:, -1]])

@@ -113,7 +113,8 @@ def _resolve(
 ) -> tuple[str, Maze, str, dict[str, Any]]:
     """Name, maze, Gymnasium's name, and the arguments that this takes."""
     by_maze = {named: name for name, (named, _) in reversed(_SHIPPED.items())}
-    if isinstance(maze, str) and not {"\n", "\\"} & {*maze} and maze not in by_maze:
+    one_line = isinstance(maze, str) and "\\" not in maze and len(maze.splitlines()) < 2
+    if isinstance(maze, str) and one_line and maze not in by_maze:
         if maze not in _SHIPPED:
             raise unknown_name("environment", maze, _SHIPPED)
         name = maze
