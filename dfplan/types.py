@@ -46,8 +46,9 @@ class FileStamp:
 class Recording(Record):
     """A data file as it is: nothing left out, nothing mended, nothing added.
 
-    Its arrays may be mapped from the file. A row is an observation, the action taken there and what
-    the environment paid for it.
+    Its arrays may be mapped from the file; those that it is made with are not copied
+    (:func:`dfplan.data.from_arrays` copies). A row is an observation, the action taken there and
+    what the environment paid for it.
 
     Attributes:
         observations: position, then velocity where it was recorded; float32 or float64 [N, 2] or

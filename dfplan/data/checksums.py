@@ -129,7 +129,8 @@ def replacing(
     with atomic(path) as temporary:
         yield temporary
         had = os.path.isfile(sidecar)
-        sidecar.unlink(missing_ok=True)
+        if had:
+            sidecar.unlink()
     if had:
         checksum(path)
 

@@ -59,14 +59,17 @@ def read_d4rl(path: str | Path, *, follow_links: bool = False) -> Recording:
         for name in (*_COLUMNS, _FOLLOWING, _JOINTS, _BARE_ENDS, _ADDED):
             if isinstance(file.get(name), h5py.Dataset):
                 require_sources(file[name].id, follow_links)
-        observations = _field(file, "observations").read(STATE)
-        count = len(observations)
-        if _field(file, "actions").stored.shape[:1] == (count - 1,):
+        field = _field(file, "observations")
+        count = (field.stored.shape or (0,))[0]
+        if (_field(file, "actions").stored.shape or ())[:1] == (count - 1,):
             raise DataError(
                 f"{path} has {count} observations for {count - 1} actions (T + 1 for T), for which "
                 "D4RL's layout has no place: leave out the last observation, or give it an action "
                 "of zeros."
             )
+        # Before the observations, so that a damaged number of rows is not read first.
+        actions = _field(file, "actions").read(PLANE, count)
+        observations = field.read(STATE)
         terminals = _recorded(file, "terminals", (), count, flags=True)
         timeouts = _recorded(file, "timeouts", (), count, flags=True)
         episodes = _episodes(file, count, terminals)
@@ -87,7 +90,7 @@ def read_d4rl(path: str | Path, *, follow_links: bool = False) -> Recording:
             timeouts[_rows(file, _ADDED, count)] = False
         return Recording(
             observations=observations,
-            actions=_field(file, "actions").read(PLANE, count),
+            actions=actions,
             episodes=episodes,
             source=path.name,
             rewards=_recorded(file, "rewards", (), count),
