@@ -434,8 +434,8 @@ def plot_pull(
     pull = checked("pull", pull, plan.candidates[row].shape)
     tips = to_picture(at.maze, plan.candidates[row] + pull) - at.candidates
     length = np.linalg.norm(tips, axis=-1)
-    shown = length > 1e-3 * max(float(length.max()), 1e-12)
-    arrows = tips[shown] * longest / max(float(length.max()), 1e-12)
+    shown = length > 1e-3 * float(length.max())
+    arrows = tips[shown] * longest / (float(length.max()) or 1.0)
     marks.draw_arrows(ax, at.candidates[shown], arrows, look)
     return ax
 

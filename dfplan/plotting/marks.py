@@ -166,8 +166,9 @@ def draw_ends(
     if goal is not None:
         center, radius = (float(goal[1]), float(goal[0])), frame.goal_radius / frame.unit
         fill, edge = _disc(theme)
-        axes.add_patch(Circle(center, radius, fc=fill, lw=0, zorder=1.5))
-        axes.add_patch(Circle(center, radius, fill=False, ec=edge, lw=0.9, zorder=3))
+        if radius < abs(np.subtract(*axes.get_xlim())):  # else it would hide a bare floor
+            axes.add_patch(Circle(center, radius, fc=fill, lw=0, zorder=1.5))
+            axes.add_patch(Circle(center, radius, fill=False, ec=edge, lw=0.9, zorder=3))
         axes.plot(*center, **_star(theme), ms=size + 5, zorder=8)
 
 

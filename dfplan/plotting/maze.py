@@ -48,7 +48,9 @@ def _ring(cells: float) -> float:
 
 
 def points_view(points: np.ndarray, margin: float = 0.8) -> View:
-    """A box around positions [P, 2], ``margin`` wide on every side."""
+    """A box around positions [P, 2], ``margin`` wide on every side, or as they are if far less."""
+    longest = float(np.ptp(points, axis=0).max())
+    margin = longest if 0 < longest < 0.05 * margin else margin
     (q0, q1), (p0, p1) = points.min(axis=0) - margin, points.max(axis=0) + margin
     return float(q0), float(p0), float(q1), float(p1)
 
@@ -67,7 +69,7 @@ def draw_maze(
         maze: anything that :func:`dfplan.mazes.parse_maze` reads; None for a bare floor.
         view: what to show, in the picture's axes; None for the whole maze (or the axes' own limits
             where there is no maze).
-        scale: whether to draw the bar.
+        scale: whether to draw the bar; on a bare floor only where one unit shows.
         theme: colors.
 
     Raises:
@@ -96,7 +98,8 @@ def draw_maze(
     if parsed is not None:
         axes.add_patch(walls := _walls(parsed, theme))
         walls.set_clip_path(frame)
-    if scale:
+    longest = max(view[1] - view[0], view[3] - view[2])
+    if scale and (parsed is not None or 1 < longest < 1000):
         _draw_scale(axes, view, 1.0 if parsed is None else parsed.frame.unit, theme)
 
 
