@@ -40,7 +40,7 @@ _BLOCK = 4 << 20
 _ZIP_HEADER = 30  # bytes of a member's local header before its name and its extra field
 _PACKED = 1040  # bytes that one byte of deflate stands for at most, and some more
 
-_sound: set[tuple[FileStamp, str]] = set()  # members of npz files whose CRC-32 is right
+_sound: set[tuple[FileStamp, str]] = set()  # parts of files that were checked
 
 
 def allocate(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -144,8 +144,9 @@ def open_hdf5(path: Path, follow_links: bool = False) -> Iterator[h5py.File]:
         follow_links: whether it may take values from files elsewhere; see
             :func:`dfplan.data.links.require_links`.
     """
-    with _reading(path, "hdf5"), h5py.File(path, "r") as file:
-        _require_heaps(path, file.id.get_create_plist().get_sizes()[1])
+    with _reading(path, "hdf5") as looked, h5py.File(path, "r") as file:
+        width = file.id.get_create_plist().get_sizes()[1]
+        _check_once(looked, "heaps", lambda: _require_heaps(path, width))
         require_links(file, follow_links)
         yield file
 
@@ -323,11 +324,7 @@ def read_npz(array: NpzArray, *, flags: bool = False) -> np.ndarray:
     values: np.ndarray
     with _values_of(array) as stream:
         if plain and array.file.size >= LARGE:
-            if (array.file, array.member) not in _sound:
-                while stream.read(_BLOCK):
-                    pass
-                if settled(array.file):
-                    _sound.add((array.file, array.member))
+            _check_once(array.file, array.member, lambda: _require_sum(stream))
             values = np.memmap(array.file.path, dtype, "r", array.offset or 0, order)
         else:
             values = allocate(order, dtype)
@@ -359,6 +356,20 @@ def _values_of(array: NpzArray) -> Iterator[IO[bytes]]:
     ):
         stream.read(array.header)
         yield stream
+
+
+def _require_sum(stream: IO[bytes]) -> None:
+    """Read a member of a zip file to its end, where zipfile compares the CRC-32."""
+    while stream.read(_BLOCK):
+        pass
+
+
+def _check_once(file: FileStamp, part: str, check: Callable[[], None]) -> None:
+    """Call ``check``, which raises if ``part`` is damaged; once while the file stays as it is."""
+    if (file, part) not in _sound:
+        check()
+        if settled(file):
+            _sound.add((file, part))
 
 
 @contextmanager
