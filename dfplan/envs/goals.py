@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from dfplan.boundary import own_array
 from dfplan.errors import ObservationError
 
 _hypot = np.frompyfunc(math.hypot, 2, 1)
@@ -44,8 +45,8 @@ class GoalRewards:
     def _reached(self, achieved_goal: Any, desired_goal: Any) -> np.ndarray:
         """Bool [...]."""
         try:
-            offset = np.asarray(achieved_goal, dtype=float) - np.asarray(desired_goal, dtype=float)
-        except (TypeError, ValueError, RuntimeError) as error:
+            offset = own_array(achieved_goal, np.float64) - own_array(desired_goal, np.float64)
+        except (ValueError, OverflowError) as error:
             raise _refused(achieved_goal, desired_goal) from error
         if offset.shape[-1:] != (2,) or not np.isfinite(offset).all():
             raise _refused(achieved_goal, desired_goal)

@@ -12,6 +12,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Dict
 from gymnasium.utils import RecordConstructorArgs
 
+from dfplan.boundary import own_array
 from dfplan.envs.frame import draw_frame
 from dfplan.envs.goals import GoalRewards
 from dfplan.envs.options import (
@@ -162,13 +163,11 @@ class MazeEnv(
             ObservationError: the action has the wrong shape or is not finite.
             ResetNeeded: no episode was started.
         """
-        forces = finite_vector(action, (2,), "action")
-        force0, force1 = forces.tolist()
+        force0, force1 = finite_vector(action, (2,), "action").tolist()
         # OGBench limits no action itself, and one beyond its space crosses walls; the number's
         # type stays, which its rounding depends on.
-        action = np.asarray(action)
-        if action.dtype.kind not in "fiub":
-            action = forces
+        if type(action) is not np.ndarray or action.dtype.kind not in "fiub":
+            action = own_array(action)
         if not -1.0 <= force0 <= 1.0 or not -1.0 <= force1 <= 1.0:
             action = np.clip(action, -1.0, 1.0)
         state, reward, terminated, truncated, info = self._advance(action)

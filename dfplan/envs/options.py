@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from dfplan.errors import ConfigError, ObservationError, require_numbers, unknown_name
+from dfplan.boundary import own_array
+from dfplan.errors import ConfigError, ObservationError, unknown_name
 from dfplan.mazes import OGBENCH, Maze
 
 SPEED_BOUND = 10.0
@@ -30,8 +32,9 @@ def finite_vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarra
         ObservationError: it has another shape, or is not finite.
     """
     try:
-        array = np.array(np.asarray(value, dtype=np.float64))
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor with gradient
+        plain = type(value) is np.ndarray and value.dtype.kind == "f"
+        array = np.array(value, np.float64) if plain else own_array(value, np.float64)
+    except (ValueError, OverflowError):
         array = np.array(np.nan)
     if array.ndim != 1 or array.size not in sizes or not all(map(math.isfinite, array.tolist())):
         expected = " or ".join(map(str, sizes))
@@ -47,8 +50,11 @@ def read_seed(seed: object) -> int | None:
     """
     if seed is None:
         return None
-    require_numbers({"seed": seed}, whole=True, least=0)
-    return int(seed)  # type: ignore[call-overload, no-any-return]
+    if not isinstance(seed, Integral) or int(seed) < 0:
+        raise ConfigError(
+            f"A seed is a whole number of at least 0, or None to draw afresh; got {seed!r}."
+        )
+    return int(seed)
 
 
 def read_options(options: object, known: tuple[str, ...]) -> Mapping[str, Any]:

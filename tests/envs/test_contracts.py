@@ -341,7 +341,9 @@ def test_an_action_may_be_of_any_kind_of_numbers(maze: str, value: list[float]) 
         list,
         tuple,
         lambda numbers: torch.tensor(numbers, dtype=torch.float64),
+        lambda numbers: torch.tensor(numbers, dtype=torch.float64, requires_grad=True),
         lambda numbers: np.array(numbers)[::-1][::-1],
+        lambda numbers: np.array(numbers, ">f8"),
         lambda numbers: [Fraction(number) for number in numbers],
         lambda _: frozen,
     )
@@ -360,7 +362,9 @@ def test_an_action_may_be_of_any_kind_of_numbers(maze: str, value: list[float]) 
         "ab",
         {},
         None,
-        torch.tensor(value, requires_grad=True),
+        np.ma.array(value, mask=[True, False]),
+        np.array(value, complex),
+        [str(number) for number in value],
     ):
         with pytest.raises(ObservationError, match="action must be 2 finite numbers"):
             env.step(wrong)
