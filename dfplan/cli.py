@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shlex
+import signal
 import sys
+import threading
 import warnings
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from difflib import get_close_matches
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TextIO
 
 import numpy as np
-from jsonargparse import ActionYesNo, ArgumentParser, auto_cli
+import yaml
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace, auto_cli, get_loader, set_loader
 from jsonargparse.typing import PositiveInt, register_type
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from dfplan.data import check, download, load_data, read, write
+from dfplan.data import check, checksum, download, load_data, read, write
 from dfplan.data import generate as generate_data
 from dfplan.data.check import draw_check
 from dfplan.data.download import PUBLISHED, fetched
@@ -32,7 +37,7 @@ from dfplan.data.segments import DataWarning
 from dfplan.data.windows import TokenLayout
 from dfplan.envs.frame import save_frame
 from dfplan.envs.suites import make
-from dfplan.errors import ConfigError, DfplanError
+from dfplan.errors import ConfigError, DfplanError, require_numbers
 from dfplan.evaluation.bench import DEFAULT, bench, roster
 from dfplan.evaluation.compare import compare
 from dfplan.evaluation.contenders import OWN_TRACKER
@@ -42,7 +47,8 @@ from dfplan.evaluation.report import USUAL_COLUMNS, require_columns, terminal
 from dfplan.evaluation.rollout import GROUP, rollout
 from dfplan.evaluation.stock import stock, summary
 from dfplan.evaluation.sweep import LOCAL
-from dfplan.mazes import Maze, parse_maze
+from dfplan.files import expanded
+from dfplan.mazes import Maze, parse_maze, read_maze
 from dfplan.planning.driving import drive
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.learned import LearnedPolicy
@@ -75,6 +81,9 @@ from dfplan.training.value import ValueConfig
 from dfplan.view.export import export_page
 from dfplan.view.planning import serve_planners
 from dfplan.view.server import serve
+
+_LARGEST_TEXT = 1 << 20  # bytes of what a person writes: settings, a maze
+_LONGEST_MESSAGE = 2000  # characters
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 LoopRecipe = ForcingConfig | DiffuserConfig | ValueConfig | CloningConfig | InverseConfig
@@ -131,6 +140,7 @@ class Keys(tuple[tuple[str, str], ...]):
 
 for _type, _plain in ((Names, list), (Position, list), (Numbers, list), (Keys, dict)):
     register_type(_type, serializer=_plain)
+register_type(Path, str, expanded, type_check=isinstance)
 
 
 def _named(keys: Keys | None) -> dict[str, str] | None:
@@ -138,10 +148,17 @@ def _named(keys: Keys | None) -> dict[str, str] | None:
 
 
 def _maze(name_or_file: str) -> Maze:
-    path = Path(name_or_file)
-    if path.is_file():
-        return parse_maze(path.read_text(), name=path.stem)
-    return parse_maze(name_or_file.removeprefix("maze2d-"))
+    path = expanded(name_or_file)
+    if not os.path.isfile(path):  # the text of a maze may be longer than a path can be
+        return parse_maze(name_or_file.removeprefix("maze2d-"))
+    return read_maze(path)
+
+
+def _require_small(path: str | Path) -> None:
+    """Refuse what is too large for a text that a person writes, before it is read."""
+    size = os.path.getsize(path) if os.path.isfile(path) else 0
+    if size > _LARGEST_TEXT:
+        raise ConfigError(f"Expected a text of at most {_LARGEST_TEXT} bytes; got {size}.")
 
 
 def data_generate(
@@ -190,6 +207,7 @@ def data_check(
     picture: Path | None = None,
     segment_by: Literal["none", "timeouts", "goals"] = "none",
     keys: Keys | None = None,
+    follow_links: bool = False,
 ) -> int:
     """Say what data holds and what is wrong with it; the exit code is 1 if training would stop.
 
@@ -198,8 +216,9 @@ def data_check(
         picture: where to draw where the data has been.
         segment_by: what else cuts episodes.
         keys: names of bare arrays, as observations=obs,ends=done.
+        follow_links: whether hdf5 files may take values from files outside of their folder.
     """
-    recording = read(source, keys=_named(keys))
+    recording = read(source, keys=_named(keys), follow_links=follow_links)
     # The shortest window that any preset draws: from one token to the next.
     report = check(recording, segment_by, window=TokenLayout(tokens=2).token_steps + 1)
     print(report)
@@ -208,14 +227,15 @@ def data_check(
     return 0 if report.ok else 1
 
 
-def data_info(source: str, keys: Keys | None = None) -> None:
+def data_info(source: str, keys: Keys | None = None, follow_links: bool = False) -> None:
     """Say what data holds, without its faults.
 
     Args:
         source: file, folder or name, in any layout.
         keys: names of bare arrays, as observations=obs,ends=done.
+        follow_links: whether hdf5 files may take values from files outside of their folder.
     """
-    print(check(read(source, keys=_named(keys))).summary())
+    print(check(read(source, keys=_named(keys), follow_links=follow_links)).summary())
 
 
 def data_list() -> None:
@@ -231,6 +251,7 @@ def data_convert(
     out: Path,
     layout: str | None = None,
     keys: Keys | None = None,
+    follow_links: bool = False,
 ) -> None:
     """Write data in another layout; nothing is lost there and back.
 
@@ -239,8 +260,18 @@ def data_convert(
         out: what to write: .hdf5 for D4RL's layout, .npz for OGBench's, a new folder for Minari's.
         layout: d4rl, minari or ogbench, where the ending does not say it.
         keys: names of bare arrays, as observations=obs,ends=done.
+        follow_links: whether hdf5 files may take values from files outside of their folder.
     """
-    print(write(read(source, keys=_named(keys)), out, layout))
+    print(write(read(source, keys=_named(keys), follow_links=follow_links), out, layout))
+
+
+def data_checksum(source: str) -> None:
+    """Write the checksum of data beside it, which is compared whenever the data is read.
+
+    Args:
+        source: file, or folder of a Minari data set.
+    """
+    print(checksum(source))
 
 
 def environment(name: str, out: Path | None = None, seed: int = 0) -> None:
@@ -266,7 +297,7 @@ def environment(name: str, out: Path | None = None, seed: int = 0) -> None:
 
 def _suite(name: str) -> str | Maze:
     """A suite's name as it is, or the maze in a file."""
-    return _maze(name) if Path(name).is_file() else name
+    return _maze(name) if os.path.isfile(expanded(name)) else name
 
 
 def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., None]:
@@ -284,6 +315,7 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
         precision: Precision = "32-true",
         resume: bool = False,
         segment_by: Literal["none", "timeouts", "goals"] = "none",
+        follow_links: bool = False,
     ) -> None:
         """Train on the data of a maze, or on data of your own.
 
@@ -297,12 +329,13 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
             precision: 32-true, bf16-mixed or 16-mixed.
             resume: go on from the state in out.
             segment_by: what else cuts episodes.
+            follow_links: whether hdf5 files may take values from files outside of their folder.
         """
         fabric = _fabric(accelerator, devices, precision)
         fabric.launch()
         with fabric.rank_zero_first():
             source = data or preset_data(preset, out)
-        trajectories = load_data(source, segment_by=segment_by)
+        trajectories = load_data(source, segment_by=segment_by, follow_links=follow_links)
         train(recipe, trajectories, out, settings=settings, fabric=fabric, resume=resume)
         print(out / "checkpoint.safetensors")
 
@@ -320,6 +353,7 @@ def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
         recipe: OfflineConfig = preset.recipe,
         settings: OfflineSettings = preset.settings,
         segment_by: Literal["none", "timeouts", "goals"] = "none",
+        follow_links: bool = False,
     ) -> None:
         """Train by d3rlpy on the data of a maze, or on data of your own.
 
@@ -329,8 +363,10 @@ def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
             recipe: what is trained, and for which goal.
             settings: how long.
             segment_by: what else cuts episodes.
+            follow_links: whether hdf5 files may take values from files outside of their folder.
         """
-        trajectories = load_data(data or preset_data(preset, out), segment_by=segment_by)
+        source = data or preset_data(preset, out)
+        trajectories = load_data(source, segment_by=segment_by, follow_links=follow_links)
         train_offline(recipe, trajectories, out, settings=settings)
         print(out / "checkpoint.safetensors")
 
@@ -344,6 +380,7 @@ def train_own(
     tokens: int | None = None,
     settings: TrainSettings = OWN_SETTINGS,
     resume: bool = False,
+    follow_links: bool = False,
 ) -> None:
     """Train a planner for a maze of your own; its data is collected if none is given.
 
@@ -354,18 +391,22 @@ def train_own(
         tokens: of 20 steps each, of the longest plan; by default enough for the longest way.
         settings: how long and how fast.
         resume: go on from the state in out.
+        follow_links: whether hdf5 files may take values from files outside of their folder.
     """
     preset = own_preset(_maze(str(maze)))
     recipe = preset.recipe if tokens is None else ForcingConfig(tokens=tokens)
-    trajectories = load_data(data or preset_data(preset, out))
+    trajectories = load_data(data or preset_data(preset, out), follow_links=follow_links)
     train(recipe, trajectories, out, settings=settings, resume=resume)
     print(out / "checkpoint.safetensors")
 
 
 def _fabric(accelerator: str, devices: int, precision: Precision) -> Fabric:
+    # Fabric would start any number of processes on a CPU.
+    most = max(os.cpu_count() or 1, 8)
+    require_numbers({"devices": devices}, whole=True, most=most)
     try:
         return Fabric(accelerator=accelerator, devices=devices, precision=precision)
-    except (ValueError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(
             f"Cannot train on accelerator {accelerator!r} with {devices} devices in {precision}: "
             f"{error} Leave the three flags out to train on what there is."
@@ -693,9 +734,84 @@ COMMANDS: dict[str, Any] = {
         "info": data_info,
         "check": data_check,
         "convert": data_convert,
+        "checksum": data_checksum,
     },
     "inspect": inspect,
 }
+
+
+_DEEPEST = 20
+_MOST_VALUES = 10_000
+
+
+class _Open:
+    """A list or mapping of YAML that has begun and not ended: what is known of it so far."""
+
+    def __init__(self, anchor: str | None, keys: set[str] | None) -> None:
+        self.anchor = anchor
+        self.keys = keys  # None for a list
+        self.nodes = 1
+        self.children = 0
+
+
+def _yaml(text: str) -> Any:
+    """What jsonargparse makes of YAML, unless that is of an unreasonable size or has tags.
+
+    An alias counts as all that it stands for.
+
+    Raises:
+        YAMLError: that, a key given twice, or no YAML.
+    """
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:  # the name of a file may hold any bytes
+        raise yaml.YAMLError(str(error)) from error
+    if size > _LARGEST_TEXT:
+        raise yaml.YAMLError(f"more than {_LARGEST_TEXT} bytes")
+    sizes: dict[str | None, int] = {}  # of what has an anchor
+    stack = [_Open(None, None)]
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        line = f"line {event.start_mark.line + 1}"
+        if getattr(event, "tag", None) is not None:
+            raise yaml.YAMLError(f"{line}: the tag {event.tag}; write plain values")
+        if isinstance(event, yaml.NodeEvent):
+            parent = stack[-1]
+            if parent.keys is not None and parent.children % 2 == 0:
+                key = getattr(event, "value", "")  # "" for a list or mapping, which is no key
+                if key in parent.keys:
+                    raise yaml.YAMLError(f"{line}: {key} is given twice")
+                parent.keys.add(key)
+            parent.children += 1
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise yaml.YAMLError(f"{line}: *{event.anchor} stands for itself, or for nothing")
+            parent.nodes += sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            parent.nodes += 1
+            sizes[event.anchor] = 1
+            if len(event.value) > _MOST_DIGITS and _NUMBER.fullmatch(event.value):
+                raise yaml.YAMLError(f"{line}: a number of more than {_MOST_DIGITS} digits")
+        elif isinstance(event, yaml.CollectionStartEvent):
+            is_mapping = isinstance(event, yaml.MappingStartEvent)
+            stack.append(_Open(event.anchor, set() if is_mapping else None))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            ended = stack.pop()
+            stack[-1].nodes += ended.nodes
+            sizes[ended.anchor] = ended.nodes
+        if len(stack) > _DEEPEST or stack[-1].nodes > _MOST_VALUES:
+            raise yaml.YAMLError(
+                f"{line}: more than {_MOST_VALUES} values, or more than {_DEEPEST} in each other"
+            )
+    try:
+        return _USUAL_YAML(text)
+    except ValueError as error:  # what only looks like a number
+        raise yaml.YAMLError(str(error)) from error
+
+
+_MOST_DIGITS = 400
+_NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-FxXob_:.]*")
+_USUAL_YAML = get_loader("yaml")
+set_loader("yaml", _yaml, exceptions=(yaml.YAMLError,))
 
 _WRONG = re.compile(r"arguments: .*?(--[\w.-]+)|(?:[Oo]ption '|choice: '|Got value: )([\w.-]+)")
 
@@ -705,6 +821,7 @@ class _Parser(ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
+        self._file = ""  # that is being read
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("type") is bool:
@@ -712,11 +829,48 @@ class _Parser(ArgumentParser):
             del kwargs["type"]
         return super().add_argument(*args, **kwargs)
 
-    def parse_path(self, *args: Any, **kwargs: Any) -> Any:
+    def parse_args(self, args: Any = None, *others: Any, **kwargs: Any) -> Any:
+        """Names files of settings that are no text, of which jsonargparse does not tell."""
+        try:
+            return super().parse_args(args, *others, **kwargs)
+        except UnicodeDecodeError as error:
+            values = [value for given in args for value in (given, given.partition("=")[2])]
+            files = ", ".join(value for value in values if os.path.isfile(value))
+            self.error(f"Expected text in UTF-8 in {files}; {error}")
+
+    def parse_path(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        """Names the file in errors."""
+        self._file = f"{path}: "
+        try:
+            _require_small(expanded(path))
+            loaded = super().parse_path(path, *args, **kwargs)
+        except UnicodeDecodeError as error:
+            self.error(f"Expected a text file in UTF-8; {error}")
+        except (TypeError, KeyError, ConfigError) as error:
+            self.error(str(error), error)
+        self._file = ""
+        return loaded
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
         """Looks for unknown keys at once: later, in a nested command, their names are lost."""
-        loaded = super().parse_path(*args, **kwargs)
+        with suppress(yaml.YAMLError):  # the original says what is wrong with it
+            value = _yaml(content)
+            if not isinstance(value, dict):
+                kind = "nothing" if value is None else type(value).__name__
+                self.error(f"Expected lines such as 'name: value'; got {kind}")
+        loaded = super().parse_string(content, *args, **kwargs)
         self.validate(loaded, skip_required=True)
         return loaded
+
+    def validate(self, namespace: Any, *args: Any, **kwargs: Any) -> None:
+        for name in self.groups or ():
+            if not isinstance(value := namespace.get(name, {}), Namespace | dict):
+                raise TypeError(f'Parser key "{name}": expected settings by name; got {value!r}')
+        super().validate(namespace, *args, **kwargs)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Does not hide that a message cannot be written, as the original does."""
+        (file or sys.stderr).write(message)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         parser = getattr(ex, "subcommand_parser", None) or self
@@ -728,7 +882,9 @@ class _Parser(ArgumentParser):
         hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
         command = parser.prog.replace(" [options]", "")
         text = " ".join(message.split()).rstrip(".")
-        self.exit(2, f"dfplan: error: {text}.{hint} See '{command} --help'.\n")
+        if len(text) > _LONGEST_MESSAGE:
+            text = f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 2 :]}"
+        self.exit(2, f"dfplan: error: {self._file}{text}.{hint} See '{command} --help'.\n")
 
 
 @contextmanager
@@ -756,28 +912,111 @@ def _with_default(args: Sequence[str]) -> list[str]:
     return asked
 
 
+def _asked(commands: Mapping[str, Any], args: Sequence[str]) -> dict[str, Any]:
+    """The commands; only the one that ``args`` name, since the parsers of all take a second."""
+    name = args[0] if args else ""
+    if name not in commands or name == "_help":
+        return dict(commands)
+    one = commands[name]
+    alone = {name: _asked(one, args[1:]) if isinstance(one, dict) else one}
+    return {key: text for key, text in commands.items() if key == "_help"} | alone
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    _open_closed_streams()
+    code = 0
+    fault: BaseException | None = None
+    args = _with_default(sys.argv[1:] if args is None else args)
     try:
-        with _plain_warnings():
-            code = auto_cli(
-                COMMANDS,
-                args=_with_default(sys.argv[1:] if args is None else args),
+        with _plain_warnings(), _ended_by_sigterm():
+            returned = auto_cli(
+                _asked(COMMANDS, args),
+                args=args,
                 prog="dfplan",
                 description="Plan in mazes with Diffusion Forcing.",
                 parser_class=_Parser,
             )
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except UnicodeDecodeError as error:
-        print(f"dfplan: error: Expected a text file in UTF-8; {error}.", file=sys.stderr)
-        return 2
-    except (DfplanError, OSError) as error:
-        print(f"dfplan: error: {error}", file=sys.stderr)
-        return 2
+        code = returned if isinstance(returned, int) else 0
+    except (DfplanError, OSError, MemoryError) as error:
+        fault = error
+    except RuntimeError as error:
+        if not re.search("allocate memory|out of memory", str(error)):  # PyTorch's
+            raise
+        fault = MemoryError(str(error))
     except KeyboardInterrupt:
-        print("dfplan: interrupted", file=sys.stderr)
-        return 130
-    return code if isinstance(code, int) else 0
+        code = 130
+        _complain("dfplan: interrupted")
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    unwritten = _unwritten(sys.stdout)
+    fault = fault or unwritten
+    if isinstance(fault, BrokenPipeError) and (unwritten or _lacks_reader(sys.stdout, sys.stderr)):
+        return 1  # whoever read our output has had enough
+    if fault is None:
+        return code
+    about = "Not enough memory. " if isinstance(fault, MemoryError) else ""
+    _complain(f"dfplan: error: {about}{fault}")
+    return 2
+
+
+def _complain(line: str) -> None:
+    with suppress(OSError):
+        print(" ".join(line.split()), file=sys.stderr, flush=True)
+    _unwritten(sys.stderr)
+
+
+def _unwritten(stream: TextIO) -> OSError | None:
+    """Why what was printed cannot be written, or None if it is."""
+    try:
+        stream.flush()
+    except OSError as error:
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
+
+
+def _lacks_reader(*streams: TextIO) -> bool:
+    """Whether one of them is a pipe that nobody reads any more."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    for stream in streams:
+        with suppress(OSError):  # not a file
+            poll.register(stream, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _open_closed_streams() -> None:
+    """Make the standard streams such that no print and no other file fails by what they are."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # such as of ASCII alone
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as an interrupt does, so that nothing half-written is left."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, _: object) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
