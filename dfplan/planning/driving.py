@@ -9,7 +9,7 @@ import numpy as np
 from dfplan.boundary import own_array
 from dfplan.errors import require_numbers
 from dfplan.planning.policy import Policy
-from dfplan.planning.problem import unpacked
+from dfplan.planning.problem import require_seed, unpacked
 from dfplan.types import Plan, Rollout
 
 
@@ -50,11 +50,14 @@ def drive(
         past_goal: whether to go on once the goal is reached.
 
     Raises:
+        ConfigError: a seed that is not a whole number of at least 0.
         ObservationError: what :meth:`Policy.act` says of observations and goals.
     """
     if max_steps is not None:
         require_numbers({"max_steps": max_steps}, whole=True, least=1)
-    observation, info = env.reset(seed=seed, options=options)
+    require_seed(seed)
+    # Gymnasium's own environments take no number of NumPy.
+    observation, info = env.reset(seed=None if seed is None else int(seed), options=options)
     policy.reset(seed)
     positions: list[np.ndarray] = []
     rewards: list[float] = []

@@ -57,3 +57,22 @@ def test_other_forms_of_an_environment(planner: Any) -> None:
     assert kept.reached is not None and kept.maze == planner.maze
     with pytest.raises(dfplan.DfplanError, match="max_steps"):
         drive(flat, Policy(planner), max_steps=0)
+
+
+def test_a_seed_may_be_numpys_in_environments_that_take_none(planner: Any) -> None:
+    import gymnasium
+
+    class Strict(gymnasium.Wrapper[Any, Any, Any, Any]):
+        def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+            assert type(seed) is int
+            return super().reset(seed=seed, options=options)
+
+    env = Strict(dfplan.make("multi2d-umaze"))
+    seed: Any = np.uint8(3)
+    kept = drive(env, Policy(planner), seed=seed, max_steps=5)
+    expected = drive(dfplan.make("multi2d-umaze"), Policy(planner), seed=3, max_steps=5)
+    np.testing.assert_array_equal(kept.positions, expected.positions)
+    wrong: Any
+    for wrong in (1.5, -1, "3"):
+        with pytest.raises(dfplan.DfplanError, match="seed"):
+            drive(env, Policy(planner), seed=wrong)
