@@ -21,8 +21,9 @@ from dfplan.types import Trajectories
 _STEADY = 0.5
 _NO_COASTING = 0.95  # D4RL's ball loses 0.2% of its velocity in a step, OGBench's all of it
 _UNEXPLAINED = 0.25  # share of the top speed below which the law says too little of how bodies move
-_MOST_DRAG = 1.2  # noise of positions looks like drag above 1, and shuffled rows like 1.5
-_LEAST_DRAG = -0.2
+_MOST_DRAG, _LEAST_DRAG = 1.2, -0.2  # what noise makes of none and of all, with some to spare
+_MOST_UNDONE = 0.35  # of OGBench's noisiest steps the next undoes 0.23, of shuffled rows' a half
+_ENOUGH = 50  # transitions from which on that is no chance
 _CERTAIN = 6.0  # standard errors
 _MOST_GAIN = 10.0  # times the fastest velocity
 _PLAIN = 2.0**20  # velocities within this factor of 1 can be fitted along with actions
@@ -76,8 +77,9 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     Bodies that neither coast nor do as their actions say are taken to go on as they are.
 
     Raises:
-        DataError: no recorded body ever moves, positions do not change as velocities say, or what
-            is fitted is no motion that a body can have.
+        DataError: no recorded body ever moves, steps undo one another as those of shuffled rows do,
+            positions do not change as velocities say, or what is fitted is no motion that a body
+            can have.
     """
     index = _transitions(trajectories, rows)
     velocity, after = velocities(trajectories, index), velocities(trajectories, index + 1)
@@ -85,6 +87,13 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
         raise DataError(
             f"{trajectories.source}: a body must move for its motion to be fitted, but every "
             "velocity (columns 3 and 4 of the observations) is 0 on all rows with a successor."
+        )
+    undone = -_carried(velocity, after)
+    if undone > _MOST_UNDONE and len(index) >= _ENOUGH:
+        raise DataError(
+            f"{trajectories.source}: rows must be in the order in which they were recorded; "
+            f"here a step undoes {undone:.0%} of the one before, as where rows are shuffled, or "
+            "positions noisier than steps are long. Sort or smooth them."
         )
     moved = trajectories.observations[index + 1, :2].astype(np.float64)
     moved -= trajectories.observations[index, :2]
@@ -102,22 +111,21 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
             f"them within {spread:.3g}. Are the columns in another order, or the rows of several "
             "episodes mixed? See `dfplan data check`."
         )
+    # Noise of positions looks like drag in the velocities that are taken from them.
+    most_drag = _MOST_DRAG if trajectories.observations.shape[1] == 4 else math.inf
+    possible = _LEAST_DRAG <= drag <= most_drag and -_CERTAIN * doubt <= gain <= _MOST_GAIN * top
     kept = 1 - drag
-    possible = _LEAST_DRAG <= drag <= _MOST_DRAG and -_CERTAIN * doubt <= gain <= _MOST_GAIN * top
-    limit = top
-    if drag >= _NO_COASTING and (1 - drag) * top + gain < _UNEXPLAINED * top:
+    if drag >= _NO_COASTING and (drag > _MOST_DRAG or kept * top + gain < _UNEXPLAINED * top):
         drag = 0.0
-    elif drag < _NO_COASTING and gain < top:
-        limit = (top - gain) / (1 - drag)
+    limit = (top - gain) / (1 - drag) if drag < _NO_COASTING and gain < top else top
     motion = Motion(dt=dt, drag=drag, gain=gain, limit=limit)
     if not (possible and motion.limit > 0 and 0 < motion.max_step < math.inf):
         raise DataError(
             f"{trajectories.source}: no body moves as these rows say: from one to the next it "
-            f"keeps {kept:.3g} of its velocity (expected 0 to 1), an action of 1 adds "
-            f"{gain:.3g} to it (expected 0 to {_MOST_GAIN * top:.3g}), and velocities go up to "
-            f"{top:.3g} (expected above 0). Are the rows shuffled, columns in another order, "
-            "positions noisier than steps are long, or actions in another unit, of the opposite "
-            "sign or of other rows? Mend them; actions alone can be left out."
+            f"keeps {kept:.3g} of its velocity (expected 0 to 1), an action of 1 adds {gain:.3g} "
+            f"to it (expected 0 to {_MOST_GAIN * top:.3g}), and velocities go up to {top:.3g} "
+            "(expected above 0). Are columns in another order, or actions in another unit, of the "
+            "opposite sign or of other rows? Mend them; actions alone can be left out."
         )
     return motion
 
@@ -156,6 +164,14 @@ def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
     flat = np.arange(0, until[-1], max(1, until[-1] // rows))
     segment = np.searchsorted(until, flat, side="right")
     return np.asarray(last[segment] - 1 - (until[segment] - flat))
+
+
+@np.errstate(over="ignore")
+def _carried(velocity: np.ndarray, after: np.ndarray) -> float:
+    """The share of all ``velocity`` [R, 2], not all 0, that ``after`` [R, 2] goes on with."""
+    top = np.abs(velocity).max()
+    velocity, after = velocity / top, after / top
+    return float((velocity * after).sum() / np.square(velocity).sum())
 
 
 @np.errstate(over="ignore", invalid="ignore")  # whoever calls looks at what comes out
