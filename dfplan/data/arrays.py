@@ -14,6 +14,7 @@ from dfplan.data.fields import PLANE, STATE, Field, cut_where_not_next, first_ro
 from dfplan.data.links import require_sources
 from dfplan.data.storage import NpzArray, npz_arrays, open_hdf5
 from dfplan.errors import ConfigError, DataError, unknown_name
+from dfplan.files import expanded
 from dfplan.types import Recording
 
 FIELDS = ("observations", "actions", "ends", "rewards", "goals", "next_observations")
@@ -77,7 +78,7 @@ def read_arrays(
         ConfigError: a field that is not known, no ``observations``, or a name not in the file.
         DataError: no such file, neither npz nor hdf5, or damaged; an array of the wrong shape.
     """
-    path = Path(path)
+    path = expanded(path)
     for field in keys:
         if field not in FIELDS:
             raise unknown_name("field", field, FIELDS)

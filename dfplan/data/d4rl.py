@@ -18,6 +18,7 @@ from dfplan.data.fields import PLANE, STATE, Field, cut_where_not_next, first_ro
 from dfplan.data.links import require_sources
 from dfplan.data.storage import Sink, open_hdf5, read_flag, read_text, row_blocks
 from dfplan.errors import ConfigError, DataError, MazeError
+from dfplan.files import expanded
 from dfplan.mazes import parse_maze
 from dfplan.types import Recording
 
@@ -54,7 +55,7 @@ def read_d4rl(path: str | Path, *, follow_links: bool = False) -> Recording:
         DataError: no such file; not hdf5, or cut short; a field missing or of the wrong shape; rows
             that are shuffled transitions; values in files that are missing or elsewhere.
     """
-    path = Path(path)
+    path = expanded(path)
     with open_hdf5(path, follow_links) as file:
         for name in (*_COLUMNS, _FOLLOWING, _JOINTS, _BARE_ENDS, _ADDED):
             if isinstance(file.get(name), h5py.Dataset):
@@ -119,7 +120,7 @@ def write_d4rl(recording: Recording, path: str | Path) -> Path:
     Raises:
         OSError: the file cannot be written, as on a full disk.
     """
-    path = Path(path)
+    path = expanded(path)
     with replacing(path) as temporary, Sink(temporary) as sink:
         with h5py.File(sink, "w") as file:
             _write(file, recording, sink)

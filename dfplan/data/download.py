@@ -18,7 +18,7 @@ import h5py
 from tqdm import tqdm
 
 from dfplan.errors import ConfigError, DataError, unknown_name
-from dfplan.files import atomic_path
+from dfplan.files import atomic_path, expanded
 from dfplan.record import Record
 
 TIMEOUT = 30.0
@@ -60,7 +60,7 @@ class Publisher(Record):
             ConfigError: there is no home folder, and the variable is not set.
         """
         try:
-            return Path(os.environ.get(self.variable) or Path.home() / self.folder)
+            return expanded(os.environ.get(self.variable) or Path.home() / self.folder)
         except RuntimeError as error:
             raise ConfigError(
                 f"There is no home folder to keep {self.title}'s files in. Name a folder by the "
@@ -169,7 +169,7 @@ def download(
     if name not in PUBLISHED:
         raise unknown_name("data set", name, PUBLISHED)
     publisher = PUBLISHED[name]
-    folder = publisher.directory() if directory is None else Path(directory)
+    folder = publisher.directory() if directory is None else expanded(directory)
     paths = [folder / file for file in publisher.files[name]]
     for path in paths:
         url = f"{(base_url or publisher.url).rstrip('/')}/{path.name}"

@@ -28,7 +28,7 @@ from dfplan.data.links import require_sources
 from dfplan.data.storage import Sink, allocate, kept_type, open_hdf5, read_text
 from dfplan.envs import CUSTOM_EPISODE_STEPS, EPISODE_STEPS
 from dfplan.errors import ConfigError, DataError, DfplanError
-from dfplan.files import atomic_folder
+from dfplan.files import atomic_folder, expanded
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze, parse_maze
 from dfplan.record import Record
 from dfplan.types import Recording
@@ -170,7 +170,7 @@ def write_minari(
         MissingMinariError: Minari is not installed.
         OSError: the folder cannot be written.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     name = _checked_id(folder, dataset_id)
     if folder.exists():
         raise ConfigError(f"{folder} is there already; remove it, or name another folder.")
@@ -216,13 +216,12 @@ def write_minari(
 
 def _root() -> Path:
     """Where Minari keeps its datasets (``minari/storage/datasets_root_dir.py``)."""
-    named = os.environ.get("MINARI_DATASETS_PATH")
-    return Path.home() / ".minari" / "datasets" if named is None else Path(named)
+    return expanded(os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets")
 
 
 def _located(source: str | Path) -> Path:
     """The dataset's ``main_data.hdf5``; downloads it if need be."""
-    path = Path(source)
+    path = expanded(source)
     if os.path.isdir(path):
         return _main_file(path)
     if os.path.exists(path):

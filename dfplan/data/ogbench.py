@@ -19,6 +19,7 @@ from dfplan.data.checksums import replacing
 from dfplan.data.fields import PLANE, STATE, Field, cut_where_not_next, first_rows, last_rows
 from dfplan.data.storage import NpzArray, allocate, npz_arrays, read_npz_text, row_blocks
 from dfplan.errors import ConfigError, DataError, MazeError
+from dfplan.files import expanded
 from dfplan.mazes import parse_maze
 from dfplan.types import Recording
 
@@ -50,7 +51,7 @@ def read_ogbench(path: str | Path) -> Recording:
         DataError: no such file; not npz, or cut short; an array missing or of the wrong shape; not
             a point maze; rows that are shuffled transitions.
     """
-    path = Path(path)
+    path = expanded(path)
     arrays = npz_arrays(path)
     shape = _field(arrays, "observations").stored.shape
     if len(shape) != 2 or shape[1] > max(STATE):
@@ -114,7 +115,7 @@ def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = Fa
     Raises:
         OSError: the file cannot be written, as on a full disk.
     """
-    path = Path(path)
+    path = expanded(path)
     ends = np.zeros(len(recording), bool)
     ends[last_rows(recording.episodes, len(recording))] = True
     arrays = {

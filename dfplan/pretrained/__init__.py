@@ -10,6 +10,7 @@ import torch
 
 from dfplan.boundary import isolated
 from dfplan.errors import CheckpointError, ConfigError, unknown_name
+from dfplan.files import expanded
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.learned import LearnedPolicy
@@ -41,7 +42,7 @@ def checkpoint_path(name: str | Path) -> Path:
     """
     if not (isinstance(name, str | Path) and str(name)):
         raise unknown_name("checkpoint", name, pretrained_names())
-    path = Path(name)
+    path = expanded(name)
     if path.is_dir():
         return path / f"checkpoint{_ENDING}"
     if path.suffix == _ENDING or path.exists():

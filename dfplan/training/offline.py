@@ -28,7 +28,7 @@ from dfplan.errors import (
     require_numbers,
     unknown_name,
 )
-from dfplan.files import atomic_path, exclusive
+from dfplan.files import atomic_path, exclusive, expanded
 from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.training.checkpoint import Checkpoint
@@ -151,7 +151,7 @@ def train_offline(
             ``trajectories`` is mapped from was changed.
         MissingPackageError: d3rlpy is not installed.
     """
-    out = Path(out)
+    out = expanded(out)
     with exclusive(out, "a training"):
         return _train(recipe, trajectories, out, settings, progress)
 

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dfplan.errors import DfplanError
-from dfplan.files import atomic_path
+from dfplan.files import atomic_path, expanded
 from dfplan.view.document import document
 from dfplan.view.planning import Event, Served, answer, rounded
 from dfplan.view.requests import PlanRequest
@@ -54,6 +54,7 @@ def export_page(
     Returns:
         The path that was written.
     """
+    path = expanded(path)
     recorded: dict[str, Any] = {
         "planners": [one.described for one in served.values()],
         "per_cell": PER_CELL,
@@ -74,7 +75,7 @@ def export_page(
     html = document({"gzip": base64.b64encode(packed).decode()}).html
     with atomic_path(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
-    return Path(path)
+    return path
 
 
 def _places(served: Served, count: int) -> list[tuple[Any, Any]]:
