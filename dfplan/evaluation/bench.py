@@ -26,6 +26,7 @@ from dfplan.evaluation.report import write_report
 from dfplan.evaluation.results import standings
 from dfplan.evaluation.rollout import GROUP
 from dfplan.evaluation.sweep import LOCAL, missing, sweep
+from dfplan.files import exclusive, expanded
 
 ALL = "all"
 """Every planner or tracker that there is."""
@@ -89,7 +90,7 @@ def roster(
         require_numbers({"seed": seed}, whole=True, least=0)
     chosen = [task.on(split) for task in _tasks(protocols, tasks)]
     counts = {task.id: _count(task, episodes) for task in chosen}
-    folders = [Path(folder) for folder in checkpoints]
+    folders = [expanded(folder) for folder in checkpoints]
     _require_known(trackers, folders)
     by_name = _by_name(planners)
     entrants = list(dict.fromkeys([*by_name, *(CONTENDERS.values() if ALL in planners else ())]))
@@ -187,21 +188,26 @@ def bench(
         What was lost, a message for each process that died.
 
     Raises:
+        BusyError: another benchmark is being played in ``out``.
         ConfigError: ``out`` is a file, or the folder holds other episodes of a task.
         DataError: the folder holds results of another version, or damaged ones.
         MissingSimulatorError: a suite that is to be played is not installed.
     """
-    if Path(out).exists() and not Path(out).is_dir():
+    out = expanded(out)
+    if out.exists() and not out.is_dir():
         raise ConfigError(f"Expected a folder for results at {out}; there is a file. Name another.")
-    left = missing(entered.jobs, out)
-    if has_cells(out):
-        standings(read_cells(out))  # what no report could be made of is said before all is played
-    for environment in dict.fromkeys(job.played.environment for job in left):
-        make(environment).close()  # a missing simulator is said once, and not by every process
-    lost = sweep(left, out, workers=workers, backend=backend, address=address, progress=progress)
-    if not lost or has_cells(out):
-        write_report(out, command)
-    return lost
+    with exclusive(out, "a benchmark"):
+        left = missing(entered.jobs, out)
+        if has_cells(out):  # what no report could be made of is said before all is played
+            standings(read_cells(out))
+        for environment in dict.fromkeys(job.played.environment for job in left):
+            make(environment).close()  # a missing simulator is said once, and not by every process
+        lost = sweep(
+            left, out, workers=workers, backend=backend, address=address, progress=progress
+        )
+        if not lost or has_cells(out):
+            write_report(out, command)
+        return lost
 
 
 def _tasks(protocols: Sequence[str], tasks: Sequence[str]) -> list[Task]:

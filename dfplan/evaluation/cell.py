@@ -37,12 +37,16 @@ from dfplan.evaluation.records import (
     rows_text,
 )
 from dfplan.evaluation.rollout import GROUP, Rollouts
+from dfplan.files import scratch_folder
 
 BEAT = "beat"
 """The file that a process touches at every call of the planner."""
 
 BROKEN = "broken"
 """The file that a process leaves which ends by an error that is not its planner's."""
+
+SCRATCH = "dfplan-cell-"
+"""How the name of a process's folder begins, in the folder for temporary files."""
 
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 _POLL = 0.2
@@ -185,12 +189,12 @@ def run(job: Job) -> list[Files]:
     Raises:
         LostCellError: the process has died of something else.
     """
-    with tempfile.TemporaryDirectory(prefix="dfplan-cell-") as name:
-        folder = Path(name)
+    with scratch_folder(tempfile.gettempdir(), SCRATCH) as folder:
+        folder.chmod(0o700)  # nobody else is to read what a planner prints
         (folder / BEAT).touch()
         errors = folder / "errors"
-        command = [sys.executable, "-m", "dfplan.evaluation.playing", json.dumps(asdict(job)), name]
-        command.append(str(os.getpid()))
+        command = [sys.executable, "-m", "dfplan.evaluation.playing", json.dumps(asdict(job))]
+        command += [str(folder), str(os.getpid())]
         # One thread from the start: some libraries read these when they are imported.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         with (

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from subprocess import TimeoutExpired
-from tempfile import NamedTemporaryFile
+from tempfile import gettempdir
 from typing import Any
 
 from dfplan.errors import ConfigError, unknown_name
-from dfplan.evaluation.processes import started
+from dfplan.evaluation.processes import leave_with, started
+from dfplan.files import scratch_folder
 
 PATIENCE = 30.0
 """Seconds that a module may take to be imported if what is wrong with it is to be told at once."""
@@ -34,18 +35,18 @@ def require_importable(name: str) -> None:
     Raises:
         ConfigError: a module that cannot be imported, or that has no such attribute.
     """
-    with NamedTemporaryFile() as said:
-        with (
-            started([sys.executable, "-c", _IMPORT, name, said.name]) as process,
-            suppress(TimeoutExpired),
-        ):
+    with scratch_folder(gettempdir(), "dfplan-import-") as folder:
+        said = folder / "said"
+        command = [sys.executable, "-c", _IMPORT, name, str(said), str(os.getpid())]
+        with started(command) as process, suppress(TimeoutExpired):
             process.wait(PATIENCE)
-        if message := Path(said.name).read_text(encoding="utf-8"):
-            raise ConfigError(message)
+        if said.exists():
+            raise ConfigError(said.read_text(encoding="utf-8"))
 
 
-def tell_imports(name: str, file: str) -> None:
-    """Write what importing a user's own raises into a file; what that process does."""
+def tell_imports(name: str, file: str, parent: str) -> None:
+    """Write what importing a user's own raises into a file; what a process of ``parent`` does."""
+    leave_with(int(parent))
     try:
         imported(name)
     except ConfigError as error:

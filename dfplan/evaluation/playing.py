@@ -11,9 +11,7 @@ import math
 import os
 import re
 import resource
-import signal
 import sys
-import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -33,6 +31,7 @@ from dfplan.evaluation.contenders import (
     named_contender,
     tracker_checkpoint,
 )
+from dfplan.evaluation.processes import leave_with
 from dfplan.evaluation.protocols import Problems, Task
 from dfplan.evaluation.provenance import provenance
 from dfplan.evaluation.records import Cost, Example, Quantiles, aside_text, rows_text
@@ -319,17 +318,8 @@ def _said(error: Exception) -> str:
     return f"raised {type(error).__name__}" + (f": {message}" if message else "")
 
 
-def _leave_with(parent: int) -> None:
-    """End this process once the one that started it is gone, however that ended."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    if os.getsid(0) == os.getpid():  # with all that the planner has started
-        os.killpg(0, signal.SIGKILL)
-    os._exit(1)
-
-
 if __name__ == "__main__":
-    threading.Thread(target=_leave_with, args=(int(sys.argv[3]),), daemon=True).start()
+    leave_with(int(sys.argv[3]))
     given = json.loads(sys.argv[1])
     lists = {"trackers": tuple(given["trackers"]), "checkpoints": tuple(given["checkpoints"])}
     try:

@@ -11,16 +11,19 @@ A cell is one planner with one tracker and one training seed on one task. Its fo
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from reprlib import repr as shortened
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from dfplan.errors import DataError
 from dfplan.evaluation.provenance import Provenance
-from dfplan.files import atomic_path
+from dfplan.files import atomic_path, expanded
+from dfplan.record import Record
 
 FORMAT = 2
 """Of the files; a folder of another format is refused."""
@@ -157,7 +160,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Example:
+class Example(Record):
     """A plan and how it was driven, in the maze's frame.
 
     Attributes:
@@ -173,7 +176,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Record):
     """All that is kept of one cell.
 
     Attributes:
@@ -244,14 +247,17 @@ def read_head(path: str | Path) -> Head:
     Raises:
         DataError: the file is no cell, or of another format.
     """
-    with Path(path).open("rb") as file:
-        return _head(Path(path), file.readline())
+    return _head(Path(path), _content(Path(path)).partition(b"\n")[0])
 
 
 def read_rows(path: str | Path) -> list[EpisodeRow]:
-    """The episodes of a cell's ``.jsonl``; a last line that was cut short is left out."""
-    lines = Path(path).read_bytes().splitlines(keepends=True)
-    return [_row(line) for line in lines[1:] if line.endswith(b"\n")]
+    """The episodes of a cell's ``.jsonl``; a last line that was cut short is left out.
+
+    Raises:
+        DataError: the file cannot be read, or another line is damaged.
+    """
+    lines = _content(Path(path)).splitlines(keepends=True)
+    return [*_rows(Path(path), [line for line in lines if line.endswith(b"\n")])]
 
 
 def read_cell(path: str | Path) -> Cell:
@@ -261,35 +267,25 @@ def read_cell(path: str | Path) -> Cell:
         DataError: a file is missing, damaged, or of another format.
     """
     path = Path(path)
-    try:
-        lines = path.read_bytes().splitlines()
-        head = _head(path, lines[0] if lines else b"")
-        rows = tuple(map(_row, lines[1:]))
-        aside = json.loads(path.with_suffix(".json").read_bytes())
-        _require_format(path.with_suffix(".json"), aside["format"])
-        cost = {**aside["cost"]}
-        for key in ("plan", "step"):
-            cost[key] = None if cost[key] is None else Quantiles(**cost[key])
-        cell = Cell(
-            head,
-            rows,
-            Cost(**cost),
-            tuple(Example(**example) for example in aside["examples"]),
-            Provenance(**aside["provenance"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
-        what = type(error).__name__
-        raise DataError(
-            f"{path} is no whole cell of a benchmark ({what}: {error}). {_AGAIN}"
-        ) from error
-    if len(rows) != head.episodes:
-        raise DataError(f"{path} says {head.episodes} episodes and holds {len(rows)}. {_AGAIN}")
+    lines = _content(path).splitlines()
+    head = _head(path, lines[0] if lines else b"")
+    rows = _rows(path, lines)
     for number, row in enumerate(rows):
         if row.episode != number:
-            raise DataError(f"{path} has episode {row.episode} in place of {number}. {_AGAIN}")
-    return cell
+            raise _damaged(path, number + 2, f"it has episode {row.episode} in place of {number}")
+    if len(rows) != head.episodes or not rows:
+        raise _damaged(
+            path, len(lines), f"it ends after {len(rows)} episodes and says {head.episodes}"
+        )
+    beside = path.with_suffix(".json")
+    aside: _Aside = _built(beside, 1, _Aside, _first(beside, _content(beside)))
+    for example in aside.examples:
+        lines_drawn = [example.path, *([] if example.plan is None else [example.plan])]
+        if example.episode >= len(rows) or not all(
+            line and all(len(point) == 2 for point in line) for line in lines_drawn
+        ):
+            raise _damaged(beside, 1, f"its example of episode {example.episode} is none")
+    return Cell(head, rows, aside.cost, aside.examples, aside.provenance)
 
 
 def read_cells(folder: str | Path) -> list[Cell]:
@@ -298,6 +294,7 @@ def read_cells(folder: str | Path) -> list[Cell]:
     Raises:
         DataError: there are none, or one cannot be read.
     """
+    folder = expanded(folder)
     paths = cell_paths(folder)
     if not paths:
         raise DataError(
@@ -316,58 +313,151 @@ def has_cells(folder: str | Path) -> bool:
     return bool(cell_paths(folder))
 
 
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(cast(float, value))
+@dataclass(frozen=True)
+class _Aside:
+    """The content of a cell's ``.json``."""
+
+    format: int
+    cost: Cost
+    provenance: Provenance
+    examples: tuple[Example, ...]
 
 
-_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "protocol task planner tracker split problems": ("a text", lambda value: type(value) is str),
-    "model follows fault": ("a text or null", lambda value: value is None or type(value) is str),
-    "seed episode episodes part steps": ("a whole number", lambda value: type(value) is int),
-    "first_touch": (
-        "a whole number or null",
-        lambda value: value is None or (type(value) is int and value > 0),
-    ),
-    "score most reward latched": ("a number", _is_number),
-    "start goal": ("numbers", lambda value: type(value) is list and all(map(_is_number, value))),
-    "success_any success_last": ("true or false", lambda value: type(value) is bool),
-}
 _AGAIN = "Delete it and run the benchmark again, which computes what is missing."
+_MOST = 2.0**53  # no number of a benchmark is nearly as large
+_MEASURED = (Quantiles, Cost, Provenance)  # have no negative numbers
+_NO_TEXT = re.compile("[\ud800-\udfff]")  # halves of characters, which no file can hold
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise DataError(f"Expected a file of a benchmark at {path}; there is none. {_AGAIN}")
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error}). {_AGAIN}") from error
 
 
 def _head(path: Path, line: bytes) -> Head:
-    try:
-        content: dict[str, Any] = dict(json.loads(line))
-        _require_format(path, content.pop("format"))
-        name = CellName(**{field.name: content.pop(field.name) for field in fields(CellName)})
-        _require_kinds(vars(name) | content)
-        head = Head(name=name, **content)
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(
-            f"{path} is no cell of a benchmark: its first line is not what it should be "
-            f"({type(error).__name__}: {error}). {_AGAIN}"
-        ) from error
+    content = _first(path, line)
+    names = [field.name for field in fields(CellName)]
+    name = {key: content.pop(key) for key in names if key in content}
+    del content["format"]
+    head: Head = _built(path, 1, Head, {"name": name, **content})
     return head
 
 
-def _row(line: bytes) -> EpisodeRow:
-    row = dict(json.loads(line))
-    _require_kinds(row)
-    return EpisodeRow(**{**row, "start": tuple(row["start"]), "goal": tuple(row["goal"])})
+def _rows(path: Path, lines: Sequence[bytes]) -> tuple[EpisodeRow, ...]:
+    """The lines after the first."""
+    rows: list[EpisodeRow] = []
+    for number, line in enumerate(lines[1:], 2):
+        rows.append(_built(path, number, EpisodeRow, _parsed(path, number, line)))
+        if rows[-1].first_touch == 0:
+            raise _damaged(path, number, "first_touch: expected a step, from 1, got 0")
+    return tuple(rows)
 
 
-def _require_format(path: Path, version: object) -> None:
-    if version != FORMAT:
+def _first(path: Path, line: bytes) -> dict[str, Any]:
+    """The object of a first line, which says its format."""
+    content = _parsed(path, 1, line)
+    if "format" not in content:
+        raise _damaged(path, 1, "'format' is missing")
+    if content["format"] != FORMAT:
         raise DataError(
-            f"{path} has format {version!r}; this version of dfplan reads format {FORMAT}. Run the "
-            "benchmark into another folder."
+            f"{path} has format {shortened(content['format'])}; this version of dfplan reads "
+            f"format {FORMAT}. Run the benchmark into another folder."
         )
+    return content
 
 
-def _require_kinds(found: Mapping[str, Any]) -> None:
-    for keys, (kind, is_such) in _KINDS.items():
-        for key in keys.split():
-            if key in found and not is_such(found[key]):
-                raise TypeError(f"expected {key} as {kind}, got {found[key]!r}")
+def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """A line's object."""
+    try:
+        content: object = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, number, error) from error
+    if not isinstance(content, dict):
+        raise _damaged(path, number, f"expected names with values, got {shortened(content)}")
+    return content
+
+
+def _built(path: Path, number: int, kind: Any, content: dict[str, Any]) -> Any:
+    try:
+        return _reader(kind)(content)
+    except ValueError as error:
+        raise _damaged(path, number, error) from error
+
+
+def _damaged(path: Path, line: int, why: object) -> DataError:
+    return DataError(f"{path}, line {line}, is damaged or no cell of a benchmark: {why}. {_AGAIN}")
+
+
+@cache
+def _reader(kind: Any, least: float = -_MOST) -> Callable[[Any], Any]:
+    """What makes a value of a type from JSON, or raises ValueError.
+
+    Args:
+        kind: a type as a field of a dataclass here has it.
+        least: of numbers that are not whole; whole ones are not negative.
+    """
+    if is_dataclass(kind):
+        return _reader_of_fields(kind)
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        (other,) = (_reader(each, least) for each in inner if each is not NoneType)
+        return lambda value: None if value is None else other(value)
+    if origin in (list, tuple):
+        one = _reader(inner[0], least)
+        count = len(inner) if origin is tuple and inner[-1] is not ... else None
+
+        def read_list(value: Any) -> Any:
+            if type(value) is not list or count not in (None, len(value)):
+                raise ValueError(f"expected a list of {count or 'such'}, got {shortened(value)}")
+            return origin(map(one, value))
+
+        return read_list
+    if origin is dict:
+        text = _reader(str)
+
+        def read_texts(value: Any) -> dict[str, str]:
+            if type(value) is not dict:
+                raise ValueError(f"expected names with texts, got {shortened(value)}")
+            return {text(key): text(each) for key, each in value.items()}
+
+        return read_texts
+    leaves: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+        str: ("a text", lambda value: type(value) is str and not _NO_TEXT.search(value)),
+        bool: ("true or false", lambda value: type(value) is bool),
+        int: ("a whole number, from 0", lambda value: type(value) is int and 0 <= value <= _MOST),
+        float: ("a number", lambda value: type(value) in (int, float) and least <= value <= _MOST),
+    }
+    expected, fits = leaves[kind]
+
+    def read(value: Any) -> Any:
+        if not fits(value):
+            raise ValueError(f"expected {expected}, got {shortened(value)}")
+        return value
+
+    return read
+
+
+def _reader_of_fields(kind: Any) -> Callable[[Any], Any]:
+    hints, least = get_type_hints(kind), 0.0 if kind in _MEASURED else -_MOST
+    readers = {name: _reader(hint, least) for name, hint in hints.items()}
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+
+    def read_fields(value: Any) -> Any:
+        if type(value) is not dict:
+            raise ValueError(f"expected names with values, got {shortened(value)}")
+        for name in (needed - value.keys()) | (value.keys() - readers.keys()):
+            what = "is missing" if name in needed else "is not known"
+            raise ValueError(f"{shortened(name)} {what}")
+        values = {}
+        for name, each in value.items():
+            try:
+                values[name] = readers[name](each)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+        return kind(**values)
+
+    return read_fields

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dfplan.errors import DataError
+from dfplan.errors import ConfigError, DataError
 from dfplan.evaluation import statistics
 from dfplan.evaluation.protocols import (
     PROTOCOLS,
@@ -217,6 +217,11 @@ def standings(cells: Iterable[Cell]) -> list[Standing]:
     )
     for cell in sorted(cells, key=lambda cell: cell.name):
         name = cell.name
+        try:
+            named_protocol(name.protocol)
+            named_task(name.task)
+        except ConfigError as error:
+            raise ConfigError(f"The cell {name.stem} of {name.task}: {error}") from error
         groups[name.protocol][name.task, name.planner, name.tracker].append(cell)
     found = {name: named_protocol(name) for name in groups}
     return [_standing(found[name], groups[name]) for name in PROTOCOLS if name in found]

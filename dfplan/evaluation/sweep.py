@@ -7,27 +7,33 @@ engine's workers do the same where they run.
 
 from __future__ import annotations
 
-import os
+import asyncio
+import socket
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import gettempdir
 from typing import Any
+from urllib.parse import urlsplit
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
 from dfplan.errors import ConfigError, require_numbers, unknown_name
-from dfplan.evaluation.cell import Files, Job, LostCellError, run
+from dfplan.evaluation.cell import SCRATCH, Files, Job, LostCellError, run
 from dfplan.evaluation.records import cell_path, cell_paths, read_head, write_cell
+from dfplan.files import remove_leftovers, scratch_folder
 
 LOCAL = "processes"
 """The backend that needs no cluster."""
 
 BACKENDS = (LOCAL, "ray", "dask")
+
+_CONNECTING = 10.0  # seconds
 
 
 def missing(jobs: Sequence[Job], out: str | Path) -> list[Job]:
@@ -99,7 +105,8 @@ def sweep(
         What was lost, a message for each job whose process died.
 
     Raises:
-        ConfigError: an unknown backend, one that is not installed, or a number of workers below 1.
+        ConfigError: an unknown backend, one that is not installed or cannot be reached, or a number
+            of workers below 1.
     """
     if backend not in BACKENDS:
         raise unknown_name("backend", backend, BACKENDS)
@@ -107,20 +114,22 @@ def sweep(
         require_numbers({"workers": workers}, whole=True, least=1)
     if address is not None and backend == LOCAL:
         raise ConfigError("An address is that of a cluster; name its backend, ray or dask, too.")
+    out = Path(out).absolute()
+    remove_leftovers(Path(gettempdir()), SCRATCH)
+    for folder in filter(Path.is_dir, (out, *out.glob("cells/*"))):
+        remove_leftovers(folder)
     if not jobs:
         return []  # and no cluster is started
-    out = Path(out).absolute()
-    out.mkdir(parents=True, exist_ok=True)
     lost: list[str] = []
     with (
-        NamedTemporaryFile(dir=out, prefix=".sweep-") as token,
+        scratch_folder(out, ".partial-sweep-") as token,
         _engine(backend, workers, address),
         tqdm(total=len(jobs), desc="cells", unit="job", disable=not progress) as bar,
     ):
         # ray's backend gives results only when all are there.
         streams = get_active_backend()[0].supports_return_generator
         results = Parallel(return_as="generator_unordered" if streams else "list")(
-            delayed(_kept)(job, out, token.name) for job in jobs
+            delayed(_kept)(job, out, token) for job in jobs
         )
         for result in results:
             if isinstance(result, str):
@@ -131,13 +140,13 @@ def sweep(
     return lost
 
 
-def _kept(job: Job, out: Path, token: str) -> list[Files] | str:
+def _kept(job: Job, out: Path, token: Path) -> list[Files] | str:
     """What a worker does: the job's files if it could not write them here; why it was lost."""
     try:
         files = run(job)
     except LostCellError as error:
         return str(error)
-    if not os.path.exists(token):  # the worker is on a machine that does not share the folder
+    if not token.exists():  # the worker is on a machine that does not share the folder
         return files
     _write(files, out)
     return []
@@ -169,8 +178,9 @@ def _ray(workers: int, address: str | None) -> Iterator[None]:
     begun = not ray.is_initialized()
     if begun and address is None:
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    elif begun:
-        ray.init(address=address, log_to_driver=False)
+    elif begun and address is not None:
+        with _reaching("ray", address):
+            ray.init(address=address, log_to_driver=False)
     try:
         yield
     finally:
@@ -182,6 +192,15 @@ def _ray(workers: int, address: str | None) -> Iterator[None]:
 def _dask(workers: int, address: str | None) -> Iterator[None]:
     distributed = _installed("distributed", "dask")
     if address is not None:
+
+        async def greet() -> None:
+            talk = await asyncio.wait_for(distributed.comm.connect(address), _CONNECTING)
+            await talk.close()
+
+        # A client that cannot connect may block its process for ever. In a thread of its own, since
+        # a notebook has a loop that runs.
+        with _reaching("dask", address), ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, greet()).result()
         with distributed.Client(address):
             yield
         return
@@ -192,6 +211,23 @@ def _dask(workers: int, address: str | None) -> Iterator[None]:
         distributed.Client(cluster),
     ):
         yield
+
+
+@contextmanager
+def _reaching(engine: str, address: str) -> Iterator[None]:
+    """Makes one error of what goes wrong with connecting to a cluster."""
+    try:
+        # Engines try for minutes where nobody listens.
+        at = urlsplit(address if "://" in address else f"//{address}")
+        if at.hostname and at.port:
+            socket.create_connection((at.hostname, at.port), _CONNECTING).close()
+        yield
+    except Exception as error:  # whatever engines raise of an address that is not theirs
+        why = " ".join(str(error).split()) or f"no answer within {_CONNECTING:g} s"
+        raise ConfigError(
+            f"There is no cluster of {engine} at {address!r}: {why}. Name the address of one that "
+            "is running, or leave it out to start one here."
+        ) from error
 
 
 def _installed(module: str, extra: str) -> Any:

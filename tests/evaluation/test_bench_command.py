@@ -16,6 +16,7 @@ from dfplan.evaluation.bench import Roster
 from dfplan.evaluation.cell import BEAT, Files, Job, LostCellError
 from dfplan.evaluation.playing import play
 from dfplan.evaluation.records import read_cells
+from dfplan.files import exclusive
 
 HERE = Path(__file__).parent
 SHORT = "dfplan-maze2d-umaze"
@@ -71,12 +72,22 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_it_plays_what_is_missing_and_reports_all(
-    run: Run, asked: list[Job], tmp_path: Path
+    run: Run, asked: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "a run"
     flags = ["--out", out, "--tasks", SHORT, "--episodes=3", "--workers=1"]
+    # What a run leaves that is killed.
+    temporary = tmp_path / "temporary"
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    left = [out / "cells" / SHORT / ".partial-1", out / ".partial-sweep-2", out / ".partial-3"]
+    for folder in (*left, temporary / "dfplan-cell-4", temporary / "dfplan-import-5"):
+        folder.mkdir(parents=True)
+        (folder / "half").write_text("half")
+    (out / ".lock").write_text("a benchmark: process 1 on nowhere")
     said = run("bench", *flags, "--planner=controller")
     assert said.code == 0, said.error
+    assert [path.name for path in temporary.iterdir()] == ["dfplan-import-5"]
+    assert not [path.name for path in out.rglob(".*")]
     assert [job.planner for job in asked] == ["controller"]
     assert "controller" in said.out and said.out.splitlines()[-1].startswith("Written: ")
     assert sorted(path.name for path in out.iterdir()) == ["cells", "report.html", "report.md"]
@@ -88,11 +99,23 @@ def test_it_plays_what_is_missing_and_reports_all(
     again = run("bench", "run", *flags, both)
     assert again.code == 0 and [job.planner for job in asked][1:] == ["entrants:tracked"]
     assert len(read_cells(out)) == 2 and "entrants:tracked" in again.out
+    assert not list(temporary.iterdir())  # a planner of one's own was imported for a try
     assert read_cells(out)[1].provenance.command == f"{wanted} {both}"
     assert run("bench", *flags, both).code == 0 and len(asked) == 2
 
     compared = run("bench", "compare", out, out)
     assert compared.code == 0 and "entrants:tracked" in compared.out
+
+
+def test_a_folder_in_which_another_plays_is_let_be(
+    run: Run, asked: list[Job], tmp_path: Path
+) -> None:
+    with exclusive(tmp_path / "out", "a benchmark"):
+        said = run("bench", "--out", tmp_path / "out", f"--tasks={SHORT}", "--planner=controller")
+    assert said.code == 2 and not asked
+    assert said.error.startswith("dfplan: error: ") and said.error.count("\n") == 1
+    assert "a benchmark: process" in said.error
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_what_is_lost_is_said_and_the_rest_is_reported(

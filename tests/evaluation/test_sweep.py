@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +24,8 @@ import pytest
 from dfplan.errors import ConfigError, DataError
 from dfplan.evaluation import cell
 from dfplan.evaluation import sweep as module
-from dfplan.evaluation.cell import BEAT, Files, Job, LostCellError
+from dfplan.evaluation.cell import BEAT, SCRATCH, Files, Job, LostCellError
+from dfplan.evaluation.own import require_importable
 from dfplan.evaluation.playing import play
 from dfplan.evaluation.provenance import provenance
 from dfplan.evaluation.records import (
@@ -33,6 +37,7 @@ from dfplan.evaluation.records import (
     read_head,
 )
 from dfplan.evaluation.sweep import missing, sweep
+from dfplan.files import scratch_folder
 
 HERE = Path(__file__).parent
 SHORT = "dfplan-maze2d-umaze"
@@ -66,14 +71,20 @@ def played_here(job: Job, folder: Path) -> list[Files]:
 
 
 @pytest.fixture(scope="module")
-def wanted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The lines of the good jobs' cells, by their names, played in this process."""
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Files]]:
+    """What the good jobs come to, by their planners, played in this process."""
     sys.path.insert(0, str(HERE))
-    folder = tmp_path_factory.mktemp("wanted")
+    folder = tmp_path_factory.mktemp("made")
+    return {job.planner: played_here(job, folder / job.task) for job in GOOD}
+
+
+@pytest.fixture(scope="module")
+def wanted(made: dict[str, list[Files]]) -> dict[str, bytes]:
+    """The lines of the good jobs' cells, by their names."""
     return {
         f"{each.name.task}/{each.name.stem}.jsonl": each.rows.encode()
-        for number, job in enumerate(GOOD)
-        for each in played_here(job, folder / str(number))
+        for files in made.values()
+        for each in files
     }
 
 
@@ -196,6 +207,63 @@ def test_clusters_write_the_same_bytes(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells"]
 
 
+@pytest.mark.parametrize("backend", ["ray", "dask"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "nonsense",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "foo://127.0.0.1:1",
+        "no.such.host.example:80",
+        "tcp://127.0.0.1:99999",
+        "[::1",
+        "a b:1",
+        "é" * 70 + ":1",
+        "no\x00host:1",
+    ],
+)
+def test_an_address_of_no_cluster_is_one_error(backend: str, address: str, tmp_path: Path) -> None:
+    pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
+    with pytest.raises(ConfigError, match=f"no cluster of {backend}") as raised:
+        sweep(GOOD, tmp_path, backend=backend, address=address, progress=False)
+    assert "\n" not in str(raised.value) and repr(address) in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_listens_there_may_be_no_cluster(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            for _ in range(2):  # the first only looks whether anybody listens
+                accepted, _ = other.accept()
+                with accepted:
+                    accepted.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(ConfigError, match="no cluster of dask"):
+            sweep(GOOD, tmp_path, backend="dask", address=address, progress=False)
+        thread.join()
+
+
+def test_a_cluster_that_is_running_is_used(
+    tmp_path: Path,
+    made: dict[str, list[Files]],
+    wanted: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(module, "run", lambda job: made[job.planner])
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        address = cluster.scheduler.listeners[0].contact_address
+        sweep(GOOD, tmp_path, backend="dask", address=address, progress=False)
+    assert cells(tmp_path) == wanted
+
+
 # What is missing.
 
 
@@ -265,20 +333,20 @@ def test_an_edited_module_of_ones_own_makes_its_cells_missing(
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("score", "abc", "expected score as a number, got 'abc'"),
-        ("score", float("nan"), "expected score as a number, got nan"),
-        ("steps", 1.5, "expected steps as a whole number, got 1.5"),
-        ("reward", None, "expected reward as a number, got None"),
-        ("first_touch", "abc", "expected first_touch as a whole number or null, got 'abc'"),
-        ("success_any", 17, "expected success_any as true or false, got 17"),
-        ("goal", "here", "expected goal as numbers, got 'here'"),
+        ("score", "abc", "score: expected a number, got 'abc'"),
+        ("score", float("nan"), "score: expected a number, got nan"),
+        ("steps", 1.5, "steps: expected a whole number, .*got 1.5"),
+        ("reward", None, "reward: expected a number, got None"),
+        ("first_touch", "abc", "first_touch: expected a whole number, .*got 'abc'"),
+        ("success_any", 17, "success_any: expected true or false, got 17"),
+        ("goal", "here", "goal: expected a list of 2, got 'here'"),
     ],
 )
 def test_a_damaged_row_is_named(filled: Path, key: str, value: object, said: str) -> None:
     path = cell_path(filled, GOOD[0].head("none").name)
     head, row, rest = path.read_text().split("\n", 2)
     path.write_text("\n".join((head, json.dumps({**json.loads(row), key: value}), rest)))
-    with pytest.raises(DataError, match=f"{re.escape(str(path))} is no whole cell.*{said}"):
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}, line 2, .*{said}"):
         read_cell(path)
 
 
@@ -368,9 +436,11 @@ def test_cells_of_two_planners_share_no_file(tmp_path: Path) -> None:
 
 
 def test_two_sweeps_into_one_folder_leave_whole_cells(
-    tmp_path: Path, wanted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    made: dict[str, list[Files]],
+    wanted: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = {job.planner: played_here(job, tmp_path / f"{i}") for i, job in enumerate(GOOD)}
     monkeypatch.setattr(module, "run", lambda job: made[job.planner])
     out, errors = tmp_path / "out", []
 
@@ -452,9 +522,9 @@ def test_a_process_that_fails_says_its_last_line(tmp_path: Path) -> None:
 
 
 @needs_proc
-@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGKILL])
 def test_an_end_before_the_end_leaves_whole_cells_and_no_process(
-    signalled: signal.Signals, tmp_path: Path
+    signalled: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = tmp_path / "a folder with spaces"
     here.mkdir()
@@ -462,6 +532,8 @@ def test_an_end_before_the_end_leaves_whole_cells_and_no_process(
     command = [sys.executable, "-m", "dfplan", "bench", "--out", mark, f"--tasks={SHORT}"]
     command += ["--planner=controller,entrants:sleeps,entrants:tracked", "--episodes=3"]
     environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    environment["TMPDIR"] = str(tmp_path / "temporary")
+    (tmp_path / "temporary").mkdir()
     process = subprocess.Popen(
         [*command, "--workers=2", "--tracker=own"],
         cwd=here,
@@ -481,9 +553,87 @@ def test_an_end_before_the_end_leaves_whole_cells_and_no_process(
             os.killpg(process.pid, signal.SIGKILL)
     if signalled == signal.SIGINT:
         assert process.returncode == 130 and said.splitlines()[-1] == "dfplan: interrupted"
-        assert [path.name for path in (here / mark).iterdir()] == ["cells"]
+    if signalled == signal.SIGKILL:
+        assert list((tmp_path / "temporary").iterdir())
     else:
-        assert process.returncode == -signalled
+        assert [path.name for path in (here / mark).iterdir()] == ["cells"]
     until(lambda: not processes(mark), 60)
     for path in here.rglob("*.jsonl"):
         assert path.name[0] != "." and read_cell(path).head == read_head(path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    sweep([], here / mark, progress=False)  # even the next one that has nothing to play
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def ended_at(event: int, act: Callable[[], object]) -> bool:
+    """Whether ``act``, in a process that is killed before that event, comes to its end.
+
+    An event is whatever changes a file or a folder.
+    """
+    child = os.fork()
+    if child == 0:
+        left = itertools.count(-event)
+
+        def watch(name: str, given: tuple[Any, ...]) -> None:
+            changes = name in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod")
+            if (changes or (name == "open" and given[1] not in ("r", "rb", None))) and not next(
+                left
+            ):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(watch)
+        try:
+            act()
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_wherever_it_is_killed_the_next_run_writes_the_same_and_leaves_nothing(
+    tmp_path: Path,
+    made: dict[str, list[Files]],
+    wanted: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+
+    def run(job: Job) -> list[Files]:
+        with scratch_folder(tempfile.gettempdir(), SCRATCH):
+            names = {job.head(tracker).name for tracker in job.trackers}
+            return [each for each in made[job.planner] if each.name in names]
+
+    def go(out: Path) -> None:
+        sweep(missing(GOOD, out), out, workers=2, progress=False)
+
+    monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    for event in itertools.count():
+        out = tmp_path / f"out-{event}"
+        ended = ended_at(event, lambda out=out: go(out))
+        go(out)
+        assert cells(out) == wanted
+        named = {path.name for path in [*out.rglob("*"), *(tmp_path / "temporary").iterdir()]}
+        expected = {part for name in wanted for part in Path(name).parts}
+        expected |= {name.removesuffix("l") for name in expected if name.endswith("l")}
+        assert named == {"cells", *expected}
+        if ended:
+            break
+    assert event > 20
+
+
+@needs_proc
+def test_an_import_that_hangs_ends_with_who_asked_for_it(tmp_path: Path) -> None:
+    mark = f"hanging-{tmp_path.name}-{os.getpid()}"
+    (tmp_path / f"{mark}.py").write_text("import time; time.sleep(3600)\n")
+    child = os.fork()
+    if child == 0:
+        try:
+            os.chdir(tmp_path)
+            require_importable(f"{mark}:make")
+        finally:
+            os._exit(0)
+    until(lambda: processes(mark))
+    time.sleep(0.5)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    until(lambda: not processes(mark), 60)
