@@ -75,6 +75,20 @@ def given_array(values: object) -> np.ndarray:
     return np.asarray(values)
 
 
+@contextmanager
+def single_precision() -> Iterator[None]:
+    """float32 as the default dtype until the block ends, for the whole process.
+
+    For what cannot name its dtype; keep it short, as other threads of the caller see it.
+    """
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def own_array(values: object, dtype: type[np.floating] | None = None) -> np.ndarray:
     """A copy of a caller's numbers, whatever holds them: array, tensor, list or single number.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dfplan.boundary import isolated
 from dfplan.data.motion import Motion, fit_motion
 from dfplan.data.normalizer import Normalizer, fit_normalizer
 from dfplan.data.segments import Positions, rows_of
@@ -38,6 +39,7 @@ class Statistics(Record):
     motion: Motion
     reward_unit: float = 1.0
 
+    @isolated()
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """Flat tensors for a checkpoint; :meth:`from_tensors` is the inverse."""
         motion = self.motion
@@ -70,6 +72,7 @@ class Statistics(Record):
         )
 
 
+@isolated()
 def fit_statistics(trajectories: Trajectories) -> Statistics:
     """Statistics of ``trajectories``.
 

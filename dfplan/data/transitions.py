@@ -42,7 +42,7 @@ def transition_limits(statistics: Statistics) -> Limits:
     support; velocities within the body's top speed.
     """
     support, motion = statistics.support, statistics.motion
-    visited = support.visited.nonzero()
+    visited = support.visited.nonzero().to(support.origin.dtype)
     first = support.origin + support.resolution * visited.amin(0)
     last = support.origin + support.resolution * (visited.amax(0) + 1)
     action = torch.ones(2, dtype=torch.float32)

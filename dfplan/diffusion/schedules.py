@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dfplan.boundary import isolated
 from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.record import Record
 
@@ -183,6 +184,7 @@ SCHEDULES: dict[str, Callable[[int], NoiseSchedule]] = {
 }
 
 
+@isolated()
 def noise_schedule(name: str, max_level: int) -> NoiseSchedule:
     """The schedule called ``name`` with K = ``max_level``.
 

@@ -18,9 +18,10 @@ from safetensors.torch import load, save_file
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from dfplan.boundary import isolated
 from dfplan.data.statistics import Statistics
 from dfplan.errors import CheckpointError
-from dfplan.files import atomic_path
+from dfplan.files import atomic_path, expanded
 from dfplan.record import Record
 
 FORMAT = 1
@@ -79,9 +80,11 @@ class Checkpoint(Record):
         tensors = {f"network.{name}": value for name, value in self.network.items()}
         for name, value in self.statistics.to_tensors().items():
             tensors[f"statistics.{name}"] = value
+        path = expanded(path)
         write_tensors(path, tensors, self.describe())
-        return Path(path)
+        return path
 
+    @isolated()
     def restore(self, untrained: Callable[[], Network], device: str = "cpu") -> Network:
         """The trained network on ``device``, as it was trained.
 
@@ -107,13 +110,14 @@ class Checkpoint(Record):
             more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise CheckpointError("; ".join(wrong[:3]) + more)
         with _Undrawn():
-            network = untrained()
+            network = untrained().to(torch.float32)  # whatever the default dtype is
         network.load_state_dict(self.network)
-        # Single precision, whatever the default dtype is. Gradients are not turned off: PyTorch
-        # would take other kernels, and plans would differ in their last bits.
-        return network.to(device, torch.float32).eval()
+        # Gradients are not turned off: PyTorch would take other kernels, and plans would differ in
+        # their last bits.
+        return network.to(device).eval()
 
     @classmethod
+    @isolated()
     def load(cls, path: str | Path) -> Checkpoint:
         """Read a checkpoint.
 
@@ -190,7 +194,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     Raises:
         CheckpointError: no such file, not one of dfplan's, or not as it was written.
     """
-    path = Path(path)
+    path = expanded(path)
     if not path.is_file():
         raise CheckpointError(f"No checkpoint at {path}; expected a .safetensors file.")
     try:

@@ -20,10 +20,11 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from dfplan.boundary import isolated, single_precision
 from dfplan.data.statistics import Statistics, fit_statistics
 from dfplan.data.storage import require_unchanged
 from dfplan.errors import CheckpointError, ConfigError, require_numbers
-from dfplan.files import atomic_path, exclusive
+from dfplan.files import atomic_path, exclusive, expanded
 from dfplan.training.checkpoint import Checkpoint, read_tensors, write_tensors
 from dfplan.training.recipes import Batch, Objective
 from dfplan.types import Trajectories
@@ -101,6 +102,7 @@ class Recipe(Protocol):
     def to_json(self) -> dict[str, Any]: ...
 
 
+@isolated(training=True)
 def train(
     recipe: Recipe,
     trajectories: Trajectories,
@@ -136,7 +138,7 @@ def train(
             beginning and whenever something is saved.
     """
     fabric = fabric or Fabric(accelerator="auto", devices=1)
-    out = Path(out)
+    out = expanded(out)
     with exclusive(out, "a training") if fabric.is_global_zero else nullcontext():
         return _train(recipe, trajectories, out, settings, fabric, resume, progress)
 
@@ -204,7 +206,7 @@ class _Run:
     """Everything that changes while training."""
 
     def __init__(self, recipe: Recipe, settings: TrainSettings, fabric: Fabric) -> None:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), single_precision():
             torch.manual_seed(settings.seed)
             network = recipe.untrained()
         optimizer = torch.optim.AdamW(
@@ -238,7 +240,7 @@ class _Run:
             unit="step",
             disable=not (progress and fabric.is_global_zero),
         )
-        total = torch.zeros((), device=fabric.device)
+        total = torch.zeros((), dtype=torch.float32, device=fabric.device)
         with bar, ThreadPoolExecutor(1) as loader:
             drawn = loader.submit(self._draw, objective, self.step)
             while self.step < settings.steps:
