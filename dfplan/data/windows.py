@@ -16,7 +16,6 @@ import torch
 from dfplan.errors import DataError, require_numbers
 from dfplan.types import Trajectories
 
-
 LONGEST = 65_536
 """The most tokens of a window, positions of a token or steps between two of them. More is taken
 for a mistake, since no tensor of a checkpoint shows it."""
