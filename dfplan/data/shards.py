@@ -13,10 +13,10 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -107,7 +107,9 @@ def _finished(jobs: Sequence[_Job], workers: int) -> Generator[int, None, None]:
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
-        for future in [pool.submit(_do, job) for job in jobs]:
+        with _interrupts_held():
+            futures = [pool.submit(_do, job) for job in jobs]
+        for future in futures:
             yield future.result()
     except BaseException as error:
         # Ctrl-C is not to wait for the shards in work: they are written whole or not at all.
@@ -123,6 +125,22 @@ def _finished(jobs: Sequence[_Job], workers: int) -> Generator[int, None, None]:
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block, and never reaches processes that begin in it.
+
+    They would end with a traceback each while they are still importing.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:
