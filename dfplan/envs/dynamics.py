@@ -33,6 +33,7 @@ except ImportError as error:
 MAX_SPEED = 5.0
 """Each axis of the velocity is clipped to this before a step (``PointEnv._clip_velocity``)."""
 
+_STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 _OFFSET = 0.7
 _WALL_HEIGHT = 0.4
 
@@ -49,10 +50,20 @@ class PointMass:
 
     def __init__(self, maze: Maze) -> None:
         height, width = maze.shape
+        self._maze = maze
         self._model: Any = _compiled(maze.rows)
         self._data: Any = mujoco.MjData(self._model)
         self._x0 = _OFFSET - width / 2
         self._y0 = height / 2 - _OFFSET
+
+    def __reduce__(self) -> Any:
+        # Copies share the model, which is large, as its data are but for what a step begins with.
+        state = np.empty(mujoco.mj_stateSize(self._model, _STATE))
+        mujoco.mj_getState(self._model, self._data, state, _STATE)
+        return PointMass, (self._maze,), state
+
+    def __setstate__(self, state: np.ndarray) -> None:
+        mujoco.mj_setState(self._model, self._data, state, _STATE)
 
     def set_state(self, position: np.ndarray, velocity: np.ndarray) -> None:
         """Place the ball at ``position`` [2] with ``velocity`` [2]; forget all earlier motion."""

@@ -74,8 +74,9 @@ def label(value: Any) -> str:
 
 
 def forces(seed: int, steps: int) -> np.ndarray:
-    held = np.random.default_rng(seed).uniform(-1, 1, (-(-steps // 15), 2)).astype(np.float32)
-    return np.repeat(held, 15, axis=0)[:steps]
+    """Held so long that the ball is driven along walls."""
+    held = np.random.default_rng(seed).uniform(-1, 1, (-(-steps // 40), 2)).astype(np.float32)
+    return np.repeat(held, 40, axis=0)[:steps]
 
 
 def told(env: gymnasium.Env[Any, Any], seed: int, steps: int) -> list[Any]:
@@ -125,7 +126,7 @@ def test_a_copy_goes_on_alike_and_alone(made: Any) -> None:
     for each in (env, undisturbed):
         each.action_space.seed(1)
         each.reset(seed=1)
-        for action in forces(0, 20):
+        for action in forces(0, 150):
             each.step(action)
     twin = copy.deepcopy(env)
     for action in forces(5, 60):
