@@ -123,7 +123,7 @@ def sweep(
     lost: list[str] = []
     with (
         scratch_folder(out, ".partial-sweep-") as token,
-        _engine(backend, workers, address),
+        _engine(backend, workers and min(workers, len(jobs)), address),
         tqdm(total=len(jobs), desc="cells", unit="job", disable=not progress) as bar,
     ):
         # ray's backend gives results only when all are there.
@@ -177,7 +177,8 @@ def _ray(workers: int, address: str | None) -> Iterator[None]:
     _installed("ray.util.joblib", "ray").register_ray()
     begun = not ray.is_initialized()
     if begun and address is None:
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+        # "local", or the variable RAY_ADDRESS would name another.
+        ray.init("local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
     elif begun and address is not None:
         with _reaching("ray", address):
             ray.init(address=address, log_to_driver=False)
