@@ -210,7 +210,7 @@ def _bad_rows(recording: Recording, faults: Faults, look: Findings) -> None:
             faults.rushed,
             "Velocities far beyond what is usual, while positions do not move like that.",
         ),
-        ("stray", faults.stray, "Positions far off, to which a jump leads or from which one does."),
+        ("stray", faults.stray, "Rows that jumps or faults part from the others, mostly far off."),
     ):
         if len(rows):
             mend = "dfplan leaves these rows out and cuts there."

@@ -213,11 +213,11 @@ def stray_rows(
     whole: np.ndarray,
     limit: float,
 ) -> np.ndarray:
-    """Rows that are whole by themselves, but lie where nobody went; int64 [k].
+    """Rows that are whole in themselves, but parted from the others of their episode; int64 [k].
 
-    These are single rows that a jump parts from a neighbor; up to ten rows between two jumps, the
-    second of which leads back to where the first began; and stretches that are not an episode of
-    their own and lie five times as far from where bodies move as that place is wide.
+    These are single rows; up to ten rows between two jumps, the second of which leads back to where
+    the first began, if there are more rows on both sides; and rows that lie five times as far from
+    where bodies move as that place is wide, be they even a single one that is its own episode.
 
     Args:
         observations: position in the first two columns; float [N, 2] or [N, 4].
@@ -227,9 +227,13 @@ def stray_rows(
         limit: in units of position; see :func:`step_limit`.
     """
     first, end = whole.T
-    begun, ended = np.isin(first, jumps), np.isin(end, jumps)
-    stray = (end - first == 1) & (begun | ended)
-    brief = np.flatnonzero((end - first <= _BRIEF) & begun & ended)
+    own = np.isin(first, episodes) & np.isin(end, np.append(episodes, len(observations)))
+    size = end - first
+    single = size == 1
+    stray = single & ~own
+    torn = np.intersect1d(jumps, np.intersect1d(first, end))
+    brief = np.flatnonzero((size <= _BRIEF) & np.isin(first, torn) & np.isin(end, torn))
+    brief = brief[size[brief] < np.minimum(size[brief - 1], size[brief + 1])]
     past = _steps(observations[first[brief] - 1], observations[end[brief]])
     stray[brief[past <= limit]] = True
 
@@ -245,8 +249,7 @@ def stray_rows(
             positions = observations[rows, :2]
             return np.asarray(((positions < low - reach) | (positions > high + reach)).any(1))
 
-        own = np.isin(first, episodes) & np.isin(end, np.append(episodes, len(observations)))
-        ends = np.flatnonzero((~own | (end - first == 1)) & ~stray)
+        ends = np.flatnonzero((~own | single) & ~stray)
         for part in ends[far(first[ends]) & far(end[ends] - 1)]:
             stray[part] = far(slice(*whole[part])).all()
     rows = [np.arange(*part) for part in whole[stray].tolist()]

@@ -147,7 +147,7 @@ def _tell(source: str, faults: Faults) -> None:
         "not finite": faults.lost,
         "all zero": faults.blank,
         "faster than their steps": faults.rushed,
-        "off the way of the rows around them": faults.stray,
+        "parted from those around them": faults.stray,
     }
     told = [
         f"{len(rows)} rows that are {what} (the first {rows[0]}) were left out"
