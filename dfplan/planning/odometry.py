@@ -10,12 +10,39 @@ from dfplan.errors import require_numbers
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.past import Past, require_room, trust
 
-_DRIFT = 0.1
-"""How far a track drifts in a step, in lengths of a step at top speed: a wall that was touched, or
-a body that is not quite a point mass. Chosen on validation starts."""
+_VELOCITY = np.array([0.003, 0.05, 1.0])
+"""Standard deviation of a step's change of velocity from the fitted one, in top speeds: as sent;
+under a force of which nothing is known; struck, or stopped by a wall. These and the numbers below
+were chosen on validation starts."""
+
+_VELOCITY_SWITCH = np.array([[0.9989, 0.001, 0.0001], [0.02, 0.9799, 0.0001], [0.25, 0.25, 0.5]])
+"""The chance that a row's deviation is followed by a column's."""
+
+_POSITION = np.array([0.003, 1.0])
+"""The same of a step's change of position, in steps at top speed: as the velocity says; moved."""
+
+_POSITION_SWITCH = np.array([[0.9997, 0.0003], [0.02, 0.98]])
+
+_SENSED = np.array([1e-4, 0.1, 0.3, 1.0])
+"""Noise that observed velocities may have, in top speeds: nobody states it."""
+
+_SENSED_SWITCH = 1e-5 / len(_SENSED) + (1 - 1e-5) * np.eye(len(_SENSED))
+
+_UNKNOWN = 0.5
+"""Deviation of a velocity before it is observed, in top speeds."""
+
+_BELIEVED = 1.99
+"""The largest velocity believed, in limits; a planner refuses those of twice the limit."""
+
+_FARTHEST = 1e5
+"""How far from the data's mean a position is believed, in steps at top speed; beyond, rounding
+would matter."""
+
+_ESTIMATED = 5.0
+"""How far the planner's estimate of a position is off, in steps at top speed."""
 
 _EXACT = 1e-6
-"""Deviation, in units of position, that counts as none."""
+"""Deviation, in steps at top speed, that counts as none."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +64,14 @@ class PastSettings:
 
 
 class Odometry:
-    """A track of each body: the fitted point mass, moved by what was sent, laid onto observations.
+    """An estimate of each body's state, by an interacting multiple model filter.
 
-    Only positions are looked at; velocities follow from the track. Every ``stride`` steps the
-    planner estimates the past from the observations, and the track is laid onto the estimate.
+    A Kalman filter for each way in which a step may depart from the motion fitted to the data and
+    each noise of observed velocities; each counts by how well it has predicted what was observed
+    (Blom and Bar-Shalom, 1988). So velocities are used as far as they prove right, and pushes and
+    walls are noticed. Axes share their variances. Every ``stride`` steps the planner estimates the
+    past from what was filtered; what the two differ by is added to :meth:`states`, the more of it
+    the less the filter knows, but not to the filter, which would count observations twice.
 
     Args:
         planner: estimates; its statistics say how bodies move.
@@ -54,22 +85,35 @@ class Odometry:
         layout = planner.layout
         require_room(settings.tokens, layout)
         self.planner = planner
-        self._layout = layout
-        self._motion = planner.statistics.motion
-        self._tokens = settings.tokens
-        self._noise = max(settings.noise, _EXACT)
-        self._drift = _DRIFT * self._motion.max_step
-        # Index in the track, and token, of each position of the past.
-        frame = np.arange(1 + (settings.tokens - 1) * layout.frame_stack)
-        self._ago = layout.stride * (frame[-1] - frame)
-        self._at = settings.tokens * layout.token_steps - 1 - self._ago
-        self._token = (frame + layout.frame_stack - 1) // layout.frame_stack
-        self._seen: np.ndarray
+        self._stride = layout.stride
+        self._middle = planner.statistics.normalizer.mean.numpy()
+        motion = self._motion = planner.statistics.motion
+        top = motion.max_step / motion.dt
+        self._exact = _EXACT * motion.max_step
+        # A model for each deviation of velocity, of position, and noise of observed velocities.
+        kinds = np.meshgrid(_VELOCITY, _POSITION, _SENSED, indexing="ij")
+        velocity, position, sensed = (np.square(kind.ravel()) for kind in kinds)
+        self._switch = np.kron(np.kron(_VELOCITY_SWITCH, _POSITION_SWITCH), _SENSED_SWITCH)
+        self._position_variance = np.array(max(settings.noise, self._exact) ** 2)
+        self._velocity_variance = top**2 * sensed
+        kick = np.array([motion.dt, 1.0])
+        self._departure = top**2 * velocity[:, None, None] * np.outer(kick, kick)
+        self._departure[:, 0, 0] += motion.max_step**2 * position
+        keep = 1 - motion.drag
+        self._advance = np.array([[1.0, motion.dt * keep], [0.0, keep]])
+        self._start = np.diag([self._position_variance, (_UNKNOWN * top) ** 2])
+        # Steps of the track at which the past has its positions, the last of them now.
+        frames = 1 + (settings.tokens - 1) * layout.frame_stack
+        self._at = np.arange(frames) * self._stride
+        self._mean: np.ndarray
+        self._spread: np.ndarray
+        self._weight: np.ndarray
         self._track: np.ndarray
-        self._velocity: np.ndarray
+        self._noise: np.ndarray
+        self._refinement: np.ndarray
         self._received: np.ndarray
         self._clock: int
-        self.forget()
+        self._begin(0)
 
     @property
     def received(self) -> np.ndarray:
@@ -81,116 +125,139 @@ class Odometry:
         if rows is None:
             self._begin(0)
         else:
-            self._received[rows], self._seen[rows] = False, np.nan
+            self._received[rows] = False
 
     def observe(
-        self, positions: np.ndarray, otherwise: np.ndarray, *, seed: int | None = None
+        self, observation: np.ndarray, otherwise: np.ndarray, *, seed: int | None = None
     ) -> np.ndarray:
-        """Take in positions, a step after those before.
+        """Take in what was observed, a step after that before.
 
         Args:
-            positions: [B, 2], NaN where lost.
-            otherwise: where bodies are taken to rest of which nothing was received, [B, 2].
+            observation: positions [B, 2], or positions and velocities [B, 4]. A position or a
+                velocity that is not finite, or that no body has, is lost.
+            otherwise: where bodies are taken to rest of which no position was received, [B, 2].
             seed: of the estimate's noise; None draws afresh.
 
         Returns:
             Of which bodies these are the first that were received, bool [B].
         """
-        if len(positions) != len(self._seen):
-            self._begin(len(positions))
-        here = np.isfinite(positions).all(1)
-        self._seen = np.roll(self._seen, -1, 1)
-        self._seen[:, -1] = np.where(here[:, None], positions, np.nan)
+        if len(observation) != len(self._received):
+            self._begin(len(observation))
+        away = np.abs(observation[:, :2] - self._middle).max(1)
+        here = away <= _FARTHEST * self._motion.max_step
         new = ~self._received
-        self._track[new] = np.where(here[:, None], positions, otherwise)[new, None]
-        self._velocity[new] = 0.0
         self._received |= here
-        if self._clock % self._layout.stride == 0:
+        place = np.where(here[:, None], observation[:, :2], otherwise)[new, None]
+        self._mean[new] = 0.0
+        self._mean[new, :, 0] = place
+        self._spread[new] = self._start
+        self._weight[new] = 1 / len(self._switch)
+        self._track[new], self._noise[new], self._refinement[new] = place, np.inf, 0.0
+        fit = np.zeros_like(self._weight)
+        fit += self._update(0, observation[:, :2], here & ~new, self._position_variance)
+        if observation.shape[1] == 4:
+            fastest = np.abs(observation[:, 2:]).max(1)
+            moving = self._received & (fastest <= _BELIEVED * self._motion.limit)
+            fit += self._update(1, observation[:, 2:], moving, self._velocity_variance)
+        self._weight *= np.exp(fit - fit.max(1, keepdims=True))
+        self._weight /= self._weight.sum(1, keepdims=True)
+        position = self._expected()[:, 0]
+        self._track = np.concatenate([self._track[:, 1:], position[:, None]], 1)
+        apart = np.square(self._mean[:, :, 0] - position[:, None]).mean(-1)
+        variance = (self._weight * (self._spread[..., 0, 0] + apart)).sum(1)
+        noise = np.where(self._received, np.sqrt(variance.clip(self._exact**2)), np.inf)
+        self._noise = np.concatenate([self._noise[:, 1:], noise[:, None]], 1)
+        if self._clock % self._stride == 0:
             self.correct(self.planner.estimate(self.past(), seed=seed))
         self._clock += 1
         found: np.ndarray = new & here
         return found
 
     def send(self, actions: np.ndarray) -> None:
-        """Carry the track on by a step under ``actions`` [B, 2]."""
-        position, self._velocity = self._motion.advance(self._track[:, -1], self._velocity, actions)
-        self._track = np.roll(self._track, -1, 1)
-        self._track[:, -1] = position
+        """Carry the estimate on by a step under ``actions`` [B, 2]."""
+        weight = self._weight @ self._switch
+        share = (self._weight[:, :, None] * self._switch / weight[:, None]).swapaxes(1, 2)
+        expected = self._expected()[:, None]
+        apart = self._mean - expected
+        moment = self._spread + _outer(apart)
+        apart = (share @ apart.reshape(*weight.shape, 4)).reshape(apart.shape)
+        moment = (share @ moment.reshape(*weight.shape, 4)).reshape(apart.shape)
+        mean, spread = expected + apart, moment - _outer(apart)
+        moved = self._motion.advance(mean[:, :, 0], mean[:, :, 1], actions[:, None])
+        self._mean = np.stack(moved, 2)
+        self._spread = self._advance @ spread @ self._advance.T + self._departure
+        self._weight = weight
 
     def states(self) -> np.ndarray:
         """Position and velocity now, float32 [B, 4]."""
-        return np.concatenate([self._track[:, -1], self._velocity], 1).astype(np.float32)
+        expected = self._expected()
+        expected[:, 0] += self._refinement
+        top = _BELIEVED * self._motion.limit
+        expected[:, 1] = expected[:, 1].clip(-top, top)
+        return expected.reshape(-1, 4).astype(np.float32)
 
     def past(self) -> Past:
-        """The context of an estimate or a plan made now.
+        """The context of an estimate or a plan made now: what was filtered when it was the present.
 
-        A token's positions are the track's, moved by the mean difference of all observations from
-        the track over the steps that the token spans, which leans to the last of them as the
-        track drifts. Its positions share that error, so they are told as noisier by
-        ``sqrt(frame_stack)`` than one of them is. A token in whose span nothing was received goes
-        on from the token before. Where all is so noisy that it would be told as lost it is told as
-        all but lost, for something was received.
+        Where all is so noisy that it would be told as lost it is told as all but lost, for
+        something was received.
         """
-        mean, noise, _ = self._offsets()
-        shared = np.where(self._token > 0, self._layout.frame_stack**0.5, 1.0)
-        planner = self.planner
-        level = trust(shared * noise[:, self._token], planner.statistics, planner.schedule)
+        planner, noise = self.planner, self._noise[:, self._at]
+        noise = np.where(noise > 2 * self._exact, noise, 0.0)
+        level = trust(noise, planner.statistics, planner.schedule)
         lost = planner.schedule.max_level
         level[(level == lost).all(1)] = lost - 1
-        return Past(self._track[:, self._at] + mean[:, self._token], level)
+        return Past(self._track[:, self._at], level)
 
     def correct(self, estimate: np.ndarray) -> None:
-        """Lay the track onto an estimate [B, H, 2] of :meth:`past`.
+        """Refine :meth:`states` by an estimate [B, H, 2] of :meth:`past`.
 
-        What the two differ by is fitted by a straight line over time, in which late positions and
-        such from many observations count for more, and where nothing was received for nothing:
-        its value now moves the track, its slope corrects the velocity.
+        The less is known of where a body is now, the more of the difference counts.
         """
-        _, noise, lost = (values[:, self._token] for values in self._offsets())
-        weight = ~lost / (np.maximum(noise, _EXACT) ** 2 + (self._drift * self._ago) ** 2)
-        total = weight.sum(1, keepdims=True)
-        total[total == 0] = np.inf
-        apart = estimate - self._track[:, self._at]
-        middle = (weight * -self._ago).sum(1, keepdims=True) / total
-        mean = (weight[..., None] * apart).sum(1) / total
-        lever = weight * (-self._ago - middle)
-        # The drift is also what is known of the slope beforehand.
-        spread = (lever * -self._ago).sum(1, keepdims=True) + self._drift**-2
-        slope = (lever[..., None] * apart).sum(1) / spread
-        time = np.arange(1 - self._track.shape[1], 1)
-        away = time[:, None] - middle[..., None]
-        self._track = self._track + mean[:, None] + slope[:, None] * away
-        top = self._motion.max_step
-        self._velocity = (self._motion.dt * self._velocity + slope).clip(
-            -top, top
-        ) / self._motion.dt
+        certain = (_ESTIMATED * self._motion.max_step / self._noise[:, -1:]) ** 2
+        refinement = (estimate[:, -1] - self._track[:, -1]) / (1 + certain)
+        self._refinement = np.where(self._received[:, None], refinement, 0.0)
 
     def _begin(self, batch: int) -> None:
-        window = self._tokens * self._layout.token_steps
-        self._seen = np.full((batch, window, 2), np.nan)
-        self._track = np.zeros((batch, window, 2))
-        self._velocity = np.zeros((batch, 2))
+        models, steps = len(self._switch), self._at[-1] + 1
+        self._mean = np.zeros((batch, models, 2, 2))  # position and velocity, axes
+        self._spread = np.zeros((batch, models, 2, 2))
+        self._weight = np.ones((batch, models))
+        self._track = np.zeros((batch, steps, 2))
+        self._noise = np.zeros((batch, steps))
+        self._refinement = np.zeros((batch, 2))
         self._received = np.zeros(batch, dtype=bool)
         self._clock = 0
 
-    def _offsets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each token: observations less track [B, n, 2], deviation [B, n], if none [B, n]."""
-        span = self._layout.token_steps
-        apart = (self._seen - self._track).reshape(len(self._seen), self._tokens, span, 2)
-        received = np.isfinite(apart[..., 0])
-        drifted = self._drift * np.arange(span - 1, -1, -1)
-        weight = received / (self._noise**2 + drifted**2)
-        total = weight.sum(-1)
-        known = np.where(received[..., None], apart, 0.0)
-        mean = (weight[..., None] * known).sum(-2)
-        mean /= np.where(total > 0, total, 1.0)[..., None]
-        noise = np.where(total > 0, total, np.inf) ** -0.5
-        lost = total == 0
-        # Before the window the last observation is at least that old.
-        before = np.zeros_like(mean[:, 0]), np.full(len(mean), self._drift * span * self._tokens)
-        for token in range(self._tokens):
-            mean[:, token] = np.where(lost[:, token, None], before[0], mean[:, token])
-            older = np.hypot(before[1], self._drift * span)
-            noise[:, token] = np.where(lost[:, token], older, noise[:, token])
-            before = mean[:, token], noise[:, token]
-        return mean, np.where(noise > _EXACT, noise, 0.0), lost
+    def _expected(self) -> np.ndarray:
+        """Position and velocity, [B, 2, 2]."""
+        expected: np.ndarray = np.einsum("bm,bmkx->bkx", self._weight, self._mean)
+        return expected
+
+    def _update(
+        self, part: int, observed: np.ndarray, rows: np.ndarray, variance: np.ndarray
+    ) -> np.ndarray:
+        """Take in ``observed`` [B, 2], positions (part 0) or velocities (1), of ``rows`` [B].
+
+        Returns:
+            The log likelihood of each model, up to a constant, [B, M].
+        """
+        spread = self._spread[rows]
+        total = spread[..., part, part] + variance
+        apart = observed[rows, None] - self._mean[rows, :, part]
+        gain = spread[..., part] / total[..., None]
+        self._mean[rows] += gain[..., None] * apart[:, :, None]
+        # Joseph's form, which stays positive where what was observed is exact.
+        left: np.ndarray = np.eye(2) - gain[..., None] * np.eye(2)[part]
+        rest = np.sqrt(variance)[..., None] * gain
+        self._spread[rows] = left @ spread @ left.swapaxes(-1, -2)
+        self._spread[rows] += rest[..., None] * rest[..., None, :]
+        fit = np.zeros_like(self._weight)
+        fit[rows] = -np.log(total) - np.square(apart).sum(-1) / (2 * total)
+        return fit
+
+
+def _outer(apart: np.ndarray) -> np.ndarray:
+    """The mean over axes of the outer products of ``apart`` [B, M, 2, axes]; [B, M, 2, 2]."""
+    products: np.ndarray = apart @ apart.swapaxes(-1, -2) / 2
+    return products
