@@ -166,7 +166,7 @@ def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
     return np.asarray(last[segment] - 1 - (until[segment] - flat))
 
 
-@np.errstate(over="ignore")
+@np.errstate(over="ignore", invalid="ignore")
 def _carried(velocity: np.ndarray, after: np.ndarray) -> float:
     """The share of all ``velocity`` [R, 2], not all 0, that ``after`` [R, 2] goes on with."""
     top = np.abs(velocity).max()

@@ -127,9 +127,10 @@ def require_rewards(trajectories: Trajectories) -> np.ndarray:
     wrong = nonfinite_rows(paid)
     if len(wrong):
         raise DataError(
-            f"{source}: rewards must be finite for a value to be learned from them; that of row "
-            f"{_row(trajectories, wrong[0])} is {paid[wrong[0]]} ({len(wrong)} such rows). Write "
-            "what was paid there, or leave these rows out and end an episode before each."
+            f"{source}: rewards must be finite, in 32 bits, for a value to be learned from them; "
+            f"that of row {_row(trajectories, wrong[0])} is {paid[wrong[0]]} ({len(wrong)} such "
+            "rows). Write what was paid there, or leave these rows out and end an episode before "
+            "each."
         )
     if (paid == paid[0]).all():
         raise DataError(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dfplan.data import from_arrays, generate, load_data, segmented
+from dfplan.data import check, from_arrays, generate, load_data, read, segmented
 from dfplan.data.motion import Motion, fit_motion
 from dfplan.errors import DataError
-from dfplan.mazes import parse_maze
-from dfplan.types import Trajectories
+from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, named_maze, parse_maze
+from dfplan.types import Recording, Trajectories
 
 MADE_UP = [
     Motion(dt=0.01, drag=0.00238, gain=0.2382, limit=5.0),
@@ -158,3 +159,67 @@ def test_a_body_that_does_not_coast_is_known_as_such(gain: float, contact: float
 @pytest.mark.parametrize("motion", MADE_UP, ids=str)
 def test_bodies_that_keep_their_velocity_coast(motion: Motion) -> None:
     assert fit_motion(drive(motion)).coasts
+
+
+SUITES = ("umaze", "pointmaze-umaze", "ogbench-medium")
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """A little of a suite's data."""
+    maze = named_maze(request.param)
+    ending = {D4RL: ".hdf5", GYMNASIUM: "-v0", OGBENCH: ".npz"}[maze.frame]
+    path = tmp_path_factory.mktemp("recorded") / f"data{ending}"
+    return read(generate(maze, 4000, seed=0, path=path, workers=1))
+
+
+def test_shuffled_rows_are_refused_and_the_same_in_order_are_not(recorded: Recording) -> None:
+    order = np.random.default_rng(0).permutation(len(recorded))
+    for width in {2, recorded.observations.shape[1]}:
+        states = recorded.observations[:, :width]
+        fitted = fit_motion(segmented(replace(recorded, observations=states)))
+        assert fitted.drag == pytest.approx(0 if fitted.coasts else 1, abs=0.01)
+        shuffled = from_arrays(states[order], recorded.actions[order])
+        with pytest.raises(DataError, match=r"order in which they were recorded|columns"):
+            fit_motion(segmented(shuffled))
+        assert not check(shuffled).ok
+
+
+def test_data_without_actions_knows_how_far_a_step_goes(recorded: Recording) -> None:
+    told = fit_motion(segmented(recorded))
+    alone = replace(
+        recorded,
+        observations=recorded.observations[:, :2],
+        actions=np.zeros_like(recorded.actions),
+    )
+    assert fit_motion(segmented(alone)).max_step == pytest.approx(told.max_step, rel=0.05)
+
+
+@pytest.mark.parametrize("factor", [-1.0, 1e-3])
+def test_actions_that_cannot_be_are_refused(recorded: Recording, factor: float) -> None:
+    wrong = replace(recorded, actions=factor * recorded.actions)
+    with pytest.raises(DataError, match=r"an action of 1 adds .*opposite sign"):
+        fit_motion(segmented(wrong))
+    assert [finding.kind for finding in check(wrong).findings if finding.severity == "error"]
+
+
+def test_a_body_that_goes_anywhere_keeps_its_top_speed() -> None:
+    """Its steps say nothing of the next ones, and there are no actions."""
+    for seed in range(5):
+        steps = np.random.default_rng(seed).uniform(-0.4, 0.4, (3000, 2))
+        fitted = fit_motion(segmented(from_arrays(np.cumsum(steps, 0))))
+        assert fitted.max_step == pytest.approx(0.4, rel=0.01)
+
+
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**30])
+@pytest.mark.parametrize("motion", MADE_UP, ids=str)
+def test_the_unit_of_what_is_recorded_is_that_of_what_is_fitted(
+    motion: Motion, unit: float
+) -> None:
+    data = drive(motion, steps=500)
+    observations = unit * data.observations.astype(np.float64)
+    fitted, scaled = fit_motion(data), fit_motion(replace(data, observations=observations))
+    assert scaled.dt == fitted.dt
+    assert scaled.drag == pytest.approx(fitted.drag, abs=1e-9)
+    assert scaled.gain == pytest.approx(unit * fitted.gain, rel=1e-9)
+    assert scaled.max_step == pytest.approx(unit * fitted.max_step, rel=1e-9)

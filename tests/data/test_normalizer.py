@@ -36,6 +36,25 @@ def test_an_axis_that_never_moves_keeps_its_scale() -> None:
     assert there[:, 1].tolist() == [0, 2]
 
 
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**30])
+def test_the_unit_of_positions_is_that_of_the_scale(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    positions = rng.normal([3, -5], [1, 1e-4], (1000, 2)).astype(np.float32)
+    base, scaled = fit_normalizer([positions]), fit_normalizer([np.float32(unit) * positions])
+    assert torch.equal(scaled.mean, unit * base.mean)
+    assert torch.equal(scaled.std, unit * base.std)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_an_axis_that_moves_by_rounding_alone_keeps_its_scale(unit: float) -> None:
+    rng = np.random.default_rng(0)
+    drifting = 1e-8 * rng.normal(size=50)
+    for across in (np.full(50, 7.0), 7 + drifting, drifting):
+        positions = unit * np.stack([np.arange(50.0), across], 1)
+        for recorded in (positions, positions.astype(np.float32)):
+            assert fit_normalizer([recorded]).std[1] == 1
+
+
 @pytest.mark.parametrize("positions", [np.zeros((0, 2)), np.array([[1.0, np.nan]])])
 def test_no_rows_and_no_numbers_are_refused(positions: np.ndarray) -> None:
     with pytest.raises(DataError, match="finite"):

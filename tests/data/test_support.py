@@ -119,3 +119,11 @@ def test_a_line_and_a_point_have_support_too() -> None:
     assert support.distance(torch.tensor([2.5, 3.0])) == pytest.approx(1.0, abs=0.1)
     still = fit_support([np.zeros((3, 2))], 0.0)
     assert torch.isfinite(still.distance(torch.ones(2)))
+
+
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**30])
+def test_the_unit_of_positions_is_that_of_the_distance(unit: float) -> None:
+    base, scaled = fit_support([ring()], 0.1), fit_support([unit * ring()], 0.1 * unit)
+    assert torch.equal(scaled.visited, base.visited)
+    points = torch.from_numpy(ring(60, seed=5)).float() + 1
+    assert torch.equal(scaled.distance(unit * points), unit * base.distance(points))

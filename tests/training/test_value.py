@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import dfplan
 from dfplan.data import from_arrays, segmented
+from dfplan.data.statistics import fit_statistics
 from dfplan.errors import CheckpointError, ConfigError, DataError
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.training.loop import TrainSettings, train
@@ -22,6 +26,8 @@ from dfplan.types import Trajectories
 SETTINGS = TrainSettings(
     steps=400, batch_size=256, learning_rate=1e-2, warmup=10, ema_decay=0.95, save_every=400
 )
+
+WRONG = [np.nan, np.inf, -np.inf, 1e300]
 
 
 def chain(walks: int) -> Trajectories:
@@ -33,6 +39,11 @@ def chain(walks: int) -> Trajectories:
     data = segmented(from_arrays(states, ends=places == 4, source="a chain"))
     rewards = np.select([places == 4, places == 2], [8.0, 2.0], 0.0).astype(np.float32)
     return replace(data, rewards=rewards)
+
+
+def paid_for(data: Trajectories) -> np.ndarray:
+    """The rewards, float64 [N], a copy."""
+    return np.array(data.rewards, np.float64)
 
 
 def values_of(data: Trajectories, discount: float) -> np.ndarray:
@@ -55,8 +66,8 @@ def test_a_place_that_is_paid_for_ever_is_worth_what_it_pays() -> None:
 
 def test_it_learns_the_values_and_they_survive_the_file(tmp_path: Path) -> None:
     config = ValueConfig(discount=0.5, width=64, layers=3)
-    settings = replace(SETTINGS, steps=1000, batch_size=32)
-    train(config, chain(4), tmp_path, settings=settings, progress=False)
+    long = replace(SETTINGS, steps=1000, batch_size=32)
+    train(config, chain(4), tmp_path, settings=long, progress=False)
     value = dfplan.load_value(tmp_path).value
     places = torch.stack([torch.arange(5.0), torch.zeros(5)], 1)
     np.testing.assert_allclose(value(places), [0.5, 1.0, 2.0, 2.0, 4.0], atol=0.1)
@@ -96,6 +107,69 @@ def test_data_that_was_never_paid_is_refused(trajectories: Trajectories, tmp_pat
     with pytest.raises(DataError, match=r"corridor holds no rewards, or all are 0"):
         train(ValueConfig(), trajectories, tmp_path, settings=SETTINGS, progress=False)
     assert not list(tmp_path.iterdir())
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.sets(st.integers(0, 19), min_size=1), wrong=st.sampled_from(WRONG))
+def test_a_reward_that_is_no_number_is_refused_with_its_row(rows: set[int], wrong: float) -> None:
+    data = chain(4)
+    rewards = paid_for(data)
+    rewards[sorted(rows)] = wrong
+    message = rf"row {min(rows)} is {re.escape(str(wrong))} \({len(rows)} such rows\)"
+    with pytest.raises(DataError, match=message):
+        ValueConfig().objective(replace(data, rewards=rewards), fit_statistics(data))
+
+
+def test_rewards_outside_of_every_segment_do_not_matter() -> None:
+    data = replace(chain(4), segments=np.array([[0, 5], [10, 20]]))
+    rewards = paid_for(data)
+    rewards[5:10] = np.nan
+    statistics = fit_statistics(data)
+    losses = []
+    for given_rewards in (data.rewards, rewards):
+        objective = ValueConfig().objective(replace(data, rewards=given_rewards), statistics)
+        torch.manual_seed(0)
+        network = ValueConfig().untrained()
+        losses.append(objective(network, 64, torch.Generator().manual_seed(0)).item())
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("lying", [1e25, -1e20])
+def test_one_reward_beyond_all_others_is_refused_with_its_row(unit: float, lying: float) -> None:
+    data = chain(4)
+    rewards = unit * paid_for(data)
+    rewards[13] = unit * lying
+    with pytest.raises(DataError, match="the reward of row 13 is"):
+        ValueConfig().objective(replace(data, rewards=rewards), fit_statistics(data))
+
+
+@pytest.mark.parametrize(
+    ("rewards", "message"),
+    [
+        (np.full(20, 3.0), "every reward is 3"),
+        (np.full(20, -1e9), "every reward is -1e\\+09"),
+        (np.zeros(20), "holds no rewards, or all are 0"),
+        (np.ones(19), r"one reward for each of 20 rows; got rewards \[19\]"),
+    ],
+)
+def test_rewards_that_teach_nothing_are_refused(rewards: np.ndarray, message: str) -> None:
+    data = chain(4)
+    with pytest.raises(DataError, match=message):
+        ValueConfig().objective(replace(data, rewards=rewards), fit_statistics(data))
+
+
+def test_a_value_is_in_the_unit_of_the_rewards(tmp_path: Path) -> None:
+    config = ValueConfig(discount=0.5, width=16, layers=2)
+    places = torch.stack([torch.arange(5.0), torch.zeros(5)], 1)
+    values = {}
+    for unit in (2.0**-30, 1 / 8, 2.0**30):  # 1 / 8 makes the largest reward 1
+        data = replace(chain(4), rewards=unit * paid_for(chain(4)))
+        run = replace(SETTINGS, steps=40)
+        train(config, data, tmp_path / str(unit), settings=run, progress=False)
+        values[unit] = dfplan.load_value(tmp_path / str(unit)).value(places) / unit
+    assert torch.equal(values[2.0**-30], values[1 / 8])
+    assert torch.equal(values[2.0**30], values[1 / 8])
 
 
 def test_a_planner_is_no_value_and_a_value_no_planner(trained: Any, tmp_path: Path) -> None:
