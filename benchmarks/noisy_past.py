@@ -1,6 +1,6 @@
 """What is a noisy past worth to a planner: context used against not used.
 
-    python benchmarks/noisy_past.py
+    OMP_NUM_THREADS=1 python benchmarks/noisy_past.py  # about six minutes on two idle cores
 
 Multi2D-medium with a poor sensor. Every 10 environment steps, the distance of two positions in a
 token, an observation is sent: the position with Gaussian noise (its standard deviation an axis, in
@@ -12,17 +12,23 @@ same shipped checkpoint, which was not trained for this:
 
 - not used: the last observation that arrived is taken for the exact state until the next arrives,
   which is what a planner without context can do.
-- odometry alone: the policy's odometry, which is told the noise (not the velocities), lays the
-  point mass that was fitted to the data, moved by the actions sent, onto the last observations;
-  the plan starts from there. The network sees no past.
-- context used: the same odometry, but what it is laid onto is the network's estimate of the past,
-  ``tokens`` tokens of context, each at the level of its noise; the plan is made after that past.
+- odometry alone: the policy's odometry, a filter that is told the noise of positions and finds out
+  that of velocities, carries the point mass that was fitted to the data on by the actions sent; the
+  plan starts from there. The network sees no past.
+- context used: the same odometry, and the network's estimate of the past, ``tokens`` tokens of
+  context, each at the level of its noise, which counts the more the less the filter knows; the plan
+  is made after that past.
 
 So the second method less the first is what odometry does, and the third less the second is what
 context does. "±" is half of the 95% interval, "against odometry" a paired difference; "position
 error" and "velocity error" are root mean squares of what the policy thinks less the truth, an axis,
 in cells and cells a second, over the first 200 steps. In the first row every step's exact state is
 seen.
+
+In the second table the sensor is good in all but position: it observes every step, velocities are
+exact, and of positions the noise and the loss are those of the row. "pushed": in a fifth of all
+tenths of a second the body is under full force in a random direction instead of what it was sent,
+of which no method is told. "exact, every step" is pushed, too.
 
 The last table is of the network alone, without odometry: the root mean square error an axis of the
 present, on windows of the data, estimated from ``1 + 2 (n - 1)`` observations 10 steps apart.
@@ -56,13 +62,19 @@ from dfplan.planning.policy import Policy
 from dfplan.planning.problem import Vicinity
 from dfplan.pretrained import load
 from dfplan.training.presets import PRESETS, preset_data
-from dfplan.types import Plan, Reward, Trajectories
+from dfplan.types import Plan, Reward, Trajectories, Watch
 
 SENSORS = (
     *((noise, 0.0) for noise in (0.0, 0.1, 0.2, 0.3, 0.5)),
     *((0.1, lost) for lost in (0.2, 0.4, 0.6, 0.8)),
 )
 """Noise in cells, and the share of observations that is lost."""
+
+STEADY = (0.25, 0.3)
+"""Noise and share lost of the sensor that observes every step, velocities exactly."""
+
+PUSHED, PUSH_STEPS = 0.2, 10
+"""The share of spans of so many steps in which a body is pushed."""
 
 METHODS = ("not used", "odometry alone", "context used")
 
@@ -87,6 +99,7 @@ class Unaided(ForcingPlanner):
         horizon: int | None = None,
         seed: int | None = None,
         trace: bool = False,
+        watch: Watch | None = None,
         past: Past | None = None,
     ) -> Plan:
         return super().plan(observation, goal, seed=seed)
@@ -102,20 +115,29 @@ class Sensor:
         noise: standard deviation of position and velocity, [4].
         lost: share of observations that never arrive.
         hold: see ``policy``.
+        pushed: whether another force acts now and then, of which the policy is not told.
     """
 
     def __init__(
-        self, policy: Policy, every: int, noise: np.ndarray, lost: float, hold: bool
+        self,
+        policy: Policy,
+        every: int,
+        noise: np.ndarray,
+        lost: float,
+        hold: bool,
+        pushed: bool,
     ) -> None:
         self._policy = policy
         self._every = every
         self._noise = noise
         self._lost = lost
         self._hold = hold
+        self._pushed = pushed
 
     def reset(self, seed: int | None = None) -> None:
         self._policy.reset(seed)
         self._rng = np.random.default_rng(seed)
+        self._pushes = self._rng.spawn(1)[0]
         self._last: np.ndarray | None = None
         self.errors: list[np.ndarray] = []
 
@@ -133,7 +155,15 @@ class Sensor:
         action = self._policy.act(self._last if self._hold else seen, goal)
         assert self._policy.states is not None
         self.errors.append(self._policy.states - observation)
-        return action
+        return self._after_push(action) if self._pushed else action
+
+    def _after_push(self, action: np.ndarray) -> np.ndarray:
+        """The force that acts instead of ``action`` [B, 2]."""
+        if (len(self.errors) - 1) % PUSH_STEPS == 0:
+            angle = self._pushes.uniform(0, 2 * np.pi, len(action))
+            self._force = np.stack([np.cos(angle), np.sin(angle)], 1)
+            self._force[self._pushes.random(len(action)) >= PUSHED] = np.nan
+        return np.where(np.isnan(self._force), action, self._force)
 
 
 @dataclass(frozen=True)
@@ -144,11 +174,15 @@ class Run:
         method: one of ``METHODS``, or ``TRUE_STATE``.
         noise: of a position, in cells.
         lost: share of observations that never arrive.
+        steady: whether every step is observed, and velocities exactly.
+        pushed: whether bodies are pushed.
     """
 
     method: str
     noise: float
     lost: float
+    steady: bool = False
+    pushed: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,6 +230,11 @@ def main(
     data = load_data(preset_data(PRESETS[f"maze2d-{maze}"], runs / maze))
     todo = [Run(TRUE_STATE, 0.0, 0.0)]
     todo += [Run(method, *sensor) for sensor in SENSORS for method in METHODS]
+    steady = [
+        Run(method, *sensor, steady=True, pushed=pushed)
+        for pushed in (False, True)
+        for method, sensor in ((TRUE_STATE, (0.0, 0.0)), *((each, STEADY) for each in METHODS))
+    ]
     played = partial(
         play,
         maze=maze,
@@ -206,7 +245,8 @@ def main(
         candidates=candidates,
     )
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        results = dict(zip(todo, pool.map(played, todo), strict=True))
+        every = [*todo, *steady]
+        results = dict(zip(every, pool.map(played, every), strict=True))
     publish(
         out,
         "noisy_past",
@@ -214,6 +254,9 @@ def main(
         began,
         {
             f"multi2d-{maze}, {episodes} {split} starts": [_row(run, results) for run in todo],
+            f"Every step observed, velocities exactly; {episodes} {split} starts": [
+                {"pushed": "yes" if run.pushed else "no", **_row(run, results)} for run in steady
+            ],
             f"Error of the estimated present, {windows} windows of the data": _estimates(
                 _planner(maze, candidates), data, windows
             ),
@@ -234,7 +277,7 @@ def play(
     """Play a run; what is named like an argument of :func:`main` is that."""
     task = named_task(f"multi2d-{maze}", split)
     planner = _planner(maze, candidates)
-    every = 1 if run.method == TRUE_STATE else planner.layout.stride
+    every = 1 if run.steady or run.method == TRUE_STATE else planner.layout.stride
     hold = run.method in (TRUE_STATE, "not used")
     if run.method == "odometry alone":
         planner = Unaided(**vars(planner))
@@ -244,7 +287,9 @@ def play(
         tolerance=None,
         past=None if hold else PastSettings(run.noise, tokens),
     )
-    sensor = Sensor(policy, every, run.noise * np.array([1, 1, 10, 10]), run.lost, hold)
+    speed = 0 if run.steady else 10
+    noise = run.noise * np.array([1, 1, speed, speed])
+    sensor = Sensor(policy, every, noise, run.lost, hold, run.pushed)
     arena = Arena(task, episodes)
     scores = arena.play(sensor, problems(task, episodes), seed=0).scores()
     arena.close()
@@ -263,7 +308,8 @@ def _planner(maze: str, candidates: int) -> ForcingPlanner:
 
 def _row(run: Run, results: dict[Run, Result]) -> dict[str, object]:
     result, score = results[run], mean(results[run].scores[None])
-    odometry = results.get(replace(run, method="odometry alone"))
+    noise, lost = STEADY if run.steady else (run.noise, run.lost)
+    odometry = results.get(replace(run, method="odometry alone", noise=noise, lost=lost))
     against = None
     if odometry is not None and odometry is not result:
         against = paired_difference(result.scores[None], odometry.scores[None])
