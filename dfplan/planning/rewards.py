@@ -568,7 +568,7 @@ def _length(squared: torch.Tensor, reach: torch.Tensor | None = None) -> torch.T
 def _negligible(squared: torch.Tensor) -> torch.Tensor:
     """The square of a length that does not matter beside the longest of ``squared``; []."""
     longest = squared.detach().amax() if squared.numel() else squared.new_tensor(0.0)
-    return (1e-6 * longest).clamp(torch.finfo(squared.dtype).tiny, 1e-12)
+    return (1e-8 * longest).clamp(torch.finfo(squared.dtype).tiny, 1e-12)
 
 
 def _squared_distance(points: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
