@@ -78,6 +78,14 @@ def test_segment_by_cuts_at_timeouts_or_at_changes_of_the_goal() -> None:
     assert lengths(recording, "goals") == [[0, 150], [150, 400]]
 
 
+def test_a_stretch_of_unknown_goals_is_cut_off_whole() -> None:
+    goals = np.ones((400, 2))
+    goals[100:150, 0] = np.nan
+    recording = replace(walk(), goals=goals)
+    assert lengths(recording, "goals") == [[0, 100], [100, 150], [150, 400]]
+    assert lengths(recording) == [[0, 400]]
+
+
 def test_what_cannot_be_cut_or_trained_on_is_refused() -> None:
     with pytest.raises(DataError, match="says nothing of goals"):
         segmented(walk(), "goals")
