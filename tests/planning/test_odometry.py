@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from dfplan.data.normalizer import Normalizer
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.odometry import Odometry, PastSettings
@@ -205,6 +207,38 @@ def test_rows_are_independent_and_forget(unaided: ForcingPlanner, seed: int) -> 
             anew.send(actions[step, 1:2])
         together.send(actions[step])
         alone.send(actions[step, :1])
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e3])
+@pytest.mark.parametrize("drag", [0.0024, 1.0])
+def test_units_do_not_matter_nor_whether_bodies_coast(
+    unaided: ForcingPlanner, unit: float, drag: float
+) -> None:
+    known = unaided.statistics
+    motion = replace(known.motion, drag=drag)
+    scaled = replace(
+        known,
+        motion=replace(motion, dt=unit * motion.dt),
+        normalizer=Normalizer(known.normalizer.mean * unit, known.normalizer.std * unit),
+    )
+    usual = Odometry(replace(unaided, statistics=replace(known, motion=motion)), PastSettings(0.3))
+    other = Odometry(replace(unaided, statistics=scaled), PastSettings(0.3 * unit))
+    rng = np.random.default_rng(0)
+    place, velocity = np.zeros((9, 2)), np.zeros((9, 2))
+    factor, apart, last = np.array([unit, unit, 1.0, 1.0]), [], []
+    for _ in range(60):
+        seen = np.concatenate([place + 0.3 * rng.normal(size=(9, 2)), velocity], 1)
+        seen[rng.random(9) < 0.3] = np.nan
+        usual.observe(seen, place * 0)
+        other.observe(seen * factor, place * 0)
+        np.testing.assert_allclose(other.states() / factor, usual.states(), rtol=1e-4, atol=1e-5)
+        apart.append(usual.states()[:, :2] - place)
+        last.append((seen[:, :2] - place)[np.isfinite(seen[:, 0])])
+        action = rng.uniform(-1, 1, (9, 2))
+        usual.send(action)
+        other.send(action)
+        place, velocity = motion.advance(place, velocity, action)
+    assert off(np.stack(apart[20:])) < 0.5 * off(np.concatenate(last[20:]))
 
 
 def test_the_planner_counts_the_more_the_less_is_known(
