@@ -21,6 +21,16 @@ _PLAIN_REWARD = 1e3  # rewards up to this, and down to its inverse, are learned 
 _LARGEST_REWARD = float(np.finfo(np.float32).max)
 _LARGEST = 1e15  # its square, and the inverse's, is well within what 32 bits hold
 
+_FORMS = {
+    "mean": ((2,), torch.float32),
+    "std": ((2,), torch.float32),
+    "support.origin": ((2,), torch.float32),
+    "support.resolution": ((), torch.float64),
+    "motion": ((4,), torch.float64),
+    "reward_unit": ((), torch.float64),
+}
+_SCALES = ("std", "support.resolution", "reward_unit")
+
 
 @dataclass(frozen=True)
 class Statistics(Record):
@@ -59,7 +69,19 @@ class Statistics(Record):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> Statistics:
-        """Rebuild from :meth:`to_tensors`; a missing entry raises KeyError with its name."""
+        """Rebuild from :meth:`to_tensors`.
+
+        Raises:
+            KeyError: an entry is missing; its name.
+            ValueError: an entry has another shape or type, or cannot be a scale; its name.
+        """
+        for name, held in tensors.items():
+            form = _FORMS.get(name, (held.shape, held.dtype))
+            if (held.shape, held.dtype) != form or (name in _SCALES and not (held > 0).all()):
+                raise ValueError(name)
+            is_grid = held.dtype == torch.bool and held.ndim == 2 and min(held.shape) > 1
+            if name == "support.visited" and not is_grid:
+                raise ValueError(name)
         return cls(
             Normalizer(tensors["mean"], tensors["std"]),
             Support(
