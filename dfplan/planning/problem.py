@@ -108,8 +108,8 @@ class Problem(Record):
                 place = [float(f"{coordinate:.6g}") for coordinate in points[row]]
                 raise ObservationError(
                     f"The {what} must lie where the planner's data has been, or less than "
-                    f"{within:.3g} from there; row {row} is {place}, "
-                    f"{distance[row]:.3g} off. Is it in a wall, outside, or of another frame?",
+                    f"{within:#.3g} from there; row {row} is {place}, "
+                    f"{distance[row]:#.3g} off. Is it in a wall, outside, or of another frame?",
                     rows=named_first(distance >= within, row),
                 )
 
