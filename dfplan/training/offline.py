@@ -147,8 +147,8 @@ def train_offline(
     Raises:
         BusyError: another training uses ``out``.
         ConfigError: ``out`` holds a checkpoint already.
-        DataError: no velocities, or no body of the data ever reached the goal; or a file that
-            ``trajectories`` is mapped from was changed.
+        DataError: no velocities, or no body of the data ever reached the goal, or none was ever
+            elsewhere; or a file that ``trajectories`` is mapped from was changed.
         MissingPackageError: d3rlpy is not installed.
     """
     out = expanded(out)
@@ -246,6 +246,11 @@ def _replay(recipe: OfflineConfig, trajectories: Trajectories) -> Any:
         raise DataError(
             f"No body of {trajectories.source} ever comes within {recipe.radius} of the goal "
             f"{list(recipe.goal)}, so there is nothing to learn. Is the goal in the data's frame?"
+        )
+    if all(rewards[first : last - 1].all() for first, last in trajectories.segments):
+        raise DataError(
+            f"All rows of {trajectories.source} are within {recipe.radius} of the goal "
+            f"{list(recipe.goal)}, so there is nothing to learn. Is the radius in the data's unit?"
         )
     dataset = _d3rlpy().dataset
     observations = trajectories.observations.astype(np.float32, copy=False)

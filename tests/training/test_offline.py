@@ -151,6 +151,9 @@ def test_data_that_cannot_teach_it_is_refused(
     far = replace(RECIPE, goal=(500.0, 0.0))
     with pytest.raises(DataError, match=r"ever comes within 3.0 of the goal \[500.0, 0.0\]"):
         train_offline(far, trajectories, tmp_path, settings=SETTINGS, progress=False)
+    wide = replace(RECIPE, radius=1e6)
+    with pytest.raises(DataError, match=r"are within 1000000.0 of the goal .*unit"):
+        train_offline(wide, trajectories, tmp_path, settings=SETTINGS, progress=False)
     bare = replace(trajectories, observations=trajectories.observations[:, :2])
     with pytest.raises(DataError, match="corridor holds positions alone"):
         train_offline(RECIPE, bare, tmp_path, settings=SETTINGS, progress=False)
