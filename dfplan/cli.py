@@ -54,6 +54,7 @@ from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
 from dfplan.planning.tree import TreePlanner, TreeSettings
+from dfplan.plotting.figures import checked_path as checked_picture
 from dfplan.plotting.films import (
     checked_path,
     denoising_frames,
@@ -184,6 +185,8 @@ def data_generate(
         workers: processes; by default one a core.
         picture: of where the data has been, with some of it as a line; by default beside it.
     """
+    if picture is not None:
+        checked_picture(picture)
     path = generate_data(_maze(maze), steps, seed=seed, path=out, recipe=recipe, workers=workers)
     recording = read(path)
     report = check(recording)
@@ -571,6 +574,8 @@ def evaluate(
         seed: of the episodes and of the planner.
         out: picture of the first episode (of each task: -2, -3 and so on) to write; of planners.
     """
+    if out is not None:
+        checked_picture(out)
     loaded = load(checkpoint)
     planner = None if isinstance(loaded, LearnedPolicy) else loaded
     if out is not None and planner is None:

@@ -7,14 +7,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from dfplan.data.collect_d4rl import D4RLRecipe, write_collected
 from dfplan.data.collect_minari import MinariRecipe
 from dfplan.data.collect_ogbench import OGBenchRecipe
 from dfplan.data.shards import collect_shards, joined
-from dfplan.errors import ConfigError, unknown_name
+from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.files import exclusive, expanded
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Frame, Maze, parse_maze
 
@@ -34,6 +33,7 @@ taken where none is named."""
 OWN_STEPS = 1_000_000
 """Steps collected in a maze of one's own, unless told otherwise."""
 
+_MOST_STEPS = 10_000_000_000
 _PREFIX = "maze2d-"
 _OGBENCH_SHARD = 10_000  # its steps take longer
 _D4RL_STEPS = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
@@ -97,7 +97,8 @@ def generate(
     """
     maze = parse_maze(maze.removeprefix(_PREFIX) if isinstance(maze, str) else maze)
     recipe = _recipe_for(maze, recipe)
-    steps = None if steps is None else _whole("steps", steps, least=2)
+    if steps is not None:
+        steps = _whole("steps", steps, least=2, most=_MOST_STEPS)
     seed = _whole("seed", seed, least=0)
     workers = _whole("workers", _usable_cores() if workers is None else workers, least=1)
     path = expanded(path)
@@ -106,6 +107,8 @@ def generate(
         raise ConfigError(f"The name of OGBench's files must end in .npz; got {path.name!r}.")
     if isinstance(plan, D4RLRecipe) and path.suffix not in (".hdf5", ".h5"):
         raise ConfigError(f"The name of D4RL's files must end in .hdf5 or .h5; got {path.name!r}.")
+    if not isinstance(plan, MinariRecipe) and path.is_dir():
+        raise ConfigError(f"Expected a file to write at {path}; there is a folder. Name another.")
     if isinstance(plan, MinariRecipe) and path.exists():
         raise ConfigError(
             f"{path} must not be there yet, since a Minari data set is a folder of its own. Remove "
@@ -181,10 +184,10 @@ def _write(
         write_ogbench(joined(files[:training], path.name, maze), path)
 
 
-def _whole(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}; got {value!r}.")
-    return int(value)
+def _whole(name: str, value: int, least: int, most: int | None = None) -> int:
+    given = {name: value}
+    require_numbers(given, whole=True, least=least, most=most)
+    return given[name]
 
 
 def _usable_cores() -> int:
