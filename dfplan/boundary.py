@@ -67,12 +67,15 @@ def given_array(values: object) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         return values.double().numpy() if values.dtype == torch.bfloat16 else values.numpy()
-    if isinstance(values, list | tuple | np.ma.MaskedArray):
-        masked = np.ma.array(values)
-        if np.ma.is_masked(masked):
-            raise ValueError("some of them are masked")
-        return np.asarray(masked.data)
+    if _masked(values):
+        raise ValueError("some of them are masked")
     return np.asarray(values)
+
+
+def _masked(values: object) -> bool:
+    if isinstance(values, list | tuple):
+        return any(map(_masked, values))
+    return bool(np.ma.is_masked(values))
 
 
 @contextmanager
@@ -107,14 +110,19 @@ def own_array(values: object, dtype: type[np.floating] | None = None) -> np.ndar
             raise ValueError(f"they are of type {given.dtype}")
         with np.errstate(all="ignore"):
             return np.array(given, dtype or given.dtype.newbyteorder("="), order="C")
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ObservationError(f"Expected numbers; got {values!r:.200} ({error}).") from error
 
 
 def own_tensor(values: object) -> torch.Tensor:
-    """A tensor of a caller's numbers: ``values`` itself where it is one, else a copy.
+    """A float tensor of a caller's numbers: ``values`` itself where it is one, else a copy.
 
     Raises:
         ObservationError: see :func:`own_array`.
     """
-    return values if isinstance(values, torch.Tensor) else torch.from_numpy(own_array(values))
+    if isinstance(values, torch.Tensor) and values.is_floating_point():
+        return values
+    array = own_array(values)
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float32)
+    return torch.from_numpy(array)

@@ -52,7 +52,8 @@ class Support(Record):
         cell = (points - self.origin) / self.resolution - 0.5
         inside = torch.minimum(cell.clamp_min(0.0), size - 1)
         grid = (2 * inside / (size - 1) - 1).flip(-1).reshape(1, -1, 1, 2)
-        looked_up = F.grid_sample(self._distance, grid, mode="bilinear", align_corners=True)
+        field = self._distance.to(grid.dtype)
+        looked_up = F.grid_sample(field, grid, mode="bilinear", align_corners=True)
         beyond = (cell - inside).abs().sum(-1) * self.resolution
         return looked_up.reshape(points.shape[:-1]) + beyond
 

@@ -15,7 +15,7 @@ from dfplan.boundary import isolated, own_array
 from dfplan.data.statistics import Statistics
 from dfplan.data.windows import TokenLayout
 from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.errors import ConfigError, require_numbers, unknown_name
+from dfplan.errors import ConfigError, ObservationError, require_numbers, unknown_name
 from dfplan.planning.drafts import Candidates, Draft, Rows
 from dfplan.planning.past import Past, read_past, stand_in
 from dfplan.planning.problem import (
@@ -505,11 +505,19 @@ class ForcingPlanner(Record):
             points: positions, ``layout.stride`` steps apart; float [B, P, 2].
             reward: as of :meth:`plan`, added to the planner's own.
 
+        Raises:
+            ObservationError: no such points, or numbers that are not finite.
+
         Returns:
             Float32 [B, P, 2]: reward a unit of position. Guidance moves a point by
             ``settings.guidance.scale`` times this, and by no more than its ``max_move``.
         """
-        leaf = torch.from_numpy(own_array(points, np.float32)).requires_grad_()
+        places = own_array(points, np.float32)
+        if places.ndim != 3 or places.shape[2] != 2 or not np.isfinite(places).all():
+            raise ObservationError(
+                f"Points of plans must be finite numbers [B, P, 2]; got {points!r:.200}."
+            )
+        leaf = torch.from_numpy(places).requires_grad_()
         with torch.enable_grad():
             earned = self._climbed(None if reward is None else checked(reward))(
                 leaf, self._steps(leaf)

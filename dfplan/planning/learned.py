@@ -15,6 +15,7 @@ from dfplan.errors import ObservationError
 from dfplan.planning.problem import (
     Observation,
     Vicinity,
+    named_first,
     read_goal,
     read_observation,
     read_problem,
@@ -83,10 +84,13 @@ class LearnedPolicy(Record):
         read_problem(states, goals).require_known(self.statistics, self.vicinity)
         near = _SAME_GOAL * self.statistics.motion.max_step
         if self.goal is not None and np.abs(goals - self.goal).max() > near:
+            away = np.abs(goals - self.goal).max(1)
+            row = int(away.argmax())
             raise ObservationError(
-                f"This policy was trained for the goal {list(self.goal)} alone; got "
-                f"{goals[np.abs(goals - self.goal).max(1).argmax()].tolist()}. For others train a "
-                "policy that is told its goal, such as bc-umaze."
+                f"This policy was trained for the goal {list(self.goal)} alone; that of row {row} "
+                f"is {goals[row].tolist()}. For others train a policy that is told its goal, such "
+                "as bc-umaze.",
+                rows=named_first(away > near, row),
             )
         if self.velocities and states.shape[1] != 4:
             raise ObservationError(

@@ -55,12 +55,12 @@ class Policy:
     plan by more than ``tolerance``, when the plan's time is over and its end is still farther
     than half of that, and, if asked, every ``replan_every`` steps.
 
-    With ``past`` observations may be noisy, and rows that are not finite are lost. The planner
-    estimates from the last of them where the body is, every ``stride`` steps, and plans from
-    there; in between, the estimate is carried on by the motion fitted to the data, from the actions
-    sent (:class:`~dfplan.planning.odometry.Odometry`). Observed velocities are not used. A body of
-    which nothing was received yet is taken to be where it is to go, or without a goal at the mean
-    of the data, and is left alone.
+    With ``past`` observations may be noisy, and what is not finite is lost: a position, a velocity
+    or both. Where the body is follows from them and from the actions sent, by the motion fitted to
+    the data (:class:`~dfplan.planning.odometry.Odometry`); the planner estimates the past every
+    ``stride`` steps, which counts the more the less is known. The noise of velocities need not be
+    stated. A body of which no position was received yet is taken to be where it is to go, or
+    without a goal at the mean of the data, and is left alone.
 
     Args:
         planner: what plans; see :func:`dfplan.load`.
@@ -236,8 +236,8 @@ class Policy:
         self._warned[new] = True
         if new:
             warnings.warn(
-                f"Rows {_listed(new)} of {count} go on with their last plan until they can be "
-                f"planned for again. {held[new[0]]} See Policy.held.",
+                f"Of {count} environments these go on with their last plan, until they can be "
+                f"planned for again: {_listed(new)}. {held[new[0]]} See Policy.held.",
                 stacklevel=3,
             )
         return action if np.ndim(observation) == 2 else action.reshape(2)
@@ -299,7 +299,9 @@ class Policy:
         planner = odometry.planner
         if self._hold:
             try:
-                rest = np.concatenate([states[:, :2], np.zeros_like(states[:, :2])], 1)
+                here = np.isfinite(states[:, :2]).all(1, keepdims=True)
+                seen = np.where(here, states[:, :2], np.float32(np.nan))
+                rest = np.concatenate([seen, np.zeros_like(seen)], 1)
                 Problem(rest, None).require_known(planner.statistics, self._anywhere)
             except ObservationError as error:
                 states[list(error.rows)] = np.nan

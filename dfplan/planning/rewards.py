@@ -47,7 +47,12 @@ class ComposableReward(ABC):
 
             @wraps(call)
             def of_tensors(self: Any, points: Any, steps: Any) -> Any:
-                return call(self, own_tensor(points), own_tensor(steps))
+                points, steps = own_tensor(points), own_tensor(steps)
+                if points.dim() != 3 or points.shape[2] != 2:
+                    raise ObservationError(
+                        f"A reward takes positions [B, P, 2]; got {list(points.shape)}."
+                    )
+                return call(self, points, steps)
 
             cls.__call__ = of_tensors  # type: ignore[method-assign]
 
@@ -165,7 +170,7 @@ class ReachBy(Record, ComposableReward):
         require_numbers(vars(self), "step", least=0)
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        late = points[:, steps >= min(self.step, float(steps[-1]))]
+        late = points[:, steps >= min(self.step, steps[-1].item())]
         return -0.5 * _squared_distance(late, self.target).mean(-1)
 
 
