@@ -231,7 +231,8 @@ class Policy:
         if self._odometry is not None:
             action = np.where(self._odometry.received[:, None], action, np.float32(0))
             self._odometry.send(action)
-        self.held = np.isin(np.arange(count), list(held))
+        self.held = np.zeros(count, dtype=bool)
+        self.held[list(held)] = True
         new = [row for row in sorted(held) if not self._warned[row]]
         self._warned[new] = True
         if new:
@@ -280,6 +281,8 @@ class Policy:
         Raises:
             ObservationError: such a row has no plan to go on with.
         """
+        if np.isfinite(values).all():
+            return
         require_finite(what, values, among=self._stale)
         try:
             require_finite(what, values)
