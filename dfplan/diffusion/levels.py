@@ -13,6 +13,8 @@ import torch
 
 from dfplan.errors import ConfigError, require_numbers
 
+_MOST_WEIGHT = 1e30  # 32-bit numbers hold it, its inverse and sums
+
 
 @dataclass(frozen=True)
 class LevelMixture:
@@ -37,9 +39,9 @@ class LevelMixture:
 
     def __post_init__(self) -> None:
         weights = ("independent", "common", "rising", "teacher_forcing")
-        require_numbers(vars(self), *weights, least=0)
+        require_numbers(vars(self), *weights, least=0, most=_MOST_WEIGHT)
         require_numbers(vars(self), "known_start", "known_goal", least=0, most=1)
-        if sum(self.weights) == 0:
+        if sum(self.weights) < 1 / _MOST_WEIGHT:
             raise ConfigError(f"A level mixture needs a weight above 0; got {self}.")
 
     @property

@@ -333,7 +333,7 @@ class _Stage:
     def __init__(
         self, maze: Maze | None, view: View, theme: Theme, width: int, beside: float = 0.0
     ) -> None:
-        require_numbers({"width": width}, whole=True, least=160)
+        require_numbers({"width": width}, whole=True, least=160, most=10_000)
         rows, columns = view[1] - view[0], view[3] - view[2]
         margin, foot = 0.02 * width, 0.07 * width
         side = beside * width

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from dfplan.boundary import isolated, single_precision
 from dfplan.data.statistics import Statistics, fit_statistics
 from dfplan.data.storage import require_unchanged
-from dfplan.errors import CheckpointError, ConfigError, require_numbers
+from dfplan.errors import CheckpointError, ConfigError, DfplanError, require_numbers
 from dfplan.files import atomic_path, exclusive, expanded
 from dfplan.training.checkpoint import Checkpoint, read_tensors, write_tensors
 from dfplan.training.recipes import Batch, Objective
@@ -136,6 +136,7 @@ def train(
         CheckpointError: nothing to resume from, or it was made with other settings.
         DataError: a file that ``trajectories`` is mapped from was changed. That is checked at the
             beginning and whenever something is saved.
+        DfplanError: training diverged.
     """
     fabric = fabric or Fabric(accelerator="auto", devices=1)
     out = expanded(out)
@@ -282,7 +283,14 @@ class _Run:
         loss = objective.loss(self._network, batch, generator)
         self._optimizer.zero_grad()
         fabric.backward(loss)
-        fabric.clip_gradients(self._network, self._optimizer, max_norm=settings.clip)
+        try:
+            fabric.clip_gradients(self._network, self._optimizer, max_norm=settings.clip)
+        except RuntimeError as error:
+            raise DfplanError(
+                f"Training has diverged: at step {self.step + 1} the gradients are not finite. "
+                f"Lower learning_rate ({settings.learning_rate:g}) or weight_decay "
+                f"({settings.weight_decay:g}), and look at the data: `dfplan data check`."
+            ) from error
         self._optimizer.step()
         if self.step < settings.warmup:
             self._averaged.n_averaged.zero_()  # so that the update copies the weights

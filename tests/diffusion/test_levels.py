@@ -151,7 +151,7 @@ def test_what_comes_after_does_not_depend_on_the_pattern() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ((-1, 1, 1, 0, 0), "independent must be a finite number, at least 0; got -1"),
+        ((-1, 1, 1, 0, 0), "independent must be a finite number, at least 0, .*; got -1"),
         ((math.nan, 1, 1, 0, 0), "independent must .*; got nan"),
         ((1, 1, math.inf, 0, 0), "rising must .*; got inf"),
         ((0, 0, 0, 0, 0), "needs a weight above 0"),
@@ -165,3 +165,9 @@ def test_weights_and_shares_that_mean_nothing_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         LevelMixture(*wrong)
+
+
+@pytest.mark.parametrize("weight", [1e-300, 1e300, 1e39])
+def test_weights_that_32_bits_do_not_hold_are_refused(weight: float) -> None:
+    with pytest.raises(ConfigError):
+        LevelMixture(weight, 0, 0)

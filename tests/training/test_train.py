@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 import dfplan
 from dfplan.data import from_arrays, segmented
 from dfplan.data.windows import Windows
-from dfplan.errors import BusyError, CheckpointError, ConfigError, DataError
+from dfplan.errors import BusyError, CheckpointError, ConfigError, DataError, DfplanError
 from dfplan.files import exclusive
 from dfplan.training import checkpoint as checkpoint_module
 from dfplan.training import loop as loop_module
@@ -514,3 +514,11 @@ def test_the_average_holds_none_of_the_initial_weights(
     at_warm_up = Checkpoint.load(tmp_path / "checkpoint-4.safetensors").network
     before = Checkpoint.load(tmp_path / "checkpoint-2.safetensors").network
     assert same(last, at_warm_up) and not same(last, before)
+
+
+def test_a_training_that_diverges_is_said(
+    recipe: ForcingConfig, trajectories: Trajectories, tmp_path: Path
+) -> None:
+    settings = TrainSettings(steps=20, batch_size=4, weight_decay=1e30)
+    with pytest.raises(DfplanError, match=r"diverged: at step \d+ .* weight_decay \(1e\+30\)"):
+        train(recipe, trajectories, tmp_path, settings=settings, progress=False)
