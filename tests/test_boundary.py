@@ -1,0 +1,391 @@
+"""What is set for a caller's process does not change what dfplan does, and is as it was after."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import dfplan
+from dfplan.boundary import own_array, own_tensor
+from dfplan.data import from_arrays, segmented
+from dfplan.data.statistics import fit_statistics
+from dfplan.diffusion.schedules import cosine_schedule
+from dfplan.errors import ObservationError
+from dfplan.planning.diffuser import DiffuserPlanner
+from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.past import Past
+from dfplan.planning.rewards import Box, Disc, Fast, Follow, KeepOut, PassThrough, Reach
+from dfplan.training.checkpoint import Checkpoint
+from dfplan.training.cloning import CloningConfig
+from dfplan.training.diffuser import DiffuserConfig
+from dfplan.training.loop import TrainSettings, train
+from dfplan.training.recipes import ForcingConfig
+from dfplan.types import Plan, Trajectories
+
+ROOT = Path(__file__).parent.parent
+
+
+@contextmanager
+def put(get: Callable[[], Any], set_to: Callable[[Any], object], value: object) -> Iterator[None]:
+    before = get()
+    set_to(value)
+    try:
+        yield
+    finally:
+        set_to(before)
+
+
+@contextmanager
+def default_device(device: str) -> Iterator[None]:
+    torch.set_default_device(device)
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@contextmanager
+def warnings_as_errors() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def default_dtype(dtype: torch.dtype) -> AbstractContextManager[None]:
+    return put(torch.get_default_dtype, torch.set_default_dtype, dtype)
+
+
+CONTEXTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "double": lambda: default_dtype(torch.float64),
+    "half": lambda: default_dtype(torch.float16),
+    "brain": lambda: default_dtype(torch.bfloat16),
+    "default device meta": lambda: default_device("meta"),
+    "default device cpu": lambda: default_device("cpu"),
+    "within device meta": lambda: torch.device("meta"),
+    "no_grad": torch.no_grad,
+    "gradients off": lambda: put(torch.is_grad_enabled, torch.set_grad_enabled, value=False),
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "deterministic": lambda: put(
+        torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, value=True
+    ),
+    "denormals": lambda: put(lambda: False, torch.set_flush_denormal, value=True),
+    "seterr": lambda: np.errstate(all="raise"),
+    "printoptions": lambda: np.printoptions(precision=1, threshold=2),
+    "warnings": warnings_as_errors,
+}
+in_context = pytest.mark.parametrize("name", CONTEXTS)
+
+
+def process() -> dict[str, object]:
+    """All of a process that others might look at."""
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": str(np.random.get_state()),
+        "python": random.getstate(),
+        "dtype": torch.get_default_dtype(),
+        "device": torch.empty(0).device,
+        "gradients": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "anomalies": torch.is_anomaly_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "errors": np.geterr(),
+        "options": np.get_printoptions(),
+        "warnings": list(warnings.filters),
+        "folder": os.getcwd(),
+        "environment": dict(os.environ),
+    }
+
+
+def content(plan: Plan) -> list[np.ndarray]:
+    return [plan.points, plan.candidates, plan.scores, plan.spread, plan.level, plan.steps]
+
+
+def weights(loaded: Any) -> list[np.ndarray]:
+    network = loaded.denoiser.network
+    tables = [table.numpy() for table in network.buffers()]
+    return tables + [value.numpy() for value in network.state_dict().values()]
+
+
+class Works:
+    """What may be done in a context: each gives arrays."""
+
+    def __init__(self, planner: ForcingPlanner, trajectories: Trajectories) -> None:
+        few = dfplan.PlannerSettings(candidates=3, polish=3)
+        self.planner, self.trajectories = replace(planner, settings=few), trajectories
+        middle = planner.statistics.normalizer.mean.double().numpy()
+        self.states = np.array([[-15.0, 41.0, 0.3, 0.0], [-1.0, 55.0, 0.0, 0.1]])
+        self.goals = np.array([[-2.0, 42.0], [-10.0, 40.0]])
+        self.place = middle.tolist()
+
+    def fresh(self) -> ForcingPlanner:
+        """One whose support has not measured a distance yet."""
+        known = self.planner.statistics
+        return replace(self.planner, statistics=replace(known, support=replace(known.support)))
+
+    def load(self) -> list[np.ndarray]:
+        return weights(dfplan.load("maze2d-umaze"))
+
+    def plan(self) -> list[np.ndarray]:
+        plan = self.fresh().plan(self.states, self.goals, seed=1, trace=True)
+        return [*content(plan), *(part for row in plan.trace for part in row)]
+
+    def rewarded(self) -> list[np.ndarray]:
+        disc, box = Disc((-5.0, 41.0), 1.0, (0.01, 0.0)), Box(self.place, [99.0, 99.0])
+        reward = 0.5 * Reach(self.place) + KeepOut([disc, box]) + Fast(self.place)
+        reward = reward + Follow(self.goals) + PassThrough(self.goals)
+        pull = self.planner.pull(np.repeat(self.states[:, None, :2], 5, 1), reward)
+        plan = self.planner.plan(self.states[:1], self.goals[:1], reward=reward, seed=1)
+        return [pull, *content(plan)]
+
+    def sampled(self) -> list[np.ndarray]:
+        found = []
+        for settings in (
+            {"matrix": "pyramid", "step": "second_order", "futures": 2},
+            {"matrix": "trapezoid", "step": "ddpm", "guidance": {"through_denoiser": True}},
+            {"matrix": "autoregressive", "futures": 2, "guidance": {"future_steps": 2}},
+        ):
+            guidance = dfplan.GuidanceSettings(0.5, **settings.pop("guidance", {}))
+            few = {"candidates": 2, "polish": 2, "guidance": guidance}
+            own = dfplan.PlannerSettings(**few, **settings)
+            planner = replace(self.planner, settings=own)
+            found += content(planner.plan(self.states[:1], self.goals[:1], seed=1))
+        return found
+
+    def tree(self) -> list[np.ndarray]:
+        planner = dfplan.TreePlanner(self.planner, dfplan.TreeSettings(evaluations=48))
+        return content(planner.plan(self.states, self.goals, seed=1))
+
+    def diffuser(self) -> list[np.ndarray]:
+        schedule, known = cosine_schedule(5), self.planner.statistics
+        planner = DiffuserPlanner(lambda x, level: 0.5 * x, 8, schedule, known)
+        return content(planner.plan(self.states, self.goals, seed=1))
+
+    def estimate(self) -> list[np.ndarray]:
+        past = Past(self.states[:, None, :2], np.array([[3], [4]]))
+        return [self.planner.estimate(past, seed=0)]
+
+    def drive(self) -> list[np.ndarray]:
+        found = []
+        for past in (None, dfplan.PastSettings(noise=0.1)):
+            policy = dfplan.Policy(self.planner, seed=0, past=past, replan_every=2)
+            found += [policy.act(self.states, self.goals) for _ in range(3)]
+            policy.reset(3)
+        return found
+
+    def fit(self) -> list[np.ndarray]:
+        tensors = fit_statistics(self.trajectories).to_tensors()
+        return [tensor.numpy() for tensor in tensors.values()]
+
+
+@pytest.fixture(scope="module")
+def small(corridor: Any) -> Trajectories:
+    states, actions = corridor.record(walkers=4, steps=100, seed=0)
+    ends = np.arange(400) % 100 == 99
+    return segmented(from_arrays(states.reshape(-1, 4), actions.reshape(-1, 2), ends))
+
+
+@pytest.fixture(scope="module")
+def works(planner: ForcingPlanner, small: Trajectories) -> Works:
+    return Works(planner, small)
+
+
+WORKS = [name for name in vars(Works) if name[0] != "_" and name != "fresh"]
+
+
+@pytest.fixture(scope="module")
+def wanted(works: Works) -> dict[str, list[np.ndarray]]:
+    return {work: getattr(works, work)() for work in WORKS}
+
+
+def require_same(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
+    assert len(found) == len(wanted)
+    for array, other in zip(found, wanted, strict=True):
+        assert array.dtype == other.dtype
+        np.testing.assert_array_equal(array, other)
+
+
+@in_context
+def test_nothing_depends_on_what_is_set_and_nothing_is_left(
+    name: str, works: Works, wanted: dict[str, list[np.ndarray]]
+) -> None:
+    for work in WORKS:
+        with CONTEXTS[name]():
+            before = process()
+            found = getattr(works, work)()
+            after = process()
+        assert before == after, work
+        require_same(found, wanted[work])
+
+
+@in_context
+def test_training_does_not_depend_on_what_is_set(
+    name: str, small: Trajectories, tmp_path: Path
+) -> None:
+    settings = TrainSettings(steps=2, batch_size=4, save_every=1, log_every=1, warmup=1)
+    for recipe in (
+        ForcingConfig(tokens=3, stride=5, width=8, layers=1, heads=1, noise_levels=5),
+        DiffuserConfig(8, 5, 8, (1, 2)),
+        CloningConfig(width=8, layers=1),
+    ):
+        trained = []
+        for context in (nullcontext, CONTEXTS[name]):
+            out = tmp_path / recipe.name / str(len(trained))
+            with context():
+                before = process()
+                network = train(recipe, small, out, settings=settings, progress=False).network
+                assert process() == before
+                kept = Checkpoint.load(out / "checkpoint.safetensors").network
+            assert kept.keys() == network.keys()
+            trained.append([network[each].numpy() for each in sorted(network)])
+            require_same([kept[each].numpy() for each in sorted(kept)], trained[-1])
+        require_same(*trained)
+
+
+def test_threads_plan_alike_while_the_default_is_double(
+    works: Works, wanted: dict[str, list[np.ndarray]]
+) -> None:
+    with default_dtype(torch.float64), ThreadPoolExecutor(3) as pool:
+        for found in pool.map(lambda _: works.plan(), range(6)):
+            require_same(found, wanted["plan"])
+        assert torch.get_default_dtype() == torch.float64
+
+
+def test_the_folder_may_change_after_loading(tmp_path: Path, monkeypatch: Any) -> None:
+    planner = dfplan.load("maze2d-umaze")
+    wanted = planner.plan([1, 1, 0, 0], [3, 1], seed=0)
+    monkeypatch.chdir(tmp_path)
+    for again in (planner, dfplan.load("maze2d-umaze")):
+        require_same(content(again.plan([1, 1, 0, 0], [3, 1], seed=0)), content(wanted))
+
+
+def test_a_forked_process_goes_on_and_its_parent_keeps_its_threads(works: Works) -> None:
+    states, goals = (np.repeat(rows, 64, 0) for rows in (works.states, works.goals))
+
+    def actions() -> list[np.ndarray]:
+        policy = dfplan.Policy(works.planner, seed=0)
+        action = policy.act(states, goals)
+        assert policy.plan is not None
+        return [action, policy.plan.points, *works.load()]
+
+    with put(torch.get_num_threads, torch.set_num_threads, 2):
+        wanted = actions()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)  # rather than wait for threads that were not forked
+            same = map(np.array_equal, actions(), wanted)
+            os._exit(0 if all(same) else 3)
+        assert os.waitpid(child, 0)[1] == 0
+        assert torch.get_num_threads() == 2
+
+
+def test_importing_changes_nothing() -> None:
+    code = """
+import json, locale, logging, os, random, signal, sys, threading
+import gymnasium, matplotlib, numpy as np, scipy.sparse, scipy.special, torch, warnings
+def state():
+    return {
+        "random": [torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()],
+        "torch": [str(torch.get_default_dtype()), torch.get_num_threads(), torch.is_grad_enabled()],
+        "numpy": [np.geterr(), str(np.get_printoptions())],
+        "warnings": str(warnings.filters),
+        "logging": str([logging.getLogger().level, logging.getLogger().handlers]),
+        "signals": str([signal.getsignal(number) for number in signal.valid_signals()]),
+        "hooks": str([sys.excepthook, sys.displayhook, warnings.showwarning]),
+        "locale": locale.setlocale(locale.LC_ALL),
+        "process": [os.getcwd(), dict(os.environ), sys.path, threading.active_count()],
+        "pictures": str(dict(matplotlib.rcParams)),
+    }
+before = state()
+import dfplan
+after = state()
+print(json.dumps([key for key in before if before[key] != after[key]]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+kinds = st.sampled_from(["f2", "f4", "f8", ">f4", ">f8", "i1", "u2", ">i4", "i8", "bool"])
+
+
+@st.composite
+def views(draw: st.DrawFn) -> np.ndarray:
+    """Small arrays of any type, order and stride, writeable or not."""
+    shape = hnp.array_shapes(min_dims=1, max_dims=3, max_side=4)
+    array = draw(kinds.flatmap(lambda kind: hnp.arrays(kind, shape)))
+    for axis in range(array.ndim):
+        step = draw(st.sampled_from([1, 2, -1, -2]))
+        array = np.repeat(array, abs(step), axis)
+        array = np.moveaxis(np.moveaxis(array, axis, 0)[::step], 0, axis)
+    array = array.T if draw(st.booleans()) else array
+    array.flags.writeable = draw(st.booleans())
+    return array
+
+
+@given(array=views(), dtype=st.sampled_from([None, np.float32, np.float64]))
+def test_a_copy_holds_the_numbers_in_the_machines_own_order(
+    array: np.ndarray, dtype: type[np.floating] | None
+) -> None:
+    with np.errstate(all="ignore"):
+        wanted = array if dtype is None else array.astype(dtype)
+        kept = array.copy()
+    for given_ in (array, array.tolist(), array.astype(object)):
+        found = own_array(given_, dtype or array.dtype.newbyteorder("=").type)
+        assert found.flags.c_contiguous and found.flags.writeable and found.dtype.isnative
+        assert not np.shares_memory(found, array)
+        np.testing.assert_array_equal(found, wanted)
+    torch.from_numpy(own_array(array, np.float32))
+    assert own_tensor(array).is_floating_point()
+    np.testing.assert_array_equal(array, kept)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "north",
+        ["1", "2"],
+        np.array([b"1", b"2"]),
+        np.array(["1", "2"], dtype=object),
+        [1 + 2j, 0],
+        torch.zeros(2, dtype=torch.complex64),
+        np.ma.array([1.0, 2.0], mask=[True, False]),
+        [np.ma.array([1.0, 2.0], mask=[True, False])],
+        [np.ma.masked, 1.0],
+        np.zeros(2, dtype=[("x", "f4"), ("y", "f4")]),
+        np.zeros(2, dtype="datetime64[s]"),
+        [[1.0, 2.0], [1.0]],
+        [10**400, 0],
+        None,
+        [None, None],
+        {"x": 1.0},
+        {1.0, 2.0},
+        len,
+        torch.zeros(2, device="meta"),
+    ],
+    ids=str,
+)
+def test_what_is_no_numbers_is_refused(values: object) -> None:
+    with warnings_as_errors():
+        for read in (own_array, own_tensor):
+            if not (read is own_tensor and isinstance(values, torch.Tensor) and values.is_meta):
+                with pytest.raises(ObservationError, match="Expected numbers"):
+                    read(values)
