@@ -22,7 +22,8 @@ def isolated(*, training: bool = False) -> Iterator[None]:
     Whatever the caller has set of the following is as before afterwards: inference mode,
     gradients, autocast, the default device and NumPy's handling of floating-point errors. What
     holds for the whole process, as the default dtype does, is not touched: code that runs in here
-    names its dtypes. No generator of random numbers is touched either.
+    names its dtypes. No generator of random numbers is touched either. How many threads PyTorch
+    has, and how precise its matrix products are, is for the caller to choose.
 
     A forked process has only the thread that forked it. PyTorch would wait for ever for the other
     threads of its parent, so in a forked process it is set to one thread, for good.
@@ -36,26 +37,26 @@ def isolated(*, training: bool = False) -> Iterator[None]:
     forked = os.getpid() != _PROCESS
     if forked and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
-    with ExitStack() as stack:
-        # In this order: leaving inference mode, in which nothing can be guided, turns gradients on.
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.set_grad_enabled(training))
-        stack.enter_context(np.errstate(all="ignore"))
-        if torch.empty(0).device.type != "cpu":
-            stack.enter_context(torch.device("cpu"))
-        for device in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
-        try:
+    try:
+        with ExitStack() as stack:
+            # In this order: leaving inference mode, in which nothing is guided, enables gradients.
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.set_grad_enabled(training))
+            stack.enter_context(np.errstate(all="ignore"))
+            if torch.empty(0).device.type != "cpu":
+                stack.enter_context(torch.device("cpu"))
+            for device in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(device):
+                    stack.enter_context(torch.autocast(device, enabled=False))
             yield
-        except RuntimeError as error:
-            if forked and "fork" in str(error):
-                raise ConfigError(
-                    f"PyTorch cannot go on in a forked process here: {error} Start processes by "
-                    "'spawn' or 'forkserver' (multiprocessing.get_context), or fork before the "
-                    "first plan."
-                ) from error
-            raise
+    except RuntimeError as error:
+        if forked and "fork" in str(error):
+            raise ConfigError(
+                f"PyTorch cannot go on in a forked process here: {error} Start processes by "
+                "'spawn' or 'forkserver' (multiprocessing.get_context), or fork before the first "
+                "plan."
+            ) from error
+        raise
 
 
 def given_array(values: object) -> np.ndarray:
