@@ -13,7 +13,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import import_module
 from importlib.util import find_spec
@@ -107,6 +107,12 @@ def scratch_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if handle is not None:
             os.close(handle)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, if it is there, so that a kill leaves all of it at its place or nothing."""
+    with scratch_folder(folder.parent, _PARTIAL) as scratch, suppress(FileNotFoundError):
+        folder.rename(scratch / folder.name)
 
 
 @contextmanager

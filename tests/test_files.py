@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dfplan.errors import BusyError
-from dfplan.files import atomic_folder, atomic_path, exclusive, scratch_folder
+from dfplan.files import atomic_folder, atomic_path, exclusive, remove_folder, scratch_folder
 
 
 @contextmanager
@@ -156,3 +157,22 @@ def test_a_lock_keeps_others_out_while_its_owner_lives(tmp_path: Path) -> None:
     ):
         pass
     assert names(tmp_path) == []
+
+
+def test_a_folder_that_is_removed_is_whole_or_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever moment a kill meets, no part of the folder is left at its place."""
+    remove = shutil.rmtree
+    seen = []
+
+    def noting(path: Path, **given: bool) -> None:
+        seen.append((tmp_path / "a").exists())
+        remove(path, **given)
+
+    monkeypatch.setattr("dfplan.files.shutil.rmtree", noting)
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "a" / "header").write_text("x")
+    remove_folder(tmp_path / "a")
+    remove_folder(tmp_path / "a")  # nothing there is fine
+    assert seen == [False, False] and names(tmp_path) == []

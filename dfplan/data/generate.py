@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from dfplan.data.collect_minari import MinariRecipe
 from dfplan.data.collect_ogbench import OGBenchRecipe
 from dfplan.data.shards import collect_shards, joined
 from dfplan.errors import ConfigError, require_numbers, unknown_name
-from dfplan.files import exclusive, expanded
+from dfplan.files import exclusive, expanded, remove_folder
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Frame, Maze, parse_maze
 
 SHARD = 50_000
@@ -130,7 +129,7 @@ def generate(
     ):
         files = collect_shards(plan, seed, folder, facts, workers, bar)
         _write(plan, files, seed, path)
-        shutil.rmtree(folder)
+        remove_folder(folder)
     return path
 
 

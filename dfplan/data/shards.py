@@ -10,7 +10,6 @@ import io
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from tqdm import tqdm
 
 from dfplan.data.storage import allocate
 from dfplan.errors import ConfigError, DataError, DfplanError
-from dfplan.files import atomic_path
+from dfplan.files import atomic_path, remove_folder
 from dfplan.types import Recording
 
 _HEADER = "header.json"
@@ -89,7 +88,7 @@ def collect_shards(
                 bar.update(recipe.sizes[shard])
     finally:
         if not any(file.exists() for file in files):
-            shutil.rmtree(folder)
+            remove_folder(folder)
     return files
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dfplan.data.generate import generate, parts_folder
 from dfplan.diffusion.levels import FULL_SEQUENCE, TEACHER_FORCING, ends_known
 from dfplan.errors import ConfigError
+from dfplan.files import remove_folder
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze
 from dfplan.training.cloning import CloningConfig
 from dfplan.training.diffuser import DIFFUSER, DiffuserConfig
@@ -213,7 +213,7 @@ def preset_data(preset: Preset | OfflinePreset, folder: Path) -> Path:
     file = folder / names[preset.maze.frame]
     if file.exists():
         # A run that was killed just after it wrote the data left them.
-        shutil.rmtree(parts_folder(file), ignore_errors=True)
+        remove_folder(parts_folder(file))
     else:
         collected = preset.collected if isinstance(preset, Preset) else None
         generate(preset.maze, preset.data_steps, seed=0, path=file, recipe=collected)
