@@ -11,6 +11,7 @@ import torch
 from dfplan.boundary import isolated
 from dfplan.errors import CheckpointError, ConfigError, unknown_name
 from dfplan.files import expanded
+from dfplan.mazes import parse_maze
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.learned import LearnedPolicy
@@ -141,6 +142,9 @@ def _read(name: str | Path, device: str) -> tuple[Path, Checkpoint]:
     """A checkpoint and where it lies, once it is sure that ``device`` is there."""
     path = checkpoint_path(name)
     checkpoint = Checkpoint.load(path)
+    with _fitting(path):
+        if checkpoint.maze is not None:
+            parse_maze(checkpoint.maze)  # before it is drawn
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter where torch has no such devices

@@ -22,7 +22,6 @@ from dfplan.boundary import isolated
 from dfplan.data.statistics import Statistics
 from dfplan.errors import CheckpointError
 from dfplan.files import atomic_path, expanded
-from dfplan.mazes import parse_maze
 from dfplan.record import Record
 
 FORMAT = 1
@@ -139,8 +138,6 @@ class Checkpoint(Record):
             for name, kinds in _KINDS.items():
                 if not isinstance(header[name], kinds):
                     raise TypeError(name)
-            if header["maze"] is not None:
-                parse_maze(header["maze"])
             return cls(
                 recipe=header["recipe"],
                 config=header["config"],
