@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dfplan.boundary import isolated, single_precision
 from dfplan.data.statistics import Statistics, fit_statistics
 from dfplan.data.storage import require_unchanged
 from dfplan.errors import (
@@ -123,6 +125,7 @@ class OfflineSettings:
         require_numbers(vars(self), "seed", whole=True, least=0, most=2**32 - 1)
 
 
+@isolated(training=True)
 def train_offline(
     recipe: OfflineConfig,
     trajectories: Trajectories,
@@ -168,7 +171,7 @@ def _train(
     require_unchanged(trajectories.mapped)
     statistics = fit_statistics(trajectories)
     began, cpu_began = time.perf_counter(), time.process_time()
-    with _seeded(settings.seed):
+    with _seeded(settings.seed), single_precision():
         algorithm = _algorithm(recipe, statistics, settings.batch_size)
         data = _replay(recipe, trajectories)
         algorithm.build_with_dataset(data)
@@ -303,7 +306,7 @@ def _actor(algorithm: Any) -> dict[str, torch.Tensor]:
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Seeds the global random states that d3rlpy draws from, and puts them back."""
-    before = np.random.get_state()
+    before, python = np.random.get_state(), random.getstate()  # importing d3rlpy draws, too
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         np.random.seed(seed)
@@ -311,3 +314,4 @@ def _seeded(seed: int) -> Iterator[None]:
             yield
         finally:
             np.random.set_state(before)
+            random.setstate(python)
