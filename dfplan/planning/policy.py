@@ -183,7 +183,8 @@ class Policy:
 
         Raises:
             ObservationError: wrong shapes, values that are not finite, neither a goal nor a reward
-                anywhere, or another number of environments than since the last reset.
+                anywhere, or another number of environments than since the last reset. What is
+                wrong with a row names it, and so do the planner's own errors.
         """
         observation, goal = unpacked(observation, goal)
         goal = self._goal if goal is None else goal
@@ -247,13 +248,17 @@ class Policy:
         self,
         observation: Observation,
         state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
+        episode_start: np.ndarray | bool | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """:meth:`act` in the form of Stable-Baselines3's ``predict``.
 
-        Rows where ``episode_start`` is true are planned anew. The state is kept inside, so
-        ``state`` is returned as it came; ``deterministic`` changes nothing: seed the policy.
+        Rows where ``episode_start`` is true are planned anew: bool [B], or one for all. The state
+        is kept inside, so ``state`` is returned as it came; ``deterministic`` changes nothing:
+        seed the policy.
+
+        Raises:
+            ObservationError: what :meth:`act` says, or starts of another number of environments.
         """
         if episode_start is not None:
             array = unpacked(observation, None)[0]
