@@ -32,13 +32,15 @@ class FileStamp:
     Attributes:
         path: of the file.
         size: in bytes.
-        mtime_ns: when its content was last changed, in nanoseconds.
+        mtime_ns: when its content was last changed, in nanoseconds; tools such as ``cp -p`` set it.
+        ctime_ns: when anything of it was last changed, which no tool sets.
         inode: changes where another file takes its place.
     """
 
     path: Path
     size: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
 
 

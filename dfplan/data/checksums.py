@@ -41,7 +41,7 @@ def stamp(path: str | Path) -> FileStamp:
     """
     found = os.stat(path)
     absolute = Path(os.path.abspath(path))
-    return FileStamp(absolute, found.st_size, found.st_mtime_ns, found.st_ino)
+    return FileStamp(absolute, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 def settled(looked: FileStamp) -> bool:
@@ -49,7 +49,7 @@ def settled(looked: FileStamp) -> bool:
 
     A change within the resolution of the file system's clock may not.
     """
-    return time.time_ns() - looked.mtime_ns > _SETTLED
+    return time.time_ns() - max(looked.mtime_ns, looked.ctime_ns) > _SETTLED
 
 
 def checksum(source: str | Path) -> Path:

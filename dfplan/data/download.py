@@ -70,9 +70,10 @@ class Publisher(Record):
 
 def _fault_of_hdf5(path: Path) -> str | None:
     try:
-        with h5py.File(path, "r"):  # compares the size with what the file says of itself
+        with h5py.File(path, "r") as file:  # compares the size with what the file says of itself
+            file.visititems(lambda name, item: None)
             return None
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, KeyError) as error:
         return f"what came is not a whole hdf5 file ({error})"
 
 
@@ -255,6 +256,6 @@ def _blocks(url: str, response: Any) -> Iterator[bytes]:
 
 def _unreachable(url: str, why: str) -> DataError:
     return DataError(
-        f"Could not fetch {url}: {why}. Try again or give another base_url; or pass the path of "
+        f"Could not fetch {url}: {' '.join(why.split())}. Try again or give another base_url; or pass the path of "
         "a copy that you have; or collect the same kind of data yourself: `dfplan data generate`."
     )

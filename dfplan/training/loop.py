@@ -350,7 +350,7 @@ class _Run:
 class _Metrics:
     """Appends JSON lines.
 
-    Lines past the step that is resumed from are dropped first, and so are damaged ones.
+    Lines past the step that is resumed from are dropped first, and so are damaged or repeated ones.
     """
 
     def __init__(self, path: Path, step: int, enabled: bool) -> None:
@@ -358,16 +358,20 @@ class _Metrics:
         self._enabled = enabled
         if enabled:
             lines = path.read_bytes().splitlines() if step and path.exists() else []
-            kept, damaged = [], 0
+            kept, last, damaged = [], 0, 0
             for line in lines:
                 logged = _logged_step(line)
-                damaged += logged is None
-                if logged is not None and logged <= step:
+                if logged is None or logged <= last:
+                    damaged += 1
+                elif logged <= step:
                     kept.append(line + b"\n")
-            if damaged:
+                    last = logged
+            # A state is saved where a line is logged.
+            missing = f"; those after step {last} are missing" if last < step else ""
+            if damaged or missing:
                 warnings.warn(
-                    f"{path} had {damaged} damaged lines, as an interrupt or a lost disk block "
-                    "leaves them. They were removed; the state is whole, and the run goes on.",
+                    f"{path} had {damaged} damaged or repeated lines, which were removed{missing}. "
+                    "The state is whole, and the run goes on.",
                     MetricsWarning,
                     stacklevel=2,
                 )

@@ -132,7 +132,15 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(
 
 @pytest.mark.parametrize(
     "damage",
-    [b'{"step": 8, "lo', bytes(700), b"\xff\xfe\n", b"[1]\n", b'{"step": []}\n', b"[" * 100_000],
+    [
+        b'{"step": 8, "lo',
+        b'{"step": 2}',
+        bytes(700),
+        b"\xff\xfe\n",
+        b"[1]\n",
+        b'{"step": []}\n',
+        b"[" * 100_000,
+    ],
 )
 def test_a_damaged_line_of_metrics_is_no_obstacle(
     damage: bytes,
@@ -151,6 +159,26 @@ def test_a_damaged_line_of_metrics_is_no_obstacle(
     with pytest.warns(MetricsWarning, match="1 damaged"):
         train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
     assert metrics(tmp_path) == metrics(unbroken)
+
+
+@pytest.mark.parametrize("left", [b"", None, b'{"step": 2}\n'])
+def test_lines_of_metrics_that_are_gone_are_told(
+    left: bytes | None,
+    tiny: ForcingConfig,
+    trajectories: Trajectories,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 7)
+        with pytest.raises(StopError):
+            train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
+    path = tmp_path / "metrics.jsonl"
+    path.unlink()
+    if left is not None:
+        path.write_bytes(left)
+    with pytest.warns(MetricsWarning, match=f"after step {2 if left else 0} are missing"):
+        train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
 
 
 def test_resuming_a_finished_run_changes_nothing(
