@@ -14,7 +14,7 @@ import warnings
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from io import TextIOWrapper
 from pathlib import Path
@@ -53,7 +53,7 @@ from dfplan.planning.driving import drive
 from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
-from dfplan.planning.tree import TreePlanner, TreeSettings
+from dfplan.planning.tree import Change, TreePlanner, TreeSettings
 from dfplan.plotting.figures import checked_path as checked_picture
 from dfplan.plotting.films import (
     checked_path,
@@ -132,16 +132,20 @@ class Keys(tuple[tuple[str, str], ...]):
     def __new__(cls, given: str | Mapping[str, str] | Sequence[tuple[str, str]]) -> Keys:
         """Split at commas and equal signs, or ValueError."""
         if isinstance(given, str):
-            pairs = [part.partition("=") for part in _split(given)]
-            if not all(sign for _, sign, _ in pairs):
+            parts = [part.partition("=") for part in _split(given)]
+            if not all(sign for _, sign, _ in parts):
                 raise ValueError(f"keys are written as observations=obs,ends=done; got {given!r}")
-            given = [(field, name) for field, _, name in pairs]
-        return super().__new__(cls, dict(given).items())
+            given = [(field, name) for field, _, name in parts]
+        pairs = list(dict(given).items())
+        if len(pairs) < len(given):
+            raise ValueError(f"each field has one name; got {given!r}")
+        return super().__new__(cls, pairs)
 
 
 for _type, _plain in ((Names, list), (Position, list), (Numbers, list), (Keys, dict)):
     register_type(_type, serializer=_plain)
 register_type(Path, str, expanded, type_check=isinstance)
+register_type(Change, asdict, lambda settings: Change(**settings))
 
 
 def _named(keys: Keys | None) -> dict[str, str] | None:
@@ -337,7 +341,7 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
         fabric = _fabric(accelerator, devices, precision)
         fabric.launch()
         with fabric.rank_zero_first():
-            source = data or preset_data(preset, out)
+            source = preset_data(preset, out) if data is None else data
         trajectories = load_data(source, segment_by=segment_by, follow_links=follow_links)
         train(recipe, trajectories, out, settings=settings, fabric=fabric, resume=resume)
         print(out / "checkpoint.safetensors")
@@ -368,7 +372,7 @@ def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
             segment_by: what else cuts episodes.
             follow_links: whether hdf5 files may take values from files outside of their folder.
         """
-        source = data or preset_data(preset, out)
+        source = preset_data(preset, out) if data is None else data
         trajectories = load_data(source, segment_by=segment_by, follow_links=follow_links)
         train_offline(recipe, trajectories, out, settings=settings)
         print(out / "checkpoint.safetensors")
@@ -398,7 +402,9 @@ def train_own(
     """
     preset = own_preset(_maze(str(maze)))
     recipe = preset.recipe if tokens is None else ForcingConfig(tokens=tokens)
-    trajectories = load_data(data or preset_data(preset, out), follow_links=follow_links)
+    trajectories = load_data(
+        preset_data(preset, out) if data is None else data, follow_links=follow_links
+    )
     train(recipe, trajectories, out, settings=settings, resume=resume)
     print(out / "checkpoint.safetensors")
 
@@ -409,7 +415,7 @@ def _fabric(accelerator: str, devices: int, precision: Precision) -> Fabric:
     require_numbers({"devices": devices}, whole=True, most=most)
     try:
         return Fabric(accelerator=accelerator, devices=devices, precision=precision)
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise ConfigError(
             f"Cannot train on accelerator {accelerator!r} with {devices} devices in {precision}: "
             f"{error} Leave the three flags out to train on what there is."
@@ -813,7 +819,7 @@ def _yaml(text: str) -> Any:
         raise yaml.YAMLError(str(error)) from error
 
 
-_MOST_DIGITS = 400
+_MOST_DIGITS = 250  # in any base a float holds as many
 _NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-FxXob_:.]*")
 _USUAL_YAML = get_loader("yaml")
 set_loader("yaml", _yaml, exceptions=(yaml.YAMLError,))
@@ -835,13 +841,15 @@ class _Parser(ArgumentParser):
         return super().add_argument(*args, **kwargs)
 
     def parse_args(self, args: Any = None, *others: Any, **kwargs: Any) -> Any:
-        """Names files of settings that are no text, of which jsonargparse does not tell."""
+        """Says what jsonargparse does not: files that are no text, numbers that are too large."""
         try:
             return super().parse_args(args, *others, **kwargs)
         except UnicodeDecodeError as error:
             values = [value for given in args for value in (given, given.partition("=")[2])]
             files = ", ".join(value for value in values if os.path.isfile(value))
             self.error(f"Expected text in UTF-8 in {files}; {error}")
+        except OverflowError as error:
+            self.error(f"A number is too large in {max(args, key=len)}; {error}")
 
     def parse_path(self, path: str, *args: Any, **kwargs: Any) -> Any:
         """Names the file in errors."""

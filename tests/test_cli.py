@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,7 +131,7 @@ def test_help_names_every_setting(run: Run) -> None:
         ("train maze2d-umaze --settings.ema_decay 1.5", "ema_decay must .* below 1; got 1.5"),
         ("train maze2d-umaze --settings.seed=-1", "seed must be .* at least 0.*; got -1"),
         ("train maze2d-umaze --recipe.tokens 1", "tokens must be .* at least 2.*; got 1"),
-        ("train maze2d-umaze --recipe.levels.rising=-1", "rising must be .* at least 0; got -1"),
+        ("train maze2d-umaze --recipe.levels.rising=-1", "rising must be .* at least 0.*; got -1"),
         ("train maze2d-umaze --accelerator abacus", "Cannot train on accelerator 'abacus'"),
         ("train maze2d-umaze --devices 0", "with 0 devices"),
         ("train maze2d-umaze --config gone.yaml", "File does not exist: .*gone.yaml"),
@@ -647,12 +650,191 @@ def test_without_the_simulator_everything_runs_that_needs_none(tmp_path: Path) -
 
 
 def test_the_console_command_runs() -> None:
-    command = [sys.executable, "-m", "dfplan", "inspect"]
-    done = subprocess.run([*command, "nothing.safetensors"], capture_output=True, text=True)
+    command = [sys.executable, "-m", "dfplan", "inspect", "nothing.safetensors"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("dfplan: error: No checkpoint at nothing.safetensors")
-    name = dfplan.pretrained_names()[0]
-    with subprocess.Popen([*command, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as head:
-        assert head.stdout is not None and head.stderr is not None
-        head.stdout.close()  # before anything is printed
-        assert head.stderr.read() == b"" and head.wait() == 1
+
+
+# Runs commands in processes of their own, each with other standard streams, which are forked since
+# the imports take long. What a process says goes to a file, what it exits with to the last line.
+STREAMS = """
+import json, os, signal, sys, threading, traceback
+from dfplan.cli import main
+
+def full(number):
+    os.dup2(os.open("/dev/full", os.O_WRONLY), number)
+
+def unread(number):
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, number)
+
+def codes_of(cases):
+    for name, (streams, arguments) in cases.items():
+        child = os.fork()
+        if child:
+            yield name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            continue
+        for number in (1, 2):
+            file = os.open(f"{name}-{number}", os.O_WRONLY | os.O_CREAT)
+            os.dup2(file, number)
+        ended_by = streams.pop("signal", None)
+        for number, how in streams.items():
+            {"closed": os.close, "full": full, "unread": unread}.get(how, id)(int(number))
+        for number, stream in ((1, "stdout"), (2, "stderr")):
+            closed = streams.get(str(number)) == "closed"
+            encoding = "ascii" if streams.get(str(number)) == "ascii" else "utf-8"
+            opened = None if closed else open(number, "w", encoding=encoding, closefd=False)
+            setattr(sys, stream, opened)
+        if ended_by:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            kill = [os.getpid(), signal.Signals[ended_by]]
+            threading.Timer(1.0, os.kill, kill).start()
+        try:
+            code = main(arguments)
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()  # what Python does at the end, which takes long
+        except BaseException:
+            traceback.print_exc()
+            code = 120
+        os._exit(code)
+
+codes = dict(codes_of(json.loads(sys.argv[1])))
+print(json.dumps(codes))
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_streams_of_any_kind_and_signals_end_in_no_traceback(ring: Path, tmp_path: Path) -> None:
+    show, miss = ["inspect", dfplan.pretrained_names()[0]], ["inspect", "nothing"]
+    convert = ["data", "convert", str(ring / "ring.hdf5"), "\xe9.npz"]
+    train = ["train", "own", str(ring / "ring.txt"), "--data", str(ring / "ring.hdf5")]
+    train += ["--tokens=4", "--settings.steps=1000000", "--settings.batch_size=2"]
+    full = "dfplan: error: [Errno 28] No space left on device"
+    cases: dict[str, tuple[dict[str, str], list[str], int, str]] = {
+        "closed": ({"1": "closed"}, show, 0, ""),
+        "none": ({"0": "closed", "1": "closed", "2": "closed"}, show, 0, ""),
+        "written": ({"1": "closed"}, convert, 0, ""),
+        "full": ({"1": "full"}, show, 2, full),
+        "help": ({"1": "full"}, ["plan", "--help"], 2, full),
+        "config": ({"1": "full"}, ["view", "--print_config"], 2, full),
+        "unread": ({"1": "unread"}, show, 1, ""),
+        "help-unread": ({"1": "unread"}, ["plan", "--help"], 1, ""),
+        "ascii": ({"1": "ascii", "2": "ascii"}, convert, 0, ""),
+        "silent": ({"2": "closed"}, miss, 2, ""),
+        "silent-full": ({"2": "full"}, miss, 2, ""),
+        "silent-unread": ({"2": "unread"}, miss, 2, ""),
+        "interrupted": ({"signal": "SIGINT"}, [*train, "--out=a"], 130, "dfplan: interrupted"),
+        "ended": ({"signal": "SIGTERM"}, [*train, "--out=b"], 143, ""),
+    }
+    asked = {name: case[:2] for name, case in cases.items()}
+    command = [sys.executable, "-c", STREAMS, json.dumps(asked)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    codes = json.loads(done.stdout.splitlines()[-1])
+    for name, (_, _, code, line) in cases.items():
+        said = (tmp_path / f"{name}-2").read_text(encoding="utf-8")
+        last = said.splitlines()[-1] if line and said else said
+        progress = "signal" in cases[name][0]
+        assert codes[name] == code and "Traceback" not in said, (name, codes[name], said)
+        assert (last if not progress else last[-len(line) :] if line else "") == line, (name, said)
+    assert (tmp_path / "ascii-1").read_text(encoding="ascii") == "\\xe9.npz\n"
+    assert (tmp_path / "\xe9.npz").is_file()
+    assert not [path for path in tmp_path.rglob(".*") if "partial" in path.name]
+
+
+@pytest.mark.parametrize("written", ["~/{}", "~{user}/{}"])
+def test_a_tilde_is_the_home_folder_everywhere(
+    run: Run, ring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    monkeypatch.chdir(here)
+    if "user" in written:
+        monkeypatch.setattr("pwd.getpwnam", lambda name: SimpleNamespace(pw_dir=str(home)))
+    else:
+        monkeypatch.setenv("HOME", str(home))
+
+    def at(name: str) -> str:
+        return written.replace("{user}", "me").format(name)
+
+    for name in ("ring.txt", "ring.hdf5"):
+        shutil.copy(ring / name, home / name)
+    tiny = ["--tokens=4", *QUICK]
+    config = home / "config.yaml"
+    config.write_text(f"out: {at('configured.npz')}\n")
+    for command, made in (
+        (("env", at("ring.txt"), "--out", at("env.png")), "env.png"),
+        (("data", "check", at("ring.hdf5"), "--picture", at("seen.png")), "seen.png"),
+        (("data", "convert", at("ring.hdf5"), at("pics/data.npz")), "pics/data.npz"),
+        (("data", "convert", at("ring.hdf5"), at("data-v0")), "data-v0"),
+        (("data", "convert", at("ring.hdf5"), "--config", at("config.yaml")), "configured.npz"),
+        (
+            ("train", "own", at("ring.txt"), "--data", at("ring.hdf5"), "--out", at("run"), *tiny),
+            "run/checkpoint.safetensors",
+        ),
+        (("plan", at("run"), "0.8,0.8", "0.8,1.8", "--out", at("plan.png")), "plan.png"),
+    ):
+        said = run(*command)
+        assert said.code == 0, said.error
+        assert (home / made).exists(), command
+        assert said.out.splitlines()[-1] == str(home / made)
+    assert json.loads(run("inspect", at("run")).out)["recipe"] == "forcing"
+    assert not list(here.iterdir())
+
+
+def test_a_home_that_is_not_known_is_refused(
+    run: Run, ring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (
+        ("data", "convert", ring / "ring.hdf5", "~no-such-user/data.npz"),
+        ("data", "check", "~no-such-user/data.npz"),
+        ("inspect", "~no-such-user/run"),
+        ("bench", "compare", ring, "~no-such-user/bench"),
+    ):
+        said = run(*command)
+        assert said.code == 2 and "home folder that is not known" in said.error
+    assert not list(tmp_path.iterdir())
+    said = run("data", "convert", ring / "ring.hdf5", "~data.npz")  # a file of that name
+    assert said.code == 0 and (tmp_path / "~data.npz").is_file()
+
+
+def test_places_of_data_sets_may_begin_with_a_tilde(
+    run: Run, ring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable in ("D4RL_DATASET_DIR", "OGBENCH_DATASET_DIR", "MINARI_DATASETS_PATH"):
+        monkeypatch.setenv(variable, f"~/{variable}")
+    recording = read(ring / "ring.hdf5")
+    write(recording, tmp_path / "D4RL_DATASET_DIR" / "maze2d-umaze-sparse-v1.hdf5")
+    write(recording, tmp_path / "OGBENCH_DATASET_DIR" / "pointmaze-large-stitch-v0.npz")
+    write(recording, tmp_path / "OGBENCH_DATASET_DIR" / "pointmaze-large-stitch-v0-val.npz")
+    write(recording, tmp_path / "MINARI_DATASETS_PATH" / "own" / "ring-v0")
+    for name in ("maze2d-umaze-v1", "pointmaze-large-stitch-v0", "own/ring-v0"):
+        assert run("data", "info", name).code == 0
+        assert re.search(rf"^{name} +{tmp_path}", run("data", "list").out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [f"{group} {name}" for group in ("film", "bench", "data") for name in cli.COMMANDS[group]],
+)
+def test_every_printed_config_is_read_as_it_was_printed(
+    run: Run, command: str, tmp_path: Path
+) -> None:
+    words = command.split()
+    if words[-1] in ("_help", "list"):
+        return
+    function = cli.COMMANDS[words[0]][words[1]]
+    needed = [
+        "1,2" if name in ("start", "goal") else "x"
+        for name, parameter in signature(function).parameters.items()
+        if parameter.default is parameter.empty
+    ]
+    printed = run(*words, *needed, "--print_config")
+    assert printed.code == 0 and printed.error == ""
+    (tmp_path / "config.yaml").write_text(printed.out)
+    assert run(*words, "--config", tmp_path / "config.yaml", "--print_config") == printed

@@ -128,13 +128,16 @@ def draw_check(path: Output, recording: Recording, report: Report) -> Path | Any
         maze = None if recording.maze is None else parse_maze(recording.maze)
     except (ConfigError, MazeError):
         maze = None
-    figure = coverage_figure(
-        observations,
-        maze=maze,
-        line=line,
-        jumps=places.get("jumps"),
-        walls=places.get("walls"),
-    )
+    try:
+        figure = coverage_figure(
+            observations,
+            maze=maze,
+            line=line,
+            jumps=places.get("jumps"),
+            walls=places.get("walls"),
+        )
+    except DataError as error:
+        raise DataError(f"{recording.source}: {error}") from error
     return save(figure, path)
 
 
