@@ -123,36 +123,50 @@ def exclusive(folder: str | Path, purpose: str) -> Iterator[None]:
     system frees the lock of a process that was killed.
 
     Args:
-        folder: made if missing.
+        folder: made if missing; goes again where the block leaves nothing in it.
         purpose: what is done in it, for the error of others, such as ``"a training"``.
 
     Raises:
         BusyError: another process, or another call in this one, has the folder.
     """
     path = Path(folder) / ".lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        # Not "w", which would empty the file of the owner.
-        with path.open("a+", encoding="utf-8") as file:
-            if not _lock(file.fileno()):
-                file.seek(0)
-                owner = file.read().strip() or "another process"
-                raise BusyError(
-                    f"{folder} is in use by {owner}. Wait until it ends, or choose another folder."
+    with _made(path.parent):
+        while True:
+            # Not "w", which would empty the file of the owner.
+            with path.open("a+", encoding="utf-8") as file:
+                if not _lock(file.fileno()):
+                    file.seek(0)
+                    owner = file.read().strip() or "another process"
+                    raise BusyError(
+                        f"{folder} is in use by {owner}. Wait until it ends, or choose another "
+                        "folder."
+                    )
+                if not _is_at(file.fileno(), path):
+                    continue  # its owner removed it between the two calls
+                file.truncate(0)
+                since = datetime.now().astimezone().isoformat(timespec="seconds")
+                file.write(
+                    f"{purpose}: process {os.getpid()} on {socket.gethostname()}, since {since}\n"
                 )
-            if not _is_at(file.fileno(), path):
-                continue  # its owner removed it between the two calls
-            file.truncate(0)
-            since = datetime.now().astimezone().isoformat(timespec="seconds")
-            file.write(
-                f"{purpose}: process {os.getpid()} on {socket.gethostname()}, since {since}\n"
-            )
-            file.flush()
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
+                file.flush()
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder if it is missing; remove what was made where the block leaves it empty."""
+    missing = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        with suppress(OSError):  # not empty
+            for each in missing:
+                each.rmdir()
 
 
 def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:

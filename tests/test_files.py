@@ -176,3 +176,14 @@ def test_a_folder_that_is_removed_is_whole_or_gone(
     remove_folder(tmp_path / "a")
     remove_folder(tmp_path / "a")  # nothing there is fine
     assert seen == [False, False] and names(tmp_path) == []
+
+
+def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for folder in (tmp_path / "new" / "folder", tmp_path / "mine"):
+        with pytest.raises(ZeroDivisionError), exclusive(folder, "a test"):
+            _ = 1 / 0
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+    with exclusive(tmp_path / "new" / "folder", "a test"):
+        (tmp_path / "new" / "folder" / "kept").touch()
+    assert (tmp_path / "new" / "folder" / "kept").exists()
