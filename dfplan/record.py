@@ -15,8 +15,9 @@ class Record:
 
     Two records are equal where they are of one class and their fields are equal: arrays and tensors
     by shape and elements, NaN to NaN; lists, tuples and dicts item by item; anything else by its
-    own ``==``, so functions and networks by identity. Equal records have equal hashes. Arrays enter the hash by their shape alone, so a
-    record can be a key. ``repr`` gives type and shape of all but short vectors.
+    own ``==``, so functions and networks by identity. Equal records have equal hashes. Arrays enter
+    the hash by their shape alone, so a record can be a key. ``repr`` gives type and shape of all
+    but short vectors.
     """
 
     def __init_subclass__(cls, **arguments: Any) -> None:

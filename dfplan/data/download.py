@@ -256,6 +256,7 @@ def _blocks(url: str, response: Any) -> Iterator[bytes]:
 
 def _unreachable(url: str, why: str) -> DataError:
     return DataError(
-        f"Could not fetch {url}: {' '.join(why.split())}. Try again or give another base_url; or pass the path of "
-        "a copy that you have; or collect the same kind of data yourself: `dfplan data generate`."
+        f"Could not fetch {url}: {' '.join(why.split())}. Try again or give another base_url; or "
+        "pass the path of a copy that you have; or collect the same kind of data yourself: "
+        "`dfplan data generate`."
     )
