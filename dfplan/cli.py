@@ -62,8 +62,7 @@ from dfplan.plotting.films import (
     tree_frames,
     write_film,
 )
-from dfplan.pretrained import checkpoint_path, load
-from dfplan.training.checkpoint import Checkpoint
+from dfplan.pretrained import load, read_checkpoint
 from dfplan.training.cloning import CloningConfig
 from dfplan.training.diffuser import DiffuserConfig
 from dfplan.training.inverse import InverseConfig
@@ -428,7 +427,7 @@ def inspect(checkpoint: str) -> None:
     Args:
         checkpoint: name of a shipped one, a file, or a run's folder.
     """
-    print(json.dumps(Checkpoint.load(checkpoint_path(checkpoint)).describe(), indent=2))
+    print(json.dumps(read_checkpoint(checkpoint).describe(), indent=2))
 
 
 def plan(

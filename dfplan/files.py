@@ -174,7 +174,7 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
     while True:
         folder = parent / f"{prefix}{secrets.token_hex(4)}"
         try:
-            folder.mkdir()
+            folder.mkdir(parents=True)  # another process may have removed an empty parent
         except FileExistsError:
             continue
         if fcntl is None:

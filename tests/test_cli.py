@@ -606,7 +606,7 @@ def test_plan_draws_what_the_planner_plans(run: Run, trained: Any, tmp_path: Pat
 def test_shipped_checkpoints_are_known_by_name(run: Run, name: str) -> None:
     assert (
         json.loads(run("inspect", name).out)["recipe"]
-        == Checkpoint.load(cli.checkpoint_path(name)).recipe
+        == Checkpoint.load(dfplan.pretrained.checkpoint_path(name)).recipe
     )
     said = run("inspect", f"{name[:-1]}")
     assert said.code == 2 and f"Did you mean '{name}'" in said.error

@@ -138,13 +138,25 @@ def _require_recipe(path: Path, checkpoint: Checkpoint, recipe: str) -> None:
         )
 
 
-def _read(name: str | Path, device: str) -> tuple[Path, Checkpoint]:
-    """A checkpoint and where it lies, once it is sure that ``device`` is there."""
+def read_checkpoint(name: str | Path) -> Checkpoint:
+    """A shipped checkpoint, or that of a run's folder or file.
+
+    Raises:
+        ConfigError: see :func:`checkpoint_path`.
+        CheckpointError: see :meth:`~dfplan.training.checkpoint.Checkpoint.load`; or its maze is
+            none.
+    """
     path = checkpoint_path(name)
     checkpoint = Checkpoint.load(path)
     with _fitting(path):
         if checkpoint.maze is not None:
             parse_maze(checkpoint.maze)  # before it is drawn
+    return checkpoint
+
+
+def _read(name: str | Path, device: str) -> tuple[Path, Checkpoint]:
+    """A checkpoint and where it lies, once it is sure that ``device`` is there."""
+    path, checkpoint = checkpoint_path(name), read_checkpoint(name)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter where torch has no such devices
