@@ -55,8 +55,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     If the block raises (a full disk, an interrupt), the temporary file is removed and whatever
     ``path`` held before stays whole. The temporary file has the name of ``path``, in a folder
     beside it.
+
+    Raises:
+        ConfigError: there is a device or a pipe at ``path``, which a file would take the place of.
     """
     path = Path(path)
+    is_stream = os.path.islink(path) and os.readlink(path).startswith("/proc/")  # /dev/stdout
+    if is_stream or (os.path.exists(path) and not (path.is_file() or path.is_dir())):
+        raise ConfigError(f"Expected a file to write at {path}; there is a device or a pipe.")
     with scratch_folder(path.parent, _PARTIAL) as folder:
         temporary = folder / path.name
         temporary.touch()
@@ -164,8 +170,8 @@ def _made(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     finally:
-        with suppress(OSError):  # not empty
-            for each in missing:
+        for each in missing:
+            with suppress(OSError):  # not empty, or never made
                 each.rmdir()
 
 

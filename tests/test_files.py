@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dfplan.errors import BusyError
+from dfplan.errors import BusyError, ConfigError
 from dfplan.files import atomic_folder, atomic_path, exclusive, remove_folder, scratch_folder
 
 
@@ -183,7 +183,23 @@ def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path: Path) -> None:
     for folder in (tmp_path / "new" / "folder", tmp_path / "mine"):
         with pytest.raises(ZeroDivisionError), exclusive(folder, "a test"):
             _ = 1 / 0
+    with pytest.raises(OSError), exclusive(tmp_path / "new" / ("x" * 300) / "y", "a test"):
+        pass
     assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
     with exclusive(tmp_path / "new" / "folder", "a test"):
         (tmp_path / "new" / "folder" / "kept").touch()
     assert (tmp_path / "new" / "folder" / "kept").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    pipe, link, stream = (tmp_path / name for name in ("pipe", "link", "stream"))
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    with (tmp_path / "out").open("w") as file:
+        stream.symlink_to(f"/proc/self/fd/{file.fileno()}")
+        for path in (pipe, link, stream):
+            with pytest.raises(ConfigError, match="a device or a pipe"), atomic_path(path):
+                pass
+    assert pipe.is_fifo() and link.is_symlink() and stream.is_symlink()
+    assert len(list(tmp_path.iterdir())) == 4
