@@ -198,7 +198,8 @@ def rushed_rows(observations: np.ndarray, episodes: np.ndarray, limit: float) ->
     def too_fast(first: int, end: int) -> np.ndarray:
         steps = _steps_to(observations, episodes, first, min(end + 1, len(observations)))
         steps = np.append(steps, np.nan)
-        moved = np.nan_to_num(np.fmax(steps[: end - first], steps[1 : end - first + 1]))
+        # To a row that begins an episode or follows a bad one there is no step: NaN, taken for 0.
+        moved = np.fmax(np.fmax(steps[: end - first], steps[1 : end - first + 1]), 0)
         speed = _larger(observations[first:end, 2:]).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray((speed > top) & (speed / top > 2 * moved / limit))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from straight import straight_plan
 
 import dfplan
 from dfplan.data.motion import Motion
@@ -58,23 +59,7 @@ class Straight:
                 message = f"The {what} of row {far[0]} is too far."
                 raise ObservationError(message, rows=far if self.names else ())
         self.planned.append(len(observation))
-        share = np.linspace(0, 1, 11, dtype=np.float32)[:, None]
-        points = observation[:, None, :2] + share * (goal - observation[:, :2])[:, None]
-        batch = len(points)
-        return Plan(
-            points=points,
-            steps=np.full(batch, 100),
-            stride=10,
-            level=np.zeros((batch, 11), dtype=int),
-            max_level=10,
-            spread=np.zeros((batch, 11), dtype=np.float32),
-            candidates=points[:, None],
-            scores=np.zeros((batch, 1), dtype=np.float32),
-            observation=observation,
-            goal=goal,
-            evaluations=1,
-            seconds=0.0,
-        )
+        return straight_plan(observation, goal)
 
     def tracker(self) -> Pursuit:
         return Pursuit(pursuit_gains(BODY), BODY.max_step)

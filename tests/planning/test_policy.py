@@ -11,6 +11,7 @@ import pytest
 import torch
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from straight import straight_plan
 
 import dfplan
 from dfplan.data.motion import Motion
@@ -53,23 +54,7 @@ class Straight:
             raise ObservationError("too far")
         self.calls.append((observation, goal, seed))
         self.rewards.append(reward)
-        share = np.linspace(0, 1, 11, dtype=np.float32)[:, None]
-        points = observation[:, None, :2] + share * (goal - observation[:, :2])[:, None]
-        batch = len(points)
-        return Plan(
-            points=points,
-            steps=np.full(batch, 100),
-            stride=10,
-            level=np.zeros((batch, 11), dtype=int),
-            max_level=10,
-            spread=np.zeros((batch, 11), dtype=np.float32),
-            candidates=points[:, None],
-            scores=np.zeros((batch, 1), dtype=np.float32),
-            observation=observation,
-            goal=goal,
-            evaluations=1,
-            seconds=0.0,
-        )
+        return straight_plan(observation, goal)
 
     def tracker(self) -> Pursuit:
         return Pursuit(pursuit_gains(BODY), BODY.max_step)

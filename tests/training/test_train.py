@@ -130,6 +130,18 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(
     ]
 
 
+@pytest.fixture
+def interrupted(
+    tiny: ForcingConfig, trajectories: Trajectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The folder of a run that ended between two saved states."""
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 7)
+        with pytest.raises(StopError):
+            train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -145,40 +157,27 @@ def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(
 def test_a_damaged_line_of_metrics_is_no_obstacle(
     damage: bytes,
     unbroken: Path,
+    interrupted: Path,
     tiny: ForcingConfig,
     trajectories: Trajectories,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 7)
-        with pytest.raises(StopError):
-            train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
-    with (tmp_path / "metrics.jsonl").open("ab") as file:
+    with (interrupted / "metrics.jsonl").open("ab") as file:
         file.write(damage)
     with pytest.warns(MetricsWarning, match="1 damaged"):
-        train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
-    assert metrics(tmp_path) == metrics(unbroken)
+        train(tiny, trajectories, interrupted, settings=SETTINGS, resume=True, progress=False)
+    assert metrics(interrupted) == metrics(unbroken)
 
 
 @pytest.mark.parametrize("left", [b"", None, b'{"step": 2}\n'])
 def test_lines_of_metrics_that_are_gone_are_told(
-    left: bytes | None,
-    tiny: ForcingConfig,
-    trajectories: Trajectories,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    left: bytes | None, interrupted: Path, tiny: ForcingConfig, trajectories: Trajectories
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 7)
-        with pytest.raises(StopError):
-            train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
-    path = tmp_path / "metrics.jsonl"
+    path = interrupted / "metrics.jsonl"
     path.unlink()
     if left is not None:
         path.write_bytes(left)
     with pytest.warns(MetricsWarning, match=f"after step {2 if left else 0} are missing"):
-        train(tiny, trajectories, tmp_path, settings=SETTINGS, resume=True, progress=False)
+        train(tiny, trajectories, interrupted, settings=SETTINGS, resume=True, progress=False)
 
 
 def test_resuming_a_finished_run_changes_nothing(
