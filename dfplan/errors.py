@@ -141,3 +141,23 @@ def require_flags(values: MutableMapping[str, Any], *names: str) -> None:
         if not isinstance(values[name], bool | np.bool_):
             raise ConfigError(f"{name} must be True or False; got {values[name]!r}.")
         values[name] = bool(values[name])
+
+
+def read_seed(seed: object, below: int | None = None) -> int | None:
+    """A seed as a plain number, which Gymnasium and PyTorch want; None stays None.
+
+    Args:
+        seed: a whole number of any type, from 0 upwards.
+        below: where generators take no larger ones.
+
+    Raises:
+        ConfigError: it is no such number.
+    """
+    if seed is None:
+        return None
+    if not (isinstance(seed, numbers.Integral) and 0 <= int(seed) < (below or math.inf)):
+        limit = "" if below is None else f" and below {below}"
+        raise ConfigError(
+            f"A seed is a whole number of at least 0{limit}, or None to draw afresh; got {seed!r}."
+        )
+    return int(seed)

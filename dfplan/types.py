@@ -326,9 +326,7 @@ class Rollout(Record):
     reached: int | None
     maze: str | None = None
 
-    def plot(
-        self, path: Output, *, theme: str = "light", format: str | None = None
-    ) -> Path | Any:
+    def plot(self, path: Output, *, theme: str = "light", format: str | None = None) -> Path | Any:
         """Draw the first plan and the path driven: see :meth:`Plan.plot`.
 
         Raises:

@@ -20,10 +20,9 @@ from dfplan.envs.options import (
     finite_vector,
     read_goal,
     read_options,
-    read_seed,
     read_start,
 )
-from dfplan.errors import ConfigError, unknown_name
+from dfplan.errors import ConfigError, read_seed, unknown_name
 from dfplan.mazes import CELL_OFFSET, D4RL, Maze, parse_maze
 
 _PLACE_NOISE = 0.1

@@ -20,10 +20,9 @@ from dfplan.envs.options import (
     finite_vector,
     read_goal,
     read_options,
-    read_seed,
     read_start,
 )
-from dfplan.errors import ConfigError, require_numbers
+from dfplan.errors import ConfigError, read_seed, require_numbers
 from dfplan.mazes import Maze, parse_maze
 
 # What a copy of an environment makes for itself: its parts, and what draws them.

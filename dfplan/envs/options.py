@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -40,21 +39,6 @@ def finite_vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarra
         expected = " or ".join(map(str, sizes))
         raise ObservationError(f"The {what} must be {expected} finite numbers; got {value!r}.")
     return array
-
-
-def read_seed(seed: object) -> int | None:
-    """A seed of any type of whole numbers, as the plain number that Gymnasium wants.
-
-    Raises:
-        ConfigError: it is not a whole number from 0 upwards.
-    """
-    if seed is None:
-        return None
-    if not isinstance(seed, Integral) or int(seed) < 0:
-        raise ConfigError(
-            f"A seed is a whole number of at least 0, or None to draw afresh; got {seed!r}."
-        )
-    return int(seed)
 
 
 def read_options(options: object, known: tuple[str, ...]) -> Mapping[str, Any]:

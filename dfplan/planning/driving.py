@@ -7,9 +7,9 @@ from typing import Any, Protocol, SupportsFloat
 import numpy as np
 
 from dfplan.boundary import own_array
-from dfplan.errors import require_numbers
+from dfplan.errors import read_seed, require_numbers
 from dfplan.planning.policy import Policy
-from dfplan.planning.problem import require_seed, unpacked
+from dfplan.planning.problem import SEEDS, unpacked
 from dfplan.types import Plan, Rollout
 
 
@@ -55,9 +55,8 @@ def drive(
     """
     if max_steps is not None:
         require_numbers({"max_steps": max_steps}, whole=True, least=1)
-    require_seed(seed)
-    # Gymnasium's own environments take no number of NumPy.
-    observation, info = env.reset(seed=None if seed is None else int(seed), options=options)
+    seed = read_seed(seed, SEEDS)
+    observation, info = env.reset(seed=seed, options=options)
     policy.reset(seed)
     positions: list[np.ndarray] = []
     rewards: list[float] = []

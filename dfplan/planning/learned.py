@@ -11,15 +11,15 @@ import torch
 
 from dfplan.boundary import isolated
 from dfplan.data.statistics import Statistics
-from dfplan.errors import ObservationError
+from dfplan.errors import ObservationError, read_seed
 from dfplan.planning.problem import (
+    SEEDS,
     Observation,
     Vicinity,
     named_first,
     read_goal,
     read_observation,
     read_problem,
-    require_seed,
     unpacked,
 )
 from dfplan.record import Record
@@ -52,7 +52,7 @@ class LearnedPolicy(Record):
 
     def reset(self, seed: int | None = None) -> None:
         """Begin new episodes, as of a :class:`~dfplan.planning.policy.Policy`; changes nothing."""
-        require_seed(seed)
+        read_seed(seed, SEEDS)
 
     @isolated()
     def act(self, observation: Observation, goal: np.ndarray | None = None) -> np.ndarray:

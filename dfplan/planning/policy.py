@@ -15,6 +15,7 @@ from dfplan.errors import (
     DataError,
     DfplanError,
     ObservationError,
+    read_seed,
     require_numbers,
     unknown_name,
 )
@@ -22,6 +23,7 @@ from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.odometry import Odometry, PastSettings
 from dfplan.planning.problem import (
+    SEEDS,
     Observation,
     Problem,
     Vicinity,
@@ -29,7 +31,6 @@ from dfplan.planning.problem import (
     read_goal,
     read_observation,
     require_finite,
-    require_seed,
     unpacked,
 )
 from dfplan.planning.tracking import Tracker
@@ -147,7 +148,7 @@ class Policy:
 
     def reset(self, seed: int | None = None) -> None:
         """Forget every plan; the next :meth:`act` plans anew, with noise from ``seed``."""
-        require_seed(seed)
+        seed = read_seed(seed, SEEDS)
         if self._odometry is not None:
             self._odometry.forget()
         self.plan: Plan | None = None

@@ -11,7 +11,7 @@ import torch
 
 from dfplan.boundary import own_array
 from dfplan.data.statistics import Statistics
-from dfplan.errors import ConfigError, ObservationError, require_numbers
+from dfplan.errors import ObservationError, read_seed, require_numbers
 from dfplan.planning.past import Past
 from dfplan.record import Record
 
@@ -114,28 +114,23 @@ class Problem(Record):
                 )
 
 
+SEEDS = 2**63
+"""How many seeds a planner tells apart."""
+
+
 def noise_source(seed: int | None) -> torch.Generator:
     """A generator seeded by ``seed``, or afresh where it is None.
 
     Raises:
         ConfigError: the seed is no whole number of at least 0.
     """
-    require_seed(seed)
+    number = read_seed(seed, SEEDS)
     generator = torch.Generator("cpu")
-    if seed is None:
+    if number is None:
         generator.seed()
     else:
-        generator.manual_seed(int(seed))
+        generator.manual_seed(number)
     return generator
-
-
-def require_seed(seed: int | None) -> None:
-    """Raise :class:`ConfigError` unless ``seed`` is None or a whole number from 0 to 2**63."""
-    if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**63):
-        raise ConfigError(
-            "A seed is a whole number of at least 0 and below 2**63, or None to draw afresh; got "
-            f"{seed!r}."
-        )
 
 
 def named_first(wrong: np.ndarray, row: int) -> list[int]:
