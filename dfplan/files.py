@@ -25,7 +25,8 @@ from dfplan.errors import BusyError, ConfigError
 # On Windows nothing is locked, and no leftovers are removed.
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
-_PARTIAL = ".partial-"
+PARTIAL = ".dfplan-"
+"""How the names of scratch folders beside files begin; what else begins so may be removed."""
 
 
 def expanded(path: str | Path) -> Path:
@@ -63,7 +64,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     is_stream = os.path.islink(path) and os.readlink(path).startswith("/proc/")  # /dev/stdout
     if is_stream or (os.path.exists(path) and not (path.is_file() or path.is_dir())):
         raise ConfigError(f"Expected a file to write at {path}; there is a device or a pipe.")
-    with scratch_folder(path.parent, _PARTIAL) as folder:
+    with scratch_folder(path.parent, PARTIAL) as folder:
         temporary = folder / path.name
         temporary.touch()
         yield temporary
@@ -83,7 +84,7 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
         OSError: there is something at ``folder`` already, unless an empty folder.
     """
     folder = Path(folder)
-    with scratch_folder(folder.parent, _PARTIAL) as scratch:
+    with scratch_folder(folder.parent, PARTIAL) as scratch:
         temporary = scratch / folder.name
         temporary.mkdir()
         yield temporary
@@ -117,7 +118,7 @@ def scratch_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder, if it is there, so that a kill leaves all of it at its place or nothing."""
-    with scratch_folder(folder.parent, _PARTIAL) as scratch, suppress(FileNotFoundError):
+    with scratch_folder(folder.parent, PARTIAL) as scratch, suppress(FileNotFoundError):
         folder.rename(scratch / folder.name)
 
 
@@ -194,7 +195,7 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
         os.close(handle)
 
 
-def remove_leftovers(parent: Path, prefix: str = _PARTIAL) -> None:
+def remove_leftovers(parent: Path, prefix: str = PARTIAL) -> None:
     """Remove the scratch folders of killed processes, by default those of files half written."""
     if fcntl is None:
         return

@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from dfplan.errors import BusyError, ConfigError
-from dfplan.files import atomic_folder, atomic_path, exclusive, remove_folder, scratch_folder
+from dfplan.files import (
+    PARTIAL,
+    atomic_folder,
+    atomic_path,
+    exclusive,
+    remove_folder,
+    scratch_folder,
+)
 
 
 @contextmanager
@@ -75,7 +82,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     [
         lambda folder: atomic_path(folder / "b"),
         lambda folder: atomic_folder(folder / "b"),
-        lambda folder: scratch_folder(folder, ".partial-"),
+        lambda folder: scratch_folder(folder, PARTIAL),
     ],
 )
 def test_the_next_write_removes_what_a_killed_one_left(
@@ -102,11 +109,11 @@ def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_scratch_folders_of_another_prefix_are_left_alone(tmp_path: Path) -> None:
-    (tmp_path / ".partial-of-somebody.txt").write_text("a file, no folder")
-    (tmp_path / "other-1").mkdir()
-    with scratch_folder(tmp_path, ".partial-") as folder:
+    (tmp_path / f"{PARTIAL}of-somebody.txt").write_text("a file, no folder")
+    (tmp_path / ".partial-1").mkdir()
+    with scratch_folder(tmp_path, PARTIAL) as folder:
         assert folder.is_dir()
-    assert names(tmp_path) == [".partial-of-somebody.txt", "other-1"]
+    assert names(tmp_path) == [f"{PARTIAL}of-somebody.txt", ".partial-1"]
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])

@@ -45,7 +45,7 @@ BEAT = "beat"
 BROKEN = "broken"
 """The file that a process leaves which ends by an error that is not its planner's."""
 
-SCRATCH = "dfplan-cell-"
+SCRATCH = "dfplan-job-"
 """How the name of a process's folder begins, in the folder for temporary files."""
 
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)

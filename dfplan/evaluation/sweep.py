@@ -26,7 +26,7 @@ from tqdm import tqdm
 from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.evaluation.cell import SCRATCH, Files, Job, LostCellError, run
 from dfplan.evaluation.records import cell_path, cell_paths, read_head, write_cell
-from dfplan.files import remove_leftovers, scratch_folder
+from dfplan.files import PARTIAL, remove_leftovers, scratch_folder
 
 LOCAL = "processes"
 """The backend that needs no cluster."""
@@ -122,7 +122,7 @@ def sweep(
         return []  # and no cluster is started
     lost: list[str] = []
     with (
-        scratch_folder(out, ".partial-sweep-") as token,
+        scratch_folder(out, f"{PARTIAL}sweep-") as token,
         _engine(backend, workers and min(workers, len(jobs)), address),
         tqdm(total=len(jobs), desc="cells", unit="job", disable=not progress) as bar,
     ):

@@ -79,8 +79,8 @@ def test_it_plays_what_is_missing_and_reports_all(
     # What a run leaves that is killed.
     temporary = tmp_path / "temporary"
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    left = [out / "cells" / SHORT / ".partial-1", out / ".partial-sweep-2", out / ".partial-3"]
-    for folder in (*left, temporary / "dfplan-cell-4", temporary / "dfplan-import-5"):
+    left = [out / "cells" / SHORT / ".dfplan-1", out / ".dfplan-sweep-2", out / ".dfplan-3"]
+    for folder in (*left, temporary / "dfplan-job-4", temporary / "dfplan-import-5"):
         folder.mkdir(parents=True)
         (folder / "half").write_text("half")
     (out / ".lock").write_text("a benchmark: process 1 on nowhere")
