@@ -93,7 +93,7 @@ def single_precision() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def own_array(values: object, dtype: type[np.floating] | None = None) -> np.ndarray:
+def own_array(values: object, dtype: type[np.generic] | None = None) -> np.ndarray:
     """A copy of a caller's numbers, whatever holds them: array, tensor, list or single number.
 
     Args:
@@ -105,11 +105,11 @@ def own_array(values: object, dtype: type[np.floating] | None = None) -> np.ndar
     """
     try:
         given = given_array(values)
-        if given.dtype.kind == "O" and all(isinstance(each, numbers.Real) for each in given.flat):
-            given = given.astype(np.float64)  # whole numbers of any size, say
-        if given.dtype.kind not in "biuf":
-            raise ValueError(f"they are of type {given.dtype}")
         with np.errstate(all="ignore"):
+            if given.dtype.kind == "O" and all(isinstance(one, numbers.Real) for one in given.flat):
+                given = given.astype(dtype or np.float64)  # whole numbers of any size, say
+            if given.dtype.kind not in "biuf":
+                raise ValueError(f"they are of type {given.dtype}")
             return np.array(given, dtype or given.dtype.newbyteorder("="), order="C")
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ObservationError(f"Expected numbers; got {values!r:.200} ({error}).") from error

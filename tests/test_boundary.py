@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -350,6 +350,7 @@ def views(draw: st.DrawFn) -> np.ndarray:
 
 
 @given(array=views(), dtype=st.sampled_from([None, np.float32, np.float64]))
+@example(array=np.array([2**53 + 1]), dtype=None)
 def test_a_copy_holds_the_numbers_in_the_machines_own_order(
     array: np.ndarray, dtype: type[np.floating] | None
 ) -> None:
