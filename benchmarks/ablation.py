@@ -67,17 +67,17 @@ from dfplan.diffusion.levels import (
     ends_known,
 )
 from dfplan.errors import unknown_name
+from dfplan.evaluation.episodes import Rollouts, rollout
 from dfplan.evaluation.protocols import Split, named_task, problems
-from dfplan.evaluation.rollout import Rollouts, rollout
 from dfplan.evaluation.statistics import mean, paired_difference
-from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.policy import Policy
+from dfplan.planning.single import ForcingPlanner, PlannerSettings
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.sampling.matrices import MATRICES
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import train
 from dfplan.training.presets import PRESETS, preset_data
-from dfplan.training.recipes import NETWORKS, ForcingConfig
+from dfplan.training.recipes.forcing import NETWORKS, ForcingConfig
 from dfplan.types import Planner
 
 LEVELS = {
@@ -135,7 +135,7 @@ class Arm:
 
     Attributes:
         maze: medium or large.
-        network: a key of :data:`~dfplan.training.recipes.NETWORKS`.
+        network: a key of :data:`~dfplan.training.recipes.forcing.NETWORKS`.
         levels: a key of :data:`LEVELS`.
         steps: optimizer steps.
         seed: of weights and batches.

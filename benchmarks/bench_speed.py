@@ -34,14 +34,14 @@ from joblib import cpu_count
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
+from dfplan.bench.methods import Contender, follower, named_contender
+from dfplan.bench.worker import Watched
 from dfplan.cli import Names
+from dfplan.collect.controllers import DataController
 from dfplan.envs.suites import make
 from dfplan.errors import ConfigError
-from dfplan.evaluation.contenders import Contender, follower, named_contender
-from dfplan.evaluation.controllers import DataController
-from dfplan.evaluation.playing import Watched
+from dfplan.evaluation.episodes import GROUP, Actor, Arena, Rollouts
 from dfplan.evaluation.protocols import Task, named_task, problems
-from dfplan.evaluation.rollout import GROUP, Actor, Arena, Rollouts
 from dfplan.planning.policy import Policy
 from dfplan.types import Planner
 
@@ -63,12 +63,12 @@ class Tape:
         self.actions: list[np.ndarray] = []
 
     def reset(self, seed: int | None = None) -> None:
-        """See :class:`~dfplan.evaluation.rollout.Actor`."""
+        """See :class:`~dfplan.evaluation.episodes.Actor`."""
         self._policy.reset(seed)
         self._step = 0
 
     def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-        """See :class:`~dfplan.evaluation.rollout.Actor`."""
+        """See :class:`~dfplan.evaluation.episodes.Actor`."""
         if self._step == len(self.actions):
             self.actions.append(self._policy.act(observation, goal))
         self._step += 1
@@ -79,12 +79,12 @@ class Random:
     """Uniform actions, each held for some steps, so that the body gets somewhere."""
 
     def reset(self, seed: int | None = None) -> None:
-        """See :class:`~dfplan.evaluation.rollout.Actor`."""
+        """See :class:`~dfplan.evaluation.episodes.Actor`."""
         self._rng = np.random.default_rng(seed)
         self._step = 0
 
     def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-        """See :class:`~dfplan.evaluation.rollout.Actor`."""
+        """See :class:`~dfplan.evaluation.episodes.Actor`."""
         if self._step % _HELD == 0:
             self._actions = self._rng.uniform(-1.0, 1.0, (len(observation), 2))
         self._step += 1

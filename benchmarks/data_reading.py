@@ -65,7 +65,7 @@ def main(
 
 def _files(folder: Path, steps: int, copies: int) -> dict[Path, int]:
     """The files to read and how many steps each holds."""
-    from dfplan.data.generate import generate
+    from dfplan.collect.generate import generate
     from dfplan.data.read import read
 
     small = generate("maze2d-large", steps=steps, seed=0, path=folder / "data.hdf5")
@@ -102,8 +102,8 @@ def measure(file: Path, train_steps: int) -> None:
 
     from dfplan.data.read import read
     from dfplan.data.segments import segmented
-    from dfplan.data.statistics import fit_statistics
-    from dfplan.data.windows import Windows
+    from dfplan.tokens.statistics import fit_statistics
+    from dfplan.tokens.windows import Windows
     from dfplan.training.loop import TrainSettings, train
     from dfplan.training.presets import PRESETS
 

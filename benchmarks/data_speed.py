@@ -21,7 +21,7 @@ import numpy as np
 from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
-from dfplan.data import generate
+from dfplan.collect import generate
 from dfplan.mazes import Maze, named_maze, parse_maze
 
 

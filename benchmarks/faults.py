@@ -38,14 +38,15 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from dfplan.data import checksum, generate, read, segmented, write
+from dfplan.bench.plan import bench, roster
+from dfplan.bench.records import cell_paths, read_cell, read_head, read_rows, write_cell
+from dfplan.collect import generate
+from dfplan.data import checksum, read, segmented, write
 from dfplan.errors import DfplanError
-from dfplan.evaluation.bench import bench, roster
-from dfplan.evaluation.records import cell_paths, read_cell, read_head, read_rows, write_cell
 from dfplan.pretrained import checkpoint_path, load
 from dfplan.training.checkpoint import read_tensors
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.types import Recording
 
 _PATIENCE = 60.0  # seconds until a process counts as dead
@@ -85,7 +86,7 @@ class Subject:
 def main(kills: int = 300, mutations: int = 1000, seed: int = 0, out: Path = RESULTS) -> None:
     began = time.perf_counter()
     torch.set_num_threads(1)  # a process with more threads cannot be forked safely
-    sys.modules["dfplan.data.generate"].SHARD = _SHARD  # type: ignore[attr-defined]
+    sys.modules["dfplan.collect.generate"].SHARD = _SHARD  # type: ignore[attr-defined]
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as name:
         data = walk(Path(name))

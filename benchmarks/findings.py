@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from dfplan.evaluation.provenance import Provenance, provenance
+from dfplan.bench.provenance import Provenance, provenance
 from dfplan.files import atomic_path
 
 RESULTS = Path(__file__).parent / "results"

@@ -22,9 +22,9 @@ from jsonargparse import auto_cli
 from dfplan.cli import Names
 from dfplan.errors import ConfigError
 from dfplan.evaluation import statistics
+from dfplan.evaluation.episodes import rollout
 from dfplan.evaluation.protocols import Split, named_task, problems
 from dfplan.evaluation.published import published
-from dfplan.evaluation.rollout import rollout
 from dfplan.planning.policy import Policy
 from dfplan.pretrained import load
 from dfplan.training.checkpoint import Checkpoint

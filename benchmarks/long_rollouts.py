@@ -49,7 +49,7 @@ from lightning_fabric import Fabric
 from dfplan.data import load_data
 from dfplan.diffusion.levels import FULL_SEQUENCE, INDEPENDENT
 from dfplan.mazes import named_maze
-from dfplan.networks.memory import Recomputing
+from dfplan.networks.cache import Recomputing
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.replacement import replaced
 from dfplan.sampling.rollout import rollout
@@ -57,7 +57,7 @@ from dfplan.sampling.steps import sampling_step
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import TrainSettings, train
 from dfplan.training.presets import PRESETS, preset_data
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.types import Denoiser
 
 STRETCHES = (1, 2, 4, 8)

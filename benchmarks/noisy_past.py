@@ -52,14 +52,14 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
 from dfplan.data import load_data
+from dfplan.evaluation.episodes import Arena
 from dfplan.evaluation.protocols import Split, named_task, problems
-from dfplan.evaluation.rollout import Arena
 from dfplan.evaluation.statistics import mean, paired_difference
-from dfplan.planning.forcing import ForcingPlanner
-from dfplan.planning.odometry import PastSettings
-from dfplan.planning.past import Past, trust
+from dfplan.planning.observation_history import Past, trust
 from dfplan.planning.policy import Policy
-from dfplan.planning.problem import Vicinity
+from dfplan.planning.query import Vicinity
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.state_estimator import PastSettings
 from dfplan.pretrained import load
 from dfplan.training.presets import PRESETS, preset_data
 from dfplan.types import Plan, Reward, Trajectories, Watch

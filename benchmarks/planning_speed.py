@@ -26,7 +26,7 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from dfplan.evaluation.contenders import CONTENDERS
+from dfplan.bench.methods import CONTENDERS
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
 from dfplan.types import Planner
 

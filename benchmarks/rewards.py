@@ -55,11 +55,10 @@ from tqdm import tqdm
 from dfplan.cli import Names
 from dfplan.errors import MazeError, unknown_name
 from dfplan.evaluation.bounds import steps_needed
+from dfplan.evaluation.episodes import Arena
 from dfplan.evaluation.protocols import Problems, Split, Task, named_task, problems
-from dfplan.evaluation.rollout import Arena
 from dfplan.evaluation.statistics import mean
 from dfplan.mazes import D4RL, Maze
-from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.rewards import (
     ComposableReward,
     Disc,
@@ -69,7 +68,8 @@ from dfplan.planning.rewards import (
     PassThrough,
     SlowIn,
 )
-from dfplan.planning.tracking import TimedPD, Tracker, timed_gains
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.trackers import TimedPD, Tracker, timed_gains
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.pretrained import load
 from dfplan.types import Plan, Planner, Reward

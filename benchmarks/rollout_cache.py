@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from dfplan.diffusion.schedules import interpolation_schedule
 from dfplan.diffusion.targets import FLOW
+from dfplan.networks.cache import Recomputing, Remembers
 from dfplan.networks.gru import GRU
-from dfplan.networks.memory import Recomputing, Remembers
 from dfplan.networks.transformer import Transformer
 from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.sampling.matrices import scheduling_matrix

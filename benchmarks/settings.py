@@ -23,12 +23,12 @@ from tqdm import tqdm
 
 from dfplan.cli import Names
 from dfplan.errors import unknown_name
+from dfplan.evaluation.episodes import rollout
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
-from dfplan.evaluation.rollout import rollout
 from dfplan.evaluation.statistics import mean, paired_difference
-from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.policy import Policy
-from dfplan.planning.tracking import Pursuit, pursuit_gains
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.trackers import Pursuit, pursuit_gains
 from dfplan.pretrained import load
 
 Setting = float | str

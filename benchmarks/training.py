@@ -24,8 +24,8 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
 from dfplan.data import load_data
+from dfplan.evaluation.episodes import rollout
 from dfplan.evaluation.protocols import named_task, problems
-from dfplan.evaluation.rollout import rollout
 from dfplan.evaluation.statistics import paired_difference
 from dfplan.planning.policy import Policy
 from dfplan.pretrained import load

@@ -29,17 +29,18 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
 import dfplan
-from dfplan.data import generate, load_data
+from dfplan.collect import generate
+from dfplan.data import load_data
 from dfplan.errors import CheckpointError, DfplanError
+from dfplan.evaluation.episodes import Arena
 from dfplan.evaluation.protocols import PROTOCOLS, Problems, Task, given
-from dfplan.evaluation.rollout import Arena
 from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.mazes import Maze, named_maze, parse_maze
-from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.policy import Policy
+from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.types import Planner
 
 EPISODE_STEPS = 1800

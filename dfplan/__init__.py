@@ -9,13 +9,13 @@ from dfplan.envs import register as _register
 from dfplan.envs.suites import make
 from dfplan.errors import DfplanError
 from dfplan.mazes import Maze, parse_maze
-from dfplan.planning.driving import drive
-from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.episode import drive
 from dfplan.planning.learned import LearnedPolicy
-from dfplan.planning.odometry import PastSettings
-from dfplan.planning.past import Past
+from dfplan.planning.observation_history import Past
 from dfplan.planning.policy import Policy
-from dfplan.planning.tracking import DiffusedActions, InverseDynamics, Pursuit
+from dfplan.planning.single import ForcingPlanner, PlannerSettings
+from dfplan.planning.state_estimator import PastSettings
+from dfplan.planning.trackers import DiffusedActions, InverseDynamics, Pursuit
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.pretrained import load, load_inverse, load_value, pretrained_names
 from dfplan.sampling.guidance import GuidanceSettings

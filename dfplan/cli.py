@@ -27,35 +27,34 @@ from jsonargparse.typing import PositiveInt, register_type
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from dfplan.bench.compare import compare
+from dfplan.bench.executor import LOCAL
+from dfplan.bench.methods import OWN_TRACKER
+from dfplan.bench.plan import DEFAULT, bench, roster
+from dfplan.bench.records import has_cells, read_cells
+from dfplan.bench.report import USUAL_COLUMNS, require_columns, terminal
+from dfplan.collect import generate as generate_data
 from dfplan.data import check, checksum, download, load_data, read, write
-from dfplan.data import generate as generate_data
-from dfplan.data.check import draw_check
+from dfplan.data.checks.check import draw_check
 from dfplan.data.download import PUBLISHED, fetched
-from dfplan.data.minari import PUBLISHED as MINARI_PUBLISHED
-from dfplan.data.minari import local_datasets
+from dfplan.data.formats.minari import PUBLISHED as MINARI_PUBLISHED
+from dfplan.data.formats.minari import local_datasets
 from dfplan.data.segments import DataWarning
-from dfplan.data.windows import TokenLayout
-from dfplan.envs.frame import save_frame
+from dfplan.envs.picture import save_frame
 from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, DfplanError, require_numbers
-from dfplan.evaluation.bench import DEFAULT, bench, roster
-from dfplan.evaluation.compare import compare
-from dfplan.evaluation.contenders import OWN_TRACKER
+from dfplan.evaluation.episodes import GROUP, rollout
 from dfplan.evaluation.protocols import Split
-from dfplan.evaluation.records import has_cells, read_cells
-from dfplan.evaluation.report import USUAL_COLUMNS, require_columns, terminal
-from dfplan.evaluation.rollout import GROUP, rollout
 from dfplan.evaluation.stock import stock, summary
-from dfplan.evaluation.sweep import LOCAL
 from dfplan.files import expanded
 from dfplan.mazes import Maze, parse_maze, read_maze
-from dfplan.planning.driving import drive
-from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
+from dfplan.planning.episode import drive
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
+from dfplan.planning.single import ForcingPlanner, PlannerSettings
 from dfplan.planning.tree import Change, TreePlanner, TreeSettings
 from dfplan.plotting.figures import checked_path as checked_picture
-from dfplan.plotting.films import (
+from dfplan.plotting.videos import (
     checked_path,
     denoising_frames,
     drive_frames,
@@ -63,11 +62,8 @@ from dfplan.plotting.films import (
     write_film,
 )
 from dfplan.pretrained import load, read_checkpoint
-from dfplan.training.cloning import CloningConfig
-from dfplan.training.diffuser import DiffuserConfig
-from dfplan.training.inverse import InverseConfig
+from dfplan.tokens.windows import TokenLayout
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.offline import OfflineConfig, OfflineSettings, train_offline
 from dfplan.training.presets import (
     OWN_SETTINGS,
     PRESETS,
@@ -76,8 +72,12 @@ from dfplan.training.presets import (
     own_preset,
     preset_data,
 )
-from dfplan.training.recipes import ForcingConfig
-from dfplan.training.value import ValueConfig
+from dfplan.training.recipes.cloning import CloningConfig
+from dfplan.training.recipes.diffuser import DiffuserConfig
+from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.recipes.inverse import InverseConfig
+from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, train_offline
+from dfplan.training.recipes.value import ValueConfig
 from dfplan.view.export import export_page
 from dfplan.view.planning import serve_planners
 from dfplan.view.server import serve

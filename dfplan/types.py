@@ -21,8 +21,8 @@ from dfplan.record import Record
 if TYPE_CHECKING:
     import torch
 
-    from dfplan.plotting.films import Film
     from dfplan.plotting.output import Output
+    from dfplan.plotting.videos import Film
 
 
 @dataclass(frozen=True)
@@ -295,7 +295,7 @@ class Plan(Record):
             ConfigError: unknown theme, or no such row.
             DataError: the plan has neither tree nor trace.
         """
-        from dfplan.plotting.films import Film, denoising_frames, tree_frames
+        from dfplan.plotting.videos import Film, denoising_frames, tree_frames
 
         frames = denoising_frames if self.tree is None else tree_frames
         return Film(tuple(frames(self, row=row, width=width, theme=theme)))
@@ -345,7 +345,7 @@ class Rollout(Record):
         Raises:
             ConfigError: unknown theme.
         """
-        from dfplan.plotting.films import Film, drive_frames
+        from dfplan.plotting.videos import Film, drive_frames
 
         return Film(tuple(drive_frames(self, width=width, theme=theme)))
 

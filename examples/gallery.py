@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 
 import dfplan
 from dfplan import plotting
-from dfplan.data import generate, load_data
+from dfplan.collect import generate
+from dfplan.data import load_data
 from dfplan.planning.rewards import Disc, KeepOut
 from dfplan.plotting.figures import save
-from dfplan.plotting.films import denoising_frames, drive_frames, tree_frames, write_film
 from dfplan.plotting.style import THEMES
+from dfplan.plotting.videos import denoising_frames, drive_frames, tree_frames, write_film
 
 START, GOAL = np.array([1.0, 1.0, 0.0, 0.0]), np.array([7.0, 10.0])
 MATRICES = ("full_sequence", "pyramid", "trapezoid", "autoregressive")

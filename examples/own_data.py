@@ -11,7 +11,7 @@ from jsonargparse import auto_cli
 import dfplan
 from dfplan.data import from_arrays, load_data, segmented
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.forcing import ForcingConfig
 
 
 def boats(count: int = 100, steps: int = 1000) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,10 @@ import numpy as np
 from jsonargparse import auto_cli
 
 import dfplan
-from dfplan.data import generate, load_data
+from dfplan.collect import generate
+from dfplan.data import load_data
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.forcing import ForcingConfig
 
 MAZE = """
 #########

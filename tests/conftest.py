@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from dfplan.data import from_arrays, segmented
-from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.single import ForcingPlanner
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.types import Trajectories
 
 torch.set_num_threads(1)  # the networks of the tests are too small to share

@@ -25,18 +25,18 @@ from hypothesis.extra import numpy as hnp
 import dfplan
 from dfplan.boundary import own_array, own_tensor
 from dfplan.data import from_arrays, segmented
-from dfplan.data.statistics import fit_statistics
 from dfplan.diffusion.schedules import cosine_schedule
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.diffuser import DiffuserPlanner
-from dfplan.planning.forcing import ForcingPlanner
-from dfplan.planning.past import Past
+from dfplan.planning.observation_history import Past
 from dfplan.planning.rewards import Box, Disc, Fast, Follow, KeepOut, PassThrough, Reach
+from dfplan.planning.single import ForcingPlanner
+from dfplan.tokens.statistics import fit_statistics
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.cloning import CloningConfig
-from dfplan.training.diffuser import DiffuserConfig
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.cloning import CloningConfig
+from dfplan.training.recipes.diffuser import DiffuserConfig
+from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.types import Plan, Trajectories
 
 ROOT = Path(__file__).parent.parent

@@ -30,7 +30,7 @@ from dfplan import cli
 from dfplan.data import from_arrays, write
 from dfplan.pretrained import checkpoint_path
 from dfplan.training.checkpoint import read_tensors, write_tensors
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.forcing import ForcingConfig
 
 MAZE = "#####\n#OOO#\n#O#O#\n#OOO#\n#####\n"
 NAME = next(name for name in dfplan.pretrained_names() if name.startswith("maze2d"))

@@ -12,8 +12,8 @@ import torch
 import dfplan
 from dfplan.errors import CheckpointError, ConfigError, ObservationError
 from dfplan.mazes import OGBENCH, Maze, named_maze, parse_maze
-from dfplan.planning.forcing import ForcingPlanner
-from dfplan.planning.problem import read_problem
+from dfplan.planning.query import read_problem
+from dfplan.planning.single import ForcingPlanner
 from dfplan.pretrained import checkpoint_path
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.presets import PRESETS

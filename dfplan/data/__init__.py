@@ -1,12 +1,11 @@
-"""Recorded motion: read, download, collect, check; statistics and windows of it."""
+"""Recorded motion: read, download, check, convert and cut into segments."""
 
 from __future__ import annotations
 
-from dfplan.data.arrays import from_arrays
-from dfplan.data.check import check
+from dfplan.data.checks.check import check
 from dfplan.data.checksums import checksum
 from dfplan.data.download import download
-from dfplan.data.generate import generate
+from dfplan.data.formats.arrays import from_arrays
 from dfplan.data.read import load_data, read, write
 from dfplan.data.segments import segmented
 
@@ -15,7 +14,6 @@ __all__ = [
     "checksum",
     "download",
     "from_arrays",
-    "generate",
     "load_data",
     "read",
     "segmented",

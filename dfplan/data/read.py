@@ -12,11 +12,11 @@ from pathlib import Path
 
 import h5py
 
-from dfplan.data.arrays import FIELDS, read_arrays
 from dfplan.data.checksums import MINARI_FILE
-from dfplan.data.d4rl import read_d4rl, write_d4rl
 from dfplan.data.download import D4RL, PUBLISHED, download
-from dfplan.data.ogbench import read_ogbench, write_ogbench
+from dfplan.data.formats.arrays import FIELDS, read_arrays
+from dfplan.data.formats.d4rl import read_d4rl, write_d4rl
+from dfplan.data.formats.ogbench import read_ogbench, write_ogbench
 from dfplan.data.segments import segmented
 from dfplan.data.storage import (
     mapped_files,
@@ -58,7 +58,7 @@ def read(
             Minari id.
         layout: ``d4rl``, ``minari``, ``ogbench`` or ``arrays``; by default as the file looks.
         keys: names of the arrays in a file of bare arrays; see
-            :func:`~dfplan.data.arrays.read_arrays`.
+            :func:`~dfplan.data.formats.arrays.read_arrays`.
         follow_links: whether an hdf5 file may hold links to other files, and take values from
             files outside of its own folder. Such a file can read any file that you can.
 
@@ -95,7 +95,7 @@ def _read(
             layout = "minari"
     layout = layout or _layout(path, follow_links)
     if layout == "minari":
-        from dfplan.data.minari import read_minari
+        from dfplan.data.formats.minari import read_minari
 
         return read_minari(path, follow_links=follow_links)
     if keys is not None:
@@ -149,7 +149,7 @@ def write(recording: Recording, path: str | Path, layout: str | None = None) -> 
     if layout == "ogbench":
         return write_ogbench(recording, path)
     if layout == "minari":
-        from dfplan.data.minari import write_minari
+        from dfplan.data.formats.minari import write_minari
 
         return write_minari(recording, path)
     raise unknown_name("layout to write", layout, set(_ENDINGS.values()))

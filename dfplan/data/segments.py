@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from dfplan.data.faults import Faults, find_faults, nonfinite_rows, stretches
+from dfplan.blocks import blocks
+from dfplan.data.anomalies import Faults, find_faults, nonfinite_rows, stretches
 from dfplan.errors import DataError, unknown_name
-from dfplan.record import Record
 from dfplan.types import Recording, Trajectories
 
-BLOCK = 1 << 20
-"""Rows looked at in one piece, so that data larger than memory can be read."""
-
+_ROWS = 1 << 20  # of a block
 SEGMENT_BY = ("none", "timeouts", "goals")
 """What else cuts an episode: nothing; every timeout that the file marks; every change of goal."""
 
@@ -35,7 +31,7 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
     Episodes are cut at rows that are not finite, all zero with nothing that leads there, of a
     velocity that no step bears out, or parted by jumps from where the body was, which belong to no
     segment, and before rows to which the position jumps: a step along either axis of more than
-    three times what 95% of the file's steps keep within. :mod:`dfplan.data.faults` defines each.
+    three times what 95% of the file's steps keep within. :mod:`dfplan.data.anomalies` defines each.
     What was left out or cut is said once, as a warning.
 
     Args:
@@ -83,40 +79,6 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
     )
 
 
-def rows_of(trajectories: Trajectories) -> Iterator[slice]:
-    """The rows inside of segments, in order, at most :data:`BLOCK` at a time."""
-    segments = trajectories.segments
-    # Segments that follow one another without a gap are one stretch of rows.
-    gaps = np.flatnonzero(segments[1:, 0] != segments[:-1, 1])
-    firsts = segments[np.concatenate([[0], gaps + 1]), 0]
-    lasts = segments[np.concatenate([gaps, [len(segments) - 1]]), 1]
-    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-        for begin in range(first, last, BLOCK):
-            yield slice(begin, min(last, begin + BLOCK))
-
-
-@dataclass(frozen=True)
-class Positions(Record):
-    """The positions inside of segments, in blocks [R, 2], as often as they are asked for."""
-
-    trajectories: Trajectories
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return (self.trajectories.observations[rows, :2] for rows in rows_of(self.trajectories))
-
-
-def velocities(trajectories: Trajectories, rows: np.ndarray) -> np.ndarray:
-    """Velocities at ``rows`` [...], none the first of a segment, float64 [..., 2].
-
-    Where none were recorded it is the step that led to the row, in units of position a step.
-    """
-    observations = trajectories.observations
-    if observations.shape[1] == 4:
-        return np.asarray(observations[rows, 2:], np.float64)
-    here = observations[rows].astype(np.float64)
-    return np.asarray(here - observations[rows - 1])
-
-
 def changes(goals: np.ndarray) -> np.ndarray:
     """Where ``goals`` [k, 2] differ from the row before, bool [k - 1]; all that are NaN are one."""
     before, after = goals[:-1], goals[1:]
@@ -135,10 +97,10 @@ def _cuts(recording: Recording, segment_by: str) -> np.ndarray:
             f"one of {', '.join(SEGMENT_BY)}."
         )
     found = []
-    for first in range(0, len(marks) - 1, BLOCK):
-        part = marks[first : first + BLOCK + 1]
+    for rows in blocks(len(marks) - 1, _ROWS):
+        part = marks[rows.start : rows.stop + 1]
         after = part[:-1].astype(bool) if segment_by == "timeouts" else changes(part)
-        found.append(np.flatnonzero(after) + first + 1)
+        found.append(np.flatnonzero(after) + rows.start + 1)
     return np.concatenate(found)
 
 
@@ -168,7 +130,7 @@ def _tell(source: str, faults: Faults) -> None:
 def _fingerprint(recording: Recording, segments: np.ndarray) -> str:
     digest = hashlib.sha256()
     for array in (recording.observations, recording.actions):
-        for first in range(0, len(array), BLOCK):
-            digest.update(np.ascontiguousarray(array[first : first + BLOCK]).data)
+        for rows in blocks(len(array), _ROWS):
+            digest.update(np.ascontiguousarray(array[rows]).data)
     digest.update(np.ascontiguousarray(segments).data)
     return digest.hexdigest()

@@ -28,6 +28,7 @@ from typing import IO, Any
 import h5py
 import numpy as np
 
+from dfplan.blocks import blocks
 from dfplan.data.checksums import settled, stamp, verify
 from dfplan.data.links import require_links
 from dfplan.errors import DataError, DfplanError
@@ -91,8 +92,7 @@ def kept_type(dtype: np.dtype, flags: bool = False) -> np.dtype:
 def row_blocks(count: int, row_bytes: int, chunk: int = 1) -> Iterator[slice]:
     """Slices that make up ``count`` rows, some MiB each, in whole multiples of ``chunk`` rows."""
     rows = -(-max(1, _BLOCK // max(1, row_bytes)) // chunk) * chunk
-    for first in range(0, count, rows):
-        yield slice(first, min(first + rows, count))
+    return blocks(count, rows)
 
 
 def copy_array(array: np.ndarray, *, flags: bool = False) -> np.ndarray:

@@ -62,7 +62,7 @@ TEACHER_FORCING = LevelMixture(0.0, 0.0, 0.0, known_start=0.0, known_goal=0.0, t
 
 The tokens that follow are at level K and count in the loss like any others at that level, unless
 the weight there is 0. So a window has one target behind a clean past. ``clean_past`` of
-:class:`~dfplan.training.recipes.ForcingConfig` makes every token of a window one, with
+:class:`~dfplan.training.recipes.forcing.ForcingConfig` makes every token of a window one, with
 :data:`INDEPENDENT` levels, for the network that can.
 """
 

@@ -13,7 +13,6 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 
 from dfplan.envs.dynamics import PointMass
-from dfplan.envs.frame import draw_frame
 from dfplan.envs.goals import GoalRewards
 from dfplan.envs.options import (
     SPEED_BOUND,
@@ -22,6 +21,7 @@ from dfplan.envs.options import (
     read_options,
     read_start,
 )
+from dfplan.envs.picture import draw_frame
 from dfplan.errors import ConfigError, read_seed, unknown_name
 from dfplan.mazes import CELL_OFFSET, D4RL, Maze, parse_maze
 

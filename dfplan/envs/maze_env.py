@@ -13,7 +13,6 @@ from gymnasium.spaces import Box, Dict
 from gymnasium.utils import RecordConstructorArgs
 
 from dfplan.boundary import own_array
-from dfplan.envs.frame import draw_frame
 from dfplan.envs.goals import GoalRewards
 from dfplan.envs.options import (
     SPEED_BOUND,
@@ -22,6 +21,7 @@ from dfplan.envs.options import (
     read_options,
     read_start,
 )
+from dfplan.envs.picture import draw_frame
 from dfplan.errors import ConfigError, read_seed, require_numbers
 from dfplan.mazes import Maze, parse_maze
 

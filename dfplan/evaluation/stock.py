@@ -6,8 +6,8 @@ import numpy as np
 
 from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, require_numbers
+from dfplan.evaluation.episodes import Rollouts
 from dfplan.evaluation.protocols import Problems, Protocol, Task, problems
-from dfplan.evaluation.rollout import Rollouts
 from dfplan.evaluation.statistics import wilson
 from dfplan.mazes import Maze, parse_maze
 

@@ -40,7 +40,7 @@ class GRU(nn.Module):
     its level ``k_t``. For a clean token, ``k_t = 0``, that is the posterior update of a Bayes
     filter; for pure noise, ``k_t = K``, it is the prior, since nothing is learned from the token.
     What is predicted of ``x_t`` is read from ``z_t`` and the token. All of it is causal, and the
-    latent is all that is remembered (:class:`~dfplan.networks.memory.Remembers`), so a rollout
+    latent is all that is remembered (:class:`~dfplan.networks.cache.Remembers`), so a rollout
     can go on for ever.
 
     The level modulates the norm of the embedded token on its way into the latent, and of latent

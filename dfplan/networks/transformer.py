@@ -54,7 +54,7 @@ class Transformer(nn.Module):
     longest sequence.
 
     A causal network, in which no token hears of later ones, can remember what it has seen
-    (:class:`~dfplan.networks.memory.Remembers`): for each layer the keys and values of the tokens
+    (:class:`~dfplan.networks.cache.Remembers`): for each layer the keys and values of the tokens
     so far, or, with a window, of the last ``window - 1`` of them, which is all that a next token
     looks at. Places are counted from the oldest token that is kept, so a rollout through a window
     can go on for ever.

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 
 from dfplan.boundary import isolated
-from dfplan.data.statistics import Statistics
-from dfplan.data.transitions import transition_limits
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, require_numbers
-from dfplan.planning.problem import Problem, Vicinity, noise_source, read_problem
-from dfplan.planning.tracking import TimedPD
+from dfplan.planning.query import Problem, Vicinity, noise_source, read_problem
+from dfplan.planning.trackers import TimedPD
 from dfplan.record import Record
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.steps import ancestral
+from dfplan.tokens.statistics import Statistics
+from dfplan.tokens.transitions import transition_limits
 from dfplan.types import Denoiser, Plan, Reward
 
 
@@ -30,7 +30,7 @@ class DiffuserPlanner(Record):
     last the goal at rest; both are clean tokens, their actions 0. The others are denoised together
     through every one of the K levels by DDPM's step, each clean estimate clipped to the limits of
     the data. One sample is the plan. Its own controller executes no actions; for those who do
-    (:class:`~dfplan.planning.tracking.DiffusedActions`), the plan repeats the action of the second
+    (:class:`~dfplan.planning.trackers.DiffusedActions`), the plan repeats the action of the second
     token at the first, which was not diffused, and so begins one step early with it.
 
     Attributes:

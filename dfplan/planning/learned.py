@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from dfplan.boundary import isolated
-from dfplan.data.statistics import Statistics
 from dfplan.errors import ObservationError, read_seed
-from dfplan.planning.problem import (
+from dfplan.planning.query import (
     SEEDS,
     Observation,
     Vicinity,
@@ -23,6 +22,7 @@ from dfplan.planning.problem import (
     unpacked,
 )
 from dfplan.record import Record
+from dfplan.tokens.statistics import Statistics
 
 _SAME_GOAL = 0.02  # steps at top speed between two goals that count as one
 
@@ -59,7 +59,7 @@ class LearnedPolicy(Record):
         """The action for each environment, one step on.
 
         Args:
-            observation: see :data:`~dfplan.planning.problem.Observation`; positions in the frame of
+            observation: see :data:`~dfplan.planning.query.Observation`; positions in the frame of
                 the data.
             goal: position [2] or [B, 2]; by default the observation's ``desired_goal``. A policy
                 for one goal needs none.

@@ -19,10 +19,8 @@ from dfplan.errors import (
     require_numbers,
     unknown_name,
 )
-from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.learned import LearnedPolicy
-from dfplan.planning.odometry import Odometry, PastSettings
-from dfplan.planning.problem import (
+from dfplan.planning.query import (
     SEEDS,
     Observation,
     Problem,
@@ -33,7 +31,9 @@ from dfplan.planning.problem import (
     require_finite,
     unpacked,
 )
-from dfplan.planning.tracking import Tracker
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.state_estimator import Odometry, PastSettings
+from dfplan.planning.trackers import Tracker
 from dfplan.types import Plan, Planner, Reward
 
 ON_ERROR = ("raise", "hold")
@@ -58,7 +58,7 @@ class Policy:
 
     With ``past`` observations may be noisy, and what is not finite is lost: a position, a velocity
     or both. Where the body is follows from them and from the actions sent, by the motion fitted to
-    the data (:class:`~dfplan.planning.odometry.Odometry`); the planner estimates the past every
+    the data (:class:`~dfplan.planning.state_estimator.Odometry`); the planner estimates the past every
     ``stride`` steps, which counts the more the less is known. The noise of velocities need not be
     stated. A body of which no position was received yet is taken to be where it is to go, or
     without a goal at the mean of the data, and is left alone.
@@ -174,7 +174,7 @@ class Policy:
         """The action for each environment, one step on.
 
         Args:
-            observation: see :data:`~dfplan.planning.problem.Observation`; positions in the frame of
+            observation: see :data:`~dfplan.planning.query.Observation`; positions in the frame of
                 the data. With a past, rows whose position is not finite are lost.
             goal: position [2] or [B, 2]; by default the observation's ``desired_goal``, else the
                 policy's own. With a reward there need not be one.

@@ -25,9 +25,9 @@ import numpy as np
 import torch
 
 from dfplan.boundary import isolated, own_array, own_tensor
-from dfplan.data.support import Support
 from dfplan.errors import ConfigError, ObservationError, require_numbers
 from dfplan.record import Record
+from dfplan.tokens.support import Support
 from dfplan.types import Reward
 
 

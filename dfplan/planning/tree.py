@@ -18,11 +18,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from dfplan.boundary import isolated
 from dfplan.errors import ConfigError, require_numbers
-from dfplan.planning.drafts import Candidates, Draft
-from dfplan.planning.forcing import ForcingPlanner
-from dfplan.planning.problem import Problem, noise_source
+from dfplan.planning.partial_plan import Candidates, Draft
+from dfplan.planning.query import Problem, noise_source
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
-from dfplan.planning.tracking import Pursuit
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.trackers import Pursuit
 from dfplan.record import Record
 from dfplan.sampling.matrices import FREE
 from dfplan.types import Plan, Reward, SearchTree

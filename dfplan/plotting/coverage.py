@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 
+from dfplan.blocks import blocks
 from dfplan.errors import DataError
 from dfplan.mazes import CELL_OFFSET, Maze, parse_maze
 from dfplan.plotting.marks import draw_visits
@@ -22,7 +23,7 @@ BINS = 12
 
 _BARE_BINS = 240
 _BARE_MARGIN = 0.04
-_BLOCK = 1 << 18
+_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,8 @@ def plot_coverage(
 
 def _places(observations: np.ndarray) -> Iterator[np.ndarray]:
     """Positions that are places, float64 [k, 2], block by block."""
-    for first in range(0, len(observations), _BLOCK):
-        rows = observations[first : first + _BLOCK]
+    for block in blocks(len(observations), _ROWS):
+        rows = observations[block]
         known = (np.abs(rows) <= np.finfo(np.float32).max).all(axis=1)
         positions = rows[known & rows.any(axis=1), :2]
         if len(positions):

@@ -13,17 +13,17 @@ from dfplan.errors import CheckpointError, ConfigError, unknown_name
 from dfplan.files import expanded
 from dfplan.mazes import parse_maze
 from dfplan.planning.diffuser import DiffuserPlanner
-from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.rewards import LearnedValue
-from dfplan.planning.tracking import InverseDynamics
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.trackers import InverseDynamics
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.cloning import CloningConfig
-from dfplan.training.diffuser import DiffuserConfig
-from dfplan.training.inverse import InverseConfig
-from dfplan.training.offline import ALGORITHMS, OfflineConfig
-from dfplan.training.recipes import ForcingConfig
-from dfplan.training.value import ValueConfig
+from dfplan.training.recipes.cloning import CloningConfig
+from dfplan.training.recipes.diffuser import DiffuserConfig
+from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.recipes.inverse import InverseConfig
+from dfplan.training.recipes.offline import ALGORITHMS, OfflineConfig
+from dfplan.training.recipes.value import ValueConfig
 
 _ENDING = ".safetensors"
 _FOLDER = Path(__file__).parent

@@ -10,7 +10,7 @@ import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.diffusion.targets import Target
-from dfplan.networks.memory import remembering
+from dfplan.networks.cache import remembering
 from dfplan.record import Record
 
 
@@ -18,7 +18,7 @@ from dfplan.record import Record
 class NetworkDenoiser(Record):
     """Clean estimates of a network, wherever it runs; CPU in, CPU out.
 
-    Where the network remembers (:class:`~dfplan.networks.memory.Remembers`), so does the denoiser.
+    Where the network remembers (:class:`~dfplan.networks.cache.Remembers`), so does the denoiser.
     The memory stays with the network, on its device.
 
     Attributes:

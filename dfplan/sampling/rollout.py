@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from dfplan.errors import ConfigError
-from dfplan.networks.memory import remembering
+from dfplan.networks.cache import remembering
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import check_matrix
 from dfplan.types import Denoiser, Step
@@ -35,8 +35,8 @@ def rollout(
 
     Args:
         denoiser: ``(x, level) -> clean estimate``, and it remembers
-            (:class:`~dfplan.networks.memory.Remembers`): ``planner.denoiser`` of a causal network,
-            or any other in :class:`~dfplan.networks.memory.Recomputing`.
+            (:class:`~dfplan.networks.cache.Remembers`): ``planner.denoiser`` of a causal network,
+            or any other in :class:`~dfplan.networks.cache.Recomputing`.
         context: tokens to go on from, [B, T, D]; T may be 0.
         level: noise level of each of them, int [B, T].
         tokens: how many more are wanted; the last chunk is cut where it has more.

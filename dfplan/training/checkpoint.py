@@ -19,10 +19,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from dfplan.boundary import isolated
-from dfplan.data.statistics import Statistics
 from dfplan.errors import CheckpointError
 from dfplan.files import atomic_path, expanded
 from dfplan.record import Record
+from dfplan.tokens.statistics import Statistics
 
 FORMAT = 1
 _HEADER = "dfplan"

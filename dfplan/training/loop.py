@@ -21,12 +21,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from dfplan.boundary import isolated, single_precision
-from dfplan.data.statistics import Statistics, fit_statistics
 from dfplan.data.storage import require_unchanged
 from dfplan.errors import CheckpointError, ConfigError, DfplanError, require_numbers
 from dfplan.files import atomic_path, exclusive, expanded
+from dfplan.tokens.statistics import Statistics, fit_statistics
 from dfplan.training.checkpoint import Checkpoint, read_tensors, write_tensors
-from dfplan.training.recipes import Batch, Objective
+from dfplan.training.recipes.forcing import Batch, Objective
 from dfplan.types import Trajectories
 
 
@@ -90,7 +90,7 @@ class TrainSettings:
 
 
 class Recipe(Protocol):
-    """What is trained: see :mod:`dfplan.training.recipes`. A frozen dataclass."""
+    """What is trained: see :mod:`dfplan.training.recipes.forcing`. A frozen dataclass."""
 
     @property
     def name(self) -> str: ...

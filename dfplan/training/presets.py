@@ -6,18 +6,18 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dfplan.data.generate import generate, parts_folder
+from dfplan.collect.generate import generate, parts_folder
 from dfplan.diffusion.levels import FULL_SEQUENCE, TEACHER_FORCING, ends_known
 from dfplan.errors import ConfigError
 from dfplan.files import remove_folder
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze
-from dfplan.training.cloning import CloningConfig
-from dfplan.training.diffuser import DIFFUSER, DiffuserConfig
-from dfplan.training.inverse import InverseConfig
 from dfplan.training.loop import TrainSettings
-from dfplan.training.offline import ALGORITHMS, OfflineConfig, OfflineSettings
-from dfplan.training.recipes import ForcingConfig
-from dfplan.training.value import ValueConfig
+from dfplan.training.recipes.cloning import CloningConfig
+from dfplan.training.recipes.diffuser import DIFFUSER, DiffuserConfig
+from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.recipes.inverse import InverseConfig
+from dfplan.training.recipes.offline import ALGORITHMS, OfflineConfig, OfflineSettings
+from dfplan.training.recipes.value import ValueConfig
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Preset:
 
     Attributes:
         maze: whose data it is trained on, collected by the maze's suite's own recipe
-            (see :func:`dfplan.data.generate.generate`).
+            (see :func:`dfplan.collect.generate.generate`).
         recipe: what is trained.
         settings: how long and how fast.
         data_steps: environment steps of that data; by default as many as the suite published.

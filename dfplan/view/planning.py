@@ -15,7 +15,6 @@ from dfplan.envs.maze_env import MazeEnv
 from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, DfplanError, MazeError, ObservationError
 from dfplan.mazes import Maze, parse_maze
-from dfplan.planning.forcing import ForcingPlanner, PlannerSettings
 from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import (
     Box,
@@ -26,6 +25,7 @@ from dfplan.planning.rewards import (
     Short,
     on_lines,
 )
+from dfplan.planning.single import ForcingPlanner, PlannerSettings
 from dfplan.pretrained import load, pretrained_names
 from dfplan.record import Record
 from dfplan.types import Moment, Plan, Reward

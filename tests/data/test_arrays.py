@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dfplan.data import from_arrays, read
-from dfplan.data.arrays import read_arrays
+from dfplan.data.formats.arrays import read_arrays
 from dfplan.errors import ConfigError, DataError
 from dfplan.types import Recording
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dfplan.data import blocks, faults
-from dfplan.data.check import check
-from dfplan.data.report import Finding
+from dfplan.data import anomalies
+from dfplan.data.checks.check import check
+from dfplan.data.checks.report import Finding
 from dfplan.errors import ConfigError
 from dfplan.mazes import FRAMES, Maze, named_maze, parse_maze
 from dfplan.types import Recording
@@ -56,8 +56,9 @@ def brief(finding: Finding) -> tuple[str, int, int | None, int | None]:
 
 @pytest.fixture(params=[13, 64, 1 << 16], autouse=True, ids=lambda size: f"block{size}")
 def _block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK", request.param)
-    monkeypatch.setattr(faults, "_BLOCK", request.param)
+    monkeypatch.setattr("dfplan.data.checks.check.ROWS", request.param)
+    monkeypatch.setattr("dfplan.data.checks.rewards.ROWS", request.param)
+    monkeypatch.setattr(anomalies, "_ROWS", request.param)
 
 
 def changed(array: np.ndarray, rows: Any, value: Any) -> np.ndarray:

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dfplan.data import blocks, faults, generate
-from dfplan.data.check import check, draw_check
+from dfplan.collect import generate
+from dfplan.data.checks.check import check, draw_check
 from dfplan.types import Recording
 
 
@@ -43,10 +43,16 @@ def test_memory_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyPatch) -> 
         tracemalloc.stop()
         return top
 
-    for module, name in ((blocks, "BLOCK"), (faults, "_BLOCK"), (faults, "_SAMPLE")):
-        monkeypatch.setattr(module, name, 1000)
-    monkeypatch.setattr(import_module("dfplan.data.check"), "_SAMPLE", 1000)
-    monkeypatch.setattr("dfplan.data.segments.BLOCK", 1000)
+    for module, name in (
+        ("data.checks.check", "ROWS"),
+        ("data.checks.check", "_SAMPLE"),
+        ("data.checks.rewards", "ROWS"),
+        ("data.anomalies", "_ROWS"),
+        ("data.anomalies", "_SAMPLE"),
+        ("data.segments", "_ROWS"),
+        ("blocks", "SEGMENT_ROWS"),
+    ):
+        monkeypatch.setattr(import_module(f"dfplan.{module}"), name, 1000)
     small, large = peak(10_000), peak(100_000)
     assert large - small < 90_000 / 8
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from dfplan.cli import main
-from dfplan.data import checksum, generate, read, write
+from dfplan.collect import generate
+from dfplan.data import checksum, read, write
 from dfplan.errors import DataError
 from dfplan.types import Recording
 
@@ -171,7 +172,7 @@ def test_writing_that_fails_keeps_data_and_checksum(
     def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("dfplan.data.ogbench._write", full)
+    monkeypatch.setattr("dfplan.data.formats.ogbench._write", full)
     with pytest.raises(OSError, match="No space left"):
         write(RECORDING, path)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before

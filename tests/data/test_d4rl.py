@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dfplan.data.d4rl import read_d4rl, write_d4rl
+from dfplan.data.formats.d4rl import read_d4rl, write_d4rl
 from dfplan.errors import DataError
 from dfplan.types import Recording
 
@@ -19,7 +19,7 @@ DT = 0.01
 FULL_DISK = """
 import resource, sys
 import numpy as np
-from dfplan.data.d4rl import write_d4rl
+from dfplan.data.formats.d4rl import write_d4rl
 from dfplan.types import Recording
 noise = np.random.default_rng(0).normal(size=(100_000, 4))
 recording = Recording(noise, noise[:, :2], np.array([0]), "noise")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dfplan.data import checksum, load_data, read, storage, write
-from dfplan.data.ogbench import write_ogbench
+from dfplan.data.formats.ogbench import write_ogbench
 from dfplan.data.storage import mapped_files, require_unchanged
 from dfplan.errors import DataError, DfplanError
 from dfplan.types import Recording

@@ -25,9 +25,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dfplan.data import download
-from dfplan.data.d4rl import read_d4rl
 from dfplan.data.download import D4RL, OGBENCH, PUBLISHED
-from dfplan.data.ogbench import read_ogbench
+from dfplan.data.formats.d4rl import read_d4rl
+from dfplan.data.formats.ogbench import read_ogbench
 from dfplan.errors import ConfigError, DataError
 
 MODULE = sys.modules["dfplan.data.download"]  # whose name the function has, too

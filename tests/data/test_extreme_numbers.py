@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from dfplan.data import check, from_arrays, segmented
 from dfplan.data.segments import SEGMENT_BY, DataWarning
-from dfplan.data.statistics import fit_statistics
 from dfplan.errors import DataError, DfplanError
+from dfplan.tokens.statistics import fit_statistics
 
 NUMBERS = [
     *(0.0, -0.0, 1.0, -1.0, 7.25, np.nan, np.inf, -np.inf, 5e-324, 1e-310, 1e-45, 1e-38, 1e-9),

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from dfplan.data import check, from_arrays, segmented
 from dfplan.data.segments import DataWarning
-from dfplan.data.statistics import Statistics, fit_statistics
-from dfplan.training.cloning import CloningConfig
-from dfplan.training.diffuser import DiffuserConfig
-from dfplan.training.inverse import InverseConfig
+from dfplan.tokens.statistics import Statistics, fit_statistics
+from dfplan.training.recipes.cloning import CloningConfig
+from dfplan.training.recipes.diffuser import DiffuserConfig
+from dfplan.training.recipes.inverse import InverseConfig
 
 ROWS = 3000
 ENDS = np.arange(ROWS) % 500 == 499

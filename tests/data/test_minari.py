@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dfplan.data.minari import MissingMinariError, read_minari, write_minari
+from dfplan.data.formats.minari import MissingMinariError, read_minari, write_minari
 from dfplan.errors import ConfigError, DataError
 from dfplan.mazes import GYMNASIUM, Maze, named_maze, parse_maze
 from dfplan.types import Recording
@@ -502,7 +502,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
         import errno, resource, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import minari, test_minari
-        from dfplan.data.minari import write_minari
+        from dfplan.data.formats.minari import write_minari
         for size in (0, 3_000, 100_000):
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
             try:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfplan.data.d4rl import read_d4rl, write_d4rl
-from dfplan.data.ogbench import read_ogbench, write_ogbench
+from dfplan.data.formats.d4rl import read_d4rl, write_d4rl
+from dfplan.data.formats.ogbench import read_ogbench, write_ogbench
 from dfplan.errors import DataError
 from dfplan.types import Recording
 
@@ -21,7 +21,7 @@ COUNT = sum(LENGTHS)
 FULL_DISK = """
 import resource, sys
 import numpy as np
-from dfplan.data.ogbench import write_ogbench
+from dfplan.data.formats.ogbench import write_ogbench
 from dfplan.types import Recording
 noise = np.random.default_rng(0).normal(size=(100_000, 4))
 recording = Recording(noise, noise[:, :2], np.array([0]), "noise")

@@ -22,10 +22,10 @@ RECORDING = Recording(ROWS, ROWS[:, :2], np.array([0, 5]), "walk", maze="large")
 def minari(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What the reader and the writer of Minari's layout are called with, in place of them."""
     calls: list[object] = []
-    module = types.ModuleType("dfplan.data.minari")
+    module = types.ModuleType("dfplan.data.formats.minari")
     module.read_minari = lambda source, follow_links: calls.append(source) or RECORDING  # type: ignore[attr-defined]
     module.write_minari = lambda _, path: calls.append(path) or path  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "dfplan.data.minari", module)
+    monkeypatch.setitem(sys.modules, "dfplan.data.formats.minari", module)
     return calls
 
 

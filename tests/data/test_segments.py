@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from dfplan.blocks import PositionBlocks, segment_blocks
 from dfplan.data import segments
-from dfplan.data.segments import DataWarning, Positions, rows_of, segmented, velocities
-from dfplan.data.windows import TokenLayout, Windows
+from dfplan.data.segments import DataWarning, segmented
 from dfplan.errors import ConfigError, DataError
+from dfplan.tokens.motion import velocities
+from dfplan.tokens.windows import TokenLayout, Windows
 from dfplan.types import Recording
 
 STEP = 0.05
@@ -105,18 +107,18 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     goals = np.repeat(np.arange(40), 10)[:, None] * [1.0, 1.0]
     recording = replace(changed(walk(), slice(120, 123), np.nan), goals=goals)
     whole, of_goals = lengths(recording), lengths(recording, "goals")
-    monkeypatch.setattr(segments, "BLOCK", 7)
+    monkeypatch.setattr(segments, "_ROWS", 7)
     assert lengths(recording) == whole
     assert lengths(recording, "goals") == of_goals
 
 
 def test_blocks_hold_every_row_of_a_segment_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "BLOCK", 7)
+    monkeypatch.setattr("dfplan.blocks.SEGMENT_ROWS", 7)
     with pytest.warns(DataWarning):
         data = segmented(changed(walk(episodes=(0, 50)), slice(120, 123), np.nan))
-    rows = np.concatenate([np.arange(400)[part] for part in rows_of(data)])
+    rows = np.concatenate([np.arange(400)[part] for part in segment_blocks(data.segments)])
     np.testing.assert_array_equal(rows, np.r_[0:120, 123:400])
-    positions = Positions(data)
+    positions = PositionBlocks(data.observations, data.segments)
     for _ in range(2):  # as often as they are asked for
         np.testing.assert_array_equal(np.concatenate(list(positions)), data.observations[rows, :2])
 

@@ -249,8 +249,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from dfplan.data import storage
-from dfplan.data.d4rl import read_d4rl
-from dfplan.data.ogbench import read_ogbench
+from dfplan.data.formats.d4rl import read_d4rl
+from dfplan.data.formats.ogbench import read_ogbench
 
 storage.LARGE = 16 << 20  # not the whole of it in memory, at any rate
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dfplan.data.waypoint import WaypointController
+from dfplan.collect.waypoint import WaypointController
 from dfplan.envs import EPISODE_STEPS
 from dfplan.envs.maze2d import Maze2DEnv
 

@@ -9,13 +9,13 @@ import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
+from dfplan.collect.controllers import DataController
 from dfplan.envs.dynamics import PointMass
 from dfplan.envs.suites import make
 from dfplan.errors import MazeError
 from dfplan.evaluation.bounds import contacts, path_lengths, steps_needed
-from dfplan.evaluation.controllers import DataController
+from dfplan.evaluation.episodes import rollout
 from dfplan.evaluation.protocols import TASKS, named_task, problems
-from dfplan.evaluation.rollout import rollout
 from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze, parse_maze
 
 CORRIDOR = parse_maze(["#" * 24, "#" + "O" * 22 + "#", "#" * 24])

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from dfplan.collect.controllers import DataController
 from dfplan.envs.suites import make
 from dfplan.errors import ConfigError
-from dfplan.evaluation.controllers import DataController
+from dfplan.evaluation.episodes import Rollouts, rollout
 from dfplan.evaluation.protocols import given
-from dfplan.evaluation.rollout import Rollouts, rollout
 from dfplan.evaluation.statistics import wilson
 from dfplan.evaluation.stock import STOCK, stock, summary
 from dfplan.mazes import D4RL, GYMNASIUM, Frame, named_maze, parse_maze

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import dfplan
 from dfplan.errors import ConfigError, DfplanError, ObservationError
-from dfplan.planning.forcing import ForcingPlanner
-from dfplan.planning.past import Past
+from dfplan.planning.observation_history import Past
 from dfplan.planning.rewards import Box, Dense, Disc, Follow, KeepOut, PassThrough, Reach, Short
-from dfplan.planning.tracking import TimedPD
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.trackers import TimedPD
 
 STATES = np.array([[-15.0, 41.0, 0.5, 0.0], [0.0, 55.0, 0.0, -0.5]])
 GOALS = np.array([[-4.0, 42.0], [-10.0, 40.0]])

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from dfplan.data.statistics import fit_statistics
-from dfplan.data.transitions import transition_limits
 from dfplan.diffusion.schedules import NoiseSchedule, cosine_schedule, interpolation_schedule
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.policy import Policy
-from dfplan.planning.tracking import DiffusedActions, TimedPD
+from dfplan.planning.trackers import DiffusedActions, TimedPD
 from dfplan.sampling.steps import ancestral
+from dfplan.tokens.statistics import fit_statistics
+from dfplan.tokens.transitions import transition_limits
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.diffuser import DIFFUSER, DiffuserConfig
 from dfplan.training.loop import TrainSettings, train
+from dfplan.training.recipes.diffuser import DIFFUSER, DiffuserConfig
 from dfplan.types import Plan, Planner, Trajectories
 
 TINY = DiffuserConfig(horizon=16, noise_levels=8, width=16, multiples=(1, 2))

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from straight import straight_plan
 
 import dfplan
-from dfplan.data.motion import Motion
 from dfplan.diffusion.schedules import cosine_schedule
 from dfplan.errors import ConfigError, DfplanError, ObservationError
 from dfplan.planning.diffuser import DiffuserPlanner
-from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import Reach
-from dfplan.planning.tracking import Pursuit, pursuit_gains
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.trackers import Pursuit, pursuit_gains
+from dfplan.tokens.motion import Motion
 from dfplan.types import Plan, Planner, Reward
 
 BODY = Motion(dt=0.01, drag=0.00238, gain=0.2382, limit=5.0)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import dfplan
-from dfplan.data.statistics import Statistics, fit_statistics
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.learned import LearnedPolicy, policy_inputs
-from dfplan.planning.problem import Vicinity
+from dfplan.planning.query import Vicinity
+from dfplan.tokens.statistics import Statistics, fit_statistics
 from dfplan.types import Trajectories
 
 

@@ -14,12 +14,12 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from straight import straight_plan
 
 import dfplan
-from dfplan.data.motion import Motion
 from dfplan.errors import ConfigError, ObservationError
-from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import Reach, Short
-from dfplan.planning.tracking import Pursuit, pursuit_gains
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.trackers import Pursuit, pursuit_gains
+from dfplan.tokens.motion import Motion
 from dfplan.types import Plan, Reward
 
 BODY = Motion(dt=0.01, drag=0.00238, gain=0.2382, limit=5.0)

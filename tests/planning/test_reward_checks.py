@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from dfplan.errors import ConfigError
-from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.rewards import (
     Box,
     Custom,
@@ -28,6 +27,7 @@ from dfplan.planning.rewards import (
     SlowIn,
     checked,
 )
+from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.sampling.guidance import climb
 

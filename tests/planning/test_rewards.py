@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from dfplan.data.support import Support, fit_support
 from dfplan.errors import ConfigError
 from dfplan.planning.rewards import (
     Box,
@@ -27,6 +26,7 @@ from dfplan.planning.rewards import (
     Smooth,
     on_lines,
 )
+from dfplan.tokens.support import Support, fit_support
 from dfplan.types import Reward
 
 BATCH, POINTS = 3, 6

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dfplan.errors import ConfigError
-from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.rewards import Reach
+from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import Change, TreePlanner, TreeSettings
 from dfplan.sampling.matrices import full_sequence
 from dfplan.types import Plan, Planner, SearchTree

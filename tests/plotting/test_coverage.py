@@ -33,7 +33,7 @@ def rows(maze_frame: str, count: int = 5000) -> tuple[np.ndarray, np.ndarray]:
 def test_every_row_is_counted_in_its_bin(
     monkeypatch: pytest.MonkeyPatch, frame: str, block: int
 ) -> None:
-    monkeypatch.setattr(coverage, "_BLOCK", block)
+    monkeypatch.setattr(coverage, "_ROWS", block)
     maze = parse_maze(ROOM, frame=FRAMES[frame])
     observations, grid = rows(frame)
     observations[[3, 9]], observations[12, 3] = 0, np.nan

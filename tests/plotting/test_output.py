@@ -18,13 +18,13 @@ import pytest
 from matplotlib import pyplot
 
 from dfplan.data import from_arrays
-from dfplan.data.check import check, draw_check
-from dfplan.envs.frame import save_frame
+from dfplan.data.checks.check import check, draw_check
+from dfplan.envs.picture import save_frame
 from dfplan.errors import ConfigError, DataError
 from dfplan.mazes import named_maze
 from dfplan.plotting.figures import page_html, plan_figure
-from dfplan.plotting.films import Film, write_film
 from dfplan.plotting.results import Drive, drives_svg
+from dfplan.plotting.videos import Film, write_film
 from dfplan.types import Plan, Rollout
 
 MAZE = named_maze("umaze")

@@ -9,8 +9,8 @@ from torch import nn
 from dfplan.diffusion.schedules import cosine_schedule, interpolation_schedule
 from dfplan.diffusion.targets import FLOW, X0
 from dfplan.errors import ConfigError
+from dfplan.networks.cache import Recomputing
 from dfplan.networks.gru import GRU
-from dfplan.networks.memory import Recomputing
 from dfplan.networks.transformer import Transformer
 from dfplan.networks.unet import TemporalUnet
 from dfplan.sampling.denoiser import NetworkDenoiser

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dfplan.diffusion.schedules import interpolation_schedule
-from dfplan.networks.memory import Recomputing
+from dfplan.networks.cache import Recomputing
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.replacement import replaced
 from dfplan.sampling.rollout import rollout

@@ -17,7 +17,7 @@ import torch
 import dfplan
 from dfplan.data import from_arrays, segmented
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.forcing import ForcingConfig
 
 PACKAGE = Path(dfplan.__file__).parent
 FORBIDDEN = ("mazes", "envs")

@@ -13,8 +13,8 @@ from dfplan.errors import DataError
 from dfplan.training import loop as loop_module
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.offline import OfflineConfig, OfflineSettings, train_offline
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, train_offline
 from dfplan.types import Trajectories
 
 SETTINGS = TrainSettings(steps=6, batch_size=8, warmup=3, save_every=2, log_every=2)

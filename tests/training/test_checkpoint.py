@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 
 import dfplan
 from dfplan.errors import CheckpointError
-from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.single import ForcingPlanner
 from dfplan.training import checkpoint as module
 from dfplan.training.checkpoint import Checkpoint, read_tensors, write_tensors
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.forcing import ForcingConfig
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import torch
 
 import dfplan
 from dfplan.data import from_arrays, segmented
-from dfplan.data.statistics import fit_statistics
 from dfplan.errors import ConfigError, DataError
 from dfplan.planning.learned import LearnedPolicy
+from dfplan.tokens.statistics import fit_statistics
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.cloning import CloningConfig
 from dfplan.training.loop import TrainSettings, train
+from dfplan.training.recipes.cloning import CloningConfig
 from dfplan.types import Trajectories
 
 SETTINGS = TrainSettings(

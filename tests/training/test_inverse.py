@@ -14,10 +14,10 @@ import torch
 import dfplan
 from dfplan.data import from_arrays, segmented
 from dfplan.errors import CheckpointError, ConfigError, DataError, ObservationError
-from dfplan.planning.tracking import inverse_inputs
+from dfplan.planning.trackers import inverse_inputs
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.inverse import InverseConfig
 from dfplan.training.loop import TrainSettings, train
+from dfplan.training.recipes.inverse import InverseConfig
 from dfplan.types import Plan, Trajectories
 
 SETTINGS = TrainSettings(
@@ -154,6 +154,6 @@ def test_configs_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_batches_are_of_the_generator_alone(held: Trajectories) -> None:
     config = InverseConfig(steps=STEPS)
-    objective = config.objective(held, dfplan.data.statistics.fit_statistics(held))
+    objective = config.objective(held, dfplan.tokens.statistics.fit_statistics(held))
     draws = [objective.draw(8, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])

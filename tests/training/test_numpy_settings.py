@@ -14,18 +14,18 @@ import pytest
 import dfplan
 from dfplan.diffusion.levels import LevelMixture
 from dfplan.errors import ConfigError, DfplanError
-from dfplan.planning.forcing import ForcingPlanner
-from dfplan.planning.problem import Vicinity
+from dfplan.planning.query import Vicinity
 from dfplan.planning.search import SearchSettings
+from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import Change
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.cloning import CloningConfig
-from dfplan.training.diffuser import DiffuserConfig
-from dfplan.training.inverse import InverseConfig
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.offline import OfflineConfig
-from dfplan.training.recipes import ForcingConfig
-from dfplan.training.value import ValueConfig
+from dfplan.training.recipes.cloning import CloningConfig
+from dfplan.training.recipes.diffuser import DiffuserConfig
+from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.recipes.inverse import InverseConfig
+from dfplan.training.recipes.offline import OfflineConfig
+from dfplan.training.recipes.value import ValueConfig
 from dfplan.types import Trajectories
 
 STATES = np.array([[-15.0, 41.0, 0.5, 0.0], [0.0, 55.0, 0.0, -0.5]])

@@ -15,9 +15,9 @@ import torch
 import dfplan
 from dfplan.errors import ConfigError, DataError, DfplanError, ObservationError
 from dfplan.planning.learned import LearnedPolicy
-from dfplan.training import offline
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.offline import OfflineConfig, OfflineSettings, paid, train_offline
+from dfplan.training.recipes import offline
+from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, paid, train_offline
 from dfplan.types import Trajectories
 
 GOAL = (0.0, 40.0)

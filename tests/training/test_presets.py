@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from dfplan.data import load_data
-from dfplan.data.windows import Windows
 from dfplan.evaluation.protocols import named_task
 from dfplan.mazes import OGBENCH, named_maze, parse_maze
+from dfplan.tokens.windows import Windows
 from dfplan.training import presets
-from dfplan.training.cloning import CloningConfig
-from dfplan.training.inverse import InverseConfig
-from dfplan.training.offline import OfflineConfig
 from dfplan.training.presets import PRESETS, Preset, own_preset, preset_data
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.cloning import CloningConfig
+from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.recipes.inverse import InverseConfig
+from dfplan.training.recipes.offline import OfflineConfig
 
 SUITES = (
     *(

@@ -18,15 +18,15 @@ from lightning_fabric import Fabric
 
 import dfplan
 from dfplan.data import from_arrays, segmented
-from dfplan.data.windows import Windows
 from dfplan.errors import BusyError, CheckpointError, ConfigError, DataError, DfplanError
 from dfplan.files import exclusive
+from dfplan.tokens.windows import Windows
 from dfplan.training import checkpoint as checkpoint_module
 from dfplan.training import loop as loop_module
-from dfplan.training import recipes as recipes_module
 from dfplan.training.checkpoint import Checkpoint, read_tensors
 from dfplan.training.loop import MetricsWarning, TrainSettings, train
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes import forcing as recipes_module
+from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.types import Trajectories
 
 SETTINGS = TrainSettings(steps=13, batch_size=8, warmup=3, save_every=4, log_every=2)

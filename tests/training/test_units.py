@@ -13,11 +13,11 @@ import torch
 import dfplan
 from dfplan.data import from_arrays, segmented
 from dfplan.planning.diffuser import DiffuserPlanner
-from dfplan.planning.forcing import ForcingPlanner
 from dfplan.planning.rewards import Box, Disc, Follow, KeepOut, PassThrough, Reach, SlowIn
-from dfplan.training.diffuser import DiffuserConfig
+from dfplan.planning.single import ForcingPlanner
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.recipes import ForcingConfig
+from dfplan.training.recipes.diffuser import DiffuserConfig
+from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.types import Plan
 
 EXACT = (2.0**-30, 2.0**30)

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 import dfplan
 from dfplan.data import from_arrays, segmented
-from dfplan.data.statistics import fit_statistics
 from dfplan.errors import CheckpointError, ConfigError, DataError
-from dfplan.planning.forcing import ForcingPlanner
+from dfplan.planning.single import ForcingPlanner
+from dfplan.tokens.statistics import fit_statistics
 from dfplan.training.loop import TrainSettings, train
-from dfplan.training.value import ValueConfig, values_to_go
+from dfplan.training.recipes.value import ValueConfig, values_to_go
 from dfplan.types import Trajectories
 
 SETTINGS = TrainSettings(

@@ -1,0 +1,1 @@
+"""Benchmarks: methods, runs, workers, records and reports."""

@@ -1,0 +1,250 @@
+"""The benchmark: who plays what, what is left to be played, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from dfplan.bench.executor import LOCAL, missing, sweep
+from dfplan.bench.job import Job
+from dfplan.bench.methods import (
+    CONTENDERS,
+    NO_TRACKER,
+    OWN_TRACKER,
+    TRACKERS,
+    Contender,
+    named_contender,
+    tracker_checkpoint,
+)
+from dfplan.bench.plugins import require_importable
+from dfplan.bench.records import has_cells, read_cells
+from dfplan.bench.report import write_report
+from dfplan.bench.results import standings
+from dfplan.envs.suites import make
+from dfplan.errors import ConfigError, require_numbers, unknown_name
+from dfplan.evaluation.episodes import GROUP
+from dfplan.evaluation.protocols import Split, Task, named_protocol, named_task, tasks_of
+from dfplan.files import exclusive, expanded
+
+ALL = "all"
+"""Every planner or tracker that there is."""
+
+_USUAL = "d4rl-maze2d-v1"
+
+DEFAULT = ("controller", "dfplan", "dfplan-mcg", "diffuser-brief")
+"""Whose checkpoints are all shipped, for D4RL's mazes."""
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Who plays what.
+
+    Attributes:
+        jobs: what is to be played, the slowest first.
+        left_out: what was asked for and cannot be, with reasons.
+    """
+
+    jobs: tuple[Job, ...]
+    left_out: tuple[str, ...]
+
+
+def roster(
+    *,
+    protocols: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    planners: Sequence[str] = DEFAULT,
+    trackers: Sequence[str] = (OWN_TRACKER,),
+    seeds: Sequence[int] = (0,),
+    episodes: int | None = GROUP,
+    split: Split = "test",
+    checkpoints: Sequence[str | Path] = (),
+    limit: float = 600.0,
+    command: str = "dfplan bench",
+) -> Roster:
+    """Find out who plays what, before anything is played.
+
+    Args:
+        protocols: ids; all their tasks are played, unless some are named. By default those of
+            the tasks, or D4RL's where none is named either.
+        tasks: ids of tasks, of any protocol, or of those that are named.
+        planners: names of contenders, dotted names (see
+            :func:`~dfplan.bench.methods.named_contender`), or ``all``.
+        trackers: names of trackers, ``all``, or ``own`` for that of each planner. All are those
+            that fit; ``diffused`` is not among them for a user's own planner, of which it is not
+            known whether it plans actions, and must be named.
+        seeds: of the training. Who was trained once plays once.
+        episodes: a task; None for as many as the protocol has.
+        split: ``validation`` while something is tuned.
+        checkpoints: folders in which to look for what is not shipped.
+        limit: seconds that one call of a planner may take, for a whole group of episodes.
+        command: what the report says made it.
+
+    Raises:
+        ConfigError: an unknown name; a task of another protocol than those named; more episodes
+            than a protocol has; a planner that was asked for by name and has no checkpoint for any
+            of the tasks; nothing that can be played.
+    """
+    for seed in seeds:
+        require_numbers({"seed": seed}, whole=True, least=0)
+    chosen = [task.on(split) for task in _tasks(protocols, tasks)]
+    counts = {task.id: _count(task, episodes) for task in chosen}
+    folders = [expanded(folder) for folder in checkpoints]
+    _require_known(trackers, folders)
+    by_name = _by_name(planners)
+    entrants = list(dict.fromkeys([*by_name, *(CONTENDERS.values() if ALL in planners else ())]))
+    jobs: list[Job] = []
+    left_out: list[str] = []
+    errors: dict[str, ConfigError] = {}
+    for task, contender in product(chosen, entrants):
+        fitting, reasons = _trackers(contender, task, trackers, folders)
+        left_out += [f"{contender.name} on {task.id}: {reason}" for reason in reasons]
+        if not fitting:
+            continue
+        for seed in dict.fromkeys(seeds) if contender.learns else (0,):
+            try:
+                contender.checkpoint(task, seed, folders)
+            except ConfigError as error:
+                errors.setdefault(contender.name, error)
+                left_out.append(f"{contender.name} on {task.id}, seed {seed}: no checkpoint")
+                continue
+            jobs.append(
+                Job(
+                    task=task.id,
+                    planner=contender.name,
+                    trackers=fitting,
+                    seed=seed,
+                    episodes=counts[task.id],
+                    split=split,
+                    checkpoints=tuple(str(folder.absolute()) for folder in folders),
+                    limit=limit,
+                    command=command,
+                )
+            )
+    played = {job.planner for job in jobs}
+    for contender in by_name:
+        if contender.name in errors and contender.name not in played:
+            raise errors[contender.name]
+    if not jobs:
+        why = "; ".join(left_out) or "no planner, tracker or seed was named"
+        raise ConfigError(
+            f"Nothing of this can be played: {why}. Name other planners, trackers or tasks."
+        )
+    # Diffuser's plans take longest, so its jobs are not to be the last ones.
+    jobs.sort(key=lambda job: (not job.planner.startswith("diffuser"), -job.played.max_steps))
+    return Roster(tuple(jobs), tuple(left_out))
+
+
+def _count(task: Task, episodes: int | None) -> int:
+    most = task.protocol.episodes
+    if episodes is None:
+        return most
+    require_numbers({f"episodes of {task.id}": episodes}, whole=True, least=1, most=most)
+    return episodes
+
+
+def _by_name(planners: Sequence[str]) -> list[Contender]:
+    found = [named_contender(name) for name in dict.fromkeys(planners) if name != ALL]
+    for contender in found:
+        if contender.is_own:
+            require_importable(contender.name)
+    return found
+
+
+def _require_known(trackers: Sequence[str], folders: Sequence[Path]) -> None:
+    for tracker in trackers:
+        if tracker not in (ALL, OWN_TRACKER, *TRACKERS):
+            raise unknown_name("tracker", tracker, (ALL, OWN_TRACKER, *TRACKERS))
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"Expected a folder of checkpoints at {folder}; there is none.")
+
+
+def bench(
+    out: str | Path,
+    entered: Roster,
+    *,
+    workers: int | None = None,
+    backend: str = LOCAL,
+    address: str | None = None,
+    command: str = "dfplan bench",
+    progress: bool = True,
+) -> list[str]:
+    """Play what is missing in the folder ``out``, and write the report of all that it holds.
+
+    Args:
+        out: folder of the benchmark: its cells (:mod:`dfplan.bench.records`), ``report.md``
+            and ``report.html``.
+        entered: who plays what.
+        workers: jobs at a time; this and the next two as :func:`~dfplan.bench.executor.sweep`
+            has them.
+        backend: where.
+        address: of a running cluster.
+        command: what the report says made it.
+        progress: whether to show a bar.
+
+    Returns:
+        What was lost, a message for each process that died.
+
+    Raises:
+        BusyError: another benchmark is being played in ``out``.
+        ConfigError: ``out`` is a file, or the folder holds other episodes of a task.
+        DataError: the folder holds results of another version, or damaged ones.
+        MissingSimulatorError: a suite that is to be played is not installed.
+    """
+    out = expanded(out)
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"Expected a folder for results at {out}; there is a file. Name another.")
+    with exclusive(out, "a benchmark"):
+        left = missing(entered.jobs, out)
+        if has_cells(out):  # what no report could be made of is said before all is played
+            standings(read_cells(out))
+        for environment in dict.fromkeys(job.played.environment for job in left):
+            make(environment).close()  # a missing simulator is said once, and not by every process
+        lost = sweep(
+            left, out, workers=workers, backend=backend, address=address, progress=progress
+        )
+        if not lost or has_cells(out):
+            write_report(out, command)
+        return lost
+
+
+def _tasks(protocols: Sequence[str], tasks: Sequence[str]) -> list[Task]:
+    asked = [named_protocol(name) for name in dict.fromkeys(protocols)]
+    named = [named_task(name) for name in dict.fromkeys(tasks)]
+    for task in named:
+        if asked and task.protocol not in asked:
+            raise ConfigError(
+                f"Task {task.id} is of {task.protocol.id}, and this asks for tasks of "
+                f"{', '.join(protocol.id for protocol in asked)}. Name that protocol, or none."
+            )
+    every = asked or [named_protocol(_USUAL)]
+    return named or [task for protocol in every for task in tasks_of(protocol)]
+
+
+def _trackers(
+    contender: Contender, task: Task, asked: Sequence[str], folders: Sequence[Path]
+) -> tuple[tuple[str, ...], list[str]]:
+    """Those of the trackers that can follow it, and why others that were named cannot."""
+    if contender.is_policy:
+        names = [NO_TRACKER] if {ALL, OWN_TRACKER} & {*asked} else list(asked)
+    else:
+        usual = [name for name in TRACKERS if name != "diffused" or contender.plans_actions]
+        expanded = {ALL: [contender.tracker, *usual], OWN_TRACKER: [contender.tracker]}
+        names = [name for one in asked for name in expanded.get(one, [one])]
+    fitting, reasons = [], []
+    for name in dict.fromkeys(names):
+        reason = contender.unfit(task, name)
+        if reason is not None:
+            # That not all trackers fit all planners is no news.
+            if name in (*asked, NO_TRACKER):
+                reasons.append(reason)
+            continue
+        try:
+            tracker_checkpoint(name, task, folders)
+        except ConfigError as error:
+            reasons.append(str(error) if name in asked else f"no checkpoint for tracker {name}")
+        else:
+            fitting.append(name)
+    return tuple(fitting), reasons

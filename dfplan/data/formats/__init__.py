@@ -1,0 +1,1 @@
+"""Read and write each layout of data files."""

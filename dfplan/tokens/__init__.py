@@ -1,0 +1,1 @@
+"""What a token holds: features, windows, normalization, and statistics of the data."""

@@ -1,0 +1,78 @@
+"""Windows of successive transitions (action, then observation), and their limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dfplan.record import Record
+from dfplan.tokens.motion import velocities
+from dfplan.tokens.sampler import WindowSampler
+from dfplan.tokens.statistics import Statistics
+from dfplan.types import Trajectories
+
+
+@dataclass(frozen=True)
+class Limits(Record):
+    """Maps what lies between two limits to [-1, 1], a feature at a time, and back.
+
+    Attributes:
+        low: float32 [D].
+        high: float32 [D], above ``low``.
+    """
+
+    low: torch.Tensor
+    high: torch.Tensor
+
+    def normalize(self, values: torch.Tensor) -> torch.Tensor:
+        """Values [..., D] in physical units to normalized ones."""
+        return 2 * (values - self.low) / (self.high - self.low) - 1
+
+    def unnormalize(self, values: torch.Tensor) -> torch.Tensor:
+        """Inverse of :meth:`normalize`."""
+        return (values + 1) / 2 * (self.high - self.low) + self.low
+
+
+def transition_limits(statistics: Statistics) -> Limits:
+    """Limits of a transition (action, position, velocity), D = 6, as the data knew them.
+
+    Actions lie in [-1, 1]; positions in the box around the places visited, to a cell of the
+    support; velocities within the body's top speed.
+    """
+    support, motion = statistics.support, statistics.motion
+    visited = support.visited.nonzero().to(support.origin.dtype)
+    first = support.origin + support.resolution * visited.amin(0)
+    last = support.origin + support.resolution * (visited.amax(0) + 1)
+    action = torch.ones(2, dtype=torch.float32)
+    speed = (1 - motion.drag) * motion.limit + motion.gain
+    velocity = torch.full((2,), speed, dtype=torch.float32)
+    return Limits(torch.cat([-action, first, -velocity]), torch.cat([action, last, velocity]))
+
+
+class TransitionWindows:
+    """Draws random windows of successive transitions.
+
+    Args:
+        trajectories: the data; windows never leave a segment.
+        horizon: H, transitions in a window, one environment step apart.
+
+    Raises:
+        DataError: no segment is as long as a window.
+    """
+
+    def __init__(self, trajectories: Trajectories, horizon: int) -> None:
+        # Velocities that were not recorded are taken from the row before.
+        before = int(trajectories.observations.shape[1] == 2)
+        self._starts = WindowSampler(trajectories, horizon - 1, predecessors=before)
+        self._steps = np.arange(horizon)
+        self._trajectories = trajectories
+
+    def draw(self, batch: int, generator: torch.Generator) -> torch.Tensor:
+        """Windows whose start is uniform over what fits, float [B, H, 6] in physical units."""
+        start, _ = self._starts.draw(batch, generator)
+        rows = start[:, None] + self._steps
+        data = self._trajectories
+        parts = data.actions[rows], data.observations[rows, :2], velocities(data, rows)
+        return torch.from_numpy(np.concatenate(parts, -1).astype(np.float32))

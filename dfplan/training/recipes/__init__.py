@@ -1,0 +1,1 @@
+"""Training recipes: one file for each kind of model."""

@@ -1,0 +1,81 @@
+"""The controller that collects the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dfplan.collect.waypoint import WaypointController
+from dfplan.envs.dynamics import PointMass
+from dfplan.mazes import CELL_OFFSET, named_maze, parse_maze
+
+OPEN = "#####\n#OOO#\n#OOO#\n#OOO#\n#####"
+
+
+def route(controller: WaypointController, start: np.ndarray, goal: tuple[float, float]) -> list:
+    controller.act(*start, 0.0, 0.0, goal)
+    return controller._waypoints
+
+
+@pytest.mark.parametrize("maze", ["umaze", "medium", "large"])
+def test_it_arrives_at_every_cell_from_anywhere(maze: str) -> None:
+    parsed = named_maze(maze)
+    rng = np.random.default_rng(0)
+    controller = WaypointController(parsed, rng)
+    ball = PointMass(parsed)
+    ball.set_state(parsed.free_cells[0], np.zeros(2))
+    state = tuple(ball.state().tolist())
+    for cell in rng.permutation(parsed.free_cells):
+        arrived = False
+        for _ in range(700):
+            a0, a1, arrived = controller.act(*state, tuple(cell.tolist()))
+            if arrived:
+                break
+            state = ball.advance(a0, a1)
+        assert arrived
+        assert np.linalg.norm(state[:2] - cell) < 0.1
+
+
+def test_waypoints_lie_at_most_a_fifth_below_the_cells_of_a_shortest_path() -> None:
+    maze = named_maze("large")
+    goal = (7, 9)
+    waypoints = np.array(route(WaypointController(maze, np.random.default_rng(0)), (1, 1), goal))
+    cells = np.ceil(waypoints).astype(int)
+    assert len(cells) == len(maze.shortest_cells((1, 1), goal))
+    assert not maze.walls[tuple(cells.T)].any()
+    assert (np.abs(np.diff(cells, axis=0)).sum(1) == 1).all()
+    assert ((cells - waypoints) <= 0.2).all()
+    assert waypoints[-1].tolist() == list(goal)
+
+
+def test_of_equally_short_ways_it_takes_d4rls() -> None:
+    """Columns before rows, and downwards before upwards in each."""
+    controller = WaypointController(parse_maze(OPEN), np.random.default_rng(0))
+    there = np.ceil(route(controller, (1, 1), (3, 3)))
+    assert there.tolist() == [[1, 2], [1, 3], [2, 3], [3, 3]]
+    back = np.ceil(route(controller, (3, 3), (1, 1)))
+    assert back.tolist() == [[3, 2], [3, 1], [2, 1], [1, 1]]
+
+
+def test_a_route_is_planned_once_a_target_until_reset() -> None:
+    controller = WaypointController(named_maze("large"), np.random.default_rng(0))
+    first = route(controller, (1, 1), (7, 9))
+    assert route(controller, (3, 6), (7.05, 8.95)) is first
+    controller.reset()
+    assert len(route(controller, (3, 6), (7, 9))) < len(first)
+
+
+def test_a_ball_in_any_corner_of_a_cell_belongs_to_that_cell() -> None:
+    """Rounding the position, which D4RL does, would put some of them in a wall."""
+    maze = named_maze("umaze")
+    for cell in maze.free_cells:
+        for corner in ((-0.39, -0.39), (-0.39, 0.39), (0.39, -0.39), (0.39, 0.39)):
+            controller = WaypointController(maze, np.random.default_rng(0))
+            start = cell + CELL_OFFSET + np.array(corner)
+            assert len(route(controller, start, (3, 1))) == len(maze.shortest_cells(cell, (3, 1)))
+
+
+def test_forces_are_within_one() -> None:
+    controller = WaypointController(named_maze("large"), np.random.default_rng(0))
+    a0, a1, arrived = controller.act(1.0, 1.0, -5.0, 5.0, (7, 9))
+    assert (a0, a1, arrived) == (1.0, 1.0, False)

@@ -1,0 +1,295 @@
+"""Causal networks: what a token hears of, and that remembering the past is as good as seeing it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from dfplan.errors import ConfigError
+from dfplan.networks.cache import Recomputing
+from dfplan.networks.gru import GRU, Latent
+from dfplan.networks.transformer import Transformer
+from dfplan.networks.unet import TemporalUnet
+
+FEATURES, K, WIDTH, LAYERS, WINDOW = 3, 10, 16, 2, 4
+REACH = LAYERS * (WINDOW - 1)
+"""How many tokens before it a token hears of through a window."""
+
+
+def transformer(**options: object) -> Transformer:
+    return Transformer(FEATURES, K, WIDTH, LAYERS, 2, **options)  # type: ignore[arg-type]
+
+
+MAKERS = {
+    "causal": lambda: transformer(causal=True),
+    "window": lambda: transformer(causal=True, window=WINDOW),
+    "wide": lambda: transformer(causal=True, window=5 * WINDOW),
+    "gru": lambda: GRU(FEATURES, K, WIDTH, LAYERS),
+}
+NOT_CAUSAL = {
+    "transformer": transformer,
+    "unet": lambda: TemporalUnet(FEATURES, K, 8, (1, 2), level_per_token=True),
+}
+
+
+def random(network: nn.Module) -> nn.Module:
+    """With random weights everywhere; a fresh one says 0 whatever it is asked."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.3)
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(params=MAKERS)
+def network(request: pytest.FixtureRequest) -> nn.Module:
+    return random(MAKERS[request.param]())
+
+
+def drawn(batch: int, tokens: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(batch, tokens, FEATURES, generator=generator)
+    return x, torch.randint(0, K + 1, (batch, tokens), generator=generator)
+
+
+def in_parts(network, x, level, cuts):  # type: ignore[no-untyped-def]
+    """What the network says of each part, and what it remembers in the end."""
+    memory, said = None, []
+    for first, last in itertools.pairwise([0, *cuts, x.shape[1]]):
+        said.append(network(x[:, first:last], level[:, first:last], memory))
+        memory = network.remember(x[:, first:last], level[:, first:last], memory)
+    return torch.cat(said, 1), memory
+
+
+def tensors(memory: object) -> list[torch.Tensor]:
+    """What is kept of the tokens, without the modulations, which do not depend on them."""
+    if isinstance(memory, Latent):
+        return [memory.z]
+    return [tensor for layer in memory.layers for tensor in layer]  # type: ignore[attr-defined]
+
+
+def numbers(memory: object) -> int:
+    """How many numbers that keeps alive."""
+    return sum(t.untyped_storage().nbytes() // t.element_size() for t in tensors(memory))
+
+
+@pytest.mark.parametrize("token", range(9))
+def test_no_token_hears_of_later_ones(network: nn.Module, token: int) -> None:
+    x, level = drawn(2, 9)
+    before = network(x, level)
+    other_x, other_level = x.clone(), level.clone()
+    other_x[:, token:] += 1
+    other_level[:, token:] = (other_level[:, token:] + 3) % (K + 1)
+    for after in (network(other_x, level), network(x, other_level)):
+        torch.testing.assert_close(after[:, :token], before[:, :token], atol=1e-6, rtol=1e-6)
+        assert (after[:, token] != before[:, token]).any(-1).all(), "its own value or level"
+        later = slice(token + 1, token + WINDOW)
+        assert (after[:, later] != before[:, later]).any(-1).all(), "and those that follow"
+
+
+@pytest.mark.parametrize("name", NOT_CAUSAL)
+def test_the_others_hear_of_later_ones(name: str) -> None:
+    network = random(NOT_CAUSAL[name]())
+    x, level = drawn(2, 8)
+    other_x, other_level = x.clone(), level.clone()
+    other_x[:, -1] += 1
+    other_level[:, -1] = (other_level[:, -1] + 3) % (K + 1)
+    assert (network(other_x, level) != network(x, level)).any(-1).all()
+    assert (network(x, other_level) != network(x, level)).any(-1).all()
+
+
+def test_rows_are_independent(network: nn.Module) -> None:
+    x, level = drawn(5, 8)
+    together = network(x, level)
+    alone = torch.cat([network(x[row : row + 1], level[row : row + 1]) for row in range(5)])
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 31, 200])
+def test_any_length(network: nn.Module, tokens: int) -> None:
+    prediction = network(*drawn(2, tokens))
+    assert prediction.shape == (2, tokens, FEATURES)
+    assert torch.isfinite(prediction).all()
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_memory_is_as_good_as_the_past_for_every_split(network: nn.Module, parts: int) -> None:
+    x, level = drawn(2, 12)
+    whole = network(x, level)
+    for cuts in itertools.combinations(range(1, 12), parts - 1):
+        said, _ = in_parts(network, x, level, cuts)
+        torch.testing.assert_close(said, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_memory_is_as_good_as_the_past_token_by_token(network: nn.Module) -> None:
+    x, level = drawn(2, 60)
+    said, memory = in_parts(network, x, level, range(1, 60))
+    torch.testing.assert_close(said, network(x, level), atol=1e-5, rtol=1e-5)
+    at_once = network.remember(x, level)
+    torch.testing.assert_close(tensors(memory), tensors(at_once), atol=1e-5, rtol=1e-5)
+
+
+def test_memory_can_be_gone_on_from_again(network: nn.Module) -> None:
+    x, level = drawn(2, 9)
+    memory = network.remember(x[:, :6], level[:, :6])
+    new = x[:, 6:], level[:, 6:]
+    first = network(*new, memory)
+    network.remember(*new, memory)
+    assert torch.equal(network(*new, memory), first)
+
+
+def test_the_level_that_a_token_is_remembered_at_matters(network: nn.Module) -> None:
+    x, level = drawn(2, 5)
+    said = [
+        network(x[:, 4:], level[:, 4:], network.remember(x[:, :4], torch.full((2, 4), told)))
+        for told in (0, 1)
+    ]
+    assert (said[0] != said[1]).any(-1).all()
+
+
+@pytest.mark.parametrize("name", [*MAKERS, *NOT_CAUSAL])
+def test_recomputing_gives_any_network_a_memory(name: str) -> None:
+    """What is said of new tokens is what is said of them at the end of the sequence so far."""
+    network = random({**MAKERS, **NOT_CAUSAL}[name]())
+    x, level = drawn(2, 12)
+    said, memory = in_parts(Recomputing(network), x, level, (3, 4, 9))
+    assert torch.equal(memory[0], x) and torch.equal(memory[1], level)
+    for first, last in itertools.pairwise((0, 3, 4, 9, 12)):
+        expected = network(x[:, :last], level[:, :last])[:, first:]
+        torch.testing.assert_close(said[:, first:last], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["causal", "window", "wide"])
+@pytest.mark.parametrize("before", [0, 2])
+def test_all_at_once_behind_clean_tokens_is_one_by_one(name: str, before: int) -> None:
+    """Teacher forcing: what is said of each token alone after the clean ones before it."""
+    network = random(MAKERS[name]())
+    x, level = drawn(2, 12)
+    clean, earlier = drawn(2, 12, seed=1)[0], drawn(2, 2, seed=2)
+    memory = network.remember(*earlier) if before else None
+    together = network(x, level, memory, clean=clean)
+    for t in range(12):
+        past = clean[:, :t], torch.zeros(2, t).long()
+        known = network.remember(*past, memory) if t else memory
+        alone = network(x[:, t : t + 1], level[:, t : t + 1], known)
+        torch.testing.assert_close(together[:, t : t + 1], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_gradient_reaches_the_clean_past() -> None:
+    """The network learns what to keep of it, too."""
+    network = random(MAKERS["causal"]()).requires_grad_(True)
+    x, level = drawn(1, 5)
+    clean = x.clone().requires_grad_()
+    network(x, level, clean=clean)[:, 3].sum().backward()
+    assert (clean.grad[:, :3] != 0).all() and (clean.grad[:, 3:] == 0).all()  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_recomputing_the_last_tokens_is_enough_where_no_more_are_heard_of(name: str) -> None:
+    network = random(MAKERS[name]())
+    x, level = drawn(2, 40)
+    whole = network(x, level)
+    said, memory = in_parts(Recomputing(network, REACH), x, level, range(1, 40))
+    assert torch.equal(memory[0], x[:, -REACH:]) and torch.equal(memory[1], level[:, -REACH:])
+    if name == "window":
+        torch.testing.assert_close(said, whole, atol=1e-5, rtol=1e-5)
+    else:
+        assert (said[:, REACH + 1 :] != whole[:, REACH + 1 :]).any(-1).all()
+    alone, nothing = in_parts(Recomputing(network, 0), x, level, (1, 7))
+    assert nothing[0].shape[1] == 0
+    torch.testing.assert_close(alone[:, 1:7], network(x[:, 1:7], level[:, 1:7]))
+
+
+def test_a_window_ends_where_it_says() -> None:
+    network = random(MAKERS["window"]())
+    x, level = drawn(2, 30)
+    last = network(x, level)[:, -1]
+    far, near = x.clone(), x.clone()
+    far[:, : 29 - REACH] += 100
+    near[:, 29 - REACH] += 1
+    torch.testing.assert_close(network(far, level)[:, -1], last, atol=1e-6, rtol=1e-6)
+    assert (network(near, level)[:, -1] != last).any(-1).all()
+
+
+@pytest.mark.parametrize(("window", "tokens"), [(12, 12), (50, 12), (12, 13)])
+def test_a_window_over_everything_is_none(window: int, tokens: int) -> None:
+    x, level = drawn(2, tokens)
+    whole = random(transformer(causal=True))(x, level)
+    said = random(transformer(causal=True, window=window))(x, level)
+    torch.testing.assert_close(said[:, :window], whole[:, :window], atol=1e-6, rtol=1e-6)
+    assert (said[:, window:] != whole[:, window:]).any(-1).all()
+
+
+def test_a_window_of_one_token_is_alone() -> None:
+    network = random(transformer(causal=True, window=1))
+    x, level = drawn(2, 6)
+    said, memory = in_parts(network, x, level, (1, 4))
+    alone = torch.cat([network(x[:, t : t + 1], level[:, t : t + 1]) for t in range(6)], 1)
+    torch.testing.assert_close(said, alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network(x, level), alone, atol=1e-5, rtol=1e-5)
+    assert numbers(memory) == 0
+
+
+@pytest.mark.parametrize("name", ["window", "gru"])
+def test_a_thousand_tokens_take_no_more_memory_than_a_few(name: str) -> None:
+    network = random(MAKERS[name]())
+    x, level = drawn(1, 1000)
+    memory = network.remember(x[:, :20], level[:, :20])
+    size = numbers(memory)
+    assert size == LAYERS * WIDTH * (2 * (WINDOW - 1) if name == "window" else 1)
+    for first in range(20, 999, 11):
+        new = slice(first, first + 11)
+        memory = network.remember(x[:, new], level[:, new], memory)
+        assert numbers(memory) == size
+    reach = 999 if name == "gru" else REACH
+    expected = network(x[:, 999 - reach :], level[:, 999 - reach :])[:, -1:]
+    said = network(x[:, 999:], level[:, 999:], memory)
+    torch.testing.assert_close(said, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_that_is_not_causal_cannot_remember() -> None:
+    network = transformer()
+    x, level = drawn(1, 3)
+    with pytest.raises(ConfigError, match="not causal: each of its tokens also hears of later"):
+        network.remember(x, level)
+    with pytest.raises(ConfigError, match="not causal"):
+        network(x, level, transformer(causal=True).remember(x, level))
+    with pytest.raises(ConfigError, match="not causal"):
+        network(x, level, clean=x)
+
+
+@pytest.mark.parametrize(
+    ("window", "causal", "message"),
+    [
+        (0, True, "window must be a whole number, at least 1.*; got 0"),
+        (1.5, True, "window must be a whole number, at least 1; got 1.5"),
+        (4, False, "needs causal=True; got window=4"),
+    ],
+)
+def test_windows_that_look_at_nothing_or_ahead_are_refused(
+    window: int, causal: bool, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        transformer(causal=causal, window=window)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("wrong", [-1, K + 1])
+def test_levels_that_a_network_does_not_know_are_refused(name: str, wrong: int) -> None:
+    network = MAKERS[name]()
+    x, level = drawn(2, 4)
+    level[1, 2] = wrong
+    with pytest.raises(ConfigError, match=f"between 0, clean, and {K}, pure noise; got .*{wrong}"):
+        network(x, level)
+
+
+def test_causality_changes_no_weights() -> None:
+    torch.manual_seed(0)
+    plain = transformer().state_dict()
+    torch.manual_seed(0)
+    causal = transformer(causal=True, window=3).state_dict()
+    assert list(plain) == list(causal)
+    assert all(torch.equal(plain[name], causal[name]) for name in plain)

@@ -1,0 +1,386 @@
+"""Odometry on a body that does what it is told, and policies that see little of theirs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.observation_history import Past
+from dfplan.planning.policy import Policy
+from dfplan.planning.rewards import Reach
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.state_estimator import Odometry, PastSettings
+from dfplan.planning.trackers import Pursuit, pursuit_gains
+from dfplan.tokens.normalizer import Normalizer
+
+BODIES = 40
+
+
+class Unaided(ForcingPlanner):
+    """A planner whose estimate is what was observed."""
+
+    def estimate(self, past: Past, *, seed: int | None = None) -> np.ndarray:
+        return past.positions
+
+
+@pytest.fixture
+def unaided(planner: ForcingPlanner) -> ForcingPlanner:
+    return Unaided(**vars(planner))
+
+
+def drive(
+    odometry: Odometry,
+    steps: int,
+    corridor: Any,
+    noise: float,
+    seen: slice = slice(None),
+    seed: int = 0,
+    *,
+    speed_noise: float = np.nan,
+    lost: float = 0.0,
+    push: str = "",
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(true states, tracked ones, those received last), [steps, B, 4].
+
+    Of bodies under forces that turn slowly. A push is a force other than what was sent for 10
+    steps, a blow, or a displacement.
+    """
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 2 * np.pi, (BODIES, 2))
+    state = np.concatenate([rng.normal(size=(BODIES, 2)) * 9, np.zeros((BODIES, 2))], 1)
+    held = state.copy()
+    arrives = np.zeros(steps, dtype=bool)
+    arrives[seen] = True
+    scale = np.array([noise, noise, speed_noise, speed_noise])
+    true, tracked, last = [], [], []
+    for step in range(steps):
+        observed = state + scale * rng.normal(size=(BODIES, 4))
+        there = (rng.random(BODIES) >= lost) & arrives[step]
+        odometry.observe(np.where(there[:, None], observed, np.nan), state[:, :2] * 0)
+        held[there] = observed[there]
+        true.append(state)
+        tracked.append(odometry.states())
+        last.append(held.copy())
+        action = np.sin(phase + step / 15)
+        odometry.send(action)
+        if step % 10 == 0:
+            pushed, way = rng.random((BODIES, 1)) < 0.2, rng.normal(size=(BODIES, 2))
+        if push == "force":
+            action = np.where(pushed, way.clip(-1, 1), action)
+        state = corridor.advance(state, action)
+        if push == "blow" and step % 10 == 0:
+            state[:, 2:] += np.where(pushed, 2 * way, 0.0)
+        if push == "displacement" and step % 40 == 0:
+            state[:, :2] += np.where(pushed, 2 * noise * way, 0.0)
+    return np.stack(true), np.stack(tracked), np.stack(last)
+
+
+def off(values: np.ndarray) -> float:
+    return float(np.square(values).mean() ** 0.5)
+
+
+@pytest.mark.parametrize("push", ["", "force", "blow", "displacement"])
+@pytest.mark.parametrize("speed_noise", [0.0, np.nan])
+def test_exact_observations_are_where_the_body_is(
+    planner: ForcingPlanner, corridor: Any, speed_noise: float, push: str
+) -> None:
+    odometry = Odometry(planner, PastSettings())
+    true, tracked, _ = drive(odometry, 60, corridor, 0.0, speed_noise=speed_noise, push=push)
+    assert np.abs(tracked - true)[..., :2].max() < 1e-3
+    if speed_noise == 0 and push != "blow":  # which can be faster than any body of the data
+        assert off((tracked - true)[5:, :, 2:]) < 0.02
+
+
+def test_where_nothing_arrives_it_goes_on_from_what_was_sent(
+    unaided: ForcingPlanner, corridor: Any
+) -> None:
+    true, tracked, _ = drive(Odometry(unaided, PastSettings()), 160, corridor, 0.0, slice(60))
+    moved = np.linalg.norm(true[-1, :, :2] - true[60, :, :2], axis=-1)
+    assert moved.min() > 5
+    apart = np.abs(tracked - true)[-1]
+    assert apart.mean() < 0.3 and apart.max() < 2.5
+
+
+@pytest.mark.parametrize("every", [1, 5])
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+def test_many_noisy_observations_are_better_than_one(
+    unaided: ForcingPlanner, corridor: Any, every: int, noise: float
+) -> None:
+    """And the speed comes out, which nobody observed."""
+    told = Odometry(unaided, PastSettings(noise))
+    true, tracked, _ = drive(told, 200, corridor, noise, slice(0, None, every))
+    assert off((tracked - true)[60:, :, :2]) < (0.5 if every == 1 else 0.9) * noise
+    assert off((tracked - true)[60:, :, 2:]) < 0.6 * off(true[60:, :, 2:])
+    believed = Odometry(unaided, PastSettings())
+    _, trusting, _ = drive(believed, 200, corridor, noise, slice(0, None, every))
+    assert off((trusting - true)[60:, :, :2]) > 1.1 * off((tracked - true)[60:, :, :2])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("push", ["", "force", "blow", "displacement"])
+@pytest.mark.parametrize(("noise", "lost"), [(0.1, 0.3), (0.25, 0.0), (0.25, 0.3), (1.0, 0.6)])
+def test_exact_velocities_make_it_better_than_what_was_received_last(
+    planner: ForcingPlanner, corridor: Any, noise: float, lost: float, push: str, seed: int
+) -> None:
+    odometry = Odometry(planner, PastSettings(noise))
+    true, tracked, last = drive(
+        odometry, 100, corridor, noise, seed=seed, speed_noise=0.0, lost=lost, push=push
+    )
+    assert off((tracked - true)[20:, :, :2]) < 0.6 * off((last - true)[20:, :, :2])
+    assert off((tracked - true)[20:, :, 2:]) < 1.1 * off((last - true)[20:, :, 2:]) + 0.2
+
+
+@pytest.mark.parametrize("speed_noise", [0.0, 1.0, np.nan])
+def test_the_more_noise_the_larger_the_error(
+    unaided: ForcingPlanner, corridor: Any, speed_noise: float
+) -> None:
+    errors = []
+    for noise in (0.0, 0.1, 0.3, 1.0, 3.0):
+        odometry = Odometry(unaided, PastSettings(noise))
+        true, tracked, _ = drive(odometry, 100, corridor, noise, speed_noise=speed_noise, lost=0.3)
+        errors.append(off((tracked - true)[20:, :, :2]))
+    assert (np.diff(errors) > 0).all(), errors
+
+
+@pytest.mark.parametrize("garbage", [0.0, 4.0, -1.0, 1e6])
+def test_velocities_of_no_body_make_it_no_worse_than_without_a_filter(
+    unaided: ForcingPlanner, corridor: Any, garbage: float
+) -> None:
+    """All of one value, or of the wrong sign; where there are none they are better left NaN."""
+    odometry = Odometry(unaided, PastSettings(0.3))
+    observe = odometry.observe
+
+    def with_garbage(observed: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+        velocity = -observed[:, 2:] if garbage == -1 else np.full((BODIES, 2), garbage)
+        return observe(np.concatenate([observed[:, :2], velocity], 1), otherwise)
+
+    odometry.observe = with_garbage  # type: ignore[assignment, method-assign]
+    true, tracked, last = drive(odometry, 100, corridor, 0.3, speed_noise=0.0)
+    assert off((tracked - true)[20:, :, :2]) < off((last - true)[20:, :, :2])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6, 1e30])
+def test_no_estimate_is_ever_nan(planner: ForcingPlanner, corridor: Any, value: float) -> None:
+    """Whether nothing arrives at all, or only at first, or what cannot be."""
+    odometry, rng = Odometry(planner, PastSettings(0.2)), np.random.default_rng(0)
+    home = rng.normal(size=(4, 2))
+    for step in range(60):
+        observed = np.concatenate([home, np.zeros((4, 2))], 1)
+        observed[0] = np.nan
+        if step != 20:
+            observed[1] = np.nan
+        observed[2, step % 4] = value
+        if step < 30 or step == 40:
+            observed[3] = value
+        odometry.observe(observed, home)
+        assert np.isfinite(odometry.states()).all()
+        assert np.isfinite(odometry.past().positions).all()
+        odometry.send(rng.uniform(-1, 1, (4, 2)) * odometry.received[:, None])
+        assert not odometry.received[0]
+    np.testing.assert_array_equal(odometry.states()[0], [*home[0].astype(np.float32), 0, 0])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rows_are_independent_and_forget(unaided: ForcingPlanner, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    observed = rng.normal(size=(50, 3, 4))
+    observed[rng.random((50, 3)) < 0.4] = np.nan
+    observed[30, 1] = 1.0, 2.0, 0.0, 0.0
+    actions, place = rng.uniform(-1, 1, (50, 3, 2)), np.zeros((3, 2))
+    together = Odometry(unaided, PastSettings(0.3))
+    alone, anew = (Odometry(unaided, PastSettings(0.3)) for _ in range(2))
+    for step in range(50):
+        together.observe(observed[step], place)
+        alone.observe(observed[step, :1], place[:1])
+        np.testing.assert_allclose(together.states()[:1], alone.states(), atol=1e-6)
+        if step == 29:
+            together.forget(np.array([False, True, False]))
+        if step >= 30:
+            anew.observe(observed[step, 1:2], place[1:2])
+            np.testing.assert_allclose(together.states()[1:2], anew.states(), atol=1e-6)
+            np.testing.assert_array_equal(together.past().level[1:2], anew.past().level)
+            anew.send(actions[step, 1:2])
+        together.send(actions[step])
+        alone.send(actions[step, :1])
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e3])
+@pytest.mark.parametrize("drag", [0.0024, 1.0])
+def test_units_do_not_matter_nor_whether_bodies_coast(
+    unaided: ForcingPlanner, unit: float, drag: float
+) -> None:
+    known = unaided.statistics
+    motion = replace(known.motion, drag=drag)
+    scaled = replace(
+        known,
+        motion=replace(motion, dt=unit * motion.dt),
+        normalizer=Normalizer(known.normalizer.mean * unit, known.normalizer.std * unit),
+    )
+    usual = Odometry(replace(unaided, statistics=replace(known, motion=motion)), PastSettings(0.3))
+    other = Odometry(replace(unaided, statistics=scaled), PastSettings(0.3 * unit))
+    rng = np.random.default_rng(0)
+    place, velocity = np.zeros((9, 2)), np.zeros((9, 2))
+    factor, apart, last = np.array([unit, unit, 1.0, 1.0]), [], []
+    for _ in range(60):
+        seen = np.concatenate([place + 0.3 * rng.normal(size=(9, 2)), velocity], 1)
+        seen[rng.random(9) < 0.3] = np.nan
+        usual.observe(seen, place * 0)
+        other.observe(seen * factor, place * 0)
+        np.testing.assert_allclose(other.states() / factor, usual.states(), rtol=1e-4, atol=1e-5)
+        apart.append(usual.states()[:, :2] - place)
+        last.append((seen[:, :2] - place)[np.isfinite(seen[:, 0])])
+        action = rng.uniform(-1, 1, (9, 2))
+        usual.send(action)
+        other.send(action)
+        place, velocity = motion.advance(place, velocity, action)
+    assert off(np.stack(apart[20:])) < 0.5 * off(np.concatenate(last[20:]))
+
+
+def test_the_planner_counts_the_more_the_less_is_known(
+    planner: ForcingPlanner, corridor: Any
+) -> None:
+    class Away(ForcingPlanner):
+        def estimate(self, past: Past, *, seed: int | None = None) -> np.ndarray:
+            return past.positions + 1
+
+    away, unaided = (kind(**vars(planner)) for kind in (Away, Unaided))
+    moved = []
+    for noise in (0.0, 0.3, 3.0, 30.0):
+        tracked = []
+        for kind in (away, unaided):
+            odometry = Odometry(kind, PastSettings(noise))
+            tracked.append(drive(odometry, 6, corridor, noise)[1][-1])
+        moved.append(float((tracked[0] - tracked[1])[:, :2].mean()))
+    assert moved[0] < 1e-3 and (np.diff(moved) > 0).all() and moved[-1] > 0.5
+
+
+def test_the_past_is_trusted_by_how_much_was_seen_of_it(
+    unaided: ForcingPlanner, corridor: Any
+) -> None:
+    def level(noise: float, seen: slice) -> np.ndarray:
+        odometry = Odometry(unaided, PastSettings(noise, tokens=4))
+        drive(odometry, 75, corridor, noise, seen)
+        return np.asarray(odometry.past().level[0])
+
+    often, seldom = level(2.0, slice(None)), level(2.0, slice(4, None, 10))
+    assert (often <= seldom).all() and often[-1] < seldom[-1]
+    assert level(2.0, slice(None)).max() < unaided.schedule.max_level
+    assert (level(0.0, slice(None)) == 0).all()
+    gone = level(0.0, slice(50))
+    assert gone[0] == 0 and gone[-1] > 0 and (np.diff(gone) >= 0).all(), "it ages"
+
+
+def test_bodies_never_seen_rest_where_they_are_said_to(unaided: ForcingPlanner) -> None:
+    odometry = Odometry(unaided, PastSettings(0.1))
+    place, lost = np.array([[1.0, 2.0], [3.0, 4.0]]), np.full((2, 2), np.nan)
+    assert not odometry.observe(lost, place).any()
+    odometry.send(np.ones((2, 2)))
+    one = np.array([[7.0, 7.0], [np.nan, 7.0]])
+    assert odometry.observe(one, place).tolist() == [True, False]
+    np.testing.assert_array_equal(odometry.states(), [[7, 7, 0, 0], [3, 4, 0, 0]])
+    assert not odometry.observe(one, place).any()
+    odometry.forget(np.array([True, False]))
+    assert odometry.received.tolist() == [False, False]
+    assert odometry.observe(one + 1, place).tolist() == [True, False]
+    np.testing.assert_array_equal(odometry.states()[0], [8, 8, 0, 0])
+
+
+@pytest.mark.parametrize("wrong", [{"noise": -0.1}, {"noise": np.inf}, {"noise": np.nan}])
+def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="noise must be a finite number, at least 0"):
+        PastSettings(**wrong)
+
+
+def test_more_context_than_the_window_is_refused(planner: ForcingPlanner) -> None:
+    for tokens in (0, 1.5):
+        with pytest.raises(ConfigError, match=f"tokens must be .* at least 1; got {tokens}"):
+            PastSettings(tokens=tokens)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="More context than the window"):
+        Policy(planner, past=PastSettings(tokens=14))
+
+
+@pytest.mark.parametrize(("noise", "lost"), [(0.0, 0.0), (0.5, 0.0), (0.2, 0.7)])
+def test_a_policy_arrives_by_what_it_sees(
+    planner: ForcingPlanner, corridor: Any, noise: float, lost: float
+) -> None:
+    rng = np.random.default_rng(0)
+    starts, goals = corridor.at(np.array([3.0, 36.0, 17.0])), corridor.at(np.array([30.0, 8, 33]))
+    states = np.concatenate([starts, np.zeros((3, 2))], 1)
+    policy = Policy(planner, tolerance=6.0, seed=0, past=PastSettings(noise))
+    for _ in range(200):
+        seen = states + noise * rng.normal(size=states.shape)
+        seen[:, 2:] = np.nan
+        seen[rng.random(3) < lost] = np.nan
+        states = corridor.advance(states, policy.act(seen, goals))
+        assert corridor.away(states[:, :2]).max() < 8
+    assert np.linalg.norm(states[:, :2] - goals, axis=1).max() < 1.5
+    assert policy.states is not None and off(policy.states[:, :2] - states[:, :2]) < 1
+
+
+@pytest.mark.parametrize(("noise", "tokens"), [(0.5, 3), (500.0, 3), (500.0, 1)])
+def test_a_seed_fixes_every_state_and_action_whatever_is_lost(
+    planner: ForcingPlanner, corridor: Any, noise: float, tokens: int
+) -> None:
+    goals = corridor.at(np.array([30.0, 8.0]))
+    start = np.concatenate([corridor.at(np.array([3.0, 36.0])), np.zeros((2, 2))], 1)
+    runs = []
+    for seed in (0, 0, 1):
+        policy, states, actions = Policy(planner, past=PastSettings(noise, tokens)), start, []
+        policy.reset(seed)
+        for step in range(11):
+            seen = states if step % 5 == 0 else states * np.nan
+            action = policy.act(seen, goals)
+            assert policy.states is not None
+            actions.append(np.concatenate([policy.states, action], 1))
+            states = corridor.advance(states, action)
+        runs.append(np.stack(actions))
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+
+
+def test_without_a_goal_what_was_never_seen_is_not_driven(
+    planner: ForcingPlanner, corridor: Any
+) -> None:
+    goals = corridor.at(np.array([30.0, 8.0]))
+    reward = 20.0 * Reach(torch.from_numpy(goals[0]).float())
+    policy = Policy(planner, tolerance=6.0, seed=0, reward=reward, past=PastSettings(0.1))
+    states = np.append(corridor.at(np.array(5.0)), [0.0, 0.0])[None]
+    for _ in range(6):
+        assert (policy.act(states * np.nan) == 0).all()
+    assert (policy.act(states) != 0).any()
+
+
+def test_what_was_never_seen_is_not_driven(planner: ForcingPlanner, corridor: Any) -> None:
+    goals = corridor.at(np.array([30.0, 8.0]))
+    policy = Policy(planner, tolerance=6.0, seed=0, past=PastSettings(0.1))
+    lost = np.full((2, 4), np.nan)
+    for _ in range(15):
+        assert (policy.act(lost, goals) == 0).all()
+    half = np.stack([np.append(corridor.at(np.array(5.0)), [0, 0]), lost[0]])
+    action = policy.act(half, goals)
+    assert (action[0] != 0).any() and (action[1] == 0).all()
+    assert policy.plan is not None and len(policy.plan) == 1, "the one that was found"
+    policy.reset()
+    assert (policy.act(lost[:1], goals[:1]) == 0).all()
+
+
+def test_without_a_past_nothing_may_be_lost(planner: ForcingPlanner, corridor: Any) -> None:
+    goals = corridor.at(np.array([30.0]))
+    with pytest.raises(ObservationError, match="must be finite"):
+        Policy(planner).act(np.full((1, 4), np.nan), goals)
+
+
+def test_a_planner_must_know_what_a_past_is(planner: ForcingPlanner) -> None:
+    class Other:
+        plan = planner.plan
+
+    tracker = Pursuit(pursuit_gains(planner.statistics.motion), 1.0)
+    with pytest.raises(ConfigError, match="Other cannot plan from a noisy past"):
+        Policy(Other(), tracker, past=PastSettings())
+    with pytest.raises(ConfigError, match=r"PastSettings\(noise=\.\.\.\); got 0\.2"):
+        Policy(planner, past=0.2)  # type: ignore[arg-type]

@@ -1,0 +1,226 @@
+"""The fitted point mass is the one that made the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dfplan.collect import generate
+from dfplan.data import check, from_arrays, load_data, read, segmented
+from dfplan.errors import DataError
+from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, named_maze, parse_maze
+from dfplan.tokens.motion import Motion, fit_motion
+from dfplan.types import Recording, Trajectories
+
+MADE_UP = [
+    Motion(dt=0.01, drag=0.00238, gain=0.2382, limit=5.0),
+    Motion(dt=1.0, drag=0.1, gain=0.05, limit=0.3),
+    Motion(dt=0.2, drag=0.0, gain=2.0, limit=40.0),
+]
+
+
+def drive(motion: Motion, steps: int = 4000, bodies: int = 5, contact: float = 0.0) -> Trajectories:
+    """Bodies pushed to and fro at full force half of the time; a contact stops an axis dead."""
+    rng = np.random.default_rng(0)
+    position, velocity = rng.normal(size=(bodies, 2)), np.zeros((bodies, 2))
+    states, actions = [], []
+    push = rng.uniform(-1, 1, (bodies, 2))
+    for _ in range(steps):
+        change = rng.random((bodies, 2)) < 0.02
+        strength = np.where(rng.random((bodies, 2)) < 0.5, 1.0, rng.random((bodies, 2)))
+        push = np.where(change, rng.choice([-1, 1], (bodies, 2)) * strength, push)
+        states.append(np.concatenate([position, velocity], 1))
+        actions.append(push)
+        velocity = (1 - motion.drag) * np.clip(velocity, -motion.limit, motion.limit)
+        velocity = velocity + motion.gain * push
+        velocity = np.where(rng.random((bodies, 2)) < contact, 0.0, velocity)
+        position = position + motion.dt * velocity
+    ends = np.arange(bodies * steps) % steps == steps - 1
+    flat = np.stack(states, 1).reshape(-1, 4), np.stack(actions, 1).reshape(-1, 2)
+    return segmented(from_arrays(*flat, ends))
+
+
+@pytest.mark.parametrize("motion", MADE_UP, ids=str)
+@pytest.mark.parametrize("contact", [0.0, 0.03])
+def test_finds_the_constants_that_moved_the_body(motion: Motion, contact: float) -> None:
+    fitted = fit_motion(drive(motion, contact=contact))
+    assert fitted.dt == pytest.approx(motion.dt, rel=1e-4)
+    assert fitted.drag == pytest.approx(motion.drag, abs=1e-4)
+    assert fitted.gain == pytest.approx(motion.gain, rel=1e-3)
+    assert fitted.limit == pytest.approx(motion.limit, rel=0.01)
+    assert fitted.max_step == pytest.approx(motion.max_step, rel=0.01)
+
+
+def test_finds_the_constants_of_the_simulated_maze(tmp_path: Path) -> None:
+    file = tmp_path / "data.hdf5"
+    generate(parse_maze("medium"), 20_000, seed=0, path=file, workers=1)
+    fitted = fit_motion(load_data(file))
+    assert fitted.dt == pytest.approx(0.01, rel=1e-3)
+    assert fitted.drag == pytest.approx(0.00238, abs=5e-5)
+    assert fitted.gain == pytest.approx(0.2382, rel=1e-3)
+    assert fitted.limit == pytest.approx(5.0, rel=1e-3)
+    assert fitted.max_step == pytest.approx(0.0523, rel=2e-3)
+
+
+@pytest.mark.parametrize("motion", MADE_UP, ids=str)
+def test_advance_makes_the_recorded_steps(motion: Motion) -> None:
+    data = drive(motion, steps=300, bodies=1)
+    states = data.observations.astype(np.float64)
+    position, velocity = motion.advance(states[:-1, :2], states[:-1, 2:], data.actions[:-1])
+    single = 1e-6 * np.abs(states).max()
+    np.testing.assert_allclose(position, states[1:, :2], rtol=0, atol=single)
+    np.testing.assert_allclose(velocity, states[1:, 2:], rtol=0, atol=single)
+
+
+@pytest.mark.parametrize("motion", MADE_UP, ids=str)
+def test_max_step_is_the_farthest_that_a_step_goes(motion: Motion) -> None:
+    rng = np.random.default_rng(0)
+    velocity = rng.uniform(-3, 3, (1000, 2)) * motion.limit
+    moved, _ = motion.advance(np.zeros((1000, 2)), velocity, rng.uniform(-2, 2, (1000, 2)))
+    assert np.abs(moved).max() <= motion.max_step
+    fastest, _ = motion.advance(np.zeros(2), np.full(2, 9 * motion.limit), np.ones(2))
+    assert fastest == pytest.approx([motion.max_step] * 2)
+
+
+def test_no_step_leads_from_one_segment_to_the_next() -> None:
+    motion = MADE_UP[0]
+    data = drive(motion)
+    rows = np.arange(len(data))
+    far = data.observations.copy()
+    far[:, :2] += 1000 * (rows // 4 % 2)[:, None]  # every fourth step would be a leap
+    ends = rows % 4 == 3
+    fitted = fit_motion(segmented(from_arrays(far, data.actions, ends)))
+    assert fitted.dt == pytest.approx(motion.dt, rel=0.01)  # positions this far off are coarse
+    assert fitted.gain == pytest.approx(motion.gain, rel=1e-3)
+
+
+def test_few_rows_say_the_same() -> None:
+    data = drive(MADE_UP[0])
+    few, all_of_them = fit_motion(data, rows=1000), fit_motion(data)
+    assert few.gain == pytest.approx(all_of_them.gain, rel=1e-3)
+    assert few.drag == pytest.approx(all_of_them.drag, abs=1e-4)
+
+
+def test_positions_alone_give_the_farthest_step() -> None:
+    rng = np.random.default_rng(0)
+    steps = rng.uniform(-0.4, 0.4, (3000, 2))
+    steps[rng.random(3000) < 0.1] = 0.4
+    fitted = fit_motion(segmented(from_arrays(np.cumsum(steps, 0))))
+    assert fitted.gain == 0 and fitted.dt == pytest.approx(1)
+    assert fitted.max_step == pytest.approx(0.4, rel=1e-3)
+    even = fit_motion(segmented(from_arrays(np.arange(200)[:, None] * [0.1, 0.1])))
+    assert even.max_step == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_body_that_never_moves_is_refused() -> None:
+    with pytest.raises(DataError, match="move"):
+        fit_motion(segmented(from_arrays(np.ones((50, 4)) * [1, 2, 0, 0], np.ones((50, 2)))))
+
+
+def test_one_velocity_says_nothing_of_drag() -> None:
+    along = np.arange(200)[:, None] * [0.01, 0.0]
+    fitted = fit_motion(segmented(from_arrays(np.hstack([along, np.ones((200, 2)) * [1, 0]]))))
+    assert fitted.drag == pytest.approx(0, abs=1e-9) and fitted.gain == 0
+    assert fitted.max_step == pytest.approx(0.01, rel=1e-3)
+
+
+def test_positions_that_do_not_follow_velocities_are_refused() -> None:
+    still = np.hstack([np.ones((50, 2)), np.ones((50, 2)) * [1, 0.5]])
+    with pytest.raises(DataError, match="order"):
+        fit_motion(segmented(from_arrays(still)))
+
+
+def steered(gain: float, contact: float, steps: int = 4000) -> Trajectories:
+    """Positions of a body whose step is ``gain`` times its action; a contact shortens an axis'."""
+    rng = np.random.default_rng(0)
+    strength = np.where(rng.random((steps, 2)) < 0.3, 1.0, rng.random((steps, 2)))
+    actions = rng.choice([-1.0, 1.0], (steps, 2)) * strength
+    moves = gain * actions * np.where(rng.random((steps, 2)) < contact, rng.random((steps, 2)), 1.0)
+    positions = np.concatenate([np.zeros((1, 2)), np.cumsum(moves, 0)[:-1]])
+    return segmented(from_arrays(positions, actions, np.arange(steps) % 200 == 199))
+
+
+@pytest.mark.parametrize("gain", [0.2, 30.0])
+@pytest.mark.parametrize("contact", [0.0, 0.05])
+def test_a_body_that_does_not_coast_is_known_as_such(gain: float, contact: float) -> None:
+    fitted = fit_motion(steered(gain, contact))
+    assert fitted.dt == pytest.approx(1, rel=1e-4)
+    assert fitted.drag == pytest.approx(1, abs=1e-3)
+    assert fitted.gain == pytest.approx(gain, rel=1e-3)
+    assert fitted.max_step == pytest.approx(gain, rel=5e-3)
+    assert not fitted.coasts
+    start, velocity = np.zeros(2), np.array([gain, -gain])
+    moved, _ = fitted.advance(start, velocity, np.array([0.5, 1.0]))
+    assert moved == pytest.approx([0.5 * gain, gain], abs=3e-3 * gain)
+
+
+@pytest.mark.parametrize("motion", MADE_UP, ids=str)
+def test_bodies_that_keep_their_velocity_coast(motion: Motion) -> None:
+    assert fit_motion(drive(motion)).coasts
+
+
+SUITES = ("umaze", "pointmaze-umaze", "ogbench-medium")
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """A little of a suite's data."""
+    maze = named_maze(request.param)
+    ending = {D4RL: ".hdf5", GYMNASIUM: "-v0", OGBENCH: ".npz"}[maze.frame]
+    path = tmp_path_factory.mktemp("recorded") / f"data{ending}"
+    return read(generate(maze, 4000, seed=0, path=path, workers=1))
+
+
+def test_shuffled_rows_are_refused_and_the_same_in_order_are_not(recorded: Recording) -> None:
+    order = np.random.default_rng(0).permutation(len(recorded))
+    for width in {2, recorded.observations.shape[1]}:
+        states = recorded.observations[:, :width]
+        fitted = fit_motion(segmented(replace(recorded, observations=states)))
+        assert fitted.drag == pytest.approx(0 if fitted.coasts else 1, abs=0.01)
+        shuffled = from_arrays(states[order], recorded.actions[order])
+        with pytest.raises(DataError, match=r"order in which they were recorded|columns"):
+            fit_motion(segmented(shuffled))
+        assert not check(shuffled).ok
+
+
+def test_data_without_actions_knows_how_far_a_step_goes(recorded: Recording) -> None:
+    told = fit_motion(segmented(recorded))
+    alone = replace(
+        recorded,
+        observations=recorded.observations[:, :2],
+        actions=np.zeros_like(recorded.actions),
+    )
+    assert fit_motion(segmented(alone)).max_step == pytest.approx(told.max_step, rel=0.05)
+
+
+@pytest.mark.parametrize("factor", [-1.0, 1e-3])
+def test_actions_that_cannot_be_are_refused(recorded: Recording, factor: float) -> None:
+    wrong = replace(recorded, actions=factor * recorded.actions)
+    with pytest.raises(DataError, match=r"an action of 1 adds .*opposite sign"):
+        fit_motion(segmented(wrong))
+    assert [finding.kind for finding in check(wrong).findings if finding.severity == "error"]
+
+
+def test_a_body_that_goes_anywhere_keeps_its_top_speed() -> None:
+    """Its steps say nothing of the next ones, and there are no actions."""
+    for seed in range(5):
+        steps = np.random.default_rng(seed).uniform(-0.4, 0.4, (3000, 2))
+        fitted = fit_motion(segmented(from_arrays(np.cumsum(steps, 0))))
+        assert fitted.max_step == pytest.approx(0.4, rel=0.01)
+
+
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**30])
+@pytest.mark.parametrize("motion", MADE_UP, ids=str)
+def test_the_unit_of_what_is_recorded_is_that_of_what_is_fitted(
+    motion: Motion, unit: float
+) -> None:
+    data = drive(motion, steps=500)
+    observations = unit * data.observations.astype(np.float64)
+    fitted, scaled = fit_motion(data), fit_motion(replace(data, observations=observations))
+    assert scaled.dt == fitted.dt
+    assert scaled.drag == pytest.approx(fitted.drag, abs=1e-9)
+    assert scaled.gain == pytest.approx(unit * fitted.gain, rel=1e-9)
+    assert scaled.max_step == pytest.approx(unit * fitted.max_step, rel=1e-9)
