@@ -38,7 +38,7 @@ from dfplan.bench.methods import Contender, follower, named_contender
 from dfplan.bench.worker import Watched
 from dfplan.cli import Names
 from dfplan.collect.controllers import DataController
-from dfplan.envs.suites import make
+from dfplan.envs.make import make
 from dfplan.errors import ConfigError
 from dfplan.evaluation.episodes import GROUP, Actor, Arena, Rollouts
 from dfplan.evaluation.protocols import Task, named_task, problems

@@ -58,7 +58,7 @@ from dfplan.evaluation.bounds import steps_needed
 from dfplan.evaluation.episodes import Arena
 from dfplan.evaluation.protocols import Problems, Split, Task, named_task, problems
 from dfplan.evaluation.statistics import mean
-from dfplan.mazes import D4RL, Maze
+from dfplan.mazes import Maze
 from dfplan.planning.rewards import (
     ComposableReward,
     Disc,
@@ -72,6 +72,7 @@ from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import TimedPD, Tracker, timed_gains
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.pretrained import load
+from dfplan.suites import D4RL
 from dfplan.types import Plan, Planner, Reward
 
 LONGEST_WALK = 24

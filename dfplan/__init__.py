@@ -6,7 +6,7 @@
 """
 
 from dfplan.envs import register as _register
-from dfplan.envs.suites import make
+from dfplan.envs.make import make
 from dfplan.errors import DfplanError
 from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.episode import drive

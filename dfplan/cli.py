@@ -40,8 +40,8 @@ from dfplan.data.download import PUBLISHED, fetched
 from dfplan.data.formats.minari import PUBLISHED as MINARI_PUBLISHED
 from dfplan.data.formats.minari import local_datasets
 from dfplan.data.segments import DataWarning
+from dfplan.envs.make import make
 from dfplan.envs.picture import save_frame
-from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, DfplanError, require_numbers
 from dfplan.evaluation.episodes import GROUP, rollout
 from dfplan.evaluation.protocols import Split
@@ -154,7 +154,7 @@ def _named(keys: Keys | None) -> dict[str, str] | None:
 def _maze(name_or_file: str) -> Maze:
     path = expanded(name_or_file)
     if not os.path.isfile(path):  # the text of a maze may be longer than a path can be
-        return parse_maze(name_or_file.removeprefix("maze2d-"))
+        return parse_maze(name_or_file)
     return read_maze(path)
 
 

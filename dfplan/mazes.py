@@ -1,7 +1,6 @@
 """Mazes as data: reading them, cells and positions, free space, shortest paths on the grid.
 
-A maze is a grid of rows. Where its cells lie in the plane is a matter of its :class:`Frame`, of
-which every suite has its own; unless another is named it is D4RL's.
+A maze is a grid of rows. Its :class:`~dfplan.suites.Suite` says where its cells lie in the plane.
 """
 
 from __future__ import annotations
@@ -20,56 +19,7 @@ from scipy.sparse.csgraph import shortest_path
 
 from dfplan.errors import ConfigError, MazeError, unknown_name
 from dfplan.files import expanded
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where a suite puts the cells of a maze, and how large its ball and its goals are.
-
-    Attributes:
-        name: what messages and files call it.
-        down: from a cell's middle to that of the cell below it.
-        right: from a cell's middle to that of the cell right of it.
-        first: the middle of cell (0, 0); None where the maze's middle is the origin.
-        ball_radius: of the body, in units of position.
-        goal_radius: within which a goal is reached, likewise.
-    """
-
-    name: str
-    down: tuple[float, float]
-    right: tuple[float, float]
-    first: tuple[float, float] | None
-    ball_radius: float
-    goal_radius: float
-
-    @property
-    def unit(self) -> float:
-        """Side of a cell, in units of position."""
-        return float(np.hypot(*self.right))
-
-    def __reduce__(self) -> str:
-        # Pickled as the name of a constant of this module: in another process, too, a frame is
-        # that object and not one like it.
-        return self.name.upper()
-
-
-CELL_OFFSET = -0.2
-"""Cell ``(i, j)`` is centered at ``(i + CELL_OFFSET, j + CELL_OFFSET)`` in D4RL's frame."""
-
-D4RL = Frame("d4rl", (1.0, 0.0), (0.0, 1.0), (CELL_OFFSET, CELL_OFFSET), 0.1, 0.5)
-"""``q = (q0, q1)``: rows downwards, then columns, one unit a cell. D4RL's ball starts 0.2 off, so
-integer coordinates, where its goals lie, are not the middle of a cell."""
-
-GYMNASIUM = Frame("gymnasium", (0.0, -1.0), (1.0, 0.0), None, 0.1, 0.45)
-"""gymnasium-robotics' PointMaze: x to the right, y upwards, one unit a cell, the maze's middle at
-the origin (``envs/maze/maze_v4.py``)."""
-
-OGBENCH = Frame("ogbench", (0.0, 4.0), (4.0, 0.0), (-4.0, -4.0), 0.7, 1.0)
-"""OGBench: x along the columns, y along the rows, four units a cell, cell (1, 1) at the origin
-(``ogbench/locomaze/maze.py``)."""
-
-FRAMES = {frame.name: frame for frame in (D4RL, GYMNASIUM, OGBENCH)}
-"""Frames by name."""
+from dfplan.suites import DEFAULT, SUITES, Suite
 
 _LARGEST = 1_000_000  # cells, far more than the simulators can have walls
 _MARK = "\ufeff"  # what Windows' editors begin a file with
@@ -90,7 +40,7 @@ class Maze:
 
     rows: tuple[str, ...]
     name: str = "custom"
-    frame: Frame = D4RL
+    suite: Suite = DEFAULT
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -109,12 +59,12 @@ class Maze:
 
     @property
     def goal(self) -> np.ndarray | None:
-        """The fixed goal, float [2], or None: in D4RL's frame an integer point, else a middle."""
+        """The fixed goal, float [2], or None: at integer coordinates in D4RL, else in a cell's center."""
         cells = [(i, row.index("G")) for i, row in enumerate(self.rows) if "G" in row]
         if not cells:
             return None
         goal = np.array(cells[0], dtype=float)
-        return goal if self.frame is D4RL else self.cell_to_xy(goal)
+        return goal if self.suite.integer_goals else self.cell_to_xy(goal)
 
     @property
     def ascii(self) -> str:
@@ -125,24 +75,24 @@ class Maze:
     def text(self) -> str:
         """What files and checkpoints keep of it; :func:`parse_maze` reads it back.
 
-        A suite's name for it, or else its rows, after a line with the frame if not D4RL's.
+        A suite's name for it, or else its rows, after a line with the suite if it is not D4RL.
         """
         for name in _NAMED:
-            suite = named_maze(name)
-            if suite.rows == self.rows and suite.frame is self.frame:
+            known = named_maze(name)
+            if known.rows == self.rows and known.suite is self.suite:
                 return name
-        return self.ascii if self.frame is D4RL else f"{_FRAME}{self.frame.name}\n{self.ascii}"
+        return self.ascii if self.suite is DEFAULT else f"{_FRAME}{self.suite.name}\n{self.ascii}"
 
     @cached_property
     def _axes(self) -> tuple[np.ndarray, np.ndarray]:
         """The middle of cell (0, 0), float [2]; the steps down and right as rows, float [2, 2]."""
-        axes = np.array([self.frame.down, self.frame.right])
-        if self.frame.first is not None:
-            return np.array(self.frame.first), axes
+        axes = np.array([self.suite.down, self.suite.right])
+        if self.suite.first is not None:
+            return np.array(self.suite.first), axes
         return -(np.array(self.shape) - 1) / 2 @ axes, axes
 
     def cell_to_xy(self, cell: np.ndarray | Sequence[float]) -> np.ndarray:
-        """Middle of each cell ``[..., 2]`` in the maze's frame; undone by :meth:`xy_to_cell`."""
+        """Middle of each cell ``[..., 2]`` in the suite's coordinates; undone by :meth:`xy_to_cell`."""
         first, axes = self._axes
         return np.asarray(first + np.asarray(cell, dtype=float) @ axes)
 
@@ -162,13 +112,13 @@ class Maze:
         that is not finite is outside.
 
         Args:
-            position: in the maze's frame.
+            position: in the suite's coordinates.
             radius: below a cell's side; by default the ball's.
 
         Returns:
             bool [...].
         """
-        radius = (self.frame.ball_radius if radius is None else radius) / self.frame.unit
+        radius = (self.suite.ball_radius if radius is None else radius) / self.suite.unit
         position = np.asarray(position, dtype=float)
         finite = np.isfinite(position).all(-1, keepdims=True)
         height, width = self.shape
@@ -188,11 +138,11 @@ class Maze:
         """Raise :class:`MazeError` unless a ball of ``radius`` at ``position`` [2] is free.
 
         Args:
-            position: in the maze's frame, float [2].
+            position: in the suite's coordinates, float [2].
             what: names the position in the message.
             radius: room that must be left to the walls, by default the ball's; 0 for a point.
         """
-        radius = self.frame.ball_radius if radius is None else radius
+        radius = self.suite.ball_radius if radius is None else radius
         position = np.asarray(position, dtype=float)
         if bool(self.contains(position, radius)):
             return
@@ -253,7 +203,7 @@ class Maze:
 
 
 def parse_maze(
-    maze: Maze | str | Sequence[Sequence[object]], name: str = "custom", frame: Frame = D4RL
+    maze: Maze | str | Sequence[Sequence[object]], name: str = "custom", suite: Suite = DEFAULT
 ) -> Maze:
     r"""Read a maze: a known name, ASCII lines, D4RL's string, or a list of rows.
 
@@ -261,11 +211,11 @@ def parse_maze(
         maze: a :class:`Maze` (returned as it is); a name (:func:`named_maze`); text whose rows are
             parted by line breaks or by D4RL's ``\``, with ``#`` or ``1`` for walls, ``O``, ``0``,
             ``.`` or a blank for free cells and ``G`` for the goal (blanks around a row are
-            dropped), after a line such as ``frame ogbench`` where they lie in another frame than
-            ``frame`` says; or rows of such characters or numbers, as gymnasium-robotics writes them
+            dropped), after a line such as ``frame ogbench`` if they have the coordinates of another suite than
+            ``suite``; or rows of such characters or numbers, as gymnasium-robotics writes them
             (its ``r`` and ``c`` are free cells here), or a wall mask, bool [H, W].
         name: what to call it in messages and checkpoints.
-        frame: where its cells lie, unless it is a maze or a name already.
+        suite: whose coordinates its cells have, unless it is a maze or a name already.
 
     Raises:
         MazeError: rows of different lengths, an unknown character, a hole in the outer wall,
@@ -283,9 +233,9 @@ def parse_maze(
         ]
         if lines and str(lines[0]).startswith(_FRAME):
             told = str(lines.pop(0)).removeprefix(_FRAME).strip()
-            if told not in FRAMES:
-                raise unknown_name("frame", told, FRAMES)
-            frame = FRAMES[told]
+            if told not in SUITES:
+                raise unknown_name("suite", told, SUITES)
+            suite = SUITES[told]
         if [text] == lines and len(text) < 80 and not {*text.upper()} <= _WALL | _FREE | _GOAL:
             raise unknown_name("maze", text, _NAMED)
         cells = len(text)
@@ -305,7 +255,7 @@ def parse_maze(
         "".join(_character(cell, i, j) for j, cell in enumerate(line))
         for i, line in enumerate(lines)
     )
-    return _checked(Maze(rows=rows, name=name, frame=frame))
+    return _checked(Maze(rows=rows, name=name, suite=suite))
 
 
 def _character(cell: object, i: int, j: int) -> str:
@@ -322,12 +272,12 @@ def _character(cell: object, i: int, j: int) -> str:
     )
 
 
-def read_maze(path: str | Path, frame: Frame = D4RL) -> Maze:
+def read_maze(path: str | Path, suite: Suite = DEFAULT) -> Maze:
     """Read a maze from a text file, in UTF-8 or UTF-16 with any line ends; its name is the file's.
 
     Args:
         path: of the text, as :func:`parse_maze` takes it; ``~`` is the home folder.
-        frame: where its cells lie, unless the text says.
+        suite: whose coordinates its cells have, unless the text says.
 
     Raises:
         MazeError: the file cannot be read, is no text, or holds no maze; see :func:`parse_maze`.
@@ -345,7 +295,7 @@ def read_maze(path: str | Path, frame: Frame = D4RL) -> Maze:
     except UnicodeDecodeError as error:
         raise MazeError(f"{path} must be a text of # and O in UTF-8 or UTF-16: {error}.") from error
     try:
-        return parse_maze(text, name=path.stem, frame=frame)
+        return parse_maze(text, name=path.stem, suite=suite)
     except (MazeError, ConfigError) as error:
         raise MazeError(f"{path}: {error}") from error
 
@@ -390,48 +340,25 @@ def _checked(maze: Maze) -> Maze:
     return maze
 
 
-_D4RL = {
-    "umaze": r"#####\#GOO#\###O#\#OOO#\#####",
-    "medium": (r"########\#OO##OO#\#OO#OOO#\##OOO###\#OO#OOO#\#O#OO#O#\#OOO#OG#\########"),
-    "large": (
-        r"############\#OOOO#OOOOO#\#O##O#O#O#O#\#OOOOOO#OOO#\#O####O###O#"
-        r"\#OO#O#OOOOO#\##O#O#O#O###\#OO#OOO#OGO#\############"
-    ),
-}
-
-
-_OGBENCH = {
-    "medium": r"########\#OO##OO#\#OO#OOO#\##OOO###\#OO#OOO#\#O#OO#O#\#OOO#OO#\########",
-    "large": (
-        r"############\#OOOO#OOOOO#\#O##O#O#O#O#\#OOOOOO#OOO#\#O####O###O#"
-        r"\#OO#O#OOOOO#\##O#O#O#O###\#OO#OOO#OOO#\############"
-    ),
-    "giant": (
-        r"################\#O#OOOOOO##OOOO#\#O#O##O#O#OO##O#\#OOO#OO#OOO#OOO#\#O###O######O#O#"
-        r"\#OOO#OOO#OOOO#O#\###O#O#OO#O#O###\#OOO#OO#OOO#OOO#\#O#O#O######O#O#"
-        r"\#O###OOO#OOO##O#\#OOOOO#OOO#OOOO#\################"
-    ),
-    "teleport": (
-        r"############\#OOOOO#O#OO#\##O#OOO#OO##\##O###OOOOO#\#OOOO#O#O#O#\#O##O#O#O#O#"
-        r"\#O##O#O#O#O#\#OOOO#OOO#O#\############"
-    ),
-}
-
 _NAMED = {
-    **{name: (text, D4RL) for name, text in _D4RL.items()},
-    **{f"pointmaze-{name}": (text.replace("G", "O"), GYMNASIUM) for name, text in _D4RL.items()},
-    **{f"ogbench-{name}": (text, OGBENCH) for name, text in _OGBENCH.items()},
+    f"{suite.prefix}-{size}".removeprefix(f"{DEFAULT.prefix}-"): (suite, rows)
+    for suite in SUITES.values()
+    for size, rows in suite.mazes.items()
 }
 
 
 def named_maze(name: str) -> Maze:
     """A suite's maze in the suite's frame.
 
-    ``umaze``, ``medium`` and ``large`` are D4RL's (``d4rl/pointmaze/maze_model.py``);
-    ``pointmaze-{umaze,medium,large}`` gymnasium-robotics' (``envs/maze/maps.py``); and
-    ``ogbench-{medium,large,giant,teleport}`` OGBench's (``ogbench/locomaze/maze.py``).
+    ``umaze``, ``medium`` and ``large`` are D4RL's, and so are ``maze2d-{umaze,medium,large}``;
+    ``pointmaze-{umaze,medium,large}`` gymnasium-robotics'; and
+    ``ogbench-{medium,large,giant,teleport}`` OGBench's.
+
+    Raises:
+        ConfigError: an unknown name.
     """
-    if name not in _NAMED:
+    known = name.removeprefix(f"{DEFAULT.prefix}-")
+    if known not in _NAMED:
         raise unknown_name("maze", name, _NAMED)
-    text, frame = _NAMED[name]
-    return Maze(rows=tuple(text.split("\\")), name=name, frame=frame)
+    suite, rows = _NAMED[known]
+    return Maze(rows=tuple(rows.split("\\")), name=known, suite=suite)

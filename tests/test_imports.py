@@ -17,6 +17,7 @@ ROOMS = (
     "errors",
     "record",
     "files",
+    "suites",
     "mazes",
     "blocks",
     "plotting",
@@ -120,7 +121,7 @@ def test_plotting_needs_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["dfplan", "dfplan.envs.suites", "dfplan.plotting", "dfplan.view.server"]
+    "module", ["dfplan", "dfplan.envs.make", "dfplan.plotting", "dfplan.view.server"]
 )
 def test_import_brings_no_optional_package(module: str) -> None:
     optional = {"mujoco", "gymnasium_robotics", "ogbench", "d3rlpy", "starlette", "uvicorn"}

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfplan.envs.suites import make
+from dfplan.envs.make import make
 from dfplan.errors import ConfigError, MazeError
-from dfplan.mazes import GYMNASIUM, Maze, named_maze, parse_maze, read_maze
+from dfplan.mazes import Maze, named_maze, parse_maze, read_maze
+from dfplan.suites import GYMNASIUM
 
 ROWS = ("#######", "#GOOOO#", "#O###O#", "#OOOOO#", "#######")
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "ascii")
@@ -41,7 +42,7 @@ def test_a_maze_reads_the_same_however_it_is_written(path: Path, **how: Any) -> 
     path.write_bytes((text + how["tail"]).encode(how["encoding"]))
     maze = read_maze(path)
     assert maze.rows == ROWS and maze.name == "my maze"
-    assert (maze.frame is GYMNASIUM) is how["head"].startswith("frame")
+    assert (maze.suite is GYMNASIUM) is how["head"].startswith("frame")
     assert parse_maze("\ufeff" + text).rows == ROWS
 
 
@@ -53,8 +54,8 @@ def test_an_environment_is_made_of_text_with_any_line_ends() -> None:
 def test_a_file_may_hold_what_text_says_of_a_suites_maze(path: Path) -> None:
     for maze in (named_maze("pointmaze-umaze"), Maze(ROWS, "mine", GYMNASIUM)):
         path.write_text(maze.text + "\n")
-        assert (read_maze(path).rows, read_maze(path).frame) == (maze.rows, maze.frame)
-    assert read_maze(path, frame=GYMNASIUM).frame is GYMNASIUM
+        assert (read_maze(path).rows, read_maze(path).suite) == (maze.rows, maze.suite)
+    assert read_maze(path, suite=GYMNASIUM).suite is GYMNASIUM
 
 
 def test_a_path_may_begin_at_home(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

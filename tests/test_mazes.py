@@ -8,7 +8,8 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.csgraph import shortest_path
 
 from dfplan.errors import ConfigError, MazeError
-from dfplan.mazes import D4RL, FRAMES, GYMNASIUM, OGBENCH, Frame, Maze, named_maze, parse_maze
+from dfplan.mazes import Maze, named_maze, parse_maze
+from dfplan.suites import D4RL, GYMNASIUM, OGBENCH, SUITES, Suite
 
 NAMES = ("umaze", "medium", "large")
 
@@ -78,16 +79,16 @@ def test_cells_and_positions_are_inverse(name: str, middle: list[float]) -> None
     maze = named_maze(name)
     rng = np.random.default_rng(0)
     cells = rng.integers(0, 20, size=(1000, 2))
-    offsets = rng.uniform(-0.499, 0.499, size=(1000, 2)) * maze.frame.unit
+    offsets = rng.uniform(-0.499, 0.499, size=(1000, 2)) * maze.suite.unit
     np.testing.assert_array_equal(maze.xy_to_cell(maze.cell_to_xy(cells) + offsets), cells)
     np.testing.assert_allclose(maze.cell_to_xy([3, 5]), middle)
     np.testing.assert_allclose(maze.on_grid(maze.cell_to_xy(cells)), cells, atol=1e-12)
 
 
 @pytest.mark.parametrize("frame", [GYMNASIUM, OGBENCH])
-def test_whether_a_ball_is_free_does_not_depend_on_the_frame(frame: Frame) -> None:
+def test_whether_a_ball_is_free_does_not_depend_on_the_frame(frame: Suite) -> None:
     large = named_maze("large")
-    other = parse_maze(large.rows, frame=frame)
+    other = parse_maze(large.rows, suite=frame)
     grid = np.random.default_rng(0).uniform(-1, 12, (2000, 2))
     radius = 0.17
     np.testing.assert_array_equal(
@@ -96,9 +97,9 @@ def test_whether_a_ball_is_free_does_not_depend_on_the_frame(frame: Frame) -> No
     )
 
 
-@pytest.mark.parametrize("frame", FRAMES.values(), ids=lambda frame: frame.name)
-def test_text_is_read_back_with_its_frame(frame: Frame) -> None:
-    maze = parse_maze(["#####", "#O#G#", "#OOO#", "#####"], frame=frame)
+@pytest.mark.parametrize("frame", SUITES.values(), ids=lambda frame: frame.name)
+def test_text_is_read_back_with_its_frame(frame: Suite) -> None:
+    maze = parse_maze(["#####", "#O#G#", "#OOO#", "#####"], suite=frame)
     assert parse_maze(maze.text) == maze
     assert maze.goal is not None and maze.contains(maze.goal)
     for name in ("large", "pointmaze-umaze", "ogbench-teleport"):
@@ -204,11 +205,11 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
             read("meduim")
 
 
-@pytest.mark.parametrize("frame", FRAMES.values())
-def test_a_maze_from_another_process_is_the_same(frame: Frame) -> None:
+@pytest.mark.parametrize("frame", SUITES.values())
+def test_a_maze_from_another_process_is_the_same(frame: Suite) -> None:
     """Data is collected in worker processes, which get their maze pickled."""
-    maze = parse_maze("#####\n#OGO#\n#####", frame=frame)
+    maze = parse_maze("#####\n#OGO#\n#####", suite=frame)
     other = pickle.loads(pickle.dumps(maze))
-    assert other.frame is frame
+    assert other.suite is frame
     assert other.text == maze.text
     assert other.goal.tolist() == maze.goal.tolist()  # type: ignore[union-attr]

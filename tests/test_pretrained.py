@@ -11,10 +11,11 @@ import torch
 
 import dfplan
 from dfplan.errors import CheckpointError, ConfigError, ObservationError
-from dfplan.mazes import OGBENCH, Maze, named_maze, parse_maze
+from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.planning.query import read_problem
 from dfplan.planning.single import ForcingPlanner
 from dfplan.pretrained import checkpoint_path
+from dfplan.suites import OGBENCH
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.presets import PRESETS
 
@@ -77,7 +78,7 @@ def test_shipped_checkpoints_are_those_of_their_presets(name: str) -> None:
 @shipped
 def test_shipped_statistics_are_those_of_the_body(name: str) -> None:
     motion = Checkpoint.load(checkpoint_path(name)).statistics.motion
-    if PRESETS[name].maze.frame is OGBENCH:
+    if PRESETS[name].maze.suite is OGBENCH:
         assert motion.drag == pytest.approx(1.0, abs=1e-3) and not motion.coasts
         assert motion.max_step == pytest.approx(0.2, rel=1e-3)
         return
@@ -107,7 +108,7 @@ def depth(maze: Maze, positions: np.ndarray) -> np.ndarray:
     """How deep positions [..., 2] lie in walls, in units of position."""
     gap = np.abs(maze.on_grid(positions)[..., None, :] - maze.free_cells) - 0.5
     apart = np.linalg.norm(np.maximum(gap, 0.0), axis=-1).min(-1)
-    return np.asarray(apart * maze.frame.unit)
+    return np.asarray(apart * maze.suite.unit)
 
 
 @forcing

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, floating_dtypes
 
 import dfplan
-from dfplan.mazes import D4RL
 from dfplan.planning.rewards import Disc, KeepOut, Reach, Short
 from dfplan.record import Record
+from dfplan.suites import D4RL
 from dfplan.tokens.normalizer import Normalizer
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.types import Plan, Rollout

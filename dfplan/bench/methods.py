@@ -12,7 +12,6 @@ from dfplan.collect.controllers import DataController
 from dfplan.errors import ConfigError, unknown_name
 from dfplan.evaluation.episodes import Actor
 from dfplan.evaluation.protocols import Task
-from dfplan.mazes import OGBENCH
 from dfplan.planning.policy import BringsTracker
 from dfplan.planning.single import ForcingPlanner, PlannerSettings
 from dfplan.planning.trackers import (
@@ -102,7 +101,7 @@ class Contender:
         if tracker == "diffused" and self.plans_actions is False:
             return "plans no actions"
         needs_velocity = tracker in TRACKERS and TRACKERS[tracker].needs_velocity
-        if task.maze.frame is OGBENCH and needs_velocity:
+        if needs_velocity and not task.maze.suite.has_velocity:
             return "follows velocities, which this suite does not show"
         return None
 

@@ -22,7 +22,7 @@ from dfplan.bench.plugins import require_importable
 from dfplan.bench.records import has_cells, read_cells
 from dfplan.bench.report import write_report
 from dfplan.bench.results import standings
-from dfplan.envs.suites import make
+from dfplan.envs.make import make
 from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.evaluation.episodes import GROUP
 from dfplan.evaluation.protocols import Split, Task, named_protocol, named_task, tasks_of

@@ -9,7 +9,8 @@ import numpy as np
 from dfplan.collect.minari import PointMazeController
 from dfplan.collect.waypoint import Routes, WaypointController
 from dfplan.errors import MazeError, ObservationError
-from dfplan.mazes import D4RL, OGBENCH, Maze
+from dfplan.mazes import Maze
+from dfplan.suites import D4RL, OGBENCH
 
 _OGBENCH_ORDER = ((-1, 0), (0, -1), (1, 0), (0, 1))
 """In which OGBench's oracle takes equally short ways."""
@@ -71,10 +72,10 @@ class DataController:
 
 
 def _driver(maze: Maze, rng: np.random.Generator) -> Driver:
-    if maze.frame is D4RL:
+    if maze.suite is D4RL:
         waypoints = WaypointController(maze, rng)
         return lambda state, goal: waypoints.act(state[0], state[1], state[2], state[3], goal)[:2]
-    if maze.frame is OGBENCH:
+    if maze.suite is OGBENCH:
         routes = Routes(maze, _OGBENCH_ORDER)
         return lambda state, goal: _to_next_cell(maze, routes, state, goal)
     walker = PointMazeController(maze, rng)

@@ -17,7 +17,8 @@ import numpy as np
 from dfplan.collect.waypoint import WaypointController
 from dfplan.data.checksums import replacing
 from dfplan.data.storage import Sink
-from dfplan.mazes import D4RL, Maze
+from dfplan.mazes import Maze
+from dfplan.suites import D4RL
 from dfplan.types import Recording
 
 _ACTION_NOISE = 0.5

@@ -14,12 +14,13 @@ from dfplan.collect.ogbench import OGBenchRecipe
 from dfplan.collect.shards import collect_shards, joined
 from dfplan.errors import ConfigError, require_numbers, unknown_name
 from dfplan.files import exclusive, expanded, remove_folder
-from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Frame, Maze, parse_maze
+from dfplan.mazes import Maze, parse_maze
+from dfplan.suites import D4RL, GYMNASIUM, OGBENCH, Suite
 
 SHARD = 50_000
 """Steps of one uninterrupted stream; the unit of work, so the number of workers changes nothing."""
 
-FRAMES: dict[str, Frame] = {
+COLLECTORS: dict[str, Suite] = {
     "d4rl": D4RL,
     "minari": GYMNASIUM,
     "minari-dfs": GYMNASIUM,
@@ -33,7 +34,6 @@ OWN_STEPS = 1_000_000
 """Steps collected in a maze of one's own, unless told otherwise."""
 
 _MOST_STEPS = 10_000_000_000
-_PREFIX = "maze2d-"
 _OGBENCH_SHARD = 10_000  # its steps take longer
 _D4RL_STEPS = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 _EPISODES = {"navigate": (1000, 1001), "stitch": (5000, 201)}
@@ -75,7 +75,7 @@ def generate(
         seed: at least 0. The same maze, recipe, steps and seed give the same data, and for d4rl the
             same file byte for byte, on the same versions of MuJoCo, HDF5 and numpy.
         path: the file or folder to write; it appears only once it is whole.
-        recipe: one of :data:`FRAMES`; by default the maze's suite's.
+        recipe: one of :data:`COLLECTORS`; by default the maze's suite's.
         workers: processes; by default one a usable core, and never more than there are parts.
             Where that is more than one, a script needs the usual ``if __name__ == "__main__":``.
         progress: show a progress bar on stderr.
@@ -94,7 +94,7 @@ def generate(
         DfplanError: a worker process died.
         OSError: the file cannot be written, as on a full disk.
     """
-    maze = parse_maze(maze.removeprefix(_PREFIX) if isinstance(maze, str) else maze)
+    maze = parse_maze(maze)
     recipe = _recipe_for(maze, recipe)
     if steps is not None:
         steps = _whole("steps", steps, least=2, most=_MOST_STEPS)
@@ -140,14 +140,14 @@ def parts_folder(path: Path) -> Path:
 
 def _recipe_for(maze: Maze, recipe: str | None) -> str:
     if recipe is None:
-        return next(name for name, frame in FRAMES.items() if frame is maze.frame)
-    if recipe not in FRAMES:
-        raise unknown_name("recipe", recipe, FRAMES)
-    if FRAMES[recipe] is not maze.frame:
+        return next(name for name, suite in COLLECTORS.items() if suite is maze.suite)
+    if recipe not in COLLECTORS:
+        raise unknown_name("recipe", recipe, COLLECTORS)
+    if COLLECTORS[recipe] is not maze.suite:
         raise ConfigError(
-            f"Recipe {recipe!r} collects in mazes of the frame {FRAMES[recipe].name!r}; maze "
-            f"{maze.name!r} is in {maze.frame.name!r}. Name a maze of that suite, or write the "
-            f"line 'frame {FRAMES[recipe].name}' before the rows of your own."
+            f"Recipe {recipe!r} collects in mazes of the frame {COLLECTORS[recipe].name!r}; maze "
+            f"{maze.name!r} is in {maze.suite.name!r}. Name a maze of that suite, or write the "
+            f"line 'frame {COLLECTORS[recipe].name}' before the rows of your own."
         )
     return recipe
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from dfplan.collect.waypoint import Cell, Routes
 from dfplan.errors import MazeError
-from dfplan.mazes import CELL_OFFSET, Maze
+from dfplan.mazes import Maze
+from dfplan.suites import CELL_OFFSET
 from dfplan.types import Recording
 
 _P_GAIN = 10.0

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dfplan.mazes import CELL_OFFSET, Maze
+from dfplan.mazes import Maze
+from dfplan.suites import CELL_OFFSET
 
 _P_GAIN = 10.0
 _D_GAIN = -1.0

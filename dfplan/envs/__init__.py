@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import gymnasium
 
-EPISODE_STEPS = {"umaze": 300, "medium": 600, "large": 800}
-"""Steps after which an episode of each named maze is truncated (D4RL)."""
-
-CUSTOM_EPISODE_STEPS = 1000
-"""The same for any other maze, unless ``gymnasium.make(max_episode_steps=...)`` says more."""
+from dfplan.suites import CUSTOM_EPISODE_STEPS, D4RL
 
 _ENTRY_POINT = "dfplan.envs.maze2d:Maze2DEnv"
 
@@ -25,7 +21,7 @@ def register() -> None:
     ``dfplan/maze2d-v1`` takes any maze: ``gymnasium.make("dfplan/maze2d-v1", maze=...)``.
     """
     _register("dfplan/maze2d-v1", CUSTOM_EPISODE_STEPS, {})
-    for maze, steps in EPISODE_STEPS.items():
+    for maze, steps in D4RL.episode_steps.items():
         _register(f"dfplan/maze2d-{maze}-v1", steps, {"maze": maze})
         _register(f"dfplan/multi2d-{maze}-v1", steps, {"maze": maze, "goal": "random"})
 

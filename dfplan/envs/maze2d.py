@@ -23,7 +23,8 @@ from dfplan.envs.options import (
 )
 from dfplan.envs.picture import draw_frame
 from dfplan.errors import ConfigError, read_seed, unknown_name
-from dfplan.mazes import CELL_OFFSET, D4RL, Maze, parse_maze
+from dfplan.mazes import Maze, parse_maze
+from dfplan.suites import CELL_OFFSET, D4RL
 
 _PLACE_NOISE = 0.1
 _SPEED_NOISE = 0.1

@@ -50,8 +50,8 @@ class MazeEnv(
 ):
     """A suite's environment as the suite ships it, behind one face.
 
-    Build one with :func:`dfplan.envs.suites.make`. Everything is in the suite's own frame and
-    units (``maze.frame``); ``unwrapped`` is the suite's environment.
+    Build one with :func:`dfplan.envs.make.make`. Everything is in the suite's own frame and
+    units (``maze.suite``); ``unwrapped`` is the suite's environment.
 
     ============ =================================================================================
     observation  a dict: ``observation``, position and velocity, float64 [4], or where the suite
@@ -94,7 +94,7 @@ class MazeEnv(
         gymnasium.Wrapper.__init__(self, env)
         self.name = name
         self.maze = maze
-        self.goal_radius = maze.frame.goal_radius
+        self.goal_radius = maze.suite.goal_radius
         self.max_steps = int(env.spec.max_episode_steps)  # type: ignore[union-attr, arg-type]
         self.metadata = {
             "render_modes": ["rgb_array"],

@@ -10,13 +10,11 @@ import numpy as np
 
 from dfplan.boundary import own_array
 from dfplan.errors import ConfigError, ObservationError, unknown_name
-from dfplan.mazes import OGBENCH, Maze
+from dfplan.mazes import Maze
 
 SPEED_BOUND = 10.0
 """No speed an axis is beyond it: a step clips to 5, and a rebound in it was seen to reach 6.6."""
 
-_ROOM = 0.025  # walls are soft: driven into a corner, the ball comes to 0.035 from it...
-_OGBENCH_ROOM = 0.6  # ...and OGBench's, of radius 0.7, to 0.638
 
 
 def finite_vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarray:
@@ -75,8 +73,7 @@ def read_start(value: object, maze: Maze, sizes: tuple[int, ...] = (2, 4)) -> np
         ObservationError: it has the wrong shape, is not finite, or is impossibly fast.
     """
     start = finite_vector(value, sizes, "start")
-    room = _OGBENCH_ROOM if maze.frame is OGBENCH else _ROOM
-    maze.require_free(start[:2], "start", radius=room)
+    maze.require_free(start[:2], "start", radius=maze.suite.wall_distance)
     if (np.abs(start[2:]) > SPEED_BOUND).any():
         raise ObservationError(
             f"The start's velocity must lie within ±{SPEED_BOUND} an axis, beyond what "

@@ -44,13 +44,13 @@ def draw_frame(
     frame = np.where(wall[..., None], _WALL, _FLOOR).astype(float)
     for center, radius, color, strength in (
         (goal, goal_radius, _GOAL, ~wall * 0.35),
-        (goal, maze.frame.ball_radius, _GOAL, 1.0),
-        (ball, maze.frame.ball_radius, _BALL, 1.0),
+        (goal, maze.suite.ball_radius, _GOAL, 1.0),
+        (ball, maze.suite.ball_radius, _BALL, 1.0),
     ):
         middle = maze.on_grid(center)
         distance = np.hypot(row - middle[0], column - middle[1])
         # The edge pixel is covered in part, which keeps the discs smooth.
-        cover = np.clip((radius / maze.frame.unit - distance) * pixels + 0.5, 0.0, 1.0) * strength
+        cover = np.clip((radius / maze.suite.unit - distance) * pixels + 0.5, 0.0, 1.0) * strength
         frame += cover[..., None] * (np.array(color) - frame)
     return frame.round().astype(np.uint8)
 

@@ -56,10 +56,10 @@ import numpy as np
 from scipy.sparse.csgraph import dijkstra
 
 from dfplan.errors import MazeError
-from dfplan.mazes import D4RL, OGBENCH, Frame, Maze, parse_maze
+from dfplan.mazes import Maze, parse_maze
+from dfplan.suites import Suite
 
 _STEP_SECONDS = 0.01
-_OGBENCH_STEP = float(np.float32(0.2))  # actions are float32, and so is their share of 0.2
 _PUSHED_OFF, _FROM_THE_START = 0.01, 0.02
 _NEARLY_TOUCHING = 0.02
 _RIM_POINTS = 64
@@ -96,9 +96,9 @@ _PUSHED = Contacts(clearance=0.025, throw=0.018, seam=0.0005, apart=0.79)
 _PLACED = Contacts(clearance=0.4, throw=0.135, seam=0.045, apart=2.6)
 
 
-def contacts(frame: Frame) -> Contacts:
+def contacts(suite: Suite) -> Contacts:
     """What is granted to the body of a suite."""
-    return _PLACED if frame.name == OGBENCH.name else _PUSHED
+    return _PUSHED if suite.step_length is None else _PLACED
 
 
 def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
@@ -122,16 +122,17 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
             force and speed are taken; OGBench's body needs neither.
     """
     left = path_lengths(maze, starts[:, :2], goals)
-    granted = contacts(maze.frame)
+    granted = contacts(maze.suite)
     roads = _roads(maze)
     throw = granted.throw if roads.has_corners else granted.seam
     left = left * (1 - throw / granted.apart) - throw
-    if maze.frame.name == OGBENCH.name:
-        return np.maximum(np.ceil((left - _EPS) / _OGBENCH_STEP), 1).astype(int)
+    if maze.suite.step_length is not None:
+        step = float(np.float32(maze.suite.step_length))  # so are actions
+        return np.maximum(np.ceil((left - _EPS) / step), 1).astype(int)
     velocities = starts[:, 2:]
     if not roads.has_corners:
         return _coasting_steps(left, np.abs(velocities).max(axis=1, initial=0.0))
-    is_clear = maze.contains(starts[:, :2], maze.frame.ball_radius + _NEARLY_TOUCHING)
+    is_clear = maze.contains(starts[:, :2], maze.suite.ball_radius + _NEARLY_TOUCHING)
     pushed = np.where(is_clear, _PUSHED_OFF, _FROM_THE_START)
     return _coasting_steps(left, np.linalg.norm(velocities, axis=1) + pushed, np.sqrt(2))
 
@@ -161,7 +162,7 @@ def path_lengths(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
     Raises:
         MazeError: no way joins a start and its goal; one of them lies in a wall.
     """
-    roads, radius = _roads(maze), maze.frame.goal_radius
+    roads, radius = _roads(maze), maze.suite.goal_radius
     if maze.text in _TELEPORTS:
         entrances, exits, reach = _TELEPORTS[maze.text]
         count = len(starts)
@@ -187,7 +188,7 @@ def _push() -> tuple[float, float]:
     """A step of full force, measured: the speed gained from rest and the share of speed kept."""
     from dfplan.envs.dynamics import PointMass
 
-    mass = PointMass(parse_maze(["#####", "#OOO#", "#####"], frame=D4RL))
+    mass = PointMass(parse_maze(["#####", "#OOO#", "#####"]))
     speeds = []
     for speed in (0.0, 1.0):
         mass.set_state(np.array([0.8, 1.8]), np.array([0.0, speed]))
@@ -204,7 +205,7 @@ class _Roads:
     """Shortest ways through one maze, in the per-axis metric."""
 
     def __init__(self, maze: Maze) -> None:
-        self._clearance = contacts(maze.frame).clearance
+        self._clearance = contacts(maze.suite).clearance
         self._centers, self._half_sizes = _blocks(maze)
         corners = _chord_ends(maze, self._clearance)
         self.has_corners = len(corners) > 0
@@ -287,7 +288,7 @@ def _blocks(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
     covered = (first[:, None] >= first).all(axis=2) & (last[:, None] <= last).all(axis=2)
     lone = covered.sum(axis=1) == 1  # covered by itself alone
     first, last = first[lone], last[lone]
-    axes = np.abs([maze.frame.down, maze.frame.right])
+    axes = np.abs([maze.suite.down, maze.suite.right])
     return maze.cell_to_xy((first + last) / 2), (last - first + 1) / 2 @ axes
 
 
@@ -301,7 +302,7 @@ def _chord_ends(maze: Maze, clearance: float) -> np.ndarray:
     """Where ways can bend: three points on the round corner of each outward corner; [c, 2]."""
     padded = np.pad(maze.walls, 1, constant_values=True)  # nothing lies beyond the outer ring
     half = np.sqrt(0.5)
-    clearance = clearance / maze.frame.unit
+    clearance = clearance / maze.suite.unit
     ends = [
         maze.cell_to_xy(np.array([i, j]) + [di, dj] * (0.5 + clearance * np.array(bend)))
         for i, j in np.argwhere(maze.walls)

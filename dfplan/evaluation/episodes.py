@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
+from dfplan.envs.make import make
 from dfplan.envs.maze_env import MazeEnv
-from dfplan.envs.suites import make
 from dfplan.errors import ObservationError
 from dfplan.evaluation.protocols import Problems, Task
 from dfplan.record import Record

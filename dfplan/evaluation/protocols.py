@@ -18,10 +18,10 @@ from typing import Literal
 
 import numpy as np
 
-from dfplan.envs import EPISODE_STEPS
 from dfplan.errors import ConfigError, DataError, require_numbers, unknown_name
 from dfplan.mazes import Maze, named_maze
 from dfplan.record import Record
+from dfplan.suites import D4RL
 
 Split = Literal["test", "validation"]
 """Whatever is tuned is tuned on ``validation``; only ``test`` is reported."""
@@ -120,7 +120,7 @@ class Task:
     Attributes:
         id: ``maze2d-large``, ``ogbench-giant-stitch``, ...
         protocol: how.
-        environment: what :func:`dfplan.envs.suites.make` builds.
+        environment: what :func:`dfplan.envs.make.make` builds.
         maze: its maze (for environments, bounds and pictures; planners never see it).
         data: what planners for it are trained on: names their checkpoints.
         max_steps: steps of an episode, T.
@@ -236,7 +236,7 @@ def _tasks() -> list[Task]:
             environment=f"{suite}-{size}",
             maze=named_maze(size),
             data=f"maze2d-{size}",
-            max_steps=EPISODE_STEPS[size],
+            max_steps=D4RL.episode_steps[size],
             reference_returns=returns,
             random_goals=suite == "multi2d",
         )
@@ -245,7 +245,7 @@ def _tasks() -> list[Task]:
     ]
     gymnasium = [
         _of_suite(pointmaze, name, name, steps)
-        for size, steps in EPISODE_STEPS.items()
+        for size, steps in D4RL.episode_steps.items()
         for name in [f"pointmaze-{size}"]
     ]
     stock = [
@@ -260,7 +260,7 @@ def _tasks() -> list[Task]:
     own = [
         replace(_of_suite(frozen, name, name, steps), id=f"dfplan-{name}")
         for name, steps in (
-            *((f"maze2d-{size}", steps) for size, steps in EPISODE_STEPS.items()),
+            *((f"maze2d-{size}", steps) for size, steps in D4RL.episode_steps.items()),
             *((f"ogbench-{size}", _OGBENCH_STEPS) for size in ("medium", "large", "giant")),
         )
     ]
@@ -268,7 +268,7 @@ def _tasks() -> list[Task]:
 
 
 def _of_suite(protocol: Protocol, name: str, data: str, steps: int = _OGBENCH_STEPS) -> Task:
-    return Task(name, protocol, name, named_maze(name.removeprefix("maze2d-")), data, steps)
+    return Task(name, protocol, name, named_maze(name), data, steps)
 
 
 TASKS: dict[str, Task] = {task.id: task for task in _tasks()}
@@ -350,7 +350,7 @@ def _near_cells(maze: Maze, count: int, rng: np.random.Generator) -> np.ndarray:
 def _drawn_by_suite(task: Task, count: int, seed: int) -> Problems:
     """The suite's own resets; its tasks, where it has some, in turn."""
     # Here and not above: the rest of the command line needs no simulator.
-    from dfplan.envs.suites import make
+    from dfplan.envs.make import make
 
     environment = make(task.environment, max_steps=task.max_steps)
     kinds = max(1, environment.tasks)
@@ -381,7 +381,7 @@ def _listed(task: Task, count: int) -> Problems:
         )
     values = np.array([line[1:] for line in lines[:count]], dtype=float)
     starts = values[:, 1:3]
-    if task.maze.frame.name == "d4rl":
+    if task.maze.suite.has_velocity:
         starts = np.concatenate([starts, np.zeros_like(starts)], axis=1)
     return Problems(starts, values[:, 3:5], values[:, 0].astype(int))
 

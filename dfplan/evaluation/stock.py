@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dfplan.envs.suites import make
+from dfplan.envs.make import make
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.evaluation.episodes import Rollouts
 from dfplan.evaluation.protocols import Problems, Protocol, Task, problems
@@ -29,7 +29,7 @@ def stock(
 
     Args:
         known: the maze as text, of a planner's ``maze``.
-        asked: a name that :func:`dfplan.envs.suites.make` knows, or a maze.
+        asked: a name that :func:`dfplan.envs.make.make` knows, or a maze.
         episodes: of each of the suite's tasks, or of the suite where it has none.
         seed: another one draws other episodes.
 
@@ -40,10 +40,10 @@ def stock(
         raise ConfigError("The planner does not say what maze it is of; name the environment.")
     environment = make(known if asked is None else asked)  # type: ignore[arg-type]
     environment.close()
-    if known is not None and environment.maze.frame is not (maze := parse_maze(known)).frame:
+    if known is not None and environment.maze.suite is not (maze := parse_maze(known)).suite:
         raise ConfigError(
-            f"The planner's data is in the frame {maze.frame.name!r}, and the environment's is "
-            f"{environment.maze.frame.name!r}, so its positions mean other places. Play a maze of "
+            f"The planner's data is in the frame {maze.suite.name!r}, and the environment's is "
+            f"{environment.maze.suite.name!r}, so its positions mean other places. Play a maze of "
             "the planner's."
         )
     task = Task(

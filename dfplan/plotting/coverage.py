@@ -12,11 +12,12 @@ from matplotlib.colors import LogNorm
 
 from dfplan.blocks import blocks
 from dfplan.errors import DataError
-from dfplan.mazes import CELL_OFFSET, Maze, parse_maze
+from dfplan.mazes import Maze, parse_maze
 from dfplan.plotting.marks import draw_visits
 from dfplan.plotting.maze import current_axes, draw_maze, maze_view, to_picture
 from dfplan.plotting.style import named_theme
 from dfplan.record import Record
+from dfplan.suites import CELL_OFFSET
 
 BINS = 12
 """Bins of the map that a cell of the maze is wide."""

@@ -140,7 +140,7 @@ def plan_figure(
         "executed path": executed is not None,
     }
     shown = [name for name, there in names.items() if there]
-    marks.draw_legend(figure, shown, 0.2, at.frame, look)
+    marks.draw_legend(figure, shown, 0.2, at.suite, look)
     return figure
 
 
@@ -180,7 +180,7 @@ def denoising_figure(
     box = ((page.size[0] - width) / 2, page.below - 0.35, width, 0.13)
     _level_bar(figure, page.axes(figure, box), plan.max_level, look)
     names = ["start", "plan"] if at.goal is None else ["start", "goal", "plan"]
-    marks.draw_legend(figure, names, 0.2, at.frame, look)
+    marks.draw_legend(figure, names, 0.2, at.suite, look)
     return figure
 
 

@@ -27,7 +27,7 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from dfplan.errors import ConfigError, DataError, require_numbers, unknown_name
-from dfplan.mazes import D4RL, Maze, parse_maze
+from dfplan.mazes import Maze, parse_maze
 from dfplan.plotting import marks
 from dfplan.plotting.checks import arrival, checked, checked_level, checked_trace
 from dfplan.plotting.maze import (
@@ -40,6 +40,7 @@ from dfplan.plotting.maze import (
     token_size,
 )
 from dfplan.plotting.style import Theme, named_theme
+from dfplan.suites import DEFAULT
 
 _LEAST_SPREAD = 0.05
 """Spread is colored on a scale that reaches at least this far, so that no noise is blown up."""
@@ -143,7 +144,7 @@ def plot_plan(
     else:
         colors = spread_colors(at.spread, look).to_rgba(at.spread)
     marks.draw_tokens(ax, at.points, colors, size, theme=look)
-    marks.draw_ends(ax, at.points[0], at.goal, size, at.frame, look)
+    marks.draw_ends(ax, at.points[0], at.goal, size, at.suite, look)
     return ax
 
 
@@ -194,7 +195,7 @@ def plot_spread(
     """
     at, ax, look = _on_floor(plan, row, ax, theme)
     colors = spread_colors(at.spread, look)
-    marks.draw_halo(ax, at.points, at.spread, colors, at.frame, look)
+    marks.draw_halo(ax, at.points, at.spread, colors, at.suite, look)
     return ax
 
 
@@ -228,7 +229,7 @@ def plot_ellipses(
     there = at.candidates[:, shown]
     means, off = there.mean(0), there - there.mean(0)
     covariances = np.einsum("cpi,cpj->pij", off, off) / (len(there) - 1)
-    wide = np.sqrt(np.trace(covariances, axis1=1, axis2=2)) * at.frame.unit
+    wide = np.sqrt(np.trace(covariances, axis1=1, axis2=2)) * at.suite.unit
     colors = spread_colors(wide, look).to_rgba(wide)
     marks.draw_ellipses(ax, means, covariances, colors)
     return ax
@@ -263,7 +264,7 @@ def plot_path(
     lay_floor(ax, parsed, points_view(path) if parsed is None else maze_view(parsed), look)
     marks.draw_executed(ax, path, look)
     if ball:
-        marks.draw_ball(ax, path[-1], D4RL if parsed is None else parsed.frame, look)
+        marks.draw_ball(ax, path[-1], DEFAULT if parsed is None else parsed.suite, look)
     return ax
 
 
@@ -361,7 +362,7 @@ def plot_moment(
     size, colors = token_size(ax), look.level(noise)
     marks.draw_fog(ax, points, noise, colors)
     marks.draw_tokens(ax, points, colors, size, (1 - noise) ** 2, look)
-    marks.draw_ends(ax, at.points[0], at.goal, size, at.frame, look)
+    marks.draw_ends(ax, at.points[0], at.goal, size, at.suite, look)
     return ax
 
 
@@ -466,7 +467,7 @@ def plot_tree(plan: Planned, ax: Axes | None = None, *, row: int = 0, theme: str
     lines.set(colors=colors, linewidths=0.5 + 1.3 * worth[order] ** 3, capstyle="round")
     ax.add_collection(lines)
     size = token_size(ax)
-    marks.draw_ends(ax, at.points[0], at.goal, size, at.frame, look)
+    marks.draw_ends(ax, at.points[0], at.goal, size, at.suite, look)
     return ax
 
 
@@ -529,7 +530,7 @@ class Problem:
         candidates = checked("candidates", plan.candidates[row], ("C", len(points), 2))
         goal = None if plan.goal is None else checked("goal", plan.goal[row], (2,))
         self.maze = None if plan.maze is None else parse_maze(plan.maze)
-        self.frame = D4RL if self.maze is None else self.maze.frame
+        self.suite = DEFAULT if self.maze is None else self.maze.suite
         kept = arrival(points)
         self.points = to_picture(self.maze, points[:kept])
         self.level, self.spread = level[:kept], spread[:kept]

@@ -19,9 +19,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Ellipse, Patch, Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from dfplan.mazes import D4RL, Frame
 from dfplan.plotting.maze import View
 from dfplan.plotting.style import LIGHT, Theme
+from dfplan.suites import DEFAULT, Suite
 
 _PALE = 0.22
 _DISCS = 8
@@ -83,13 +83,13 @@ def draw_halo(
     points: np.ndarray,
     spread: np.ndarray,
     colors: ScalarMappable,
-    frame: Frame,
+    suite: Suite,
     theme: Theme = LIGHT,
 ) -> None:
     """A tube of one ``spread`` [P] about points [P, 2], in a paler shade of its color."""
     whole, fine = np.arange(len(points)), np.linspace(0, len(points) - 1, _DISCS * len(points))
     q0, q1, radius = (np.interp(fine, whole, x) for x in (*points.T, spread))
-    discs = [Circle((x, y), r / frame.unit) for x, y, r in zip(q1, q0, radius, strict=True)]
+    discs = [Circle((x, y), r / suite.unit) for x, y, r in zip(q1, q0, radius, strict=True)]
     shades = theme.paler(colors.to_rgba(radius), _PALE)
     axes.add_collection(
         PatchCollection(discs[::-1], facecolors=shades[::-1], linewidths=0, zorder=2)
@@ -158,13 +158,13 @@ def draw_ends(
     start: np.ndarray,
     goal: np.ndarray | None,
     size: float,
-    frame: Frame,
+    suite: Suite,
     theme: Theme = LIGHT,
 ) -> None:
     """Start [2], and goal [2] with the disc that counts as reached; ``size`` of a token."""
     axes.plot(start[1], start[0], **_start(theme), ms=size + 3, mew=0.35 * size, zorder=8)
     if goal is not None:
-        center, radius = (float(goal[1]), float(goal[0])), frame.goal_radius / frame.unit
+        center, radius = (float(goal[1]), float(goal[0])), suite.goal_radius / suite.unit
         fill, edge = _disc(theme)
         if radius < abs(np.subtract(*axes.get_xlim())):  # else it would hide a bare floor
             axes.add_patch(Circle(center, radius, fc=fill, lw=0, zorder=1.5))
@@ -172,11 +172,11 @@ def draw_ends(
         axes.plot(*center, **_star(theme), ms=size + 5, zorder=8)
 
 
-def draw_ball(axes: Axes, position: np.ndarray, frame: Frame, theme: Theme = LIGHT) -> None:
+def draw_ball(axes: Axes, position: np.ndarray, suite: Suite, theme: Theme = LIGHT) -> None:
     """The ball at [2], as large as it is."""
     ball = Circle(
         (float(position[1]), float(position[0])),
-        frame.ball_radius / frame.unit,
+        suite.ball_radius / suite.unit,
         fc=theme.ink,
         ec=theme.floor,
         lw=0.6,
@@ -232,7 +232,7 @@ def draw_legend(
     figure: Figure,
     shown: Sequence[str],
     above: float,
-    frame: Frame = D4RL,
+    suite: Suite = DEFAULT,
     theme: Theme = LIGHT,
 ) -> None:
     """Name the marks ``shown`` (keys of :func:`_legend_marks`), in one line at the foot.
@@ -240,7 +240,7 @@ def draw_legend(
     ``above``: how far over the lower edge, in inches.
     """
     marks = _legend_marks(theme)
-    labels = [f"goal, radius {frame.goal_radius:g}" if name == "goal" else name for name in shown]
+    labels = [f"goal, radius {suite.goal_radius:g}" if name == "goal" else name for name in shown]
     figure.legend(
         [marks[name] for name in shown],
         labels,

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Outline
 
-from dfplan.mazes import CELL_OFFSET, D4RL, Maze, parse_maze
+from dfplan.mazes import Maze, parse_maze
 from dfplan.plotting.style import LIGHT, Theme, named_theme
+from dfplan.suites import CELL_OFFSET, DEFAULT
 
 _RING = 0.06
 _LEAST_RING = 0.3
@@ -29,7 +30,7 @@ View = tuple[float, float, float, float]
 
 def to_picture(maze: Maze | None, positions: np.ndarray) -> np.ndarray:
     """Positions [..., 2] of the maze's frame as those of its picture; as they are without one."""
-    if maze is None or maze.frame is D4RL:
+    if maze is None or maze.suite is DEFAULT:
         return positions
     return np.asarray(maze.on_grid(positions) + _FIRST)
 
@@ -100,7 +101,7 @@ def draw_maze(
         walls.set_clip_path(frame)
     longest = max(view[1] - view[0], view[3] - view[2])
     if scale and (parsed is not None or 1 < longest < 1000):
-        _draw_scale(axes, view, 1.0 if parsed is None else parsed.frame.unit, theme)
+        _draw_scale(axes, view, 1.0 if parsed is None else parsed.suite.unit, theme)
 
 
 def _walls(maze: Maze, theme: Theme) -> PathPatch:

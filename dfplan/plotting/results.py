@@ -201,7 +201,7 @@ def _draw_drive(axes: Axes, maze: str, drive: Drive) -> None:
         axes.plot(plan[:, 1], plan[:, 0], color=_PLAN, lw=3.2, solid_capstyle="round",
                   solid_joinstyle="round", zorder=3)  # fmt: skip
     draw_executed(axes, path)
-    draw_ends(axes, path[0], to_picture(parsed, drive.goal), 3.2, parsed.frame)
+    draw_ends(axes, path[0], to_picture(parsed, drive.goal), 3.2, parsed.suite)
 
 
 def _chart(labels: int) -> tuple[Figure, Axes]:

@@ -118,7 +118,7 @@ def denoising_frames(
             colors, size = look.level(noise), token_size(ax)
             marks.draw_fog(ax, where, noise, colors)
             marks.draw_tokens(ax, where, colors, size, (1 - noise) ** 2, look)
-            marks.draw_ends(ax, where[0], at.goal, size, at.frame, look)
+            marks.draw_ends(ax, where[0], at.goal, size, at.suite, look)
 
         def draw_beside(ax: Axes) -> None:
             shown = np.full((*levels.shape, 4), 0.0)

@@ -10,7 +10,7 @@ from dfplan.collect.generate import generate, parts_folder
 from dfplan.diffusion.levels import FULL_SEQUENCE, TEACHER_FORCING, ends_known
 from dfplan.errors import ConfigError
 from dfplan.files import remove_folder
-from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze
+from dfplan.mazes import Maze, named_maze
 from dfplan.training.loop import TrainSettings
 from dfplan.training.recipes.cloning import CloningConfig
 from dfplan.training.recipes.diffuser import DIFFUSER, DiffuserConfig
@@ -93,7 +93,7 @@ _BRIEFLY = {"umaze": 580, "medium": 400, "large": 430}
 
 _PLANNERS = {
     suite: Preset(
-        named_maze(suite.removeprefix("maze2d-")),
+        named_maze(suite),
         ForcingConfig(tokens=tokens),
         TrainSettings(steps=steps, batch_size=64),
     )
@@ -102,7 +102,7 @@ _PLANNERS = {
 _STITCHERS = {
     f"{suite}-stitch": replace(preset, collected="stitch")
     for suite, preset in _PLANNERS.items()
-    if preset.maze.frame is OGBENCH
+    if not preset.maze.suite.streams
 }
 
 _RIVAL_LEVELS = {
@@ -111,20 +111,20 @@ _RIVAL_LEVELS = {
 }
 
 
-def _policies(suite: str, planner: Preset) -> dict[str, Preset]:
+def _policies(planner: Preset) -> dict[str, Preset]:
     """Behaviour cloning and inverse dynamics on the data of a planner's preset, by name."""
-    ogbench = planner.maze.frame is OGBENCH
-    name = suite.removeprefix("maze2d-")
+    suite = planner.maze.suite
+    name = planner.maze.name + (f"-{planner.collected}" if planner.collected else "")
     settings = TrainSettings(steps=10_000, batch_size=512, save_every=5000, log_every=500)
     return {
         f"bc-{name}": replace(
             planner,
-            recipe=CloningConfig(velocities=not ogbench, discount=None if ogbench else 0.99),
+            recipe=CloningConfig(suite.has_velocity, discount=0.99 if suite.streams else None),
             settings=settings,
         ),
         f"inverse-{name}": replace(
             planner,
-            recipe=InverseConfig(velocities=not ogbench),
+            recipe=InverseConfig(velocities=suite.has_velocity),
             settings=replace(settings, steps=5000),
         ),
     }
@@ -134,7 +134,7 @@ def _offline(algorithm: str, maze: Maze, steps: int) -> OfflinePreset:
     if maze.goal is None:
         raise ConfigError(f"{algorithm} is trained for one goal, and {maze.name} marks none.")
     first, second = maze.goal.tolist()
-    recipe = OfflineConfig(algorithm, (first, second), maze.frame.goal_radius)
+    recipe = OfflineConfig(algorithm, (first, second), maze.suite.goal_radius)
     return OfflinePreset(maze, recipe, OfflineSettings(steps))
 
 
@@ -172,8 +172,8 @@ PRESETS: dict[str, Preset | OfflinePreset] = {
     },
     **{
         name: preset
-        for suite, planner in (_PLANNERS | _STITCHERS).items()
-        for name, preset in _policies(suite, planner).items()
+        for planner in (_PLANNERS | _STITCHERS).values()
+        for name, preset in _policies(planner).items()
     },
     **{
         f"{algorithm}-{maze}": _offline(algorithm, named_maze(maze), _OFFLINE_STEPS[algorithm])
@@ -209,8 +209,7 @@ def own_preset(maze: Maze) -> Preset:
 
 def preset_data(preset: Preset | OfflinePreset, folder: Path) -> Path:
     """The preset's data in ``folder``, generated if it is not there."""
-    names = {D4RL: "data.hdf5", GYMNASIUM: "data-v0", OGBENCH: "data.npz"}
-    file = folder / names[preset.maze.frame]
+    file = folder / preset.maze.suite.data_name
     if file.exists():
         # A run that was killed just after it wrote the data left them.
         remove_folder(parts_folder(file))

@@ -117,7 +117,7 @@ def _recorded(request: PlanRequest, served: Served) -> list[Event]:
 def _whole(points: list[Any], served: Served) -> Any:
     """Lines [..., P, 2] in whole numbers: the first point, then the way to each next one."""
     maze = served.maze
-    grid = (np.array(points) - maze.cell_to_xy((0, 0))) / maze.frame.unit * PER_CELL
+    grid = (np.array(points) - maze.cell_to_xy((0, 0))) / maze.suite.unit * PER_CELL
     whole = grid.round().astype(int)
     first = np.zeros_like(whole[..., :1, :])
     return np.diff(whole, axis=-2, prepend=first).tolist()

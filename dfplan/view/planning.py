@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from dfplan.envs.make import make
 from dfplan.envs.maze_env import MazeEnv
-from dfplan.envs.suites import make
 from dfplan.errors import ConfigError, DfplanError, MazeError, ObservationError
 from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.policy import Policy
@@ -77,13 +77,13 @@ class Served(Record):
         return {
             "name": self.name,
             "rows": list(maze.rows),
-            "frame": maze.frame.name,
-            "unit": maze.frame.unit,
+            "frame": maze.suite.name,
+            "unit": maze.suite.unit,
             "first": rounded(maze.cell_to_xy((0, 0))),
-            "down": rounded(np.array(maze.frame.down)),
-            "right": rounded(np.array(maze.frame.right)),
-            "ball": maze.frame.ball_radius,
-            "radius": maze.frame.goal_radius,
+            "down": rounded(np.array(maze.suite.down)),
+            "right": rounded(np.array(maze.suite.right)),
+            "ball": maze.suite.ball_radius,
+            "radius": maze.suite.goal_radius,
             "tokens": layout.tokens,
             "stack": layout.frame_stack,
             "stride": layout.stride,
@@ -191,7 +191,7 @@ def settings_of(request: PlanRequest, served: Served) -> PlannerSettings:
     )
     if not (request.via or request.zones):
         return settings
-    heavier = _STEEPNESS / served.maze.frame.unit**2
+    heavier = _STEEPNESS / served.maze.suite.unit**2
     return replace(
         settings,
         guidance=replace(settings.guidance, scale=3 * request.guidance / heavier),
@@ -206,7 +206,7 @@ def settings_of(request: PlanRequest, served: Served) -> PlannerSettings:
 def reward_of(request: PlanRequest, served: Served) -> Reward | None:
     """Via-points and zones as one reward; None where there are none."""
     terms: list[ComposableReward] = []
-    unit = served.maze.frame.unit
+    unit = served.maze.suite.unit
     if request.via:
         terms.append(1000 / unit**2 * PassThrough(request.via))  # type: ignore[arg-type]
     if request.zones:
@@ -340,7 +340,7 @@ def _drive(
 ) -> None:
     prepared = _Prepared(planner, plan)
     # A plan made on the way would go back to the places that were passed already.
-    tolerance = None if request.via else served.maze.frame.unit
+    tolerance = None if request.via else served.maze.suite.unit
     goal = None if request.goal is None else np.array(request.goal)
     policy = Policy(
         prepared, planner.tracker(), reward=reward, seed=request.seed, tolerance=tolerance

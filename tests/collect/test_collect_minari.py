@@ -11,7 +11,8 @@ import pytest
 
 from dfplan.collect.minari import MinariRecipe, PointMazeController
 from dfplan.errors import MazeError
-from dfplan.mazes import GYMNASIUM, named_maze, parse_maze
+from dfplan.mazes import named_maze, parse_maze
+from dfplan.suites import GYMNASIUM
 from dfplan.types import Recording
 
 MAPS = {"umaze": "UMaze", "medium": "Medium", "large": "Large"}
@@ -190,10 +191,10 @@ def test_noise_is_added_and_the_sum_clipped() -> None:
 
 def test_a_maze_without_room_for_start_and_goal_is_refused() -> None:
     with pytest.raises(MazeError, match=r"at least two free cells.*has one"):
-        MinariRecipe(parse_maze("###\n#O#\n###", frame=GYMNASIUM), 10, 10)
+        MinariRecipe(parse_maze("###\n#O#\n###", suite=GYMNASIUM), 10, 10)
 
 
 def test_two_cells_are_enough() -> None:
-    maze = replace(parse_maze("####\n#OO#\n####", frame=GYMNASIUM))
+    maze = replace(parse_maze("####\n#OO#\n####", suite=GYMNASIUM))
     recording = MinariRecipe(maze, 500, 500).collect(0, np.random.SeedSequence(0))
     assert len(recording.episodes) > 5

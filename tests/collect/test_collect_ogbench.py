@@ -15,7 +15,8 @@ import pytest
 from dfplan.collect import ogbench as collect_ogbench
 from dfplan.collect.ogbench import OGBenchRecipe, cells_at, junctions
 from dfplan.errors import ConfigError
-from dfplan.mazes import OGBENCH, named_maze, parse_maze
+from dfplan.mazes import named_maze, parse_maze
+from dfplan.suites import OGBENCH
 from dfplan.types import Recording
 
 SEED = np.random.SeedSequence(0)
@@ -149,7 +150,7 @@ def test_the_cells_are_the_packages(name: str) -> None:
 
 def test_other_mazes_are_refused() -> None:
     with pytest.raises(ConfigError, match="in the mazes that its package builds"):
-        OGBenchRecipe(parse_maze("####\n#OO#\n####", frame=OGBENCH), False, 1, 10, 10)
+        OGBenchRecipe(parse_maze("####\n#OO#\n####", suite=OGBENCH), False, 1, 10, 10)
 
 
 def test_a_missing_package_is_named_with_its_cure() -> None:

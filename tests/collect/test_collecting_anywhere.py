@@ -12,7 +12,8 @@ import dfplan.envs
 from dfplan.collect.d4rl import D4RLRecipe
 from dfplan.collect.minari import MinariRecipe, PointMazeController
 from dfplan.collect.waypoint import WaypointController
-from dfplan.mazes import GYMNASIUM, Maze, parse_maze
+from dfplan.mazes import Maze, parse_maze
+from dfplan.suites import GYMNASIUM
 
 MAZES = 100
 STEPS = 200
@@ -73,7 +74,7 @@ def test_data_is_collected_in_any_maze(seed: int) -> None:
 
     data = D4RLRecipe(maze, STEPS, STEPS).collect(0, np.random.SeedSequence(seed))
     assert maze.contains(data.observations[:, :2], _ROOM).all()
-    other = replace(maze, frame=GYMNASIUM)
+    other = replace(maze, suite=GYMNASIUM)
     if len(maze.free_cells) > 1:
         data = MinariRecipe(other, STEPS, STEPS).collect(0, np.random.SeedSequence(seed))
         assert other.contains(data.observations[:, :2], _ROOM).all()

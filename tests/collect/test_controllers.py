@@ -10,7 +10,7 @@ import pytest
 from dfplan.collect.controllers import DataController
 from dfplan.collect.minari import PointMazeController
 from dfplan.collect.waypoint import WaypointController
-from dfplan.envs.suites import make
+from dfplan.envs.make import make
 from dfplan.errors import MazeError, ObservationError
 from dfplan.evaluation.bounds import steps_needed
 from dfplan.evaluation.episodes import rollout

@@ -7,7 +7,8 @@ import pytest
 
 from dfplan.collect.waypoint import WaypointController
 from dfplan.envs.dynamics import PointMass
-from dfplan.mazes import CELL_OFFSET, named_maze, parse_maze
+from dfplan.mazes import named_maze, parse_maze
+from dfplan.suites import CELL_OFFSET
 
 OPEN = "#####\n#OOO#\n#OOO#\n#OOO#\n#####"
 

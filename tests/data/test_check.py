@@ -12,7 +12,8 @@ from dfplan.data import anomalies
 from dfplan.data.checks.check import check
 from dfplan.data.checks.report import Finding
 from dfplan.errors import ConfigError
-from dfplan.mazes import FRAMES, Maze, named_maze, parse_maze
+from dfplan.mazes import Maze, named_maze, parse_maze
+from dfplan.suites import SUITES
 from dfplan.types import Recording
 
 DT = 0.01
@@ -231,7 +232,7 @@ def test_it_is_said_by_which_end_of_a_step_rewards_are_paid() -> None:
 
 @pytest.mark.parametrize(("frame", "radius"), [("gymnasium", 0.45), ("ogbench", 1.0)])
 def test_rewards_are_tried_with_the_radius_of_the_suite(frame: str, radius: float) -> None:
-    maze = parse_maze([row.replace("G", "O") for row in ROOM], frame=FRAMES[frame])
+    maze = parse_maze([row.replace("G", "O") for row in ROOM], suite=SUITES[frame])
     data = moved_to(maze)
     goals = np.broadcast_to(maze.cell_to_xy([2, 4]), (1000, 2))
     rewards = np.roll(paid(data, goals[0], radius), -1).astype(float)
@@ -244,7 +245,7 @@ def test_rewards_are_tried_with_the_radius_of_the_suite(frame: str, radius: floa
 def moved_to(maze: Maze) -> Recording:
     """The same motion in another frame, positions alone."""
     grid = parse_maze(ROOM).on_grid(PLAIN.observations[:, :2])
-    actions = (maze.cell_to_xy(PLAIN.actions) - maze.cell_to_xy([0, 0])) / maze.frame.unit
+    actions = (maze.cell_to_xy(PLAIN.actions) - maze.cell_to_xy([0, 0])) / maze.suite.unit
     return replace(PLAIN, observations=maze.cell_to_xy(grid), actions=actions, maze=maze.text)
 
 
@@ -284,9 +285,9 @@ def test_data_without_a_good_row_is_reported_and_not_choked_on() -> None:
         assert not report.ok and report.statistics == {} and str(report)
 
 
-@pytest.mark.parametrize("frame", list(FRAMES))
+@pytest.mark.parametrize("frame", list(SUITES))
 def test_coverage_and_walls_are_found_in_every_frame(frame: str) -> None:
-    maze = parse_maze(ROOM, frame=FRAMES[frame])
+    maze = parse_maze(ROOM, suite=SUITES[frame])
     data = moved_to(maze)
     cells = {tuple(cell) for cell in maze.xy_to_cell(data.observations).tolist()}
     seen = sum((int(i), int(j)) in cells for i, j in maze.free_cells)
@@ -295,7 +296,7 @@ def test_coverage_and_walls_are_found_in_every_frame(frame: str) -> None:
     assert report.facts["coverage"].startswith(f"{seen} of 15 free cells visited")
     assert not report.findings
     deep = data.observations.copy()
-    clear = maze.frame.ball_radius / maze.frame.unit - 0.07
+    clear = maze.suite.ball_radius / maze.suite.unit - 0.07
     deep[1] = maze.cell_to_xy([2, 0.5 + clear + 0.01])  # pressed into the left wall, not too far
     deep[[5, 600]] = maze.cell_to_xy([2, 0.5 + clear - 0.01])
     deep[601] = maze.cell_to_xy([-50, 1e9])

@@ -19,7 +19,8 @@ import pytest
 
 from dfplan.data.formats.minari import MissingMinariError, read_minari, write_minari
 from dfplan.errors import ConfigError, DataError
-from dfplan.mazes import GYMNASIUM, Maze, named_maze, parse_maze
+from dfplan.mazes import Maze, named_maze, parse_maze
+from dfplan.suites import GYMNASIUM
 from dfplan.types import Recording
 
 minari = pytest.importorskip("minari")
@@ -449,7 +450,7 @@ def test_minari_loads_samples_and_iterates_what_is_written(root: Path, maze: str
         assert all(dataset.action_space.contains(action) for action in episode.actions)
         if length > 1:
             assert episode.terminations[-1] or episode.truncations[-1]
-    if maze is not None and parse_maze(maze).frame is GYMNASIUM:
+    if maze is not None and parse_maze(maze).suite is GYMNASIUM:
         assert set(dataset.observation_space) == {"observation", "achieved_goal", "desired_goal"}
     dataset.update_dataset_from_buffer([])
     assert minari.split_dataset(dataset, [2, 1])[0].total_episodes == 2

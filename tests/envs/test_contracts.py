@@ -23,16 +23,16 @@ from hypothesis import strategies as st
 from stable_baselines3 import SAC, HerReplayBuffer
 from stable_baselines3.common.env_checker import check_env as check_for_sb3
 
-from dfplan.envs import EPISODE_STEPS
+from dfplan.envs.make import NAMES, make
 from dfplan.envs.maze_env import MazeEnv
-from dfplan.envs.suites import NAMES, make
 from dfplan.errors import ConfigError, DfplanError, ObservationError
-from dfplan.mazes import FRAMES, Maze, parse_maze
+from dfplan.mazes import Maze, parse_maze
+from dfplan.suites import D4RL, SUITES
 
 ROWS = ["#######", "#G....#", "#.###.#", "#.....#", "#######"]
 OPEN = [row.replace("G", ".") for row in ROWS]
 OWN = [
-    parse_maze(rows, name, frame=FRAMES[frame])
+    parse_maze(rows, name, suite=SUITES[frame])
     for rows, name in ((ROWS, "loop"), (OPEN, "open loop"))
     for frame in ("d4rl", "gymnasium")
 ]
@@ -42,7 +42,7 @@ REGISTERED: list[Callable[[], gymnasium.Env[Any, Any]]] = [
     *(
         partial(gymnasium.make, f"dfplan/{kind}-{maze}-v1")
         for kind in ("maze2d", "multi2d")
-        for maze in EPISODE_STEPS
+        for maze in D4RL.episode_steps
     ),
     *(
         partial(gymnasium.make, "dfplan/maze2d-v1", maze=maze, max_episode_steps=40)
@@ -70,7 +70,7 @@ SOME = (make, "maze2d-umaze"), (make, OWN[1]), (make, "pointmaze-umaze"), (make,
 def label(value: Any) -> str:
     if isinstance(value, partial):
         return "-".join([label(value.args[0]), *value.keywords])
-    return f"{value.name}-{value.frame.name}" if isinstance(value, Maze) else str(value)
+    return f"{value.name}-{value.suite.name}" if isinstance(value, Maze) else str(value)
 
 
 def forces(seed: int, steps: int) -> np.ndarray:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dfplan.envs.dynamics import PointMass
-from dfplan.mazes import D4RL, named_maze, parse_maze
+from dfplan.mazes import named_maze, parse_maze
+from dfplan.suites import D4RL
 
 MAPS = {"umaze": "UMaze", "medium": "Medium", "large": "Large"}
 

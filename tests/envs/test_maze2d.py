@@ -12,10 +12,10 @@ from gymnasium.utils.env_checker import check_env
 from scipy.stats import chisquare, kstest
 
 import dfplan.envs
-from dfplan.envs import EPISODE_STEPS
 from dfplan.envs.maze2d import Maze2DEnv
 from dfplan.errors import ConfigError, MazeError, ObservationError
-from dfplan.mazes import D4RL, named_maze
+from dfplan.mazes import named_maze
+from dfplan.suites import D4RL
 
 dfplan.envs.register()
 
@@ -26,7 +26,7 @@ ASCII = """
     #.....#
     #######
 """
-IDS = [f"dfplan/{kind}-{maze}-v1" for kind in ("maze2d", "multi2d") for maze in EPISODE_STEPS]
+IDS = [f"dfplan/{kind}-{maze}-v1" for kind in ("maze2d", "multi2d") for maze in D4RL.episode_steps]
 
 
 def make(name: str, **arguments: Any) -> gymnasium.Env[Any, Any]:
@@ -51,7 +51,7 @@ def test_registering_twice_changes_nothing() -> None:
     assert dict(gymnasium.registry) == before
 
 
-@pytest.mark.parametrize("maze", EPISODE_STEPS)
+@pytest.mark.parametrize("maze", D4RL.episode_steps)
 def test_episodes_are_cut_at_the_published_length_and_never_end_at_the_goal(maze: str) -> None:
     env = make(f"dfplan/maze2d-{maze}-v1")
     goal = named_maze(maze).goal
@@ -63,7 +63,7 @@ def test_episodes_are_cut_at_the_published_length_and_never_end_at_the_goal(maze
         assert not terminated
         assert info["success"]
         total, steps = total + float(reward), steps + 1
-    assert steps == EPISODE_STEPS[maze]
+    assert steps == D4RL.episode_steps[maze]
     assert total == steps
 
 
@@ -101,7 +101,7 @@ def test_the_reward_is_for_the_state_after_the_step() -> None:
         assert (np.linalg.norm(state[:2] - goal) <= D4RL.goal_radius) == bool(reward)
 
 
-@pytest.mark.parametrize("maze", EPISODE_STEPS)
+@pytest.mark.parametrize("maze", D4RL.episode_steps)
 def test_starts_are_spread_as_published(maze: str) -> None:
     env = Maze2DEnv(maze)
     starts = [env.reset(seed=7)[0], *(env.reset()[0] for _ in range(2999))]
@@ -117,7 +117,7 @@ def test_starts_are_spread_as_published(maze: str) -> None:
         assert kstest(velocities[:, axis], "norm", (0.0, 0.1)).pvalue > 0.001
 
 
-@pytest.mark.parametrize("maze", EPISODE_STEPS)
+@pytest.mark.parametrize("maze", D4RL.episode_steps)
 def test_fixed_goals_stay_and_random_ones_are_spread_over_the_free_cells(maze: str) -> None:
     fixed, multi = make(f"dfplan/maze2d-{maze}-v1"), make(f"dfplan/multi2d-{maze}-v1")
     for seed in range(3):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dfplan.envs.picture import draw_frame
-from dfplan.mazes import FRAMES, Frame, named_maze, parse_maze
+from dfplan.mazes import named_maze, parse_maze
+from dfplan.suites import SUITES, Suite
 
 
 def test_walls_ball_and_goal_lie_where_the_maze_has_them() -> None:
@@ -34,17 +35,17 @@ def test_walls_ball_and_goal_lie_where_the_maze_has_them() -> None:
     np.testing.assert_array_equal(pixel(goal - np.array([0.0, 0.6])), floor)
 
 
-@pytest.mark.parametrize("frame", FRAMES.values(), ids=lambda frame: frame.name)
-def test_a_maze_looks_alike_in_every_frame(frame: Frame) -> None:
+@pytest.mark.parametrize("frame", SUITES.values(), ids=lambda frame: frame.name)
+def test_a_maze_looks_alike_in_every_frame(frame: Suite) -> None:
     large = named_maze("large")
-    ball = large.frame.ball_radius * frame.unit
-    other = parse_maze(large.rows, frame=replace(frame, ball_radius=ball))
+    ball = large.suite.ball_radius * frame.unit
+    other = parse_maze(large.rows, suite=replace(frame, ball_radius=ball))
     pictures = [
         draw_frame(
             maze,
             maze.cell_to_xy([1.2, 1.0]),
             maze.cell_to_xy([7.0, 8.7]),
-            0.4 * maze.frame.unit,
+            0.4 * maze.suite.unit,
         ).astype(int)
         for maze in (large, other)
     ]

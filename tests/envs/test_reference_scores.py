@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from dfplan.collect.waypoint import WaypointController
-from dfplan.envs import EPISODE_STEPS
 from dfplan.envs.maze2d import Maze2DEnv
+from dfplan.suites import D4RL
 
 RANDOM = {"umaze": 23.85, "medium": 13.13, "large": 6.70}
 STALE = {"umaze": 161.86, "medium": 277.39, "large": 273.99}
@@ -30,7 +30,7 @@ def controller_returns(maze: str, episodes: int, fresh: bool, seed: int) -> np.n
         goal = tuple(info["goal"].tolist())
         if fresh:
             controller.reset()
-        for _ in range(EPISODE_STEPS[maze]):
+        for _ in range(D4RL.episode_steps[maze]):
             force0, force1, _ = controller.act(*observation.tolist(), goal)
             observation, reward, *_ = env.step(np.array([force0, force1]))
             returns[episode] += reward
@@ -42,7 +42,7 @@ def random_returns(maze: str, episodes: int, seed: int) -> np.ndarray:
     returns = np.zeros(episodes)
     for episode in range(episodes):
         env.reset(seed=seed if episode == 0 else None)
-        actions = rng.uniform(-1.0, 1.0, size=(EPISODE_STEPS[maze], 2))
+        actions = rng.uniform(-1.0, 1.0, size=(D4RL.episode_steps[maze], 2))
         returns[episode] = sum(env.step(action)[1] for action in actions)
     return returns
 
@@ -53,18 +53,18 @@ def errors_away(published: float, returns: np.ndarray) -> float:
     return float((returns.mean() - published) / error)
 
 
-@pytest.mark.parametrize("maze", EPISODE_STEPS)
+@pytest.mark.parametrize("maze", D4RL.episode_steps)
 def test_random_actions_score_the_published_minimum(maze: str) -> None:
     assert abs(errors_away(RANDOM[maze], random_returns(maze, 200, seed=1))) < 3
 
 
-@pytest.mark.parametrize("maze", EPISODE_STEPS)
+@pytest.mark.parametrize("maze", D4RL.episode_steps)
 def test_the_stale_controller_scores_the_published_maximum(maze: str) -> None:
     returns = controller_returns(maze, 200, fresh=False, seed=1)
     assert abs(errors_away(STALE[maze], returns)) < 3
 
 
-@pytest.mark.parametrize("maze", EPISODE_STEPS)
+@pytest.mark.parametrize("maze", D4RL.episode_steps)
 def test_a_controller_that_replans_scores_more_than_the_published_maximum(maze: str) -> None:
     returns = controller_returns(maze, 60, fresh=True, seed=1)
     assert errors_away(STALE[maze], returns) > 3

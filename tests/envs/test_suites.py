@@ -14,13 +14,14 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
+from dfplan.envs.make import NAMES, make
 from dfplan.envs.maze_env import MazeEnv
-from dfplan.envs.suites import NAMES, make
 from dfplan.errors import ConfigError, MazeError, MissingSimulatorError, ObservationError
-from dfplan.mazes import FRAMES, Maze, named_maze, parse_maze
+from dfplan.mazes import Maze, named_maze, parse_maze
+from dfplan.suites import SUITES
 
 ROWS = ["#######", "#G....#", "#.###.#", "#.....#", "#######"]
-OWN = [parse_maze(ROWS), parse_maze(ROWS, frame=FRAMES["gymnasium"])]
+OWN = [parse_maze(ROWS), parse_maze(ROWS, suite=SUITES["gymnasium"])]
 ONE_EACH = ["maze2d-umaze", "multi2d-medium", "pointmaze-medium", "ogbench-medium"]
 SHIPPED = {
     "maze2d-large": "dfplan/maze2d-large-v1",
@@ -37,7 +38,7 @@ SOFT = 0.1  # a ball driven at a wall rests as far off as its radius, or by this
 
 
 def label(maze: Maze | str) -> str:
-    return maze if isinstance(maze, str) else f"own-{maze.frame.name}"
+    return maze if isinstance(maze, str) else f"own-{maze.suite.name}"
 
 
 def actions(seed: int, steps: int, hold: int = 20) -> np.ndarray:
@@ -288,7 +289,7 @@ def test_the_seed_is_that_of_the_actions_too(maze: str) -> None:
 @pytest.mark.parametrize("maze", [*ONE_EACH, "ogbench-teleport", *OWN], ids=label)
 def test_start_and_goal_are_met_exactly_for_one_episode(maze: Any) -> None:
     env = make(maze)
-    unit = env.maze.frame.unit
+    unit = env.maze.suite.unit
     first, last = env.maze.cell_to_xy(env.maze.free_cells[[0, -1]]) + 0.123 * unit
     drawn = play(env, 4)
     np.testing.assert_array_equal(play(env, 4, goal=last)[:, :-2], drawn[:, :-2])
@@ -358,7 +359,7 @@ def test_mazes_lie_where_the_package_has_them(name: str) -> None:
 )
 def test_a_ball_driven_at_a_wall_rests_where_the_maze_says(maze: Any) -> None:
     env = make(maze, max_steps=10**6)
-    frame = env.maze.frame
+    frame = env.maze.suite
     near, far = np.array([1 - SOFT, 1 + SOFT]) * frame.ball_radius
     for cell in env.maze.free_cells[::2]:
         for direction in ((1, 0), (-1, 0), (0, 1), (0, -1)):
@@ -518,7 +519,7 @@ def test_a_missing_package_is_named_with_its_cure(
         ({"maze": "maze2d-larg"}, ConfigError, "Did you mean 'maze2d-large'"),
         ({"maze": "ogbench-umaze"}, ConfigError, "Unknown environment 'ogbench-umaze'"),
         ({"maze": ["###", "#O", "###"]}, MazeError, "one length"),
-        ({"maze": "frame ogbench\n####\n#OO#\n####"}, ConfigError, "take no maze of one's own"),
+        ({"maze": "frame ogbench\n####\n#OO#\n####"}, ConfigError, "take no maze"),
         ({"maze": "frame gymnasium\n###\n#O#\n###"}, MazeError, "two free cells"),
         ({"maze": "large", "render_mode": "human"}, ConfigError, "render mode 'human'"),
         ({"maze": "large", "max_steps": 0}, ConfigError, "max_steps must be a whole"),

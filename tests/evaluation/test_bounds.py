@@ -11,12 +11,13 @@ from scipy.sparse.csgraph import dijkstra
 
 from dfplan.collect.controllers import DataController
 from dfplan.envs.dynamics import PointMass
-from dfplan.envs.suites import make
+from dfplan.envs.make import make
 from dfplan.errors import MazeError
 from dfplan.evaluation.bounds import contacts, path_lengths, steps_needed
 from dfplan.evaluation.episodes import rollout
 from dfplan.evaluation.protocols import TASKS, named_task, problems
-from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze, parse_maze
+from dfplan.mazes import Maze, named_maze, parse_maze
+from dfplan.suites import D4RL, GYMNASIUM, OGBENCH
 
 CORRIDOR = parse_maze(["#" * 24, "#" + "O" * 22 + "#", "#" * 24])
 ROOM = parse_maze(["#" * 12, *["#" + "O" * 10 + "#"] * 10, "#" * 12])
@@ -60,7 +61,7 @@ def test_a_straight_driver_in_an_open_room_is_never_earlier(seed: int) -> None:
 @pytest.mark.parametrize("name", [name for name in sorted(TASKS) if "stitch" not in name])
 def test_the_controller_never_beats_it(name: str) -> None:
     task = named_task(name)
-    drawn = problems(task, 40 if task.maze.frame is D4RL else 10)
+    drawn = problems(task, 40 if task.maze.suite is D4RL else 10)
     episodes = rollout(DataController(task.maze), task, drawn, progress=False)
     assert episodes.success.any()
     needed = steps_needed(task.maze, drawn.starts, drawn.goals)
@@ -273,7 +274,7 @@ def test_teleports_are_where_the_suite_has_them() -> None:
 
 @pytest.mark.parametrize(("along", "across"), [(30.0, 0.0), (20.0, 20.0), (0.5, 0.5)])
 def test_ogbenchs_body_in_a_room_needs_its_steps(along: float, across: float) -> None:
-    room = parse_maze(ROOM.ascii, frame=OGBENCH)
+    room = parse_maze(ROOM.ascii, suite=OGBENCH)
     start = place = np.array([1.0, 2.0])
     goal, steps = start + np.array([along, across]), 0
     while steps == 0 or np.linalg.norm(place - goal) > 1.0:
@@ -299,7 +300,7 @@ def test_the_same_ball_in_two_frames_needs_the_same_steps(name: str) -> None:
     task = named_task(f"multi2d-{name}")
     drawn = problems(task, 30)
     wide = replace(GYMNASIUM, goal_radius=D4RL.goal_radius)
-    other = parse_maze(task.maze.ascii, frame=wide)
+    other = parse_maze(task.maze.ascii, suite=wide)
     places, goals = (
         other.cell_to_xy(task.maze.on_grid(each)) for each in (drawn.starts[:, :2], drawn.goals)
     )

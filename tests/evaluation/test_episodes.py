@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dfplan.collect.controllers import DataController
-from dfplan.envs.suites import make
+from dfplan.envs.make import make
 from dfplan.errors import ObservationError
 from dfplan.evaluation import episodes as module
 from dfplan.evaluation.episodes import GROUP, Actor, Arena, Rollouts, joined, rollout

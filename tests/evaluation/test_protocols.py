@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from dfplan.envs.suites import make
+from dfplan.envs.make import make
 from dfplan.errors import ConfigError, DataError
 from dfplan.evaluation import protocols
 from dfplan.evaluation.bounds import path_lengths
@@ -173,14 +173,14 @@ def test_strata_are_balanced_and_longer_and_longer(name: str) -> None:
     task = named_task(name)
     posed = problems(task, 100)
     assert posed.parts.tolist() == [1, 2, 3, 4, 5] * 20 and posed.seeds is None
-    assert posed.starts.shape == (100, 4 if task.maze.frame.name == "d4rl" else 2)
+    assert posed.starts.shape == (100, 4 if task.maze.suite.name == "d4rl" else 2)
     assert not posed.starts[:, 2:].any()
     lengths = path_lengths(task.maze, posed.starts[:, :2], posed.goals)
     assert lengths.min() > 0
     strata = [lengths[posed.parts == part] for part in range(1, 6)]
     for shorter, longer in pairwise(strata):
         assert shorter.max() <= longer.min()
-    radius = task.maze.frame.ball_radius
+    radius = task.maze.suite.ball_radius
     for places in (posed.starts[:, :2], posed.goals):
         assert task.maze.contains(places, radius).all()
         off = task.maze.on_grid(places) - np.round(task.maze.on_grid(places))

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from dfplan.collect.controllers import DataController
-from dfplan.envs.suites import make
+from dfplan.envs.make import make
 from dfplan.errors import ConfigError
 from dfplan.evaluation.episodes import Rollouts, rollout
 from dfplan.evaluation.protocols import given
 from dfplan.evaluation.statistics import wilson
 from dfplan.evaluation.stock import STOCK, stock, summary
-from dfplan.mazes import D4RL, GYMNASIUM, Frame, named_maze, parse_maze
+from dfplan.mazes import named_maze, parse_maze
+from dfplan.suites import D4RL, GYMNASIUM, Suite
 
 ROOM = ["#####", "#OOO#", "#O#O#", "#OOO#", "#####"]
 
@@ -43,8 +44,8 @@ def test_what_is_played_is_the_planners_maze_unless_asked(
 
 
 @pytest.mark.parametrize("frame", [D4RL, GYMNASIUM])
-def test_a_maze_of_ones_own(frame: Frame) -> None:
-    room = parse_maze(ROOM, name="room", frame=frame)
+def test_a_maze_of_ones_own(frame: Suite) -> None:
+    room = parse_maze(ROOM, name="room", suite=frame)
     task, posed = stock(room.text, room, 4, 3)
     assert task.id == "room" and task.environment == room and len(posed) == 4
     assert stock(room.text, None, 4, 3)[1].digest == posed.digest

@@ -9,12 +9,13 @@ import pytest
 from matplotlib.image import imread
 
 from dfplan.errors import ConfigError, DataError
-from dfplan.mazes import FRAMES, parse_maze
+from dfplan.mazes import parse_maze
 from dfplan.plotting import coverage
 from dfplan.plotting.coverage import BINS, count_visits
 from dfplan.plotting.figures import DPI, coverage_figure, save
 from dfplan.plotting.maze import to_picture
 from dfplan.plotting.style import LIGHT
+from dfplan.suites import SUITES
 
 ROOM = ("######", "#OOOO#", "#O##O#", "#OOOO#", "######")
 RNG = np.random.default_rng(0)
@@ -22,19 +23,19 @@ RNG = np.random.default_rng(0)
 
 def rows(maze_frame: str, count: int = 5000) -> tuple[np.ndarray, np.ndarray]:
     """Observations [N, 4] over the free cells, and the cell coordinates [N, 2] of each."""
-    maze = parse_maze(ROOM, frame=FRAMES[maze_frame])
+    maze = parse_maze(ROOM, suite=SUITES[maze_frame])
     cells = maze.free_cells[RNG.integers(len(maze.free_cells), size=count)]
     grid = cells + RNG.uniform(-0.4, 0.4, (count, 2))
     return np.concatenate([maze.cell_to_xy(grid), RNG.standard_normal((count, 2))], axis=1), grid
 
 
-@pytest.mark.parametrize("frame", list(FRAMES))
+@pytest.mark.parametrize("frame", list(SUITES))
 @pytest.mark.parametrize("block", [7, 1 << 18])
 def test_every_row_is_counted_in_its_bin(
     monkeypatch: pytest.MonkeyPatch, frame: str, block: int
 ) -> None:
     monkeypatch.setattr(coverage, "_ROWS", block)
-    maze = parse_maze(ROOM, frame=FRAMES[frame])
+    maze = parse_maze(ROOM, suite=SUITES[frame])
     observations, grid = rows(frame)
     observations[[3, 9]], observations[12, 3] = 0, np.nan
     observations[20, :2] = 1e9
@@ -55,9 +56,9 @@ def test_without_a_maze_everything_finite_is_on_the_map() -> None:
     assert (least > [q0, q1]).all() and (greatest < [p0, p1]).all()
 
 
-@pytest.mark.parametrize("frame", [*FRAMES, None])
+@pytest.mark.parametrize("frame", [*SUITES, None])
 def test_the_picture_has_everything_in_its_place(frame: str | None) -> None:
-    maze = None if frame is None else parse_maze(ROOM, frame=FRAMES[frame])
+    maze = None if frame is None else parse_maze(ROOM, suite=SUITES[frame])
     observations, _ = rows(frame or "d4rl")
     visits = count_visits(observations, maze)
     places = [observations[first : first + 30, :2] for first in (0, 30, 60)]
@@ -90,7 +91,7 @@ def test_nothing_more_than_is_there_is_named() -> None:
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_a_picture_is_written(tmp_path: Path, ending: str) -> None:
     observations, _ = rows("ogbench")
-    maze = parse_maze(ROOM, frame=FRAMES["ogbench"])
+    maze = parse_maze(ROOM, suite=SUITES["ogbench"])
     line = observations[:50, :2]
     figure = coverage_figure(observations.astype(np.float32), maze=maze, line=line)
     path = save(figure, tmp_path / f"map.{ending}")

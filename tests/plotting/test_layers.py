@@ -37,7 +37,7 @@ def made(maze: Maze, problems: int = 1) -> Plan:
     way = maze.cell_to_xy([tuple(first), *maze.shortest_cells(first, last)])
     points = np.repeat(way[None], problems, 0)
     count, ahead = len(way), np.linspace(0, 1, len(way))
-    off = maze.frame.unit * np.array([-0.3, -0.1, 0.0, 0.2])[:, None, None]
+    off = maze.suite.unit * np.array([-0.3, -0.1, 0.0, 0.2])[:, None, None]
     candidates = points[:, None] + off * ahead[:, None]
     level = np.repeat(np.round(K * ahead).astype(int)[None], problems, 0)
     trace = tuple((np.clip(level + 10 - 2 * row, 0, K), points) for row in range(16))
@@ -205,7 +205,7 @@ def test_a_denoising_fills_a_grid_and_leaves_no_empty_frame() -> None:
 
 @pytest.mark.parametrize("maze", MAZES, ids=lambda maze: maze.text)
 def test_regions_are_drawn_where_rewards_have_them(maze: Maze) -> None:
-    unit = maze.frame.unit
+    unit = maze.suite.unit
     first = maze.cell_to_xy([(2, 3)])[0]
     disc = Disc(tuple(first), 0.7 * unit, velocity=(0.0, 0.1 * unit))
     box = Box(tuple(first - 0.3 * unit), tuple(first + 0.8 * unit))

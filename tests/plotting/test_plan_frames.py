@@ -10,16 +10,17 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from dfplan.mazes import CELL_OFFSET, FRAMES, Maze, named_maze, parse_maze
+from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.plotting.maze import maze_view
+from dfplan.suites import CELL_OFFSET, SUITES
 from dfplan.types import Plan
 
 LARGE = named_maze("large")
 MAZES = [named_maze("ogbench-giant"), named_maze("ogbench-teleport"), named_maze("pointmaze-large")]
-MAZES += [parse_maze(LARGE.ascii, frame=frame) for frame in FRAMES.values()]
+MAZES += [parse_maze(LARGE.ascii, suite=frame) for frame in SUITES.values()]
 
 each_maze = pytest.mark.parametrize(
-    "maze", MAZES, ids=lambda maze: f"{maze.frame.name}-{maze.name}"
+    "maze", MAZES, ids=lambda maze: f"{maze.suite.name}-{maze.name}"
 )
 
 
@@ -107,8 +108,8 @@ def test_a_plan_lies_on_its_cells_inside_the_mazes_view(
 
 
 def test_a_maze_looks_the_same_in_every_frame(tmp_path: Path, figures: list[Figure]) -> None:
-    for frame in FRAMES.values():
-        plan_in(parse_maze(LARGE.ascii, frame=frame), tmp_path / "a.png")
+    for frame in SUITES.values():
+        plan_in(parse_maze(LARGE.ascii, suite=frame), tmp_path / "a.png")
     first, *others = (drawn(figure.axes[0]) for figure in figures)
     for other in others:
         np.testing.assert_allclose(other, first, atol=0.05)

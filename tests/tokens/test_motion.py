@@ -11,7 +11,8 @@ import pytest
 from dfplan.collect import generate
 from dfplan.data import check, from_arrays, load_data, read, segmented
 from dfplan.errors import DataError
-from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, named_maze, parse_maze
+from dfplan.mazes import named_maze, parse_maze
+from dfplan.suites import D4RL, GYMNASIUM, OGBENCH
 from dfplan.tokens.motion import Motion, fit_motion
 from dfplan.types import Recording, Trajectories
 
@@ -169,7 +170,7 @@ SUITES = ("umaze", "pointmaze-umaze", "ogbench-medium")
 def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
     """A little of a suite's data."""
     maze = named_maze(request.param)
-    ending = {D4RL: ".hdf5", GYMNASIUM: "-v0", OGBENCH: ".npz"}[maze.frame]
+    ending = {D4RL: ".hdf5", GYMNASIUM: "-v0", OGBENCH: ".npz"}[maze.suite]
     path = tmp_path_factory.mktemp("recorded") / f"data{ending}"
     return read(generate(maze, 4000, seed=0, path=path, workers=1))
 

@@ -8,7 +8,8 @@ import pytest
 
 from dfplan.data import load_data
 from dfplan.evaluation.protocols import named_task
-from dfplan.mazes import OGBENCH, named_maze, parse_maze
+from dfplan.mazes import named_maze, parse_maze
+from dfplan.suites import OGBENCH
 from dfplan.tokens.windows import Windows
 from dfplan.training import presets
 from dfplan.training.presets import PRESETS, Preset, own_preset, preset_data
@@ -93,7 +94,7 @@ def test_the_goal_that_is_paid_for_is_the_benchmarks(algorithm: str, maze: str) 
     recipe = PRESETS[f"{algorithm}-{maze}"].recipe
     task = named_task(f"maze2d-{maze}")
     assert isinstance(recipe, OfflineConfig) and task.goal is not None
-    assert recipe.goal == tuple(task.goal) and recipe.radius == task.maze.frame.goal_radius
+    assert recipe.goal == tuple(task.goal) and recipe.radius == task.maze.suite.goal_radius
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -121,7 +122,7 @@ def require_long_enough(preset: Preset) -> None:
         reached = maze._steps_towards((int(goal[0]), int(goal[1])))
         ways += [len(maze.shortest_cells(cell, goal)) for cell in cells if tuple(cell) in reached]
     assert maze.longest_way == max(ways)
-    steps_a_cell = 1 / 0.0523 if maze.frame is not OGBENCH else 4 / 0.2
+    steps_a_cell = 1 / 0.0523 if maze.suite is not OGBENCH else 4 / 0.2
     assert (recipe.tokens - 1) * recipe.layout.token_steps > 1.1 * max(ways) * steps_a_cell
 
 

@@ -171,7 +171,7 @@ def test_walls_and_places_are_where_the_physics_has_them(
         x, y = seen.handle(which)
         place = corner + np.array([y - box["y"], x - box["x"]]) / box["width"] * size[1]
         assert np.allclose(
-            maze.cell_to_xy(place), seen.position(which), atol=0.03 * maze.frame.unit
+            maze.cell_to_xy(place), seen.position(which), atol=0.03 * maze.suite.unit
         )
     share = np.random.default_rng(0).uniform(0.02, 0.98, (300, 2))
     inside = maze.contains(maze.cell_to_xy(corner + share * size), radius=0.0)

@@ -44,7 +44,7 @@ def test_a_page_can_put_everything_where_the_physics_has_it(name: str) -> None:
         for aside in ((0.499, 0), (-0.499, 0), (0, 0.499), (0, -0.499)):
             place = first + (cell + np.array(aside)) @ axes
             assert maze.contains(place, radius=0.0) == (told["rows"][cell[0]][cell[1]] != "#")
-    assert (told["ball"], told["radius"]) == (maze.frame.ball_radius, maze.frame.goal_radius)
+    assert (told["ball"], told["radius"]) == (maze.suite.ball_radius, maze.suite.goal_radius)
     assert maze.contains(np.array([told["start"], told["goal"]])).all()
 
 

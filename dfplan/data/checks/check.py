@@ -65,7 +65,7 @@ def check(recording: Recording, segment_by: str = "none", window: int | None = N
     if maze is not None:
         name = "" if maze.name == "custom" else f"{maze.name}, "
         height, width = maze.shape
-        facts["maze"] = f"{name}{height} x {width} cells, frame of {maze.frame.name}"
+        facts["maze"] = f"{name}{height} x {width} cells, frame of {maze.suite.name}"
     facts["episodes"] = _episodes(recording, look)
     faults = find_faults(recording.observations, episodes)
     _bad_rows(recording, faults, look)
@@ -509,7 +509,7 @@ def _coverage(recording: Recording, maze: Maze, look: Findings) -> str:
     height, width = maze.shape
     visits = np.zeros(height * width, np.int64)
     inside, known = Rows(), 0
-    frame = maze.frame
+    frame = maze.suite
     clear = frame.ball_radius - SOFT_CONTACT * frame.unit
     for block in blocks(len(recording), ROWS):
         rows = recording.observations[block]

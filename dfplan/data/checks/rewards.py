@@ -10,7 +10,8 @@ from dfplan.blocks import blocks
 from dfplan.data.anomalies import sound
 from dfplan.data.checks.report import Findings
 from dfplan.data.checks.rows import ROWS, starts
-from dfplan.mazes import D4RL, Maze
+from dfplan.mazes import Maze
+from dfplan.suites import DEFAULT
 from dfplan.types import Recording
 
 _NEAR = 1e-3
@@ -37,7 +38,7 @@ def explain_rewards(
         goals["the goal of the row"] = recording.goals
     if not goals:
         return {"rewards": f"{text}; no goal is known that they could be for"}
-    radius = (D4RL if maze is None else maze.frame).goal_radius
+    radius = (DEFAULT if maze is None else maze.suite).goal_radius
     shares = {
         name: _shares_explained(recording, rewards, goal, scale, radius)
         for name, goal in goals.items()

@@ -26,19 +26,18 @@ import numpy as np
 from dfplan.data.checksums import MINARI_FILE, replacing, verify
 from dfplan.data.links import require_sources
 from dfplan.data.storage import Sink, allocate, kept_type, open_hdf5, read_text
-from dfplan.envs import CUSTOM_EPISODE_STEPS, EPISODE_STEPS
+from dfplan.envs.make import ADAPTERS
 from dfplan.errors import ConfigError, DataError, DfplanError
 from dfplan.files import atomic_folder, expanded
-from dfplan.mazes import D4RL, GYMNASIUM, OGBENCH, Maze, named_maze, parse_maze
+from dfplan.mazes import Maze, parse_maze
 from dfplan.record import Record
+from dfplan.suites import GYMNASIUM
 from dfplan.types import Recording
 
 _METADATA = "metadata.json"
 _ID = re.compile(r"(?:[-\w][-\w/]*/)?[-\w]+-v\d+")
 _UNFIT = re.compile(r"[^-\w]+")
 _EPISODE = re.compile(r"episode_(\d+)")
-_ROBOTICS_ID = re.compile(r"PointMaze_(UMaze|Medium|Large)(?:Dense)?[-_]")
-_OGBENCH_ID = re.compile(r"pointmaze-(medium|large|giant|teleport)-")
 
 _MARKS = "dfplan"
 """The file's attribute for what Minari's layout has no place for, as JSON: the fields that there
@@ -176,7 +175,7 @@ def write_minari(
         raise ConfigError(f"{folder} is there already; remove it, or name another folder.")
     bounds = _bounds(recording)
     maze = None if recording.maze is None else parse_maze(recording.maze)
-    nested = maze is not None and maze.frame is GYMNASIUM
+    nested = maze is not None and maze.suite is GYMNASIUM
     try:
         from minari import __version__ as minari_version
         from minari.dataset.minari_storage import MinariStorage
@@ -544,30 +543,14 @@ def _maze_of(environment: object) -> str | None:
     try:
         spec = json.loads(environment) if isinstance(environment, str) else {}
         name, arguments = str(spec.get("id", "")), dict(spec.get("kwargs") or {})
-        if name.startswith("PointMaze_") and "maze_map" in arguments:
-            return _of_map(arguments["maze_map"]).text
-        if known := _ROBOTICS_ID.match(name):
-            return f"pointmaze-{known[1].lower()}"
-        if name.startswith("dfplan/") and "maze" in arguments:
-            return parse_maze(arguments["maze"]).text
-        if known := _OGBENCH_ID.match(name):
-            return f"ogbench-{known[1]}"
+        for adapter in ADAPTERS.values():
+            maze = adapter.recorded_maze(name, arguments)
+            if maze is not None:
+                return maze.text
     # ValueError: MazeError and ConfigError among others.
     except (AttributeError, TypeError, ValueError, RecursionError):
         return None
     return None
-
-
-def _of_map(cells: Sequence[Sequence[object]]) -> Maze:
-    """The maze of a ``maze_map``; a goal only where it is the one place for goals."""
-    goals = sum(str(cell).lower() == "g" for row in cells for cell in row)
-    rows = [["O" if goals > 1 and cell == "g" else cell for cell in row] for row in cells]
-    maze = parse_maze(rows, frame=GYMNASIUM)
-    for name in EPISODE_STEPS:
-        suite = named_maze(f"pointmaze-{name}")
-        if suite.rows == maze.rows:
-            return suite
-    return maze
 
 
 def _checked_id(folder: Path, dataset_id: str | None) -> str:
@@ -617,39 +600,8 @@ def _unbounded(rows: np.ndarray) -> gymnasium.spaces.Box:
 
 def _environment(maze: Maze, recording: Recording) -> Any:
     """What Minari recovers the environment from; None where there is none for the maze."""
-    suite, _, name = maze.text.rpartition("-")
-    if maze.frame is D4RL:
-        if maze.text in EPISODE_STEPS:
-            return gymnasium.spec(f"dfplan/maze2d-{maze.text}-v1")
-        spec = gymnasium.spec("dfplan/maze2d-v1")
-        return gymnasium.envs.registration.EnvSpec(
-            spec.id,
-            spec.entry_point,
-            max_episode_steps=spec.max_episode_steps,
-            kwargs={"maze": maze.text},
-        )
-    if maze.frame is OGBENCH:
-        if suite != "ogbench":
-            return None
-        return gymnasium.envs.registration.EnvSpec(
-            f"pointmaze-{name}-v0",
-            "ogbench.locomaze.maze:make_maze_env",
-            max_episode_steps=1000,
-            kwargs={"loco_env_type": "point", "maze_env_type": "maze", "maze_type": name},
-        )
-    known = {"umaze": "UMaze", "medium": "Medium", "large": "Large"}
-    cells = {"#": 1, "O": 0, "G": "g"}
-    return gymnasium.envs.registration.EnvSpec(
-        f"PointMaze_{known.get(name, 'UMaze')}-v3",
-        "gymnasium_robotics.envs.maze.point_maze:PointMazeEnv",
-        max_episode_steps=EPISODE_STEPS.get(name, CUSTOM_EPISODE_STEPS),
-        kwargs={
-            "maze_map": [[cells[cell] for cell in row] for row in maze.rows],
-            "reward_type": "sparse",
-            "continuing_task": recording.terminals is None or not recording.terminals.any(),
-            "reset_target": False,
-        },
-    )
+    continuing = recording.terminals is None or not recording.terminals.any()
+    return ADAPTERS[maze.suite].recorded_spec(maze, continuing=continuing)
 
 
 def _write_episodes(
