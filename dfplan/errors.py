@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 import numbers
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 _LARGEST = 2**63 - 1
+
+Entry = TypeVar("Entry")
 
 
 class DfplanError(Exception):
@@ -81,11 +83,30 @@ class MissingSimulatorError(MissingPackageError):
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:
-    """The error for a name that is not among the known ones, with the closest of them."""
+    """Make the error for a name that is not known; it suggests the closest known name."""
     names = sorted(known)
     close = get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return ConfigError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+
+
+def require_name(kind: str, name: object, known: Collection[str]) -> None:
+    """Raise :class:`ConfigError` unless ``name`` is among the known names of this kind."""
+    if name not in known:
+        raise unknown_name(kind, name, known)
+
+
+def lookup(kind: str, name: str, table: Mapping[str, Entry]) -> Entry:
+    """Return ``table[name]``.
+
+    Args:
+        kind: what the table holds, in the singular, for the error: ``"sampling step"``.
+
+    Raises:
+        ConfigError: there is no such name; the message suggests the closest one.
+    """
+    require_name(kind, name, table)
+    return table[name]
 
 
 def require_numbers(

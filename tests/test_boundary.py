@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import dfplan
-from dfplan.boundary import own_array, own_tensor
+from dfplan.arrays import copy_array
+from dfplan.boundary import as_tensor
 from dfplan.data import from_arrays, segmented
 from dfplan.diffusion.schedules import cosine_schedule
 from dfplan.errors import ConfigError, ObservationError
@@ -358,12 +359,12 @@ def test_a_copy_holds_the_numbers_in_the_machines_own_order(
         wanted = array if dtype is None else array.astype(dtype)
         kept = array.copy()
     for given_ in (array, array.tolist(), array.astype(object)):
-        found = own_array(given_, dtype or array.dtype.newbyteorder("=").type)
+        found = copy_array(given_, dtype or array.dtype.newbyteorder("=").type)
         assert found.flags.c_contiguous and found.flags.writeable and found.dtype.isnative
         assert not np.shares_memory(found, array)
         np.testing.assert_array_equal(found, wanted)
-    torch.from_numpy(own_array(array, np.float32))
-    assert own_tensor(array).is_floating_point()
+    torch.from_numpy(copy_array(array, np.float32))
+    assert as_tensor(array).is_floating_point()
     np.testing.assert_array_equal(array, kept)
 
 
@@ -394,7 +395,7 @@ def test_a_copy_holds_the_numbers_in_the_machines_own_order(
 )
 def test_what_is_no_numbers_is_refused(values: object) -> None:
     with warnings_as_errors():
-        for read in (own_array, own_tensor):
-            if not (read is own_tensor and isinstance(values, torch.Tensor) and values.is_meta):
+        for read in (copy_array, as_tensor):
+            if not (read is as_tensor and isinstance(values, torch.Tensor) and values.is_meta):
                 with pytest.raises(ObservationError, match="Expected numbers"):
                     read(values)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dfplan.boundary import own_array
+from dfplan.arrays import copy_array
 from dfplan.errors import ObservationError
 
 _hypot = np.frompyfunc(math.hypot, 2, 1)
@@ -45,7 +45,7 @@ class GoalRewards:
     def _reached(self, achieved_goal: Any, desired_goal: Any) -> np.ndarray:
         """Bool [...]."""
         try:
-            offset = own_array(achieved_goal, np.float64) - own_array(desired_goal, np.float64)
+            offset = copy_array(achieved_goal, np.float64) - copy_array(desired_goal, np.float64)
         except (ValueError, OverflowError) as error:
             raise _refused(achieved_goal, desired_goal) from error
         if offset.shape[-1:] != (2,) or not np.isfinite(offset).all():

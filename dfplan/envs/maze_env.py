@@ -12,7 +12,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Dict
 from gymnasium.utils import RecordConstructorArgs
 
-from dfplan.boundary import own_array
+from dfplan.arrays import copy_array
 from dfplan.envs.goals import GoalRewards
 from dfplan.envs.options import (
     SPEED_BOUND,
@@ -166,7 +166,7 @@ class MazeEnv(
         # OGBench limits no action itself, and one beyond its space crosses walls; the number's
         # type stays, which its rounding depends on.
         if type(action) is not np.ndarray or action.dtype.kind not in "fiub":
-            action = own_array(action)
+            action = copy_array(action)
         if not -1.0 <= force0 <= 1.0 or not -1.0 <= force1 <= 1.0:
             action = np.clip(action, -1.0, 1.0)
         state, reward, terminated, truncated, info = self._advance(action)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dfplan.boundary import own_array
+from dfplan.arrays import copy_array
 from dfplan.errors import ConfigError, ObservationError, unknown_name
 from dfplan.mazes import Maze
 
@@ -30,7 +30,7 @@ def finite_vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarra
     """
     try:
         plain = type(value) is np.ndarray and value.dtype.kind == "f"
-        array = np.array(value, np.float64) if plain else own_array(value, np.float64)
+        array = np.array(value, np.float64) if plain else copy_array(value, np.float64)
     except (ValueError, OverflowError):
         array = np.array(np.nan)
     if array.ndim != 1 or array.size not in sizes or not all(map(math.isfinite, array.tolist())):

@@ -6,7 +6,7 @@ from typing import Any, Protocol, SupportsFloat
 
 import numpy as np
 
-from dfplan.boundary import own_array
+from dfplan.arrays import copy_array
 from dfplan.errors import read_seed, require_numbers
 from dfplan.planning.policy import Policy
 from dfplan.planning.query import SEEDS, unpacked
@@ -67,7 +67,7 @@ def drive(
     while True:
         state, goal = unpacked(observation, None)
         goal = info.get("goal") if goal is None else goal
-        positions.append(own_array(state, np.float64)[:2])
+        positions.append(copy_array(state, np.float64)[:2])
         if over or len(rewards) == max_steps or (reached is not None and not past_goal):
             break
         action = policy.act(observation, goal=goal)
@@ -84,7 +84,7 @@ def drive(
         positions=np.stack(positions),
         rewards=np.array(rewards),
         plans=tuple(plans),
-        goal=None if goal is None else own_array(goal, np.float64),
+        goal=None if goal is None else copy_array(goal, np.float64),
         reached=reached,
         maze=maze,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dfplan.boundary import own_array
+from dfplan.arrays import copy_array
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.record import Record
@@ -54,7 +54,7 @@ def trust(noise: np.ndarray, statistics: Statistics, schedule: NoiseSchedule) ->
         ConfigError: a noise below 0, or NaN.
         ObservationError: no numbers.
     """
-    noise = own_array(noise, np.float64)
+    noise = copy_array(noise, np.float64)
     if not (noise >= 0).all():
         raise ConfigError(
             f"The noise of positions must be at least 0, infinite where one is lost; got {noise}."
@@ -79,7 +79,7 @@ def read_past(past: Past, layout: TokenLayout, max_level: int, count: int | None
             f"to be trusted; got {type(past).__name__}."
         )
     try:
-        positions, level = own_array(past.positions, np.float32), own_array(past.level)
+        positions, level = copy_array(past.positions, np.float32), copy_array(past.level)
     except ObservationError as error:
         raise ObservationError(f"A past needs positions and levels in numbers. {error}") from error
     if (

@@ -9,7 +9,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dfplan.boundary import isolated, own_array
+from dfplan.arrays import copy_array
+from dfplan.boundary import isolated
 from dfplan.errors import (
     ConfigError,
     DataError,
@@ -440,7 +441,7 @@ def _mask(what: str, values: object, count: int) -> np.ndarray:
         ObservationError: another number of them, or other numbers than 0 and 1.
     """
     try:
-        mask = own_array(values)
+        mask = copy_array(values)
     except ObservationError as error:
         raise ObservationError(f"{what} must be True or False for each row. {error}") from error
     if mask.shape not in ((), (count,)) or not np.isin(mask, (0, 1)).all():

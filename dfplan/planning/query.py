@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dfplan.boundary import own_array
+from dfplan.arrays import copy_array
 from dfplan.errors import ObservationError, read_seed, require_numbers
 from dfplan.planning.observation_history import Past
 from dfplan.record import Record
@@ -216,7 +216,7 @@ def _rows(
     dtype: type[np.floating] | None = np.float32,
 ) -> np.ndarray:
     try:
-        array = own_array(values, dtype)
+        array = copy_array(values, dtype)
     except ObservationError as error:
         raise ObservationError(f"The {what} must be numbers. {error}") from error
     if array.ndim not in (1, 2) or array.shape[-1] not in widths or not array.size:

@@ -24,7 +24,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from dfplan.boundary import isolated, own_array, own_tensor
+from dfplan.arrays import copy_array
+from dfplan.boundary import as_tensor, isolated
 from dfplan.errors import ConfigError, ObservationError, require_numbers
 from dfplan.record import Record
 from dfplan.tokens.support import Support
@@ -47,7 +48,7 @@ class ComposableReward(ABC):
 
             @wraps(call)
             def of_tensors(self: Any, points: Any, steps: Any) -> Any:
-                points, steps = own_tensor(points), own_tensor(steps)
+                points, steps = as_tensor(points), as_tensor(steps)
                 if points.dim() != 3 or points.shape[2] != 2:
                     raise ObservationError(
                         f"A reward takes positions [B, P, 2]; got {list(points.shape)}."
@@ -314,7 +315,7 @@ class Disc:
 
     def outside(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """See :class:`Region`."""
-        points, steps = own_tensor(points), own_tensor(steps)
+        points, steps = as_tensor(points), as_tensor(steps)
         drift = steps[:, None] * points.new_tensor(self.velocity)
         away = points - (points.new_tensor(self.center) + drift)
         return _length(away.square().sum(-1)) - self.radius
@@ -340,7 +341,7 @@ class Box:
 
     def outside(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """See :class:`Region`."""
-        points = own_tensor(points)
+        points = as_tensor(points)
         low, high = points.new_tensor(self.low), points.new_tensor(self.high)
         beyond = torch.maximum(low - points, points - high)
         reach = beyond.detach().square().sum(-1)
@@ -508,7 +509,7 @@ def _positions(owner: object, field: str, least: int = 0) -> np.ndarray:
     """A copy of the field, positions: one [2], or where ``least`` is given so many [Q, 2]."""
     given = getattr(owner, field)
     try:
-        found = own_array(given, np.float64)
+        found = copy_array(given, np.float64)
         many = found.ndim == 1 + bool(least) and len(found) >= least
         fits = many and found.shape[-1] == 2 and not np.isnan(found).any()
     except ObservationError:  # not numbers

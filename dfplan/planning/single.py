@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from dfplan.boundary import isolated, own_array
+from dfplan.arrays import copy_array
+from dfplan.boundary import isolated
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, ObservationError, require_numbers, unknown_name
 from dfplan.planning.observation_history import Past, read_past, stand_in
@@ -512,7 +513,7 @@ class ForcingPlanner(Record):
             Float32 [B, P, 2]: reward a unit of position. Guidance moves a point by
             ``settings.guidance.scale`` times this, and by no more than its ``max_move``.
         """
-        places = own_array(points, np.float32)
+        places = copy_array(points, np.float32)
         if places.ndim != 3 or places.shape[2] != 2 or not np.isfinite(places).all():
             raise ObservationError(
                 f"Points of plans must be finite numbers [B, P, 2]; got {points!r:.200}."

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfplan.boundary import own_array
+from dfplan.arrays import copy_array
 from dfplan.errors import DataError
 from dfplan.tokens.sampler import WindowSampler
 from dfplan.types import Trajectories
@@ -59,7 +59,7 @@ class Motion:
         self, position: np.ndarray, velocity: np.ndarray, action: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """One step from ``position`` and ``velocity`` under ``action``, each [..., 2]."""
-        position, velocity, action = own_array(position), own_array(velocity), own_array(action)
+        position, velocity, action = copy_array(position), copy_array(velocity), copy_array(action)
         velocity = (1 - self.drag) * np.clip(velocity, -self.limit, self.limit)
         velocity = velocity + self.gain * np.clip(action, -1.0, 1.0)
         return position + self.dt * velocity, velocity

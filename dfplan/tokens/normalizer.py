@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dfplan.boundary import own_tensor
+from dfplan.boundary import as_tensor
 from dfplan.errors import DataError
 from dfplan.record import Record
 
@@ -29,11 +29,11 @@ class Normalizer(Record):
 
     def normalize(self, points: torch.Tensor) -> torch.Tensor:
         """Positions [..., 2] in physical units to normalized ones."""
-        return (own_tensor(points) - self.mean) / self.std
+        return (as_tensor(points) - self.mean) / self.std
 
     def unnormalize(self, points: torch.Tensor) -> torch.Tensor:
         """Inverse of :meth:`normalize`."""
-        return own_tensor(points) * self.std + self.mean
+        return as_tensor(points) * self.std + self.mean
 
 
 def fit_normalizer(positions: Iterable[np.ndarray]) -> Normalizer:

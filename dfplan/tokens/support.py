@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional as F  # noqa: N812
 
-from dfplan.boundary import own_tensor
+from dfplan.boundary import as_tensor
 from dfplan.record import Record
 
 _LARGEST_SIDE = 2048
@@ -47,7 +47,7 @@ class Support(Record):
         zero where a cell and its neighbors were visited and has a gradient that leads back.
         Beyond the grid the distance to the grid is added.
         """
-        points = own_tensor(points)
+        points = as_tensor(points)
         size = torch.tensor(self.visited.shape, dtype=points.dtype, device=points.device)
         cell = (points - self.origin) / self.resolution - 0.5
         inside = torch.minimum(cell.clamp_min(0.0), size - 1)

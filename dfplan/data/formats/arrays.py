@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dfplan.boundary import given_array
+from dfplan.arrays import as_array
 from dfplan.data.formats.fields import PLANE, STATE, Field, cut_where_not_next, first_rows
 from dfplan.data.links import require_sources
 from dfplan.data.storage import NpzArray, npz_arrays, open_hdf5
@@ -123,7 +123,7 @@ def _fields(
 
 def _array(name: str, values: object, source: str) -> np.ndarray:
     try:
-        return given_array(values)
+        return as_array(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{source}: {name} must be an array of numbers ({error}).") from error
 
