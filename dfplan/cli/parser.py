@@ -1,0 +1,112 @@
+"""The parser of one command."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+import yaml
+from jsonargparse import ActionYesNo, ArgumentParser, Namespace, auto_cli
+
+from dfplan.cli.yaml_guard import load_yaml, require_small
+from dfplan.errors import ConfigError
+from dfplan.files import expand_path
+
+_LONGEST_MESSAGE = 2000  # characters
+_WRONG = re.compile(r"arguments: .*?(--[\w.-]+)|(?:[Oo]ption '|choice: '|Got value: )([\w.-]+)")
+
+
+class Parser(ArgumentParser):
+    """Errors in one line with a suggestion; ``bool`` becomes ``--flag`` and ``--no_flag``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+        self._file = ""  # that is being read
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("type") is bool:
+            kwargs["action"] = ActionYesNo
+            del kwargs["type"]
+        return super().add_argument(*args, **kwargs)
+
+    def parse_args(self, args: Any = None, *others: Any, **kwargs: Any) -> Any:
+        """Says what jsonargparse does not: files that are no text, numbers that are too large."""
+        try:
+            return super().parse_args(args, *others, **kwargs)
+        except UnicodeDecodeError as error:
+            values = [value for given in args for value in (given, given.partition("=")[2])]
+            files = ", ".join(value for value in values if os.path.isfile(value))
+            self.error(f"Expected text in UTF-8 in {files}; {error}")
+        except OverflowError as error:
+            self.error(f"A number is too large in {max(args, key=len)}; {error}")
+
+    def parse_path(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        """Names the file in errors."""
+        self._file = f"{path}: "
+        try:
+            require_small(expand_path(path))
+            loaded = super().parse_path(path, *args, **kwargs)
+        except UnicodeDecodeError as error:
+            self.error(f"Expected a text file in UTF-8; {error}")
+        except (TypeError, KeyError, ConfigError) as error:
+            self.error(str(error), error)
+        self._file = ""
+        return loaded
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
+        """Looks for unknown keys at once: later, in a nested command, their names are lost."""
+        with suppress(yaml.YAMLError):  # the original says what is wrong with it
+            value = load_yaml(content)
+            if not isinstance(value, dict):
+                kind = "nothing" if value is None else type(value).__name__
+                self.error(f"Expected lines such as 'name: value'; got {kind}")
+        loaded = super().parse_string(content, *args, **kwargs)
+        self.validate(loaded, skip_required=True)
+        return loaded
+
+    def validate(self, namespace: Any, *args: Any, **kwargs: Any) -> None:
+        for name in self.groups or ():
+            if not isinstance(value := namespace.get(name, {}), Namespace | dict):
+                raise TypeError(f'Parser key "{name}": expected settings by name; got {value!r}')
+        super().validate(namespace, *args, **kwargs)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Does not hide that a message cannot be written, as the original does."""
+        (file or sys.stderr).write(message)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        parser = getattr(ex, "subcommand_parser", None) or self
+        known = re.findall(r"(?:--)?[a-z][\w.-]*", parser.format_usage())
+        by_key = {name.lstrip("-").rpartition(".")[2]: name for name in known}
+        wrong = _WRONG.search(message)
+        key = wrong[wrong.lastindex or 0].lstrip("-").rpartition(".")[2] if wrong else ""
+        close = get_close_matches(key, by_key, n=1, cutoff=0.7)
+        hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
+        command = parser.prog.replace(" [options]", "")
+        text = " ".join(message.split()).rstrip(".")
+        if len(text) > _LONGEST_MESSAGE:
+            text = f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 2 :]}"
+        self.exit(2, f"dfplan: error: {self._file}{text}.{hint} See '{command} --help'.\n")
+
+
+def run_command(names: Sequence[str], command: Callable[..., Any], args: Sequence[str]) -> int:
+    """Parse the arguments of one command and call it.
+
+    Args:
+        names: of the command, such as ``["data", "check"]``.
+        command: its signature and docstring make the parser.
+        args: all arguments of dfplan, the names first.
+
+    Returns:
+        The exit code that the command returns; 0 if it returns none.
+    """
+    commands: Any = command
+    for name in reversed(names):
+        commands = {name: commands}
+    returned = auto_cli(commands, args=list(args), prog="dfplan", parser_class=Parser)
+    return returned if isinstance(returned, int) else 0

@@ -1,0 +1,202 @@
+"""``dfplan plan``, ``dfplan video`` and ``dfplan evaluate``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jsonargparse.typing import PositiveInt, register_type
+
+from dfplan.cli.arguments import (
+    Position,
+    suite_or_maze,
+)
+from dfplan.envs.make import make
+from dfplan.errors import ConfigError
+from dfplan.evaluation.episodes import rollout
+from dfplan.evaluation.stock import stock, summary
+from dfplan.planning.episode import drive
+from dfplan.planning.learned import LearnedPolicy
+from dfplan.planning.policy import Policy
+from dfplan.planning.single import ForcingPlanner, PlannerSettings
+from dfplan.planning.tree import Change, TreePlanner, TreeSettings
+from dfplan.plotting.figures import checked_path as checked_picture
+from dfplan.plotting.videos import (
+    checked_path,
+    denoising_frames,
+    drive_frames,
+    tree_frames,
+    write_film,
+)
+from dfplan.pretrained import load
+
+register_type(Change, asdict, lambda settings: Change(**settings))
+
+
+def plan(
+    checkpoint: str,
+    start: Position,
+    goal: Position,
+    out: Path = Path("plan.png"),
+    planner: PlannerSettings = PlannerSettings(),
+    horizon: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Plan once and draw the plan.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        start: position in the frame of the data, as 1,1; [-1,1] where it begins with a minus.
+        goal: position, as 7,9.
+        out: picture to write: PNG, SVG or PDF.
+        planner: how to sample and choose, where the checkpoint is of Diffusion Forcing.
+        horizon: environment steps; by default chosen by the planner.
+        seed: of the noise.
+    """
+    loaded = load(checkpoint)
+    if isinstance(loaded, LearnedPolicy):
+        raise ConfigError(f"{checkpoint} is a policy and makes no plan; play it: dfplan evaluate.")
+    if isinstance(loaded, ForcingPlanner):
+        loaded = replace(loaded, settings=planner)
+    elif planner != PlannerSettings():
+        raise ConfigError(f"{checkpoint} is no planner of Diffusion Forcing; leave out --planner.")
+    made = loaded.plan(np.array([*start, 0.0, 0.0]), np.array(goal), horizon=horizon, seed=seed)
+    cost = f"{1e3 * made.seconds:.0f} ms, {made.evaluations} evaluations"
+    print(f"horizon {made.steps[0]} steps, {cost}")
+    print(made.plot(out))
+
+
+def video_denoising(
+    checkpoint: str,
+    start: Position,
+    goal: Position,
+    out: Path = Path("denoising.gif"),
+    planner: PlannerSettings = PlannerSettings(matrix="pyramid"),
+    seed: int = 0,
+    width: int = 640,
+    theme: Literal["light", "dark"] = "light",
+) -> None:
+    """Film a plan coming out of noise, the near future first.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        start: position in the frame of the data, as 1,1; [-1,1] where it begins with a minus.
+        goal: position, as 7,9.
+        out: film to write, GIF or MP4.
+        planner: how to sample and choose.
+        seed: of the noise.
+        width: of a frame, in pixels.
+        theme: light or dark.
+    """
+    out = checked_path(out)
+    loaded = _forcing(checkpoint, planner)
+    made = loaded.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
+    print(write_film(out, denoising_frames(made, width=width, theme=theme)))
+
+
+def video_tree(
+    checkpoint: str,
+    start: Position,
+    goal: Position,
+    out: Path = Path("tree.gif"),
+    search: TreeSettings = TreeSettings(),
+    seed: int = 0,
+    width: int = 640,
+    theme: Literal["light", "dark"] = "light",
+) -> None:
+    """Film a tree search growing.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        start: position in the frame of the data, as 1,1; [-1,1] where it begins with a minus.
+        goal: position, as 7,9.
+        out: film to write, GIF or MP4.
+        search: how far and how wide to search.
+        seed: of the noise.
+        width: of a frame, in pixels.
+        theme: light or dark.
+    """
+    out = checked_path(out)
+    searcher = TreePlanner(_forcing(checkpoint, None), search)
+    made = searcher.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
+    print(write_film(out, tree_frames(made, width=width, theme=theme)))
+
+
+def video_drive(
+    checkpoint: str,
+    env: str | None = None,
+    out: Path = Path("drive.gif"),
+    planner: PlannerSettings = PlannerSettings(matrix="pyramid", rows=0.4),
+    replan_every: PositiveInt = 40,
+    seed: int = 0,
+    width: int = 640,
+    theme: Literal["light", "dark"] = "light",
+) -> None:
+    """Film a drive in the running environment, planned anew on the way.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        env: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O;
+            by default the maze of the checkpoint's data.
+        out: film to write, GIF or MP4.
+        planner: how to sample and choose.
+        replan_every: steps between two plans.
+        seed: of the episode and of the noise.
+        width: of a frame, in pixels.
+        theme: light or dark.
+    """
+    out = checked_path(out)
+    loaded = _forcing(checkpoint, planner)
+    if env is None and loaded.maze is None:
+        raise ConfigError(f"{checkpoint} names no maze; name an environment by --env.")
+    world = make(loaded.maze or "" if env is None else suite_or_maze(env))
+    played = drive(world, Policy(loaded, replan_every=replan_every), seed=seed)
+    world.close()
+    print(write_film(out, drive_frames(played, width=width, theme=theme)))
+
+
+def _forcing(checkpoint: str, settings: PlannerSettings | None) -> ForcingPlanner:
+    """A planner of Diffusion Forcing with those settings, or its own."""
+    loaded = load(checkpoint)
+    if not isinstance(loaded, ForcingPlanner):
+        raise ConfigError(f"{checkpoint} is no planner of Diffusion Forcing, which this films.")
+    return loaded if settings is None else replace(loaded, settings=settings)
+
+
+def evaluate(
+    checkpoint: str,
+    env: str | None = None,
+    episodes: PositiveInt = 50,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Play a suite's stock episodes with a planner or policy, or episodes in a maze of your own.
+
+    OGBench: as many episodes of each of its five tasks. Others: with random starts and goals.
+
+    Args:
+        checkpoint: name of a shipped one, a file, or a run's folder.
+        env: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O;
+            by default the maze of the checkpoint's data.
+        episodes: how many.
+        seed: of the episodes and of the planner.
+        out: picture of the first episode (of each task: -2, -3 and so on) to write; of planners.
+    """
+    if out is not None:
+        checked_picture(out)
+    loaded = load(checkpoint)
+    planner = None if isinstance(loaded, LearnedPolicy) else loaded
+    if out is not None and planner is None:
+        raise ConfigError(f"{checkpoint} is a policy and makes no plan to draw; leave out --out.")
+    task, posed = stock(loaded.maze, None if env is None else suite_or_maze(env), episodes, seed)
+    actor = loaded if isinstance(loaded, LearnedPolicy) else Policy(loaded)
+    played = rollout(actor, task, posed, seed=seed)
+    print(summary(played))
+    if out is None or planner is None:
+        return
+    for number in range(len(posed) // episodes):  # the tasks take turns
+        plan = planner.plan(posed.starts[number], posed.goals[number], seed=seed)
+        name = out if number == 0 else out.with_stem(f"{out.stem}-{number + 1}")
+        print(plan.plot(name, executed=played.positions[number, : played.steps[number] + 1]))

@@ -1,0 +1,157 @@
+"""``dfplan train``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from dfplan.cli.arguments import (
+    maze_or_file,
+)
+from dfplan.data import load_data
+from dfplan.errors import ConfigError, require_numbers
+from dfplan.training.loop import TrainSettings, train
+from dfplan.training.presets import (
+    CUSTOM_SETTINGS,
+    PRESETS,
+    OfflinePreset,
+    Preset,
+    custom_preset,
+    preset_data,
+)
+from dfplan.training.recipes.cloning import CloningConfig
+from dfplan.training.recipes.diffuser import DiffuserConfig
+from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.recipes.inverse import InverseConfig
+from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, train_offline
+from dfplan.training.recipes.value import ValueConfig
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+LoopRecipe = ForcingConfig | DiffuserConfig | ValueConfig | CloningConfig | InverseConfig
+
+
+def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., None]:
+    """The command that trains one preset; its signature carries the preset's values."""
+    if isinstance(preset, OfflinePreset):
+        return _offline_command(name, preset)
+
+    def command(
+        out: Path = Path("runs") / name,
+        data: str | None = None,
+        recipe: LoopRecipe = preset.recipe,
+        settings: TrainSettings = preset.settings,
+        accelerator: str = "auto",
+        devices: int = 1,
+        precision: Precision = "32-true",
+        resume: bool = False,
+        segment_by: Literal["none", "timeouts", "goals"] = "none",
+        follow_links: bool = False,
+    ) -> None:
+        """Train on the data of a maze, or on data of your own.
+
+        Args:
+            out: folder of the run: metrics.jsonl, state.safetensors, checkpoint.safetensors.
+            data: file, folder or name, in any layout; by default the preset's, collected into out.
+            recipe: what is trained.
+            settings: how long and how fast.
+            accelerator: cpu, gpu, mps or auto.
+            devices: number of devices.
+            precision: 32-true, bf16-mixed or 16-mixed.
+            resume: go on from the state in out.
+            segment_by: what else cuts episodes.
+            follow_links: whether hdf5 files may take values from files outside of their folder.
+        """
+        fabric = _fabric(accelerator, devices, precision)
+        fabric.launch()
+        with fabric.rank_zero_first():
+            source = preset_data(preset, out) if data is None else data
+        trajectories = load_data(source, segment_by=segment_by, follow_links=follow_links)
+        train(recipe, trajectories, out, settings=settings, fabric=fabric, resume=resume)
+        print(out / "checkpoint.safetensors")
+
+    # Only the preset's own recipe can be configured; a union would lose its defaults.
+    command.__annotations__["recipe"] = type(preset.recipe)
+    return command
+
+
+def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
+    """The same for a preset that d3rlpy trains."""
+
+    def command(
+        out: Path = Path("runs") / name,
+        data: str | None = None,
+        recipe: OfflineConfig = preset.recipe,
+        settings: OfflineSettings = preset.settings,
+        segment_by: Literal["none", "timeouts", "goals"] = "none",
+        follow_links: bool = False,
+    ) -> None:
+        """Train by d3rlpy on the data of a maze, or on data of your own.
+
+        Args:
+            out: folder of the run: metrics.jsonl, checkpoint.safetensors.
+            data: file, folder or name, in any layout; by default the preset's, collected into out.
+            recipe: what is trained, and for which goal.
+            settings: how long.
+            segment_by: what else cuts episodes.
+            follow_links: whether hdf5 files may take values from files outside of their folder.
+        """
+        source = preset_data(preset, out) if data is None else data
+        trajectories = load_data(source, segment_by=segment_by, follow_links=follow_links)
+        train_offline(recipe, trajectories, out, settings=settings)
+        print(out / "checkpoint.safetensors")
+
+    return command
+
+
+def train_own(
+    maze: Path,
+    out: Path = Path("runs/own"),
+    data: str | None = None,
+    tokens: int | None = None,
+    settings: TrainSettings = CUSTOM_SETTINGS,
+    resume: bool = False,
+    follow_links: bool = False,
+) -> None:
+    """Train a planner for a maze of your own; its data is collected if none is given.
+
+    Args:
+        maze: text file of # and O, one row a line.
+        out: folder of the run.
+        data: file, folder or name, in any layout; by default collected into out.
+        tokens: of 20 steps each, of the longest plan; by default enough for the longest way.
+        settings: how long and how fast.
+        resume: go on from the state in out.
+        follow_links: whether hdf5 files may take values from files outside of their folder.
+    """
+    preset = custom_preset(maze_or_file(str(maze)))
+    recipe = preset.recipe if tokens is None else ForcingConfig(tokens=tokens)
+    trajectories = load_data(
+        preset_data(preset, out) if data is None else data, follow_links=follow_links
+    )
+    train(recipe, trajectories, out, settings=settings, resume=resume)
+    print(out / "checkpoint.safetensors")
+
+
+def _fabric(accelerator: str, devices: int, precision: Precision) -> Fabric:
+    # Fabric would start any number of processes on a CPU.
+    most = max(os.cpu_count() or 1, 8)
+    require_numbers({"devices": devices}, integer=True, most=most)
+    try:
+        return Fabric(accelerator=accelerator, devices=devices, precision=precision)
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
+        raise ConfigError(
+            f"Cannot train on accelerator {accelerator!r} with {devices} devices in {precision}: "
+            f"{error} Leave the three flags out to train on what there is."
+        ) from error
+
+
+COMMANDS = {
+    **{name: _train_command(name, preset) for name, preset in PRESETS.items()},
+    "own": train_own,
+}
+"""The commands by name."""
