@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,11 @@ def as_array(values: object) -> np.ndarray:
     Raises:
         TypeError, ValueError, RuntimeError: ``values`` is not an array, or has masked elements.
     """
-    torch = sys.modules.get("torch")  # a caller who has a tensor has imported torch
+    torch: Any = sys.modules.get("torch")  # a caller who has a tensor has imported torch
     if torch is not None and isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        return values.double().numpy() if values.dtype == torch.bfloat16 else values.numpy()
+        tensor: Any = values.detach().cpu()
+        array: np.ndarray = (tensor.double() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return array
     if _is_masked(values):
         raise ValueError("some elements are masked")
     return np.asarray(values)

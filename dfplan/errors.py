@@ -1,6 +1,6 @@
-"""Errors raised at the boundary of dfplan.
+"""The exceptions of dfplan, and checks of arguments.
 
-Every message says what was expected, what came, and how to mend it.
+Every message says what was expected, what was given and how to fix it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ Entry = TypeVar("Entry")
 
 
 class DfplanError(Exception):
-    """Base class of every error that dfplan raises on purpose.
+    """Base class of all exceptions that dfplan raises on purpose.
 
     Attributes:
-        rows: those of a batch that it is about, where that is known; the message names the first.
+        rows: indices of the batch elements that the error is about, if known; the message
+            describes the first of them.
     """
 
     def __init__(self, *args: object, rows: Iterable[int] = ()) -> None:
@@ -32,19 +33,19 @@ class DfplanError(Exception):
 
 
 class ConfigError(DfplanError, ValueError):
-    """An argument, flag or name is not one that dfplan knows or can use."""
+    """An argument, setting or name is unknown or invalid."""
 
 
 class MazeError(DfplanError, ValueError):
-    """A maze cannot be read, or a position lies in a wall or outside it."""
+    """A maze cannot be read, or a position is in a wall or outside the maze."""
 
 
 class DataError(DfplanError, ValueError):
-    """A data file or array is damaged, foreign or of the wrong shape."""
+    """A data file or array is damaged, has an unknown format or has the wrong shape."""
 
 
 class CheckpointError(DfplanError, ValueError):
-    """A checkpoint is missing, damaged, incomplete or of another version."""
+    """A checkpoint is missing, damaged, incomplete or has another format version."""
 
 
 class ObservationError(DfplanError, ValueError):
@@ -52,16 +53,16 @@ class ObservationError(DfplanError, ValueError):
 
 
 class BusyError(DfplanError, OSError):
-    """Another process is using a folder that only one may use."""
+    """Another process is using a folder that only one process may use at a time."""
 
 
 class MissingPackageError(DfplanError, ImportError):
-    """A package that only some of dfplan needs is not installed.
+    """An optional package is not installed.
 
     Args:
-        purpose: what needs it.
-        package: the one that is missing.
-        extra: that of dfplan which brings it.
+        purpose: what needs the package; starts the message.
+        package: name of the missing package.
+        extra: the extra of dfplan that installs it.
     """
 
     def __init__(self, purpose: str, package: str, extra: str) -> None:
@@ -71,11 +72,11 @@ class MissingPackageError(DfplanError, ImportError):
 
 
 class MissingSimulatorError(MissingPackageError):
-    """The packages that simulate the mazes are not installed.
+    """A package that simulates mazes is not installed.
 
     Args:
-        package: the one that is missing.
-        extra: that of dfplan which brings it.
+        package: name of the missing package.
+        extra: the extra of dfplan that installs it.
     """
 
     def __init__(self, package: str, extra: str = "envs") -> None:
@@ -100,7 +101,9 @@ def lookup(kind: str, name: str, table: Mapping[str, Entry]) -> Entry:
     """Return ``table[name]``.
 
     Args:
-        kind: what the table holds, in the singular, for the error: ``"sampling step"``.
+        kind: for the error message: what the table holds, in the singular.
+        name: key to look up.
+        table: entries by name.
 
     Raises:
         ConfigError: there is no such name; the message suggests the closest one.
@@ -112,52 +115,56 @@ def lookup(kind: str, name: str, table: Mapping[str, Entry]) -> Entry:
 def require_numbers(
     values: MutableMapping[str, Any],
     *names: str,
-    whole: bool = False,
-    least: float | None = None,
+    integer: bool = False,
+    minimum: float | None = None,
     above: float | None = None,
-    most: float | None = None,
+    maximum: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Raise :class:`ConfigError` unless settings are numbers within bounds.
+    """Raise :class:`ConfigError` unless the named values are finite numbers within bounds.
 
-    Numbers of other types, such as NumPy's, are replaced by Python's own, which JSON can hold.
+    Replaces numbers of other types, such as NumPy's, by Python's ``int`` or ``float`` in place, so
+    that the values can be written as JSON.
 
     Args:
-        values: settings by name; of a dataclass, ``vars(self)``.
-        names: which of them to check; by default all.
-        whole: whether they are counts.
-        least: the smallest that is allowed...
-        above: ...or a number that they must lie above.
-        most: the largest that is allowed, of counts by default the largest that fits in 64 bits;
-            only with ``math.inf`` may they be infinite...
-        below: ...or a number that they must lie below.
+        values: settings by name; for a dataclass, ``vars(self)``.
+        names: which values to check; default: all.
+        integer: whether they must be integers.
+        minimum: smallest allowed value.
+        above: exclusive lower bound.
+        maximum: largest allowed value; default for integers: the largest that fits in 64 bits.
+            With ``math.inf``, infinity is allowed too.
+        below: exclusive upper bound.
     """
-    numeric: Any = numbers.Integral if whole else numbers.Real
+    numeric: Any = numbers.Integral if integer else numbers.Real
     for name in names or values:
         value: Any = values[name]
         if isinstance(value, numeric) and hasattr(value, "item"):
-            value = value.item()  # NumPy's own cannot be compared with all of Python's
-        usual = _LARGEST if whole and most is None else sys.float_info.max
+            value = value.item()  # NumPy's numbers do not compare with every Python number
+        usual = _LARGEST if integer and maximum is None else sys.float_info.max
         huge = isinstance(value, numbers.Integral) and int(value) > usual
-        greatest = usual if huge and most is None else most
+        greatest = usual if huge and maximum is None else maximum
         if not isinstance(value, numeric) or not (
             # NaN fails every comparison.
-            (-math.inf < value < math.inf or value == most)
-            and (least is None or value >= least)
+            (-math.inf < value < math.inf or value == maximum)
+            and (minimum is None or value >= minimum)
             and (above is None or value > above)
             and (greatest is None or value <= greatest)
             and (below is None or value < below)
         ):
-            kind = "whole" if whole else "real" if most == math.inf else "finite"
-            limits = {"at least": least, "above": above, "at most": greatest, "below": below}
+            kind = "whole" if integer else "real" if maximum == math.inf else "finite"
+            limits = {"at least": minimum, "above": above, "at most": greatest, "below": below}
             bounds = [f", {word} {bound}" for word, bound in limits.items() if bound is not None]
             raise ConfigError(f"{name} must be a {kind} number{''.join(bounds)}; got {value!r}.")
         if type(values[name]) not in (int, float):
-            values[name] = int(value) if whole else float(value)
+            values[name] = int(value) if integer else float(value)
 
 
 def require_flags(values: MutableMapping[str, Any], *names: str) -> None:
-    """Raise :class:`ConfigError` unless settings are True or False; NumPy's become Python's."""
+    """Raise :class:`ConfigError` unless the named values are booleans.
+
+    Replaces NumPy's booleans by Python's in place.
+    """
     for name in names:
         if not isinstance(values[name], bool | np.bool_):
             raise ConfigError(f"{name} must be True or False; got {values[name]!r}.")
@@ -165,20 +172,21 @@ def require_flags(values: MutableMapping[str, Any], *names: str) -> None:
 
 
 def read_seed(seed: object, below: int | None = None) -> int | None:
-    """A seed as a plain number, which Gymnasium and PyTorch want; None stays None.
+    """Convert a seed to ``int``, the type that Gymnasium and PyTorch accept; keep None.
 
     Args:
-        seed: a whole number of any type, from 0 upwards.
-        below: where generators take no larger ones.
+        seed: an integer of any type, at least 0.
+        below: exclusive upper bound.
 
     Raises:
-        ConfigError: it is no such number.
+        ConfigError: ``seed`` is something else.
     """
     if seed is None:
         return None
     if not (isinstance(seed, numbers.Integral) and 0 <= int(seed) < (below or math.inf)):
         limit = "" if below is None else f" and below {below}"
         raise ConfigError(
-            f"A seed is a whole number of at least 0{limit}, or None to draw afresh; got {seed!r}."
+            f"A seed must be a whole number of at least 0{limit}, or None for a random seed; got "
+            f"{seed!r}."
         )
     return int(seed)

@@ -1,8 +1,8 @@
 """The suites of maze environments: their names and their numbers.
 
-What differs in kind from suite to suite is registered under a suite by the package that holds it:
-environments in :mod:`dfplan.envs`, collectors and controllers in :mod:`dfplan.collect`, publishers
-of data in :mod:`dfplan.data`. No other module asks which suite it has.
+Other packages register what differs between suites in kind, not only in number: environments in
+:mod:`dfplan.envs`, collectors and controllers in :mod:`dfplan.collect`, published data in
+:mod:`dfplan.data`. All other modules read the attributes of a suite and never compare suites.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Cells = tuple[tuple[int, int], ...]
+"""Cells as (row, column)."""
 
 
 @dataclass(frozen=True)
 class Teleports:
-    """Where a body is moved at random to one of the exits.
+    """Teleports of a maze: a body that enters one is moved to a random exit.
 
     Attributes:
-        entrances: cells (row, column).
+        entrances: cells.
         exits: cells.
-        radius: how near to an entrance's center a body enters, in units of position.
+        radius: a body enters within this distance of an entrance's center, in units of position.
     """
 
     entrances: Cells
@@ -31,63 +32,64 @@ class Teleports:
 
 @dataclass(frozen=True, eq=False)
 class Suite:
-    """One suite.
+    """The names and numbers of one suite. Lengths are in the suite's units of position.
 
     Attributes:
-        name: in messages, maze files and data.
-        title: as its authors write it.
-        prefix: of the names of its mazes, environments and planners.
-        mazes: rows of its mazes by size, parted by backslashes.
-        down: from a cell's center to that of the cell below it, in units of position.
-        right: from a cell's center to that of the cell right of it.
-        first: the center of cell (0, 0); None where the maze's center is the origin.
-        ball_radius: of the body, in units of position.
-        goal_radius: within which a goal is reached.
-        wall_distance: the smallest distance from the center of a body to a wall. Walls are soft.
+        name: used in messages, maze files and data.
+        title: name as the suite's authors write it.
+        prefix: prefix of the names of the suite's mazes, environments and planners.
+        mazes: the rows of each maze by size, joined by backslashes.
+        row_step: vector from a cell's center to the center of the cell below it.
+        column_step: vector from a cell's center to the center of the cell to its right.
+        first_cell: center of cell (0, 0); None if the maze's center is the origin.
+        ball_radius: radius of the body.
+        goal_radius: a goal is reached within this distance.
+        min_wall_distance: smallest distance between the body's center and a wall. It is less than
+            ``ball_radius`` because walls are soft.
         episode_steps: length of an episode by size of maze.
-        has_velocity: whether observations hold velocities.
-        step_length: where an action sets the position itself: how far an action of 1 moves the
-            body along an axis. None where actions are forces.
-        integer_goals: whether fixed goals lie at integer coordinates rather than in the centers
-            of cells.
-        streams: whether data is recorded as one long stream rather than in short episodes.
-        data_name: of the file or folder that holds data collected in its mazes.
-        teleports: by size of maze.
+        has_velocity: whether observations contain velocities.
+        step_length: distance along an axis that an action of 1 moves the body, if actions are
+            displacements; None if actions are forces.
+        integer_goals: whether fixed goals have integer coordinates; otherwise they are at the
+            centers of cells.
+        continuous_data: whether data is recorded as one long stream instead of short episodes.
+        data_name: name of the file or folder for data collected in the suite's mazes.
+        teleports: teleports by size of maze.
     """
 
     name: str
     title: str
     prefix: str
     mazes: Mapping[str, str]
-    down: tuple[float, float]
-    right: tuple[float, float]
-    first: tuple[float, float] | None
+    row_step: tuple[float, float]
+    column_step: tuple[float, float]
+    first_cell: tuple[float, float] | None
     ball_radius: float
     goal_radius: float
-    wall_distance: float
+    min_wall_distance: float
     episode_steps: Mapping[str, int]
     has_velocity: bool = True
     step_length: float | None = None
     integer_goals: bool = False
-    streams: bool = True
+    continuous_data: bool = True
     data_name: str = "data.hdf5"
     teleports: Mapping[str, Teleports] = field(default_factory=dict)
 
     @property
-    def unit(self) -> float:
-        """Side of a cell, in units of position."""
-        return math.hypot(*self.right)
+    def cell_size(self) -> float:
+        """Side length of a cell."""
+        return math.hypot(*self.column_step)
 
     def __reduce__(self) -> str:
-        # Pickled by name, so that it is the same object in another process.
+        # Pickled by name, so that another process gets its own instance of the same suite.
         return self.name.upper()
 
 
 CUSTOM_EPISODE_STEPS = 1000
-"""Length of an episode in any other maze."""
+"""Length of an episode in a maze that no suite has."""
 
 CELL_OFFSET = -0.2
-"""D4RL: cell ``(i, j)`` has its center at ``(i + CELL_OFFSET, j + CELL_OFFSET)``."""
+"""In D4RL the center of cell ``(i, j)`` is ``(i + CELL_OFFSET, j + CELL_OFFSET)``."""
 
 _POINT_MAZES = {
     "umaze": r"#####\#GOO#\###O#\#OOO#\#####",
@@ -104,35 +106,35 @@ D4RL = Suite(
     "D4RL",
     "maze2d",
     _POINT_MAZES,
-    down=(1.0, 0.0),
-    right=(0.0, 1.0),
-    first=(CELL_OFFSET, CELL_OFFSET),
+    row_step=(1.0, 0.0),
+    column_step=(0.0, 1.0),
+    first_cell=(CELL_OFFSET, CELL_OFFSET),
     ball_radius=0.1,
     goal_radius=0.5,
-    wall_distance=0.025,  # driven into a corner, the ball comes to 0.035 from it
+    min_wall_distance=0.025,  # measured: 0.035, when driven into a corner
     episode_steps=_STEPS,
     integer_goals=True,
 )
-"""Maze2D (``d4rl/pointmaze/maze_model.py``). Position ``q = (q0, q1)``: rows downwards, then
-columns, one unit a cell. Its ball starts 0.2 off, so integer coordinates, where its goals lie, are
-not the centers of cells."""
+"""Maze2D (``d4rl/pointmaze/maze_model.py``). Position ``q = (q0, q1)``: q0 increases down the rows,
+q1 along the columns; a cell has side 1. The body's zero position is shifted by 0.2, so integer
+coordinates, where the goals are, are not the centers of cells."""
 
 GYMNASIUM = Suite(
     "gymnasium",
     "gymnasium-robotics",
     "pointmaze",
     {size: rows.replace("G", "O") for size, rows in _POINT_MAZES.items()},
-    down=(0.0, -1.0),
-    right=(1.0, 0.0),
-    first=None,
+    row_step=(0.0, -1.0),
+    column_step=(1.0, 0.0),
+    first_cell=None,
     ball_radius=0.1,
     goal_radius=0.45,
-    wall_distance=0.025,
+    min_wall_distance=0.025,
     episode_steps=_STEPS,
     data_name="data-v0",
 )
-"""PointMaze (``envs/maze/maze_v4.py``, ``envs/maze/maps.py``): x to the right, y upwards, one unit
-a cell, the maze's center at the origin."""
+"""PointMaze (``envs/maze/maze_v4.py``, ``envs/maze/maps.py``): x points right, y up; a cell has side
+1; the maze's center is the origin."""
 
 OGBENCH = Suite(
     "ogbench",
@@ -151,26 +153,26 @@ OGBENCH = Suite(
             r"\#O##O#O#O#O#\#OOOO#OOO#O#\############"
         ),
     },
-    down=(0.0, 4.0),
-    right=(4.0, 0.0),
-    first=(-4.0, -4.0),
+    row_step=(0.0, 4.0),
+    column_step=(4.0, 0.0),
+    first_cell=(-4.0, -4.0),
     ball_radius=0.7,
     goal_radius=1.0,
-    wall_distance=0.6,  # the ball comes to 0.638
+    min_wall_distance=0.6,  # measured: 0.638
     episode_steps=dict.fromkeys(("medium", "large", "giant", "teleport"), 1000),
     has_velocity=False,
     step_length=0.2,
-    streams=False,
+    continuous_data=False,
     data_name="data.npz",
     teleports={
         "teleport": Teleports(((4, 6), (5, 1)), ((1, 7), (6, 1), (6, 10)), radius=1.5),
     },
 )
-"""OGBench's point mazes (``ogbench/locomaze/maze.py``): x along the columns, y along the rows, four
-units a cell, cell (1, 1) at the origin."""
+"""OGBench's point mazes (``ogbench/locomaze/maze.py``): x increases along the columns, y down the
+rows; a cell has side 4; the center of cell (1, 1) is the origin."""
 
 SUITES = {suite.name: suite for suite in (D4RL, GYMNASIUM, OGBENCH)}
 """Suites by name."""
 
 DEFAULT = D4RL
-"""The suite of a maze that does not say which."""
+"""The suite of a maze for which none is given."""
