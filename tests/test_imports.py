@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -111,14 +112,63 @@ def test_no_import_cycle() -> None:
     TopologicalSorter({m: own(names) - {m} for m, names in GRAPH.items()}).prepare()
 
 
-def test_plotting_needs_no_torch() -> None:
-    reached, queue = set(), [m for m in MODULES if room(m) == "plotting"]
+@pytest.mark.parametrize("package", ["plotting", "mazes", "types", "envs", "evaluation"])
+def test_package_needs_no_torch(package: str) -> None:
+    reached, queue = set(), [m for m in MODULES if room(m) == package]
     while queue:
         module = queue.pop()
         reached.add(module)
         packages = {name.split(".")[0] for name in GRAPH[module]}
-        assert not packages & {"torch", "lightning_fabric"}, f"plotting imports torch by {module}"
+        assert not packages & {"torch", "lightning_fabric"}, f"{package} imports torch by {module}"
         queue.extend(own(GRAPH[module]) & MODULES.keys() - reached)
+
+
+KNOW_SUITES = (
+    "suites.py",
+    *(f"envs/{name}.py" for name in ("d4rl", "dynamics", "maze2d", "near_walls", "ogbench")),
+    "envs/pointmaze.py",
+    "collect/*",
+    "data/formats/*",
+)
+"""The files that may ask which suite they have."""
+SUITE_NAMES = {"D4RL", "GYMNASIUM", "OGBENCH"}
+SUITE_TEXT = re.compile(r"(d4rl|gymnasium|maze2d|multi2d|ogbench|pointmaze)([-_].*)?")
+
+
+def names_suite(node: ast.AST | None) -> bool:
+    """Whether an expression is a suite, the name of one, or a collection with such an item."""
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and bool(SUITE_TEXT.fullmatch(node.value))
+    if isinstance(node, ast.Name):
+        return node.id in SUITE_NAMES
+    if isinstance(node, ast.Attribute):
+        return node.attr in SUITE_NAMES or names_suite(node.value)
+    return isinstance(node, ast.Tuple | ast.List | ast.Set) and any(map(names_suite, node.elts))
+
+
+def asks_for_suite(node: ast.AST) -> bool:
+    """Whether a node compares with a suite or looks it up in a table."""
+    if isinstance(node, ast.Compare):
+        return any(map(names_suite, [node.left, *node.comparators]))
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        asking = {"startswith", "endswith", "removeprefix", "removesuffix", "get"}
+        return node.func.attr in asking and any(map(names_suite, node.args))
+    if isinstance(node, ast.Dict):  # a table by suite, not one by name
+        return any(not isinstance(key, ast.Constant) and names_suite(key) for key in node.keys)
+    if isinstance(node, ast.Subscript):
+        return ast.unparse(node.value) != "Literal" and names_suite(node.slice)
+    return isinstance(node, ast.MatchValue) and names_suite(node.value)
+
+
+def test_only_adapters_ask_which_suite_they_have() -> None:
+    places = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"  # type: ignore[attr-defined]
+        for path in MODULES.values()
+        if not any(fnmatch(str(path.relative_to(ROOT / "dfplan")), name) for name in KNOW_SUITES)
+        for node in ast.walk(ast.parse(path.read_text(), path))
+        if asks_for_suite(node)
+    ]
+    assert not places, "ask an attribute of dfplan.suites.Suite:\n" + "\n".join(places)
 
 
 @pytest.mark.parametrize(
