@@ -10,11 +10,14 @@ OLD = "dfplan needs Python 3.10 or newer, and $(PYTHON) is %d.%d. Name another: 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' Makefile | expand -t 14
 
-bench: $(READY)  ## benchmark the shipped checkpoints (make bench ARGS=... passes flags on)
-	@$(BIN)/dfplan bench $(ARGS)
+# diffuser-brief is not part of the package.
+BENCH := --planner=controller,dfplan,dfplan-mcg,diffuser-brief --checkpoints=benchmarks/checkpoints
+
+bench: $(READY)  ## benchmark dfplan beside a baseline (make bench ARGS=... passes flags on)
+	@$(BIN)/dfplan bench $(BENCH) $(ARGS)
 
 test: $(READY)  ## run the tests (make test ARGS=... passes flags on to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
 lint: $(READY)  ## check the style
 	@$(BIN)/ruff check .

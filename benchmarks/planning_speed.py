@@ -26,10 +26,11 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from dfplan.bench.methods import CONTENDERS
+from dfplan.bench.methods import METHODS
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
 from dfplan.types import Planner
 
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
 PLANNERS = ("dfplan", "dfplan-mcg", "diffuser-brief")
 
 
@@ -49,8 +50,8 @@ def main(
 
 
 def _made(name: str, task: Task) -> Planner:
-    contender = CONTENDERS[name]
-    return cast(Planner, contender.make(task, 0, contender.checkpoint(task, 0, [])))
+    method = METHODS[name]
+    return cast(Planner, method.make(task, 0, method.checkpoint(task, 0, [CHECKPOINTS])))
 
 
 def _speeds(planners: Mapping[str, Planner], starts: Problems) -> list[dict[str, object]]:
@@ -70,7 +71,7 @@ def _speeds(planners: Mapping[str, Planner], starts: Problems) -> list[dict[str,
     )
     return [
         {
-            "planner": CONTENDERS[name].title,
+            "planner": METHODS[name].title,
             "p50 ms": p50[name],
             "p95 ms": p95[name],
             "times dfplan": p50[name] / p50["dfplan"],

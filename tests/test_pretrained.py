@@ -12,7 +12,7 @@ import torch
 import dfplan
 from dfplan.errors import CheckpointError, ConfigError, ObservationError
 from dfplan.mazes import Maze, named_maze, parse_maze
-from dfplan.planning.query import read_problem
+from dfplan.planning.query import read_query
 from dfplan.planning.single import ForcingPlanner
 from dfplan.pretrained import checkpoint_path
 from dfplan.suites import OGBENCH
@@ -27,11 +27,7 @@ forcing = pytest.mark.parametrize(
 )
 
 STEPS = {
-    **{
-        f"{kind}-{maze}": steps
-        for kind in ("maze2d", "diffuser-brief")
-        for maze, steps in _D4RL.items()
-    },
+    **{f"maze2d-{maze}": steps for maze, steps in _D4RL.items()},
     # A million steps, and the last observation of each episode.
     "pointmaze-umaze": 1_012_995,
     "pointmaze-medium": 1_006_720,
@@ -79,7 +75,7 @@ def test_shipped_checkpoints_are_those_of_their_presets(name: str) -> None:
 def test_shipped_statistics_are_those_of_the_body(name: str) -> None:
     motion = Checkpoint.load(checkpoint_path(name)).statistics.motion
     if PRESETS[name].maze.suite is OGBENCH:
-        assert motion.drag == pytest.approx(1.0, abs=1e-3) and not motion.coasts
+        assert motion.drag == pytest.approx(1.0, abs=1e-3) and not motion.has_inertia
         assert motion.max_step == pytest.approx(0.2, rel=1e-3)
         return
     assert motion.dt == pytest.approx(0.01, rel=1e-3)
@@ -100,15 +96,15 @@ def test_shipped_planners_arrive_without_a_wall_in_the_way(name: str) -> None:
     share = np.linspace(0, 1, 20)[:, None]
     lines = plan.points[:, :-1, None] + share * np.diff(plan.points, axis=1)[:, :, None]
     # A line may leave the data by the margin, which is how far it may cut a corner.
-    margin = planner.settings.margin * planner.statistics.motion.max_step
+    margin = planner.settings.support_margin * planner.statistics.motion.max_step
     assert (depth(maze, lines).max((1, 2)) <= margin).mean() > 0.9
 
 
 def depth(maze: Maze, positions: np.ndarray) -> np.ndarray:
     """How deep positions [..., 2] lie in walls, in units of position."""
-    gap = np.abs(maze.on_grid(positions)[..., None, :] - maze.free_cells) - 0.5
+    gap = np.abs(maze.xy_to_grid(positions)[..., None, :] - maze.free_cells) - 0.5
     apart = np.linalg.norm(np.maximum(gap, 0.0), axis=-1).min(-1)
-    return np.asarray(apart * maze.suite.unit)
+    return np.asarray(apart * maze.suite.cell_size)
 
 
 @forcing
@@ -131,20 +127,20 @@ def test_vicinity_parts_walls_from_places_as_far_as_data_can(name: str) -> None:
     def known(starts: np.ndarray, goals: np.ndarray | None) -> None:
         states = np.concatenate([starts, np.zeros_like(starts)], 1)
         vicinity = planner.settings.vicinity
-        read_problem(states, goals).require_known(planner.statistics, vicinity)
+        read_query(states, goals).require_known(planner.statistics, vicinity)
 
     rows, columns = maze.shape
     grid = np.stack(np.meshgrid(np.arange(-1, rows, 0.05), np.arange(-1, columns, 0.05)), -1)
     grid = grid.reshape(-1, 2)
-    clear = grid[maze.contains(grid)]
+    clear = grid[maze.is_free(grid)]
     known(clear, None)
     near = np.stack(np.meshgrid(*2 * [np.linspace(-0.2, 0.2, 9)]), -1).reshape(-1, 1, 2)
     goals = (maze.cell_to_xy(maze.free_cells) + near).reshape(-1, 2)
     known(goals, goals)
     turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     around = 0.32 * np.stack([np.cos(turns), np.sin(turns)], -1)
-    deep = grid[~maze.contains(grid[:, None] + around, radius=0.0).any(1)]
-    deep = deep[~maze.contains(deep, radius=0.0)]
+    deep = grid[~maze.is_free(grid[:, None] + around, radius=0.0).any(1)]
+    deep = deep[~maze.is_free(deep, radius=0.0)]
     assert len(deep) > 500
     nearest = deep[planner.statistics.support.distance(torch.from_numpy(deep).float()).argmin()]
     with pytest.raises(ObservationError, match=r"goal must lie where"):

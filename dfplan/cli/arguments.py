@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonargparse.typing import register_type
 
+from dfplan.files import expand_path
 from dfplan.mazes import Maze, parse_maze, read_maze
 
 
@@ -66,7 +67,7 @@ class Keys(tuple[tuple[str, str], ...]):
 
 for _type, _plain in ((Names, list), (Position, list), (Numbers, list), (Keys, dict)):
     register_type(_type, serializer=_plain)
-register_type(Path, str, expanded, type_check=isinstance)
+register_type(Path, str, expand_path, type_check=isinstance)
 
 
 def names_of_arrays(keys: Keys | None) -> dict[str, str] | None:
@@ -80,7 +81,7 @@ def maze_or_file(name_or_file: str) -> Maze:
     Raises:
         ConfigError, MazeError: there is no such maze, or the file cannot be read.
     """
-    path = expanded(name_or_file)
+    path = expand_path(name_or_file)
     if not os.path.isfile(path):  # the text of a maze can be longer than a path
         return parse_maze(name_or_file)
     return read_maze(path)
@@ -88,4 +89,4 @@ def maze_or_file(name_or_file: str) -> Maze:
 
 def suite_or_maze(name: str) -> str | Maze:
     """The name of a suite's environment as it is, or the maze in a file."""
-    return maze_or_file(name) if os.path.isfile(expanded(name)) else name
+    return maze_or_file(name) if os.path.isfile(expand_path(name)) else name

@@ -17,7 +17,7 @@ from dfplan.data.checks.check import draw_check
 from dfplan.data.download import PUBLISHED, local_copy
 from dfplan.data.formats.minari import PUBLISHED as MINARI_PUBLISHED
 from dfplan.data.formats.minari import local_datasets
-from dfplan.plotting.figures import checked_path as checked_picture
+from dfplan.plotting.figures import require_picture_path
 from dfplan.tokens.windows import TokenLayout
 
 
@@ -45,7 +45,7 @@ def generate(
         picture: of where the data has been, with some of it as a line; by default beside it.
     """
     if picture is not None:
-        checked_picture(picture)
+        require_picture_path(picture)
     path = generate_data(
         maze_or_file(maze), steps, seed=seed, path=out, collector=collector, workers=workers
     )

@@ -22,13 +22,13 @@ from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
 from dfplan.planning.single import ForcingPlanner, PlannerSettings
 from dfplan.planning.tree import Change, TreePlanner, TreeSettings
-from dfplan.plotting.figures import checked_path as checked_picture
+from dfplan.plotting.figures import require_picture_path
 from dfplan.plotting.videos import (
-    checked_path,
+    require_video_path,
     denoising_frames,
-    drive_frames,
+    episode_frames,
     tree_frames,
-    write_film,
+    write_video,
 )
 from dfplan.pretrained import load
 
@@ -78,7 +78,7 @@ def video_denoising(
     width: int = 640,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
-    """Film a plan coming out of noise, the near future first.
+    """Make a video of a plan coming out of noise, the near future first.
 
     Args:
         checkpoint: name of a shipped one, a file, or a run's folder.
@@ -90,10 +90,10 @@ def video_denoising(
         width: of a frame, in pixels.
         theme: light or dark.
     """
-    out = checked_path(out)
+    out = require_video_path(out)
     loaded = _forcing(checkpoint, planner)
     made = loaded.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
-    print(write_film(out, denoising_frames(made, width=width, theme=theme)))
+    print(write_video(out, denoising_frames(made, width=width, theme=theme)))
 
 
 def video_tree(
@@ -106,7 +106,7 @@ def video_tree(
     width: int = 640,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
-    """Film a tree search growing.
+    """Make a video of a tree search growing.
 
     Args:
         checkpoint: name of a shipped one, a file, or a run's folder.
@@ -118,10 +118,10 @@ def video_tree(
         width: of a frame, in pixels.
         theme: light or dark.
     """
-    out = checked_path(out)
+    out = require_video_path(out)
     searcher = TreePlanner(_forcing(checkpoint, None), search)
     made = searcher.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
-    print(write_film(out, tree_frames(made, width=width, theme=theme)))
+    print(write_video(out, tree_frames(made, width=width, theme=theme)))
 
 
 def video_drive(
@@ -134,7 +134,7 @@ def video_drive(
     width: int = 640,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
-    """Film a drive in the running environment, planned anew on the way.
+    """Make a video of a drive in the running environment, planned anew on the way.
 
     Args:
         checkpoint: name of a shipped one, a file, or a run's folder.
@@ -147,14 +147,14 @@ def video_drive(
         width: of a frame, in pixels.
         theme: light or dark.
     """
-    out = checked_path(out)
+    out = require_video_path(out)
     loaded = _forcing(checkpoint, planner)
     if env is None and loaded.maze is None:
         raise ConfigError(f"{checkpoint} names no maze; name an environment by --env.")
     world = make(loaded.maze or "" if env is None else suite_or_maze(env))
     played = drive(world, Policy(loaded, replan_every=replan_every), seed=seed)
     world.close()
-    print(write_film(out, drive_frames(played, width=width, theme=theme)))
+    print(write_video(out, episode_frames(played, width=width, theme=theme)))
 
 
 def _forcing(checkpoint: str, settings: PlannerSettings | None) -> ForcingPlanner:
@@ -185,7 +185,7 @@ def evaluate(
         out: picture of the first episode (of each task: -2, -3 and so on) to write; of planners.
     """
     if out is not None:
-        checked_picture(out)
+        require_picture_path(out)
     loaded = load(checkpoint)
     planner = None if isinstance(loaded, LearnedPolicy) else loaded
     if out is not None and planner is None:

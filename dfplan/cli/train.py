@@ -140,7 +140,7 @@ def train_own(
 def _fabric(accelerator: str, devices: int, precision: Precision) -> Fabric:
     # Fabric would start any number of processes on a CPU.
     most = max(os.cpu_count() or 1, 8)
-    require_numbers({"devices": devices}, integer=True, most=most)
+    require_numbers({"devices": devices}, integer=True, maximum=most)
     try:
         return Fabric(accelerator=accelerator, devices=devices, precision=precision)
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:

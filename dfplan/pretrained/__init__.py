@@ -1,172 +1,178 @@
-"""The shipped checkpoints, and loading any checkpoint as what it is: a planner, a policy..."""
+"""The shipped checkpoints, and loading of any checkpoint as what it is, such as a planner.
+
+Reading a checkpoint needs only PyTorch: planners and networks are imported when one is built.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dfplan.boundary import isolated
 from dfplan.errors import CheckpointError, ConfigError, unknown_name
-from dfplan.files import expanded
+from dfplan.files import expand_path
 from dfplan.mazes import parse_maze
-from dfplan.planning.diffuser import DiffuserPlanner
-from dfplan.planning.learned import LearnedPolicy
-from dfplan.planning.rewards import LearnedValue
-from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.trackers import InverseDynamics
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.recipes.cloning import CloningConfig
-from dfplan.training.recipes.diffuser import DiffuserConfig
-from dfplan.training.recipes.forcing import ForcingConfig
-from dfplan.training.recipes.inverse import InverseConfig
-from dfplan.training.recipes.offline import ALGORITHMS, OfflineConfig
-from dfplan.training.recipes.value import ValueConfig
+from dfplan.training.registry import RECIPES, Product, recipe_of
 
-_ENDING = ".safetensors"
+if TYPE_CHECKING:
+    from dfplan.planning.diffuser import DiffuserPlanner
+    from dfplan.planning.learned import LearnedPolicy
+    from dfplan.planning.rewards import LearnedValue
+    from dfplan.planning.single import ForcingPlanner
+    from dfplan.planning.trackers import InverseDynamics
+
+_SUFFIX = ".safetensors"
 _FOLDER = Path(__file__).parent
-_LOADED_BY = {"value": "load_value", "inverse": "load_inverse"}
+_LOADERS = {
+    "planner": "dfplan.load",
+    "policy": "dfplan.load",
+    "value": "dfplan.load_value",
+    "tracker": "dfplan.load_inverse",
+}
 
 
 def pretrained_names() -> list[str]:
-    """Names of the shipped checkpoints."""
-    return sorted(path.stem for path in _FOLDER.glob(f"*{_ENDING}"))
+    """Return the names of the shipped checkpoints."""
+    return sorted(path.stem for path in _FOLDER.glob(f"*{_SUFFIX}"))
 
 
 def checkpoint_path(name: str | Path) -> Path:
-    """The file of a shipped checkpoint, or of a run's folder or file.
+    """Return the file of a checkpoint.
+
+    Args:
+        name: of a shipped checkpoint, or the path of a file or of the folder of a run.
 
     Raises:
-        ConfigError: neither a file, nor a folder of a run, nor the name of a shipped checkpoint.
+        ConfigError: there is no such name, file or folder.
     """
     if not (isinstance(name, str | Path) and str(name)):
         raise unknown_name("checkpoint", name, pretrained_names())
-    path = expanded(name)
+    path = expand_path(name)
     if path.is_dir():
-        return path / f"checkpoint{_ENDING}"
-    if path.suffix == _ENDING or path.exists():
+        return path / f"checkpoint{_SUFFIX}"
+    if path.suffix == _SUFFIX or path.exists():
         return path
     if str(name) not in pretrained_names():
         raise unknown_name("checkpoint", name, pretrained_names())
-    return _FOLDER / f"{name}{_ENDING}"
+    return _FOLDER / f"{name}{_SUFFIX}"
 
 
 @isolated()
 def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlanner | LearnedPolicy:
-    """A planner from a shipped checkpoint (``"maze2d-large"``), a file or a run's folder.
+    """Load a planner, or a policy if the run trained one.
 
-    A run that learned no plans but a policy (``"runs/bc-umaze"``) gives that policy.
+    >>> planner = dfplan.load("maze2d-large")
+    >>> policy = dfplan.load("runs/bc-umaze")
 
     Args:
-        name: see :func:`pretrained_names`, or a path.
+        name: see :func:`checkpoint_path`.
         device: where the network runs.
 
     Raises:
         ConfigError: an unknown name or device.
-        CheckpointError: the file is damaged, incomplete, of another version, or neither.
+        CheckpointError: the file is missing, damaged or of another format version, or holds
+            neither a planner nor a policy.
     """
-    path, checkpoint = _read(name, device)
-    with _fitting(path):
-        if checkpoint.recipe == "forcing":
-            return ForcingConfig.from_json(checkpoint.config).planner(checkpoint, device)
-        if checkpoint.recipe == "diffuser":
-            return DiffuserConfig.from_json(checkpoint.config).planner(checkpoint, device)
-        if checkpoint.recipe == "policy":
-            return CloningConfig.from_json(checkpoint.config).policy(checkpoint, device)
-        if checkpoint.recipe in ALGORITHMS:
-            return OfflineConfig.from_json(checkpoint.config).policy(checkpoint, device)
-    own = _LOADED_BY.get(checkpoint.recipe)
-    hint = f" Load it by dfplan.{own}." if own else ""
-    raise CheckpointError(
-        f"{path} was made by recipe {checkpoint.recipe!r}; planners are made by forcing and "
-        f"diffuser, policies by policy, {' and '.join(ALGORITHMS)}.{hint}"
-    )
+    loaded: ForcingPlanner | DiffuserPlanner | LearnedPolicy
+    loaded = _load(name, device, "planner", "policy")
+    return loaded
 
 
 @isolated()
 def load_value(name: str | Path, device: str = "cpu") -> LearnedValue:
-    """The reward that a run of a ``value-*`` preset has learned, to plan by.
+    """Load a learned value, which is a reward to plan with.
 
     >>> value = dfplan.load_value("runs/value-umaze")
     >>> plan = dfplan.load("maze2d-umaze").plan(observation, reward=1000 * value)
 
-    The weight is the steps of travel that a value of one is worth in the choice among candidates.
-    A plan without a goal goes where one of them happens to lead, so far places want many.
+    The weight (1000) is how many steps of travel a value of one is worth when the planner chooses
+    among candidates. A plan without a goal ends where one of the candidates happens to lead, so
+    rewards far away need many candidates.
 
     Args:
-        name: a file or a run's folder.
+        name: of a run of a ``value-*`` preset; see :func:`checkpoint_path`.
         device: where the network runs.
 
     Raises:
-        ConfigError: no such file, or an unknown device.
-        CheckpointError: the file is damaged, incomplete, of another version, or no value.
+        ConfigError: an unknown name or device.
+        CheckpointError: the file is missing, damaged or of another format version, or holds no
+            value.
     """
-    path, checkpoint = _read(name, device)
-    _require_recipe(path, checkpoint, "value")
-    with _fitting(path):
-        return ValueConfig.from_json(checkpoint.config).reward(checkpoint, device)
+    loaded: LearnedValue = _load(name, device, "value")
+    return loaded
 
 
 @isolated()
 def load_inverse(name: str | Path, device: str = "cpu") -> InverseDynamics:
-    """The tracker that a run of an ``inverse-*`` preset has learned; each policy needs its own.
+    """Load learned inverse dynamics, which is a tracker. Each policy needs its own tracker.
 
     >>> tracker = dfplan.load_inverse("runs/inverse-umaze")
     >>> policy = dfplan.Policy(dfplan.load("maze2d-umaze"), tracker)
 
     Args:
-        name: a file or a run's folder.
+        name: of a run of an ``inverse-*`` preset; see :func:`checkpoint_path`.
         device: where the network runs.
 
     Raises:
-        ConfigError: no such file, or an unknown device.
-        CheckpointError: the file is damaged, incomplete, of another version, or no tracker.
+        ConfigError: an unknown name or device.
+        CheckpointError: the file is missing, damaged or of another format version, or holds no
+            tracker.
     """
-    path, checkpoint = _read(name, device)
-    _require_recipe(path, checkpoint, "inverse")
-    with _fitting(path):
-        return InverseConfig.from_json(checkpoint.config).tracker(checkpoint, device)
-
-
-def _require_recipe(path: Path, checkpoint: Checkpoint, recipe: str) -> None:
-    if checkpoint.recipe != recipe:
-        raise CheckpointError(
-            f"{path} was made by recipe {checkpoint.recipe!r}; expected {recipe}. Train one: "
-            f"dfplan train {recipe}-umaze. Planners are loaded by dfplan.load."
-        )
+    loaded: InverseDynamics = _load(name, device, "tracker")
+    return loaded
 
 
 def read_checkpoint(name: str | Path) -> Checkpoint:
-    """A shipped checkpoint, or that of a run's folder or file.
+    """Read a checkpoint without building its network.
+
+    Args:
+        name: see :func:`checkpoint_path`.
 
     Raises:
-        ConfigError: see :func:`checkpoint_path`.
-        CheckpointError: see :meth:`~dfplan.training.checkpoint.Checkpoint.load`; or its maze is
-            none.
+        ConfigError: an unknown name.
+        CheckpointError: see :meth:`~dfplan.training.checkpoint.Checkpoint.load`; or its maze is not
+            one.
     """
     path = checkpoint_path(name)
     checkpoint = Checkpoint.load(path)
-    with _fitting(path):
+    with _rebuilding(path):
         if checkpoint.maze is not None:
-            parse_maze(checkpoint.maze)  # before it is drawn
+            parse_maze(checkpoint.maze)
     return checkpoint
 
 
-def _read(name: str | Path, device: str) -> tuple[Path, Checkpoint]:
-    """A checkpoint and where it lies, once it is sure that ``device`` is there."""
+def _load(name: str | Path, device: str, *products: Product) -> Any:
+    """Load a checkpoint whose recipe makes one of ``products``."""
     path, checkpoint = checkpoint_path(name), read_checkpoint(name)
+    _require_device(device)
+    entry = RECIPES.get(checkpoint.recipe)
+    if entry is None or entry.product not in products:
+        expected = [recipe for recipe, each in RECIPES.items() if each.product in products]
+        hint = f" Load this {entry.product} by {_LOADERS[entry.product]}." if entry else ""
+        raise CheckpointError(
+            f"{path} was made by recipe {checkpoint.recipe!r}; expected a {' or '.join(products)}, "
+            f"made by {', '.join(expected)}.{hint}"
+        )
+    with _rebuilding(path):
+        return recipe_of(checkpoint).load(checkpoint, device)
+
+
+def _require_device(device: str) -> None:
+    """Raise :class:`ConfigError` unless PyTorch can use ``device``."""
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # the latter where torch has no such devices
+    except (RuntimeError, AssertionError) as error:  # the latter if PyTorch was built without it
         raise ConfigError(f"No network can run on device {device!r} here: {error}") from error
-    return path, checkpoint
 
 
 @contextmanager
-def _fitting(path: Path) -> Iterator[None]:
-    """Turns what goes wrong in rebuilding a network into :class:`CheckpointError`."""
+def _rebuilding(path: Path) -> Iterator[None]:
+    """Turn errors of rebuilding a checkpoint's recipe into :class:`CheckpointError`."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:

@@ -43,9 +43,9 @@ def test_a_page_can_put_everything_where_the_physics_has_it(name: str) -> None:
     for cell in cells[(cells > 0).all(1) & (cells < np.array(maze.shape) - 1).all(1)]:
         for aside in ((0.499, 0), (-0.499, 0), (0, 0.499), (0, -0.499)):
             place = first + (cell + np.array(aside)) @ axes
-            assert maze.contains(place, radius=0.0) == (told["rows"][cell[0]][cell[1]] != "#")
+            assert maze.is_free(place, radius=0.0) == (told["rows"][cell[0]][cell[1]] != "#")
     assert (told["ball"], told["radius"]) == (maze.suite.ball_radius, maze.suite.goal_radius)
-    assert maze.contains(np.array([told["start"], told["goal"]])).all()
+    assert maze.is_free(np.array([told["start"], told["goal"]])).all()
 
 
 @pytest.mark.parametrize("matrix", ["full_sequence", "pyramid"])
@@ -89,7 +89,7 @@ def test_a_plan_is_driven_to_its_goal(served: dict[str, Served], name: str) -> N
     reached = driven[-1]["reached"]
     away = np.linalg.norm(positions - one.described["goal"], axis=1)
     assert reached == np.flatnonzero(away <= one.described["radius"])[0]
-    assert one.maze.contains(positions, radius=0.0).all()
+    assert one.maze.is_free(positions, radius=0.0).all()
 
 
 def test_a_via_point_is_passed(served: dict[str, Served]) -> None:
@@ -172,6 +172,6 @@ def test_a_reader_that_has_gone_away_ends_it(served: dict[str, Served], after: i
 def test_only_planners_with_a_maze_are_served() -> None:
     assert all(one.planner.maze for one in serve_planners().values())
     with pytest.raises(ConfigError, match="shows planners of Diffusion Forcing"):
-        serve_planners(["diffuser-brief-umaze"])
+        serve_planners(["benchmarks/checkpoints/diffuser-brief-umaze.safetensors"])
     with pytest.raises(ConfigError, match="Did you mean 'maze2d-umaze'"):
         serve_planners(["maze2d-umase"])
