@@ -1,6 +1,7 @@
 """Mazes as data: reading them, cells and positions, free space, shortest paths on the grid.
 
-A maze is a grid of rows. Its :class:`~dfplan.suites.Suite` says where its cells lie in the plane.
+A maze is a grid of cells. Its :class:`~dfplan.suites.Suite` defines where the cells are in the
+plane.
 """
 
 from __future__ import annotations
@@ -14,21 +15,19 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import shortest_path
 
-from dfplan.errors import ConfigError, MazeError, unknown_name
-from dfplan.files import expanded
+from dfplan.errors import ConfigError, MazeError, lookup, unknown_name
+from dfplan.files import expand_path
 from dfplan.suites import DEFAULT, SUITES, Suite
 
-_LARGEST = 1_000_000  # cells, far more than the simulators can have walls
-_MARK = "\ufeff"  # what Windows' editors begin a file with
-_FRAME = "frame "
+_MAX_CELLS = 1_000_000  # far more walls than the simulators can handle
+_BYTE_ORDER_MARK = "\ufeff"  # editors on Windows write it at the start of a file
+_HEADER = "frame "  # starts the first line of a maze file that names its suite
 _WALL = {"#", "1", "X", "W"}
 _FREE = {"O", "0", ".", " ", "R", "C"}
 _GOAL = {"G"}
 
-_NEIGHBORS = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)])
+_NEIGHBORHOOD = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)])
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Maze:
 
     @property
     def goal(self) -> np.ndarray | None:
-        """The fixed goal, float [2], or None: at integer coordinates in D4RL, else in a cell's center."""
+        """Position of the fixed goal, float [2], or None; see :attr:`Suite.integer_goals`."""
         cells = [(i, row.index("G")) for i, row in enumerate(self.rows) if "G" in row]
         if not cells:
             return None
@@ -68,174 +67,204 @@ class Maze:
 
     @property
     def ascii(self) -> str:
-        """The rows of the maze, one line each."""
+        """The rows, one per line."""
         return "\n".join(self.rows)
 
     @property
     def text(self) -> str:
-        """What files and checkpoints keep of it; :func:`parse_maze` reads it back.
+        """The maze as stored in files and checkpoints; :func:`parse_maze` reads it back.
 
-        A suite's name for it, or else its rows, after a line with the suite if it is not D4RL.
+        The name of a suite's maze. For other mazes the rows, after a line that names the suite
+        unless it is the default suite.
         """
         for name in _NAMED:
             known = named_maze(name)
             if known.rows == self.rows and known.suite is self.suite:
                 return name
-        return self.ascii if self.suite is DEFAULT else f"{_FRAME}{self.suite.name}\n{self.ascii}"
+        return self.ascii if self.suite is DEFAULT else f"{_HEADER}{self.suite.name}\n{self.ascii}"
 
     @cached_property
-    def _axes(self) -> tuple[np.ndarray, np.ndarray]:
-        """The middle of cell (0, 0), float [2]; the steps down and right as rows, float [2, 2]."""
-        axes = np.array([self.suite.down, self.suite.right])
-        if self.suite.first is not None:
-            return np.array(self.suite.first), axes
+    def _affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """Map from cells to positions: center of cell (0, 0) [2]; row and column step [2, 2]."""
+        axes = np.array([self.suite.row_step, self.suite.column_step])
+        if self.suite.first_cell is not None:
+            return np.array(self.suite.first_cell), axes
         return -(np.array(self.shape) - 1) / 2 @ axes, axes
 
     def cell_to_xy(self, cell: np.ndarray | Sequence[float]) -> np.ndarray:
-        """Middle of each cell ``[..., 2]`` in the suite's coordinates; undone by :meth:`xy_to_cell`."""
-        first, axes = self._axes
+        """Convert cells (row, column) ``[..., 2]`` to the positions of their centers ``[..., 2]``.
+
+        Positions are in the suite's coordinates. Cells may be fractional.
+        """
+        first, axes = self._affine
         return np.asarray(first + np.asarray(cell, dtype=float) @ axes)
 
-    def on_grid(self, position: np.ndarray) -> np.ndarray:
-        """Each position ``[..., 2]`` as (row, column), whole numbers in the middle of cells."""
-        first, axes = self._axes
+    def xy_to_grid(self, position: np.ndarray) -> np.ndarray:
+        """Convert positions ``[..., 2]`` to fractional (row, column); centers give integers."""
+        first, axes = self._affine
         return np.asarray((np.asarray(position, dtype=float) - first) @ np.linalg.inv(axes))
 
     def xy_to_cell(self, position: np.ndarray) -> np.ndarray:
-        """Cell that holds each position ``[..., 2]``, int [..., 2]."""
-        return np.floor(self.on_grid(position) + 0.5).astype(int)
+        """Find the cell that contains each position ``[..., 2]``; int [..., 2]."""
+        return np.floor(self.xy_to_grid(position) + 0.5).astype(int)
 
-    def contains(self, position: np.ndarray, radius: float | None = None) -> np.ndarray:
-        """Whether a ball at each position ``[..., 2]`` is clear of walls.
+    def is_free(self, position: np.ndarray, radius: float | None = None) -> np.ndarray:
+        """Whether a ball at each position ``[..., 2]`` overlaps neither walls nor the outside.
 
-        Exact: no wall cell, and nothing outside the maze, is nearer than ``radius``. A position
-        that is not finite is outside.
+        The test is exact. Positions that are not finite are outside.
 
         Args:
             position: in the suite's coordinates.
-            radius: below a cell's side; by default the ball's.
+            radius: of the ball, smaller than a cell; default: the suite's ``ball_radius``.
 
         Returns:
             bool [...].
         """
-        radius = (self.suite.ball_radius if radius is None else radius) / self.suite.unit
+        radius = (self.suite.ball_radius if radius is None else radius) / self.suite.cell_size
         position = np.asarray(position, dtype=float)
         finite = np.isfinite(position).all(-1, keepdims=True)
         height, width = self.shape
-        known = np.where(finite, self.on_grid(np.where(finite, position, 0.0)), -1.0)
-        known = np.clip(known, -1.0, [height, width])
-        cells = np.floor(known + 0.5).astype(int)[..., None, :] + _NEIGHBORS
+        grid = np.where(finite, self.xy_to_grid(np.where(finite, position, 0.0)), -1.0)
+        grid = np.clip(grid, -1.0, [height, width])
+        cells = np.floor(grid + 0.5).astype(int)[..., None, :] + _NEIGHBORHOOD
         inside = (cells >= 0).all(-1) & (cells < [height, width]).all(-1)
         clipped = np.clip(cells, 0, [height - 1, width - 1])
         blocked = ~inside | self.walls[clipped[..., 0], clipped[..., 1]]
-        gap = np.maximum(np.abs(known[..., None, :] - cells) - 0.5, 0.0)
-        apart = np.linalg.norm(gap, axis=-1)
-        # A wall cell that holds the position blocks it at any radius, zero too.
-        hit = blocked & ((apart < radius) | (apart == 0.0))
+        gap = np.maximum(np.abs(grid[..., None, :] - cells) - 0.5, 0.0)
+        distance = np.linalg.norm(gap, axis=-1)
+        # A wall cell that contains the position blocks it at any radius, including 0.
+        hit = blocked & ((distance < radius) | (distance == 0.0))
         return np.asarray(~hit.any(-1))
 
-    def require_free(self, position: np.ndarray, what: str, radius: float | None = None) -> None:
-        """Raise :class:`MazeError` unless a ball of ``radius`` at ``position`` [2] is free.
+    def require_free(self, position: np.ndarray, name: str, radius: float | None = None) -> None:
+        """Raise :class:`MazeError` unless a ball at ``position`` is free (:meth:`is_free`).
 
         Args:
             position: in the suite's coordinates, float [2].
-            what: names the position in the message.
-            radius: room that must be left to the walls, by default the ball's; 0 for a point.
+            name: what the position is, for the message.
+            radius: of the ball, default: the suite's ``ball_radius``; 0 for a point.
         """
         radius = self.suite.ball_radius if radius is None else radius
         position = np.asarray(position, dtype=float)
-        if bool(self.contains(position, radius)):
+        if bool(self.is_free(position, radius)):
             return
         distance = np.linalg.norm(self.cell_to_xy(self.free_cells) - position, axis=-1)
         nearest = self.free_cells[np.argmin(distance)]
         room = f", {radius} from every wall," if radius else ""
         raise MazeError(
-            f"The {what} must lie in free space{room} of maze {self.name!r}; "
+            f"The {name} must be in free space{room} of maze {self.name!r}; "
             f"{np.round(position, 3).tolist()} is in a wall or outside. The nearest free "
             f"cell is {nearest.tolist()}, centered at {self.cell_to_xy(nearest).round(3).tolist()}."
         )
 
-    def shortest_cells(self, start: Sequence[int], goal: Sequence[int]) -> list[tuple[int, int]]:
-        """A shortest 4-connected path of cells after ``start``, up to and with ``goal``.
+    def shortest_path(self, start: Sequence[int], goal: Sequence[int]) -> list[tuple[int, int]]:
+        """Find a shortest path on the grid, with moves along rows and columns.
 
-        ``[goal]`` where the two are one. Raises :class:`MazeError` where no path joins them.
+        Args:
+            start: cell (row, column).
+            goal: cell (row, column).
+
+        Returns:
+            The cells after ``start`` up to and including ``goal``; ``[goal]`` if they are equal.
+
+        Raises:
+            MazeError: one of the cells is not free.
         """
         source, target = (int(start[0]), int(start[1])), (int(goal[0]), int(goal[1]))
-        steps = self._steps_towards(target)
+        steps = self._steps_to(target)
         if source not in steps:
             raise MazeError(f"No path joins cells {source} and {target} of maze {self.name!r}.")
-        path = [steps[source]]
-        while path[-1] != target:
-            path.append(steps[path[-1]])
-        return path
+        return _follow(steps, source)
 
     @property
-    def longest_way(self) -> int:
-        """Cells, the first not counted, on the longest of all shortest paths."""
-        index = np.full(self.shape, -1)
-        index[tuple(self.free_cells.T)] = np.arange(len(self.free_cells))
-        beside = [(index[1:], index[:-1]), (index[:, 1:], index[:, :-1])]
-        pairs = np.concatenate([np.stack([a.ravel(), b.ravel()], 1) for a, b in beside])
-        pairs = pairs[(pairs >= 0).all(1)]
-        size = (len(self.free_cells),) * 2
-        graph = csr_array((np.ones(len(pairs)), tuple(pairs.T)), shape=size)
-        steps = shortest_path(graph, directed=False, unweighted=True)
-        return int(steps[np.isfinite(steps)].max())
+    def diameter(self) -> int:
+        """Number of steps of the longest of all shortest paths between two cells."""
+        # A breadth-first search finds the farthest cell last.
+        return max(
+            len(_follow(steps, last)) if last != target else 0
+            for target in self._free_set
+            for steps in [self._search(target)]
+            for last in [next(reversed(steps))]
+        )
 
     @cached_property
-    def _step_tables(self) -> dict[tuple[int, int], dict[tuple[int, int], tuple[int, int]]]:
+    def _free_set(self) -> set[tuple[int, int]]:
+        return {(i, j) for i, j in self.free_cells.tolist()}
+
+    @cached_property
+    def _searches(self) -> dict[tuple[int, int], dict[tuple[int, int], tuple[int, int]]]:
         return {}
 
-    def _steps_towards(self, target: tuple[int, int]) -> dict[tuple[int, int], tuple[int, int]]:
-        """For every cell that reaches ``target``: the next cell on a shortest path to it."""
-        if target not in self._step_tables:
-            free = {(int(i), int(j)) for i, j in self.free_cells}
-            steps = {target: target} if target in free else {}
-            queue = deque(steps)
-            while queue:
-                i, j = queue.popleft()
-                for cell in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
-                    if cell in free and cell not in steps:
-                        steps[cell] = (i, j)
-                        queue.append(cell)
-            self._step_tables[target] = steps
-        return self._step_tables[target]
+    def _steps_to(self, target: tuple[int, int]) -> dict[tuple[int, int], tuple[int, int]]:
+        """As :meth:`_search`, whose results are kept."""
+        if target not in self._searches:
+            self._searches[target] = self._search(target)
+        return self._searches[target]
+
+    def _search(self, target: tuple[int, int]) -> dict[tuple[int, int], tuple[int, int]]:
+        """For every cell that is connected to ``target``: the next cell on a shortest path to it.
+
+        Not done by :mod:`scipy.sparse.csgraph`, which does not promise which of several shortest
+        paths it finds. Controllers follow these paths, so collected data depends on the choice.
+        """
+        steps = {target: target} if target in self._free_set else {}
+        queue = deque(steps)
+        while queue:
+            i, j = queue.popleft()
+            for cell in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
+                if cell in self._free_set and cell not in steps:
+                    steps[cell] = (i, j)
+                    queue.append(cell)
+        return steps
+
+
+def _follow(
+    steps: dict[tuple[int, int], tuple[int, int]], cell: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """The cells after ``cell`` on its way to the target of ``steps``."""
+    path = [steps[cell]]
+    while steps[path[-1]] != path[-1]:
+        path.append(steps[path[-1]])
+    return path
 
 
 def parse_maze(
     maze: Maze | str | Sequence[Sequence[object]], name: str = "custom", suite: Suite = DEFAULT
 ) -> Maze:
-    r"""Read a maze: a known name, ASCII lines, D4RL's string, or a list of rows.
+    r"""Read a maze from a name, text or rows.
+
+    Rows are strings of ``#`` or ``1`` for walls, ``O``, ``0``, ``.`` or a blank for free cells and
+    ``G`` for the goal.
 
     Args:
-        maze: a :class:`Maze` (returned as it is); a name (:func:`named_maze`); text whose rows are
-            parted by line breaks or by D4RL's ``\``, with ``#`` or ``1`` for walls, ``O``, ``0``,
-            ``.`` or a blank for free cells and ``G`` for the goal (blanks around a row are
-            dropped), after a line such as ``frame ogbench`` if they have the coordinates of another suite than
-            ``suite``; or rows of such characters or numbers, as gymnasium-robotics writes them
-            (its ``r`` and ``c`` are free cells here), or a wall mask, bool [H, W].
-        name: what to call it in messages and checkpoints.
-        suite: whose coordinates its cells have, unless it is a maze or a name already.
+        maze: one of
+
+            * a :class:`Maze`, which is returned unchanged;
+            * a name (:func:`named_maze`);
+            * text: rows separated by line breaks or by D4RL's ``\``. Blanks around a row are
+              ignored. A first line such as ``frame ogbench`` names the suite;
+            * a list of rows, each a string or a list of such characters or numbers. Rows of
+              gymnasium-robotics are accepted; their ``r`` and ``c`` become free cells;
+            * a wall mask, bool [H, W].
+        name: of the maze in messages and checkpoints.
+        suite: defines the coordinates, unless ``maze`` does.
 
     Raises:
-        MazeError: rows of different lengths, an unknown character, a hole in the outer wall,
-            no free cell, free cells that no path joins, more than one goal, or no maze at all.
+        MazeError: ``maze`` is not a maze: rows of different lengths, an unknown character, a hole
+            in the outer wall, no free cell, free cells that are not connected, more than one goal.
         ConfigError: a name that is not known.
     """
     if isinstance(maze, Maze):
         return maze
     if isinstance(maze, str):
-        text = maze.removeprefix(_MARK).strip()
+        text = maze.removeprefix(_BYTE_ORDER_MARK).strip()
         if text in _NAMED:
             return named_maze(text)
         lines: list[Sequence[object]] = [
             line.strip() for line in text.replace("\\", "\n").splitlines() if line.strip()
         ]
-        if lines and str(lines[0]).startswith(_FRAME):
-            told = str(lines.pop(0)).removeprefix(_FRAME).strip()
-            if told not in SUITES:
-                raise unknown_name("suite", told, SUITES)
-            suite = SUITES[told]
+        if lines and str(lines[0]).startswith(_HEADER):
+            suite = lookup("suite", str(lines.pop(0)).removeprefix(_HEADER).strip(), SUITES)
         if [text] == lines and len(text) < 80 and not {*text.upper()} <= _WALL | _FREE | _GOAL:
             raise unknown_name("maze", text, _NAMED)
         cells = len(text)
@@ -249,13 +278,13 @@ def parse_maze(
                 "['#####', '#OOG#', '#####'] or [[1, 1, 1], [1, 0, 1], [1, 1, 1]]; got "
                 f"{reprlib.repr(maze)}."
             ) from None
-    if cells > _LARGEST:
-        raise MazeError(f"A maze has at most {_LARGEST} cells; got {cells}.")
+    if cells > _MAX_CELLS:
+        raise MazeError(f"A maze has at most {_MAX_CELLS} cells; got {cells}.")
     rows = tuple(
         "".join(_character(cell, i, j) for j, cell in enumerate(line))
         for i, line in enumerate(lines)
     )
-    return _checked(Maze(rows=rows, name=name, suite=suite))
+    return _check(Maze(rows=rows, name=name, suite=suite))
 
 
 def _character(cell: object, i: int, j: int) -> str:
@@ -273,27 +302,29 @@ def _character(cell: object, i: int, j: int) -> str:
 
 
 def read_maze(path: str | Path, suite: Suite = DEFAULT) -> Maze:
-    """Read a maze from a text file, in UTF-8 or UTF-16 with any line ends; its name is the file's.
+    """Read a maze from a text file in UTF-8 or UTF-16; the maze gets the file's name.
 
     Args:
-        path: of the text, as :func:`parse_maze` takes it; ``~`` is the home folder.
-        suite: whose coordinates its cells have, unless the text says.
+        path: of a file with text for :func:`parse_maze`; ``~`` is the home folder.
+        suite: defines the coordinates, unless the file names a suite.
 
     Raises:
-        MazeError: the file cannot be read, is no text, or holds no maze; see :func:`parse_maze`.
-        ConfigError: an empty path or the like.
+        MazeError: the file cannot be read or does not contain a maze; see :func:`parse_maze`.
+        ConfigError: the path is not valid.
     """
-    path = expanded(path)
+    path = expand_path(path)
     try:
         with path.open("rb") as file:
-            content = file.read(4 * _LARGEST + 1)
-        if len(content) > 4 * _LARGEST:
-            raise MazeError(f"{path} is too large: a maze has at most {_LARGEST} cells.")
+            content = file.read(4 * _MAX_CELLS + 1)
+        if len(content) > 4 * _MAX_CELLS:
+            raise MazeError(f"{path} is too large: a maze has at most {_MAX_CELLS} cells.")
         text = _decoded(content)
     except OSError as error:
         raise MazeError(f"Cannot read a maze from {path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
-        raise MazeError(f"{path} must be a text of # and O in UTF-8 or UTF-16: {error}.") from error
+        raise MazeError(
+            f"{path} must be a text file of # and O in UTF-8 or UTF-16: {error}."
+        ) from error
     try:
         return parse_maze(text, name=path.stem, suite=suite)
     except (MazeError, ConfigError) as error:
@@ -309,15 +340,16 @@ def _decoded(content: bytes) -> str:
     return content.decode("utf-8")
 
 
-def _checked(maze: Maze) -> Maze:
+def _check(maze: Maze) -> Maze:
     lengths = [len(row) for row in maze.rows]
-    odd = next((i for i, length in enumerate(lengths) if length != lengths[0]), 0)
-    if len(lengths) < 3 or odd or lengths[0] < 3:
+    uneven = next((i for i, length in enumerate(lengths) if length != lengths[0]), 0)
+    if len(lengths) < 3 or uneven or lengths[0] < 3:
         got = f"{len(lengths)} rows" + (f" of {lengths[0]}" if lengths else "")
+        if uneven:
+            got = f"row {uneven} of {lengths[uneven]} after rows of {lengths[0]}"
         raise MazeError(
-            "A maze needs at least 3 rows of one length, at least 3 each; got "
-            f"{f'row {odd} of {lengths[odd]} after rows of {lengths[0]}' if odd else got}. "
-            "Check the row separators."
+            "A maze needs at least 3 rows and 3 columns, all rows of one length; got "
+            f"{got}. Check the row separators."
         )
     walls = maze.walls
     border = np.concatenate([walls[0], walls[-1], walls[:, 0], walls[:, -1]])
@@ -329,13 +361,13 @@ def _checked(maze: Maze) -> Maze:
     if goals > 1:
         raise MazeError(
             f"A maze has at most one goal; got {goals} cells marked G. Write O for the others "
-            "(with no G at all, every episode draws its goal among the free cells)."
+            "(a maze without G draws a random goal in each episode)."
         )
-    reached = maze._steps_towards((int(maze.free_cells[0][0]), int(maze.free_cells[0][1])))
+    reached = maze._search((int(maze.free_cells[0][0]), int(maze.free_cells[0][1])))
     if len(reached) != len(maze.free_cells):
         raise MazeError(
             f"Every free cell must be reachable from every other; {len(reached)} of "
-            f"{len(maze.free_cells)} are joined. Open a wall or fill the separate part."
+            f"{len(maze.free_cells)} are connected. Open a wall or fill the separate part."
         )
     return maze
 
@@ -348,17 +380,18 @@ _NAMED = {
 
 
 def named_maze(name: str) -> Maze:
-    """A suite's maze in the suite's frame.
+    """Return a suite's maze by name.
 
-    ``umaze``, ``medium`` and ``large`` are D4RL's, and so are ``maze2d-{umaze,medium,large}``;
-    ``pointmaze-{umaze,medium,large}`` gymnasium-robotics'; and
-    ``ogbench-{medium,large,giant,teleport}`` OGBench's.
+    ==================================================== ==================
+    ``umaze``, ``medium``, ``large``                     D4RL
+    ``maze2d-{umaze,medium,large}``                      the same
+    ``pointmaze-{umaze,medium,large}``                   gymnasium-robotics
+    ``ogbench-{medium,large,giant,teleport}``            OGBench
+    ==================================================== ==================
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: unknown name.
     """
     known = name.removeprefix(f"{DEFAULT.prefix}-")
-    if known not in _NAMED:
-        raise unknown_name("maze", name, _NAMED)
-    suite, rows = _NAMED[known]
+    suite, rows = lookup("maze", known, _NAMED)
     return Maze(rows=tuple(rows.split("\\")), name=known, suite=suite)
