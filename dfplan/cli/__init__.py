@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from dfplan.cli.streams import (
-    complain,
-    ended_by_sigterm,
-    lacks_reader,
-    open_closed_streams,
-    plain_warnings,
-    unwritten,
+    print_error,
+    exit_on_sigterm,
+    any_closed_pipe,
+    repair_streams,
+    short_warnings,
+    flush,
 )
 
 Command = Callable[..., Any]
@@ -88,27 +88,27 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 2 after an error that is not a fault of dfplan.
     """
-    open_closed_streams()
+    repair_streams()
     code = 0
     error: Exception | None = None
     try:
-        with plain_warnings(), ended_by_sigterm():
+        with short_warnings(), exit_on_sigterm():
             code = _run(_with_default(sys.argv[1:] if args is None else args))
     except Exception as raised:
         error = _expected(raised)
     except KeyboardInterrupt:
         code = 130
-        complain("dfplan: interrupted")
+        print_error("dfplan: interrupted")
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    failure = unwritten(sys.stdout)
+    failure = flush(sys.stdout)
     error = error or failure
-    if isinstance(error, BrokenPipeError) and (failure or lacks_reader(sys.stdout, sys.stderr)):
+    if isinstance(error, BrokenPipeError) and (failure or any_closed_pipe(sys.stdout, sys.stderr)):
         return 1  # the reader of our output has closed it
     if error is None:
         return code
     about = "Not enough memory. " if isinstance(error, MemoryError) else ""
-    complain(f"dfplan: error: {about}{error}")
+    print_error(f"dfplan: error: {about}{error}")
     return 2
 
 
@@ -194,5 +194,5 @@ def _refuse(names: Sequence[str], name: str, known: Mapping[str, object]) -> NoR
     close = get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     command = " ".join(["dfplan", *names])
-    complain(f"dfplan: error: Unknown command {name!r}.{hint} See '{command} --help'.")
+    print_error(f"dfplan: error: Unknown command {name!r}.{hint} See '{command} --help'.")
     sys.exit(2)

@@ -14,55 +14,67 @@ from dfplan.mazes import Maze, parse_maze, read_maze
 
 
 class Names(tuple[str, ...]):
-    """Names as ``a,b``; a list in a configuration file."""
+    """Names as ``a,b``; in a configuration file a list."""
 
-    def __new__(cls, given: str | Sequence[str]) -> Names:
-        """Split at commas; brackets around them all do not matter."""
-        return super().__new__(cls, _split(given))
+    def __new__(cls, value: str | Sequence[str]) -> Names:
+        """Split at commas; brackets around the whole are ignored."""
+        return super().__new__(cls, _split(value))
 
 
 class Position(tuple[float, float]):
-    """A position as ``1,7.5``; a list in a configuration file."""
+    """A position as ``1,7.5``; in a configuration file a list."""
 
-    def __new__(cls, given: str | Sequence[float]) -> Position:
-        """Split at the comma; two numbers, or ValueError."""
-        values = [float(value) for value in _split(given)]
-        if len(values) != 2:
-            raise ValueError(f"a position is two numbers with a comma between; got {given!r}")
-        return super().__new__(cls, values)
+    def __new__(cls, value: str | Sequence[float]) -> Position:
+        """Split at the comma.
 
-
-def _split(given: Any) -> list[Any]:
-    if not isinstance(given, str):
-        return list(given)
-    return [part.strip(" '\"") for part in given.strip("[]() ").split(",")]
+        Raises:
+            ValueError: there are not two numbers.
+        """
+        numbers = [float(number) for number in _split(value)]
+        if len(numbers) != 2:
+            raise ValueError(f"a position is two numbers with a comma between; got {value!r}")
+        return super().__new__(cls, numbers)
 
 
 class Numbers(tuple[int, ...]):
-    """Whole numbers as ``0,1,2``; a list in a configuration file."""
+    """Integers as ``0,1,2``; in a configuration file a list."""
 
-    def __new__(cls, given: str | Sequence[int]) -> Numbers:
-        """Split at commas, or ValueError."""
-        return super().__new__(cls, [int(value) for value in _split(given)])
+    def __new__(cls, value: str | Sequence[int]) -> Numbers:
+        """Split at commas.
+
+        Raises:
+            ValueError: one of them is not an integer.
+        """
+        return super().__new__(cls, [int(number) for number in _split(value)])
 
 
 class Keys(tuple[tuple[str, str], ...]):
-    """Names of arrays as ``observations=obs,ends=done``; a mapping in a configuration file.
+    """Names of arrays as ``observations=obs,ends=done``; in a configuration file a mapping.
 
-    Pairs, since jsonargparse loses what a dict of another class holds.
+    They are kept as pairs: jsonargparse loses the content of subclasses of dict.
     """
 
-    def __new__(cls, given: str | Mapping[str, str] | Sequence[tuple[str, str]]) -> Keys:
-        """Split at commas and equal signs, or ValueError."""
-        if isinstance(given, str):
-            parts = [part.partition("=") for part in _split(given)]
+    def __new__(cls, value: str | Mapping[str, str] | Sequence[tuple[str, str]]) -> Keys:
+        """Split at commas and equal signs.
+
+        Raises:
+            ValueError: an equal sign is missing, or a field has two names.
+        """
+        if isinstance(value, str):
+            parts = [part.partition("=") for part in _split(value)]
             if not all(sign for _, sign, _ in parts):
-                raise ValueError(f"keys are written as observations=obs,ends=done; got {given!r}")
-            given = [(field, name) for field, _, name in parts]
-        pairs = list(dict(given).items())
-        if len(pairs) < len(given):
-            raise ValueError(f"each field has one name; got {given!r}")
+                raise ValueError(f"keys are written as observations=obs,ends=done; got {value!r}")
+            value = [(field, name) for field, _, name in parts]
+        pairs = list(dict(value).items())
+        if len(pairs) < len(value):
+            raise ValueError(f"each field has one name; got {value!r}")
         return super().__new__(cls, pairs)
+
+
+def _split(value: Any) -> list[Any]:
+    if not isinstance(value, str):
+        return list(value)
+    return [part.strip(" '\"") for part in value.strip("[]() ").split(",")]
 
 
 for _type, _plain in ((Names, list), (Position, list), (Numbers, list), (Keys, dict)):

@@ -22,11 +22,14 @@ _WRONG = re.compile(r"arguments: .*?(--[\w.-]+)|(?:[Oo]ption '|choice: '|Got val
 
 
 class Parser(ArgumentParser):
-    """Errors in one line with a suggestion; ``bool`` becomes ``--flag`` and ``--no_flag``."""
+    """jsonargparse's parser, with one-line errors that suggest the closest name.
+
+    A ``bool`` argument becomes the two flags ``--name`` and ``--no_name``.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
-        self._file = ""  # that is being read
+        self._file = ""  # the configuration file that is being read, for messages
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("type") is bool:
@@ -35,7 +38,7 @@ class Parser(ArgumentParser):
         return super().add_argument(*args, **kwargs)
 
     def parse_args(self, args: Any = None, *others: Any, **kwargs: Any) -> Any:
-        """Says what jsonargparse does not: files that are no text, numbers that are too large."""
+        """Report files that are not text and numbers that are too large, too."""
         try:
             return super().parse_args(args, *others, **kwargs)
         except UnicodeDecodeError as error:
@@ -46,7 +49,7 @@ class Parser(ArgumentParser):
             self.error(f"A number is too large in {max(args, key=len)}; {error}")
 
     def parse_path(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        """Names the file in errors."""
+        """Name the file in errors."""
         self._file = f"{path}: "
         try:
             require_small(expand_path(path))
@@ -59,8 +62,8 @@ class Parser(ArgumentParser):
         return loaded
 
     def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
-        """Looks for unknown keys at once: later, in a nested command, their names are lost."""
-        with suppress(yaml.YAMLError):  # the original says what is wrong with it
+        """Check for unknown keys at once: later their names are lost."""
+        with suppress(yaml.YAMLError):  # the parser below reports it
             value = load_yaml(content)
             if not isinstance(value, dict):
                 kind = "nothing" if value is None else type(value).__name__
@@ -76,7 +79,7 @@ class Parser(ArgumentParser):
         super().validate(namespace, *args, **kwargs)
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Does not hide that a message cannot be written, as the original does."""
+        """Raise an error if the message cannot be written; the parent class ignores it."""
         (file or sys.stderr).write(message)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -14,36 +14,44 @@ from io import TextIOWrapper
 from typing import Any, NoReturn, TextIO
 
 
-def complain(line: str) -> None:
+def print_error(message: str) -> None:
+    """Print a message to stderr as one line, if stderr can be written."""
     with suppress(OSError):
-        print(" ".join(line.split()), file=sys.stderr, flush=True)
-    unwritten(sys.stderr)
+        print(" ".join(message.split()), file=sys.stderr, flush=True)
+    flush(sys.stderr)
 
 
-def unwritten(stream: TextIO) -> OSError | None:
-    """Why what was printed cannot be written, or None if it is."""
+def flush(stream: TextIO) -> OSError | None:
+    """Write what a stream still holds.
+
+    Returns:
+        The error, if that is not possible; the stream is then connected to the null device.
+    """
     try:
         stream.flush()
     except OSError as error:
-        # Python flushes once more when it ends.
+        # Python flushes again at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return error
     return None
 
 
-def lacks_reader(*streams: TextIO) -> bool:
-    """Whether one of them is a pipe that nobody reads any more."""
+def any_closed_pipe(*streams: TextIO) -> bool:
+    """Whether one of the streams is a pipe whose reader has closed it."""
     if not hasattr(select, "poll"):
         return True
     poll = select.poll()
     for stream in streams:
-        with suppress(OSError):  # not a file
+        with suppress(OSError):  # the stream has no file descriptor
             poll.register(stream, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def open_closed_streams() -> None:
-    """Make the standard streams such that no print and no other file fails by what they are."""
+def repair_streams() -> None:
+    """Connect closed standard streams to the null device, and let every character be printed.
+
+    If descriptor 1 is closed, the next file that is opened gets it, and prints go into that file.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -54,14 +62,14 @@ def open_closed_streams() -> None:
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # such as of ASCII alone
+            stream.reconfigure(errors="backslashreplace")  # the encoding may be ASCII
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block as an interrupt does, so that nothing half-written is left."""
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+def exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block by an exception, so that temporary files are removed."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
@@ -77,10 +85,10 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def plain_warnings() -> Iterator[None]:
-    """What is wrong with data in one line, without the line of code that noticed it."""
+def short_warnings() -> Iterator[None]:
+    """Print warnings about data in one line each, without the line of code that raised them."""
     with warnings.catch_warnings():
-        others = warnings.showwarning
+        default = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             from dfplan.data.segments import DataWarning
@@ -88,7 +96,7 @@ def plain_warnings() -> Iterator[None]:
             if issubclass(category, DataWarning):
                 print(f"dfplan: warning: {message}", file=sys.stderr)
             else:
-                others(message, category, *where, **more)
+                default(message, category, *where, **more)
 
         warnings.showwarning = show
         yield

@@ -1,9 +1,10 @@
-"""YAML of a reasonable size and without tags."""
+"""A guard in front of jsonargparse's YAML loader: limits of size, and no tags."""
 
 from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,89 +13,97 @@ from jsonargparse import get_loader, set_loader
 
 from dfplan.errors import ConfigError
 
-_LARGEST_TEXT = 1 << 20  # bytes of what a person writes
+_MAX_BYTES = 1 << 20
+_MAX_DEPTH = 20
+_MAX_VALUES = 10_000
+_MAX_DIGITS = 250  # a float has no more of them in any base
+_NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-FxXob_:.]*")
 
 
 def require_small(path: str | Path) -> None:
-    """Refuse a configuration file that is too large, before it is read.
+    """Check the size of a configuration file before it is read.
 
     Raises:
         ConfigError: it has more than 1 MiB.
     """
     size = os.path.getsize(path) if os.path.isfile(path) else 0
-    if size > _LARGEST_TEXT:
-        raise ConfigError(f"Expected a text of at most {_LARGEST_TEXT} bytes; got {size}.")
+    if size > _MAX_BYTES:
+        raise ConfigError(f"Expected a text of at most {_MAX_BYTES} bytes; got {size}.")
 
 
-_DEEPEST = 20
-_MOST_VALUES = 10_000
+@dataclass
+class _Collection:
+    """A list or mapping whose end has not been read.
 
+    Attributes:
+        anchor: its YAML anchor.
+        keys: keys so far; None for a list.
+        values: values so far, nested ones too. An alias counts as many as its anchor.
+        children: direct children so far; of a mapping both keys and values.
+    """
 
-class _Open:
-    """A list or mapping of YAML that has begun and not ended: what is known of it so far."""
-
-    def __init__(self, anchor: str | None, keys: set[str] | None) -> None:
-        self.anchor = anchor
-        self.keys = keys  # None for a list
-        self.nodes = 1
-        self.children = 0
+    anchor: str | None
+    keys: set[str] | None
+    values: int = 1
+    children: int = 0
 
 
 def load_yaml(text: str) -> Any:
-    """What jsonargparse makes of YAML, unless that is of an unreasonable size or has tags.
-
-    An alias counts as all that it stands for.
+    """Load YAML as jsonargparse does, but refuse what a configuration file never needs.
 
     Raises:
-        YAMLError: that, a key given twice, or no YAML.
+        YAMLError: the text is no YAML; it is too large, too deep or has too many values; it has
+            tags, a key twice, or a number with too many digits.
     """
     try:
         size = len(text.encode())
-    except UnicodeEncodeError as error:  # the name of a file may hold any bytes
+    except UnicodeEncodeError as error:  # from the name of a file, which may hold any bytes
         raise yaml.YAMLError(str(error)) from error
-    if size > _LARGEST_TEXT:
-        raise yaml.YAMLError(f"more than {_LARGEST_TEXT} bytes")
-    sizes: dict[str | None, int] = {}  # of what has an anchor
-    stack = [_Open(None, None)]
+    if size > _MAX_BYTES:
+        raise yaml.YAMLError(f"more than {_MAX_BYTES} bytes")
+    _check(text)
+    try:
+        return _load(text)
+    except ValueError as error:  # a value that only looks like a number
+        raise yaml.YAMLError(str(error)) from error
+
+
+def _check(text: str) -> None:
+    sizes: dict[str | None, int] = {}  # values by anchor
+    stack = [_Collection(None, None)]
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         line = f"line {event.start_mark.line + 1}"
+        parent = stack[-1]
         if getattr(event, "tag", None) is not None:
             raise yaml.YAMLError(f"{line}: the tag {event.tag}; write plain values")
         if isinstance(event, yaml.NodeEvent):
-            parent = stack[-1]
             if parent.keys is not None and parent.children % 2 == 0:
-                key = getattr(event, "value", "")  # "" for a list or mapping, which is no key
+                key = getattr(event, "value", "")  # "" for a list or mapping as a key
                 if key in parent.keys:
-                    raise yaml.YAMLError(f"{line}: {key} is given twice")
+                    raise yaml.YAMLError(f"{line}: the key {key} twice")
                 parent.keys.add(key)
             parent.children += 1
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise yaml.YAMLError(f"{line}: *{event.anchor} stands for itself, or for nothing")
-            parent.nodes += sizes[event.anchor]
+                raise yaml.YAMLError(f"{line}: *{event.anchor} refers to itself or to nothing")
+            parent.values += sizes[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
-            parent.nodes += 1
+            parent.values += 1
             sizes[event.anchor] = 1
-            if len(event.value) > _MOST_DIGITS and _NUMBER.fullmatch(event.value):
-                raise yaml.YAMLError(f"{line}: a number of more than {_MOST_DIGITS} digits")
+            if len(event.value) > _MAX_DIGITS and _NUMBER.fullmatch(event.value):
+                raise yaml.YAMLError(f"{line}: a number of more than {_MAX_DIGITS} digits")
         elif isinstance(event, yaml.CollectionStartEvent):
             is_mapping = isinstance(event, yaml.MappingStartEvent)
-            stack.append(_Open(event.anchor, set() if is_mapping else None))
+            stack.append(_Collection(event.anchor, set() if is_mapping else None))
         elif isinstance(event, yaml.CollectionEndEvent):
             ended = stack.pop()
-            stack[-1].nodes += ended.nodes
-            sizes[ended.anchor] = ended.nodes
-        if len(stack) > _DEEPEST or stack[-1].nodes > _MOST_VALUES:
+            stack[-1].values += ended.values
+            sizes[ended.anchor] = ended.values
+        if len(stack) > _MAX_DEPTH or stack[-1].values > _MAX_VALUES:
             raise yaml.YAMLError(
-                f"{line}: more than {_MOST_VALUES} values, or more than {_DEEPEST} in each other"
+                f"{line}: more than {_MAX_VALUES} values, or nested deeper than {_MAX_DEPTH}"
             )
-    try:
-        return _USUAL_YAML(text)
-    except ValueError as error:  # what only looks like a number
-        raise yaml.YAMLError(str(error)) from error
 
 
-_MOST_DIGITS = 250  # in any base a float holds as many
-_NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-FxXob_:.]*")
-_USUAL_YAML = get_loader("yaml")
+_load = get_loader("yaml")
 set_loader("yaml", load_yaml, exceptions=(yaml.YAMLError,))
