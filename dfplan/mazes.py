@@ -178,7 +178,7 @@ class Maze:
 
     @property
     def diameter(self) -> int:
-        """Number of steps of the longest of all shortest paths between two cells."""
+        """Number of steps of the longest shortest path between two connected cells."""
         # A breadth-first search finds the farthest cell last.
         return max(
             len(_follow(steps, last)) if last != target else 0

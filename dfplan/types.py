@@ -1,9 +1,9 @@
-"""Records that pass between the rooms, and the five signatures that everything hangs on.
+"""Records that packages exchange, and the signatures of the exchangeable parts.
 
-Shape alphabet: ``B`` batch, ``T`` tokens, ``D`` features of a token, ``K`` noise levels, ``M``
-rows of a scheduling matrix, ``C`` candidates, ``N`` sampled futures, ``P`` points of a plan.
-A noise level is an integer: 0 is clean, K is pure noise. Positions are in the environment's own
-units and frame (for Maze2D: D4RL's, one unit a cell).
+Dimensions in shapes: ``B`` batch, ``T`` tokens, ``D`` features of a token, ``K`` noise levels,
+``M`` rows of a scheduling matrix, ``C`` candidates, ``N`` nodes or rows of data, ``P`` points of a
+plan. A noise level is an integer from 0 (clean) to K (pure noise). Positions are in the suite's
+coordinates and units.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     import torch
 
     from dfplan.plotting.output import Output
-    from dfplan.plotting.videos import Film
+    from dfplan.plotting.videos import Video
 
 
 @dataclass(frozen=True)
 class FileStamp:
-    """What a file looked like at some moment, to tell later whether it was changed.
+    """Identifies the content of a file, to detect later changes.
 
     Attributes:
         path: of the file.
         size: in bytes.
-        mtime_ns: when its content was last changed, in nanoseconds; tools such as ``cp -p`` set it.
-        ctime_ns: when anything of it was last changed, which no tool sets.
-        inode: changes where another file takes its place.
+        mtime_ns: time of the last change of the content, in nanoseconds; programs can set it.
+        ctime_ns: time of the last change of content or metadata; programs cannot set it.
+        inode: differs if another file replaced this one.
     """
 
     path: Path
@@ -46,27 +46,26 @@ class FileStamp:
 
 @dataclass(frozen=True)
 class Recording(Record):
-    """A data file as it is: nothing left out, nothing mended, nothing added.
+    """The unchanged content of a data file.
 
-    Its arrays may be mapped from the file; those that it is made with are not copied
-    (:func:`dfplan.data.from_arrays` copies). A row is an observation, the action taken there and
-    what the environment paid for it.
+    Each row holds an observation, the action taken there and the reward of that step. Arrays may
+    be memory-mapped. The constructor does not copy them; :func:`dfplan.data.from_arrays` does.
 
     Attributes:
-        observations: position, then velocity where it was recorded; float32 or float64 [N, 2] or
-            [N, 4].
+        observations: position, then velocity if recorded; float32 or float64 [N, 2] or [N, 4].
         actions: float32 or float64 [N, 2].
-        episodes: first row of each episode or stream of the file; int64 [E], from 0 upwards.
-        source: where it came from, for messages and checkpoints.
+        episodes: first row of each episode, ascending, starting with 0; int64 [E].
+        source: origin of the data, for messages and checkpoints.
         rewards: float [N], or None.
         goals: the goal pursued at each row; float [N, 2], or None.
-        terminals: where the environment said that the episode was over; bool [N], or None.
-        timeouts: where the file marks an end for another reason; bool [N], or None.
-        bare_ends: episodes whose last row is an observation alone, what follows their last action;
-            its action and reward are zeros. Bool [E], or None for no such episode.
-        maze: the maze as text where the file names it.
-        mapped: the files that arrays are mapped from, when they were read. The arrays change
-            with them; see :func:`dfplan.data.storage.require_unchanged`.
+        terminals: whether the environment terminated the episode at this row; bool [N], or None.
+        timeouts: whether the file marks an end for another reason; bool [N], or None.
+        final_observations: episodes whose last row holds only the observation after the last
+            action; the row's action and reward are zeros. Bool [E], or None if there are none.
+        maze: text of the maze (:attr:`dfplan.mazes.Maze.text`) if the file has it.
+        mapped: the files that arrays are mapped from, as they were when they were read. Later
+            changes of a file change the arrays; see
+            :func:`dfplan.data.storage.require_unchanged`.
     """
 
     observations: np.ndarray
@@ -77,7 +76,7 @@ class Recording(Record):
     goals: np.ndarray | None = None
     terminals: np.ndarray | None = None
     timeouts: np.ndarray | None = None
-    bare_ends: np.ndarray | None = None
+    final_observations: np.ndarray | None = None
     maze: str | None = None
     mapped: tuple[FileStamp, ...] = field(default=(), compare=False)
 
@@ -87,20 +86,19 @@ class Recording(Record):
 
 @dataclass(frozen=True)
 class Trajectories(Record):
-    """Recorded motion: one flat array a field, cut into continuous segments.
+    """Recorded motion: arrays over all rows, and the segments of continuous motion.
 
-    The arrays may be mapped from a file; rows outside of every segment are not to be looked at.
+    Arrays may be memory-mapped. Rows outside all segments must not be used.
 
     Attributes:
-        observations: position, then velocity where it was recorded; float32 or float64 [N, 2] or
-            [N, 4].
+        observations: position, then velocity if recorded; float32 or float64 [N, 2] or [N, 4].
         actions: float32 or float64 [N, 2].
-        rewards: as stored in the file; float [N], or None where it has none.
-        goals: the goal that the collecting controller pursued; float [N, 2], or None.
-        segments: first and one-past-last index of each continuous stretch; int64 [S, 2].
+        rewards: as stored in the file; float [N], or None.
+        goals: the goal pursued by the collecting controller; float [N, 2], or None.
+        segments: first row, and one past the last row, of each segment; int64 [S, 2].
         fingerprint: sha256 of observations, actions and segments.
-        source: where the data came from, for messages and checkpoints.
-        maze: the maze as text where the file names it; only drawn, never learned from.
+        source: origin of the data, for messages and checkpoints.
+        maze: text of the maze if the file has it; used for drawing, never for training.
         mapped: as in :class:`Recording`.
     """
 
@@ -120,16 +118,16 @@ class Trajectories(Record):
 
 @dataclass(frozen=True)
 class SearchTree(Record):
-    """Every plan that a tree search made, for a batch of B problems.
+    """All plans of a tree search, for a batch of B queries.
 
-    Nodes are in the order in which they were made; node 0 is the root, which is no plan. A tree
-    that has fewer than N nodes ends in ones that are none, as the root's parent is none: -1.
+    Nodes are in order of creation. Node 0 is the root, which has no plan. Trees with fewer than N
+    nodes are padded at the end; the parent of padding, and of the root, is -1.
 
     Attributes:
-        parent: node that each was made from; int [B, N].
+        parent: the node that each node extends; int [B, N].
         points: the plans, as :attr:`Plan.points`; float32 [B, N, P, 2].
-        scores: higher is better; float32 [B, N], ``-inf`` where there is no plan.
-        visits: how often the search came by each; int [B, N].
+        scores: higher is better; float32 [B, N], ``-inf`` for nodes without a plan.
+        visits: visit count of each node; int [B, N].
     """
 
     parent: np.ndarray
@@ -139,14 +137,14 @@ class SearchTree(Record):
 
 
 @dataclass(frozen=True)
-class Moment(Record):
-    """Plans on their way from noise: what one row of the scheduling matrix left.
+class DenoisingStep(Record):
+    """Partly denoised plans after one row of the scheduling matrix.
 
     Attributes:
-        row: its number, from 1...
-        rows: ...to this one.
+        row: index of the row, from 1 to ``rows``.
+        rows: number of rows.
         level: noise level of each point's token; int [B, C, P].
-        points: where the points seem to be; float32 [B, C, P, 2].
+        points: estimates of the clean points; float32 [B, C, P, 2].
     """
 
     row: int
@@ -155,39 +153,39 @@ class Moment(Record):
     points: np.ndarray
 
 
-Watch = Callable[[Moment], None]
-"""Called while a plan is made, after each row; what it raises ends the planning."""
+PlanCallback = Callable[[DenoisingStep], None]
+"""Called after each row while a plan is made. An exception from it stops the planning."""
 
 
 @dataclass(frozen=True)
 class Plan(Record):
-    """What a planner intends, for a batch of B problems.
+    """Plans for a batch of B queries.
 
     Attributes:
-        points: planned positions, ``stride`` environment steps apart, the first the current
-            one; after arrival the last is repeated. Float32 [B, P, 2].
-        steps: environment steps until the plan's end; int [B].
+        points: planned positions, ``stride`` environment steps apart, starting with the current
+            position. The last position is repeated after arrival. Float32 [B, P, 2].
+        steps: environment steps until the end of the plan; int [B].
         stride: environment steps between two points.
-        level: noise level left on each point's token when sampling stopped; int [B, P].
-        max_level: K, the level that is pure noise.
-        spread: root mean square distance from each point to the sampled futures (the candidates'
-            lines), in units of position; float32 [B, P].
+        level: final noise level of each point's token; int [B, P].
+        max_level: K, the level of pure noise.
+        spread: root mean square distance of each point to the same point of the candidates, in
+            units of position; float32 [B, P].
         candidates: the plans that were compared; float32 [B, C, P, 2].
         scores: score of each candidate, higher is better (see the planner); float32 [B, C].
-        observation: what was planned from; float32 [B, 4].
-        goal: where to; float32 [B, 2], or None for a plan by reward alone.
-        trace: the denoising of the chosen candidate: one (level int [B, P], points float32
-            [B, P, 2]) a row of the scheduling matrix; empty unless asked for.
-        evaluations: network evaluations a problem cost, one a sequence of tokens.
+        observation: where the plan starts; float32 [B, 4].
+        goal: float32 [B, 2], or None for a plan by reward alone.
+        evaluations: network evaluations per query, where each sequence counts as one.
         seconds: wall time of the call.
-        maze: the maze as text, only for drawing; None where it is not known.
-        velocities: planned velocity at each point, where the planner plans it; float32
-            [B, P, 2], or None.
-        past: what the positions of a noisy past were, by the planner's estimate, as far apart as
-            the points; the last is the first point. Float32 [B, H, 2], or None.
-        actions: planned action at each point, where the planner plans it; float32 [B, P, 2], or
-            None.
-        tree: the search that it was found by, where it was asked for; or None.
+        trace: the denoising of the chosen candidate, if requested: for each row of the scheduling
+            matrix (level int [B, P], points float32 [B, P, 2]).
+        maze: text of the maze, for drawing; None if unknown.
+        velocities: planned velocity at each point, float32 [B, P, 2]; None if the planner plans
+            no velocities.
+        past: estimated positions before the plan, from noisy observations, ``stride`` steps apart;
+            the last is the plan's first point. Float32 [B, H, 2], or None.
+        actions: planned action at each point, float32 [B, P, 2]; None if the planner plans no
+            actions.
+        tree: the search tree, if requested.
     """
 
     points: np.ndarray
@@ -217,106 +215,107 @@ class Plan(Record):
         path: Output,
         *,
         executed: np.ndarray | None = None,
-        row: int = 0,
+        index: int = 0,
         theme: str = "light",
         format: str | None = None,
     ) -> Path | Any:
-        """Draw problem ``row``: maze, start, goal, tokens by noise level and by spread.
+        """Draw a plan: maze, start, goal, points colored by noise level and by spread.
 
-        Single pictures, on axes of your own, are drawn by :mod:`dfplan.plotting`.
+        :mod:`dfplan.plotting` draws each part on axes of the caller.
 
         Args:
-            path: picture to write (PNG, SVG or PDF by its ending), or a file that is open for
-                bytes, such as :class:`io.BytesIO`.
-            executed: positions that were really visited, float [S, 2], drawn over the plan.
-            row: which problem of the batch.
+            path: picture to write (PNG, SVG or PDF, by its ending), or a binary file object.
+            executed: positions that were visited, float [S, 2]; drawn over the plan.
+            index: which plan of the batch.
             theme: ``light`` or ``dark``.
-            format: ``png``, ``svg`` or ``pdf``, instead of the ending; of a file by default PNG.
+            format: ``png``, ``svg`` or ``pdf``; overrides the ending. Default for file objects:
+                PNG.
 
         Returns:
-            The path or file that was written.
+            The path or file object that was written.
 
         Raises:
-            ConfigError: unknown ending, format or theme, no such row, or a file that takes no
-                bytes.
-            DataError: positions of another shape, or not finite.
-            OSError: the picture cannot be written; nothing is left behind.
+            ConfigError: unknown ending, format or theme, no such plan, or a file object that does
+                not accept bytes.
+            DataError: ``executed`` has another shape or is not finite.
+            OSError: the picture cannot be written; no partial file remains.
         """
-        from dfplan.plotting.figures import checked_path, plan_figure, save
+        from dfplan.plotting.figures import plan_figure, require_picture_path, save
 
-        checked_path(path, format)
-        return save(plan_figure(self, row=row, executed=executed, theme=theme), path, format)
+        require_picture_path(path, format)
+        return save(plan_figure(self, index=index, executed=executed, theme=theme), path, format)
 
     def plot_denoising(
         self,
         path: Output,
         *,
-        row: int = 0,
+        index: int = 0,
         panels: int = 6,
         theme: str = "light",
         format: str | None = None,
     ) -> Path | Any:
-        """Draw the denoising of problem ``row`` as a strip, near future certain first.
+        """Draw the denoising of a plan as a row of panels.
 
         The plan must have been made with ``trace=True``.
 
         Args:
             path: picture to write, as in :meth:`plot`.
-            row: which problem of the batch.
-            panels: pictures in the strip.
+            index: which plan of the batch.
+            panels: number of panels.
             theme: ``light`` or ``dark``.
             format: as in :meth:`plot`.
 
         Returns:
-            The path or file that was written.
+            The path or file object that was written.
 
         Raises:
-            ConfigError: what :meth:`plot` raises it for, or ``panels`` below 1.
+            ConfigError: as in :meth:`plot`, or ``panels`` below 1.
             DataError: the plan has no trace.
-            OSError: the picture cannot be written; nothing is left behind.
+            OSError: the picture cannot be written; no partial file remains.
         """
-        from dfplan.plotting.figures import checked_path, denoising_figure, save
+        from dfplan.plotting.figures import denoising_figure, require_picture_path, save
 
-        checked_path(path, format)
-        figure = denoising_figure(self, row=row, panels=panels, theme=theme)
+        require_picture_path(path, format)
+        figure = denoising_figure(self, index=index, panels=panels, theme=theme)
         return save(figure, path, format)
 
-    def animate(self, *, row: int = 0, width: int = 640, theme: str = "light") -> Film:
-        """Problem ``row`` as a film that plays in a notebook: its search, or its denoising.
+    def animate(self, *, index: int = 0, width: int = 640, theme: str = "light") -> Video:
+        """Make a video of a plan's tree search, or else of its denoising, for notebooks.
 
         The plan must have been made with ``trace=True``.
 
         Args:
-            row: which problem of the batch.
-            width: of a frame, in pixels.
+            index: which plan of the batch.
+            width: of the video, in pixels.
             theme: ``light`` or ``dark``.
 
         Raises:
-            ConfigError: unknown theme, or no such row.
+            ConfigError: unknown theme, or no such plan.
             DataError: the plan has neither tree nor trace.
         """
-        from dfplan.plotting.videos import Film, denoising_frames, tree_frames
+        from dfplan.plotting.videos import Video, denoising_frames, tree_frames
 
         frames = denoising_frames if self.tree is None else tree_frames
-        return Film(tuple(frames(self, row=row, width=width, theme=theme)))
+        return Video(tuple(frames(self, index=index, width=width, theme=theme)))
 
     def _repr_html_(self) -> str:
-        from dfplan.plotting.figures import page_html, plan_figure
+        from dfplan.plotting.figures import figure_html, plan_figure
 
-        return page_html(plan_figure(self))
+        return figure_html(plan_figure(self))
 
 
 @dataclass(frozen=True)
-class Rollout(Record):
-    """A drive through an environment, and the plans that it followed.
+class Episode(Record):
+    """One episode of a policy in an environment.
 
     Attributes:
-        positions: where the body was, the start first; float [S + 1, 2].
-        rewards: what each step paid; float [S].
-        plans: (step at which it was made, plan for one problem) in their order.
-        goal: where to; float [2], or None.
-        reached: the first step that ended at the goal, from 1; None where none did.
-        maze: the maze as text, only for drawing; None where it is not known.
+        positions: visited positions, starting with the start; float [S + 1, 2].
+        rewards: reward of each step; float [S].
+        plans: the plans that were made, each with the number of steps taken before it: (steps,
+            plan for one query).
+        goal: float [2], or None.
+        reached: number of steps until the goal was first reached; None if it never was.
+        maze: text of the maze, for drawing; None if unknown.
     """
 
     positions: np.ndarray
@@ -327,61 +326,61 @@ class Rollout(Record):
     maze: str | None = None
 
     def plot(self, path: Output, *, theme: str = "light", format: str | None = None) -> Path | Any:
-        """Draw the first plan and the path driven: see :meth:`Plan.plot`.
+        """Draw the first plan and the visited positions; see :meth:`Plan.plot`.
 
         Raises:
-            DataError: no plan was made.
+            DataError: the policy made no plan.
         """
         plan = self._first_plan()
         return plan.plot(path, executed=self.positions, theme=theme, format=format)
 
-    def animate(self, *, width: int = 640, theme: str = "light") -> Film:
-        """The drive as a film that plays in a notebook.
+    def animate(self, *, width: int = 640, theme: str = "light") -> Video:
+        """Make a video of the episode, for notebooks.
 
         Args:
-            width: of a frame, in pixels.
+            width: of the video, in pixels.
             theme: ``light`` or ``dark``.
 
         Raises:
             ConfigError: unknown theme.
         """
-        from dfplan.plotting.videos import Film, drive_frames
+        from dfplan.plotting.videos import Video, episode_frames
 
-        return Film(tuple(drive_frames(self, width=width, theme=theme)))
+        return Video(tuple(episode_frames(self, width=width, theme=theme)))
 
     def _first_plan(self) -> Plan:
         if not self.plans:
-            raise DataError("No plan was made on this drive, so there is none to draw.")
+            raise DataError("The policy made no plan in this episode, so there is none to draw.")
         return self.plans[0][1]
 
     def _repr_html_(self) -> str:
-        from dfplan.plotting.figures import page_html, plan_figure
+        from dfplan.plotting.figures import figure_html, plan_figure
 
-        return page_html(plan_figure(self._first_plan(), executed=self.positions))
+        return figure_html(plan_figure(self._first_plan(), executed=self.positions))
 
 
 class Denoiser(Protocol):
-    """Estimates clean tokens. ``x`` float [B, T, D], ``level`` int [B, T] -> float [B, T, D]."""
+    """Estimates clean tokens [B, T, D] from noisy tokens ``x`` [B, T, D] at ``level`` [B, T]."""
 
     def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor: ...
 
 
 class Reward(Protocol):
-    """Values plans: positions [B, P, 2], reached at environment steps [P], to [B].
+    """Scores plans by positions ``points`` [B, P, 2] at environment steps ``steps`` [P]; -> [B].
 
-    All float, and the result differentiable in the positions. These are in physical units, the
-    last repeated after arrival.
+    Positions are in physical units; the last is repeated after arrival. The result must be
+    differentiable with respect to the positions.
     """
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor: ...
 
 
 class Step(Protocol):
-    """One step of a sampler: from ``level`` to ``next_level`` (int [B, T]) -> [B, T, D].
+    """One sampling step, from noise level ``level`` to ``next_level`` (int [B, T]); -> [B, T, D].
 
-    ``clean`` is the clean estimate of ``x`` at ``level``; ``previous`` is the clean estimate and
-    the level of the row before, None in the first row. A step keeps no state of its own. Only
-    the tokens whose level falls are taken from what it returns.
+    ``clean`` is the denoiser's estimate for ``x`` at ``level``. ``previous`` is the estimate and
+    the level of the previous row, None in the first row. Steps have no state. The caller uses the
+    result only for tokens whose level decreases.
     """
 
     def __call__(
@@ -396,12 +395,12 @@ class Step(Protocol):
 
 
 SampleCallback = Callable[["torch.Tensor", "torch.Tensor", "torch.Tensor"], None]
-"""Called after each row with (x [B, T, D], clean estimate [B, T, D], level int [B, T])."""
+"""Called after each row with x [B, T, D], the clean estimate [B, T, D] and level int [B, T]."""
 
 
 @runtime_checkable
 class Planner(Protocol):
-    """Plans from observations to goals or by reward; batched."""
+    """Plans from a batch of observations to goals, or by reward."""
 
     def plan(
         self,
@@ -412,5 +411,13 @@ class Planner(Protocol):
         horizon: int | None = None,
         seed: int | None = None,
     ) -> Plan:
-        """Plan from ``observation`` ([4] or [B, 4]) to ``goal`` ([2] or [B, 2])."""
+        """Plan from ``observation``, [4] or [B, 4], to ``goal``, [2] or [B, 2].
+
+        Args:
+            observation: position, then velocity.
+            goal: position, or None to plan by ``reward`` alone.
+            reward: what to maximize.
+            horizon: length of the plan in environment steps; default: the planner's choice.
+            seed: of the random numbers; default: a random seed.
+        """
         ...
