@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from dfplan.cli.streams import (
-    print_error,
-    exit_on_sigterm,
     any_closed_pipe,
+    exit_on_sigterm,
+    flush,
+    print_error,
     repair_streams,
     short_warnings,
-    flush,
 )
 
 Command = Callable[..., Any]

@@ -38,32 +38,31 @@ def run(
     limit: float = 600.0,
     columns: Names = Names(USUAL_COLUMNS),
 ) -> int:
-    """Play planners on tasks, or what of it is not there yet; write every episode and a report.
+    """Run planners on tasks. Write every episode and a report; existing results are not run again.
 
-    The exit code is 1 if a process died and took its episodes with it.
+    The exit code is 1 if a worker died and its episodes are missing.
 
     Args:
-        out: folder to write to; what it holds already is not played again.
+        out: folder of results.
         protocol: d4rl-maze2d-v1, gymnasium-pointmaze-v3, ogbench-pointmaze-v0, dfplan-v1; several
-            with commas between, each in tables of its own; by default that of the tasks, or the
-            first.
-        tasks: some of their tasks; by default all.
-        planner: names with commas between, all, or a dotted name of your own, mypkg.module:make.
-        tracker: names with commas between, all, or own for that of each planner; all is without
-            diffused for a planner of your own, of which it is not known whether it plans actions.
-        seeds: of the training, with commas between.
-        episodes: a task, 20 by default; the first of the protocol's. They are played 20 at a time,
-            so of two numbers of them the episodes that both have are the same to the digit only in
-            the groups that are as large in both.
-        full: the whole protocol, all its episodes.
-        split: validation while you tune.
-        workers: planners that play at a time; by default one a core, or all that the cluster has.
-        backend: processes on this machine, or joblib's for a ray or dask cluster.
-        address: of a running cluster; by default one is started here.
-        checkpoints: folders with checkpoints that are not shipped, with commas between.
-        limit: seconds that one call of a planner may take, for a whole group of episodes.
-        columns: of what is printed of each task, with commas between. There are also iqm, return,
-            latched and at-end. The report has them all.
+            with commas between, each with its own tables; default: the protocol of the tasks, or
+            the first one.
+        tasks: tasks of the protocols; default: all.
+        planner: names with commas between, all, or your own planner as mypkg.module:make.
+        tracker: names with commas between, all, or own for the tracker of each planner. For your
+            own planner, all leaves out planned-actions, which needs planned actions.
+        seeds: seeds of the trainings, with commas between.
+        episodes: the first episodes of each task, 20 by default. They run in batches of 20, and the
+            last digits of a plan depend on the size of its batch.
+        full: all episodes of the protocol.
+        split: test, or validation to choose settings.
+        workers: processes; default: one a core, or all of the cluster.
+        backend: processes on this machine, or joblib's backend for a ray or dask cluster.
+        address: address of a running cluster; default: start one here.
+        checkpoints: folders with further checkpoints, with commas between.
+        limit: seconds that one call of a planner may take for a batch of episodes.
+        columns: columns to print, with commas between; further ones are iqm, return, latched and
+            at-end. The report has all of them.
     """
     require_columns(columns)
     if full and episodes is not None:
@@ -97,10 +96,10 @@ def run(
 
 
 def compare_results(first: Path, second: Path) -> None:
-    """Say what changed between two folders of results, and whether it is noise.
+    """Compare two folders of results: what changed, and is the change significant?
 
     Args:
-        first: folder that dfplan bench wrote.
-        second: another one, with tasks of the same protocols.
+        first: folder of results.
+        second: another one, of the same protocols.
     """
     print(compare(first, second))

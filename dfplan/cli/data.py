@@ -30,19 +30,20 @@ def generate(
     workers: int | None = None,
     picture: Path | None = None,
 ) -> None:
-    """Collect data as the maze's suite did, and report what came out.
+    """Collect data in a maze as its suite did, and check it.
 
-    Interrupted, the same command goes on from where it was.
+    After an interrupt, the same command continues.
 
     Args:
-        maze: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O.
-        out: hdf5 file for D4RL's mazes and your own, folder for pointmaze, npz file for OGBench.
-        steps: environment steps; by default as many as the suite published.
-        collector: d4rl; minari or minari-dfs for pointmaze; navigate or stitch for OGBench. By
-            default the first one that is for the maze's suite.
-        seed: the same seed collects the same data.
-        workers: processes; by default one a core.
-        picture: of where the data has been, with some of it as a line; by default beside it.
+        maze: maze2d-large, pointmaze-large, ogbench-giant or another name, or a text file of # and O.
+        out: an hdf5 file for D4RL's mazes and your own, a folder for pointmaze, an npz file for
+            OGBench.
+        steps: environment steps; default: as many as the suite published.
+        collector: d4rl; minari or minari-dfs for pointmaze; navigate or stitch for OGBench.
+            Default: the first one of the maze's suite.
+        seed: equal seeds give equal data.
+        workers: processes; default: one a core.
+        picture: picture of the visited places; default: next to the data.
     """
     if picture is not None:
         require_picture_path(picture)
@@ -57,11 +58,11 @@ def generate(
 
 
 def download(name: str, directory: Path | None = None) -> None:
-    """Fetch a published data set, unless it is there already.
+    """Download a published data set, unless it is there already.
 
     Args:
-        name: of D4RL's (maze2d-large-v1) or OGBench's (pointmaze-giant-navigate-v0).
-        directory: where to keep it; by default where its suite's own tools do.
+        name: a data set of D4RL (maze2d-large-v1) or OGBench (pointmaze-giant-navigate-v0).
+        directory: where to store it; default: the folder that the suite's own tools use.
     """
     print(data.download(name, directory))
 
@@ -73,14 +74,14 @@ def check(
     keys: Keys | None = None,
     follow_links: bool = False,
 ) -> int:
-    """Say what data holds and what is wrong with it; the exit code is 1 if training would stop.
+    """Describe data and list what is wrong with it. The exit code is 1 if training would fail.
 
     Args:
-        source: file, folder or name, in any layout.
-        picture: where to draw where the data has been.
-        segment_by: what else cuts episodes.
-        keys: names of bare arrays, as observations=obs,ends=done.
-        follow_links: whether hdf5 files may take values from files outside of their folder.
+        source: file, folder or name of a data set, in any format.
+        picture: picture of the visited places to write.
+        segment_by: where else to cut episodes.
+        keys: names of the arrays in the file, as observations=obs,ends=done.
+        follow_links: let hdf5 files refer to files outside their folder.
     """
     recording = read(source, keys=names_of_arrays(keys), follow_links=follow_links)
     # The shortest window that any preset draws: from one token to the next.
@@ -92,18 +93,18 @@ def check(
 
 
 def info(source: str, keys: Keys | None = None, follow_links: bool = False) -> None:
-    """Say what data holds, without its faults.
+    """Describe data, without what is wrong with it.
 
     Args:
-        source: file, folder or name, in any layout.
-        keys: names of bare arrays, as observations=obs,ends=done.
-        follow_links: whether hdf5 files may take values from files outside of their folder.
+        source: file, folder or name of a data set, in any format.
+        keys: names of the arrays in the file, as observations=obs,ends=done.
+        follow_links: let hdf5 files refer to files outside their folder.
     """
     print(data.check(read(source, keys=names_of_arrays(keys), follow_links=follow_links)).summary())
 
 
 def list_data() -> None:
-    """List the published data sets, and which are here."""
+    """List the published data sets, and where those on this machine are."""
     here = {name: folder for name in PUBLISHED if (folder := local_copy(name)) is not None}
     here |= local_datasets()
     for name in sorted({*PUBLISHED, *MINARI_PUBLISHED, *here}):
@@ -117,22 +118,23 @@ def convert(
     keys: Keys | None = None,
     follow_links: bool = False,
 ) -> None:
-    """Write data in another layout; nothing is lost there and back.
+    """Write data in another format. Converting it back gives the same data.
 
     Args:
-        source: file, folder or name, in any layout.
-        out: what to write: .hdf5 for D4RL's layout, .npz for OGBench's, a new folder for Minari's.
-        layout: d4rl, minari or ogbench, where the ending does not say it.
-        keys: names of bare arrays, as observations=obs,ends=done.
-        follow_links: whether hdf5 files may take values from files outside of their folder.
+        source: file, folder or name of a data set, in any format.
+        out: file ending in .hdf5 for D4RL's format or .npz for OGBench's, or a new folder for
+            Minari's.
+        layout: d4rl, minari or ogbench; default: by the ending of out.
+        keys: names of the arrays in the file, as observations=obs,ends=done.
+        follow_links: let hdf5 files refer to files outside their folder.
     """
     print(write(read(source, keys=names_of_arrays(keys), follow_links=follow_links), out, layout))
 
 
 def checksum(source: str) -> None:
-    """Write the checksum of data beside it, which is compared whenever the data is read.
+    """Write the checksum of data to a file next to it. Readers compare it from then on.
 
     Args:
-        source: file, or folder of a Minari data set.
+        source: a file, or the folder of a Minari data set.
     """
     print(data.checksum(source))

@@ -12,12 +12,12 @@ from dfplan.envs.picture import save_frame
 
 
 def environment(name: str, out: Path | None = None, seed: int = 0) -> None:
-    """Make an environment and say what it is; draw its first state.
+    """Make an environment, describe it and draw its first state.
 
     Args:
-        name: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O.
-        out: picture (PNG) to write; by default none.
-        seed: of the start and goal.
+        name: maze2d-large, pointmaze-large, ogbench-giant or another name, or a text file of # and O.
+        out: picture (PNG) to write.
+        seed: seed of the start and goal.
     """
     env = make(suite_or_maze(name), render_mode="rgb_array")
     observation, _ = env.reset(seed=seed)

@@ -8,9 +8,9 @@ from dfplan.pretrained import read_checkpoint
 
 
 def inspect(checkpoint: str) -> None:
-    """Print what a checkpoint says of itself, as JSON.
+    """Print the description in a checkpoint as JSON.
 
     Args:
-        checkpoint: name of a shipped one, a file, or a run's folder.
+        checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
     """
     print(json.dumps(read_checkpoint(checkpoint).describe(), indent=2))

@@ -24,9 +24,9 @@ from dfplan.planning.single import ForcingPlanner, PlannerSettings
 from dfplan.planning.tree import Change, TreePlanner, TreeSettings
 from dfplan.plotting.figures import require_picture_path
 from dfplan.plotting.videos import (
-    require_video_path,
     denoising_frames,
     episode_frames,
+    require_video_path,
     tree_frames,
     write_video,
 )
@@ -47,21 +47,21 @@ def plan(
     """Plan once and draw the plan.
 
     Args:
-        checkpoint: name of a shipped one, a file, or a run's folder.
-        start: position in the frame of the data, as 1,1; [-1,1] where it begins with a minus.
+        checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
+        start: position in the coordinates of the data, as 1,1; [-1,1] if it begins with a minus.
         goal: position, as 7,9.
         out: picture to write: PNG, SVG or PDF.
-        planner: how to sample and choose, where the checkpoint is of Diffusion Forcing.
-        horizon: environment steps; by default chosen by the planner.
-        seed: of the noise.
+        planner: settings of a Diffusion Forcing planner.
+        horizon: environment steps; default: the planner chooses.
+        seed: seed of the noise.
     """
     loaded = load(checkpoint)
     if isinstance(loaded, LearnedPolicy):
-        raise ConfigError(f"{checkpoint} is a policy and makes no plan; play it: dfplan evaluate.")
+        raise ConfigError(f"{checkpoint} is a policy and makes no plans. Run it with dfplan evaluate.")
     if isinstance(loaded, ForcingPlanner):
         loaded = replace(loaded, settings=planner)
     elif planner != PlannerSettings():
-        raise ConfigError(f"{checkpoint} is no planner of Diffusion Forcing; leave out --planner.")
+        raise ConfigError(f"{checkpoint} is not a Diffusion Forcing planner. Leave out --planner.")
     made = loaded.plan(np.array([*start, 0.0, 0.0]), np.array(goal), horizon=horizon, seed=seed)
     cost = f"{1e3 * made.seconds:.0f} ms, {made.evaluations} evaluations"
     print(f"horizon {made.steps[0]} steps, {cost}")
@@ -81,14 +81,14 @@ def video_denoising(
     """Make a video of a plan coming out of noise, the near future first.
 
     Args:
-        checkpoint: name of a shipped one, a file, or a run's folder.
-        start: position in the frame of the data, as 1,1; [-1,1] where it begins with a minus.
+        checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
+        start: position in the coordinates of the data, as 1,1; [-1,1] if it begins with a minus.
         goal: position, as 7,9.
-        out: film to write, GIF or MP4.
-        planner: how to sample and choose.
-        seed: of the noise.
-        width: of a frame, in pixels.
-        theme: light or dark.
+        out: video to write, GIF or MP4.
+        planner: settings of the planner.
+        seed: seed of the noise.
+        width: width of a frame in pixels.
+        theme: colors, light or dark.
     """
     out = require_video_path(out)
     loaded = _forcing(checkpoint, planner)
@@ -109,14 +109,14 @@ def video_tree(
     """Make a video of a tree search growing.
 
     Args:
-        checkpoint: name of a shipped one, a file, or a run's folder.
-        start: position in the frame of the data, as 1,1; [-1,1] where it begins with a minus.
+        checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
+        start: position in the coordinates of the data, as 1,1; [-1,1] if it begins with a minus.
         goal: position, as 7,9.
-        out: film to write, GIF or MP4.
-        search: how far and how wide to search.
-        seed: of the noise.
-        width: of a frame, in pixels.
-        theme: light or dark.
+        out: video to write, GIF or MP4.
+        search: settings of the search.
+        seed: seed of the noise.
+        width: width of a frame in pixels.
+        theme: colors, light or dark.
     """
     out = require_video_path(out)
     searcher = TreePlanner(_forcing(checkpoint, None), search)
@@ -137,20 +137,20 @@ def video_drive(
     """Make a video of a drive in the running environment, planned anew on the way.
 
     Args:
-        checkpoint: name of a shipped one, a file, or a run's folder.
-        env: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O;
-            by default the maze of the checkpoint's data.
-        out: film to write, GIF or MP4.
-        planner: how to sample and choose.
-        replan_every: steps between two plans.
-        seed: of the episode and of the noise.
-        width: of a frame, in pixels.
-        theme: light or dark.
+        checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
+        env: maze2d-large, pointmaze-large, ogbench-giant or another name, or a text file of # and O;
+            default: the maze of the checkpoint's data.
+        out: video to write, GIF or MP4.
+        planner: settings of the planner.
+        replan_every: environment steps between two plans.
+        seed: seed of the episode and of the noise.
+        width: width of a frame in pixels.
+        theme: colors, light or dark.
     """
     out = require_video_path(out)
     loaded = _forcing(checkpoint, planner)
     if env is None and loaded.maze is None:
-        raise ConfigError(f"{checkpoint} names no maze; name an environment by --env.")
+        raise ConfigError(f"{checkpoint} does not say which maze it is for. Name an environment with --env.")
     world = make(loaded.maze or "" if env is None else suite_or_maze(env))
     played = drive(world, Policy(loaded, replan_every=replan_every), seed=seed)
     world.close()
@@ -158,10 +158,10 @@ def video_drive(
 
 
 def _forcing(checkpoint: str, settings: PlannerSettings | None) -> ForcingPlanner:
-    """A planner of Diffusion Forcing with those settings, or its own."""
+    """Load a Diffusion Forcing planner; ``settings`` replace its own if given."""
     loaded = load(checkpoint)
     if not isinstance(loaded, ForcingPlanner):
-        raise ConfigError(f"{checkpoint} is no planner of Diffusion Forcing, which this films.")
+        raise ConfigError(f"{checkpoint} is not a Diffusion Forcing planner, as this video needs.")
     return loaded if settings is None else replace(loaded, settings=settings)
 
 
@@ -172,24 +172,25 @@ def evaluate(
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
-    """Play a suite's stock episodes with a planner or policy, or episodes in a maze of your own.
+    """Run episodes with a planner or policy and print the scores.
 
-    OGBench: as many episodes of each of its five tasks. Others: with random starts and goals.
+    OGBench: episodes of each of its five tasks. Others: random starts and goals.
 
     Args:
-        checkpoint: name of a shipped one, a file, or a run's folder.
-        env: maze2d-large, pointmaze-large, ogbench-giant and the like, or a text file of # and O;
-            by default the maze of the checkpoint's data.
-        episodes: how many.
-        seed: of the episodes and of the planner.
-        out: picture of the first episode (of each task: -2, -3 and so on) to write; of planners.
+        checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
+        env: maze2d-large, pointmaze-large, ogbench-giant or another name, or a text file of # and O;
+            default: the maze of the checkpoint's data.
+        episodes: number of episodes; for OGBench, of each task.
+        seed: seed of the episodes and of the planner.
+        out: picture of the first episode to write, for planners; for OGBench one for each task
+            (-2, -3 and so on).
     """
     if out is not None:
         require_picture_path(out)
     loaded = load(checkpoint)
     planner = None if isinstance(loaded, LearnedPolicy) else loaded
     if out is not None and planner is None:
-        raise ConfigError(f"{checkpoint} is a policy and makes no plan to draw; leave out --out.")
+        raise ConfigError(f"{checkpoint} is a policy and makes no plans to draw. Leave out --out.")
     task, posed = stock(loaded.maze, None if env is None else suite_or_maze(env), episodes, seed)
     actor = loaded if isinstance(loaded, LearnedPolicy) else Policy(loaded)
     played = rollout(actor, task, posed, seed=seed)

@@ -36,7 +36,7 @@ LoopRecipe = ForcingConfig | DiffuserConfig | ValueConfig | CloningConfig | Inve
 
 
 def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., None]:
-    """The command that trains one preset; its signature carries the preset's values."""
+    """The command that trains a preset. The preset's values are its defaults."""
     if isinstance(preset, OfflinePreset):
         return _offline_command(name, preset)
 
@@ -52,19 +52,20 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
         segment_by: Literal["none", "timeouts", "goals"] = "none",
         follow_links: bool = False,
     ) -> None:
-        """Train on the data of a maze, or on data of your own.
+        """Train a preset on its own data, or on data of yours.
 
         Args:
             out: folder of the run: metrics.jsonl, state.safetensors, checkpoint.safetensors.
-            data: file, folder or name, in any layout; by default the preset's, collected into out.
-            recipe: what is trained.
-            settings: how long and how fast.
+            data: file, folder or name of a data set; default: the preset's data, collected into
+                out.
+            recipe: what to train.
+            settings: steps, batch size, learning rate and others.
             accelerator: cpu, gpu, mps or auto.
             devices: number of devices.
             precision: 32-true, bf16-mixed or 16-mixed.
-            resume: go on from the state in out.
-            segment_by: what else cuts episodes.
-            follow_links: whether hdf5 files may take values from files outside of their folder.
+            resume: continue from the state in out.
+            segment_by: where else to cut episodes.
+            follow_links: let hdf5 files refer to files outside their folder.
         """
         fabric = _fabric(accelerator, devices, precision)
         fabric.launch()
@@ -74,13 +75,13 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
         train(recipe, trajectories, out, settings=settings, fabric=fabric, resume=resume)
         print(out / "checkpoint.safetensors")
 
-    # Only the preset's own recipe can be configured; a union would lose its defaults.
+    # The parser would lose the preset's values as defaults of a union.
     command.__annotations__["recipe"] = type(preset.recipe)
     return command
 
 
 def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
-    """The same for a preset that d3rlpy trains."""
+    """The command of a preset that d3rlpy trains."""
 
     def command(
         out: Path = Path("runs") / name,
@@ -90,15 +91,16 @@ def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
         segment_by: Literal["none", "timeouts", "goals"] = "none",
         follow_links: bool = False,
     ) -> None:
-        """Train by d3rlpy on the data of a maze, or on data of your own.
+        """Train a preset with d3rlpy on its own data, or on data of yours.
 
         Args:
             out: folder of the run: metrics.jsonl, checkpoint.safetensors.
-            data: file, folder or name, in any layout; by default the preset's, collected into out.
-            recipe: what is trained, and for which goal.
-            settings: how long.
-            segment_by: what else cuts episodes.
-            follow_links: whether hdf5 files may take values from files outside of their folder.
+            data: file, folder or name of a data set; default: the preset's data, collected into
+                out.
+            recipe: what to train, and for which goal.
+            settings: steps, batch size and others.
+            segment_by: where else to cut episodes.
+            follow_links: let hdf5 files refer to files outside their folder.
         """
         source = preset_data(preset, out) if data is None else data
         trajectories = load_data(source, segment_by=segment_by, follow_links=follow_links)
@@ -117,16 +119,17 @@ def train_own(
     resume: bool = False,
     follow_links: bool = False,
 ) -> None:
-    """Train a planner for a maze of your own; its data is collected if none is given.
+    """Train a planner for a maze of your own. Without data, it is collected first.
 
     Args:
-        maze: text file of # and O, one row a line.
+        maze: text file of # (wall) and O (free), one line for each row.
         out: folder of the run.
-        data: file, folder or name, in any layout; by default collected into out.
-        tokens: of 20 steps each, of the longest plan; by default enough for the longest way.
-        settings: how long and how fast.
-        resume: go on from the state in out.
-        follow_links: whether hdf5 files may take values from files outside of their folder.
+        data: file, folder or name of a data set; default: collected into out.
+        tokens: length of the longest plan in tokens of 20 steps; default: enough for the longest
+            path in the maze.
+        settings: steps, batch size, learning rate and others.
+        resume: continue from the state in out.
+        follow_links: let hdf5 files refer to files outside their folder.
     """
     preset = custom_preset(maze_or_file(str(maze)))
     recipe = preset.recipe if tokens is None else ForcingConfig(tokens=tokens)
@@ -138,7 +141,7 @@ def train_own(
 
 
 def _fabric(accelerator: str, devices: int, precision: Precision) -> Fabric:
-    # Fabric would start any number of processes on a CPU.
+    # Fabric accepts any number of processes on a CPU.
     most = max(os.cpu_count() or 1, 8)
     require_numbers({"devices": devices}, integer=True, maximum=most)
     try:
@@ -146,7 +149,7 @@ def _fabric(accelerator: str, devices: int, precision: Precision) -> Fabric:
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise ConfigError(
             f"Cannot train on accelerator {accelerator!r} with {devices} devices in {precision}: "
-            f"{error} Leave the three flags out to train on what there is."
+            f"{error} Without the three flags the training uses the hardware that it finds."
         ) from error
 
 

@@ -20,15 +20,15 @@ def view(
     export: Path | None = None,
     open: bool = False,
 ) -> None:
-    """Serve a page that shows plans while they are made; or write one that needs no server.
+    """Start the web app, which shows plans while they are made; or write it as one HTML file.
 
     Args:
-        mazes: checkpoints to plan with, commas between: names of shipped ones, files, or folders of
-            runs; by default all shipped planners.
-        host: where to listen; by default to this machine alone.
-        port: 0 for any that is free.
-        export: file to write instead, of recorded plans, which any browser opens as it is.
-        open: whether to open a browser with it.
+        mazes: names of shipped checkpoints, files or folders of trainings, with commas between;
+            default: all shipped planners.
+        host: address to listen on; default: only this machine.
+        port: 0 for any free port.
+        export: write an HTML file with recorded plans instead. It needs no server.
+        open: open it in a browser.
     """
     served = serve_planners(mazes)
     if export is not None:
