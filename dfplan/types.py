@@ -168,8 +168,8 @@ class Plan(Record):
         stride: environment steps between two points.
         level: final noise level of each point's token; int [B, P].
         max_level: K, the level of pure noise.
-        spread: root mean square distance of each point to the same point of the candidates, in
-            units of position; float32 [B, P].
+        spread: root mean square distance of each point to the lines of the candidates, in units
+            of position; float32 [B, P].
         candidates: the plans that were compared; float32 [B, C, P, 2].
         scores: score of each candidate, higher is better (see the planner); float32 [B, C].
         observation: where the plan starts; float32 [B, 4].

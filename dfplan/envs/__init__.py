@@ -1,7 +1,7 @@
-"""Gymnasium environments: D4RL's Maze2D protocol on the maintained PointMaze dynamics.
+"""The suites' environments with one common interface.
 
-Importing this room registers nothing and needs no simulator; :func:`register`, which
-``import dfplan`` calls, only tells Gymnasium the names.
+D4RL's Maze2D is implemented here on the maintained dynamics of PointMaze. Importing this package
+needs no simulator; :func:`register`, which ``import dfplan`` calls, registers names with Gymnasium.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ _ENTRY_POINT = "dfplan.envs.maze2d:Maze2DEnv"
 
 
 def register() -> None:
-    """Tell Gymnasium the environments; calling it again changes nothing.
+    """Register dfplan's environments with Gymnasium; calling it again changes nothing.
 
     ``dfplan/maze2d-{umaze,medium,large}-v1`` have D4RL's fixed goal,
-    ``dfplan/multi2d-{umaze,medium,large}-v1`` a random one each episode, and
-    ``dfplan/maze2d-v1`` takes any maze: ``gymnasium.make("dfplan/maze2d-v1", maze=...)``.
+    ``dfplan/multi2d-{umaze,medium,large}-v1`` a random goal in each episode, and
+    ``dfplan/maze2d-v1`` accepts any maze: ``gymnasium.make("dfplan/maze2d-v1", maze=...)``.
     """
     _register("dfplan/maze2d-v1", CUSTOM_EPISODE_STEPS, {})
     for maze, steps in D4RL.episode_steps.items():

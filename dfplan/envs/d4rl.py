@@ -1,4 +1,4 @@
-"""D4RL's Maze2D (:class:`~dfplan.envs.maze2d.Maze2DEnv`) as a :class:`MazeEnv`."""
+"""D4RL's Maze2D with the common interface :class:`~dfplan.envs.maze_env.MazeEnv`."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from dfplan.envs.adapters import Adapter, Spec
+from dfplan.envs.maze_env import MazeEnv, MazeSpec
 from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.suites import D4RL
 
 
-class Maze2D(Adapter):
-    """The environment of ``maze2d-*``, whose goal is fixed, and of ``multi2d-*``."""
+class D4RLMazeEnv(MazeEnv):
+    """Wraps :class:`~dfplan.envs.maze2d.Maze2DEnv`: ``maze2d-*`` and ``multi2d-*``."""
 
     suite = D4RL
 
     @classmethod
-    def names(cls) -> dict[str, Spec]:
-        """``maze2d-*`` first, so that a maze has that name."""
+    def specs(cls) -> dict[str, MazeSpec]:
+        """``maze2d-*`` (fixed goal), then ``multi2d-*`` (random goals)."""
         return {
-            f"{kind}-{size}": Spec(named_maze(size), f"dfplan/{kind}-{size}-v1")
+            f"{kind}-{size}": MazeSpec(named_maze(size), f"dfplan/{kind}-{size}-v1")
             for kind in ("maze2d", "multi2d")
             for size in D4RL.mazes
         }
 
     @classmethod
-    def custom(cls, maze: Maze) -> Spec:
-        """Like ``maze2d-*`` where a cell is marked G, else like ``multi2d-*``."""
-        return Spec(maze, "dfplan/maze2d-v1", {"maze": maze})
+    def custom_spec(cls, maze: Maze) -> MazeSpec:
+        """Like ``maze2d-*`` if the maze has a cell G, otherwise like ``multi2d-*``."""
+        return MazeSpec(maze, "dfplan/maze2d-v1", {"maze": maze})
 
     @classmethod
-    def recorded_spec(cls, maze: Maze, *, continuing: bool) -> EnvSpec | None:
-        """The environment's own."""
+    def dataset_spec(cls, maze: Maze, *, continuing: bool) -> EnvSpec | None:
+        """The registered environment, with a custom maze as text."""
         if maze.text in D4RL.mazes:
             return gymnasium.spec(f"dfplan/maze2d-{maze.text}-v1")
         spec = gymnasium.spec("dfplan/maze2d-v1")
@@ -43,12 +43,12 @@ class Maze2D(Adapter):
         return EnvSpec(spec.id, spec.entry_point, max_episode_steps=steps, kwargs=arguments)
 
     @classmethod
-    def recorded_maze(cls, name: str, arguments: dict[str, Any]) -> Maze | None:
-        """Inverse of :meth:`recorded_spec`."""
+    def maze_of_spec(cls, name: str, arguments: dict[str, Any]) -> Maze | None:
+        """Inverse of :meth:`dataset_spec`."""
         known = name.startswith("dfplan/") and "maze" in arguments
         return parse_maze(arguments["maze"]) if known else None
 
-    def _begin(
+    def _reset_suite(
         self,
         seed: int | None,
         start: np.ndarray | None,

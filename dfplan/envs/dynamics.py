@@ -1,15 +1,15 @@
-"""The point mass of PointMaze, seen in D4RL's frame.
+"""The point mass of PointMaze in D4RL's coordinates.
 
-The physics are gymnasium-robotics': its ball (``assets/point/point.xml``: mass, damping, force,
-contacts, steps of 0.01 s), its walls, and its rule that the velocity is clipped to 5 an axis
-before each step. D4RL's maze2d is the same system in another frame: for a maze of H rows and W
-columns, D4RL's ``q`` and action ``a`` are
+The physics are those of gymnasium-robotics: its ball (``assets/point/point.xml``: mass, damping,
+force, contacts, steps of 0.01 s), its walls, and clipping of the velocity to 5 per axis before each
+step. D4RL's maze2d is the same system in other coordinates: for a maze of H rows and W columns,
+D4RL's position ``q`` and action ``a`` are
 
     x = q1 + 0.7 - W/2,   y = H/2 - 0.7 - q0,   vx = q1',  vy = -q0',   ax = a1,  ay = -a0.
 
-The model is compiled here, once a maze, and not through ``PointMazeEnv``, whose every instance
-compiles its own and leaves a temporary file behind, and whose step computes forces that nobody
-reads. A test holds the two together, bit for bit.
+The model is compiled here, once per maze. Each instance of ``PointMazeEnv`` would compile its own,
+leave a temporary file, and compute forces in each step that nothing uses. A test checks that both
+are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ except ImportError as error:
     raise MissingSimulatorError("mujoco") from error
 
 MAX_SPEED = 5.0
-"""Each axis of the velocity is clipped to this before a step (``PointEnv._clip_velocity``)."""
+"""Each axis of the velocity is clipped to ± this before a step (``PointEnv._clip_velocity``)."""
 
 _STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)
 _OFFSET = 0.7
@@ -39,10 +39,10 @@ _WALL_HEIGHT = 0.4
 
 
 class PointMass:
-    """A ball in a maze; positions, velocities and actions in D4RL's frame.
+    """A ball in a maze. Positions, velocities and actions are in D4RL's coordinates.
 
     Args:
-        maze: the maze to build.
+        maze: its walls.
 
     Raises:
         MissingSimulatorError: gymnasium-robotics is not installed.
@@ -57,7 +57,7 @@ class PointMass:
         self._y0 = height / 2 - _OFFSET
 
     def __reduce__(self) -> Any:
-        # Copies share the model, which is large, as its data are but for what a step begins with.
+        # Only the state that the next step depends on is copied; copies share the large model.
         state = np.empty(mujoco.mj_stateSize(self._model, _STATE))
         mujoco.mj_getState(self._model, self._data, state, _STATE)
         return PointMass, (self._maze,), state
@@ -66,25 +66,25 @@ class PointMass:
         mujoco.mj_setState(self._model, self._data, state, _STATE)
 
     def set_state(self, position: np.ndarray, velocity: np.ndarray) -> None:
-        """Place the ball at ``position`` [2] with ``velocity`` [2]; forget all earlier motion."""
+        """Place the ball at ``position`` [2] with ``velocity`` [2]; reset the simulator."""
         mujoco.mj_resetData(self._model, self._data)
         self._data.qpos[:] = self._x0 + position[1], self._y0 - position[0]
         self._data.qvel[:] = velocity[1], -velocity[0]
         mujoco.mj_forward(self._model, self._data)
 
     def state(self) -> np.ndarray:
-        """(q0, q1, q0', q1'), float64 [4]."""
+        """Return (q0, q1, q0', q1'), float64 [4]."""
         (x, y), (vx, vy) = self._data.qpos, self._data.qvel
         return np.array([self._y0 - y, x - self._x0, -vy, vx])
 
     def advance(self, action0: float, action1: float) -> tuple[float, float, float, float]:
-        """Apply a force for one step of 0.01 s, and return the new state.
+        """Apply a force for one step of 0.01 s; return the new state.
 
-        Plain numbers and no checks: this is called millions of times.
+        Without checks and with plain numbers, because this is called millions of times.
 
         Args:
-            action0: force along q0; the simulator limits it to [-1, 1].
-            action1: force along q1, likewise.
+            action0: force along q0; the simulator clips it to [-1, 1].
+            action1: force along q1; the simulator clips it to [-1, 1].
 
         Returns:
             (q0, q1, q0', q1').
@@ -104,8 +104,8 @@ class PointMass:
 
 @lru_cache(maxsize=64)
 def _compiled(rows: tuple[str, ...]) -> Any:
-    """The MuJoCo model of a maze; never written to, so all its point masses share it."""
-    package = find_spec("gymnasium_robotics")  # not imported: its import is slow and prints
+    """The MuJoCo model of a maze. Nothing changes it, so all point masses share it."""
+    package = find_spec("gymnasium_robotics")  # not imported because its import is slow and prints
     folders = package.submodule_search_locations if package else None
     ball = Path(folders[0]) / "envs/assets/point/point.xml" if folders else None
     if ball is None or not ball.is_file():

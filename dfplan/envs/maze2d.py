@@ -1,4 +1,4 @@
-"""D4RL's Maze2D as a Gymnasium environment, for its own mazes and any other."""
+"""D4RL's Maze2D as a Gymnasium environment, for D4RL's mazes and custom ones."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ from dfplan.envs.options import (
     read_start,
 )
 from dfplan.envs.picture import draw_frame
-from dfplan.errors import ConfigError, read_seed, unknown_name
+from dfplan.errors import ConfigError, read_seed, require_name
 from dfplan.mazes import Maze, parse_maze
 from dfplan.suites import CELL_OFFSET, D4RL
 
-_PLACE_NOISE = 0.1
-_SPEED_NOISE = 0.1
+_POSITION_NOISE = 0.1
+_VELOCITY_NOISE = 0.1
 
 
 class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
     """Drive a ball through a maze to a goal, and stay there (D4RL ``maze2d-*-v1``).
 
-    Frame: D4RL's, one unit a cell; cell (i, j) is centered at (i - 0.2, j - 0.2), q0 runs down
-    the rows and q1 along the columns (:mod:`dfplan.mazes`). Time: 0.01 s a step.
+    Coordinates are D4RL's, with cells of side 1: the center of cell (i, j) is (i - 0.2, j - 0.2),
+    q0 increases down the rows and q1 along the columns (:mod:`dfplan.mazes`). A step is 0.01 s.
 
-    ========== ===================================================================================
-    observation (q0, q1, q0', q1'), float64 [4]; positions in cells, velocities in cells a second
-    action     forces along q0 and q1, float32 [2] in [-1, 1] (beyond is clipped)
-    start      integer coordinates of a random free cell + U(-0.1, 0.1) an axis, velocity
-               N(0, 0.1²) an axis; it may lie on the goal
-    goal       fixed, or drawn anew each episode like the start's position
-    reward     1 for each step that ends within 0.5 of the goal, else 0
-    end        never terminates; ``gymnasium.make`` truncates (300, 600, 800 steps for umaze,
-               medium, large)
-    info       ``goal`` float64 [2], ``success``: whether the ball is within 0.5 of it now
-    ========== ===================================================================================
+    =========== ==================================================================================
+    observation (q0, q1, q0', q1'), float64 [4]; positions in cells, velocities in cells per second
+    action      forces along q0 and q1, float32 [2], clipped to [-1, 1]
+    start       integer coordinates of a random free cell + U(-0.1, 0.1) per axis; velocity
+                N(0, 0.1²) per axis; the start may be at the goal
+    goal        fixed, or drawn for each episode like the start's position
+    reward      1 for each step that ends within 0.5 of the goal, otherwise 0
+    end         never terminates; ``gymnasium.make`` truncates (300, 600, 800 steps for umaze,
+                medium, large)
+    info        ``goal`` float64 [2], ``success``: whether the ball is within 0.5 of it
+    =========== ==================================================================================
 
-    ``reset(options=...)`` takes ``start``, a position [2] or a position and velocity [4], and
-    ``goal`` [2], for one episode. What is drawn does not depend on what is given: the same seed
-    draws the same goal with and without a start.
+    ``reset(options=...)`` accepts ``start``, a position [2] or a position and velocity [4], and
+    ``goal`` [2], for one episode. They do not change other random draws: one seed draws the same
+    goal with and without a given start.
 
     Args:
         maze: a name, text or rows (see :func:`dfplan.mazes.parse_maze`).
-        goal: a position [2]; ``"random"``; or None: the cell that the maze marks G, and random
-            where it marks none.
-        render_mode: None or ``"rgb_array"``: a top view that needs no display.
+        goal: a position [2]; ``"random"``; or None: the cell that the maze marks G, or random if
+            there is none.
+        render_mode: None or ``"rgb_array"``: a view from above that needs no display.
 
     Raises:
-        MazeError: the maze cannot be read, or the goal lies in a wall or outside it.
-        ConfigError: an unknown maze, render mode or word for the goal.
+        MazeError: the maze cannot be read, or the goal is in a wall or outside the maze.
+        ConfigError: an unknown maze or render mode, or ``goal`` is another string.
         ObservationError: the goal has the wrong shape or is not finite.
     """
 
@@ -73,8 +73,8 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
         goal: Sequence[float] | np.ndarray | str | None = None,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise unknown_name("render mode", render_mode, self.metadata["render_modes"])
+        if render_mode is not None:
+            require_name("render mode", render_mode, self.metadata["render_modes"])
         self._spec: EnvSpec | None = None
         self.render_mode = render_mode
         self.maze = parse_maze(maze)
@@ -96,19 +96,19 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
         """Start an episode.
 
         Args:
-            seed: of this environment's random numbers, all of which come from it.
-            options: ``start`` [2] or [4] and ``goal`` [2] for this episode only; with a start
-                [2] the velocity is still drawn.
+            seed: of all random numbers of this environment.
+            options: ``start`` [2] or [4] and ``goal`` [2] for this episode only. The velocity is
+                random if the start is a position [2].
 
         Raises:
-            MazeError: the start or goal lies in a wall or outside the maze.
-            ObservationError: it has the wrong shape, is not finite, or is impossibly fast.
-            ConfigError: an option is not known, or the seed is not a whole number from 0 upwards.
+            MazeError: the start or goal is in a wall or outside the maze.
+            ObservationError: start or goal has the wrong shape, is not finite or is too fast.
+            ConfigError: an unknown option, or a seed that is not a whole number of at least 0.
         """
         start, goal = self._read_options(options)
         super().reset(seed=read_seed(seed))
         position = self._draw_position()
-        velocity = _SPEED_NOISE * self.np_random.standard_normal(2)
+        velocity = _VELOCITY_NOISE * self.np_random.standard_normal(2)
         drawn_goal = self._draw_position() if self._fixed_goal is None else self._fixed_goal
         if start is not None:
             position, velocity = start[:2], start[2:] if len(start) == 4 else velocity
@@ -118,11 +118,11 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
         return observation, self._info(observation[0], observation[1])
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Apply the forces ``action`` [2] for 0.01 s.
+        """Apply the forces ``action`` [2] for one step of 0.01 s.
 
         Raises:
             ObservationError: the action has the wrong shape or is not finite.
-            ResetNeeded: no episode was started.
+            ResetNeeded: there was no reset.
         """
         force0, force1 = finite_vector(action, (2,), "action").tolist()
         self._current_goal()
@@ -131,14 +131,14 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
         return np.array(state), float(info["success"]), False, False, info
 
     def render(self) -> np.ndarray | None:
-        """The maze from above, uint8 [40 H, 40 W, 3]; None without a render mode."""
+        """Draw the maze from above, uint8 [40 H, 40 W, 3]; None without a render mode."""
         if self.render_mode is None:
             return None
         return draw_frame(self.maze, self._ball.state()[:2], self._current_goal(), self.goal_radius)
 
     @property
     def spec(self) -> EnvSpec | None:
-        """What Gymnasium makes this environment of; its arguments can be written as JSON."""
+        """Gymnasium's specification of this environment; its arguments can be written as JSON."""
         return self._spec
 
     @spec.setter
@@ -154,7 +154,7 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
 
     def _current_goal(self) -> np.ndarray:
         if self._goal is None:
-            raise ResetNeeded("No episode has begun; call reset() first.")
+            raise ResetNeeded("There is no episode yet; call reset() first.")
         return self._goal
 
     def _info(self, q0: float, q1: float) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
     def _draw_position(self) -> np.ndarray:
         cells = self.maze.free_cells
         cell = cells[self.np_random.integers(len(cells))]
-        return np.asarray(cell + self.np_random.uniform(-_PLACE_NOISE, _PLACE_NOISE, 2))
+        return np.asarray(cell + self.np_random.uniform(-_POSITION_NOISE, _POSITION_NOISE, 2))
 
     def _read_fixed_goal(self, goal: object) -> np.ndarray | None:
         if goal is None:
@@ -181,8 +181,8 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
     def _read_options(
         self, options: dict[str, Any] | None
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        told = read_options(options, ("start", "goal"))
-        start, goal = told.get("start"), told.get("goal")
+        given = read_options(options, ("start", "goal"))
+        start, goal = given.get("start"), given.get("goal")
         return (
             None if start is None else read_start(start, self.maze),
             None if goal is None else read_goal(goal, self.maze),

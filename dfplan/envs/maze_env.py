@@ -1,13 +1,19 @@
-"""What every suite's environment looks like to the rest of dfplan."""
+"""The common interface of the suites' environments."""
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from copy import deepcopy
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Dict
 from gymnasium.utils import RecordConstructorArgs
@@ -22,14 +28,15 @@ from dfplan.envs.options import (
     read_start,
 )
 from dfplan.envs.picture import draw_frame
-from dfplan.errors import ConfigError, read_seed, require_numbers
+from dfplan.errors import ConfigError, MissingSimulatorError, read_seed, require_numbers
 from dfplan.mazes import Maze, parse_maze
+from dfplan.suites import Suite
 
-# What a copy of an environment makes for itself: its parts, and what draws them.
-_OWN = {
+# Attributes that each copy creates itself: wrapped parts, methods bound to them, and renderers.
+_NOT_COPIED = {
     "_mj_step",
     "_near",
-    "_suite",
+    "_suite_env",
     "compute_reward",
     "compute_terminated",
     "compute_truncated",
@@ -42,51 +49,115 @@ _OWN = {
 }
 
 
+@dataclass(frozen=True)
+class MazeSpec:
+    """How ``gymnasium.make`` makes the environment of a maze.
+
+    Attributes:
+        maze: the maze.
+        id: Gymnasium's name of the environment.
+        arguments: further arguments of ``gymnasium.make``.
+    """
+
+    maze: Maze
+    id: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
 class MazeEnv(
     GoalRewards,
     gymnasium.Wrapper[Any, np.ndarray, Any, np.ndarray],
     RecordConstructorArgs,
     ABC,
 ):
-    """A suite's environment as the suite ships it, behind one face.
+    """Wraps the environment that a suite ships. Each suite has a subclass.
 
-    Build one with :func:`dfplan.envs.make.make`. Everything is in the suite's own frame and
-    units (``maze.suite``); ``unwrapped`` is the suite's environment.
+    :func:`dfplan.envs.make.make` makes instances. All values are in the suite's coordinates and
+    units (``maze.suite``). ``unwrapped`` is the suite's environment.
 
     ============ =================================================================================
-    observation  a dict: ``observation``, position and velocity, float64 [4], or where the suite
-                 shows no velocity the position, float64 [2]; ``achieved_goal`` float64 [2], its
-                 position; ``desired_goal`` float64 [2]
-    action       the suite's, float32 [2] in [-1, 1]; beyond is clipped
+    observation  a dict: ``observation``, position and velocity, float64 [4], or the position,
+                 float64 [2], if the suite observes no velocity; ``achieved_goal`` float64 [2],
+                 the position; ``desired_goal`` float64 [2]
+    action       the suite's, float32 [2] in [-1, 1]; larger actions are clipped
     start, goal, the suite's
     reward, end
-    info         the suite's, and ``success``, a bool: after a step whether it ended at the goal,
-                 at a reset whether the ball starts there
+    info         the suite's, and ``success``, a bool: whether the position after the step, or at
+                 the reset, is at the goal
     ============ =================================================================================
 
-    ``reset(options=...)`` takes ``start``, a position [2] or (with velocities) a position and
-    velocity [4], and ``goal`` [2], both met exactly; or ``task``, the number of one of the
-    suite's own tasks, from 1, with the suite's noise. Whatever is drawn comes from the seed, and
-    does not depend on a start or goal that is given. ``reset(seed=...)`` seeds ``action_space``
-    too.
+    ``reset(options=...)`` accepts ``start``, a position [2] or (with velocities) a position and
+    velocity [4], and ``goal`` [2], which are used without noise; or ``task``, the number of one of
+    the suite's fixed tasks, from 1, with the suite's noise. All random numbers come from the seed,
+    and a given start or goal does not change the other draws. ``reset(seed=...)`` also seeds
+    ``action_space``.
 
-    It can be copied (``copy.deepcopy``) and pickled in the middle of an episode, and both go on
-    alike; its ``spec`` can be written as JSON. ``compute_reward``, ``compute_terminated`` and
-    ``compute_truncated`` are those of Gymnasium-Robotics' ``GoalEnv``
+    Environments can be copied (``copy.deepcopy``) and pickled during an episode; original and copy
+    continue identically. ``spec`` can be written as JSON. ``compute_reward``,
+    ``compute_terminated`` and ``compute_truncated`` follow Gymnasium-Robotics' ``GoalEnv``
     (:class:`~dfplan.envs.goals.GoalRewards`).
 
     Attributes:
-        name: the suite's name for it, such as ``"pointmaze-large"``; an own maze's name.
-        maze: the maze, in the suite's frame.
+        suite: whose environments the class wraps.
+        packages: modules that must be imported to register the suite's environments.
+        extra: dfplan's extra that installs them.
+        has_velocity: whether ``observation`` has four elements; otherwise two.
+        tasks: number of the suite's fixed tasks.
+        name: dfplan's name of the environment, such as ``"pointmaze-large"``; for custom mazes,
+            the maze's name.
+        maze: the maze.
         max_steps: steps after which an episode is truncated.
-        goal_radius: within this distance the goal is reached, in the frame's unit.
-        terminates: whether reaching the goal ends the episode.
-        has_velocity: whether ``observation`` has four elements, or else two.
-        tasks: how many tasks of its own the suite has.
+        goal_radius: a goal is reached within this distance.
+        terminates: whether an episode ends when the goal is reached.
     """
 
+    suite: ClassVar[Suite]
+    packages: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
     has_velocity: ClassVar[bool] = True
     tasks: ClassVar[int] = 0
+
+    @classmethod
+    @abstractmethod
+    def specs(cls) -> dict[str, MazeSpec]:
+        """The suite's environments by dfplan's names. Names come first that mazes are known by."""
+
+    @classmethod
+    @abstractmethod
+    def custom_spec(cls, maze: Maze) -> MazeSpec:
+        """An environment for a maze that is not one of the suite's.
+
+        Raises:
+            ConfigError, MazeError: the suite does not support such a maze.
+        """
+
+    @classmethod
+    @abstractmethod
+    def dataset_spec(cls, maze: Maze, *, continuing: bool) -> EnvSpec | None:
+        """The environment that a data set in the maze names as its source; None without one.
+
+        Args:
+            maze: a maze in the suite's coordinates.
+            continuing: whether episodes continued after the goal was reached.
+        """
+
+    @classmethod
+    @abstractmethod
+    def maze_of_spec(cls, name: str, arguments: dict[str, Any]) -> Maze | None:
+        """The maze of a :meth:`dataset_spec`, from its id and arguments; None for other suites."""
+
+    @classmethod
+    def import_packages(cls) -> None:
+        """Import the suite's packages, which registers its environments with Gymnasium.
+
+        Raises:
+            MissingSimulatorError: a package is not installed.
+        """
+        for package in cls.packages:
+            try:
+                import_module(package)
+            except ImportError as error:
+                raise MissingSimulatorError(package.replace("_", "-"), cls.extra) from error
 
     def __init__(self, env: gymnasium.Env[Any, np.ndarray], name: str, maze: Maze | str) -> None:
         maze = parse_maze(maze, name)
@@ -112,7 +183,7 @@ class MazeEnv(
                 "desired_goal": Box(low, high, dtype=np.float64),
             }
         )
-        # Its own: OGBench draws from that of its environment at each reset.
+        # A copy, because OGBench draws from its environment's action space at each reset.
         self.action_space = deepcopy(env.action_space)
         self._goal = np.zeros(2)
         self._position: np.ndarray | None = None  # until the first episode
@@ -123,28 +194,30 @@ class MazeEnv(
         """Start an episode.
 
         Args:
-            seed: of all that is drawn from now on; without one it goes on as it was.
+            seed: of all further random numbers; default: continue the current sequence.
             options: ``start``, ``goal`` or both; or ``task``.
 
         Raises:
-            MazeError: the start or goal lies in a wall or outside the maze.
-            ObservationError: it has the wrong shape, is not finite, or is impossibly fast.
-            ConfigError: an option that is not known, a task that there is not, a task with a start
-                or goal, or a seed that is not a whole number from 0 upwards.
+            MazeError: the start or goal is in a wall or outside the maze.
+            ObservationError: start or goal has the wrong shape, is not finite or is too fast.
+            ConfigError: an unknown option or task, a task together with a start or goal, or a seed
+                that is not a whole number of at least 0.
         """
-        told = read_options(options, ("start", "goal", *(["task"] if self.tasks else [])))
-        start, goal, task = told.get("start"), told.get("goal"), told.get("task")
+        given = read_options(options, ("start", "goal", *(["task"] if self.tasks else [])))
+        start, goal, task = given.get("start"), given.get("goal"), given.get("task")
         if task is not None:
-            require_numbers({"task": task}, whole=True, least=1, most=self.tasks)
+            require_numbers({"task": task}, integer=True, minimum=1, maximum=self.tasks)
             task = int(task)
             if start is not None or goal is not None:
-                raise ConfigError("A task has its start and goal; give either it or those.")
+                raise ConfigError(
+                    "A task defines start and goal; give either a task, or a start or goal."
+                )
         if start is not None:
             start = read_start(start, self.maze, (2, 4) if self.has_velocity else (2,))
         if goal is not None:
             goal = read_goal(goal, self.maze)
         seed = read_seed(seed)
-        state, self._goal, info = self._begin(seed, start, goal, task)
+        state, self._goal, info = self._reset_suite(seed, start, goal, task)
         if seed is not None:
             self.action_space.seed(seed)
         distance = np.linalg.norm(state[:2] - self._goal)
@@ -156,35 +229,35 @@ class MazeEnv(
     def step(
         self, action: np.ndarray
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Apply the action [2] for one of the suite's steps.
+        """Apply an action [2] for one step of the suite.
 
         Raises:
             ObservationError: the action has the wrong shape or is not finite.
-            ResetNeeded: no episode was started.
+            ResetNeeded: there was no reset.
         """
         force0, force1 = finite_vector(action, (2,), "action").tolist()
-        # OGBench limits no action itself, and one beyond its space crosses walls; the number's
-        # type stays, which its rounding depends on.
+        # OGBench does not clip actions itself, and large ones cross walls. The dtype is kept
+        # because rounding depends on it.
         if type(action) is not np.ndarray or action.dtype.kind not in "fiub":
             action = copy_array(action)
         if not -1.0 <= force0 <= 1.0 or not -1.0 <= force1 <= 1.0:
             action = np.clip(action, -1.0, 1.0)
-        state, reward, terminated, truncated, info = self._advance(action)
+        state, reward, terminated, truncated, info = self._step_suite(action)
         info["success"] = bool(info["success"])
         return self._observation(state), float(reward), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
-        """The maze from above, uint8 [40 H, 40 W, 3]; None without a render mode."""
+        """Draw the maze from above, uint8 [40 H, 40 W, 3]; None without a render mode."""
         if self._position is None:
-            raise ResetNeeded("No episode has begun; call reset() first.")
+            raise ResetNeeded("There is no episode yet; call reset() first.")
         if self.render_mode is None:
             return None
         return draw_frame(self.maze, self._position, self._goal, self.goal_radius)
 
     def __reduce__(self) -> Any:
-        # The suites' own pickles are of new environments, and OGBench's cannot be read.
+        # The suites' environments lose their state when pickled, and OGBench's cannot be unpickled.
         state = [
-            {name: value for name, value in vars(layer).items() if name not in _OWN}
+            {name: value for name, value in vars(layer).items() if name not in _NOT_COPIED}
             for layer in self._layers()
         ]
         return gymnasium.make, (self.spec,), state
@@ -197,11 +270,11 @@ class MazeEnv(
                 layer.mujoco_renderer.data = layer.data
 
     def __copy__(self) -> MazeEnv:
-        # Two that share a simulator would move each other's ball.
+        # Shallow copies would share one simulator.
         return deepcopy(self)
 
     def _layers(self) -> list[Any]:
-        """All environments that this consists of, this one first."""
+        """This environment and those that it wraps, outermost first."""
         layers: list[Any] = [self]
         while isinstance(layers[-1], gymnasium.Wrapper):
             layers.append(layers[-1].env)
@@ -216,16 +289,32 @@ class MazeEnv(
         }
 
     @abstractmethod
-    def _begin(
+    def _reset_suite(
         self,
         seed: int | None,
         start: np.ndarray | None,
         goal: np.ndarray | None,
         task: int | None,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        """Start an episode of what was checked; its state, its goal [2] and the suite's info."""
+        """Start an episode with checked arguments.
 
-    def _advance(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
-        """The suite's step, of which the observation is the state."""
+        Returns:
+            (state, goal [2], info).
+        """
+
+    def _step_suite(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        """Make the suite's step; return its state in place of its observation."""
         state, reward, terminated, truncated, info = self.env.step(action)
         return state, reward, terminated, truncated, info
+
+
+def read_model_file(path: str) -> str:
+    """Read the temporary file that a suite compiled its model from; close and delete the file."""
+    text, file = Path(path).read_text(encoding="utf-8"), os.stat(path)
+    descriptors = Path("/dev/fd")
+    for name in os.listdir(descriptors) if descriptors.is_dir() else ():
+        with suppress(OSError):  # the descriptor of the listing itself is already closed
+            if os.path.samestat(os.fstat(int(name)), file):
+                os.close(int(name))
+    Path(path).unlink()
+    return text

@@ -1,4 +1,4 @@
-"""OGBench's ball against walls, simulated with those alone that it may touch."""
+"""A smaller model of an OGBench maze, with only the walls that the ball may touch."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from importlib import import_module
 from typing import Any
 from xml.etree import ElementTree
 
-_AROUND = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-_NOWHERE = [1e6] * 3  # where no ball gets
-_WALL = "block_"  # and the row and column of its cell
-_SEEN_ONLY = ("asset", "light")
-_FLAGS = {"midphase": "disable", "island": "disable"}  # the former knows no walls that move
+_OFFSETS = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+_FAR_AWAY = [1e6] * 3  # out of the ball's reach
+_WALL = "block_"  # prefix of the suite's names of walls, before row and column of the cell
+_VISUAL = ("asset", "light")
+_FLAGS = {"midphase": "disable", "island": "disable"}  # midphase does not support moving walls
 
 
 class NearWalls:
-    """The suite's model with nine walls, which go where the ball goes.
+    """The suite's model with nine walls that move with the ball.
 
-    A step of OGBench evaluates its dynamics twenty times, and each of these places every wall of
-    the maze and searches them all for one that is touched. Here are walls in the cell that the
-    ball is in and in the eight around it, in the suite's order; those that stand free lie far
-    away. That is all that the ball may touch until its middle has moved by a cell's side less its
-    radius, 3.3 units, of which it does a tenth in a step, so states come out the same to the bit.
+    A step of OGBench evaluates the dynamics twenty times, and each evaluation checks all walls of
+    the maze for contact. This model has walls for the ball's cell and the eight cells around it, in
+    the suite's order; walls of free cells are moved far away. The ball can touch no other wall
+    until it has moved by the side of a cell less its radius, 3.3 units, and a step moves it by a
+    tenth of that, so states are equal to the suite's bit for bit.
 
     Args:
-        xml: the suite's model, MuJoCo's XML.
+        xml: the suite's model in MuJoCo's XML.
 
     Attributes:
-        model: MuJoCo's.
+        model: the MuJoCo model.
         data: its state.
     """
 
     def __init__(self, xml: str) -> None:
         mujoco = import_module("mujoco")
         suite = ElementTree.fromstring(xml)
-        self._middles = {
+        self._centers = {
             geom.get("name", "").removeprefix(_WALL): [
                 float(number) for number in geom.get("pos", "").split()
             ]
@@ -45,16 +45,16 @@ class NearWalls:
         self._cell: tuple[int, int] | None = None
 
     def surround(self, i: int, j: int) -> None:
-        """Put the walls where those about cell (i, j) are."""
+        """Move the walls to those around cell (i, j)."""
         if (i, j) != self._cell:
             self._cell = i, j
-            self.model.geom_pos[self._first : self._first + len(_AROUND)] = [
-                self._middles.get(f"{i + down}_{j + right}", _NOWHERE) for down, right in _AROUND
+            self.model.geom_pos[self._first : self._first + len(_OFFSETS)] = [
+                self._centers.get(f"{i + down}_{j + right}", _FAR_AWAY) for down, right in _OFFSETS
             ]
 
 
 def _reduced(suite: ElementTree.Element) -> str:
-    """The suite's XML with as many walls as there are around a ball, and nothing to look at."""
+    """The suite's XML with nine walls and without parts that are only visible."""
     walls = 0
     for parent in suite.iter():
         for part in list(parent):
@@ -63,8 +63,8 @@ def _reduced(suite: ElementTree.Element) -> str:
             if wall:
                 part.set("name", f"wall_{walls}")
                 walls += 1
-            surplus = wall and walls > len(_AROUND)
-            if surplus or part.tag in _SEEN_ONLY or part.get("contype") == "0":
+            surplus = wall and walls > len(_OFFSETS)
+            if surplus or part.tag in _VISUAL or part.get("contype") == "0":
                 parent.remove(part)
     ElementTree.SubElement(next(suite.iter("option")), "flag", _FLAGS)
     ElementTree.SubElement(suite, "size", memory="64K")

@@ -1,4 +1,4 @@
-"""What a caller may say of an episode or a step: read and checked alike for every environment."""
+"""Checks of reset options and actions that all environments share."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from typing import Any
 import numpy as np
 
 from dfplan.arrays import copy_array
-from dfplan.errors import ConfigError, ObservationError, unknown_name
+from dfplan.errors import ConfigError, ObservationError, require_name
 from dfplan.mazes import Maze
 
 SPEED_BOUND = 10.0
-"""No speed an axis is beyond it: a step clips to 5, and a rebound in it was seen to reach 6.6."""
-
+"""Bound of the speed along an axis. A step clips it to 5; a rebound then reached up to 6.6."""
 
 
 def finite_vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarray:
-    """``value`` as a new float64 array of one of ``sizes``.
+    """Copy ``value`` to a float64 array [n].
 
     Args:
-        value: what the caller gave.
-        sizes: numbers of elements that are allowed.
-        what: names it in the message.
+        value: any container of numbers.
+        sizes: allowed numbers of elements n.
+        what: name of the value in messages.
 
     Raises:
-        ObservationError: it has another shape, or is not finite.
+        ObservationError: ``value`` has another shape or is not finite.
     """
     try:
         plain = type(value) is np.ndarray and value.dtype.kind == "f"
@@ -40,10 +39,10 @@ def finite_vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarra
 
 
 def read_options(options: object, known: tuple[str, ...]) -> Mapping[str, Any]:
-    """The options of a reset, which may be None.
+    """Check the options of a reset; None becomes an empty dict.
 
     Raises:
-        ConfigError: they are no dict, or have a key that is not ``known``.
+        ConfigError: ``options`` is not a dict, or has a key that is not in ``known``.
     """
     if options is None:
         return {}
@@ -52,41 +51,40 @@ def read_options(options: object, known: tuple[str, ...]) -> Mapping[str, Any]:
             f"The reset options must be a dict with keys among {', '.join(known)}; got {options!r}."
         )
     for key in options:
-        if key not in known:
-            raise unknown_name("reset option", key, known)
+        require_name("reset option", key, known)
     return options
 
 
 def read_start(value: object, maze: Maze, sizes: tuple[int, ...] = (2, 4)) -> np.ndarray:
-    """A start that the ball can have: a position, or a position and velocity.
+    """Check a start: a position, or a position and a velocity.
 
     Args:
-        value: in the maze's frame.
-        maze: where it must be free; every place that the ball can be driven to is.
-        sizes: numbers of elements that are allowed.
+        value: in the maze's coordinates.
+        maze: the start must be at a position of it that the ball can reach.
+        sizes: allowed numbers of elements.
 
     Returns:
         float64 [2] or [4].
 
     Raises:
-        MazeError: it lies in a wall or outside the maze.
-        ObservationError: it has the wrong shape, is not finite, or is impossibly fast.
+        MazeError: the start is in a wall or outside the maze.
+        ObservationError: it has the wrong shape, is not finite or is too fast.
     """
     start = finite_vector(value, sizes, "start")
-    maze.require_free(start[:2], "start", radius=maze.suite.wall_distance)
+    maze.require_free(start[:2], "start", radius=maze.suite.min_wall_distance)
     if (np.abs(start[2:]) > SPEED_BOUND).any():
         raise ObservationError(
-            f"The start's velocity must lie within ±{SPEED_BOUND} an axis, beyond what "
-            f"the ball can reach; got {start[2:].tolist()}."
+            f"The start's velocity must be within ±{SPEED_BOUND} per axis, which the ball never "
+            f"exceeds; got {start[2:].tolist()}."
         )
     return start
 
 
 def read_goal(value: object, maze: Maze) -> np.ndarray:
-    """A goal, float64 [2], anywhere in free space, in the maze's frame.
+    """Check a goal in the maze's coordinates; return it as float64 [2].
 
     Raises:
-        MazeError: it lies in a wall or outside the maze.
+        MazeError: the goal is in a wall or outside the maze.
         ObservationError: it has the wrong shape or is not finite.
     """
     goal = finite_vector(value, (2,), "goal")

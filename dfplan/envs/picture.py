@@ -1,4 +1,4 @@
-"""A picture of a maze, its ball and its goal, as an array: no display, no OpenGL."""
+"""Draws a maze, ball and goal as an array, without a display and without OpenGL."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def draw_frame(
     goal_radius: float,
     pixels: int = 40,
 ) -> np.ndarray:
-    """Look down on a maze, its first row on top.
+    """Draw a maze from above, its first row at the top.
 
     Args:
-        maze: the maze, H rows and W columns.
-        ball: center of the ball in the maze's frame, [2].
-        goal: center of the goal, likewise.
-        goal_radius: radius of the disc that counts as the goal, in the frame's unit.
-        pixels: width of a cell in the picture.
+        maze: of H rows and W columns.
+        ball: center of the ball in the maze's coordinates, [2].
+        goal: center of the goal, [2].
+        goal_radius: in units of position.
+        pixels: side of a cell in the picture.
 
     Returns:
-        Red, green, blue; uint8 [H * pixels, W * pixels, 3].
+        RGB, uint8 [H * pixels, W * pixels, 3].
     """
     height, width = maze.shape
     row = (np.arange(height * pixels)[:, None] + 0.5) / pixels - 0.5
@@ -47,30 +47,31 @@ def draw_frame(
         (goal, maze.suite.ball_radius, _GOAL, 1.0),
         (ball, maze.suite.ball_radius, _BALL, 1.0),
     ):
-        middle = maze.on_grid(center)
+        middle = maze.xy_to_grid(center)
         distance = np.hypot(row - middle[0], column - middle[1])
-        # The edge pixel is covered in part, which keeps the discs smooth.
-        cover = np.clip((radius / maze.suite.unit - distance) * pixels + 0.5, 0.0, 1.0) * strength
+        # Partly covered pixels at the edge make the discs smooth.
+        inside = (radius / maze.suite.cell_size - distance) * pixels + 0.5
+        cover = np.clip(inside, 0.0, 1.0) * strength
         frame += cover[..., None] * (np.array(color) - frame)
     return frame.round().astype(np.uint8)
 
 
 def save_frame(path: Output, frame: np.ndarray) -> Path | Any:
-    """Write a picture, uint8 [H, W, 3], as PNG, whole or not at all.
+    """Write a picture as PNG.
 
     Args:
-        path: where to, which ends in ``.png``; or a file that is open for bytes.
-        frame: what to write.
+        path: ending in ``.png``; or a binary file object.
+        frame: RGB, uint8 [H, W, 3].
 
     Raises:
-        ConfigError: another ending, or a file that takes no bytes.
-        OSError: the picture cannot be written; nothing is left behind.
+        ConfigError: another ending, or a file object that does not accept bytes.
+        OSError: the picture cannot be written; no partial file remains.
     """
-    # Here, as matplotlib is to be imported when something is drawn and not before.
-    from dfplan.plotting.output import checked_output, written
+    # Imported here because importing matplotlib takes long.
+    from dfplan.plotting.output import atomic_output, check_output
 
-    where, ending = checked_output(path, "picture", (".png",))
-    with written(where, ending) as temporary:
+    where, ending = check_output(path, "picture", (".png",))
+    with atomic_output(where, ending) as temporary:
         from matplotlib.image import imsave
 
         imsave(temporary, frame, format="png")
