@@ -1,8 +1,8 @@
-"""Files and folders that are written whole or not at all, by one process at a time.
+"""Atomic writing of files and folders, and locks between processes.
 
-Whatever is being written lies in a scratch folder, which its process locks. The system frees the
-lock when the process ends, however it ends, so a folder without a lock is what a killed process
-left: the next write beside it removes it.
+Content is written to a scratch folder that its process locks, then moved to its place. The system
+releases the lock when the process ends for any reason, so a scratch folder without a lock was left
+by a killed process. The next write to the same parent folder removes it.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from typing import Any
 
 from dfplan.errors import BusyError, ConfigError
 
-# On Windows nothing is locked, and no leftovers are removed.
+# Windows has no fcntl: nothing is locked there, and no leftovers are removed.
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
-PARTIAL = ".dfplan-"
-"""How the names of scratch folders beside files begin; what else begins so may be removed."""
+SCRATCH_PREFIX = ".dfplan-"
+"""Prefix of the names of scratch folders. Other folders with this prefix may be removed."""
 
 
-def expanded(path: str | Path) -> Path:
-    """A path as a user writes it, ``~`` and ``~user`` at its start replaced as a shell does.
+def expand_path(path: str | Path) -> Path:
+    """Replace ``~`` and ``~user`` at the start of a path, as a shell does.
 
-    A file in the working folder whose name begins with ``~`` is that file.
+    A name that only starts with ``~``, such as ``~$notes``, stays a file of the working folder.
 
     Raises:
-        ConfigError: an empty path, one with a null character, or no such user's home.
+        ConfigError: the path is empty or has a null character, or the home folder is unknown.
     """
     text = os.fspath(path)
     if not text or "\0" in text:
@@ -43,7 +43,7 @@ def expanded(path: str | Path) -> Path:
     home = Path(os.path.expanduser(text))
     if len(home.parts) > 1 and home.parts[0].startswith("~"):
         raise ConfigError(
-            f"{text} begins with a home folder that is not known. Write the whole path, or "
+            f"{text} begins with an unknown home folder. Give the full path, or "
             f"{Path.cwd() / text} for a folder of that name."
         )
     return home
@@ -53,23 +53,22 @@ def expanded(path: str | Path) -> Path:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield the path of an empty temporary file; rename it to ``path`` if the block succeeds.
 
-    If the block raises (a full disk, an interrupt), the temporary file is removed and whatever
-    ``path`` held before stays whole. The temporary file has the name of ``path``, in a folder
-    beside it.
+    If the block raises (a full disk, an interrupt), the temporary file is removed and ``path`` does
+    not change. The temporary file has the same name as ``path``.
 
     Raises:
-        ConfigError: there is a device or a pipe at ``path``, which a file would take the place of.
+        ConfigError: ``path`` is a device or a pipe, which a file must not replace.
     """
     path = Path(path)
     is_stream = os.path.islink(path) and os.readlink(path).startswith("/proc/")  # /dev/stdout
     if is_stream or (os.path.exists(path) and not (path.is_file() or path.is_dir())):
         raise ConfigError(f"Expected a file to write at {path}; there is a device or a pipe.")
-    with scratch_folder(path.parent, PARTIAL) as folder:
+    with scratch_folder(path.parent, SCRATCH_PREFIX) as folder:
         temporary = folder / path.name
         temporary.touch()
         yield temporary
         _flush(temporary)
-        # Some writers make a new file that only its owner may read.
+        # Some writers create a new file that only its owner can read.
         temporary.chmod(folder.stat().st_mode & 0o666)
         temporary.replace(path)
 
@@ -81,10 +80,10 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
     If the block raises, the temporary folder and all in it are removed.
 
     Raises:
-        OSError: there is something at ``folder`` already, unless an empty folder.
+        OSError: ``folder`` exists and is not an empty folder.
     """
     folder = Path(folder)
-    with scratch_folder(folder.parent, PARTIAL) as scratch:
+    with scratch_folder(folder.parent, SCRATCH_PREFIX) as scratch:
         temporary = scratch / folder.name
         temporary.mkdir()
         yield temporary
@@ -96,18 +95,18 @@ def atomic_folder(folder: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
-    """Yield a new folder in ``parent``, which is made if missing; remove it after the block.
+    """Yield a new folder in ``parent``; remove it after the block.
 
-    Folders of the same prefix whose process was killed are removed first.
+    First removes folders with the same prefix whose process was killed.
 
     Args:
-        parent: where the folder lies.
-        prefix: how its name begins. No other program may use it in ``parent``.
+        parent: created if missing.
+        prefix: of the folder's name. No other program may use it in ``parent``.
     """
     parent = Path(parent)
     parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(parent, prefix)
-    folder, handle = _locked_folder(parent, prefix)
+    folder, handle = _create_locked(parent, prefix)
     try:
         yield folder
     finally:
@@ -117,29 +116,29 @@ def scratch_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, if it is there, so that a kill leaves all of it at its place or nothing."""
-    with scratch_folder(folder.parent, PARTIAL) as scratch, suppress(FileNotFoundError):
+    """Remove a folder if it exists. A kill leaves either the whole folder or nothing of it."""
+    with scratch_folder(folder.parent, SCRATCH_PREFIX) as scratch, suppress(FileNotFoundError):
         folder.rename(scratch / folder.name)
 
 
 @contextmanager
-def exclusive(folder: str | Path, purpose: str) -> Iterator[None]:
-    """Keep other processes that ask for the same out of ``folder`` during the block.
+def exclusive_lock(folder: str | Path, purpose: str) -> Iterator[None]:
+    """Lock ``folder`` during the block, against other callers of this function.
 
-    The file ``.lock`` in the folder names the owner. It counts only while its owner lives: the
-    system frees the lock of a process that was killed.
+    The file ``.lock`` in the folder names the owner. The system releases the lock if the owner is
+    killed.
 
     Args:
-        folder: made if missing; goes again where the block leaves nothing in it.
-        purpose: what is done in it, for the error of others, such as ``"a training"``.
+        folder: created if missing; removed again if the block leaves it empty.
+        purpose: what the lock is for, such as ``"a training"``; others see it in the error.
 
     Raises:
-        BusyError: another process, or another call in this one, has the folder.
+        BusyError: another process, or another call in this process, has locked the folder.
     """
     path = Path(folder) / ".lock"
-    with _made(path.parent):
+    with _created(path.parent):
         while True:
-            # Not "w", which would empty the file of the owner.
+            # Not "w", which would truncate the owner's file.
             with path.open("a+", encoding="utf-8") as file:
                 if not _lock(file.fileno()):
                     file.seek(0)
@@ -149,7 +148,7 @@ def exclusive(folder: str | Path, purpose: str) -> Iterator[None]:
                         "folder."
                     )
                 if not _is_at(file.fileno(), path):
-                    continue  # its owner removed it between the two calls
+                    continue  # the owner removed it between the two calls
                 file.truncate(0)
                 since = datetime.now().astimezone().isoformat(timespec="seconds")
                 file.write(
@@ -164,20 +163,20 @@ def exclusive(folder: str | Path, purpose: str) -> Iterator[None]:
 
 
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder if it is missing; remove what was made where the block leaves it empty."""
+def _created(folder: Path) -> Iterator[None]:
+    """Create a folder if it is missing; remove created folders that the block leaves empty."""
     missing = [each for each in (folder, *folder.parents) if not os.path.exists(each)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     finally:
         for each in missing:
-            with suppress(OSError):  # not empty, or never made
+            with suppress(OSError):  # not empty, or never created
                 each.rmdir()
 
 
-def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
-    """A new folder and the handle that holds its lock, None where there are no locks."""
+def _create_locked(parent: Path, prefix: str) -> tuple[Path, int | None]:
+    """Create a folder; return it and the handle of its lock, None if the system has no locks."""
     while True:
         folder = parent / f"{prefix}{secrets.token_hex(4)}"
         try:
@@ -189,14 +188,14 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
         try:
             handle = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
-            continue  # another process took it for a leftover
+            continue  # another process removed it as a leftover
         if _lock(handle) and _is_at(handle, folder):
             return folder, handle
         os.close(handle)
 
 
-def remove_leftovers(parent: Path, prefix: str = PARTIAL) -> None:
-    """Remove the scratch folders of killed processes, by default those of files half written."""
+def remove_leftovers(parent: Path, prefix: str = SCRATCH_PREFIX) -> None:
+    """Remove the scratch folders of killed processes from ``parent``."""
     if fcntl is None:
         return
     with os.scandir(parent) as entries:
@@ -205,30 +204,30 @@ def remove_leftovers(parent: Path, prefix: str = PARTIAL) -> None:
         try:
             handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
-            continue  # gone meanwhile, no folder, or somebody else's
+            continue  # removed meanwhile, not a folder, or no permission
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(name, ignore_errors=True)
         except OSError:
-            pass  # in use, or a file system without locks
+            pass  # in use, or the file system has no locks
         finally:
             os.close(handle)
 
 
 def _lock(handle: int) -> bool:
-    """Lock a handle; False where another handle has the lock."""
+    """Lock a handle; return False if another handle has the lock."""
     if fcntl is None:
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        # Any other error: a file system without locks.
+        # Other errors mean that the file system has no locks.
         return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    """Whether ``path`` is still the file or folder that ``handle`` has open."""
+    """Whether ``path`` is still the file or folder that ``handle`` refers to."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:

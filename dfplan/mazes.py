@@ -58,7 +58,7 @@ class Maze:
 
     @property
     def goal(self) -> np.ndarray | None:
-        """Position of the fixed goal, float [2], or None; see :attr:`Suite.integer_goals`."""
+        """Position of the fixed goal, float [2]; None without one (:attr:`Suite.integer_goals`)."""
         cells = [(i, row.index("G")) for i, row in enumerate(self.rows) if "G" in row]
         if not cells:
             return None
@@ -109,7 +109,7 @@ class Maze:
         return np.floor(self.xy_to_grid(position) + 0.5).astype(int)
 
     def is_free(self, position: np.ndarray, radius: float | None = None) -> np.ndarray:
-        """Whether a ball at each position ``[..., 2]`` overlaps neither walls nor the outside.
+        """Whether a ball at each position ``[..., 2]`` is in the maze and overlaps no wall.
 
         The test is exact. Positions that are not finite are outside.
 

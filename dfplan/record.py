@@ -1,4 +1,4 @@
-"""What dataclasses with arrays need, and the standard library does not give them."""
+"""Comparison, hash and representation of dataclasses that hold arrays."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ import numpy as np
 
 
 class Record:
-    """Base of dataclasses that hold arrays or tensors: compared by content, shown in brief.
+    """Base of dataclasses that hold arrays or tensors.
 
-    Two records are equal where they are of one class and their fields are equal: arrays and tensors
-    by shape and elements, NaN to NaN; lists, tuples and dicts item by item; anything else by its
-    own ``==``, so functions and networks by identity. Equal records have equal hashes. Arrays enter
-    the hash by their shape alone, so a record can be a key. ``repr`` gives type and shape of all
-    but short vectors.
+    Two records are equal if they have the same class and equal fields. Arrays and tensors are
+    compared by shape and elements, where NaN equals NaN; lists, tuples and dicts item by item;
+    other values by ``==``. Equal records have equal hashes, so records can be keys; arrays enter
+    the hash by their shape only. ``repr`` shows long arrays by type and shape.
     """
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        # ``dataclass`` writes its own only where the class itself has none.
+        # ``dataclass`` generates these methods unless the class itself defines them.
         for name in ("__eq__", "__hash__", "__repr__"):
             setattr(cls, name, getattr(cls, name))
 
@@ -45,7 +44,7 @@ def _compared(record: Any) -> list[Any]:
 
 
 def _is_array(value: object) -> bool:
-    """Whether it is NumPy's or PyTorch's, which need not be imported."""
+    """Whether ``value`` is an array or tensor; does not import PyTorch."""
     return isinstance(value, np.ndarray) or hasattr(value, "numel")
 
 
@@ -68,7 +67,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _key(value: Any) -> Any:
-    """What a value gives to the hash."""
+    """A hashable stand-in for ``value``, equal for equal values."""
     if _is_array(value):
         return tuple(value.shape)
     if isinstance(value, Mapping):

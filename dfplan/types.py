@@ -56,12 +56,15 @@ class Recording(Record):
         actions: float32 or float64 [N, 2].
         episodes: first row of each episode, ascending, starting with 0; int64 [E].
         source: origin of the data, for messages and checkpoints.
-        rewards: float [N], or None.
-        goals: the goal pursued at each row; float [N, 2], or None.
-        terminals: whether the environment terminated the episode at this row; bool [N], or None.
-        timeouts: whether the file marks an end for another reason; bool [N], or None.
+        rewards: float [N]; None if not recorded.
+        goals: the goal pursued at each row; float [N, 2]; None if not recorded.
+        terminals: whether the environment terminated the episode at this row; bool [N]; None if
+            not recorded.
+        timeouts: whether the file marks an end for another reason; bool [N]; None if not
+            recorded.
         final_observations: episodes whose last row holds only the observation after the last
-            action; the row's action and reward are zeros. Bool [E], or None if there are none.
+            action; the row's action and reward are zeros. Bool [E]; None means that there
+            are no such episodes.
         maze: text of the maze (:attr:`dfplan.mazes.Maze.text`) if the file has it.
         mapped: the files that arrays are mapped from, as they were when they were read. Later
             changes of a file change the arrays; see
@@ -93,8 +96,8 @@ class Trajectories(Record):
     Attributes:
         observations: position, then velocity if recorded; float32 or float64 [N, 2] or [N, 4].
         actions: float32 or float64 [N, 2].
-        rewards: as stored in the file; float [N], or None.
-        goals: the goal pursued by the collecting controller; float [N, 2], or None.
+        rewards: as stored in the file; float [N]; None if not recorded.
+        goals: the goal pursued by the collecting controller; float [N, 2]; None if not recorded.
         segments: first row, and one past the last row, of each segment; int64 [S, 2].
         fingerprint: sha256 of observations, actions and segments.
         source: origin of the data, for messages and checkpoints.
@@ -173,7 +176,7 @@ class Plan(Record):
         candidates: the plans that were compared; float32 [B, C, P, 2].
         scores: score of each candidate, higher is better (see the planner); float32 [B, C].
         observation: where the plan starts; float32 [B, 4].
-        goal: float32 [B, 2], or None for a plan by reward alone.
+        goal: float32 [B, 2]; None for a plan by reward alone.
         evaluations: network evaluations per query, where each sequence counts as one.
         seconds: wall time of the call.
         trace: the denoising of the chosen candidate, if requested: for each row of the scheduling
@@ -182,7 +185,7 @@ class Plan(Record):
         velocities: planned velocity at each point, float32 [B, P, 2]; None if the planner plans
             no velocities.
         past: estimated positions before the plan, from noisy observations, ``stride`` steps apart;
-            the last is the plan's first point. Float32 [B, H, 2], or None.
+            the last is the plan's first point. Float32 [B, H, 2]; None without noisy observations.
         actions: planned action at each point, float32 [B, P, 2]; None if the planner plans no
             actions.
         tree: the search tree, if requested.
@@ -291,7 +294,7 @@ class Plan(Record):
 
         Raises:
             ConfigError: unknown theme, or no such plan.
-            DataError: the plan has neither tree nor trace.
+            DataError: the plan has no tree and no trace.
         """
         from dfplan.plotting.videos import Video, denoising_frames, tree_frames
 
@@ -313,7 +316,7 @@ class Episode(Record):
         rewards: reward of each step; float [S].
         plans: the plans that were made, each with the number of steps taken before it: (steps,
             plan for one query).
-        goal: float [2], or None.
+        goal: float [2]; None without a goal.
         reached: number of steps until the goal was first reached; None if it never was.
         maze: text of the maze, for drawing; None if unknown.
     """
@@ -415,7 +418,7 @@ class Planner(Protocol):
 
         Args:
             observation: position, then velocity.
-            goal: position, or None to plan by ``reward`` alone.
+            goal: position; None to plan by ``reward`` alone.
             reward: what to maximize.
             horizon: length of the plan in environment steps; default: the planner's choice.
             seed: of the random numbers; default: a random seed.

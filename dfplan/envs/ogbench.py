@@ -48,8 +48,8 @@ class OGBenchMazeEnv(MazeEnv):
     """Wraps OGBench's pointmaze; simulates a step only if it may touch a wall.
 
     OGBench moves the ball by the action, sets its velocity to zero and simulates five steps.
-    Nothing acts on the ball except contacts, so far from walls these five steps change neither
-    position nor velocity and are left out (``frame_skip`` of the suite's environment is 0 during
+    Nothing acts on the ball except contacts, so far from walls these five steps do not change
+    position or velocity and are left out (``frame_skip`` of the suite's environment is 0 during
     such a step). Near walls the suite steps a smaller model
     (:class:`~dfplan.envs.near_walls.NearWalls`). Observations, rewards, ends and info are equal to
     the suite's bit for bit. In ``unwrapped.data``, ``qpos``, ``qvel`` and ``qacc_warmstart`` are
