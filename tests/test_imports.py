@@ -1,4 +1,4 @@
-"""The walls of the house: which room may import which, and what stays out of some of them."""
+"""The order of packages: which may import which, and what some of them must not import."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = (
+PACKAGES = (
     "errors",
     "arrays",
     "record",
     "files",
+    "processes",
     "suites",
     "mazes",
     "blocks",
@@ -41,7 +42,7 @@ ROOMS = (
     "cli",
     "__main__",
 )
-FRONT = "dfplan"  # dfplan/__init__.py, which shows what the rooms offer
+FRONT = "dfplan"  # dfplan/__init__.py, which re-exports public names
 TOP_LEVEL = {
     ".ci",
     ".git",
@@ -51,6 +52,7 @@ TOP_LEVEL = {
     "README.md",
     "benchmarks",
     "constraints.txt",
+    "docs",
     "dfplan",
     "examples",
     "pyproject.toml",
@@ -66,12 +68,13 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in sorted((ROOT / "dfplan").rglob("*.py"))}
 
 
-def room(module: str) -> str:
+def package_of(module: str) -> str:
+    """The package or top-level module of dfplan that contains a module."""
     return module.split(".")[1] if module != FRONT else FRONT
 
 
 def imported(module: str, path: Path) -> set[str]:
-    """Everything that ``path`` imports, at its top or within a function."""
+    """All modules that ``path`` imports, at its top or inside a function."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(), path)):
@@ -85,7 +88,7 @@ def imported(module: str, path: Path) -> set[str]:
 
 
 def named(path: Path) -> set[str]:
-    """Modules of ours that ``path`` names in strings, such as an environment's entry point."""
+    """Modules of dfplan that ``path`` names in strings, such as an environment's entry point."""
     nodes = ast.walk(ast.parse(path.read_text(), path))
     strings = [str(node.value) for node in nodes if isinstance(node, ast.Constant)]
     return {text.partition(":")[0] for text in strings} & MODULES.keys() - {FRONT}
@@ -94,33 +97,33 @@ def named(path: Path) -> set[str]:
 GRAPH = {module: imported(module, path) for module, path in MODULES.items()}
 
 
-def own(names: set[str]) -> set[str]:
+def of_dfplan(names: set[str]) -> set[str]:
     return {name for name in names if name.split(".")[0] == FRONT}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - {FRONT}))
-def test_imports_climb_to_no_later_room(module: str) -> None:
-    assert room(module) in ROOMS, f"{module} is in no room of the house"
-    reach = ROOMS.index(room(module))
-    allowed = {*ROOMS[: reach + 1], *({FRONT} if room(module) == "cli" else ())}
-    names = own(GRAPH[module]) | named(MODULES[module])
-    climbing = {name for name in names if room(name) not in allowed}
-    assert not climbing, f"{module} imports from later rooms: {sorted(climbing)}"
+def test_packages_import_only_earlier_ones(module: str) -> None:
+    assert package_of(module) in PACKAGES, f"{module} is in no package of PACKAGES"
+    reach = PACKAGES.index(package_of(module))
+    allowed = {*PACKAGES[: reach + 1], *({FRONT} if package_of(module) == "cli" else ())}
+    names = of_dfplan(GRAPH[module]) | named(MODULES[module])
+    later = {name for name in names if package_of(name) not in allowed}
+    assert not later, f"{module} imports from later packages: {sorted(later)}"
 
 
 def test_no_import_cycle() -> None:
-    TopologicalSorter({m: own(names) - {m} for m, names in GRAPH.items()}).prepare()
+    TopologicalSorter({m: of_dfplan(names) - {m} for m, names in GRAPH.items()}).prepare()
 
 
-@pytest.mark.parametrize("package", ["plotting", "mazes", "types", "envs", "evaluation"])
+@pytest.mark.parametrize("package", ["plotting", "mazes", "envs", "evaluation"])
 def test_package_needs_no_torch(package: str) -> None:
-    reached, queue = set(), [m for m in MODULES if room(m) == package]
+    reached, queue = set(), [m for m in MODULES if package_of(m) == package]
     while queue:
         module = queue.pop()
         reached.add(module)
         packages = {name.split(".")[0] for name in GRAPH[module]}
         assert not packages & {"torch", "lightning_fabric"}, f"{package} imports torch by {module}"
-        queue.extend(own(GRAPH[module]) & MODULES.keys() - reached)
+        queue.extend(of_dfplan(GRAPH[module]) & MODULES.keys() - reached)
 
 
 KNOW_SUITES = (
@@ -169,6 +172,15 @@ def test_only_adapters_ask_which_suite_they_have() -> None:
         if asks_for_suite(node)
     ]
     assert not places, "ask an attribute of dfplan.suites.Suite:\n" + "\n".join(places)
+
+
+@pytest.mark.parametrize(
+    "module", ["dfplan", "dfplan.types", "dfplan.envs.make", "dfplan.evaluation.protocols"]
+)
+def test_import_brings_no_torch(module: str) -> None:
+    code = f"import {module}, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
