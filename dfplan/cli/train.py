@@ -15,7 +15,8 @@ from dfplan.cli.arguments import (
 )
 from dfplan.data import load_data
 from dfplan.errors import ConfigError, require_numbers
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
+from dfplan.training.objective import LoopRecipe
 from dfplan.training.presets import (
     CUSTOM_SETTINGS,
     PRESETS,
@@ -24,15 +25,11 @@ from dfplan.training.presets import (
     custom_preset,
     preset_data,
 )
-from dfplan.training.recipes.cloning import CloningConfig
-from dfplan.training.recipes.diffuser import DiffuserConfig
 from dfplan.training.recipes.forcing import ForcingConfig
-from dfplan.training.recipes.inverse import InverseConfig
 from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, train_offline
-from dfplan.training.recipes.value import ValueConfig
+from dfplan.training.settings import TrainSettings
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-LoopRecipe = ForcingConfig | DiffuserConfig | ValueConfig | CloningConfig | InverseConfig
 
 
 def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., None]:

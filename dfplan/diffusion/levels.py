@@ -1,8 +1,9 @@
-"""Noise levels to train on: which token is how noisy.
+"""Noise levels of the tokens in training.
 
-Diffusion Forcing draws a level for each token on its own (arXiv 2407.01392, algorithm 1). A
-planner meets some patterns far more often than others, so training draws each window's pattern
-from a mixture: every token on its own, all tokens alike, rising into the future, or a clean past.
+Diffusion Forcing draws the level of each token independently (arXiv 2407.01392, algorithm 1). A
+planner meets some patterns of levels far more often than others, so training draws the pattern of
+each window from a mixture: independent levels, one common level, levels that rise into the future,
+or clean tokens before one noisy token.
 """
 
 from __future__ import annotations
@@ -13,21 +14,22 @@ import torch
 
 from dfplan.errors import ConfigError, require_numbers
 
-_MOST_WEIGHT = 1e30  # 32-bit numbers hold it, its inverse and sums
+_MAX_WEIGHT = 1e30  # float32 holds it, its inverse and sums of it
 
 
 @dataclass(frozen=True)
 class LevelMixture:
-    """Weights of the patterns of noise over a window, and how often its ends are known.
+    """Weights of the patterns of noise levels, and how often the ends of a window are clean.
 
     Attributes:
-        independent: every token has its own level, U{0..K}.
-        common: all tokens share one level, as in full-sequence diffusion.
-        rising: levels climb along the window by a random slope, as in pyramid sampling.
-        known_start: share of windows whose first token is clean.
-        known_goal: share of windows whose last token is clean.
-        teacher_forcing: one token, drawn evenly from the window, has a level U{1..K}; those
-            before it are clean and those after it pure noise, as in next-token diffusion.
+        independent: each token has its own level, uniform on {0..K}.
+        common: all tokens have the same level, uniform on {1..K}, as in full-sequence diffusion.
+        rising: levels rise linearly along the window with a random slope, as in pyramid sampling.
+        known_start: probability that the first token is clean.
+        known_goal: probability that the last token is clean.
+        teacher_forcing: one token, drawn uniformly from the window, has a level uniform on {1..K};
+            the tokens before it are clean and those after it are pure noise, as in next-token
+            diffusion.
     """
 
     independent: float = 0.3
@@ -39,9 +41,9 @@ class LevelMixture:
 
     def __post_init__(self) -> None:
         weights = ("independent", "common", "rising", "teacher_forcing")
-        require_numbers(vars(self), *weights, least=0, most=_MOST_WEIGHT)
-        require_numbers(vars(self), "known_start", "known_goal", least=0, most=1)
-        if sum(self.weights) < 1 / _MOST_WEIGHT:
+        require_numbers(vars(self), *weights, minimum=0, maximum=_MAX_WEIGHT)
+        require_numbers(vars(self), "known_start", "known_goal", minimum=0, maximum=1)
+        if sum(self.weights) < 1 / _MAX_WEIGHT:
             raise ConfigError(f"A level mixture needs a weight above 0; got {self}.")
 
     @property
@@ -50,31 +52,31 @@ class LevelMixture:
         return self.independent, self.common, self.rising, self.teacher_forcing
 
 
-# Nothing is known at either end of these; a planner's start and goal are further choices.
+# In these three, the ends of a window are treated like any other token.
 INDEPENDENT = LevelMixture(1.0, 0.0, 0.0, known_start=0.0, known_goal=0.0)
-"""Diffusion Forcing as published: each token's level drawn on its own (algorithm 1)."""
+"""Diffusion Forcing as published: the level of each token is independent (algorithm 1)."""
 
 FULL_SEQUENCE = LevelMixture(0.0, 1.0, 0.0, known_start=0.0, known_goal=0.0)
 """Full-sequence diffusion: one level for the whole window."""
 
 TEACHER_FORCING = LevelMixture(0.0, 0.0, 0.0, known_start=0.0, known_goal=0.0, teacher_forcing=1.0)
-"""Next-token diffusion: a clean past, one token to denoise, and nothing known of what follows.
+"""Next-token diffusion: one noisy token after clean tokens, and pure noise after it.
 
-The tokens that follow are at level K and count in the loss like any others at that level, unless
-the weight there is 0. So a window has one target behind a clean past. ``clean_past`` of
-:class:`~dfplan.training.recipes.forcing.ForcingConfig` makes every token of a window one, with
-:data:`INDEPENDENT` levels, for the network that can.
+Only this one token of a window is trained to be denoised from its context. The tokens after it are
+at level K and count in the loss with the weight of that level. A causal transformer can instead
+train all tokens of a window at once: ``parallel_teacher_forcing`` of
+:class:`~dfplan.training.recipes.forcing.ForcingConfig`, with :data:`INDEPENDENT` levels.
 """
 
 
-def ends_known(levels: LevelMixture) -> LevelMixture:
-    """``levels`` with both ends of a window known as often as in dfplan's own mixture.
+def with_known_ends(levels: LevelMixture) -> LevelMixture:
+    """Return ``levels`` with the default probabilities of a clean start and a clean goal.
 
-    A planner shows the network a clean start and a clean goal, so rivals that are to be compared by
-    the noise between should meet these equally often.
+    A planner gives the network a clean start and a clean goal. With this, networks that differ in
+    the levels between have seen clean ends equally often.
     """
-    own = LevelMixture()
-    return replace(levels, known_start=own.known_start, known_goal=own.known_goal)
+    default = LevelMixture()
+    return replace(levels, known_start=default.known_start, known_goal=default.known_goal)
 
 
 def draw_levels(
@@ -84,18 +86,18 @@ def draw_levels(
     mixture: LevelMixture,
     generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Levels for a batch of windows.
+    """Draw the noise levels of a batch of windows.
 
     Args:
-        horizon: index of each window's last token; the tokens after it are padding, told as
-            pure noise. Int [B].
+        horizon: index of the last token of each window, int [B]. Tokens after it are padding and
+            get level K.
         tokens: T.
         max_level: K.
         mixture: how often each pattern is drawn.
-        generator: draws everything.
+        generator: source of all draws.
 
     Returns:
-        (level int [B, T], goal known bool [B]).
+        (levels int [B, T], windows whose goal is clean bool [B]).
     """
     batch = len(horizon)
     index = torch.arange(tokens)
@@ -108,7 +110,7 @@ def draw_levels(
     pivot = place * horizon[:, None]
     slope = torch.rand(batch, 1, generator=generator, dtype=torch.float32) * max_level / 4
     rising = (common + slope * (index - pivot)).round().long().clamp(0, max_level)
-    # Windows follow one pattern each, so this one can share the draws of the others.
+    # A window has only one pattern, so this one can use the draws of the others again.
     current = (place * (horizon[:, None] + 1)).long()
     teacher = torch.where(index == current, common, max_level * (index > current))
     choices = torch.stack([independent, common.expand_as(independent), rising, teacher], 1)

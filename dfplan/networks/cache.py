@@ -1,4 +1,4 @@
-"""Networks that remember tokens, so that a rollout need not show them the past again and again."""
+"""Networks with a cache, so that a rollout does not process earlier tokens again at every step."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ import torch
 
 from dfplan.errors import ConfigError
 
-M = TypeVar("M")
-"""What is remembered. None is the memory of having seen nothing."""
+C = TypeVar("C")
+"""A cache. None is the cache of an empty sequence."""
 
 
 @runtime_checkable
-class Remembers(Protocol[M]):
-    """Takes tokens in parts, in their order; ``x`` float [B, T, D], ``level`` int [B, T].
+class CachedDenoiser(Protocol[C]):
+    """A causal network or denoiser that processes a sequence in parts, in order.
 
-    Called with the memory of the tokens before, it says of tokens what it would say of them at the
-    end of the whole sequence; float [B, T, D]. ``remember`` is the memory of all tokens so far,
-    each at the level it was told at. It changes no memory, so one can be gone on from repeatedly.
+    Called with ``x`` float [B, T, D], ``level`` int [B, T] and the cache of all earlier tokens, it
+    returns the same predictions [B, T, D] as a call with the whole sequence.
+
+    ``update_cache`` returns the cache of the earlier and the given tokens, at the given levels. It
+    does not change the cache that it gets, so one cache can be continued several times.
     """
 
     def __call__(
-        self, x: torch.Tensor, level: torch.Tensor, memory: M | None = None
+        self, x: torch.Tensor, level: torch.Tensor, cache: C | None = None
     ) -> torch.Tensor: ...
 
-    def remember(self, x: torch.Tensor, level: torch.Tensor, memory: M | None = None) -> M: ...
+    def update_cache(self, x: torch.Tensor, level: torch.Tensor, cache: C | None = None) -> C: ...
 
 
 @dataclass(frozen=True)
-class Recomputing:
-    """Remembers the tokens themselves and shows the network all of them with each call.
+class RecomputedCache:
+    """Gives any network or denoiser a cache: the earlier tokens, processed again with each call.
 
-    It gives a memory to any network, also to one that is not causal, for the price of a rollout
-    that costs the square of its length, unless ``tokens`` bounds it. On a causal network it says
-    what the network's own memory says. Denoisers are wrapped alike.
+    For a causal network the predictions equal those with its own cache. Networks that are not
+    causal work too. The cost of a rollout grows with the square of its length, unless ``tokens``
+    limits it.
 
     Attributes:
-        network: ``(x, level) -> prediction``, all [B, T, ...].
-        tokens: how many of the last tokens are remembered, 0 or more; by default all. Nothing is
-            lost where a token hears of no more before it: ``layers * (window - 1)`` in a
-            transformer with a window.
+        network: ``(x [B, T, D], level [B, T]) -> prediction [B, T, D]``.
+        tokens: number of last tokens to keep, at least 0; None keeps all. For a transformer with
+            ``layers`` and a ``window``, ``layers * (window - 1)`` tokens lose nothing.
     """
 
     network: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -52,41 +53,42 @@ class Recomputing:
         self,
         x: torch.Tensor,
         level: torch.Tensor,
-        memory: tuple[torch.Tensor, torch.Tensor] | None = None,
+        cache: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        prediction = self.network(*_joined(x, level, memory))
+        prediction = self.network(*_append(x, level, cache))
         return prediction[:, prediction.shape[1] - x.shape[1] :]
 
-    def remember(
+    def update_cache(
         self,
         x: torch.Tensor,
         level: torch.Tensor,
-        memory: tuple[torch.Tensor, torch.Tensor] | None = None,
+        cache: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        x, level = _joined(x, level, memory)
+        x, level = _append(x, level, cache)
         first = 0 if self.tokens is None else max(0, x.shape[1] - self.tokens)
         return x[:, first:], level[:, first:]
 
 
-def _joined(
-    x: torch.Tensor, level: torch.Tensor, memory: tuple[torch.Tensor, torch.Tensor] | None
+def _append(
+    x: torch.Tensor, level: torch.Tensor, cache: tuple[torch.Tensor, torch.Tensor] | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Remembered tokens and new ones, and their levels."""
-    if memory is None:
+    """Append new tokens and their levels to the cached ones."""
+    if cache is None:
         return x, level
-    return torch.cat([memory[0], x], 1), torch.cat([memory[1], level], 1)
+    return torch.cat([cache[0], x], 1), torch.cat([cache[1], level], 1)
 
 
-def remembering(network: object) -> Remembers[Any]:
-    """A network or denoiser, once it is sure that it remembers.
+def require_cache(network: object) -> CachedDenoiser[Any]:
+    """Return a network or denoiser if it has a cache.
 
     Raises:
-        ConfigError: it has no memory.
+        ConfigError: it has none.
     """
-    if not isinstance(network, Remembers):
+    if not isinstance(network, CachedDenoiser):
         raise ConfigError(
-            "A rollout needs a network that remembers, such as a causal_transformer or a gru; got "
-            f"{type(network).__name__}, which cannot. Wrap it, or its denoiser, in Recomputing of "
-            "dfplan.networks.cache, which shows it the whole sequence with each call."
+            "A rollout needs a network with a cache, such as a causal_transformer or a gru; got "
+            f"{type(network).__name__}. Wrap the network or its denoiser in "
+            "dfplan.networks.cache.RecomputedCache, which processes the whole sequence with each "
+            "call."
         )
     return network

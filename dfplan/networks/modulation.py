@@ -1,9 +1,9 @@
-"""How a network is told the noise level of every token: norms and gates that depend on it.
+"""Conditioning of a network on the noise level of each token: adaptive layer norms and gates.
 
-Adaptive layer norm as in DiT (arXiv 2212.09748, section 3.2), with a level per token instead of
-one per sample. Levels are integers, so a network computes scales, shifts and gates once for each
-of the K+1 levels and looks them up for each token, which costs a fraction of computing them per
-token. ``W`` is the width of a token inside the network.
+This is adaptive layer norm as in DiT (arXiv 2212.09748, section 3.2), with one level for each token
+instead of one for each sample. Levels are integers, so a network computes scales, shifts and gates
+once for all K+1 levels and looks them up for each token. That costs a fraction of computing them
+for each token. ``W`` is the width of a token inside the network.
 """
 
 from __future__ import annotations
@@ -12,21 +12,29 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
 
-MOST_LAYERS = 1000
-"""A network of more layers is taken for a mistake: its size is not known before it is built."""
+_MAX_LAYERS = 1000
 
 
-def of_levels(level: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """The rows [B, T, V] of ``table`` [K+1, V] at ``level`` int [B, T].
+def require_sizes(layers: int, **sizes: int) -> None:
+    """Raise :class:`ConfigError` unless sizes of a network are at least 1.
+
+    More than 1000 layers are an error too: their number would only be noticed while building them.
+    """
+    require_numbers({**sizes}, integer=True, minimum=1)
+    require_numbers({"layers": layers}, integer=True, minimum=1, maximum=_MAX_LAYERS)
+
+
+def at_levels(level: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """Look up the rows [B, T, V] of ``table`` [K+1, V] at ``level`` int [B, T].
 
     Raises:
-        ConfigError: a level outside 0 to K.
+        ConfigError: a level is less than 0 or more than K.
     """
     try:
         return F.embedding(level, table)
-    except IndexError as error:  # not looked for beforehand, in every step of sampling
+    except IndexError as error:  # cheaper than a check in every sampling step
         raise ConfigError(
             f"Levels of this network lie between 0, clean, and {len(table) - 1}, pure noise; got "
             f"{int(level.min())} to {int(level.max())}. Use the schedule that it was trained with."
@@ -34,29 +42,36 @@ def of_levels(level: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
 
 
 def level_features(max_level: int, width: int) -> torch.Tensor:
-    """What each of the K+1 levels looks like to a network: float [K+1, width]."""
+    """Return sinusoidal features of the K+1 levels, float [K+1, width]."""
     level = torch.linspace(0.0, 1.0, max_level + 1, dtype=torch.float32)
     angle = 1000.0 * level[:, None] * _frequencies(width)
-    return as_table(torch.cat([angle.cos(), angle.sin()], dim=-1))
+    return as_network_dtype(torch.cat([angle.cos(), angle.sin()], dim=-1))
 
 
 def level_embedding(width: int) -> nn.Sequential:
-    """Learned features [..., width] from those of :func:`level_features`."""
+    """Build the network from :func:`level_features` to learned features, both [..., width]."""
     return nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
 
 def modulated_norm(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Layer norm of ``x`` [B, T, W], scaled by ``1 + scale`` and shifted, both [B, T, W]."""
+    """Return ``(1 + scale) * layer_norm(x) + shift``; all [B, T, W]."""
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
 
 
-def perceptron(
+def modulated_perceptron(
     x: torch.Tensor,
     up: nn.Linear,
     down: nn.Linear,
     modulation: tuple[torch.Tensor, ...],
 ) -> torch.Tensor:
-    """``x`` [B, T, W] and, gated, two layers on its norm; scale, shift and gate [B, T, W]."""
+    """Return ``x + gate * down(gelu(up(modulated_norm(x, scale, shift))))``.
+
+    Args:
+        x: [B, T, W].
+        up: from W to the hidden width.
+        down: from the hidden width to W.
+        modulation: (scale, shift, gate), each [B, T, W].
+    """
     scale, shift, gate = modulation
     inner = F.gelu(up(modulated_norm(x, scale, shift)), approximate="tanh")
     changed: torch.Tensor = x + gate * down(inner)
@@ -64,8 +79,8 @@ def perceptron(
 
 
 def frequencies(width: int) -> torch.Tensor:
-    """Of sinusoids, from 1 down to nearly 1 / 10,000; [width / 2]."""
-    return as_table(_frequencies(width))
+    """Return the frequencies of sinusoids, from 1 down to almost 1 / 10,000; [width / 2]."""
+    return as_network_dtype(_frequencies(width))
 
 
 def _frequencies(width: int) -> torch.Tensor:
@@ -74,6 +89,6 @@ def _frequencies(width: int) -> torch.Tensor:
     return torch.exp(torch.arange(half, dtype=torch.float32) * rate)
 
 
-def as_table(values: torch.Tensor) -> torch.Tensor:
-    """Float32 ``values`` as a network of the default dtype needs them; no number is rounded."""
+def as_network_dtype(values: torch.Tensor) -> torch.Tensor:
+    """Convert float32 ``values`` to the default dtype, but to at least float32."""
     return values.to(torch.promote_types(torch.get_default_dtype(), torch.float32))

@@ -1,4 +1,4 @@
-"""Transformer that is told the noise level of every token."""
+"""Transformer with a noise level for each token."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.networks.modulation import (
-    MOST_LAYERS,
+    at_levels,
     frequencies,
     level_embedding,
     level_features,
     modulated_norm,
-    of_levels,
-    perceptron,
+    modulated_perceptron,
+    require_sizes,
 )
 from dfplan.record import Record
 
 KeyValue = tuple[torch.Tensor, torch.Tensor]
-"""Keys, rotated by their places, and values of one layer, each [B, heads, T, W / heads]."""
+"""Rotated keys, and values, of one layer; each [B, heads, T, W / heads]."""
 
-Turn = tuple[torch.Tensor, torch.Tensor]
-"""Cosines and sines of the angles by which places rotate half-pairs of features, [T, V / 2]."""
+Rotation = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines of the rotary angles of T positions, each [T, W / heads / 2]."""
 
 
 @dataclass(frozen=True)
-class AttentionMemory(Record):
-    """What a causal transformer keeps of the tokens it was told of.
+class AttentionCache(Record):
+    """What a causal transformer keeps of the earlier tokens.
 
     Attributes:
-        modulations: of all levels, [K+1, V]; the same for all tokens, but most of the work for a
-            single one.
+        modulations: scales, shifts and gates of all levels, [K+1, V]. They do not depend on the
+            tokens, but computing them is most of the work for a single token.
         layers: keys and values of each layer.
     """
 
@@ -42,32 +42,32 @@ class AttentionMemory(Record):
 
     @property
     def tokens(self) -> int:
-        """How many tokens are kept."""
+        """Number of cached tokens."""
         return self.layers[0][0].shape[2]
 
 
 class Transformer(nn.Module):
-    """Transformer over tokens; each token's level modulates its layer norms.
+    """Transformer whose layer norms are modulated by the level of each token.
 
     The modulation is described in :mod:`dfplan.networks.modulation`. Rotary position embedding
-    (arXiv 2104.09864) makes attention depend on the distance between tokens alone, so there is no
-    longest sequence.
+    (arXiv 2104.09864) makes attention depend only on the distance between tokens, so there is no
+    maximum length.
 
-    A causal network, in which no token hears of later ones, can remember what it has seen
-    (:class:`~dfplan.networks.cache.Remembers`): for each layer the keys and values of the tokens
-    so far, or, with a window, of the last ``window - 1`` of them, which is all that a next token
-    looks at. Places are counted from the oldest token that is kept, so a rollout through a window
-    can go on for ever.
+    A causal network can cache the earlier tokens (:class:`~dfplan.networks.cache.CachedDenoiser`):
+    the keys and values of each layer, for all tokens or, with a window, for the last
+    ``window - 1``, which are all that the next token attends to. Positions are counted from the
+    oldest cached token, so a rollout with a window has no maximum length.
 
     Args:
         features: D.
         max_level: K.
-        width: of a token inside the network.
+        width: of a token inside the network; a multiple of ``2 * heads``.
         layers: number of blocks.
-        heads: attention heads; must divide ``width`` into even parts.
-        causal: whether a token hears only of itself and of those before it.
-        window: with ``causal``, how many tokens each layer looks at, the token itself included;
-            over all layers a token hears of ``layers * (window - 1)`` before it. None: all.
+        heads: number of attention heads.
+        causal: whether a token attends only to itself and earlier tokens.
+        window: number of tokens that each layer of a causal network attends to, including the token
+            itself. All layers together reach ``layers * (window - 1)`` tokens back. None for no
+            limit.
     """
 
     def __init__(
@@ -82,18 +82,13 @@ class Transformer(nn.Module):
         window: int | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"features": features, "max_level": max_level, "width": width}
-        require_numbers({**sizes, "heads": heads}, whole=True, least=1)
-        require_numbers({"layers": layers}, whole=True, least=1, most=MOST_LAYERS)
+        require_sizes(layers, features=features, max_level=max_level, width=width, heads=heads)
         if width % (2 * heads):
             raise ConfigError(f"width must be a multiple of 2 * heads; got {width} and {heads}.")
         if window is not None:
-            require_numbers({"window": window}, whole=True, least=1)
+            require_numbers({"window": window}, integer=True, minimum=1)
             if not causal:
-                raise ConfigError(
-                    f"A window looks back alone, which needs causal=True; got window={window} "
-                    "without it."
-                )
+                raise ConfigError(f"A window needs causal=True; got window={window} without it.")
         self.embed = nn.Linear(features, width)
         self.level_embedding = level_embedding(width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
@@ -115,112 +110,118 @@ class Transformer(nn.Module):
         self,
         x: torch.Tensor,
         level: torch.Tensor,
-        memory: AttentionMemory | None = None,
+        cache: AttentionCache | None = None,
         *,
         clean: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """``x`` [B, T, D] and ``level`` int [B, T] to the network's prediction [B, T, D].
+        """Predict the target of each token, [B, T, D].
+
+        With ``clean`` the network does parallel teacher forcing: the prediction for each token is
+        that for the token alone after all earlier tokens of ``clean``. So next-token diffusion is
+        trained at all positions at once.
 
         Args:
-            x: tokens; with a memory, those that follow what was remembered.
-            level: noise level of each.
-            memory: from :meth:`remember`.
-            clean: the same tokens without noise, [B, T, D]. Of each token is then said what would
-                be said of it alone, after those of ``clean`` that come before it: next-token
-                diffusion trained at all places at once (teacher forcing).
+            x: noisy tokens [B, T, D]; with a cache, those that follow the cached ones.
+            level: noise level of each token, int [B, T].
+            cache: from :meth:`update_cache`.
+            clean: the same tokens without noise, [B, T, D].
 
         Raises:
-            ConfigError: a memory or ``clean`` for a network that is not causal.
+            ConfigError: there is a cache or ``clean``, but the network is not causal.
         """
         if clean is None:
-            return self._pass(x, level, memory)[0]
-        past = self._pass(clean, torch.zeros_like(level), memory)[1]
-        return self._pass(x, level, past, beside=True)[0]
+            return self._run(x, level, cache)[0]
+        context = self._run(clean, torch.zeros_like(level), cache)[1]
+        return self._run(x, level, context, parallel=True)[0]
 
-    def remember(
+    def update_cache(
         self,
         x: torch.Tensor,
         level: torch.Tensor,
-        memory: AttentionMemory | None = None,
-    ) -> AttentionMemory:
-        """The memory of ``x`` [B, T, D], told at ``level`` int [B, T], and of what was before.
+        cache: AttentionCache | None = None,
+    ) -> AttentionCache:
+        """Return the cache of the earlier tokens and ``x`` [B, T, D] at ``level`` int [B, T].
 
         Raises:
             ConfigError: the network is not causal.
         """
         self._require_causal()
-        seen = self._pass(x, level, memory)[1]
+        full = self._run(x, level, cache)[1]
         if self.window is None:
-            return seen
-        oldest = max(0, seen.tokens - self.window + 1)
-        back = self._turn(torch.tensor([-oldest], device=x.device))
-        # Copies both, since views would keep everything before them.
-        kept = tuple(
-            (_rotate(k[:, :, oldest:], back), v[:, :, oldest:].clone()) for k, v in seen.layers
+            return full
+        dropped = max(0, full.tokens - self.window + 1)
+        back = self._rotation(torch.tensor([-dropped], device=x.device))
+        # Copies, because views would keep the dropped tokens in memory.
+        layers = tuple(
+            (_rotate(k[:, :, dropped:], back), v[:, :, dropped:].clone()) for k, v in full.layers
         )
-        return AttentionMemory(seen.modulations, kept)
+        return AttentionCache(full.modulations, layers)
 
-    def _pass(
+    def _run(
         self,
         x: torch.Tensor,
         level: torch.Tensor,
-        memory: AttentionMemory | None,
+        cache: AttentionCache | None,
         *,
-        beside: bool = False,
-    ) -> tuple[torch.Tensor, AttentionMemory]:
-        """The prediction, and the memory of all tokens that were remembered or are new.
+        parallel: bool = False,
+    ) -> tuple[torch.Tensor, AttentionCache]:
+        """Return the prediction, and the cache of the cached and the new tokens.
 
-        With ``beside``, the new tokens are at the places of the last that were remembered, and
-        look at themselves and at those remembered before their place.
+        With ``parallel``, the new tokens have the positions of the last cached tokens. Each attends
+        to itself and to the cached tokens before its position.
         """
-        if memory is None:
-            known = 0
+        if cache is None:
+            cached = 0
             modulations = self.modulation(self.level_embedding(self.level_features))
         else:
             self._require_causal()
-            known, modulations = memory.tokens, memory.modulations
-        parts = of_levels(level, modulations).chunk(
+            cached, modulations = cache.tokens, cache.modulations
+        parts = at_levels(level, modulations).chunk(
             Block.MODULATIONS * len(self.blocks) + 2, dim=-1
         )
-        first = known - x.shape[1] if beside else known
-        places = torch.arange(first, first + x.shape[1], device=x.device)
-        turn = self._turn(places)
-        visible = self._visible(places, known, beside)
+        first = cached - x.shape[1] if parallel else cached
+        positions = torch.arange(first, first + x.shape[1], device=x.device)
+        rotation = self._rotation(positions)
+        mask = self._mask(positions, cached, parallel)
         hidden = self.embed(x)
         layers = []
         for index, block in enumerate(self.blocks):
-            own = Block.MODULATIONS * index
-            modulation = parts[own : own + Block.MODULATIONS]
-            before = None if memory is None else memory.layers[index]
-            hidden, seen = block(hidden, modulation, turn, visible, before)
-            layers.append(seen)
+            start = Block.MODULATIONS * index
+            modulation = parts[start : start + Block.MODULATIONS]
+            earlier = None if cache is None else cache.layers[index]
+            hidden, key_value = block(hidden, modulation, rotation, mask, earlier)
+            layers.append(key_value)
         prediction: torch.Tensor = self.head(modulated_norm(hidden, *parts[-2:]))
-        return prediction, AttentionMemory(modulations, tuple(layers))
+        return prediction, AttentionCache(modulations, tuple(layers))
 
-    def _turn(self, places: torch.Tensor) -> Turn:
-        angle = places.float()[:, None] * self.frequencies
+    def _rotation(self, positions: torch.Tensor) -> Rotation:
+        angle = positions.float()[:, None] * self.frequencies
         return angle.cos(), angle.sin()
 
-    def _visible(self, places: torch.Tensor, known: int, beside: bool) -> torch.Tensor | None:
-        """Which tokens the new ones, at ``places`` [T], look at, bool [T, known + T]; None: all."""
-        if not self.causal or (len(places) == 1 and not beside):
-            return None  # a single new token looks at whatever is remembered
-        back = places[:, None] - torch.cat([torch.arange(known, device=places.device), places])
-        past, new = back[:, :known] > 0, back[:, known:]
-        visible = torch.cat([past, new == 0 if beside else new >= 0], 1)
-        return visible if self.window is None else visible & (back < self.window)
+    def _mask(self, positions: torch.Tensor, cached: int, parallel: bool) -> torch.Tensor | None:
+        """Return which tokens the new ones at ``positions`` [T] attend to.
+
+        Bool [T, cached + T], or None for all.
+        """
+        if not self.causal or (len(positions) == 1 and not parallel):
+            return None  # a single new token attends to all cached ones
+        back = positions[:, None] - torch.cat(
+            [torch.arange(cached, device=positions.device), positions]
+        )
+        earlier, new = back[:, :cached] > 0, back[:, cached:]
+        mask = torch.cat([earlier, new == 0 if parallel else new >= 0], 1)
+        return mask if self.window is None else mask & (back < self.window)
 
     def _require_causal(self) -> None:
         if not self.causal:
             raise ConfigError(
-                "This transformer is not causal: each of its tokens also hears of later ones, so "
-                "what it made of tokens changes with what follows and cannot be remembered. Build "
-                "it with causal=True, or wrap it in Recomputing."
+                "This transformer is not causal: its tokens attend to later ones, so earlier "
+                "tokens cannot be cached. Build it with causal=True, or wrap it in RecomputedCache."
             )
 
 
 class Block(nn.Module):
-    """Attention and a two-layer perceptron, both scaled, shifted and gated by noise level."""
+    """Attention and a two-layer perceptron, both scaled, shifted and gated by the noise level."""
 
     MODULATIONS = 6
 
@@ -236,47 +237,48 @@ class Block(nn.Module):
         self,
         x: torch.Tensor,
         modulation: tuple[torch.Tensor, ...],
-        turn: Turn,
-        visible: torch.Tensor | None,
-        before: KeyValue | None,
+        rotation: Rotation,
+        mask: torch.Tensor | None,
+        earlier: KeyValue | None,
     ) -> tuple[torch.Tensor, KeyValue]:
-        """One layer.
+        """Apply the block.
 
         Args:
             x: [B, T, W].
-            modulation: six, [B, T, W].
-            turn: by which the tokens' places rotate keys and queries.
-            visible: which of the S remembered and the T new tokens each of these looks at, bool
-                [T, S + T]; None: all.
-            before: keys and values of the remembered tokens.
+            modulation: scale, shift and gate of the attention, then of the perceptron; [B, T, W].
+            rotation: of the positions of the T tokens.
+            mask: which of the S cached and T new tokens each new token attends to, bool [T, S + T];
+                None for all.
+            earlier: keys and values of the cached tokens.
 
         Returns:
-            ([B, T, W], keys and values of the S + T tokens).
+            (output [B, T, W], keys and values of the S + T tokens).
         """
         scale, shift, gate, *rest = modulation
-        mixed, seen = self._attend(modulated_norm(x, scale, shift), turn, visible, before)
-        return perceptron(x + gate * mixed, self.up, self.down, tuple(rest)), seen
+        mixed, key_value = self._attend(modulated_norm(x, scale, shift), rotation, mask, earlier)
+        output = modulated_perceptron(x + gate * mixed, self.up, self.down, tuple(rest))
+        return output, key_value
 
     def _attend(
         self,
         x: torch.Tensor,
-        turn: Turn,
-        visible: torch.Tensor | None,
-        before: KeyValue | None,
+        rotation: Rotation,
+        mask: torch.Tensor | None,
+        earlier: KeyValue | None,
     ) -> tuple[torch.Tensor, KeyValue]:
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         qkv = qkv.permute(2, 0, 3, 1, 4)
-        (query, key), value = _rotate(qkv[:2], turn), qkv[2]
-        if before is not None:
-            key, value = torch.cat([before[0], key], 2), torch.cat([before[1], value], 2)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        (query, key), value = _rotate(qkv[:2], rotation), qkv[2]
+        if earlier is not None:
+            key, value = torch.cat([earlier[0], key], 2), torch.cat([earlier[1], value], 2)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         mixed: torch.Tensor = self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
         return mixed, (key, value)
 
 
-def _rotate(x: torch.Tensor, turn: Turn) -> torch.Tensor:
-    """Rotate each half-pair of features of [..., T, V]."""
-    cos, sin = turn
+def _rotate(x: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    """Rotate [..., T, V]: feature i together with feature i + V / 2."""
+    cos, sin = rotation
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

@@ -1,4 +1,4 @@
-"""Temporal U-Net: one-dimensional convolutions over time, coarse and fine."""
+"""Temporal U-Net: one-dimensional convolutions over time at several resolutions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ConfigError, require_numbers
-from dfplan.networks.modulation import as_table, of_levels
+from dfplan.networks.modulation import as_network_dtype, at_levels
 
 _GROUPS = 8
 
@@ -18,23 +18,24 @@ _GROUPS = 8
 class TemporalUnet(nn.Module):
     """The network of Diffuser (arXiv 2205.09991, appendix C).
 
-    Residual blocks of convolutions over time at ever coarser resolutions and back, with skips in
-    between. As in Diffuser, every block is told one noise level for the whole sequence: the
-    highest of its tokens'. Tokens that are known, at level 0, are thus told apart only by what
-    they hold.
+    Residual blocks of convolutions over time, first at coarser and coarser resolutions and then
+    back, with skip connections. As in Diffuser, all blocks get one noise level for the whole
+    sequence: the highest level of its tokens. So the network can recognize known tokens (level 0)
+    only by their content.
 
-    With ``level_per_token`` every block is told the level of each token; at coarser resolutions,
-    where a token stands for several, the mean of their embedded levels. The parameters are the
-    same. Any number of tokens from 1 on can then be passed: those that are missing to a multiple
-    of ``stride`` are added at the end, 0 and told as pure noise, and cut off again.
+    With ``level_per_token``, each block gets the level of each token; at coarser resolutions, the
+    mean of the embedded levels of the tokens that were merged. The parameters are the same. T is
+    then arbitrary: the input is padded to a multiple of ``stride`` with zeros at level K, and the
+    padding is removed from the output.
 
     Args:
         features: D.
         max_level: K.
         width: channels of the finest resolution; a multiple of 8.
-        multiples: channels of each resolution, in widths. Each but the first halves the number
-            of tokens, so T must be a multiple of ``stride``, unless each token has its level.
-        level_per_token: whether to tell each token's own level instead of the highest.
+        multiples: channels of each resolution, as multiples of ``width``. Each resolution after the
+            first halves the number of tokens, so without ``level_per_token`` T must be a multiple
+            of ``stride``.
+        level_per_token: condition on the level of each token instead of the highest level.
 
     Attributes:
         stride: ``2 ** (len(multiples) - 1)``.
@@ -52,7 +53,7 @@ class TemporalUnet(nn.Module):
         super().__init__()
         counts = {"features": features, "max_level": max_level, "width": width}
         counts |= {f"multiple {place}": multiple for place, multiple in enumerate(multiples)}
-        require_numbers(counts, whole=True, least=1)
+        require_numbers(counts, integer=True, minimum=1)
         if width % _GROUPS or len(multiples) < 2:
             raise ConfigError(
                 f"A U-Net needs a width that is a multiple of {_GROUPS} and at least 2 multiples; "
@@ -76,40 +77,46 @@ class TemporalUnet(nn.Module):
         self.head = nn.Conv1d(sizes[1], features, 1)
         share = torch.linspace(0.0, 1.0, width // 2, dtype=torch.float32)
         angle = torch.arange(max_level + 1)[:, None] * torch.exp(-math.log(10000.0) * share)
-        features_of_level = as_table(torch.cat([angle.sin(), angle.cos()], 1))
+        features_of_level = as_network_dtype(torch.cat([angle.sin(), angle.cos()], 1))
         self.register_buffer("level_features", features_of_level, persistent=False)
         self.level_features: torch.Tensor
 
     def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        """``x`` [B, T, D] and ``level`` int [B, T] to the network's prediction [B, T, D].
+        """Predict the target of each token, [B, T, D].
+
+        Args:
+            x: noisy tokens [B, T, D].
+            level: noise level of each token, int [B, T].
 
         Raises:
-            ConfigError: T is no multiple of ``stride`` and ``level_per_token`` is False.
+            ConfigError: T is not a multiple of ``stride`` and ``level_per_token`` is False.
         """
         tokens = x.shape[1]
         missing = -tokens % self.stride
         if not self.level_per_token:
             if missing:
                 raise ConfigError(
-                    f"This U-Net takes multiples of {self.stride} tokens; got {tokens}. Pass "
+                    f"This U-Net needs a multiple of {self.stride} tokens; got {tokens}. Pass "
                     "another number, or build it with level_per_token=True."
                 )
             level = level.amax(1, keepdim=True)
         elif missing:
             x = F.pad(x, (0, 0, 0, missing))
             level = F.pad(level, (0, missing), value=len(self.level_features) - 1)
-        told = [self.level_embedding(of_levels(level, self.level_features))]
+        embedded = [self.level_embedding(at_levels(level, self.level_features))]
         for _ in self.shrink:
-            coarser = told[-1].unflatten(1, (-1, 2)).mean(2) if self.level_per_token else told[-1]
-            told.append(coarser)
+            finer = embedded[-1]
+            embedded.append(finer.unflatten(1, (-1, 2)).mean(2) if self.level_per_token else finer)
         hidden = x.transpose(1, 2)
         skips = []
         for index, stage in enumerate(self.down):
-            hidden = stage(hidden if index == 0 else self.shrink[index - 1](hidden), told[index])
+            hidden = stage(
+                hidden if index == 0 else self.shrink[index - 1](hidden), embedded[index]
+            )
             skips.append(hidden)
-        hidden = self.middle(hidden, told[-1])
+        hidden = self.middle(hidden, embedded[-1])
         for stage, grow in zip(self.up, self.grow, strict=True):
-            hidden = grow(stage(torch.cat([hidden, skips.pop()], 1), told.pop()))
+            hidden = grow(stage(torch.cat([hidden, skips.pop()], 1), embedded.pop()))
         prediction: torch.Tensor = self.head(self.last(hidden)).transpose(1, 2)
         return prediction[:, :tokens]
 
@@ -122,14 +129,14 @@ class _Stage(nn.Module):
         self.first = _ResidualBlock(channels, out_channels, width)
         self.second = _ResidualBlock(out_channels, out_channels, width)
 
-    def forward(self, x: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
-        """``x`` [B, C, T] and embedded levels ``told`` [B, T or 1, width] to [B, C', T]."""
-        hidden: torch.Tensor = self.second(self.first(x, told), told)
+    def forward(self, x: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        """Apply both blocks to ``x`` [B, C, T] with embedded levels [B, T or 1, width]."""
+        hidden: torch.Tensor = self.second(self.first(x, embedded), embedded)
         return hidden
 
 
 class _ResidualBlock(nn.Module):
-    """Two convolutions around a shift by the noise level, beside a straight way."""
+    """Two convolutions, a shift by the noise level between them, and a skip connection."""
 
     def __init__(self, channels: int, out_channels: int, width: int) -> None:
         super().__init__()
@@ -139,8 +146,8 @@ class _ResidualBlock(nn.Module):
         same = channels == out_channels
         self.straight = nn.Identity() if same else nn.Conv1d(channels, out_channels, 1)
 
-    def forward(self, x: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
-        hidden = self.after(self.before(x) + self.shift(told).transpose(1, 2))
+    def forward(self, x: torch.Tensor, embedded: torch.Tensor) -> torch.Tensor:
+        hidden = self.after(self.before(x) + self.shift(embedded).transpose(1, 2))
         mixed: torch.Tensor = hidden + self.straight(x)
         return mixed
 

@@ -1,6 +1,6 @@
-"""Checkpoints: one safetensors file with tensors and, in its header, a JSON description.
+"""Checkpoints: one safetensors file with tensors and a JSON header; no pickle.
 
-Tensors are named ``network.*`` (averaged weights) and ``statistics.*``. No pickle.
+Tensors are named ``network.*`` (averaged weights) and ``statistics.*``.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ from torch.overrides import TorchFunctionMode
 
 from dfplan.boundary import isolated
 from dfplan.errors import CheckpointError
-from dfplan.files import atomic_path, expanded
+from dfplan.files import atomic_path, expand_path
 from dfplan.record import Record
 from dfplan.tokens.statistics import Statistics
+from dfplan.types import Trajectories
 
 FORMAT = 1
+STORED_NAMES = {"parallel_teacher_forcing": "clean_past"}
+"""Settings of recipes that files store under another name, so that old files can be read."""
+
 _HEADER = "dfplan"
 _DIGEST = "sha256"
-_LONGEST_HEADER = 100 << 20  # bytes; safetensors reads no longer one either
-
-_KINDS = {
+_LARGEST_HEADER = 100 << 20  # bytes; the limit of safetensors
+_FIELD_TYPES = {
     "recipe": str,
     "config": dict,
     "data": dict,
@@ -42,18 +45,18 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Checkpoint(Record):
-    """A trained network, what it was trained on, and how to rebuild it.
+    """A trained network, how to rebuild it, and what it was trained on.
 
     Attributes:
-        recipe: which recipe made it: ``forcing``, ``diffuser``, ``value``, ``policy``, ``inverse``,
-            ``iql`` or ``cql``.
-        config: the recipe's configuration, as JSON.
-        network: weights by name; averaged and float16, but for ``iql`` and ``cql`` the last ones,
-            float32.
-        statistics: what the planner keeps of the data.
+        recipe: name of the recipe that trained it, see :mod:`dfplan.training.registry`.
+        config: settings of the recipe, as JSON.
+        network: weights by name. Averaged over training and float16; for ``iql`` and ``cql`` those
+            of the last step and float32.
+        statistics: of the training data.
         data: source, fingerprint and number of steps of the data.
-        training: the settings, and the seconds it took, on the clock and summed over cores.
-        maze: the maze as text, only for pictures; None where it is not known.
+        training: settings of the training, and its duration in seconds of wall time and of CPU
+            time.
+        maze: the maze as text, used only for pictures; None if it is not known.
     """
 
     recipe: str
@@ -65,7 +68,7 @@ class Checkpoint(Record):
     maze: str | None = None
 
     def describe(self) -> dict[str, Any]:
-        """Everything but the tensors, as JSON."""
+        """Return everything except the tensors, as JSON."""
         return {
             "format": FORMAT,
             "recipe": self.recipe,
@@ -76,44 +79,46 @@ class Checkpoint(Record):
         }
 
     def save(self, path: str | Path) -> Path:
-        """Write to ``path``, whole or not at all."""
+        """Write to ``path`` atomically; return the path."""
         tensors = {f"network.{name}": value for name, value in self.network.items()}
         for name, value in self.statistics.to_tensors().items():
             tensors[f"statistics.{name}"] = value
-        path = expanded(path)
+        path = expand_path(path)
         write_tensors(path, tensors, self.describe())
         return path
 
     @isolated()
     def restore(self, untrained: Callable[[], Network], device: str = "cpu") -> Network:
-        """The trained network on ``device``, as it was trained.
+        """Return the trained network, in evaluation mode.
 
-        The tensors are compared with what the configuration asks for before any memory is taken.
+        The shapes of the tensors are compared with those of the network before memory is
+        allocated.
 
         Args:
-            untrained: makes the network with random weights.
+            untrained: builds the network with random weights.
             device: where it runs.
 
         Raises:
-            CheckpointError: the tensors are not those of such a network. The message does not
-                name the file.
+            CheckpointError: the names or shapes of the tensors differ from those of the network.
+                The message does not name the file.
         """
         with torch.device("meta"):
-            wanted = {name: value.shape for name, value in untrained().state_dict().items()}
-        held = {name: value.shape for name, value in self.network.items()}
+            expected = {name: value.shape for name, value in untrained().state_dict().items()}
+        stored = {name: value.shape for name, value in self.network.items()}
         wrong = [
-            f"network.{name} must be {_shape(wanted.get(name))}, and is {_shape(held.get(name))}"
-            for name in sorted(wanted.keys() | held.keys())
-            if wanted.get(name) != held.get(name)
+            f"network.{name} must be {_shape(expected.get(name))}, and is "
+            f"{_shape(stored.get(name))}"
+            for name in sorted(expected.keys() | stored.keys())
+            if expected.get(name) != stored.get(name)
         ]
         if wrong:
             more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise CheckpointError("; ".join(wrong[:3]) + more)
-        with _Undrawn():
-            network = untrained().to(torch.float32)  # whatever the default dtype is
+        with _SkipInitialization():
+            network = untrained().to(torch.float32)  # for any default dtype
         network.load_state_dict(self.network)
-        # Gradients are not turned off: PyTorch would take other kernels, and plans would differ in
-        # their last bits.
+        # Gradients stay on: without them PyTorch takes other kernels, and the last bits of plans
+        # would differ.
         return network.to(device).eval()
 
     @classmethod
@@ -122,8 +127,8 @@ class Checkpoint(Record):
         """Read a checkpoint.
 
         Raises:
-            CheckpointError: the file is missing, damaged, of another version, or has no weights
-                or statistics.
+            CheckpointError: the file is missing or damaged, has another format version, or holds
+                no weights or statistics.
         """
         tensors, header = read_tensors(path)
         if header.get("format") != FORMAT:
@@ -131,31 +136,51 @@ class Checkpoint(Record):
                 f"{path} has checkpoint format {header.get('format')}; this version of dfplan "
                 f"reads format {FORMAT}. Train it again, or install the dfplan that wrote it."
             )
-        network = _part(tensors, "network.")
+        network = part(tensors, "network.")
         if not network:
             raise CheckpointError(f"{path} holds no weights (tensors named network.*).")
         try:
-            for name, kinds in _KINDS.items():
+            for name, kinds in _FIELD_TYPES.items():
                 if not isinstance(header[name], kinds):
                     raise TypeError(name)
             return cls(
                 recipe=header["recipe"],
                 config=header["config"],
                 network=network,
-                statistics=Statistics.from_tensors(_part(tensors, "statistics.")),
+                statistics=Statistics.from_tensors(part(tensors, "statistics.")),
                 data=header["data"],
                 training=header["training"],
                 maze=header["maze"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{path} lacks or misstates {error}: a checkpoint needs its configuration and "
-                "the statistics of its data. Write it with dfplan train."
+                f"{path}: {error} is missing or wrong. A checkpoint needs the settings of its "
+                "recipe and the statistics of its data. Write it with dfplan train."
             ) from error
 
 
-class _Undrawn(TorchFunctionMode):
-    """Leaves out the initial weights, which would be drawn from PyTorch's global generator."""
+def to_stored(settings: dict[str, Any]) -> dict[str, Any]:
+    """Rename settings to the names that files use; see :data:`STORED_NAMES`."""
+    return {STORED_NAMES.get(name, name): value for name, value in settings.items()}
+
+
+def from_stored(config: dict[str, Any]) -> dict[str, Any]:
+    """Inverse of :func:`to_stored`."""
+    names = {stored: name for name, stored in STORED_NAMES.items()}
+    return {names.get(name, name): value for name, value in config.items()}
+
+
+def data_description(trajectories: Trajectories) -> dict[str, Any]:
+    """Return what a checkpoint stores about its data."""
+    return {
+        "source": trajectories.source,
+        "fingerprint": trajectories.fingerprint,
+        "steps": len(trajectories),
+    }
+
+
+class _SkipInitialization(TorchFunctionMode):
+    """Skips weight initialization, which would draw from the global generator of PyTorch."""
 
     def __torch_function__(
         self,
@@ -174,6 +199,8 @@ def write_tensors(
 ) -> None:
     """Write ``tensors`` and the JSON ``header`` to one safetensors file, atomically.
 
+    The header also gets a digest of both, which :func:`read_tensors` compares.
+
     Raises:
         OSError: the file cannot be written, as on a full disk.
     """
@@ -182,28 +209,32 @@ def write_tensors(
     with atomic_path(path) as temporary:
         try:
             save_file(whole, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True)})
-        except SafetensorError as error:  # what it makes of a full disk
+        except SafetensorError as error:  # raised for a full disk
             raise OSError(f"{path} could not be written: {error}") from error
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Inverse of :func:`write_tensors`.
 
-    The tensors are copies in memory: what happens to the file afterwards does not matter.
+    The tensors are copied into memory, so later changes of the file do not matter.
+
+    Returns:
+        (tensors by name, header).
 
     Raises:
-        CheckpointError: no such file, not one of dfplan's, or not as it was written.
+        CheckpointError: the file is missing, damaged or not written by dfplan, or a number is not
+            finite.
     """
-    path = expanded(path)
+    path = expand_path(path)
     if not path.is_file():
         raise CheckpointError(f"No checkpoint at {path}; expected a .safetensors file.")
     try:
         metadata, content = _content(path)
         tensors = load(content)
-    # RecursionError: deeply nested JSON. KeyError: a type of numbers that torch does not have.
+    # RecursionError: deeply nested JSON. KeyError: a number type that torch lacks.
     except (SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
         raise CheckpointError(
-            f"{path} is damaged or no safetensors file ({error}). Copy or train it again."
+            f"{path} is damaged or not a safetensors file ({error}). Copy it or train it again."
         ) from error
     if _HEADER not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but dfplan did not write it.")
@@ -212,40 +243,41 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         expected = _digest(tensors, {k: v for k, v in header.items() if k != _DIGEST})
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{path} is damaged: its description is no JSON object ({error}). Copy or train it "
+            f"{path} is damaged: its header is not a JSON object ({error}). Copy it or train it "
             "again."
         ) from error
     if header.pop(_DIGEST, None) != expected:
         raise CheckpointError(
-            f"{path} is damaged: its tensors or its description are not those that were written. "
-            "Copy it again."
+            f"{path} is damaged: its tensors or its header changed after it was written. Copy it "
+            "again."
         )
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise CheckpointError(
-                f"{path}: {name} must be finite, and holds "
-                f"{int((~tensor.isfinite()).sum())} numbers that are not. Train it again, with a "
-                "lower learning rate if its loss was not finite either."
+                f"{path}: {name} must be finite, but {int((~tensor.isfinite()).sum())} of its "
+                "numbers are not. Train it again; use a lower learning rate if the loss was not "
+                "finite."
             )
     return tensors, header
 
 
 def _content(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The metadata of a safetensors file, and all of its bytes.
+    """Return the metadata of a safetensors file, and all of its bytes.
 
-    A file that is no safetensors file is refused before it is read whole: it may be large.
+    The header is checked first, so that a large file of another kind is not read completely.
     """
     with path.open("rb") as file:
         start = file.read(8)
         size = int.from_bytes(start, "little")
-        if len(start) < 8 or size > min(_LONGEST_HEADER, path.stat().st_size):
-            raise ValueError("the length of its header does not fit")
+        if len(start) < 8 or size > min(_LARGEST_HEADER, path.stat().st_size):
+            raise ValueError("the length of its header is wrong")
         header = file.read(size)
         metadata = dict(json.loads(header)).get("__metadata__")
         return metadata if isinstance(metadata, dict) else {}, start + header + file.read()
 
 
 def _digest(tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> str:
+    """Return the SHA-256 of the header and of all tensors, in the order of their names."""
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
@@ -257,7 +289,8 @@ def _shape(shape: torch.Size | None) -> str:
     return "absent" if shape is None else f"of shape {list(shape)}"
 
 
-def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Return the tensors whose names begin with ``prefix``, without the prefix."""
     return {
         name.removeprefix(prefix): value
         for name, value in tensors.items()

@@ -1,4 +1,4 @@
-"""Presets: what is trained for each suite's mazes, and for how long."""
+"""Presets: named trainings for the mazes of each suite."""
 
 from __future__ import annotations
 
@@ -6,58 +6,61 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dfplan.collect.generate import generate, parts_folder
-from dfplan.diffusion.levels import FULL_SEQUENCE, TEACHER_FORCING, ends_known
+from dfplan.diffusion.levels import FULL_SEQUENCE, TEACHER_FORCING, with_known_ends
 from dfplan.errors import ConfigError
 from dfplan.files import remove_folder
 from dfplan.mazes import Maze, named_maze
-from dfplan.training.loop import TrainSettings
+from dfplan.training.objective import LoopRecipe
 from dfplan.training.recipes.cloning import CloningConfig
-from dfplan.training.recipes.diffuser import DIFFUSER, DiffuserConfig
+from dfplan.training.recipes.diffuser import DIFFUSER
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.inverse import InverseConfig
 from dfplan.training.recipes.offline import ALGORITHMS, OfflineConfig, OfflineSettings
 from dfplan.training.recipes.value import ValueConfig
+from dfplan.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One training run.
+    """A training by :func:`dfplan.training.loop.train`.
 
     Attributes:
-        maze: whose data it is trained on, collected by the maze's suite's own recipe
-            (see :func:`dfplan.collect.generate.generate`).
+        maze: the maze of the data.
         recipe: what is trained.
         settings: how long and how fast.
-        data_steps: environment steps of that data; by default as many as the suite published.
-        collected: by which of the suite's recipes; by default its first.
+        data_steps: environment steps of the data; by default as many as the suite published.
+        collector: how the data is collected, see :func:`dfplan.collect.generate.generate`; by
+            default the first collector of the suite.
     """
 
     maze: Maze
-    recipe: ForcingConfig | DiffuserConfig | ValueConfig | CloningConfig | InverseConfig
+    recipe: LoopRecipe
     settings: TrainSettings
     data_steps: int | None = None
-    collected: str | None = None
+    collector: str | None = None
 
 
 @dataclass(frozen=True)
 class OfflinePreset:
-    """One training run by d3rlpy.
+    """A training by :func:`dfplan.training.recipes.offline.train_offline`.
 
     Attributes:
-        maze: whose data it is trained on, and whose goal is paid for.
+        maze: the maze of the data; its goal is rewarded.
         recipe: what is trained.
         settings: how long.
-        data_steps: as of a :class:`Preset`.
+        data_steps: see :class:`Preset`.
+        collector: see :class:`Preset`.
     """
 
     maze: Maze
     recipe: OfflineConfig
     settings: OfflineSettings
     data_steps: int | None = None
+    collector: str | None = None
 
 
-# Tokens of 20 steps each, enough for the longest walk between two cells in the data.
+# (tokens, training steps). A token has 20 steps; plans are long enough for the longest walk
+# between two cells in the data.
 _FORCING = {
     "maze2d-umaze": (12, 2000),
     "maze2d-medium": (20, 2000),
@@ -70,17 +73,19 @@ _FORCING = {
     "ogbench-teleport": (32, 2000),
 }
 
-# Of 40 steps each: with 44 tokens of 20 steps, 13 minutes of training, half of the episodes failed.
+# Tokens of 40 steps: with 44 tokens of 20 steps and 13 minutes of training, half of the episodes
+# failed.
 _GIANT = Preset(
     named_maze("ogbench-giant"),
     ForcingConfig(tokens=23, frame_stack=4),
     TrainSettings(steps=8000, batch_size=64),
 )
-_MOST_TOKENS = 40  # more of them are put into half as many, as for giant
+_MAX_TOKENS = 40  # longer plans get half as many tokens of 40 steps, as in giant
 
-# Diffuser's own rate of 2e-4 is for two million steps. In 250 steps on umaze 1e-3 reached the lower
-# training loss; on the score the two were not told apart. On medium and large, whose longer plans
-# take longer a step, scores did not grow after 1000 (benchmarks/results/learning_curve.md).
+# The authors of Diffuser use a rate of 2e-4 for two million steps. In 250 steps on umaze, 1e-3
+# reached the lower training loss, and the scores did not differ significantly. On medium and large,
+# where plans are longer and a step is slower, scores did not grow after step 1000
+# (benchmarks/results/learning_curve.md).
 _DIFFUSER = {
     maze: TrainSettings(
         steps=steps, batch_size=32, learning_rate=1e-3, weight_decay=0.0, keep_every=1000
@@ -88,8 +93,8 @@ _DIFFUSER = {
     for maze, steps in (("umaze", 10_000), ("medium", 3000), ("large", 3000))
 }
 
-# As many steps as take the same seconds of computing as dfplan's network for the maze.
-_BRIEFLY = {"umaze": 580, "medium": 400, "large": 430}
+# As many steps as fit into the training time of the forcing network for the same maze.
+_BRIEF_STEPS = {"umaze": 580, "medium": 400, "large": 430}
 
 _PLANNERS = {
     suite: Preset(
@@ -99,27 +104,28 @@ _PLANNERS = {
     )
     for suite, (tokens, steps) in _FORCING.items()
 } | {"ogbench-giant": _GIANT}
-_STITCHERS = {
-    f"{suite}-stitch": replace(preset, collected="stitch")
+_STITCH = {
+    f"{suite}-stitch": replace(preset, collector="stitch")
     for suite, preset in _PLANNERS.items()
-    if not preset.maze.suite.streams
+    if not preset.maze.suite.continuous_data
 }
 
-_RIVAL_LEVELS = {
-    "full-sequence": ends_known(FULL_SEQUENCE),
-    "next-token": ends_known(TEACHER_FORCING),
+_BASELINE_LEVELS = {
+    "full-sequence": with_known_ends(FULL_SEQUENCE),
+    "next-token": with_known_ends(TEACHER_FORCING),
 }
 
 
 def _policies(planner: Preset) -> dict[str, Preset]:
-    """Behaviour cloning and inverse dynamics on the data of a planner's preset, by name."""
+    """Return presets of behavior cloning and inverse dynamics with the data of ``planner``."""
     suite = planner.maze.suite
-    name = planner.maze.name + (f"-{planner.collected}" if planner.collected else "")
+    discount = 0.99 if suite.continuous_data else None
+    name = planner.maze.name + (f"-{planner.collector}" if planner.collector else "")
     settings = TrainSettings(steps=10_000, batch_size=512, save_every=5000, log_every=500)
     return {
         f"bc-{name}": replace(
             planner,
-            recipe=CloningConfig(suite.has_velocity, discount=0.99 if suite.streams else None),
+            recipe=CloningConfig(suite.has_velocity, discount),
             settings=settings,
         ),
         f"inverse-{name}": replace(
@@ -132,18 +138,18 @@ def _policies(planner: Preset) -> dict[str, Preset]:
 
 def _offline(algorithm: str, maze: Maze, steps: int) -> OfflinePreset:
     if maze.goal is None:
-        raise ConfigError(f"{algorithm} is trained for one goal, and {maze.name} marks none.")
+        raise ConfigError(f"{algorithm} needs a maze with a goal; {maze.name} has none.")
     first, second = maze.goal.tolist()
     recipe = OfflineConfig(algorithm, (first, second), maze.suite.goal_radius)
     return OfflinePreset(maze, recipe, OfflineSettings(steps))
 
 
-# Some eight minutes of computing on one thread each; CORL trains both for a million steps.
+# About eight minutes each on one thread; CORL trains both for a million steps.
 _OFFLINE_STEPS = {"iql": 20_000, "cql": 4000}
 
 PRESETS: dict[str, Preset | OfflinePreset] = {
     **_PLANNERS,
-    **_STITCHERS,
+    **_STITCH,
     **{
         f"diffuser-{maze}": Preset(named_maze(maze), recipe, _DIFFUSER[maze])
         for maze, recipe in DIFFUSER.items()
@@ -152,14 +158,14 @@ PRESETS: dict[str, Preset | OfflinePreset] = {
         f"diffuser-brief-{maze}": Preset(
             named_maze(maze), DIFFUSER[maze], replace(_DIFFUSER[maze], steps=steps, keep_every=None)
         )
-        for maze, steps in _BRIEFLY.items()
+        for maze, steps in _BRIEF_STEPS.items()
     },
     **{
         f"{kind}-{maze}": replace(
             _PLANNERS[f"maze2d-{maze}"],
             recipe=ForcingConfig(tokens=_FORCING[f"maze2d-{maze}"][0], levels=levels),
         )
-        for kind, levels in _RIVAL_LEVELS.items()
+        for kind, levels in _BASELINE_LEVELS.items()
         for maze in DIFFUSER
     },
     **{
@@ -172,7 +178,7 @@ PRESETS: dict[str, Preset | OfflinePreset] = {
     },
     **{
         name: preset
-        for planner in (_PLANNERS | _STITCHERS).values()
+        for planner in (_PLANNERS | _STITCH).values()
         for name, preset in _policies(planner).items()
     },
     **{
@@ -181,39 +187,42 @@ PRESETS: dict[str, Preset | OfflinePreset] = {
         for maze in DIFFUSER
     },
 }
-"""Every preset by name: a suite's own name is Diffusion Forcing; ``full-sequence-*`` and
-``next-token-*`` are its rivals, with the same network and as many steps, ``diffuser-*`` another;
-``bc-*``, ``iql-*`` and ``cql-*`` are policies without a plan, ``inverse-*`` a tracker and
-``value-*`` a value to plan by."""
+"""Every preset by name.
+
+The name of a maze alone is Diffusion Forcing. ``full-sequence-*`` and ``next-token-*`` are its
+baselines with the same network and number of steps; ``diffuser-*`` is another baseline. ``bc-*``,
+``iql-*`` and ``cql-*`` are policies that make no plans, ``inverse-*`` are trackers, and ``value-*``
+are learned values.
+"""
+
+CUSTOM_SETTINGS = TrainSettings(steps=2000, batch_size=64)
+"""Settings of :func:`custom_preset`."""
 
 
-OWN_SETTINGS = TrainSettings(steps=2000, batch_size=64)
-"""How long to train for a maze of one's own."""
+def custom_preset(maze: Maze) -> Preset:
+    """Return a preset of Diffusion Forcing for any maze.
 
-
-def own_preset(maze: Maze) -> Preset:
-    """Diffusion Forcing for a maze of one's own.
-
-    Tokens for its longest walk as the suites' presets have them for theirs, and data for its free
-    cells about as D4RL has for its mazes, within bounds.
+    The plans are long enough for the longest shortest path of the maze, as in the presets of the
+    suites. The data grows with the number of free cells, about as in D4RL, within bounds.
     """
-    tokens = 6 + math.ceil(1.25 * maze.longest_way)
+    tokens = 6 + math.ceil(1.25 * maze.diameter)
     recipe = (
         ForcingConfig(tokens=tokens)
-        if tokens <= _MOST_TOKENS
+        if tokens <= _MAX_TOKENS
         else ForcingConfig(tokens=1 + tokens // 2, frame_stack=4)
     )
     steps = min(max(50_000 * len(maze.free_cells), 500_000), 4_000_000)
-    return Preset(maze, recipe, OWN_SETTINGS, data_steps=steps)
+    return Preset(maze, recipe, CUSTOM_SETTINGS, data_steps=steps)
 
 
 def preset_data(preset: Preset | OfflinePreset, folder: Path) -> Path:
-    """The preset's data in ``folder``, generated if it is not there."""
+    """Return the path of the data of ``preset`` in ``folder``; collect it if it is missing."""
+    # Imported here, because the table of presets does not need the environments.
+    from dfplan.collect.generate import generate, parts_folder
+
     file = folder / preset.maze.suite.data_name
     if file.exists():
-        # A run that was killed just after it wrote the data left them.
-        remove_folder(parts_folder(file))
+        remove_folder(parts_folder(file))  # left by a run that was killed after it wrote the data
     else:
-        collected = preset.collected if isinstance(preset, Preset) else None
-        generate(preset.maze, preset.data_steps, seed=0, path=file, recipe=collected)
+        generate(preset.maze, preset.data_steps, seed=0, path=file, collector=preset.collector)
     return file

@@ -50,7 +50,7 @@ def test_ends_are_exact_and_all_between_falls(make: Maker, max_level: int) -> No
 def test_adding_noise_and_finding_it_are_inverse(make: Maker, max_level: int) -> None:
     schedule = make(max_level)
     clean, noise, level = noised(schedule)
-    found = schedule.noise_in(schedule.add_noise(clean, noise, level), clean, level)
+    found = schedule.noise_from_clean(schedule.add_noise(clean, noise, level), clean, level)
     known = (level > 0)[..., None]
     tolerance = 1e-5 / schedule.sigma[level][..., None].clamp_min(1e-3)
     assert ((found - torch.where(known, noise, 0)).abs() <= tolerance).all()
@@ -62,7 +62,7 @@ def test_level_0_is_clean_and_level_k_is_noise_bit_for_bit(make: Maker) -> None:
     clean, noise, level = noised(schedule)
     assert torch.equal(schedule.add_noise(clean, noise, 0 * level), clean)
     assert torch.equal(schedule.add_noise(clean, noise, 0 * level + 30), noise)
-    assert (schedule.noise_in(noise, clean, 0 * level) == 0).all(), "no noise where none was added"
+    assert (schedule.noise_from_clean(noise, clean, 0 * level) == 0).all(), "no noise where none was added"
 
 
 @each
@@ -89,11 +89,11 @@ def test_signal_to_noise_falls_from_infinite_to_none(make: Maker) -> None:
 @pytest.mark.parametrize("max_level", [1, 2, 30, 1000])
 def test_level_and_noise_are_inverse(make: Maker, max_level: int) -> None:
     schedule, level = make(max_level), torch.arange(max_level + 1)
-    noise = schedule.noise_of(level)
+    noise = schedule.relative_noise(level)
     assert noise[0] == 0 and noise[-1] == torch.inf and (noise.diff() > 0).all()
-    assert torch.equal(schedule.level_of(noise), level)
-    assert torch.equal(schedule.level_of(noise[:-1] * 1.001)[1:], level[2:]), "never trusted more"
-    assert schedule.level_of(torch.tensor([[torch.nan, torch.inf, 1e30]])).tolist() == [
+    assert torch.equal(schedule.level_for_noise(noise), level)
+    assert torch.equal(schedule.level_for_noise(noise[:-1] * 1.001)[1:], level[2:]), "never trusted more"
+    assert schedule.level_for_noise(torch.tensor([[torch.nan, torch.inf, 1e30]])).tolist() == [
         [max_level] * 3
     ]
 
@@ -103,7 +103,7 @@ def test_a_scaled_observation_is_a_diffused_token(make: Maker) -> None:
     schedule = make(30)
     clean, noise, level = noised(schedule)
     known = level < 30
-    seen = clean + schedule.noise_of(level)[..., None].float() * noise
+    seen = clean + schedule.relative_noise(level)[..., None].float() * noise
     token = schedule.alpha[level][..., None] * seen
     wanted = schedule.add_noise(clean, noise, level)
     assert torch.allclose(token[known], wanted[known], atol=1e-5)

@@ -1,4 +1,4 @@
-"""Causal networks: what a token hears of, and that remembering the past is as good as seeing it."""
+"""Causal networks: what a token hears of, and that require_cache the past is as good as seeing it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from dfplan.errors import ConfigError
-from dfplan.networks.cache import Recomputing
-from dfplan.networks.gru import GRU, Latent
+from dfplan.networks.cache import RecomputedCache
+from dfplan.networks.gru import GRU, GRUCache
 from dfplan.networks.transformer import Transformer
 from dfplan.networks.unet import TemporalUnet
 
@@ -57,23 +57,23 @@ def drawn(batch: int, tokens: int, seed: int = 0) -> tuple[torch.Tensor, torch.T
 
 def in_parts(network, x, level, cuts):  # type: ignore[no-untyped-def]
     """What the network says of each part, and what it remembers in the end."""
-    memory, said = None, []
+    cache, said = None, []
     for first, last in itertools.pairwise([0, *cuts, x.shape[1]]):
-        said.append(network(x[:, first:last], level[:, first:last], memory))
-        memory = network.remember(x[:, first:last], level[:, first:last], memory)
-    return torch.cat(said, 1), memory
+        said.append(network(x[:, first:last], level[:, first:last], cache))
+        cache = network.update_cache(x[:, first:last], level[:, first:last], cache)
+    return torch.cat(said, 1), cache
 
 
-def tensors(memory: object) -> list[torch.Tensor]:
+def tensors(cache: object) -> list[torch.Tensor]:
     """What is kept of the tokens, without the modulations, which do not depend on them."""
-    if isinstance(memory, Latent):
-        return [memory.z]
-    return [tensor for layer in memory.layers for tensor in layer]  # type: ignore[attr-defined]
+    if isinstance(cache, GRUCache):
+        return [cache.z]
+    return [tensor for layer in cache.layers for tensor in layer]  # type: ignore[attr-defined]
 
 
-def numbers(memory: object) -> int:
+def numbers(cache: object) -> int:
     """How many numbers that keeps alive."""
-    return sum(t.untyped_storage().nbytes() // t.element_size() for t in tensors(memory))
+    return sum(t.untyped_storage().nbytes() // t.element_size() for t in tensors(cache))
 
 
 @pytest.mark.parametrize("token", range(9))
@@ -126,25 +126,25 @@ def test_memory_is_as_good_as_the_past_for_every_split(network: nn.Module, parts
 
 def test_memory_is_as_good_as_the_past_token_by_token(network: nn.Module) -> None:
     x, level = drawn(2, 60)
-    said, memory = in_parts(network, x, level, range(1, 60))
+    said, cache = in_parts(network, x, level, range(1, 60))
     torch.testing.assert_close(said, network(x, level), atol=1e-5, rtol=1e-5)
-    at_once = network.remember(x, level)
-    torch.testing.assert_close(tensors(memory), tensors(at_once), atol=1e-5, rtol=1e-5)
+    at_once = network.update_cache(x, level)
+    torch.testing.assert_close(tensors(cache), tensors(at_once), atol=1e-5, rtol=1e-5)
 
 
 def test_memory_can_be_gone_on_from_again(network: nn.Module) -> None:
     x, level = drawn(2, 9)
-    memory = network.remember(x[:, :6], level[:, :6])
+    cache = network.update_cache(x[:, :6], level[:, :6])
     new = x[:, 6:], level[:, 6:]
-    first = network(*new, memory)
-    network.remember(*new, memory)
-    assert torch.equal(network(*new, memory), first)
+    first = network(*new, cache)
+    network.update_cache(*new, cache)
+    assert torch.equal(network(*new, cache), first)
 
 
 def test_the_level_that_a_token_is_remembered_at_matters(network: nn.Module) -> None:
     x, level = drawn(2, 5)
     said = [
-        network(x[:, 4:], level[:, 4:], network.remember(x[:, :4], torch.full((2, 4), told)))
+        network(x[:, 4:], level[:, 4:], network.update_cache(x[:, :4], torch.full((2, 4), told)))
         for told in (0, 1)
     ]
     assert (said[0] != said[1]).any(-1).all()
@@ -155,8 +155,8 @@ def test_recomputing_gives_any_network_a_memory(name: str) -> None:
     """What is said of new tokens is what is said of them at the end of the sequence so far."""
     network = random({**MAKERS, **NOT_CAUSAL}[name]())
     x, level = drawn(2, 12)
-    said, memory = in_parts(Recomputing(network), x, level, (3, 4, 9))
-    assert torch.equal(memory[0], x) and torch.equal(memory[1], level)
+    said, cache = in_parts(RecomputedCache(network), x, level, (3, 4, 9))
+    assert torch.equal(cache[0], x) and torch.equal(cache[1], level)
     for first, last in itertools.pairwise((0, 3, 4, 9, 12)):
         expected = network(x[:, :last], level[:, :last])[:, first:]
         torch.testing.assert_close(said[:, first:last], expected, atol=1e-5, rtol=1e-5)
@@ -169,11 +169,11 @@ def test_all_at_once_behind_clean_tokens_is_one_by_one(name: str, before: int) -
     network = random(MAKERS[name]())
     x, level = drawn(2, 12)
     clean, earlier = drawn(2, 12, seed=1)[0], drawn(2, 2, seed=2)
-    memory = network.remember(*earlier) if before else None
-    together = network(x, level, memory, clean=clean)
+    cache = network.update_cache(*earlier) if before else None
+    together = network(x, level, cache, clean=clean)
     for t in range(12):
         past = clean[:, :t], torch.zeros(2, t).long()
-        known = network.remember(*past, memory) if t else memory
+        known = network.update_cache(*past, cache) if t else cache
         alone = network(x[:, t : t + 1], level[:, t : t + 1], known)
         torch.testing.assert_close(together[:, t : t + 1], alone, atol=1e-5, rtol=1e-5)
 
@@ -192,13 +192,13 @@ def test_recomputing_the_last_tokens_is_enough_where_no_more_are_heard_of(name: 
     network = random(MAKERS[name]())
     x, level = drawn(2, 40)
     whole = network(x, level)
-    said, memory = in_parts(Recomputing(network, REACH), x, level, range(1, 40))
-    assert torch.equal(memory[0], x[:, -REACH:]) and torch.equal(memory[1], level[:, -REACH:])
+    said, cache = in_parts(RecomputedCache(network, REACH), x, level, range(1, 40))
+    assert torch.equal(cache[0], x[:, -REACH:]) and torch.equal(cache[1], level[:, -REACH:])
     if name == "window":
         torch.testing.assert_close(said, whole, atol=1e-5, rtol=1e-5)
     else:
         assert (said[:, REACH + 1 :] != whole[:, REACH + 1 :]).any(-1).all()
-    alone, nothing = in_parts(Recomputing(network, 0), x, level, (1, 7))
+    alone, nothing = in_parts(RecomputedCache(network, 0), x, level, (1, 7))
     assert nothing[0].shape[1] == 0
     torch.testing.assert_close(alone[:, 1:7], network(x[:, 1:7], level[:, 1:7]))
 
@@ -226,27 +226,27 @@ def test_a_window_over_everything_is_none(window: int, tokens: int) -> None:
 def test_a_window_of_one_token_is_alone() -> None:
     network = random(transformer(causal=True, window=1))
     x, level = drawn(2, 6)
-    said, memory = in_parts(network, x, level, (1, 4))
+    said, cache = in_parts(network, x, level, (1, 4))
     alone = torch.cat([network(x[:, t : t + 1], level[:, t : t + 1]) for t in range(6)], 1)
     torch.testing.assert_close(said, alone, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(network(x, level), alone, atol=1e-5, rtol=1e-5)
-    assert numbers(memory) == 0
+    assert numbers(cache) == 0
 
 
 @pytest.mark.parametrize("name", ["window", "gru"])
 def test_a_thousand_tokens_take_no_more_memory_than_a_few(name: str) -> None:
     network = random(MAKERS[name]())
     x, level = drawn(1, 1000)
-    memory = network.remember(x[:, :20], level[:, :20])
-    size = numbers(memory)
+    cache = network.update_cache(x[:, :20], level[:, :20])
+    size = numbers(cache)
     assert size == LAYERS * WIDTH * (2 * (WINDOW - 1) if name == "window" else 1)
     for first in range(20, 999, 11):
         new = slice(first, first + 11)
-        memory = network.remember(x[:, new], level[:, new], memory)
-        assert numbers(memory) == size
+        cache = network.update_cache(x[:, new], level[:, new], cache)
+        assert numbers(cache) == size
     reach = 999 if name == "gru" else REACH
     expected = network(x[:, 999 - reach :], level[:, 999 - reach :])[:, -1:]
-    said = network(x[:, 999:], level[:, 999:], memory)
+    said = network(x[:, 999:], level[:, 999:], cache)
     torch.testing.assert_close(said, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -254,9 +254,9 @@ def test_a_network_that_is_not_causal_cannot_remember() -> None:
     network = transformer()
     x, level = drawn(1, 3)
     with pytest.raises(ConfigError, match="not causal: each of its tokens also hears of later"):
-        network.remember(x, level)
+        network.update_cache(x, level)
     with pytest.raises(ConfigError, match="not causal"):
-        network(x, level, transformer(causal=True).remember(x, level))
+        network(x, level, transformer(causal=True).update_cache(x, level))
     with pytest.raises(ConfigError, match="not causal"):
         network(x, level, clean=x)
 

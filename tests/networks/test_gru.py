@@ -33,7 +33,7 @@ def test_any_size_is_built(features: int, width: int, layers: int) -> None:
     made = GRU(features, 3, width, layers)
     x, level = torch.zeros(2, 5, features), torch.zeros(2, 5).long()
     assert made(x, level).shape == (2, 5, features)
-    assert made.remember(x, level).z.shape == (layers, 2, width)
+    assert made.update_cache(x, level).z.shape == (layers, 2, width)
 
 
 @pytest.mark.parametrize(("width", "layers"), [(16, 0), (15, 2), (0, 2), (16, 1.5)])
@@ -70,7 +70,7 @@ def test_gradient_of_the_input_is_right(network: GRU) -> None:
 def test_every_level_is_told_apart(network: GRU) -> None:
     x = drawn(1, 3)[0].expand(K + 1, -1, -1)
     level = torch.arange(K + 1)[:, None].expand(-1, 3)
-    predictions, latents = network(x, level), network.remember(x, level).z[-1]
+    predictions, latents = network(x, level), network.update_cache(x, level).z[-1]
     for first in range(K + 1):
         for second in range(first):
             assert (predictions[first] - predictions[second]).abs().max() > 1e-4
@@ -89,13 +89,13 @@ def test_the_latent_after_pure_noise_can_be_the_prior(network: GRU) -> None:
         network.modulation.bias[:WIDTH] = solved[-1]
     x, other = drawn(2, 3)[0], drawn(2, 3, seed=1)[0]
     noise = torch.full((2, 3), K)
-    prior = network.remember(x, noise).z
-    torch.testing.assert_close(network.remember(other, noise).z, prior, atol=1e-4, rtol=0.0)
+    prior = network.update_cache(x, noise).z
+    torch.testing.assert_close(network.update_cache(other, noise).z, prior, atol=1e-4, rtol=0.0)
     assert (network(other, noise) != network(x, noise)).any(-1).all(), (
         "the prediction still sees it"
     )
-    posterior = network.remember(x, noise - K).z
-    assert (network.remember(other, noise - K).z - posterior).abs().max() > 0.1
+    posterior = network.update_cache(x, noise - K).z
+    assert (network.update_cache(other, noise - K).z - posterior).abs().max() > 0.1
 
 
 @torch.no_grad()
@@ -104,7 +104,7 @@ def test_a_token_has_a_way_around_the_latent(network: GRU) -> None:
     for parameter in network.gru.parameters():
         parameter.zero_()
     x, level = drawn(2, 5)
-    assert (network.remember(x, level).z == 0).all()
+    assert (network.update_cache(x, level).z == 0).all()
     other = x.clone()
     other[:, 2] += 1
     change = (network(other, level) - network(x, level)).abs().amax((0, 2))

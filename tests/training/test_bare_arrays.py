@@ -16,8 +16,9 @@ import torch
 
 import dfplan
 from dfplan.data import from_arrays, segmented
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.settings import TrainSettings
 
 PACKAGE = Path(dfplan.__file__).parent
 FORBIDDEN = ("mazes", "envs")

@@ -10,11 +10,12 @@ import pytest
 
 from dfplan.data import load_data, storage
 from dfplan.errors import DataError
-from dfplan.training import loop as loop_module
+from dfplan.training import state as state_module
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, train_offline
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Trajectories
 
 SETTINGS = TrainSettings(steps=6, batch_size=8, warmup=3, save_every=2, log_every=2)
@@ -82,18 +83,18 @@ def test_nothing_is_saved_once_the_file_has_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It changes after the first state was saved, which the run can go on from."""
-    save = loop_module.write_tensors
+    save = state_module.write_tensors
 
     def change(path: Path, *content: object) -> None:
         save(path, *content)
         with file.open("ab") as opened:
             opened.write(b"more")
 
-    monkeypatch.setattr(loop_module, "write_tensors", change)
+    monkeypatch.setattr(state_module, "write_tensors", change)
     with pytest.raises(DataError, match=r"data\.npz was changed"):
         train(tiny, mapped, tmp_path / "run", settings=SETTINGS, progress=False)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
-    monkeypatch.setattr(loop_module, "write_tensors", save)
+    monkeypatch.setattr(state_module, "write_tensors", save)
     data = load_data(file)
     resumed = train(tiny, data, tmp_path / "run", settings=SETTINGS, resume=True, progress=False)
     assert isinstance(resumed, Checkpoint) and resumed.training["step"] == SETTINGS.steps

@@ -17,8 +17,9 @@ from dfplan.errors import ConfigError, DataError
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.tokens.statistics import fit_statistics
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.cloning import CloningConfig
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Trajectories
 
 SETTINGS = TrainSettings(
@@ -94,7 +95,7 @@ def test_a_linear_law_is_recovered_and_survives_the_file(tmp_path: Path) -> None
     loaded = Checkpoint.load(tmp_path / "checkpoint.safetensors")
     assert loaded.recipe == "policy"
     assert CloningConfig.from_json(json.loads(json.dumps(loaded.config))) == config
-    np.testing.assert_array_equal(config.policy(trained).act(first, goals), actions)
+    np.testing.assert_array_equal(config.load(trained).act(first, goals), actions)
 
 
 def test_a_seed_decides_what_is_learned(trajectories: Trajectories, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dfplan.diffusion.levels import TEACHER_FORCING, LevelMixture
 from dfplan.diffusion.schedules import SCHEDULES, interpolation_schedule
 from dfplan.diffusion.targets import FLOW, TARGETS
 from dfplan.errors import ConfigError
-from dfplan.networks.cache import Recomputing
+from dfplan.networks.cache import RecomputedCache
 from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.rollout import rollout
@@ -74,7 +74,7 @@ def test_what_the_network_is_shown(
     start = level[:, 0] == 0
     assert start.float().mean() > 0.75
     assert torch.equal(x[start, 0, :2], x[start, 0, 2:]), "a start is one position, repeated"
-    # Windows whose last token is a known goal: pure noise after a clean token.
+    # TokenWindows whose last token is a known goal: pure noise after a clean token.
     padded = (level == 20).flip(1).cumprod(1).flip(1).bool()
     goal = (level == 0) & torch.cat([padded[:, 1:], torch.ones(500, 1).bool()], 1)
     goal[:, 0] = False
@@ -144,8 +144,12 @@ def test_a_clean_past_is_what_came_before(
             seen.append((x, level, clean))
             return super().forward(x, level)
 
-    for clean_past in (False, True):
-        chosen = replace(recipe, network="causal_transformer", clean_past=clean_past)
+    for parallel_teacher_forcing in (False, True):
+        chosen = replace(
+            recipe,
+            network="causal_transformer",
+            parallel_teacher_forcing=parallel_teacher_forcing,
+        )
         objective = chosen.objective(trajectories, statistics)
         objective(Told(), 64, torch.Generator().manual_seed(0))
     (x, level, nothing), (same_x, same_level, clean) = seen
@@ -158,7 +162,7 @@ def test_a_clean_past_is_what_came_before(
 CHOICES = [
     *({"network": name, "width": 64} for name in NETWORKS),
     {"network": "causal_transformer", "window": 4, "weight": "fused_snr"},
-    {"network": "causal_transformer", "clean_past": True},
+    {"network": "causal_transformer", "parallel_teacher_forcing": True},
     {"network": "gru", "levels": TEACHER_FORCING},
     *({"schedule": name, "target": target} for name in SCHEDULES for target in TARGETS),
 ]
@@ -189,12 +193,12 @@ def test_every_choice_trains_and_plans(
     assert sum(losses[-5:]) < 0.95 * sum(losses[:5])
     checkpoint = Checkpoint("forcing", {}, network.state_dict(), statistics, {}, {})
     start, goal = corridor.at(np.array(5.0)), corridor.at(np.array(15.0))
-    planner = chosen.planner(checkpoint)
+    planner = chosen.load(checkpoint)
     plan = planner.plan([*start, 0, 0], goal, seed=0)
     assert np.isfinite(plan.points).all()
     remembers = chosen.network in ("causal_transformer", "gru")
     followed = rollout(
-        planner.denoiser if remembers else Recomputing(planner.denoiser),
+        planner.denoiser if remembers else RecomputedCache(planner.denoiser),
         planner.token(torch.from_numpy(start)[None].float())[:, None],
         torch.zeros(1, 1).long(),
         4,
@@ -216,9 +220,9 @@ def test_planner_knows_what_the_recipe_knows(recipe: ForcingConfig, planner: Any
     [
         ({"tokens": 1}, "tokens must .* at least 2.*; got 1"),
         ({"network": "transfomer"}, "Did you mean 'transformer'"),
-        ({"window": 4}, "for the network causal_transformer; got 4 for transformer"),
+        ({"window": 4}, "window is only for the network causal_transformer"),
         ({"network": "causal_transformer", "window": 0}, "window must .* at least 1"),
-        ({"network": "gru", "clean_past": True}, "causal_transformer; got gru"),
+        ({"network": "gru", "parallel_teacher_forcing": True}, "only for the network causal_transformer; .* for gru"),
         ({"schedule": "sigmoids"}, "Did you mean 'sigmoid'"),
         ({"target": "x"}, "Unknown target"),
         ({"weight": "minsnr"}, "Did you mean 'min_snr'"),

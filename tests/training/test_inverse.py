@@ -16,8 +16,9 @@ from dfplan.data import from_arrays, segmented
 from dfplan.errors import CheckpointError, ConfigError, DataError, ObservationError
 from dfplan.planning.trackers import inverse_inputs
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.inverse import InverseConfig
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Plan, Trajectories
 
 SETTINGS = TrainSettings(

@@ -17,15 +17,16 @@ from dfplan.errors import ConfigError, DfplanError
 from dfplan.planning.query import Vicinity
 from dfplan.planning.search import SearchSettings
 from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.tree import Change
+from dfplan.planning.tree import Expansion
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.cloning import CloningConfig
 from dfplan.training.recipes.diffuser import DiffuserConfig
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.inverse import InverseConfig
 from dfplan.training.recipes.offline import OfflineConfig
 from dfplan.training.recipes.value import ValueConfig
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Trajectories
 
 STATES = np.array([[-15.0, 41.0, 0.5, 0.0], [0.0, 55.0, 0.0, -0.5]])
@@ -33,7 +34,7 @@ GOALS = np.array([[-4.0, 42.0], [-10.0, 40.0]])
 
 RECIPES = (
     ForcingConfig(tokens=3, stride=5, width=8, layers=1, heads=1, noise_levels=5),
-    ForcingConfig(network="causal_transformer", window=2, clean_past=True),
+    ForcingConfig(network="causal_transformer", window=2, parallel_teacher_forcing=True),
     DiffuserConfig(8, 5, 8, (1, 2)),
     CloningConfig(velocities=False),
     InverseConfig(steps=3),
@@ -41,10 +42,10 @@ RECIPES = (
     ValueConfig(discount=0.5),
 )
 SETTINGS = (
-    dfplan.PlannerSettings(candidates=3, polish=2, futures=2, caution=0.5, rows=0.75),
+    dfplan.PlannerSettings(candidates=3, refine_steps=2, mc_samples=2, support_weight=0.5, stop_fraction=0.75),
     dfplan.GuidanceSettings(0.5, 2, 3.0, through_denoiser=True),
-    dfplan.TreeSettings(evaluations=40, milliseconds=1e6, changes=(Change(1, 1, 0.5),)),
-    dfplan.PastSettings(noise=0.25, tokens=2),
+    dfplan.TreeSettings(evaluations=40, milliseconds=1e6, expansions=(Expansion(1, 1, 0.5),)),
+    dfplan.StateEstimatorSettings(noise=0.25, tokens=2),
     LevelMixture(),
     Vicinity(10.0, 5.0),
     SearchSettings(),
@@ -107,13 +108,13 @@ def test_a_recipe_in_numpy_trains_and_saves_the_same(
     [
         lambda: CloningConfig(velocities="no"),
         lambda: InverseConfig(velocities=1),
-        lambda: ForcingConfig(network="causal_transformer", clean_past=None),
+        lambda: ForcingConfig(network="causal_transformer", parallel_teacher_forcing=None),
         lambda: dfplan.GuidanceSettings(through_denoiser="yes"),
         lambda: DiffuserConfig(multiples=(1, 2.5)),
         lambda: DiffuserConfig(width=np.float32(8)),
         lambda: dfplan.PlannerSettings(candidates=np.float64(3)),
-        lambda: dfplan.PlannerSettings(tautness=np.array([1.0])),
-        lambda: dfplan.PastSettings(noise=np.float32("nan")),
+        lambda: dfplan.PlannerSettings(smoothness_weight=np.array([1.0])),
+        lambda: dfplan.StateEstimatorSettings(noise=np.float32("nan")),
     ],
 )
 def test_what_is_no_such_setting_is_refused(wrong: Callable[[], object]) -> None:
@@ -122,7 +123,7 @@ def test_what_is_no_such_setting_is_refused(wrong: Callable[[], object]) -> None
 
 
 def test_planners_do_the_same_by_numbers_of_numpy(planner: ForcingPlanner) -> None:
-    own = replace(planner.settings, candidates=3, polish=2, futures=2)
+    own = replace(planner.settings, candidates=3, refine_steps=2, mc_samples=2)
     plans = []
     for settings in (own, in_numpy(own)):
         made = replace(planner, settings=settings)
@@ -146,7 +147,7 @@ SEEDS = (0, 5, 2**63 - 1)
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint64, np.uint8, np.int32])
 def test_seeds_of_numpy_are_seeds(planner: ForcingPlanner, kind: type[np.integer]) -> None:
-    quick = replace(planner, settings=dfplan.PlannerSettings(candidates=2, polish=0))
+    quick = replace(planner, settings=dfplan.PlannerSettings(candidates=2, refine_steps=0))
     for seed in SEEDS:
         if seed <= np.iinfo(kind).max:
             wanted = quick.plan(STATES, GOALS, seed=seed).points

@@ -1,4 +1,4 @@
-"""IQL and CQL by d3rlpy: what is paid, what is saved, and that it acts as d3rlpy would."""
+"""IQL and CQL by d3rlpy: what is goal_rewards, what is saved, and that it acts as d3rlpy would."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from dfplan.errors import ConfigError, DataError, DfplanError, ObservationError
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.recipes import offline
-from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, paid, train_offline
+from dfplan.training.recipes.offline import (
+    OfflineConfig,
+    OfflineSettings,
+    goal_rewards,
+    train_offline,
+)
 from dfplan.types import Trajectories
 
 GOAL = (0.0, 40.0)
@@ -31,14 +36,14 @@ def d3rlpy() -> Any:
 
 
 def test_what_is_reached_next_is_paid(trajectories: Trajectories) -> None:
-    rewards = paid(RECIPE, trajectories)
+    rewards = goal_rewards(RECIPE, trajectories)
     assert rewards.dtype == np.float32 and 0 < rewards.mean() < 1
     near = np.linalg.norm(trajectories.observations[:, :2] - np.array(GOAL), axis=1) <= 3.0
     for first, last in trajectories.segments:
         assert rewards[first : last - 1].tolist() == near[first + 1 : last].tolist()
         assert rewards[last - 1] == 0
     blind = replace(trajectories, rewards=np.full(len(trajectories), 7.0))
-    np.testing.assert_array_equal(paid(RECIPE, blind), rewards)
+    np.testing.assert_array_equal(goal_rewards(RECIPE, blind), rewards)
 
 
 @pytest.mark.parametrize("algorithm", ["iql", "cql"])
@@ -80,7 +85,7 @@ def test_d3rlpy_sees_every_transition_within_segments(
     index = {
         row.tobytes(): place for place, row in enumerate(trajectories.observations.astype("f4"))
     }
-    rewards = paid(RECIPE, trajectories)
+    rewards = goal_rewards(RECIPE, trajectories)
     ends = set((trajectories.segments[:, 1] - 1).tolist())
     for row in range(200):
         place = index[batch.observations[row].tobytes()]
@@ -123,7 +128,7 @@ def test_its_checkpoint_says_what_it_is_and_the_seed_decides(
 
 
 def test_it_trains_toward_the_goal(d3rlpy: Any, tmp_path: Path) -> None:
-    """On a line where one action is paid and its opposite never is, it learns that one."""
+    """On a line where one action is rewarded and its opposite never is, it learns that one."""
     rng = np.random.default_rng(0)
     count = 4000
     position, action, before = rng.uniform(-1, 1, (3, count, 2))
@@ -149,13 +154,13 @@ def test_data_that_cannot_teach_it_is_refused(
     d3rlpy: Any, trajectories: Trajectories, tmp_path: Path
 ) -> None:
     far = replace(RECIPE, goal=(500.0, 0.0))
-    with pytest.raises(DataError, match=r"ever comes within 3.0 of the goal \[500.0, 0.0\]"):
+    with pytest.raises(DataError, match=r"is within 3.0 of the goal \[500.0, 0.0\]"):
         train_offline(far, trajectories, tmp_path, settings=SETTINGS, progress=False)
     wide = replace(RECIPE, radius=1e6)
     with pytest.raises(DataError, match=r"are within 1000000.0 of the goal .*unit"):
         train_offline(wide, trajectories, tmp_path, settings=SETTINGS, progress=False)
     bare = replace(trajectories, observations=trajectories.observations[:, :2])
-    with pytest.raises(DataError, match="corridor holds positions alone"):
+    with pytest.raises(DataError, match="corridor holds only positions"):
         train_offline(RECIPE, bare, tmp_path, settings=SETTINGS, progress=False)
     assert not list(tmp_path.iterdir())
 

@@ -10,9 +10,8 @@ from dfplan.data import load_data
 from dfplan.evaluation.protocols import named_task
 from dfplan.mazes import named_maze, parse_maze
 from dfplan.suites import OGBENCH
-from dfplan.tokens.windows import Windows
-from dfplan.training import presets
-from dfplan.training.presets import PRESETS, Preset, own_preset, preset_data
+from dfplan.tokens.windows import TokenWindows
+from dfplan.training.presets import PRESETS, Preset, custom_preset, preset_data
 from dfplan.training.recipes.cloning import CloningConfig
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.inverse import InverseConfig
@@ -62,7 +61,7 @@ def test_presets_are_of_their_maze_at_its_suites_size(name: str) -> None:
     assert preset.maze == named_maze(f"{suite}-{maze}" if suite else maze)
     assert preset.data_steps is None
     stitched = "stitch" if name.endswith("-stitch") else None
-    assert getattr(preset, "collected", None) == stitched
+    assert preset.collector == stitched
     assert preset.recipe.name == RECIPES.get(rival, "forcing")
     preset.recipe.untrained()
     assert type(preset.recipe).from_json(preset.recipe.to_json()) == preset.recipe
@@ -107,7 +106,7 @@ def test_plans_in_a_maze_of_ones_own_are_long_enough(side: int) -> None:
     rows = [
         [0 < i < side + 1 and 0 < j < side + 1 for j in range(side + 2)] for i in range(side + 2)
     ]
-    preset = own_preset(parse_maze(~np.array(rows)))
+    preset = custom_preset(parse_maze(~np.array(rows)))
     require_long_enough(preset)
     assert preset.data_steps is not None and 500_000 <= preset.data_steps <= 4_000_000
 
@@ -120,8 +119,8 @@ def require_long_enough(preset: Preset) -> None:
     ways = []
     for goal in cells:
         reached = maze._steps_towards((int(goal[0]), int(goal[1])))
-        ways += [len(maze.shortest_cells(cell, goal)) for cell in cells if tuple(cell) in reached]
-    assert maze.longest_way == max(ways)
+        ways += [len(maze.shortest_path(cell, goal)) for cell in cells if tuple(cell) in reached]
+    assert maze.diameter == max(ways)
     steps_a_cell = 1 / 0.0523 if maze.suite is not OGBENCH else 4 / 0.2
     assert (recipe.tokens - 1) * recipe.layout.token_steps > 1.1 * max(ways) * steps_a_cell
 
@@ -131,6 +130,6 @@ def test_data_is_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     file = preset_data(small, tmp_path)
     data = load_data(file)
     assert file.parent == tmp_path and len(data) == 3000 and data.maze is not None
-    Windows(data, ForcingConfig(tokens=12).layout)
-    monkeypatch.setattr(presets, "generate", None)  # would raise if it were called
+    TokenWindows(data, ForcingConfig(tokens=12).layout)
+    monkeypatch.setattr("dfplan.collect.generate.generate", None)  # a call would raise
     assert preset_data(small, tmp_path) == file

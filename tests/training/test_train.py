@@ -19,14 +19,16 @@ from lightning_fabric import Fabric
 import dfplan
 from dfplan.data import from_arrays, segmented
 from dfplan.errors import BusyError, CheckpointError, ConfigError, DataError, DfplanError
-from dfplan.files import exclusive
-from dfplan.tokens.windows import Windows
+from dfplan.files import exclusive_lock
+from dfplan.tokens.windows import TokenWindows
 from dfplan.training import checkpoint as checkpoint_module
-from dfplan.training import loop as loop_module
+from dfplan.training import state as state_module
 from dfplan.training.checkpoint import Checkpoint, read_tensors
-from dfplan.training.loop import MetricsWarning, TrainSettings, train
+from dfplan.training.loop import train
+from dfplan.training.metrics import MetricsWarning
 from dfplan.training.recipes import forcing as recipes_module
 from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Trajectories
 
 SETTINGS = TrainSettings(steps=13, batch_size=8, warmup=3, save_every=4, log_every=2)
@@ -402,7 +404,7 @@ def drawn_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
         submit = staticmethod(Asked)
 
-    monkeypatch.setattr("dfplan.training.loop.ThreadPoolExecutor", Nobody)
+    monkeypatch.setattr("dfplan.training.batches.ThreadPoolExecutor", Nobody)
 
 
 def test_batches_drawn_ahead_are_those_drawn_in_step(
@@ -426,13 +428,13 @@ def test_every_batch_is_drawn_once_and_off_the_trainings_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     threads: list[int] = []
-    draw = Windows.draw
+    draw = TokenWindows.draw
 
-    def noting(self: Windows, *arguments: Any) -> Any:
+    def noting(self: TokenWindows, *arguments: Any) -> Any:
         threads.append(threading.get_ident())
         return draw(self, *arguments)
 
-    monkeypatch.setattr(Windows, "draw", noting)
+    monkeypatch.setattr(TokenWindows, "draw", noting)
     train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
     assert len(threads) == SETTINGS.steps and threading.get_ident() not in threads
 
@@ -446,15 +448,15 @@ def test_an_error_in_drawing_reaches_the_caller(
     monkeypatch: pytest.MonkeyPatch,
     failing: int,
 ) -> None:
-    draw, calls = Windows.draw, iter(range(1, 100))
+    draw, calls = TokenWindows.draw, iter(range(1, 100))
 
-    def broken(self: Windows, *arguments: Any) -> Any:
+    def broken(self: TokenWindows, *arguments: Any) -> Any:
         if next(calls) == failing:
             raise StopError
         return draw(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Windows, "draw", broken)
+        patch.setattr(TokenWindows, "draw", broken)
         with pytest.raises(StopError):
             train(tiny, trajectories, tmp_path, settings=SETTINGS, progress=False)
     assert not (tmp_path / "checkpoint.safetensors").exists()
@@ -469,13 +471,13 @@ def test_waiting_for_batches_is_counted_and_adds_up_over_resumes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    draw, delay = Windows.draw, 0.05
+    draw, delay = TokenWindows.draw, 0.05
 
-    def slow(self: Windows, *arguments: Any) -> Any:
+    def slow(self: TokenWindows, *arguments: Any) -> Any:
         time.sleep(delay)
         return draw(self, *arguments)
 
-    monkeypatch.setattr(Windows, "draw", slow)
+    monkeypatch.setattr(TokenWindows, "draw", slow)
     with monkeypatch.context() as patch:
         interrupt_at(patch, 8)
         with pytest.raises(StopError):
@@ -507,7 +509,7 @@ def test_a_kill_between_two_writes_loses_no_kept_checkpoint(
 
         out = tmp_path / str(last)
         with monkeypatch.context() as patch:
-            for module in (checkpoint_module, loop_module):
+            for module in (checkpoint_module, state_module):
                 patch.setattr(module, "write_tensors", stopping)
             with pytest.raises(StopError):
                 train(tiny, trajectories, out, settings=settings, progress=False)
@@ -522,7 +524,7 @@ def test_a_kill_between_two_writes_loses_no_kept_checkpoint(
 def test_a_folder_takes_one_training_at_a_time(
     tiny: ForcingConfig, trajectories: Trajectories, tmp_path: Path
 ) -> None:
-    with exclusive(tmp_path, "a training"):
+    with exclusive_lock(tmp_path, "a training"):
         for resume in (False, True):
             with pytest.raises(BusyError, match=f"process {os.getpid()} on"):
                 train(

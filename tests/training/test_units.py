@@ -15,9 +15,10 @@ from dfplan.data import from_arrays, segmented
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.rewards import Box, Disc, Follow, KeepOut, PassThrough, Reach, SlowIn
 from dfplan.planning.single import ForcingPlanner
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.diffuser import DiffuserConfig
 from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Plan
 
 EXACT = (2.0**-30, 2.0**30)
@@ -115,7 +116,7 @@ def test_a_noisy_past_and_a_policy_act_the_very_same(
     trained: Callable[[float], Trained], unit: float
 ) -> None:
     def actions(one: Trained) -> np.ndarray:
-        past = dfplan.PastSettings(noise=0.02 * one.unit, tokens=2)
+        past = dfplan.StateEstimatorSettings(noise=0.02 * one.unit, tokens=2)
         policy = dfplan.Policy(one.planner, tolerance=one.unit, past=past, seed=0)
         goal = one.unit * STATES[560, :2]
         return np.array([policy.act(one.unit * STATES[500 + step], goal) for step in range(12)])

@@ -19,8 +19,9 @@ from dfplan.data import from_arrays, segmented
 from dfplan.errors import CheckpointError, ConfigError, DataError
 from dfplan.planning.single import ForcingPlanner
 from dfplan.tokens.statistics import fit_statistics
-from dfplan.training.loop import TrainSettings, train
-from dfplan.training.recipes.value import ValueConfig, values_to_go
+from dfplan.training.loop import train
+from dfplan.training.recipes.value import ValueConfig, discounted_returns
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Trajectories
 
 SETTINGS = TrainSettings(
@@ -48,7 +49,7 @@ def paid_for(data: Trajectories) -> np.ndarray:
 
 def values_of(data: Trajectories, discount: float) -> np.ndarray:
     assert data.rewards is not None
-    return values_to_go(data.rewards, data.segments, discount)
+    return discounted_returns(data.rewards, data.segments, discount)
 
 
 def test_values_of_a_chain_by_hand() -> None:

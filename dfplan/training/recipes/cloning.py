@@ -1,10 +1,9 @@
-"""The recipe of goal-conditioned behaviour cloning, a baseline without a plan."""
+"""The recipe of goal-conditioned behavior cloning (GCBC), a baseline that makes no plans."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,25 +15,25 @@ from dfplan.planning.learned import LearnedPolicy, policy_inputs
 from dfplan.tokens.sampler import WindowSampler
 from dfplan.tokens.statistics import Statistics
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.recipes.forcing import Batch, Objective
+from dfplan.training.objective import Batch, LoopRecipe, Objective
 from dfplan.types import Trajectories
 
 
 @dataclass(frozen=True)
-class CloningConfig:
-    """Regression of the recorded actions on what was seen and where the body went later.
+class CloningConfig(LoopRecipe):
+    """Regression of the recorded actions on the observation and a later position as the goal.
 
-    By hindsight, the goal of a row is the position of a later row of its segment, as in OGBench's
-    GCBC (arXiv 2410.20092, after arXiv 1912.06088).
+    The goal of a row is the position at a later row of the same segment (hindsight relabeling), as
+    in GCBC of OGBench (arXiv 2410.20092, after arXiv 1912.06088).
 
     Attributes:
-        velocities: whether the policy is told the velocity; data must have recorded it.
-        discount: goals are ``k`` rows later with probability ``(1 - discount) * discount ** (k -
-            1)``, what reaches beyond the segment being its last row; without one they are drawn
-            evenly from the rest of the segment, which is how OGBench trains GCBC, and makes little
-            sense in D4RL's streams that never end.
-        width: of the perceptron's hidden layers.
-        layers: hidden layers.
+        velocities: whether the policy gets the velocity, which the data must then hold.
+        discount: the goal is ``k`` rows later with probability ``(1 - discount) * discount ** (k -
+            1)``; goals after the end of the segment become its last row. None draws goals uniformly
+            from the rest of the segment, as OGBench does; this makes little sense in the streams of
+            D4RL, which never end.
+        width: of the hidden layers.
+        layers: number of hidden layers.
     """
 
     velocities: bool = True
@@ -46,43 +45,35 @@ class CloningConfig:
         require_flags(vars(self), "velocities")
         if self.discount is not None:
             require_numbers(vars(self), "discount", above=0, below=1)
-        require_numbers(vars(self), "width", "layers", whole=True, least=1)
+        require_numbers(vars(self), "width", "layers", integer=True, minimum=1)
 
     @property
     def name(self) -> str:
-        """What a checkpoint calls this recipe."""
         return "policy"
 
-    def to_json(self) -> dict[str, Any]:
-        """The configuration; :meth:`from_json` is the inverse."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, config: dict[str, Any]) -> CloningConfig:
-        """Rebuild from :meth:`to_json`."""
-        return cls(**config)
-
     def untrained(self) -> Perceptron:
-        """A network with random weights."""
+        """Build the network with random weights."""
         inputs = 6 if self.velocities else 4
         return Perceptron(inputs, 2, self.width, self.layers, bounded=True)
 
     def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective:
-        """Mean squared error of the actions at random rows of the data.
+        """Return the mean squared error of the actions at random rows of ``trajectories``.
 
         Raises:
-            DataError: velocities are wanted and were not recorded, or no row has a successor.
+            DataError: the data lacks velocities that the policy needs, or every segment has only
+                one row.
         """
         require_velocities(trajectories, self.velocities)
-        rows = WindowSampler(trajectories, successors=1)
+        rows = WindowSampler(trajectories.segments, successors=1, source=trajectories.source)
 
         def draw(size: int, generator: torch.Generator) -> Batch:
             row, end = rows.draw(size, generator)
-            goal = row + self._later(end - 1 - row, generator)
-            found = trajectories.observations[row], trajectories.observations[goal, :2]
+            goal = row + self._goal_offsets(end - 1 - row, generator)
+            states, goals = trajectories.observations[row], trajectories.observations[goal, :2]
             actions = np.clip(trajectories.actions[row], -1.0, 1.0)
-            states, goals, actions = (each.astype(np.float32) for each in (*found, actions))
-            return torch.from_numpy(states), torch.from_numpy(goals), torch.from_numpy(actions)
+            return tuple(
+                torch.from_numpy(each.astype(np.float32)) for each in (states, goals, actions)
+            )
 
         def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
             states, goals, actions = batch
@@ -93,17 +84,17 @@ class CloningConfig:
 
         return Objective(draw, loss)
 
-    def _later(self, left: np.ndarray, generator: torch.Generator) -> np.ndarray:
-        """How many rows later the goals are, int [B], 1 to ``left`` [B]."""
-        share = torch.rand(len(left), generator=generator, dtype=torch.float64).numpy()
+    def _goal_offsets(self, remaining: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        """Draw how many rows later the goals are, from 1 to ``remaining``; int [B]."""
+        uniform = torch.rand(len(remaining), generator=generator, dtype=torch.float64).numpy()
         if self.discount is None:
-            later = 1 + np.floor(share * left)
+            offset = 1 + np.floor(uniform * remaining)
         else:
-            later = 1 + np.floor(np.log1p(-share) / math.log(self.discount))
-        return np.asarray(np.minimum(later, left), dtype=int)
+            offset = 1 + np.floor(np.log1p(-uniform) / math.log(self.discount))
+        return np.asarray(np.minimum(offset, remaining), dtype=int)
 
-    def policy(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedPolicy:
-        """The policy of a trained network, which runs on ``device``."""
+    def load(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedPolicy:
+        """Build the policy of a checkpoint, whose network runs on ``device``."""
         network = checkpoint.restore(self.untrained, device).requires_grad_(requires_grad=False)
         return LearnedPolicy(
             lambda inputs: network(inputs.to(device)).cpu(),
@@ -114,9 +105,9 @@ class CloningConfig:
 
 
 def require_velocities(trajectories: Trajectories, velocities: bool) -> None:
-    """Raise :class:`DataError` where ``velocities`` are wanted and were not recorded."""
+    """Raise :class:`DataError` if ``velocities`` is True and the data holds none."""
     if velocities and trajectories.observations.shape[1] != 4:
         raise DataError(
-            f"{trajectories.source} holds positions alone, and the recipe wants velocities, too; "
-            "train with velocities=False."
+            f"{trajectories.source} holds only positions, but the recipe needs velocities; train "
+            "with velocities=False."
         )

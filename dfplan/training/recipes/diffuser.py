@@ -1,39 +1,38 @@
 """The recipe of Diffuser (arXiv 2205.09991), a baseline.
 
-Settings are those of its authors' maze2d configuration. Trained by the same loop as everything
-else, of which :class:`~dfplan.training.loop.TrainSettings` says the batch size (theirs is 32, two
-batches an update) and the learning rate (theirs is 2e-4, without decay).
+The settings are those of the authors' maze2d configuration. Batch size and learning rate are in
+:class:`~dfplan.training.settings.TrainSettings`; the authors use two batches of 32 an update and a
+constant rate of 2e-4.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from dfplan.diffusion.schedules import MOST_LEVELS, cosine_schedule
+from dfplan.diffusion.schedules import MAX_NOISE_LEVELS, cosine_schedule
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.networks.unet import TemporalUnet
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.tokens.statistics import Statistics
 from dfplan.tokens.transitions import TransitionWindows, transition_limits
-from dfplan.tokens.windows import LONGEST
+from dfplan.tokens.windows import MAX_LENGTH
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.recipes.forcing import Batch, Objective
+from dfplan.training.objective import Batch, LoopRecipe, Objective
 from dfplan.types import Trajectories
 
 
 @dataclass(frozen=True)
-class DiffuserConfig:
-    """Full-sequence diffusion of transitions with a temporal U-Net.
+class DiffuserConfig(LoopRecipe):
+    """Full-sequence diffusion of transitions (action, position, velocity) with a temporal U-Net.
 
     Attributes:
-        horizon: H, transitions of a plan, one environment step apart.
-        noise_levels: K; sampling takes as many steps.
+        horizon: H, transitions in a plan, one environment step apart.
+        noise_levels: K, also the number of sampling steps.
         width: channels of the U-Net at its finest resolution.
-        multiples: channels at each of its resolutions, in widths.
+        multiples: channels at each resolution, as multiples of ``width``.
     """
 
     horizon: int = 256
@@ -42,11 +41,13 @@ class DiffuserConfig:
     multiples: tuple[int, ...] = (1, 4, 8)
 
     def __post_init__(self) -> None:
-        require_numbers(vars(self), "horizon", whole=True, least=2, most=LONGEST)
-        require_numbers(vars(self), "noise_levels", whole=True, least=1, most=MOST_LEVELS)
-        require_numbers(vars(self), "width", whole=True, least=1)
+        require_numbers(vars(self), "horizon", integer=True, minimum=2, maximum=MAX_LENGTH)
+        require_numbers(
+            vars(self), "noise_levels", integer=True, minimum=1, maximum=MAX_NOISE_LEVELS
+        )
+        require_numbers(vars(self), "width", integer=True, minimum=1)
         multiples = {f"multiple {place}": each for place, each in enumerate(self.multiples)}
-        require_numbers(multiples, whole=True, least=1)
+        require_numbers(multiples, integer=True, minimum=1)
         object.__setattr__(self, "multiples", tuple(multiples.values()))
         stride = 2 ** (len(self.multiples) - 1)
         if self.horizon % stride:
@@ -54,26 +55,17 @@ class DiffuserConfig:
 
     @property
     def name(self) -> str:
-        """What a checkpoint calls this recipe."""
         return "diffuser"
 
-    def to_json(self) -> dict[str, Any]:
-        """The configuration; :meth:`from_json` is the inverse."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, config: dict[str, Any]) -> DiffuserConfig:
-        """Rebuild from :meth:`to_json`."""
-        return cls(**{**config, "multiples": tuple(config["multiples"])})
-
     def untrained(self) -> TemporalUnet:
-        """An untrained network."""
+        """Build the network with random weights."""
         return TemporalUnet(6, self.noise_levels, self.width, self.multiples)
 
     def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective:
-        """Mean squared error of the clean transitions, all noised alike.
+        """Return the mean squared error of the clean transitions.
 
-        The first and the last transition are given, as when planning: clean, their actions 0.
+        All transitions of a window have the same noise level, except the first and the last. These
+        are clean with action 0, as in planning, and do not count.
         """
         windows = TransitionWindows(trajectories, self.horizon)
         limits = transition_limits(statistics)
@@ -84,7 +76,7 @@ class DiffuserConfig:
 
         def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
             clean = limits.normalize(batch[0])
-            clean[..., :2].clamp_(-1.0, 1.0)  # the simulators do so, too
+            clean[..., :2].clamp_(-1.0, 1.0)  # as the simulators clip actions
             clean[:, [0, -1], :2] = 0.0
             common = torch.randint(1, self.noise_levels + 1, (len(clean), 1), generator=generator)
             level = common.repeat(1, self.horizon)
@@ -97,8 +89,8 @@ class DiffuserConfig:
 
         return Objective(draw, loss)
 
-    def planner(self, checkpoint: Checkpoint, device: str = "cpu") -> DiffuserPlanner:
-        """The planner of a trained network, which runs on ``device``."""
+    def load(self, checkpoint: Checkpoint, device: str = "cpu") -> DiffuserPlanner:
+        """Build the planner of a checkpoint, whose network runs on ``device``."""
         network = checkpoint.restore(self.untrained, device)
 
         def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
@@ -119,4 +111,4 @@ DIFFUSER = {
     "medium": DiffuserConfig(horizon=256, noise_levels=256),
     "large": DiffuserConfig(horizon=384, noise_levels=256),
 }
-"""Diffuser's horizon and number of steps for each of D4RL's mazes."""
+"""The authors' settings for each maze of D4RL."""

@@ -1,7 +1,7 @@
-"""Offline reinforcement learning by d3rlpy: IQL and CQL for one goal, baselines without a plan.
+"""Offline reinforcement learning with d3rlpy: IQL and CQL, baselines that make no plans.
 
-d3rlpy (https://github.com/takuseno/d3rlpy) trains; what it has trained is saved as the weights of a
-:class:`~dfplan.planning.learned.LearnedPolicy`, which needs no d3rlpy to act.
+d3rlpy (https://github.com/takuseno/d3rlpy) trains an actor for one goal. Its weights are saved for
+a :class:`~dfplan.planning.learned.LearnedPolicy`, which acts without d3rlpy.
 """
 
 from __future__ import annotations
@@ -26,37 +26,41 @@ from dfplan.errors import (
     ConfigError,
     DataError,
     MissingPackageError,
+    require_name,
     require_numbers,
-    unknown_name,
 )
-from dfplan.files import atomic_path, exclusive, expanded
+from dfplan.files import atomic_path, exclusive_lock, expand_path
 from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.tokens.statistics import Statistics, fit_statistics
-from dfplan.training.checkpoint import Checkpoint
+from dfplan.training.checkpoint import Checkpoint, data_description
+from dfplan.training.objective import Recipe
 from dfplan.training.recipes.cloning import require_velocities
 from dfplan.types import Trajectories
 
 ALGORITHMS = {"iql": "IQLConfig", "cql": "CQLConfig"}
-"""Algorithms, and what d3rlpy calls their settings: IQL (arXiv 2110.06169), CQL (2006.04779)."""
+"""The class of d3rlpy that holds the settings of each algorithm.
 
-_WIDTH, _LAYERS = 256, 2  # of d3rlpy's default encoder
+IQL: arXiv 2110.06169; CQL: arXiv 2006.04779.
+"""
+
+_WIDTH, _LAYERS = 256, 2  # of the default encoder of d3rlpy
 
 
 @dataclass(frozen=True)
-class OfflineConfig:
-    """An actor and its critics, trained for one goal by d3rlpy's defaults.
+class OfflineConfig(Recipe):
+    """An actor and its critics, trained for one goal with the default settings of d3rlpy.
 
-    Those are the settings of IQL that CORL (arXiv 2210.07105) trains with in Maze2D: expectile 0.7,
-    inverse temperature 3, discount 0.99, rate 3e-4. Of CQL it has others: for the actor's rate 3e-5
-    (here 1e-4), for the weight of the conservative term 10 (here 5), for its threshold 5 (here 10).
-    As there, the networks see scaled observations: positions of unit variance, velocities by the
-    body's limit.
+    For IQL, CORL (arXiv 2210.07105) uses the same settings in Maze2D: expectile 0.7, inverse
+    temperature 3, discount 0.99, learning rate 3e-4. For CQL, CORL uses other ones: learning rate
+    of the actor 3e-5 (here 1e-4), weight of the conservative term 10 (here 5), its threshold 5
+    (here 10). As in CORL, the networks get scaled observations: positions are standardized,
+    velocities are divided by the speed limit of the body.
 
     Attributes:
         algorithm: a key of :data:`ALGORITHMS`.
-        goal: position [2] that is paid for.
-        radius: within which the goal is reached, in units of position.
+        goal: position [2] that is rewarded.
+        radius: distance at which the goal is reached, in units of position.
     """
 
     algorithm: str
@@ -64,8 +68,7 @@ class OfflineConfig:
     radius: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.algorithm not in ALGORITHMS:
-            raise unknown_name("algorithm", self.algorithm, ALGORITHMS)
+        require_name("algorithm", self.algorithm, ALGORITHMS)
         if len(self.goal) != 2:
             raise ConfigError(f"A goal is a position of two numbers; got {self.goal}.")
         goal = {"goal[0]": self.goal[0], "goal[1]": self.goal[1]}
@@ -75,25 +78,14 @@ class OfflineConfig:
 
     @property
     def name(self) -> str:
-        """What a checkpoint calls this recipe."""
         return self.algorithm
 
-    def to_json(self) -> dict[str, Any]:
-        """The configuration; :meth:`from_json` is the inverse."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, config: dict[str, Any]) -> OfflineConfig:
-        """Rebuild from :meth:`to_json`."""
-        first, second = config["goal"]
-        return cls(**{**config, "goal": (first, second)})
-
     def untrained(self) -> Perceptron:
-        """An actor with random weights, of the shape of d3rlpy's."""
+        """Build an actor of the shape of d3rlpy's, with random weights."""
         return Perceptron(4, 2, _WIDTH, _LAYERS, activation="relu", bounded=True)
 
-    def policy(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedPolicy:
-        """The policy of a trained actor, which runs on ``device``."""
+    def load(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedPolicy:
+        """Build the policy of a checkpoint, whose network runs on ``device``."""
         network = checkpoint.restore(self.untrained, device).requires_grad_(requires_grad=False)
         return LearnedPolicy(
             lambda inputs: network(inputs.to(device)).cpu(),
@@ -106,11 +98,11 @@ class OfflineConfig:
 
 @dataclass(frozen=True)
 class OfflineSettings:
-    """How long d3rlpy trains.
+    """Settings of the training with d3rlpy.
 
     Attributes:
         steps: updates of the actor and the critics.
-        batch_size: transitions an update.
+        batch_size: transitions in an update.
         seed: of the initial weights and of every batch.
         log_every: updates between two lines of metrics.
     """
@@ -121,8 +113,8 @@ class OfflineSettings:
     log_every: int = 500
 
     def __post_init__(self) -> None:
-        require_numbers(vars(self), "steps", "batch_size", "log_every", whole=True, least=1)
-        require_numbers(vars(self), "seed", whole=True, least=0, most=2**32 - 1)
+        require_numbers(vars(self), "steps", "batch_size", "log_every", integer=True, minimum=1)
+        require_numbers(vars(self), "seed", integer=True, minimum=0, maximum=2**32 - 1)
 
 
 @isolated(training=True)
@@ -134,28 +126,28 @@ def train_offline(
     settings: OfflineSettings,
     progress: bool = True,
 ) -> Checkpoint:
-    """Train ``recipe`` on ``trajectories`` by d3rlpy, on one CPU thread or as many as torch has.
+    """Train ``recipe`` on ``trajectories`` with d3rlpy, on the CPU.
 
-    Writes into the folder ``out``: ``metrics.jsonl`` (a line every ``log_every`` updates, what
-    d3rlpy says of them) and, at the end, ``checkpoint.safetensors``. The same seed trains the same
-    policy; the global random states that d3rlpy draws from are as before afterwards.
+    Writes into the folder ``out``: ``metrics.jsonl`` (the losses that d3rlpy reports, a line every
+    ``log_every`` updates) and, when training ends, ``checkpoint.safetensors``. The same seed gives
+    the same policy. The global random states, from which d3rlpy draws, are restored afterwards.
 
     Args:
         recipe: what to train.
         trajectories: the data, with velocities.
-        out: folder to write to; made if missing.
+        out: folder to write to; created if missing.
         settings: how long.
         progress: show a progress bar.
 
     Raises:
         BusyError: another training uses ``out``.
-        ConfigError: ``out`` holds a checkpoint already.
-        DataError: no velocities, or no body of the data ever reached the goal, or none was ever
-            elsewhere; or a file that ``trajectories`` is mapped from was changed.
+        ConfigError: ``out`` already holds a checkpoint.
+        DataError: the data has no velocities, or none or all of its rows are at the goal; or a
+            file that ``trajectories`` is mapped from was changed.
         MissingPackageError: d3rlpy is not installed.
     """
-    out = expanded(out)
-    with exclusive(out, "a training"):
+    out = expand_path(out)
+    with exclusive_lock(out, "a training"):
         return _train(recipe, trajectories, out, settings, progress)
 
 
@@ -182,11 +174,7 @@ def _train(
         config=recipe.to_json(),
         network=_actor(algorithm),
         statistics=statistics,
-        data={
-            "source": trajectories.source,
-            "fingerprint": trajectories.fingerprint,
-            "steps": len(trajectories),
-        },
+        data=data_description(trajectories),
         training={
             **asdict(settings),
             "step": settings.steps,
@@ -200,15 +188,15 @@ def _train(
     return checkpoint
 
 
-def paid(recipe: OfflineConfig, trajectories: Trajectories) -> np.ndarray:
-    """What the environment pays for the action of each row, float32 [N].
+def goal_rewards(recipe: OfflineConfig, trajectories: Trajectories) -> np.ndarray:
+    """Return the reward of the action of each row, float32 [N].
 
-    One where the next row of the segment lies within the goal's radius, else 0; 0 at a segment's
-    last row, whose next is not known. The file's own rewards are not looked at.
+    It is 1 if the next row of the segment is within the radius of the goal, else 0. The last row of
+    a segment gets 0, since its successor is unknown. Rewards stored in the data are ignored.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # rows that are outside of all segments
-        away = trajectories.observations[:, :2] - np.array(recipe.goal)
-        reached = np.linalg.norm(away, axis=1) <= recipe.radius
+    with np.errstate(over="ignore", invalid="ignore"):  # rows outside of all segments
+        offsets = trajectories.observations[:, :2] - np.array(recipe.goal)
+        reached = np.linalg.norm(offsets, axis=1) <= recipe.radius
     rewards = np.append(reached[1:], False).astype(np.float32)
     rewards[trajectories.segments[:, 1] - 1] = 0.0
     return rewards
@@ -222,13 +210,13 @@ def _d3rlpy() -> Any:
         raise MissingPackageError(
             "Training by IQL or CQL", error.name or "d3rlpy", "d3rlpy"
         ) from error
-    # d3rlpy notes each shape that it finds in the data.
+    # Without this, d3rlpy logs each shape that it finds in the data.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     return d3rlpy
 
 
 def _algorithm(recipe: OfflineConfig, statistics: Statistics, batch_size: int) -> Any:
-    """d3rlpy's algorithm, with its defaults and our scale of observations."""
+    """Build the algorithm of d3rlpy, with its defaults and our scaling of observations."""
     d3rlpy = _d3rlpy()
     normalizer, limit = statistics.normalizer, statistics.motion.limit
     scaler = d3rlpy.preprocessing.StandardObservationScaler(
@@ -241,19 +229,20 @@ def _algorithm(recipe: OfflineConfig, statistics: Statistics, batch_size: int) -
 
 
 def _replay(recipe: OfflineConfig, trajectories: Trajectories) -> Any:
-    """d3rlpy's replay buffer of the transitions within segments; none of them is terminal."""
+    """Build the replay buffer of the transitions within segments; none of them is terminal."""
     require_velocities(trajectories, velocities=True)
-    rewards = paid(recipe, trajectories)
-    inside = [rewards[first:last].any() for first, last in trajectories.segments]
-    if not any(inside):
+    rewards = goal_rewards(recipe, trajectories)
+    if not any(rewards[first:last].any() for first, last in trajectories.segments):
         raise DataError(
-            f"No body of {trajectories.source} ever comes within {recipe.radius} of the goal "
-            f"{list(recipe.goal)}, so there is nothing to learn. Is the goal in the data's frame?"
+            f"No row of {trajectories.source} is within {recipe.radius} of the goal "
+            f"{list(recipe.goal)}, so there is nothing to learn. Does the goal use the coordinates "
+            "of the data?"
         )
     if all(rewards[first : last - 1].all() for first, last in trajectories.segments):
         raise DataError(
             f"All rows of {trajectories.source} are within {recipe.radius} of the goal "
-            f"{list(recipe.goal)}, so there is nothing to learn. Is the radius in the data's unit?"
+            f"{list(recipe.goal)}, so there is nothing to learn. Does the radius use the unit of "
+            "the data?"
         )
     dataset = _d3rlpy().dataset
     observations = trajectories.observations.astype(np.float32, copy=False)
@@ -274,7 +263,7 @@ def _replay(recipe: OfflineConfig, trajectories: Trajectories) -> Any:
 def _fit(
     algorithm: Any, data: Any, metrics: Path, settings: OfflineSettings, progress: bool
 ) -> None:
-    """What d3rlpy's own ``fit`` does, with our lines of metrics."""
+    """Do the same updates as ``fit`` of d3rlpy, and write metrics."""
     lines: list[str] = []
     sums: dict[str, float] = {}
     count, began = 0, time.perf_counter()
@@ -293,7 +282,7 @@ def _fit(
 
 
 def _actor(algorithm: Any) -> dict[str, torch.Tensor]:
-    """The weights of d3rlpy's actor by the names that our network has for them, float32."""
+    """Return the weights of d3rlpy's actor under the names of our network, float32."""
     weights = algorithm.impl.modules.policy.state_dict()
     layers = [f"_encoder._layers.{2 * layer}" for layer in range(_LAYERS)]
     return {
@@ -305,8 +294,9 @@ def _actor(algorithm: Any) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seeds the global random states that d3rlpy draws from, and puts them back."""
-    before, python = np.random.get_state(), random.getstate()  # importing d3rlpy draws, too
+    """Seed the global random states that d3rlpy draws from, and restore them afterwards."""
+    # These are also restored after the import of d3rlpy, which draws numbers.
+    before, python = np.random.get_state(), random.getstate()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         np.random.seed(seed)

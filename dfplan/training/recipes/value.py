@@ -1,13 +1,11 @@
-"""The recipe of a learned value: what the data was paid from each place on."""
+"""The recipe of a learned value: the discounted return from each position."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.signal import lfilter
 from torch import nn
 
 from dfplan.blocks import segment_blocks
@@ -18,23 +16,23 @@ from dfplan.planning.rewards import LearnedValue
 from dfplan.tokens.sampler import WindowSampler
 from dfplan.tokens.statistics import Statistics
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.recipes.forcing import Batch, Objective
+from dfplan.training.objective import Batch, LoopRecipe, Objective
 from dfplan.types import Trajectories
 
-_MOST = 1e6  # a reward that is so many times the others hides them from 32-bit numbers
+_MAX_RATIO = 1e6  # a reward this many times larger than the others hides them in float32
 
 
 @dataclass(frozen=True)
-class ValueConfig:
-    """Regression of the discounted rewards that followed each recorded position.
+class ValueConfig(LoopRecipe):
+    """Regression of the discounted return on the position.
 
-    What is learned is the value of the behavior that collected the data, not of the best one; it
-    is highest where that behavior was paid, and rises toward there along the ways it took.
+    This is the value of the behavior that collected the data, not of the optimal one. It is highest
+    where that behavior got rewards, and rises toward there along its paths.
 
     Attributes:
         discount: of a reward one step later; 0 learns the reward itself.
-        width: of the perceptron's hidden layers.
-        layers: hidden layers.
+        width: of the hidden layers.
+        layers: number of hidden layers.
     """
 
     discount: float = 0.99
@@ -42,39 +40,28 @@ class ValueConfig:
     layers: int = 3
 
     def __post_init__(self) -> None:
-        require_numbers(vars(self), "discount", least=0, below=1)
-        require_numbers(vars(self), "width", "layers", whole=True, least=1)
+        require_numbers(vars(self), "discount", minimum=0, below=1)
+        require_numbers(vars(self), "width", "layers", integer=True, minimum=1)
 
     @property
     def name(self) -> str:
-        """What a checkpoint calls this recipe."""
         return "value"
 
-    def to_json(self) -> dict[str, Any]:
-        """The configuration; :meth:`from_json` is the inverse."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, config: dict[str, Any]) -> ValueConfig:
-        """Rebuild from :meth:`to_json`."""
-        return cls(**config)
-
     def untrained(self) -> Perceptron:
-        """A network with random weights."""
+        """Build the network with random weights."""
         return Perceptron(2, 1, self.width, self.layers)
 
     def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective:
-        """Mean squared error of :func:`values_to_go` at random positions of the data.
+        """Return the mean squared error of the returns at random rows of ``trajectories``.
 
-        The network is trained on values in ``statistics.reward_unit``.
+        The network predicts :func:`discounted_returns` in units of ``statistics.reward_unit``.
 
         Raises:
-            DataError: the data was never paid, or always the same, or some of its rewards are none
-                that can be learned from.
+            DataError: see :func:`require_rewards`.
         """
         rewards = require_rewards(trajectories) / statistics.reward_unit
-        values = torch.from_numpy(values_to_go(rewards, trajectories.segments, self.discount))
-        rows = WindowSampler(trajectories)
+        values = torch.from_numpy(discounted_returns(rewards, trajectories.segments, self.discount))
+        rows = WindowSampler(trajectories.segments, source=trajectories.source)
 
         def draw(size: int, generator: torch.Generator) -> Batch:
             row, _ = rows.draw(size, generator)
@@ -82,89 +69,99 @@ class ValueConfig:
             return torch.from_numpy(positions), values[row]
 
         def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-            positions, paid = batch
+            positions, returns = batch
             device = next(network.parameters()).device
             estimate = network(statistics.normalizer.normalize(positions).to(device))[..., 0]
-            error: torch.Tensor = estimate - paid.to(device)
+            error: torch.Tensor = estimate - returns.to(device)
             return error.square().mean()
 
         return Objective(draw, loss)
 
-    def reward(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedValue:
-        """The reward of a trained network, which runs on ``device``."""
+    def load(self, checkpoint: Checkpoint, device: str = "cpu") -> LearnedValue:
+        """Build the reward of a checkpoint, whose network runs on ``device``."""
         network = checkpoint.restore(self.untrained, device).requires_grad_(requires_grad=False)
         statistics = checkpoint.statistics
 
         def value(points: torch.Tensor) -> torch.Tensor:
-            known = statistics.normalizer.normalize(points)
-            found: torch.Tensor = network(known.to(device))[..., 0].to(points)
-            return statistics.reward_unit * found
+            normalized = statistics.normalizer.normalize(points)
+            estimate: torch.Tensor = network(normalized.to(device))[..., 0].to(points)
+            return statistics.reward_unit * estimate
 
         return LearnedValue(value)
 
 
 def require_rewards(trajectories: Trajectories) -> np.ndarray:
-    """The rewards [N] of data that a value can be learned from.
+    """Return the rewards [N] if a value can be learned from them.
 
-    A reward counts for all rows before it, so none of a segment can be left out.
+    Each reward enters the returns of all earlier rows, so no row of a segment can be left out.
 
     Raises:
-        DataError: there are none, or not one for each row, or all are alike; within segments one is
-            not finite, or so large that beside it the others are nothing.
+        DataError: the data has no rewards, or not one for each row; or within segments all rewards
+            are equal, one is not finite, or one is so large that float32 cannot hold the others
+            next to it.
     """
     source, rewards = trajectories.source, trajectories.rewards
     if rewards is None or not rewards.any():
         raise DataError(
             f"{source} holds no rewards, or all are 0, so no value can be learned from it. Store "
-            "the reward of each row as rewards [N], or plan by a reward of your own."
+            "the reward of each row as rewards [N], or plan with a reward function instead."
         )
     if rewards.shape != (len(trajectories),):
         raise DataError(
             f"{source}: a value needs one reward for each of {len(trajectories)} rows; got rewards "
             f"{list(rewards.shape)}."
         )
-    paid = np.concatenate([rewards[rows] for rows in segment_blocks(trajectories.segments)])
-    wrong = nonfinite_rows(paid)
+    inside = np.concatenate([rewards[rows] for rows in segment_blocks(trajectories.segments)])
+    wrong = nonfinite_rows(inside)
     if len(wrong):
         raise DataError(
-            f"{source}: rewards must be finite, in 32 bits, for a value to be learned from them; "
-            f"that of row {_row(trajectories, wrong[0])} is {paid[wrong[0]]} ({len(wrong)} such "
-            "rows). Write what was paid there, or leave these rows out and end an episode before "
-            "each."
+            f"{source}: rewards must be finite in 32 bits for a value to be learned from them; "
+            f"that of row {_row(trajectories, wrong[0])} is {inside[wrong[0]]} ({len(wrong)} such "
+            "rows). Correct them, or leave these rows out and end an episode before each."
         )
-    if (paid == paid[0]).all():
+    if (inside == inside[0]).all():
         raise DataError(
-            f"{source}: every reward is {paid[0]:g}, so no place is worth more than another and "
-            "there is no value to learn. Store what each row was paid."
+            f"{source}: every reward is {inside[0]:g}, so there is no value to learn. Store the "
+            "reward that each row received."
         )
-    size = np.abs(paid.astype(np.float64))
-    usual = float(np.median(size[size > 0]))
-    if size.max() > _MOST * usual:
+    size = np.abs(inside.astype(np.float64))
+    median = float(np.median(size[size > 0]))
+    if size.max() > _MAX_RATIO * median:
         raise DataError(
             f"{source}: the reward of row {_row(trajectories, size.argmax())} is "
-            f"{paid[size.argmax()]:g}, while half of those that are not 0 are within {usual:.3g}, "
-            f"so it alone would make the value. Mend it; rewards may differ by a factor of "
-            f"{_MOST:g}."
+            f"{inside[size.argmax()]:g}, but the median size of the nonzero rewards is "
+            f"{median:.3g}, so this reward alone would determine the value. Correct it; rewards "
+            f"may differ by a factor of up to {_MAX_RATIO:g}."
         )
     return rewards
 
 
-def _row(trajectories: Trajectories, place: np.intp) -> int:
-    """The row at ``place`` of those inside of segments."""
+def _row(trajectories: Trajectories, index: np.intp) -> int:
+    """Return the row of the data that is number ``index`` of the rows inside segments."""
     blocks = segment_blocks(trajectories.segments)
     rows = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
-    return int(rows[place])
+    return int(rows[index])
 
 
-def values_to_go(rewards: np.ndarray, segments: np.ndarray, discount: float) -> np.ndarray:
-    """What each row was paid from there on, as a discounted mean; ``rewards`` [N] -> float32 [N].
+def discounted_returns(rewards: np.ndarray, segments: np.ndarray, discount: float) -> np.ndarray:
+    """Return the normalized discounted return of each row.
 
-    ``(1 - discount) * sum_k discount ** k * reward[t + k]`` over the rest of the row's segment;
-    nothing is known of what follows a segment, and it counts as 0. In units of one step's
-    reward, so that a place paid for ever is worth what it pays a step.
+    ``(1 - discount) * sum_k discount ** k * reward[t + k]`` over the rest of the segment of row t.
+    Rewards after the segment are unknown and count as 0. The factor ``1 - discount`` keeps the unit
+    of one reward: a constant reward ``r`` for ever has the return ``r``.
+
+    Args:
+        rewards: float [N].
+        segments: first and one-past-last row of each segment, int [S, 2].
+        discount: in [0, 1).
+
+    Returns:
+        float32 [N]; rows outside of segments are not set.
     """
-    values = np.empty(len(rewards), dtype=np.float32)
+    from scipy.signal import lfilter  # here, because it takes long to import
+
+    returns = np.empty(len(rewards), dtype=np.float32)
     for first, last in segments:
-        paid = rewards[first:last].astype(np.float64)
-        values[first:last] = lfilter([1 - discount], [1, -discount], paid[::-1])[::-1]
-    return values
+        backwards = rewards[first:last][::-1].astype(np.float64)
+        returns[first:last] = lfilter([1 - discount], [1, -discount], backwards)[::-1]
+    return returns
