@@ -12,10 +12,8 @@ from dfplan.diffusion.loss import (
     forcing_loss,
     fused_snr,
     min_snr,
-    named_weight,
 )
 from dfplan.diffusion.schedules import NoiseSchedule, interpolation_schedule
-from dfplan.errors import ConfigError
 
 K = 20
 SCHEDULES = [make(K) for make in schedules.SCHEDULES.values()]
@@ -65,16 +63,16 @@ def test_weights_are_finite_and_of_each_window_alone(
     ],
 )
 def test_weights_by_hand(name: str, wanted: list[float]) -> None:
-    # Signal to noise is infinite, 9, 1, 1/9 and 0.
+    # The SNR is infinite, 9, 1, 1/9 and 0.
     level = torch.arange(5)
     if name == "fused_snr":  # past 0, 1, 1, 0.968, ...
         level = torch.tensor([[0, 0, 0, 1, 4]])
-    weight = named_weight(name)(interpolation_schedule(4), level)
+    weight = WEIGHTS[name](interpolation_schedule(4), level)
     assert weight.flatten().tolist() == pytest.approx(wanted, abs=1e-5)
 
 
 def test_fused_weight_by_hand() -> None:
-    """Signal 1/5, 1/45, 1 and 0 a token; before each 0, 1/5, 1/9 and 5/9."""
+    """The normalized SNR is 1/5, 1/45, 1, 0; that of the earlier tokens is 0, 1/5, 1/9, 5/9."""
     level = torch.tensor([[2, 3, 0, 4]])
     found = fused_snr(interpolation_schedule(4), level, decay=0.5)
     wanted = [5 * (1 / 5), 5 * (1 - 9 / 10 * 44 / 45), 5, 5 * (5 / 18)]
@@ -84,7 +82,7 @@ def test_fused_weight_by_hand() -> None:
 @each_schedule
 @pytest.mark.parametrize("decay", [0.3, 0.96])
 @pytest.mark.parametrize("tokens", [1, 2, 3, 64])
-def test_fused_weight_sums_the_past_with_exponential_decay(
+def test_fused_weight_sums_earlier_tokens_with_exponential_decay(
     schedule: NoiseSchedule, decay: float, tokens: int
 ) -> None:
     generator = torch.Generator().manual_seed(tokens)
@@ -92,7 +90,7 @@ def test_fused_weight_sums_the_past_with_exponential_decay(
     own = min_snr(schedule, level) / 5
     found = fused_snr(schedule, level, decay=decay)
     for token in range(tokens):
-        # The first token's signal stands for all before the window.
+        # The first token also counts for all tokens before the window.
         shares = [(1 - decay) * decay ** (token - 1 - s) for s in range(token)]
         if token:
             shares[0] = decay ** (token - 1)
@@ -106,7 +104,7 @@ def test_limits_of_the_fused_weight(schedule: NoiseSchedule) -> None:
     level = drawn()[2]
     alone, fused = min_snr(schedule, level), fused_snr(schedule, level)
     assert torch.allclose(fused_snr(schedule, level, decay=0), alone, atol=1e-5)
-    assert torch.allclose(fused[:, 0], alone[:, 0]), "nothing is before the first token"
+    assert torch.allclose(fused[:, 0], alone[:, 0]), "there is nothing before the first token"
     assert (fused >= alone - 1e-5).all() and (fused > alone + 0.1).any()
     assert (fused_snr(schedule, 0 * level) == 5).all()
     assert (fused_snr(schedule, 0 * level + K) == 0).all()
@@ -126,12 +124,6 @@ def test_fused_weight_is_causal_and_grows_with_the_signal_before(schedule: Noise
         assert (after[:, token:] >= before[:, token:]).all()
 
 
-def test_weights_have_names() -> None:
-    assert all(named_weight(name) is weight for name, weight in WEIGHTS.items())
-    with pytest.raises(ConfigError, match=r"Unknown loss weight 'fused'\. .* 'fused_snr'"):
-        named_weight("fused")
-
-
 @each_weight
 @each_schedule
 def test_loss_is_the_weighted_mean_over_noisy_counted_tokens(
@@ -147,7 +139,7 @@ def test_loss_is_the_weighted_mean_over_noisy_counted_tokens(
     assert loss == pytest.approx(float(sum(terms)) / len(terms), rel=1e-5)
 
 
-def test_loss_is_weighted_by_the_clipped_ratio_if_nothing_is_said() -> None:
+def test_the_default_weight_is_clipped_snr() -> None:
     clean, noise, level, counted = drawn()
     arguments = (lambda x, k: x, clean, level, counted, SCHEDULES[0], noise)
     assert torch.equal(forcing_loss(*arguments), forcing_loss(*arguments, clipped_snr))

@@ -33,7 +33,7 @@ def noised(schedule: NoiseSchedule) -> tuple[torch.Tensor, torch.Tensor, torch.T
 
 @each
 @pytest.mark.parametrize("max_level", [1, 2, 3, 10, 50, 100, 256, 1000])
-def test_ends_are_exact_and_all_between_falls(make: Maker, max_level: int) -> None:
+def test_ends_are_exact_and_the_signal_falls(make: Maker, max_level: int) -> None:
     schedule = make(max_level)
     assert schedule.max_level == max_level
     assert schedule.alpha.shape == schedule.sigma.shape == (max_level + 1,)
@@ -47,7 +47,7 @@ def test_ends_are_exact_and_all_between_falls(make: Maker, max_level: int) -> No
 
 @each
 @pytest.mark.parametrize("max_level", [1, 20, 1000])
-def test_adding_noise_and_finding_it_are_inverse(make: Maker, max_level: int) -> None:
+def test_noise_from_clean_inverts_add_noise(make: Maker, max_level: int) -> None:
     schedule = make(max_level)
     clean, noise, level = noised(schedule)
     found = schedule.noise_from_clean(schedule.add_noise(clean, noise, level), clean, level)
@@ -62,7 +62,7 @@ def test_level_0_is_clean_and_level_k_is_noise_bit_for_bit(make: Maker) -> None:
     clean, noise, level = noised(schedule)
     assert torch.equal(schedule.add_noise(clean, noise, 0 * level), clean)
     assert torch.equal(schedule.add_noise(clean, noise, 0 * level + 30), noise)
-    assert (schedule.noise_from_clean(noise, clean, 0 * level) == 0).all(), "no noise where none was added"
+    assert (schedule.noise_from_clean(noise, clean, 0 * level) == 0).all()
 
 
 @each
@@ -77,7 +77,7 @@ def test_each_token_is_noised_by_its_own_level(make: Maker) -> None:
 
 
 @each
-def test_signal_to_noise_falls_from_infinite_to_none(make: Maker) -> None:
+def test_snr_falls_from_infinity_to_0(make: Maker) -> None:
     schedule = make(40)
     ratio = schedule.signal_to_noise(torch.arange(41))
     assert ratio[0] == torch.inf and ratio[-1] == 0
@@ -92,14 +92,14 @@ def test_level_and_noise_are_inverse(make: Maker, max_level: int) -> None:
     noise = schedule.relative_noise(level)
     assert noise[0] == 0 and noise[-1] == torch.inf and (noise.diff() > 0).all()
     assert torch.equal(schedule.level_for_noise(noise), level)
-    assert torch.equal(schedule.level_for_noise(noise[:-1] * 1.001)[1:], level[2:]), "never trusted more"
+    assert torch.equal(schedule.level_for_noise(noise[:-1] * 1.001)[1:], level[2:]), "rounded up"
     assert schedule.level_for_noise(torch.tensor([[torch.nan, torch.inf, 1e30]])).tolist() == [
         [max_level] * 3
     ]
 
 
 @each
-def test_a_scaled_observation_is_a_diffused_token(make: Maker) -> None:
+def test_a_scaled_noisy_observation_is_a_token_of_its_level(make: Maker) -> None:
     schedule = make(30)
     clean, noise, level = noised(schedule)
     known = level < 30
@@ -111,8 +111,8 @@ def test_a_scaled_observation_is_a_diffused_token(make: Maker) -> None:
 
 @each
 @pytest.mark.parametrize("max_level", [0, -4, 2.5])
-def test_a_schedule_needs_a_level(make: Maker, max_level: int) -> None:
-    with pytest.raises(ConfigError, match=f"max_level must be .* at least 1; got {max_level}"):
+def test_wrong_numbers_of_levels_are_refused(make: Maker, max_level: int) -> None:
+    with pytest.raises(ConfigError, match=f"max_level must .* got {max_level}"):
         make(max_level)
 
 
@@ -128,7 +128,7 @@ def test_a_schedule_has_a_name(make: Maker) -> None:
 
 
 @pytest.mark.parametrize("max_level", [1, 2, 7, 100, 1000])
-def test_shares_of_the_interpolation_sum_to_1_and_squares_of_the_others_do(max_level: int) -> None:
+def test_coefficients_sum_to_1_or_are_variance_preserving(max_level: int) -> None:
     straight = interpolation_schedule(max_level)
     assert (straight.alpha + straight.sigma == 1).all(), "bit for bit"
     for name in SCHEDULES.keys() - {"interpolation"}:
@@ -150,7 +150,7 @@ def test_middle_levels_by_hand(max_level: int) -> None:
     assert linear_schedule(max_level).alpha[middle] == pytest.approx(linear)
 
 
-def test_linear_is_ddpm_s_schedule_without_its_last_signal() -> None:
+def test_linear_is_the_ddpm_schedule_with_zero_terminal_snr() -> None:
     rates = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
     signal = (1 - rates).cumprod(0).sqrt()
     assert signal[-1] == pytest.approx(0.00635, abs=1e-5), "as the paper's schedule ends"
@@ -169,7 +169,7 @@ def test_sigmoid_is_its_formula(start: float, end: float, tau: float) -> None:
         assert schedule.alpha[level] ** 2 == pytest.approx(signal, abs=1e-6)
 
 
-def test_a_hot_sigmoid_is_a_straight_line() -> None:
+def test_a_sigmoid_of_high_temperature_is_linear() -> None:
     schedule = sigmoid_schedule(50, tau=100)
     line = torch.linspace(1, 0, 51)
     assert torch.allclose(schedule.alpha.square(), line, atol=1e-3)
@@ -182,7 +182,7 @@ def by_hand(alpha: list[float], sigma: list[float]) -> NoiseSchedule:
 
 def test_schedules_can_be_made_by_hand() -> None:
     assert by_hand([1, 0.9, 0.2, 0.0], [0, 0.1, 0.5, 1.0]).max_level == 3
-    # One of the two shares may stay where the other moves on.
+    # One of the two coefficients may stay equal.
     assert by_hand([1, 1.0, 0.3, 0.2, 0.0], [0, 0.1, 1.0, 1.0, 1.0]).max_level == 4
 
 
@@ -223,12 +223,12 @@ def test_the_first_wrong_level_is_named(alpha: list[float], sigma: list[float], 
         (torch.tensor([1.0, 0.0]), None),
     ],
 )
-def test_shapes_that_are_no_schedule_are_refused(alpha: torch.Tensor, sigma: torch.Tensor) -> None:
+def test_wrong_shapes_are_refused(alpha: torch.Tensor, sigma: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match="as float tensors"):
         NoiseSchedule(alpha, sigma)
 
 
 @pytest.mark.parametrize("wrong", [{"tau": 0.0}, {"start": 3.0}, {"end": math.nan}])
-def test_a_sigmoid_that_goes_nowhere_is_no_schedule(wrong: dict[str, float]) -> None:
+def test_constant_sigmoids_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"level [01] of 10 is wrong"):
         sigmoid_schedule(10, **wrong)

@@ -1,4 +1,4 @@
-"""Causal networks: what a token hears of, and that require_cache the past is as good as seeing it."""
+"""Causal networks and their caches: a call with a cache equals a call with the whole sequence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dfplan.networks.unet import TemporalUnet
 
 FEATURES, K, WIDTH, LAYERS, WINDOW = 3, 10, 16, 2, 4
 REACH = LAYERS * (WINDOW - 1)
-"""How many tokens before it a token hears of through a window."""
+"""How many earlier tokens influence a token through a window."""
 
 
 def transformer(**options: object) -> Transformer:
@@ -36,7 +36,7 @@ NOT_CAUSAL = {
 
 
 def random(network: nn.Module) -> nn.Module:
-    """With random weights everywhere; a fresh one says 0 whatever it is asked."""
+    """With random weights everywhere; a new network predicts 0 for any input."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for parameter in network.parameters():
@@ -56,28 +56,28 @@ def drawn(batch: int, tokens: int, seed: int = 0) -> tuple[torch.Tensor, torch.T
 
 
 def in_parts(network, x, level, cuts):  # type: ignore[no-untyped-def]
-    """What the network says of each part, and what it remembers in the end."""
-    cache, said = None, []
+    """The predictions for all parts, and the final cache."""
+    cache, predicted = None, []
     for first, last in itertools.pairwise([0, *cuts, x.shape[1]]):
-        said.append(network(x[:, first:last], level[:, first:last], cache))
+        predicted.append(network(x[:, first:last], level[:, first:last], cache))
         cache = network.update_cache(x[:, first:last], level[:, first:last], cache)
-    return torch.cat(said, 1), cache
+    return torch.cat(predicted, 1), cache
 
 
 def tensors(cache: object) -> list[torch.Tensor]:
-    """What is kept of the tokens, without the modulations, which do not depend on them."""
+    """The part of a cache that depends on the tokens."""
     if isinstance(cache, GRUCache):
         return [cache.z]
     return [tensor for layer in cache.layers for tensor in layer]  # type: ignore[attr-defined]
 
 
 def numbers(cache: object) -> int:
-    """How many numbers that keeps alive."""
+    """How many numbers those keep in memory."""
     return sum(t.untyped_storage().nbytes() // t.element_size() for t in tensors(cache))
 
 
 @pytest.mark.parametrize("token", range(9))
-def test_no_token_hears_of_later_ones(network: nn.Module, token: int) -> None:
+def test_causal_networks_do_not_depend_on_later_tokens(network: nn.Module, token: int) -> None:
     x, level = drawn(2, 9)
     before = network(x, level)
     other_x, other_level = x.clone(), level.clone()
@@ -91,7 +91,7 @@ def test_no_token_hears_of_later_ones(network: nn.Module, token: int) -> None:
 
 
 @pytest.mark.parametrize("name", NOT_CAUSAL)
-def test_the_others_hear_of_later_ones(name: str) -> None:
+def test_other_networks_depend_on_later_tokens(name: str) -> None:
     network = random(NOT_CAUSAL[name]())
     x, level = drawn(2, 8)
     other_x, other_level = x.clone(), level.clone()
@@ -116,23 +116,23 @@ def test_any_length(network: nn.Module, tokens: int) -> None:
 
 
 @pytest.mark.parametrize("parts", [2, 3])
-def test_memory_is_as_good_as_the_past_for_every_split(network: nn.Module, parts: int) -> None:
+def test_a_cache_replaces_the_sequence_for_every_split(network: nn.Module, parts: int) -> None:
     x, level = drawn(2, 12)
     whole = network(x, level)
     for cuts in itertools.combinations(range(1, 12), parts - 1):
-        said, _ = in_parts(network, x, level, cuts)
-        torch.testing.assert_close(said, whole, atol=1e-5, rtol=1e-5)
+        predicted, _ = in_parts(network, x, level, cuts)
+        torch.testing.assert_close(predicted, whole, atol=1e-5, rtol=1e-5)
 
 
-def test_memory_is_as_good_as_the_past_token_by_token(network: nn.Module) -> None:
+def test_a_cache_replaces_the_sequence_token_by_token(network: nn.Module) -> None:
     x, level = drawn(2, 60)
-    said, cache = in_parts(network, x, level, range(1, 60))
-    torch.testing.assert_close(said, network(x, level), atol=1e-5, rtol=1e-5)
+    predicted, cache = in_parts(network, x, level, range(1, 60))
+    torch.testing.assert_close(predicted, network(x, level), atol=1e-5, rtol=1e-5)
     at_once = network.update_cache(x, level)
     torch.testing.assert_close(tensors(cache), tensors(at_once), atol=1e-5, rtol=1e-5)
 
 
-def test_memory_can_be_gone_on_from_again(network: nn.Module) -> None:
+def test_updating_a_cache_does_not_change_it(network: nn.Module) -> None:
     x, level = drawn(2, 9)
     cache = network.update_cache(x[:, :6], level[:, :6])
     new = x[:, 6:], level[:, 6:]
@@ -141,31 +141,32 @@ def test_memory_can_be_gone_on_from_again(network: nn.Module) -> None:
     assert torch.equal(network(*new, cache), first)
 
 
-def test_the_level_that_a_token_is_remembered_at_matters(network: nn.Module) -> None:
+def test_the_level_of_cached_tokens_matters(network: nn.Module) -> None:
     x, level = drawn(2, 5)
-    said = [
-        network(x[:, 4:], level[:, 4:], network.update_cache(x[:, :4], torch.full((2, 4), told)))
-        for told in (0, 1)
+    predicted = [
+        network(
+            x[:, 4:], level[:, 4:], network.update_cache(x[:, :4], torch.full((2, 4), cached_level))
+        )
+        for cached_level in (0, 1)
     ]
-    assert (said[0] != said[1]).any(-1).all()
+    assert (predicted[0] != predicted[1]).any(-1).all()
 
 
 @pytest.mark.parametrize("name", [*MAKERS, *NOT_CAUSAL])
-def test_recomputing_gives_any_network_a_memory(name: str) -> None:
-    """What is said of new tokens is what is said of them at the end of the sequence so far."""
+def test_recomputed_cache_works_for_any_network(name: str) -> None:
+    """Predictions for new tokens equal those at the end of the sequence so far."""
     network = random({**MAKERS, **NOT_CAUSAL}[name]())
     x, level = drawn(2, 12)
-    said, cache = in_parts(RecomputedCache(network), x, level, (3, 4, 9))
+    predicted, cache = in_parts(RecomputedCache(network), x, level, (3, 4, 9))
     assert torch.equal(cache[0], x) and torch.equal(cache[1], level)
     for first, last in itertools.pairwise((0, 3, 4, 9, 12)):
         expected = network(x[:, :last], level[:, :last])[:, first:]
-        torch.testing.assert_close(said[:, first:last], expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(predicted[:, first:last], expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["causal", "window", "wide"])
 @pytest.mark.parametrize("before", [0, 2])
-def test_all_at_once_behind_clean_tokens_is_one_by_one(name: str, before: int) -> None:
-    """Teacher forcing: what is said of each token alone after the clean ones before it."""
+def test_parallel_teacher_forcing_equals_one_token_at_a_time(name: str, before: int) -> None:
     network = random(MAKERS[name]())
     x, level = drawn(2, 12)
     clean, earlier = drawn(2, 12, seed=1)[0], drawn(2, 2, seed=2)
@@ -178,8 +179,7 @@ def test_all_at_once_behind_clean_tokens_is_one_by_one(name: str, before: int) -
         torch.testing.assert_close(together[:, t : t + 1], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_gradient_reaches_the_clean_past() -> None:
-    """The network learns what to keep of it, too."""
+def test_gradient_reaches_the_clean_tokens() -> None:
     network = random(MAKERS["causal"]()).requires_grad_(True)
     x, level = drawn(1, 5)
     clean = x.clone().requires_grad_()
@@ -188,22 +188,22 @@ def test_gradient_reaches_the_clean_past() -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_recomputing_the_last_tokens_is_enough_where_no_more_are_heard_of(name: str) -> None:
+def test_recomputing_the_tokens_within_reach_is_enough(name: str) -> None:
     network = random(MAKERS[name]())
     x, level = drawn(2, 40)
     whole = network(x, level)
-    said, cache = in_parts(RecomputedCache(network, REACH), x, level, range(1, 40))
+    predicted, cache = in_parts(RecomputedCache(network, REACH), x, level, range(1, 40))
     assert torch.equal(cache[0], x[:, -REACH:]) and torch.equal(cache[1], level[:, -REACH:])
     if name == "window":
-        torch.testing.assert_close(said, whole, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(predicted, whole, atol=1e-5, rtol=1e-5)
     else:
-        assert (said[:, REACH + 1 :] != whole[:, REACH + 1 :]).any(-1).all()
+        assert (predicted[:, REACH + 1 :] != whole[:, REACH + 1 :]).any(-1).all()
     alone, nothing = in_parts(RecomputedCache(network, 0), x, level, (1, 7))
     assert nothing[0].shape[1] == 0
     torch.testing.assert_close(alone[:, 1:7], network(x[:, 1:7], level[:, 1:7]))
 
 
-def test_a_window_ends_where_it_says() -> None:
+def test_tokens_beyond_the_window_have_no_influence() -> None:
     network = random(MAKERS["window"]())
     x, level = drawn(2, 30)
     last = network(x, level)[:, -1]
@@ -215,26 +215,26 @@ def test_a_window_ends_where_it_says() -> None:
 
 
 @pytest.mark.parametrize(("window", "tokens"), [(12, 12), (50, 12), (12, 13)])
-def test_a_window_over_everything_is_none(window: int, tokens: int) -> None:
+def test_a_window_over_the_whole_sequence_changes_nothing(window: int, tokens: int) -> None:
     x, level = drawn(2, tokens)
     whole = random(transformer(causal=True))(x, level)
-    said = random(transformer(causal=True, window=window))(x, level)
-    torch.testing.assert_close(said[:, :window], whole[:, :window], atol=1e-6, rtol=1e-6)
-    assert (said[:, window:] != whole[:, window:]).any(-1).all()
+    predicted = random(transformer(causal=True, window=window))(x, level)
+    torch.testing.assert_close(predicted[:, :window], whole[:, :window], atol=1e-6, rtol=1e-6)
+    assert (predicted[:, window:] != whole[:, window:]).any(-1).all()
 
 
-def test_a_window_of_one_token_is_alone() -> None:
+def test_a_window_of_one_token_sees_only_itself() -> None:
     network = random(transformer(causal=True, window=1))
     x, level = drawn(2, 6)
-    said, cache = in_parts(network, x, level, (1, 4))
+    predicted, cache = in_parts(network, x, level, (1, 4))
     alone = torch.cat([network(x[:, t : t + 1], level[:, t : t + 1]) for t in range(6)], 1)
-    torch.testing.assert_close(said, alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(predicted, alone, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(network(x, level), alone, atol=1e-5, rtol=1e-5)
     assert numbers(cache) == 0
 
 
 @pytest.mark.parametrize("name", ["window", "gru"])
-def test_a_thousand_tokens_take_no_more_memory_than_a_few(name: str) -> None:
+def test_the_size_of_a_cache_does_not_grow(name: str) -> None:
     network = random(MAKERS[name]())
     x, level = drawn(1, 1000)
     cache = network.update_cache(x[:, :20], level[:, :20])
@@ -246,14 +246,14 @@ def test_a_thousand_tokens_take_no_more_memory_than_a_few(name: str) -> None:
         assert numbers(cache) == size
     reach = 999 if name == "gru" else REACH
     expected = network(x[:, 999 - reach :], level[:, 999 - reach :])[:, -1:]
-    said = network(x[:, 999:], level[:, 999:], cache)
-    torch.testing.assert_close(said, expected, atol=1e-5, rtol=1e-5)
+    predicted = network(x[:, 999:], level[:, 999:], cache)
+    torch.testing.assert_close(predicted, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_network_that_is_not_causal_cannot_remember() -> None:
+def test_a_network_that_is_not_causal_has_no_cache() -> None:
     network = transformer()
     x, level = drawn(1, 3)
-    with pytest.raises(ConfigError, match="not causal: each of its tokens also hears of later"):
+    with pytest.raises(ConfigError, match="not causal"):
         network.update_cache(x, level)
     with pytest.raises(ConfigError, match="not causal"):
         network(x, level, transformer(causal=True).update_cache(x, level))
@@ -266,19 +266,17 @@ def test_a_network_that_is_not_causal_cannot_remember() -> None:
     [
         (0, True, "window must be a whole number, at least 1.*; got 0"),
         (1.5, True, "window must be a whole number, at least 1; got 1.5"),
-        (4, False, "needs causal=True; got window=4"),
+        (4, False, "causal=True"),
     ],
 )
-def test_windows_that_look_at_nothing_or_ahead_are_refused(
-    window: int, causal: bool, message: str
-) -> None:
+def test_wrong_windows_are_refused(window: int, causal: bool, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         transformer(causal=causal, window=window)
 
 
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("wrong", [-1, K + 1])
-def test_levels_that_a_network_does_not_know_are_refused(name: str, wrong: int) -> None:
+def test_levels_out_of_range_are_refused(name: str, wrong: int) -> None:
     network = MAKERS[name]()
     x, level = drawn(2, 4)
     level[1, 2] = wrong

@@ -12,7 +12,7 @@ FEATURES, K, WIDTH = 4, 10, 16
 
 @pytest.fixture
 def network() -> GRU:
-    """With random weights everywhere; a fresh one says 0 whatever it is asked."""
+    """With random weights everywhere; a new network predicts 0 for any input."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         made = GRU(FEATURES, K, WIDTH, layers=2)
@@ -37,12 +37,12 @@ def test_any_size_is_built(features: int, width: int, layers: int) -> None:
 
 
 @pytest.mark.parametrize(("width", "layers"), [(16, 0), (15, 2), (0, 2), (16, 1.5)])
-def test_sizes_of_nothing_are_refused(width: int, layers: int) -> None:
+def test_wrong_sizes_are_refused(width: int, layers: int) -> None:
     with pytest.raises(ConfigError, match=r"(width|layers) .*must be (even|a whole).*; got "):
         GRU(FEATURES, K, width, layers)
 
 
-def test_an_untrained_network_predicts_nothing() -> None:
+def test_an_untrained_network_predicts_0() -> None:
     assert (GRU(FEATURES, K, WIDTH, 2)(*drawn(3, 7)) == 0).all()
 
 
@@ -61,13 +61,13 @@ def test_gradient_reaches_every_parameter(network: GRU) -> None:
     assert (network.modulation.bias.grad != 0).all()
 
 
-def test_gradient_of_the_input_is_right(network: GRU) -> None:
+def test_gradient_of_the_input_is_correct(network: GRU) -> None:
     x, level = drawn(1, 3)
     leaf = x.double().requires_grad_()
     assert torch.autograd.gradcheck(lambda v: network.double()(v, level), leaf, atol=1e-4)
 
 
-def test_every_level_is_told_apart(network: GRU) -> None:
+def test_every_level_changes_the_prediction(network: GRU) -> None:
     x = drawn(1, 3)[0].expand(K + 1, -1, -1)
     level = torch.arange(K + 1)[:, None].expand(-1, 3)
     predictions, latents = network(x, level), network.update_cache(x, level).z[-1]
@@ -78,11 +78,11 @@ def test_every_level_is_told_apart(network: GRU) -> None:
 
 
 def test_the_latent_after_pure_noise_can_be_the_prior(network: GRU) -> None:
-    """A scale of -1 at level K shuts tokens out of the latent there, and nowhere else."""
+    """A scale of -1 at level K removes the influence of tokens on the latent only at that level."""
     with torch.no_grad():
-        told = network.level_embedding(network.level_features)
+        embedded = network.level_embedding(network.level_features)
         solved = torch.linalg.lstsq(
-            torch.cat([told, torch.ones(K + 1, 1)], 1).double(),
+            torch.cat([embedded, torch.ones(K + 1, 1)], 1).double(),
             torch.nn.functional.one_hot(torch.tensor(K), K + 1)[:, None].double() * -1.0,
         ).solution.float()
         network.modulation.weight[:WIDTH] = solved[:-1].T
@@ -99,8 +99,8 @@ def test_the_latent_after_pure_noise_can_be_the_prior(network: GRU) -> None:
 
 
 @torch.no_grad()
-def test_a_token_has_a_way_around_the_latent(network: GRU) -> None:
-    """With nothing in the latent, a prediction is of its own token and of no other."""
+def test_tokens_skip_the_latent(network: GRU) -> None:
+    """With a latent of 0, a prediction depends only on its own token."""
     for parameter in network.gru.parameters():
         parameter.zero_()
     x, level = drawn(2, 5)

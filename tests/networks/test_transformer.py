@@ -11,7 +11,7 @@ FEATURES, K = 4, 10
 
 @pytest.fixture(scope="module")
 def network() -> Transformer:
-    """With random weights everywhere; a fresh one says 0 whatever it is asked."""
+    """With random weights everywhere; a new network predicts 0 for any input."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         made = Transformer(FEATURES, K, width=32, layers=2, heads=4)
@@ -41,19 +41,19 @@ def test_any_size_is_built(features: int, width: int, layers: int, heads: int) -
     assert made(torch.zeros(2, 5, features), torch.zeros(2, 5).long()).shape == (2, 5, features)
 
 
-def test_an_untrained_network_predicts_nothing() -> None:
+def test_an_untrained_network_predicts_0() -> None:
     assert (Transformer(FEATURES, K, 32, 2)(*drawn(3, 7)) == 0).all()
 
 
 @pytest.mark.parametrize("token", range(5))
-def test_each_token_has_its_own_level_and_all_hear_of_it(network: Transformer, token: int) -> None:
+def test_the_level_of_each_token_influences_all(network: Transformer, token: int) -> None:
     x, level = drawn(2, 5)
     other = level.clone()
     other[:, token] = (other[:, token] + 4) % (K + 1)
     assert (network(x, level) != network(x, other)).all()
 
 
-def test_every_level_is_told_apart(network: Transformer) -> None:
+def test_every_level_changes_the_prediction(network: Transformer) -> None:
     x = drawn(1, 3)[0].expand(K + 1, -1, -1)
     level = torch.arange(K + 1)[:, None].expand(-1, 3)
     predictions = network(x, level)
@@ -62,7 +62,7 @@ def test_every_level_is_told_apart(network: Transformer) -> None:
             assert (predictions[first] - predictions[second]).abs().max() > 1e-4
 
 
-def test_tokens_hear_of_the_past_and_of_the_future(network: Transformer) -> None:
+def test_each_token_influences_all(network: Transformer) -> None:
     x, level = drawn(1, 6)
     for token in range(6):
         other = x.clone()
@@ -97,7 +97,7 @@ def test_gradient_reaches_every_parameter(network: Transformer) -> None:
     assert (network.modulation.bias.grad != 0).all()
 
 
-def test_gradient_of_the_input_is_right(network: Transformer) -> None:
+def test_gradient_of_the_input_is_correct(network: Transformer) -> None:
     double = Transformer(FEATURES, K, 32, 2, 4).double()
     double.load_state_dict(network.state_dict())
     x, level = drawn(1, 3)
@@ -105,7 +105,7 @@ def test_gradient_of_the_input_is_right(network: Transformer) -> None:
     assert torch.autograd.gradcheck(lambda v: double(v, level), leaf, atol=1e-4)
 
 
-def test_weights_alone_rebuild_it(network: Transformer) -> None:
+def test_the_state_dict_alone_rebuilds_it(network: Transformer) -> None:
     other = Transformer(FEATURES, K, 32, 2, 4)
     other.load_state_dict(network.state_dict())
     assert torch.equal(other(*drawn(2, 5)), network(*drawn(2, 5)))
@@ -113,7 +113,7 @@ def test_weights_alone_rebuild_it(network: Transformer) -> None:
 
 
 @pytest.mark.parametrize(("width", "heads"), [(32, 3), (12, 4), (6, 2)])
-def test_widths_that_heads_cannot_share_are_refused(width: int, heads: int) -> None:
+def test_widths_that_do_not_fit_the_heads_are_refused(width: int, heads: int) -> None:
     with pytest.raises(ConfigError, match=f"multiple of 2 \\* heads; got {width} and {heads}"):
         Transformer(FEATURES, K, width, 1, heads)
 
@@ -121,7 +121,7 @@ def test_widths_that_heads_cannot_share_are_refused(width: int, heads: int) -> N
 @pytest.mark.parametrize(
     "wrong", [{"heads": 0}, {"width": 0}, {"layers": 0}, {"features": 0}, {"max_level": 0}]
 )
-def test_sizes_of_nothing_are_refused(wrong: dict[str, int]) -> None:
+def test_wrong_sizes_are_refused(wrong: dict[str, int]) -> None:
     sizes = {"features": FEATURES, "max_level": K, "width": 32, "layers": 1, "heads": 4}
     (name,) = wrong
     with pytest.raises(ConfigError, match=f"{name} must be a whole number, at least 1.*; got 0"):

@@ -54,7 +54,7 @@ def test_batch_rows_are_independent(level_per_token: bool) -> None:
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
-def test_it_is_told_the_highest_level_alone() -> None:
+def test_it_depends_only_on_the_highest_level() -> None:
     network = unet().eval()
     x, _ = inputs(1, 16)
     common = torch.full((1, 16), 9)
@@ -67,12 +67,12 @@ def test_it_is_told_the_highest_level_alone() -> None:
 
 @pytest.mark.parametrize("tokens", [1, 2, 130])
 def test_tokens_that_do_not_halve_are_refused(tokens: int) -> None:
-    with pytest.raises(ConfigError, match="multiples of 4"):
+    with pytest.raises(ConfigError, match="multiple of 4"):
         unet()(*inputs(1, tokens))
 
 
 @torch.no_grad()
-def test_a_level_that_all_tokens_share_is_told_alike_either_way() -> None:
+def test_a_common_level_gives_the_same_prediction_in_both_modes() -> None:
     x, common = inputs(1, 16)[0].expand(17, -1, -1), torch.arange(17)[:, None].expand(-1, 16)
     highest, each = unet()(x, common), unet(level_per_token=True)(x, common)
     torch.testing.assert_close(each, highest, atol=1e-5, rtol=1e-5)
@@ -86,13 +86,12 @@ def test_each_token_can_have_its_own_level(token: int) -> None:
     other = level.clone()
     other[:, token] = (other[:, token] + 5) % 17
     change = (network(x, other) - network(x, level)).abs().amax((0, 2))
-    assert (change > 0).all(), "all hear of it"
+    assert (change > 0).all(), "it influences all tokens"
     assert change[token] > 1e-3
 
 
 @torch.no_grad()
-def test_known_tokens_are_told_apart_where_they_are() -> None:
-    """The same numbers, one of them known: told apart the most near that one."""
+def test_known_tokens_have_most_influence_nearby() -> None:
     network = unet(level_per_token=True)
     x, level = inputs(1, 64)[0], torch.full((1, 64), 16)
     plain, place = network(x, level), []
@@ -104,34 +103,34 @@ def test_known_tokens_are_told_apart_where_they_are() -> None:
 
 
 @torch.no_grad()
-def test_a_coarse_token_is_told_the_mean_of_those_it_stands_for() -> None:
-    network, told = unet(level_per_token=True), []
+def test_coarse_tokens_get_the_mean_of_the_embedded_levels() -> None:
+    network, seen = unet(level_per_token=True), []
     for stage in (*network.down, network.middle, *network.up):
-        stage.register_forward_hook(lambda stage, given, made: told.append(given[1]))
+        stage.register_forward_hook(lambda stage, given, made: seen.append(given[1]))
     x, level = inputs(2, 16)
     network(x, level)
     embedded = network.level_embedding(network.level_features[level])
-    assert len(told) == 6
-    for found, stands_for in zip(told, (1, 2, 4, 4, 4, 2), strict=True):
-        means = torch.stack([part.mean(1) for part in embedded.split(stands_for, dim=1)], 1)
+    assert len(seen) == 6
+    for found, merged in zip(seen, (1, 2, 4, 4, 4, 2), strict=True):
+        means = torch.stack([part.mean(1) for part in embedded.split(merged, dim=1)], 1)
         torch.testing.assert_close(found, means, atol=1e-6, rtol=1e-6)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("tokens", range(1, 14))
-def test_any_number_of_tokens_is_a_part_of_a_multiple(tokens: int) -> None:
+def test_other_lengths_equal_padding_with_pure_noise(tokens: int) -> None:
     network = unet(level_per_token=True)
     x, level = inputs(2, tokens)
     whole = -(-tokens // network.stride) * network.stride
-    padded, told = torch.zeros(2, whole, 6), torch.full((2, whole), 16)
-    padded[:, :tokens], told[:, :tokens] = x, level
-    assert torch.equal(network(x, level), network(padded, told)[:, :tokens])
+    padded, padded_level = torch.zeros(2, whole, 6), torch.full((2, whole), 16)
+    padded[:, :tokens], padded_level[:, :tokens] = x, level
+    assert torch.equal(network(x, level), network(padded, padded_level)[:, :tokens])
 
 
-def test_how_levels_are_told_changes_no_weights() -> None:
-    told = unet(level_per_token=True)
-    told.load_state_dict(unet(seed=1).state_dict())
-    assert all(map(torch.equal, told.parameters(), unet(seed=1).parameters()))
+def test_both_modes_have_the_same_weights() -> None:
+    each = unet(level_per_token=True)
+    each.load_state_dict(unet(seed=1).state_dict())
+    assert all(map(torch.equal, each.parameters(), unet(seed=1).parameters()))
 
 
 @pytest.mark.parametrize(
@@ -143,6 +142,6 @@ def test_how_levels_are_told_changes_no_weights() -> None:
         (8, (0, 1), "multiple 0 must be a whole number, at least 1.*; got 0"),
     ],
 )
-def test_bad_sizes_are_refused(width: int, multiples: tuple[int, ...], message: str) -> None:
+def test_wrong_sizes_are_refused(width: int, multiples: tuple[int, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         unet(width, multiples)
