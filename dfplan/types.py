@@ -184,7 +184,7 @@ class Plan(Record):
         maze: text of the maze, for drawing; None if unknown.
         velocities: planned velocity at each point, float32 [B, P, 2]; None if the planner plans
             no velocities.
-        past: estimated positions before the plan, from noisy observations, ``stride`` steps apart;
+        history: estimated positions before the plan, from noisy observations, ``stride`` steps apart;
             the last is the plan's first point. Float32 [B, H, 2]; None without noisy observations.
         actions: planned action at each point, float32 [B, P, 2]; None if the planner plans no
             actions.
@@ -206,7 +206,7 @@ class Plan(Record):
     trace: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     maze: str | None = None
     velocities: np.ndarray | None = None
-    past: np.ndarray | None = None
+    history: np.ndarray | None = None
     actions: np.ndarray | None = None
     tree: SearchTree | None = None
 
@@ -296,7 +296,8 @@ class Plan(Record):
             ConfigError: unknown theme, or no such plan.
             DataError: the plan has no tree and no trace.
         """
-        from dfplan.plotting.videos import Video, denoising_frames, tree_frames
+        from dfplan.plotting.frames import denoising_frames, tree_frames
+        from dfplan.plotting.videos import Video
 
         frames = denoising_frames if self.tree is None else tree_frames
         return Video(tuple(frames(self, index=index, width=width, theme=theme)))
@@ -347,7 +348,8 @@ class Episode(Record):
         Raises:
             ConfigError: unknown theme.
         """
-        from dfplan.plotting.videos import Video, episode_frames
+        from dfplan.plotting.frames import episode_frames
+        from dfplan.plotting.videos import Video
 
         return Video(tuple(episode_frames(self, width=width, theme=theme)))
 

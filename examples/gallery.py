@@ -19,8 +19,9 @@ from dfplan.collect import generate
 from dfplan.data import load_data
 from dfplan.planning.rewards import Disc, KeepOut
 from dfplan.plotting.figures import save
+from dfplan.plotting.frames import denoising_frames, episode_frames, tree_frames
 from dfplan.plotting.style import THEMES
-from dfplan.plotting.videos import denoising_frames, drive_frames, tree_frames, write_film
+from dfplan.plotting.videos import write_video
 
 START, GOAL = np.array([1.0, 1.0, 0.0, 0.0]), np.array([7.0, 10.0])
 MATRICES = ("full_sequence", "pyramid", "trapezoid", "autoregressive")
@@ -42,20 +43,20 @@ def main(
     pyramid = with_settings(planner, matrix="pyramid")
     fog = with_settings(planner, matrix="pyramid", rows=0.4)
     free = replace(planner.settings.guidance, scale=0.0)
-    unguided = with_settings(planner, guidance=free, polish=0)
+    unguided = with_settings(planner, guidance=free, refine_steps=0)
     disc = Disc((3.5, 4.8), 0.7)
     raw = unguided.plan(START, GOAL, seed=3)
-    sampled = with_settings(planner, polish=0).plan(START, GOAL, seed=3)
+    sampled = with_settings(planner, refine_steps=0).plan(START, GOAL, seed=3)
     whole = pyramid.plan(START, GOAL, seed=3, trace=True)
     tree = dfplan.TreePlanner(planner).plan(START, GOAL, seed=0, trace=True)
     env = dfplan.make("multi2d-large")
-    drive = dfplan.drive(env, dfplan.Policy(fog, replan_every=40), seed=8)
+    drive = dfplan.run_episode(env, dfplan.Policy(fog, replan_every=40), seed=8)
 
     print(drive.plot(out / "plan.png", theme=theme))
     print(whole.plot_denoising(out / "denoising.png", theme=theme))
 
     figure, axes = page(theme, 3, "Sampled futures", "Spread", "Ellipses over time")
-    plotting.plot_futures(sampled, axes[0], theme=theme)
+    plotting.plot_candidates(sampled, axes[0], theme=theme)
     plotting.plot_spread(sampled, axes[1], theme=theme)
     plotting.plot_plan(sampled, axes[1], color="spread", theme=theme)
     plotting.plot_ellipses(sampled, axes[2], theme=theme)
@@ -63,11 +64,11 @@ def main(
     print(save(figure, out / "uncertainty.png"))
 
     figure, axes = page(theme, 2, "Pull of the reward", "Pull of a disc to keep out of")
-    pull = planner.pull(raw.candidates[0])
-    away = planner.pull(raw.candidates[0], 10 * KeepOut([disc])) - pull
+    pull = planner.reward_gradient(raw.candidates[0])
+    away = planner.reward_gradient(raw.candidates[0], 10 * KeepOut([disc])) - pull
     plotting.plot_regions([disc], axes[1], maze="large", theme=theme)
     for ax, arrows in zip(axes, (pull, away), strict=True):
-        plotting.plot_pull(raw, arrows, ax, theme=theme)
+        plotting.plot_reward_gradient(raw, arrows, ax, theme=theme)
         plotting.plot_plan(raw, ax, theme=theme)
     print(save(figure, out / "pull.png"))
 
@@ -87,10 +88,10 @@ def main(
         made = {
             "denoising": denoising_frames(whole, theme=theme),
             "tree": tree_frames(tree, theme=theme),
-            "drive": drive_frames(drive, theme=theme),
+            "drive": episode_frames(drive, theme=theme),
         }
         for name, frames in made.items():
-            print(write_film(out / f"{name}.gif", frames))
+            print(write_video(out / f"{name}.gif", frames))
 
 
 def with_settings(planner: dfplan.ForcingPlanner, **changes: object) -> dfplan.ForcingPlanner:

@@ -25,7 +25,7 @@ def test_metadata_is_that_of_setup_cfg() -> None:
     assert installed["Requires-Python"] == ">=3.10"
     assert set(installed.get_all("Provides-Extra") or ()) == {
         "envs",
-        "film",
+        "video",
         "minari",
         "ogbench",
         "sb3",

@@ -14,9 +14,7 @@ from dfplan.cli.arguments import (
 from dfplan.collect import generate as generate_data
 from dfplan.data import read, write
 from dfplan.data.checks.check import draw_check
-from dfplan.data.download import PUBLISHED, local_copy
-from dfplan.data.formats.minari import PUBLISHED as MINARI_PUBLISHED
-from dfplan.data.formats.minari import local_datasets
+from dfplan.data.download import datasets
 from dfplan.plotting.figures import require_picture_path
 from dfplan.tokens.windows import TokenLayout
 
@@ -35,7 +33,7 @@ def generate(
     After an interrupt, the same command continues.
 
     Args:
-        maze: maze2d-large, pointmaze-large, ogbench-giant or another name, or a text file of # and O.
+        maze: a name such as maze2d-large or ogbench-giant, or a text file of # and O.
         out: an hdf5 file for D4RL's mazes and your own, a folder for pointmaze, an npz file for
             OGBench.
         steps: environment steps; default: as many as the suite published.
@@ -105,16 +103,14 @@ def info(source: str, keys: Keys | None = None, follow_links: bool = False) -> N
 
 def list_data() -> None:
     """List the published data sets, and where those on this machine are."""
-    here = {name: folder for name in PUBLISHED if (folder := local_copy(name)) is not None}
-    here |= local_datasets()
-    for name in sorted({*PUBLISHED, *MINARI_PUBLISHED, *here}):
-        print(f"{name:36} {here.get(name, '-')}")
+    for name, path in sorted(datasets().items()):
+        print(f"{name:36} {path or '-'}")
 
 
 def convert(
     source: str,
     out: Path,
-    layout: str | None = None,
+    format: str | None = None,
     keys: Keys | None = None,
     follow_links: bool = False,
 ) -> None:
@@ -124,11 +120,11 @@ def convert(
         source: file, folder or name of a data set, in any format.
         out: file ending in .hdf5 for D4RL's format or .npz for OGBench's, or a new folder for
             Minari's.
-        layout: d4rl, minari or ogbench; default: by the ending of out.
+        format: d4rl, minari or ogbench; default: by the ending of out.
         keys: names of the arrays in the file, as observations=obs,ends=done.
         follow_links: let hdf5 files refer to files outside their folder.
     """
-    print(write(read(source, keys=names_of_arrays(keys), follow_links=follow_links), out, layout))
+    print(write(read(source, keys=names_of_arrays(keys), follow_links=follow_links), out, format))
 
 
 def checksum(source: str) -> None:

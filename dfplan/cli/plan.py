@@ -23,13 +23,8 @@ from dfplan.planning.policy import Policy
 from dfplan.planning.single import ForcingPlanner, PlannerSettings
 from dfplan.planning.tree import Change, TreePlanner, TreeSettings
 from dfplan.plotting.figures import require_picture_path
-from dfplan.plotting.videos import (
-    denoising_frames,
-    episode_frames,
-    require_video_path,
-    tree_frames,
-    write_video,
-)
+from dfplan.plotting.frames import denoising_frames, episode_frames, tree_frames
+from dfplan.plotting.videos import require_video_path, write_video
 from dfplan.pretrained import load
 
 register_type(Change, asdict, lambda settings: Change(**settings))
@@ -57,7 +52,7 @@ def plan(
     """
     loaded = load(checkpoint)
     if isinstance(loaded, LearnedPolicy):
-        raise ConfigError(f"{checkpoint} is a policy and makes no plans. Run it with dfplan evaluate.")
+        raise ConfigError(f"{checkpoint} is a policy. It makes no plans; use dfplan evaluate.")
     if isinstance(loaded, ForcingPlanner):
         loaded = replace(loaded, settings=planner)
     elif planner != PlannerSettings():
@@ -124,10 +119,10 @@ def video_tree(
     print(write_video(out, tree_frames(made, width=width, theme=theme)))
 
 
-def video_drive(
+def video_episode(
     checkpoint: str,
     env: str | None = None,
-    out: Path = Path("drive.gif"),
+    out: Path = Path("episode.gif"),
     planner: PlannerSettings = PlannerSettings(matrix="pyramid", rows=0.4),
     replan_every: PositiveInt = 40,
     seed: int = 0,
@@ -138,7 +133,7 @@ def video_drive(
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
-        env: maze2d-large, pointmaze-large, ogbench-giant or another name, or a text file of # and O;
+        env: a name such as maze2d-large or ogbench-giant, or a text file of # and O;
             default: the maze of the checkpoint's data.
         out: video to write, GIF or MP4.
         planner: settings of the planner.
@@ -150,7 +145,7 @@ def video_drive(
     out = require_video_path(out)
     loaded = _forcing(checkpoint, planner)
     if env is None and loaded.maze is None:
-        raise ConfigError(f"{checkpoint} does not say which maze it is for. Name an environment with --env.")
+        raise ConfigError(f"{checkpoint} names no maze. Give an environment with --env.")
     world = make(loaded.maze or "" if env is None else suite_or_maze(env))
     played = drive(world, Policy(loaded, replan_every=replan_every), seed=seed)
     world.close()
@@ -178,7 +173,7 @@ def evaluate(
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
-        env: maze2d-large, pointmaze-large, ogbench-giant or another name, or a text file of # and O;
+        env: a name such as maze2d-large or ogbench-giant, or a text file of # and O;
             default: the maze of the checkpoint's data.
         episodes: number of episodes; for OGBench, of each task.
         seed: seed of the episodes and of the planner.

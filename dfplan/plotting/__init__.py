@@ -1,37 +1,41 @@
-"""Pictures of mazes, plans and data: records in, matplotlib's axes out.
+"""Pictures of mazes, plans and data: ``plot_*(record, ax)`` draws on axes and returns them.
 
-Importing this imports matplotlib; ``import dfplan`` does not.
+Without ``ax`` the functions draw on pyplot's current axes. The first one that draws on empty axes
+also draws the maze, so that several can be combined::
+
+    ax = plot_candidates(plan)
+    plot_plan(plan, ax)
+    plot_path(positions, ax, maze=plan.maze)
+
+Axes with a maze have the rows and columns of its text as coordinates; one unit is a cell. The
+horizontal axis is the column. The vertical axis is the row and points down. The center of cell
+(0, 0) is at -0.2 on both axes, as in D4RL, whose position (q0, q1) is drawn at (q1, q0). Arguments
+are in the coordinates of the maze's suite and are converted; see
+:func:`dfplan.plotting.maze.to_picture`.
+
+Importing this package imports matplotlib, but not torch; ``import dfplan`` does not import it.
 """
 
-import dfplan.plotting.settings  # first, as it imports matplotlib  # noqa: F401
+import dfplan.plotting.settings  # first, because it imports matplotlib  # noqa: F401
 from dfplan.plotting.coverage import plot_coverage
-from dfplan.plotting.layers import (
-    plot_denoising,
-    plot_ellipses,
-    plot_futures,
-    plot_levels,
-    plot_moment,
-    plot_path,
-    plot_plan,
-    plot_pull,
-    plot_regions,
-    plot_spread,
-    plot_tree,
-)
+from dfplan.plotting.denoising import plot_denoising, plot_denoising_step, plot_levels
 from dfplan.plotting.maze import plot_maze
+from dfplan.plotting.plans import plot_candidates, plot_path, plot_plan, plot_tree
+from dfplan.plotting.rewards import plot_regions, plot_reward_gradient
+from dfplan.plotting.uncertainty import plot_ellipses, plot_spread
 
 __all__ = [
+    "plot_candidates",
     "plot_coverage",
     "plot_denoising",
+    "plot_denoising_step",
     "plot_ellipses",
-    "plot_futures",
     "plot_levels",
     "plot_maze",
-    "plot_moment",
     "plot_path",
     "plot_plan",
-    "plot_pull",
     "plot_regions",
+    "plot_reward_gradient",
     "plot_spread",
     "plot_tree",
 ]

@@ -1,4 +1,4 @@
-"""Where data has been."""
+"""How often data visits each place."""
 
 from __future__ import annotations
 
@@ -14,76 +14,76 @@ from dfplan.blocks import blocks
 from dfplan.errors import DataError
 from dfplan.mazes import Maze, parse_maze
 from dfplan.plotting.marks import draw_visits
-from dfplan.plotting.maze import current_axes, draw_maze, maze_view, to_picture
+from dfplan.plotting.maze import Limits, current_axes, draw_maze, maze_limits, to_picture
 from dfplan.plotting.style import named_theme
 from dfplan.record import Record
 from dfplan.suites import CELL_OFFSET
 
-BINS = 12
-"""Bins of the map that a cell of the maze is wide."""
+BINS_PER_CELL = 12
+"""Width of a maze's cell in bins."""
 
-_BARE_BINS = 240
-_BARE_MARGIN = 0.04
-_ROWS = 1 << 18
+_BINS_WITHOUT_MAZE = 240
+_MARGIN_WITHOUT_MAZE = 0.04
+_BLOCK_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
 class Visits(Record):
-    """How often the data was where.
+    """Counts of visits on a grid of square bins.
 
     Attributes:
-        counts: rows in each bin; int [G0, G1].
-        first: outer corner of bin (0, 0), in the axes of the maze's picture; float [2].
-        side: of a bin, there.
+        counts: number of rows in each bin; int [G0, G1].
+        corner: outer corner of bin (0, 0) in the picture's coordinates; float [2].
+        bin_size: side length of a bin in the picture's coordinates.
     """
 
     counts: np.ndarray
-    first: np.ndarray
-    side: float
+    corner: np.ndarray
+    bin_size: float
 
     @property
-    def box(self) -> tuple[float, float, float, float]:
-        """What the bins cover: (least q0, greatest q0, least q1, greatest q1)."""
-        (q0, q1), (p0, p1) = self.first, self.first + self.side * np.array(self.counts.shape)
+    def limits(self) -> Limits:
+        """The area that the bins cover."""
+        (q0, q1) = self.corner
+        (p0, p1) = self.corner + self.bin_size * np.array(self.counts.shape)
         return float(q0), float(p0), float(q1), float(p1)
 
 
 def count_visits(observations: np.ndarray, maze: Maze | None) -> Visits:
-    """Count rows by place, 12 bins to a cell, or 240 to the longer side where there is no maze.
+    """Count visits on a grid: 12 bins per cell, or without a maze 240 bins on the longer side.
 
-    Rows that are not finite, or zero throughout, are no places; what lies outside of the maze is
-    not counted.
+    Rows that are not finite, that are all zero or that are outside the maze are not counted.
 
     Args:
         observations: position in the first two columns; float [N, D].
-        maze: the maze that they lie in, or None.
+        maze: the maze, or None.
 
     Raises:
-        DataError: no row is a place.
+        DataError: no row is finite and not zero.
     """
     if maze is not None:
-        first, side = np.full(2, CELL_OFFSET - 0.5), 1 / BINS
-        shape = np.array(maze.shape) * BINS
+        corner, bin_size = np.full(2, CELL_OFFSET - 0.5), 1 / BINS_PER_CELL
+        shape = np.array(maze.shape) * BINS_PER_CELL
     else:
-        least, greatest = np.full(2, np.inf), np.full(2, -np.inf)
-        for positions in _places(observations):
-            least = np.minimum(least, positions.min(axis=0))
-            greatest = np.maximum(greatest, positions.max(axis=0))
-        if not (least <= greatest).all():
-            raise _no_place(observations)
-        margin = _BARE_MARGIN * (float((greatest - least).max()) or 1e-3)
-        first, side = least - margin, max(greatest - least + 2 * margin) / _BARE_BINS
-        shape = np.ceil((greatest - least + 2 * margin) / side).astype(int)
-    counts, known = np.zeros(int(shape.prod()), np.int64), 0
-    for positions in _places(observations):
-        bins = np.floor((to_picture(maze, positions) - first) / side)
+        low, high = np.full(2, np.inf), np.full(2, -np.inf)
+        for positions in _valid_positions(observations):
+            low = np.minimum(low, positions.min(axis=0))
+            high = np.maximum(high, positions.max(axis=0))
+        if not (low <= high).all():
+            raise _no_position(observations)
+        margin = _MARGIN_WITHOUT_MAZE * (float((high - low).max()) or 1e-3)
+        corner, bin_size = low - margin, max(high - low + 2 * margin) / _BINS_WITHOUT_MAZE
+        shape = np.ceil((high - low + 2 * margin) / bin_size).astype(int)
+    counts, valid = np.zeros(int(shape.prod()), np.int64), 0
+    for positions in _valid_positions(observations):
+        bins = np.floor((to_picture(maze, positions) - corner) / bin_size)
         inside = ((bins >= 0) & (bins < shape)).all(axis=1)
         at = bins[inside].astype(np.int64)
         counts += np.bincount(at[:, 0] * shape[1] + at[:, 1], minlength=len(counts))
-        known += len(positions)
-    if not known:
-        raise _no_place(observations)
-    return Visits(counts.reshape(shape), first, float(side))
+        valid += len(positions)
+    if not valid:
+        raise _no_position(observations)
+    return Visits(counts.reshape(shape), corner, float(bin_size))
 
 
 def plot_coverage(
@@ -93,49 +93,50 @@ def plot_coverage(
     maze: str | Maze | None = None,
     theme: str = "light",
 ) -> Axes:
-    """How often the data was where, on a logarithmic scale, over the walls of its maze.
+    """Draw how often data visits each place, on a logarithmic scale, over the walls of its maze.
 
     Args:
-        observations: position in the first two columns, in the maze's frame; float [N, D].
-        ax: where to draw; by default pyplot's current axes.
-        maze: that they lie in, or None for a bare floor.
+        observations: position in the first two columns, in the suite's coordinates; float [N, D].
+        ax: axes to draw on; default: pyplot's current axes.
+        maze: the maze; None for a floor without walls.
         theme: ``light`` or ``dark``.
 
     Returns:
-        The axes; their last image has the colors, for a color bar.
+        The axes. Their last image has the color scale, for a color bar.
 
     Raises:
         MazeError: the maze cannot be read.
-        ConfigError: an unknown name of a maze or a theme.
-        DataError: observations of another shape, or none that is finite and not zero.
+        ConfigError: unknown name of a maze or theme.
+        DataError: observations have another shape, or no row is finite and not zero.
     """
-    parsed, look = None if maze is None else parse_maze(maze), named_theme(theme)
+    parsed, theme_colors = None if maze is None else parse_maze(maze), named_theme(theme)
     if np.ndim(observations) != 2 or np.shape(observations)[1] < 2:
         raise DataError(
-            "Expected observations [N, D], a position in the first two columns; got "
+            "Expected observations [N, D] with positions in the first two columns; got the shape "
             f"{list(np.shape(observations))}."
         )
     visits, ax = count_visits(observations, parsed), current_axes(ax)
-    view = visits.box if parsed is None else maze_view(parsed)
-    longest = max(view[1] - view[0], view[3] - view[2])
-    draw_maze(ax, parsed, view, scale=parsed is not None or 2 <= longest <= 40, theme=look)
-    colors = ScalarMappable(LogNorm(1, max(int(visits.counts.max()), 2)), look.visits)
-    draw_visits(ax, visits.counts, visits.box, colors)
+    limits = visits.limits if parsed is None else maze_limits(parsed)
+    longest = max(limits[1] - limits[0], limits[3] - limits[2])
+    scale = parsed is not None or 2 <= longest <= 40
+    draw_maze(ax, parsed, limits, scale=scale, theme=theme_colors)
+    colors = ScalarMappable(LogNorm(1, max(int(visits.counts.max()), 2)), theme_colors.visits)
+    draw_visits(ax, visits.counts, visits.limits, colors)
     return ax
 
 
-def _places(observations: np.ndarray) -> Iterator[np.ndarray]:
-    """Positions that are places, float64 [k, 2], block by block."""
-    for block in blocks(len(observations), _ROWS):
+def _valid_positions(observations: np.ndarray) -> Iterator[np.ndarray]:
+    """Positions of the rows that are finite and not zero, float64 [k, 2], block by block."""
+    for block in blocks(len(observations), _BLOCK_ROWS):
         rows = observations[block]
-        known = (np.abs(rows) <= np.finfo(np.float32).max).all(axis=1)
-        positions = rows[known & rows.any(axis=1), :2]
+        finite = (np.abs(rows) <= np.finfo(np.float32).max).all(axis=1)
+        positions = rows[finite & rows.any(axis=1), :2]
         if len(positions):
             yield positions.astype(np.float64)
 
 
-def _no_place(observations: np.ndarray) -> DataError:
+def _no_position(observations: np.ndarray) -> DataError:
     return DataError(
-        f"At least one row must be finite and not zero for a picture; none of {len(observations)} "
-        "rows is. See `dfplan data check`."
+        "At least one row must be finite and not zero, to be drawn; none of the "
+        f"{len(observations)} rows is. See `dfplan data check`."
     )

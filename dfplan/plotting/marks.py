@@ -1,6 +1,7 @@
-"""What is drawn over a maze: tokens, spread, candidates, start, goal, executed path.
+"""Draws single elements over a maze: tokens, spread, candidates, start, goal, executed path.
 
-Positions are (q0, q1), in the axes of the maze's picture; the horizontal axis is q1.
+Positions are (q0, q1) in the coordinates of the picture (see :mod:`dfplan.plotting.maze`); the
+horizontal axis is q1.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Ellipse, Patch, Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from dfplan.plotting.maze import View
+from dfplan.plotting.maze import Limits
 from dfplan.plotting.style import LIGHT, Theme
 from dfplan.suites import DEFAULT, Suite
 
-_PALE = 0.22
-_DISCS = 8
-_FOG = (1.0, 0.7, 0.4)
-_WIDEST_FOG = 0.45
+_SPREAD_OPACITY = 0.22
+_DISCS_PER_POINT = 8
+_NOISE_DISCS = (1.0, 0.7, 0.4)
+_MAX_NOISE_RADIUS = 0.45
 
 _Style = dict[str, Any]
 _DOT: _Style = {"linestyle": "", "marker": "o"}
@@ -37,18 +38,23 @@ def draw_tokens(
     points: np.ndarray,
     colors: np.ndarray,
     size: float,
-    joined: np.ndarray | None = None,
+    line_opacity: np.ndarray | None = None,
     theme: Theme = LIGHT,
 ) -> None:
-    """Points [P, 2] in their colors [P, 4], joined by a line; the near future lies on top.
+    """Draw tokens as dots that are joined by a line, the near future on top.
 
-    ``size`` is a token's diameter in typographic points; ``joined`` [P], 0 to 1, how strongly
-    to draw the line at each point (None: fully).
+    Args:
+        axes: axes to draw on.
+        points: [P, 2].
+        colors: of the points, [P, 4].
+        size: diameter of a token in typographic points.
+        line_opacity: opacity of the line at each point, 0 to 1, [P]; None for 1.
+        theme: colors.
     """
     xy = points[:, ::-1]
     links = (colors[:-1] + colors[1:]) / 2
-    if joined is not None:
-        links[:, 3] = np.minimum(joined[:-1], joined[1:])
+    if line_opacity is not None:
+        links[:, 3] = np.minimum(line_opacity[:-1], line_opacity[1:])
     lines = LineCollection(list(np.stack([xy[:-1], xy[1:]], axis=1)[::-1]), zorder=4)
     lines.set(colors=links[::-1], linewidths=size / 3)
     axes.add_collection(lines)
@@ -64,21 +70,28 @@ def draw_tokens(
     )
 
 
-def draw_fog(axes: Axes, points: np.ndarray, noise: np.ndarray, colors: np.ndarray) -> None:
-    """Clouds about points [P, 2], the wider the more ``noise`` [P] there is, 0 to 1.
+def draw_noise(axes: Axes, points: np.ndarray, noise: np.ndarray, colors: np.ndarray) -> None:
+    """Draw pale discs around points [P, 2]; their radius is proportional to the noise level.
 
-    How wide is a way to see it, not a measure: a cloud at pure noise is 0.9 of a cell across.
+    The radius shows the noise level only; it is not a prediction region. At pure noise it is 0.45
+    of a cell.
+
+    Args:
+        axes: axes to draw on.
+        points: [P, 2].
+        noise: noise level of each point as a share of pure noise, [P].
+        colors: of the points, [P, 4].
     """
-    for share in _FOG:
-        radius = share * _WIDEST_FOG * noise
+    for share in _NOISE_DISCS:
+        radius = share * _MAX_NOISE_RADIUS * noise
         discs = [Circle((x, y), r) for (y, x), r in zip(points, radius, strict=True)]
         shades = colors.copy()
         shades[:, 3] = 0.11
-        cloud = PatchCollection(discs[::-1], facecolors=shades[::-1], linewidths=0, zorder=2.2)
-        axes.add_collection(cloud)
+        patches = PatchCollection(discs[::-1], facecolors=shades[::-1], linewidths=0, zorder=2.2)
+        axes.add_collection(patches)
 
 
-def draw_halo(
+def draw_spread(
     axes: Axes,
     points: np.ndarray,
     spread: np.ndarray,
@@ -86,18 +99,21 @@ def draw_halo(
     suite: Suite,
     theme: Theme = LIGHT,
 ) -> None:
-    """A tube of one ``spread`` [P] about points [P, 2], in a paler shade of its color."""
-    whole, fine = np.arange(len(points)), np.linspace(0, len(points) - 1, _DISCS * len(points))
-    q0, q1, radius = (np.interp(fine, whole, x) for x in (*points.T, spread))
-    discs = [Circle((x, y), r / suite.unit) for x, y, r in zip(q1, q0, radius, strict=True)]
-    shades = theme.paler(colors.to_rgba(radius), _PALE)
+    """Draw a tube around points [P, 2] in pale colors; its radius is ``spread`` [P].
+
+    The spread is in the suite's units of position.
+    """
+    at = np.linspace(0, len(points) - 1, _DISCS_PER_POINT * len(points))
+    q0, q1, radius = (np.interp(at, np.arange(len(points)), x) for x in (*points.T, spread))
+    discs = [Circle((x, y), r / suite.cell_size) for x, y, r in zip(q1, q0, radius, strict=True)]
+    shades = theme.paler(colors.to_rgba(radius), _SPREAD_OPACITY)
     axes.add_collection(
         PatchCollection(discs[::-1], facecolors=shades[::-1], linewidths=0, zorder=2)
     )
 
 
 def draw_candidates(axes: Axes, candidates: np.ndarray, theme: Theme = LIGHT) -> None:
-    """Plans [C, P, 2] as faint lines."""
+    """Draw candidates [C, P, 2] as faint lines."""
     lines = LineCollection([plan[:, ::-1] for plan in candidates], zorder=3)
     lines.set(colors=theme.muted, linewidths=0.7, alpha=0.45)
     axes.add_collection(lines)
@@ -109,7 +125,14 @@ def draw_ellipses(
     covariances: np.ndarray,
     colors: np.ndarray,
 ) -> None:
-    """Ellipses of one and two standard deviations: means [P, 2], covariances [P, 2, 2]."""
+    """Draw ellipses of one and two standard deviations.
+
+    Args:
+        axes: axes to draw on.
+        means: [P, 2].
+        covariances: [P, 2, 2].
+        colors: [P, 4].
+    """
     for deviations, alpha, edge in ((2.0, 0.06, 0.0), (1.0, 0.1, 0.8)):
         for mean, covariance, color in reversed(list(zip(means, covariances, colors, strict=True))):
             variances, directions = np.linalg.eigh(covariance)
@@ -121,7 +144,7 @@ def draw_ellipses(
 
 
 def draw_arrows(axes: Axes, points: np.ndarray, arrows: np.ndarray, theme: Theme = LIGHT) -> None:
-    """Arrows [P, 2] from points [P, 2], both in the axes' units."""
+    """Draw arrows [P, 2] that start at points [P, 2]."""
     axes.quiver(
         points[:, 1],
         points[:, 0],
@@ -142,15 +165,15 @@ def draw_arrows(axes: Axes, points: np.ndarray, arrows: np.ndarray, theme: Theme
 def draw_region(
     axes: Axes, low: np.ndarray, high: np.ndarray, disc: bool, theme: Theme = LIGHT
 ) -> None:
-    """A box between two opposite corners [2], or the disc in it, hatched."""
+    """Draw the box between two opposite corners [2], or the disc inside it, hatched."""
     corner, (height, width) = np.minimum(low, high), np.abs(high - low)
-    place: Patch = (
+    patch: Patch = (
         Circle((corner[1] + width / 2, corner[0] + height / 2), width / 2)
         if disc
         else Rectangle((corner[1], corner[0]), width, height)
     )
-    place.set(fc=to_rgba(theme.warning, 0.12), ec=theme.warning, hatch="////", lw=0.9, zorder=2.5)
-    axes.add_patch(place)
+    patch.set(fc=to_rgba(theme.warning, 0.12), ec=theme.warning, hatch="////", lw=0.9, zorder=2.5)
+    axes.add_patch(patch)
 
 
 def draw_ends(
@@ -161,22 +184,31 @@ def draw_ends(
     suite: Suite,
     theme: Theme = LIGHT,
 ) -> None:
-    """Start [2], and goal [2] with the disc that counts as reached; ``size`` of a token."""
-    axes.plot(start[1], start[0], **_start(theme), ms=size + 3, mew=0.35 * size, zorder=8)
+    """Draw start [2] and goal [2], the goal with the disc in which it counts as reached.
+
+    Args:
+        axes: axes to draw on.
+        start: [2].
+        goal: [2], or None.
+        size: diameter of a token in typographic points.
+        suite: suite of the maze.
+        theme: colors.
+    """
+    axes.plot(start[1], start[0], **_start_style(theme), ms=size + 3, mew=0.35 * size, zorder=8)
     if goal is not None:
-        center, radius = (float(goal[1]), float(goal[0])), suite.goal_radius / suite.unit
-        fill, edge = _disc(theme)
-        if radius < abs(np.subtract(*axes.get_xlim())):  # else it would hide a bare floor
+        center, radius = (float(goal[1]), float(goal[0])), suite.goal_radius / suite.cell_size
+        fill, edge = _goal_disc_colors(theme)
+        if radius < abs(np.subtract(*axes.get_xlim())):  # a larger disc would hide the whole floor
             axes.add_patch(Circle(center, radius, fc=fill, lw=0, zorder=1.5))
             axes.add_patch(Circle(center, radius, fill=False, ec=edge, lw=0.9, zorder=3))
-        axes.plot(*center, **_star(theme), ms=size + 5, zorder=8)
+        axes.plot(*center, **_goal_style(theme), ms=size + 5, zorder=8)
 
 
 def draw_ball(axes: Axes, position: np.ndarray, suite: Suite, theme: Theme = LIGHT) -> None:
-    """The ball at [2], as large as it is."""
+    """Draw the body at ``position`` [2], to scale."""
     ball = Circle(
         (float(position[1]), float(position[0])),
-        suite.ball_radius / suite.unit,
+        suite.ball_radius / suite.cell_size,
         fc=theme.ink,
         ec=theme.floor,
         lw=0.6,
@@ -186,27 +218,27 @@ def draw_ball(axes: Axes, position: np.ndarray, suite: Suite, theme: Theme = LIG
 
 
 def draw_executed(axes: Axes, executed: np.ndarray, theme: Theme = LIGHT) -> None:
-    """Visited positions [S, 2] as a thin line of ink, cased so that it shows on what it crosses."""
-    casing = [Stroke(linewidth=2.0, foreground=theme.floor), Normal()]
-    style = _executed(theme)
-    axes.plot(executed[:, 1], executed[:, 0], **style, path_effects=casing, zorder=7)
+    """Draw visited positions [S, 2] as a thin line with a light outline."""
+    outline = [Stroke(linewidth=2.0, foreground=theme.floor), Normal()]
+    style = _executed_style(theme)
+    axes.plot(executed[:, 1], executed[:, 0], **style, path_effects=outline, zorder=7)
 
 
-def draw_visits(axes: Axes, visits: np.ndarray, box: View, colors: ScalarMappable) -> None:
-    """Counts [G0, G1] over ``box``, over the walls; nothing where they are 0."""
-    extent = (box[2], box[3], box[1], box[0])
+def draw_visits(axes: Axes, visits: np.ndarray, limits: Limits, colors: ScalarMappable) -> None:
+    """Draw counts [G0, G1] as an image over ``limits``; bins with count 0 are transparent."""
+    extent = (limits[2], limits[3], limits[1], limits[0])
     image = axes.imshow(
         np.ma.masked_equal(visits, 0), extent=extent, interpolation="nearest", zorder=1.2
     )
     image.set(cmap=colors.cmap, norm=colors.norm)
 
 
-def draw_places(axes: Axes, places: np.ndarray, kind: str, theme: Theme = LIGHT) -> None:
-    """Mark positions [P, 2], ``kind`` being a key of :func:`_places`."""
+def draw_anomalies(axes: Axes, positions: np.ndarray, kind: str, theme: Theme = LIGHT) -> None:
+    """Mark positions [P, 2] of anomalies; ``kind`` is ``jump`` or ``in a wall``."""
     jump = kind == "jump"
-    casing = [Stroke(linewidth=3.6, foreground=theme.floor), Normal()] if jump else None
-    style = {**_places(theme)[kind], "path_effects": casing, "zorder": 9 if jump else 8}
-    axes.plot(places[:, 1], places[:, 0], **style)
+    outline = [Stroke(linewidth=3.6, foreground=theme.floor), Normal()] if jump else None
+    style = {**_anomaly_styles(theme)[kind], "path_effects": outline, "zorder": 9 if jump else 8}
+    axes.plot(positions[:, 1], positions[:, 0], **style)
 
 
 def draw_color_bar(
@@ -217,7 +249,16 @@ def draw_color_bar(
     label: str,
     theme: Theme = LIGHT,
 ) -> None:
-    """A color bar that fills ``axes``, the names of its outermost ticks flush with its ends."""
+    """Draw a color bar that fills ``axes``. Its outermost labels are aligned with its ends.
+
+    Args:
+        figure: figure of the axes.
+        axes: axes to fill.
+        colors: the color scale.
+        ticks: labels by value.
+        label: label of the bar.
+        theme: colors.
+    """
     bar = figure.colorbar(colors, cax=axes, orientation="horizontal")
     bar.outline.set_visible(False)
     bar.set_ticks(list(ticks), labels=list(ticks.values()))
@@ -230,23 +271,28 @@ def draw_color_bar(
 
 def draw_legend(
     figure: Figure,
-    shown: Sequence[str],
-    above: float,
+    names: Sequence[str],
+    bottom: float,
     suite: Suite = DEFAULT,
     theme: Theme = LIGHT,
 ) -> None:
-    """Name the marks ``shown`` (keys of :func:`_legend_marks`), in one line at the foot.
+    """Draw a legend in one line at the bottom of a figure.
 
-    ``above``: how far over the lower edge, in inches.
+    Args:
+        figure: figure to draw on.
+        names: entries of the legend, keys of :func:`_legend_handles`.
+        bottom: distance to the figure's lower edge in inches.
+        suite: suite of the maze; its goal radius is shown.
+        theme: colors.
     """
-    marks = _legend_marks(theme)
-    labels = [f"goal, radius {suite.goal_radius:g}" if name == "goal" else name for name in shown]
+    handles = _legend_handles(theme)
+    labels = [f"goal, radius {suite.goal_radius:g}" if name == "goal" else name for name in names]
     figure.legend(
-        [marks[name] for name in shown],
+        [handles[name] for name in names],
         labels,
         loc="lower center",
-        bbox_to_anchor=(0.5, above / figure.get_figheight()),
-        ncols=len(shown),
+        bbox_to_anchor=(0.5, bottom / figure.get_figheight()),
+        ncols=len(names),
         frameon=False,
         fontsize=11,
         labelcolor=theme.ink,
@@ -254,47 +300,47 @@ def draw_legend(
         columnspacing=1.4,
         borderaxespad=0,
         borderpad=0,
-        handler_map={marks["plan"]: HandlerTuple(ndivide=None, pad=0)},
+        handler_map={handles["plan"]: HandlerTuple(ndivide=None, pad=0)},
     )
 
 
-def _start(theme: Theme) -> _Style:
+def _start_style(theme: Theme) -> _Style:
     return {**_DOT, "mfc": theme.floor, "mec": theme.ink}
 
 
-def _star(theme: Theme) -> _Style:
+def _goal_style(theme: Theme) -> _Style:
     return {"linestyle": "", "marker": "*", "mfc": theme.goal, "mec": theme.floor, "mew": 0.7}
 
 
-def _disc(theme: Theme) -> tuple[Any, Any]:
-    """What the goal's disc is filled with, and its edge."""
+def _goal_disc_colors(theme: Theme) -> tuple[Any, Any]:
+    """Fill color and edge color of the goal's disc."""
     return to_rgba(theme.goal, 0.15), to_rgba(theme.goal, 0.6)
 
 
-def _executed(theme: Theme) -> _Style:
+def _executed_style(theme: Theme) -> _Style:
     return {"color": theme.ink, "linewidth": 1.0}
 
 
-def _places(theme: Theme) -> dict[str, _Style]:
+def _anomaly_styles(theme: Theme) -> dict[str, _Style]:
     return {
         "jump": {"linestyle": "", "marker": "x", "mec": theme.goal, "mew": 1.6, "ms": 7},
         "in a wall": {**_DOT, "mfc": theme.warning, "mec": "none", "ms": 3.5},
     }
 
 
-def _legend_marks(theme: Theme) -> dict[str, Any]:
-    fill, edge = _disc(theme)
+def _legend_handles(theme: Theme) -> dict[str, Any]:
+    fill, edge = _goal_disc_colors(theme)
     disc: _Style = {**_DOT, "ms": 16, "mfc": fill, "mec": edge, "mew": 0.9}
     token: _Style = {**_DOT, "ms": 7, "mec": theme.floor, "mew": 0.6}
-    pale = theme.paler(np.array(theme.spread(0.5)), _PALE)
-    halo: _Style = {**_DOT, "ms": 14, "mec": "none", "mfc": pale}
+    pale = theme.paler(np.array(theme.spread(0.5)), _SPREAD_OPACITY)
+    tube: _Style = {**_DOT, "ms": 14, "mec": "none", "mfc": pale}
     return {
-        "start": Line2D([], [], **_start(theme), ms=9, mew=2.1),
-        "goal": (Line2D([], [], **disc), Line2D([], [], **_star(theme), ms=12)),
+        "start": Line2D([], [], **_start_style(theme), ms=9, mew=2.1),
+        "goal": (Line2D([], [], **disc), Line2D([], [], **_goal_style(theme), ms=12)),
         "plan": tuple(Line2D([], [], **token, mfc=theme.level(x)) for x in (0.0, 0.4, 0.8)),
         "other candidates": Line2D([], [], color=theme.muted, linewidth=1.0, alpha=0.7),
-        "spread": Line2D([], [], **halo),
-        "executed path": Line2D([], [], **_executed(theme)),
-        "one stretch": Line2D([], [], **_executed(theme)),
-        **{kind: Line2D([], [], **style) for kind, style in _places(theme).items()},
+        "spread": Line2D([], [], **tube),
+        "executed path": Line2D([], [], **_executed_style(theme)),
+        "one segment": Line2D([], [], **_executed_style(theme)),
+        **{kind: Line2D([], [], **style) for kind, style in _anomaly_styles(theme).items()},
     }

@@ -1,4 +1,4 @@
-"""Where pictures and films go: to a path, or into a file that is open."""
+"""Writes pictures and videos to a path or into an open file."""
 
 from __future__ import annotations
 
@@ -10,53 +10,56 @@ from pathlib import Path
 from typing import IO, Any
 
 from dfplan.errors import ConfigError, unknown_name
-from dfplan.files import atomic_path, expanded
+from dfplan.files import atomic_path, expand_path
 
 Output = str | os.PathLike[str] | IO[bytes]
-"""A path, or a file that is open for bytes, such as :class:`io.BytesIO`."""
+"""A path, or a file that is open for writing bytes, such as :class:`io.BytesIO`."""
 
 
-def checked_output(
+def check_output(
     output: Output, kind: str, endings: Sequence[str], format: str | None = None
 ) -> tuple[Path | Any, str]:
-    """Where to write, and the ending that says what.
+    """Return where to write, and the ending that determines the format.
 
     Args:
-        output: where to; ``~`` is the home folder.
-        kind: what is written, for messages.
-        endings: those that are known; the first is that of a file without a name that has one.
-        format: an ending that holds instead of the name's.
+        output: path or open file; ``~`` is the home folder.
+        kind: what is written, for error messages.
+        endings: known endings; the first is used for files whose name has none of them.
+        format: ending to use instead of the name's.
 
     Raises:
-        ConfigError: neither a path nor a file, or an unknown ending.
+        ConfigError: ``output`` is neither a path nor a file, or the ending is unknown.
     """
-    where: Path | Any
+    target: Path | Any
     if isinstance(output, str | os.PathLike):
-        where = expanded(os.fspath(output))
-        name, ending = where.name, where.suffix
+        target = expand_path(os.fspath(output))
+        name, ending = target.name, target.suffix
     elif hasattr(output, "write"):
-        where, name = output, str(getattr(output, "name", ""))
+        target, name = output, str(getattr(output, "name", ""))
         ending = Path(name).suffix if Path(name).suffix.lower() in endings else endings[0]
     else:
         raise ConfigError(
-            f"A {kind} is written to a path or into a file that is open for bytes; got {output!r}."
+            f"Expected a path or a file that is open for writing bytes, to write a {kind} to; got "
+            f"{output!r}."
         )
     if format is not None:
         name = ending = f".{str(format).removeprefix('.')}"
     if ending.lower() not in endings:
         raise unknown_name(f"ending of a {kind}", ending or name, endings)
-    return where, ending.lower()
+    return target, ending.lower()
 
 
 @contextmanager
-def written(where: Path | IO[bytes], ending: str) -> Iterator[Path]:
-    """Yield the path of an empty file; what the block writes there goes to ``where`` as a whole.
+def atomic_output(target: Path | IO[bytes], ending: str) -> Iterator[Path]:
+    """Yield the path of an empty file; after the block its content is copied to ``target``.
+
+    Nothing is written to ``target`` if the block raises.
 
     Raises:
-        ConfigError: ``where`` is a file that takes no bytes.
+        ConfigError: ``target`` is a file that does not accept bytes.
     """
-    if isinstance(where, Path):
-        with atomic_path(where) as temporary:
+    if isinstance(target, Path):
+        with atomic_path(target) as temporary:
             yield temporary
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +67,7 @@ def written(where: Path | IO[bytes], ending: str) -> Iterator[Path]:
         temporary.touch()
         yield temporary
         try:
-            where.write(temporary.read_bytes())
+            target.write(temporary.read_bytes())
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"The file must be open for writing bytes (mode 'wb', or io.BytesIO): {error}."

@@ -1,8 +1,8 @@
-"""Pictures of a benchmark, as SVG for a page: profiles, scores against time, plans side by side.
+"""Charts of benchmark results, as SVG elements for an HTML page.
 
-The page's style sheet sets their colors, so that they read on light and on dark: ink is
-``currentColor``; ``--muted``, ``--wall`` and ``--floor`` are the page's. Matplotlib is imported
-when a picture is drawn and not before.
+The page's style sheet sets the colors, for light and dark themes: text is ``currentColor``, other
+colors are the variables ``--muted``, ``--wall`` and ``--floor``. The modules that draw are imported
+when a chart is drawn, because this module is imported with every report.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colors, told apart by the colour-blind, less black and yellow, which one of light
-# and dark would swallow.
+# The colors of Okabe and Ito, which color-blind readers can distinguish, without black and yellow,
+# which have too little contrast on dark and on light backgrounds.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 _WIDTH = 6.4
-_ROW = 0.21
-_PLAN = "#56b4e9"
+_LEGEND_ROW = 0.21
+_PLAN_COLOR = "#56b4e9"
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Profile(Record):
     """A performance profile.
 
     Attributes:
-        share: of runs above each threshold, [K].
-        low, high: ends of its interval, [K]; NaN where there is none.
+        share: share of runs above each threshold, [K].
+        low, high: confidence interval of the share, [K]; NaN if there is none.
     """
 
     share: np.ndarray
@@ -48,12 +48,12 @@ class Profile(Record):
 
 
 @dataclass(frozen=True)
-class Drive(Record):
-    """A plan and how it was driven, in the maze's frame.
+class ExecutedPlan(Record):
+    """A plan and the path of its episode, in the suite's coordinates.
 
     Attributes:
-        plan: its points, float [P, 2]; None where there was none.
-        path: positions visited, the start first, float [S, 2].
+        plan: points of the plan, float [P, 2]; None if the method makes no plans.
+        path: visited positions from the start, float [S, 2].
         goal: float [2].
     """
 
@@ -66,21 +66,21 @@ class Drive(Record):
 def profiles_svg(
     name: str, thresholds: np.ndarray, profiles: Mapping[str, Profile], ranked: Sequence[str]
 ) -> str:
-    """Shares of runs above each of ``thresholds`` [K] of the upper bound, by planner.
+    """Draw performance profiles: the share of runs above each share of the upper bound.
 
     Args:
-        name: what its ids end with, of its own on the page.
-        thresholds: shares of the upper bound.
-        profiles: by label.
-        ranked: labels whose place says color and dashes, the same color in both charts. Others are
-            gray.
+        name: suffix of the element's ids, unique on the page.
+        thresholds: shares of the upper bound, [K].
+        profiles: profile of each method, by label.
+        ranked: labels in the order that determines their colors and dashes. A label has the same
+            color in all charts; labels that are not in it are gray.
     """
     from dfplan.plotting.style import LIGHT
 
     figure, axes = _chart(len(profiles))
-    handles, looks = [], _looks(ranked)
+    handles, styles = [], _styles(ranked)
     for label, profile in profiles.items():
-        color, _, dash = looks.get(label, (LIGHT.muted, "", ":"))
+        color, _, dash = styles.get(label, (LIGHT.muted, "", ":"))
         axes.fill_between(
             100 * thresholds, profile.low, profile.high, color=color, alpha=0.15, lw=0
         )
@@ -102,22 +102,22 @@ def times_svg(
     ranked: Sequence[str],
     line: tuple[str, float] | None,
 ) -> str:
-    """Shares of the upper bound against milliseconds of a plan, by planner.
+    """Draw the share of the upper bound against the milliseconds per plan.
 
     Args:
-        name: what its ids end with, of its own on the page.
-        points: milliseconds and shares of each task, by label; a marker stands at their
-            (geometric) means, and whiskers reach to the least and the greatest.
-        ranked: labels whose place says color and marker.
-        line: label and share of what makes no plans.
+        name: suffix of the element's ids, unique on the page.
+        points: milliseconds and shares of each task, by label. A marker shows the geometric mean
+            of the milliseconds and the mean of the shares; whiskers show the minimum and maximum.
+        ranked: labels in the order that determines their colors and markers.
+        line: label and share of a method that makes no plans, or None.
     """
     from matplotlib.ticker import LogFormatter
 
     figure, axes = _chart(len(points) + (line is not None))
     axes.set_xscale("log")
-    handles, looks = [], _looks(ranked)
+    handles, styles = [], _styles(ranked)
     for label, (times, shares) in points.items():
-        color, marker, _ = looks[label]
+        color, marker, _ = styles[label]
         x, y = float(np.exp(np.mean(np.log(times)))), 100 * float(np.mean(shares))
         axes.plot([min(times), max(times)], [y, y], color=color, lw=1.1, alpha=0.55)
         axes.plot([x, x], [100 * min(shares), 100 * max(shares)], color=color, lw=1.1, alpha=0.55)
@@ -130,53 +130,56 @@ def times_svg(
 
         rule = axes.axhline(100 * line[1], color=LIGHT.muted, lw=1.2, ls=(0, (4, 3)), label=line[0])
         handles.append(rule)
-    if found := [each for times, _ in points.values() for each in times]:
-        axes.set_xlim(min(found) / 1.3, 1.3 * max(found))  # of a single one, too
-    axes.set_xlabel("milliseconds of one plan, alone (median)")
+    if all_times := [each for times, _ in points.values() for each in times]:
+        # Also if there is a single one.
+        axes.set_xlim(min(all_times) / 1.3, 1.3 * max(all_times))
+    axes.set_xlabel("milliseconds per plan, batch size 1 (median)")
     title = "share of the upper bound, %"
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(LogFormatter())  # by default these are powers of ten
+    axes.xaxis.set_minor_formatter(LogFormatter())  # the default writes powers of ten
     _finish(figure, axes, handles, title)
     return _svg(figure, name)
 
 
 @default_settings()
-def drives_svg(name: str, maze: str, rows: Mapping[str, Sequence[Drive | None]]) -> str:
-    """Plans and how they were driven: a row a planner, a column a problem.
+def episodes_svg(
+    name: str, maze: str, episodes: Mapping[str, Sequence[ExecutedPlan | None]]
+) -> str:
+    """Draw plans and the paths of their episodes: a row per method, a column per episode.
 
     Args:
-        name: what its ids end with, of its own on the page.
-        maze: anything that :func:`dfplan.mazes.parse_maze` reads.
-        rows: as many of each planner; None leaves a gap.
+        name: suffix of the element's ids, unique on the page.
+        maze: any argument of :func:`dfplan.mazes.parse_maze`.
+        episodes: of each method, by label; the same number for each. None leaves a gap.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from dfplan.plotting.maze import draw_maze, maze_view
+    from dfplan.plotting.maze import draw_maze, maze_limits
     from dfplan.plotting.style import LIGHT
 
     parsed = parse_maze(maze)
-    view = maze_view(parsed)
-    columns = max(map(len, rows.values()))
-    gap, above, foot = 0.12, 0.28, 0.34
-    side = (_WIDTH - gap * (columns - 1)) / columns
-    tall = side * (view[1] - view[0]) / (view[3] - view[2])
-    height = len(rows) * (above + tall) + foot
+    limits = maze_limits(parsed)
+    columns = max(map(len, episodes.values()))
+    gap, above, below = 0.12, 0.28, 0.34
+    panel_width = (_WIDTH - gap * (columns - 1)) / columns
+    panel_height = panel_width * (limits[1] - limits[0]) / (limits[3] - limits[2])
+    height = len(episodes) * (above + panel_height) + below
     figure = Figure(figsize=(_WIDTH, height), facecolor="none")
-    for row, (label, drives) in enumerate(rows.items()):
-        top = height - row * (above + tall)
+    for row, (label, executed_plans) in enumerate(episodes.items()):
+        top = height - row * (above + panel_height)
         figure.text(0, (top - 0.2) / height, label, fontsize=10, color=LIGHT.ink, fontweight="bold")
-        for column, drive in enumerate(drives):
-            if drive is None:
+        for column, executed in enumerate(executed_plans):
+            if executed is None:
                 continue
-            left, bottom = column * (side + gap), top - above - tall
-            box = (left / _WIDTH, bottom / height, side / _WIDTH, tall / height)
+            left, bottom = column * (panel_width + gap), top - above - panel_height
+            box = (left / _WIDTH, bottom / height, panel_width / _WIDTH, panel_height / height)
             axes = figure.add_axes(box)
-            draw_maze(axes, parsed.text, view, scale=False)
-            _draw_drive(axes, parsed.text, drive)
+            draw_maze(axes, parsed.text, limits, scale=False)
+            _draw_executed_plan(axes, parsed.text, executed)
     handles = [
-        Line2D([], [], color=_PLAN, lw=3, solid_capstyle="round", label="first plan"),
-        Line2D([], [], color=LIGHT.ink, lw=1.1, label="driven"),
+        Line2D([], [], color=_PLAN_COLOR, lw=3, solid_capstyle="round", label="first plan"),
+        Line2D([], [], color=LIGHT.ink, lw=1.1, label="executed"),
         Line2D([], [], ls="", marker="o", mfc="white", mec=LIGHT.ink, mew=1.6, ms=6, label="start"),
         Line2D(
             [], [], ls="", marker="*", mfc=LIGHT.goal, mec="white", mew=0.5, ms=10, label="goal"
@@ -190,28 +193,28 @@ def drives_svg(name: str, maze: str, rows: Mapping[str, Sequence[Drive | None]])
     return _svg(figure, name)
 
 
-def _draw_drive(axes: Axes, maze: str, drive: Drive) -> None:
+def _draw_executed_plan(axes: Axes, maze: str, executed: ExecutedPlan) -> None:
     from dfplan.plotting.marks import draw_ends, draw_executed
     from dfplan.plotting.maze import to_picture
 
     parsed = parse_maze(maze)
-    path = to_picture(parsed, drive.path)
-    if drive.plan is not None:
-        plan = to_picture(parsed, drive.plan)
-        axes.plot(plan[:, 1], plan[:, 0], color=_PLAN, lw=3.2, solid_capstyle="round",
+    path = to_picture(parsed, executed.path)
+    if executed.plan is not None:
+        plan = to_picture(parsed, executed.plan)
+        axes.plot(plan[:, 1], plan[:, 0], color=_PLAN_COLOR, lw=3.2, solid_capstyle="round",
                   solid_joinstyle="round", zorder=3)  # fmt: skip
     draw_executed(axes, path)
-    draw_ends(axes, path[0], to_picture(parsed, drive.goal), 3.2, parsed.suite)
+    draw_ends(axes, path[0], to_picture(parsed, executed.goal), 3.2, parsed.suite)
 
 
 def _chart(labels: int) -> tuple[Figure, Axes]:
-    """A figure with room for so many labels below, in two columns."""
+    """Make a figure with space for a legend of ``labels`` entries in two columns below."""
     from matplotlib.figure import Figure
 
-    below, above, tall = 0.54 + _ROW * ((labels + 1) // 2), 0.34, 2.9
-    height = below + tall + above
+    below, above, axes_height = 0.54 + _LEGEND_ROW * ((labels + 1) // 2), 0.34, 2.9
+    height = below + axes_height + above
     figure = Figure(figsize=(_WIDTH, height), facecolor="none")
-    box = (0.42 / _WIDTH, below / height, (_WIDTH - 0.57) / _WIDTH, tall / height)
+    box = (0.42 / _WIDTH, below / height, (_WIDTH - 0.57) / _WIDTH, axes_height / height)
     return figure, figure.add_axes(box, facecolor="none")
 
 
@@ -232,18 +235,18 @@ def _finish(figure: Figure, axes: Axes, handles: Sequence[Any], title: str) -> N
     )  # fmt: skip
 
 
-def _looks(ranked: Sequence[str]) -> dict[str, tuple[str, str, Any]]:
-    """Color, marker and dashes of each label; colors that come again have other shapes."""
-    looks = {}
+def _styles(ranked: Sequence[str]) -> dict[str, tuple[str, str, Any]]:
+    """Color, marker and dashes of each label; a repeated color gets another marker and dashes."""
+    styles = {}
     for index, label in enumerate(ranked):
-        color, again = index % len(_COLORS), index // len(_COLORS)
-        shape = (color + again) % len(_MARKERS)
-        looks[label] = _COLORS[color], _MARKERS[shape], _DASHES[shape]
-    return looks
+        color, repeat = index % len(_COLORS), index // len(_COLORS)
+        shape = (color + repeat) % len(_MARKERS)
+        styles[label] = _COLORS[color], _MARKERS[shape], _DASHES[shape]
+    return styles
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The picture as an element of a page: no address in it, the same bytes each time."""
+    """Return a figure as an SVG element without URLs; equal figures give equal bytes."""
     import matplotlib
 
     from dfplan.plotting.style import LIGHT
@@ -258,15 +261,15 @@ def _svg(figure: Figure, name: str) -> str:
     text = re.sub(r' (xmlns(:\w+)?|version|width|height)="[^"]*"', "", text, count=5)
     text = re.sub(r"<defs>\s*<style.*?</defs>", "", text, flags=re.DOTALL)
     text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
-    # Only what is referred to keeps its id, and that is no other picture's of the page.
-    refers = re.compile(r'(url\(|href=")#(\w+)')
-    kept = {found[2] for found in refers.finditer(text)}
+    # Only elements that are referred to keep their ids, which get a unique suffix.
+    reference = re.compile(r'(url\(|href=")#(\w+)')
+    used = {match[2] for match in reference.finditer(text)}
     text = re.sub(
-        r' id="([^"]*)"', lambda each: f' id="{each[1]}-{name}"' if each[1] in kept else "", text
+        r' id="([^"]*)"', lambda each: f' id="{each[1]}-{name}"' if each[1] in used else "", text
     )
-    text = refers.sub(lambda each: f"{each[1]}#{each[2]}-{name}", text)
+    text = reference.sub(lambda each: f"{each[1]}#{each[2]}-{name}", text)
     text = re.sub(r" font-family: [^;]*;", "", text)
     colors = {LIGHT.ink: "currentColor", LIGHT.muted: "var(--muted)", LIGHT.wall: "var(--wall)"}
-    for color, shown in {**colors, "#ffffff": "var(--floor)"}.items():
-        text = text.replace(color, shown)
+    for color, variable in {**colors, "#ffffff": "var(--floor)"}.items():
+        text = text.replace(color, variable)
     return text

@@ -1,6 +1,6 @@
-"""Matplotlib without the user's settings, so that a picture is the same for everybody.
+"""Matplotlib with its default settings, so that pictures do not depend on the user's settings.
 
-A user's style, TeX or file of settings is for figures of the user's own.
+The user's style sheets, TeX and settings file apply only to the user's own figures.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ _VARIABLES = ("MATPLOTLIBRC", "MPLBACKEND")
 
 
 def _import() -> None:
-    """Import matplotlib, also where its file of settings or its backend's name is damaged."""
+    """Import matplotlib, even if its settings file or the name of its backend is invalid."""
     try:
         import matplotlib.style
     except (ValueError, OSError) as error:
         warnings.warn(
-            f"matplotlib cannot read its settings, which are left out ({error}). See the file that "
-            "MATPLOTLIBRC names, matplotlibrc in the working folder or in ~/.config/matplotlib, "
-            "and MPLBACKEND.",
+            f"matplotlib cannot read its settings and uses its defaults ({error}). Check the file "
+            "in MATPLOTLIBRC, matplotlibrc in the working folder or in ~/.config/matplotlib, and "
+            "MPLBACKEND.",
             stacklevel=2,
         )
         for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
             del sys.modules[name]
-        told = {name: os.environ.pop(name) for name in _VARIABLES if name in os.environ}
+        removed = {name: os.environ.pop(name) for name in _VARIABLES if name in os.environ}
         os.environ["MATPLOTLIBRC"] = os.devnull
         folder = Path.cwd()
-        os.chdir(folder.anchor)  # it looks for a file in the working folder first
+        os.chdir(folder.anchor)  # matplotlib looks for a settings file in the working folder first
         try:
             import matplotlib.style  # noqa: F401
         finally:
             os.chdir(folder)
             del os.environ["MATPLOTLIBRC"]
-            os.environ.update(told)
+            os.environ.update(removed)
 
 
 _import()
@@ -47,9 +47,9 @@ _LOCK = RLock()
 
 @contextmanager
 def default_settings() -> Iterator[None]:
-    """Matplotlib as it comes, until the block ends; then the user's settings hold again.
+    """Use matplotlib's default settings inside the block, and restore the user's after it.
 
-    They are the whole process's, so one thread at a time is in such a block.
+    Matplotlib's settings are global to the process, so only one thread at a time enters the block.
     """
     from matplotlib import style
 

@@ -1,7 +1,7 @@
-"""Colors of pictures, on light and on dark.
+"""Colors of pictures, light and dark.
 
-What is certain stands out from the floor and what is noise fades into it, so a picture says the
-same in color, to the colour-blind (plasma and viridis are made for them) and in grey.
+Clean tokens contrast with the floor and noisy tokens fade into it. Therefore pictures can be read
+in color, in gray and by color-blind readers (plasma and viridis are made for them).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import Colormap, ListedColormap, to_rgb
 
-from dfplan.errors import unknown_name
+from dfplan.errors import lookup
 from dfplan.record import Record
 
 
@@ -21,22 +21,22 @@ class Theme(Record):
     """The colors of a picture.
 
     Attributes:
-        page: around the maze.
+        background: around the maze.
         floor: of the maze.
-        bare: floor where no maze is known.
+        open_floor: floor if no maze is known.
         wall: of the maze.
-        ink: letters, starts, executed paths.
-        muted: lesser letters, scales, candidates.
+        ink: main text, starts, executed paths.
+        muted: secondary text, scales, candidates.
         goal: goals and jumps.
-        warning: what is wrong.
-        level: from certain to pure noise.
-        spread: from none to most.
-        visits: from few to many.
+        warning: keep-out regions and positions in walls.
+        level: noise levels, from clean to pure noise.
+        spread: spread, from zero to the largest.
+        visits: counts, from few to many.
     """
 
-    page: str
+    background: str
     floor: str
-    bare: str
+    open_floor: str
     wall: str
     ink: str
     muted: str
@@ -47,20 +47,20 @@ class Theme(Record):
     visits: Colormap
 
     def paler(self, colors: np.ndarray, share: float) -> np.ndarray:
-        """Colors [..., 4] as they show on the floor when only so much of them is left."""
+        """Blend colors [..., 4] with the floor; ``share`` is the share of the color, 0 to 1."""
         floor = np.array([*to_rgb(self.floor), 1.0])
         return np.asarray(floor + share * (colors - floor))
 
 
 def _part(name: str, first: float, last: float) -> Colormap:
-    """Of a perceptually uniform map what the floor does not swallow."""
+    """Cut a colormap of matplotlib to the part that contrasts with the floor."""
     return ListedColormap(matplotlib.colormaps[name](np.linspace(first, last, 256)), name=name)
 
 
 LIGHT = Theme(
-    page="#ffffff",
+    background="#ffffff",
     floor="#ffffff",
-    bare="#f3f4f6",
+    open_floor="#f3f4f6",
     wall="#d9dde4",
     ink="#22252b",
     muted="#6b7078",
@@ -72,9 +72,9 @@ LIGHT = Theme(
 )
 
 DARK = Theme(
-    page="#14161a",
+    background="#14161a",
     floor="#1b1e24",
-    bare="#1b1e24",
+    open_floor="#1b1e24",
     wall="#3a404b",
     ink="#f0f1f3",
     muted="#9aa1ac",
@@ -90,7 +90,5 @@ THEMES = {"light": LIGHT, "dark": DARK}
 
 
 def named_theme(name: str) -> Theme:
-    """The theme of that name; :class:`~dfplan.errors.ConfigError` if there is none."""
-    if name not in THEMES:
-        raise unknown_name("theme", name, THEMES)
-    return THEMES[name]
+    """Return a theme; raise :class:`~dfplan.errors.ConfigError` for an unknown name."""
+    return lookup("theme", name, THEMES)

@@ -1,4 +1,4 @@
-"""Where pictures and films go, and that no setting of the user's changes them."""
+"""Writing pictures and videos, and that the user's settings do not change them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from dfplan.data.checks.check import check, draw_check
 from dfplan.envs.picture import save_frame
 from dfplan.errors import ConfigError, DataError
 from dfplan.mazes import named_maze
-from dfplan.plotting.figures import page_html, plan_figure
-from dfplan.plotting.results import Drive, drives_svg
-from dfplan.plotting.videos import Film, write_film
-from dfplan.types import Plan, Rollout
+from dfplan.plotting.figures import figure_html, plan_figure
+from dfplan.plotting.results import ExecutedPlan, episodes_svg
+from dfplan.plotting.videos import Video, write_video
+from dfplan.types import Episode, Plan
 
 MAZE = named_maze("umaze")
 POINTS = MAZE.cell_to_xy(MAZE.free_cells)[None].astype(np.float32)
@@ -47,7 +47,7 @@ PLAN = Plan(
     trace=((np.full((1, 7), 7), POINTS), (np.zeros((1, 7)), POINTS)),
     maze="umaze",
 )
-DRIVE = Rollout(POINTS[0], np.zeros(6), ((0, PLAN),), POINTS[0, -1], None, "umaze")
+EPISODE = Episode(POINTS[0], np.zeros(6), ((0, PLAN),), POINTS[0, -1], None, "umaze")
 RECORDING = from_arrays(ROWS, ROWS[:, :2], np.arange(300) == 299, source="walk")
 
 
@@ -55,27 +55,27 @@ def checked(out: Any) -> Any:
     return draw_check(out, RECORDING, check(RECORDING))
 
 
-PICTURES: list[Callable[..., Any]] = [PLAN.plot, PLAN.plot_denoising, DRIVE.plot]
+PICTURES: list[Callable[..., Any]] = [PLAN.plot, PLAN.plot_denoising, EPISODE.plot]
 WRITERS: list[tuple[str, Callable[..., Any]]] = [
     *((".png", draw) for draw in PICTURES),
     (".png", checked),
     (".png", lambda out: save_frame(out, FRAMES[0])),
-    (".gif", lambda out, **told: write_film(out, FRAMES, progress=False, **told)),
-    (".gif", Film(tuple(FRAMES)).save),
-    (".mp4", lambda out, **told: write_film(out, FRAMES, progress=False, **told)),
+    (".gif", lambda out, **how: write_video(out, FRAMES, progress=False, **how)),
+    (".gif", Video(tuple(FRAMES)).save),
+    (".mp4", lambda out, **how: write_video(out, FRAMES, progress=False, **how)),
 ]
 each_writer = pytest.mark.parametrize(("ending", "write"), WRITERS)
 
 
 @each_writer
-def test_a_file_gets_what_a_path_gets(ending: str, write: Any, tmp_path: Path) -> None:
+def test_files_get_the_same_bytes_as_paths(ending: str, write: Any, tmp_path: Path) -> None:
     path = tmp_path / f"new folder/deep/out{ending}"
     assert write(path) == path
     assert list(path.parent.iterdir()) == [path]
     buffer = io.BytesIO(b"before")
     buffer.seek(0, io.SEEK_END)
-    told = {"format": "mp4"} if ending == ".mp4" else {}
-    assert write(buffer, **told) is buffer
+    how = {"format": "mp4"} if ending == ".mp4" else {}
+    assert write(buffer, **how) is buffer
     assert buffer.getvalue() == b"before" + path.read_bytes()
     with (tmp_path / f"open{ending}").open("wb") as file:
         write(file)
@@ -83,7 +83,7 @@ def test_a_file_gets_what_a_path_gets(ending: str, write: Any, tmp_path: Path) -
 
 
 @each_writer
-def test_any_way_to_write_a_path_will_do(
+def test_paths_can_be_written_in_all_ways(
     ending: str, write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Place(os.PathLike[str]):
@@ -99,14 +99,12 @@ def test_any_way_to_write_a_path_will_do(
 
 
 @each_writer
-def test_what_cannot_be_written_is_refused_in_words(
-    ending: str, write: Any, tmp_path: Path
-) -> None:
+def test_invalid_targets_are_refused(ending: str, write: Any, tmp_path: Path) -> None:
     for name in (f"out.{ending[1:]}x", "out", "", "out.", ending):
         with pytest.raises(ConfigError, match=r"Known: .*\.png|Known: \.gif|path of a file"):
             write(tmp_path / name if name else "")
     for wrong in (None, 3, ["out.png"], b"out.png", tmp_path.stat()):
-        with pytest.raises(ConfigError, match="to a path or into a file"):
+        with pytest.raises(ConfigError, match="path or a file"):
             write(wrong)
     closed = io.BytesIO()
     closed.close()
@@ -114,13 +112,13 @@ def test_what_cannot_be_written_is_refused_in_words(
     readable.touch()
     with readable.open("rb") as for_reading, readable.open("w") as for_text:
         for file in (closed, for_reading, for_text, io.StringIO()):
-            with pytest.raises(ConfigError, match="open for writing bytes"):
+            with pytest.raises(ConfigError, match="writing bytes"):
                 write(file)
     assert os.listdir(tmp_path) == [readable.name] and not readable.stat().st_size
 
 
 @pytest.mark.parametrize("draw", PICTURES)
-def test_a_format_may_be_named(draw: Any, tmp_path: Path) -> None:
+def test_the_format_can_be_given(draw: Any, tmp_path: Path) -> None:
     for name, magic in (("svg", b"<?xml"), (".pdf", b"%PDF"), ("PNG", b"\x89PNG")):
         buffer = io.BytesIO()
         draw(buffer, format=name)
@@ -135,30 +133,32 @@ def test_a_format_may_be_named(draw: Any, tmp_path: Path) -> None:
             draw(io.BytesIO(), format=wrong)
 
 
-def test_nothing_is_written_of_a_picture_that_fails() -> None:
+def test_nothing_is_written_if_drawing_fails() -> None:
     buffer = io.BytesIO()
     with pytest.raises(ConfigError):
-        PLAN.plot(buffer, row=3)
+        PLAN.plot(buffer, index=3)
     with pytest.raises(DataError):
-        write_film(buffer, [FRAMES[0], FRAMES[1, 1:]], progress=False)
+        write_video(buffer, [FRAMES[0], FRAMES[1, 1:]], progress=False)
     assert not buffer.getvalue()
 
 
-def everything() -> list[bytes]:
-    """All kinds of pictures, as they are written."""
-    made = []
+def draw_all() -> list[bytes]:
+    """The bytes of all kinds of pictures."""
+    written = []
     for draw in (*PICTURES, checked):
         draw(buffer := io.BytesIO())
-        made.append(buffer.getvalue())
-    made += [np.stack([*film.frames]).tobytes() for film in (PLAN.animate(width=160),)]
-    drives = drives_svg("name", "umaze", {"row": [Drive(None, POINTS[0], POINTS[0, -1])]})
-    return [*made, page_html(plan_figure(PLAN)).encode(), drives.encode()]
+        written.append(buffer.getvalue())
+    written += [np.stack(PLAN.animate(width=160).frames).tobytes()]
+    episodes = episodes_svg(
+        "name", "umaze", {"row": [ExecutedPlan(None, POINTS[0], POINTS[0, -1])]}
+    )
+    return [*written, figure_html(plan_figure(PLAN)).encode(), episodes.encode()]
 
 
 @pytest.fixture(scope="module")
-def ordinary() -> list[bytes]:
+def default_pictures() -> list[bytes]:
     with matplotlib.rc_context(), matplotlib.style.context("default"):
-        return everything()
+        return draw_all()
 
 
 ODD: list[dict[str, Any]] = [
@@ -183,8 +183,8 @@ ODD: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("settings", [*ODD, "dark_background"], ids=["TeX", "many", "dark"])
-def test_pictures_are_the_same_whatever_the_user_has_set(
-    settings: Any, ordinary: list[bytes]
+def test_pictures_do_not_depend_on_the_users_settings(
+    settings: Any, default_pictures: list[bytes]
 ) -> None:
     with matplotlib.rc_context():
         if isinstance(settings, str):
@@ -192,31 +192,31 @@ def test_pictures_are_the_same_whatever_the_user_has_set(
         else:
             matplotlib.rcParams.update(settings)
         before = dict(matplotlib.rcParams)
-        assert everything() == ordinary
+        assert draw_all() == default_pictures
         assert dict(matplotlib.rcParams) == before
     assert not pyplot.get_fignums()
 
 
-def test_settings_come_back_from_threads_and_from_errors(ordinary: list[bytes]) -> None:
+def test_settings_are_restored_after_threads_and_errors(default_pictures: list[bytes]) -> None:
     def draw(number: int) -> bytes:
         with pytest.raises(ConfigError):
-            PLAN.plot(io.BytesIO(), row=number + 1)
+            PLAN.plot(io.BytesIO(), index=number + 1)
         PLAN.plot(buffer := io.BytesIO())
         return buffer.getvalue()
 
     with matplotlib.rc_context({"font.size": 31, "text.color": "red"}):
         before = dict(matplotlib.rcParams)
         with ThreadPoolExecutor(4) as pool:
-            assert set(pool.map(draw, range(8))) == {ordinary[0]}
+            assert set(pool.map(draw, range(8))) == {default_pictures[0]}
         assert dict(matplotlib.rcParams) == before
 
 
 CODE = """
 import os, warnings
-with warnings.catch_warnings(record=True) as said:
+with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import dfplan.plotting
-print(*[str(each.message)[:38] for each in said], sep="; ")
+print(*[str(each.message)[:38] for each in caught], sep="; ")
 import matplotlib.pyplot as plt
 dfplan.plotting.plot_maze("umaze", plt.figure().gca())
 plt.savefig("maze.png")
@@ -225,21 +225,24 @@ print(os.environ["MPLBACKEND"], os.environ["MATPLOTLIBRC"], os.getcwd())
 
 
 @pytest.mark.parametrize("damage", ["words", "backend"])
-def test_damaged_settings_do_not_keep_pictures_from_being_drawn(
+def test_pictures_are_drawn_with_invalid_settings_of_matplotlib(
     damage: str, tmp_path: Path
 ) -> None:
     rc = tmp_path / "matplotlibrc"
     rc.write_bytes(b"\xff\xfe\x00" if damage == "backend" else b'font.size: "x\n')
-    told = {"MPLBACKEND": "nonsense" if damage == "backend" else "agg", "MATPLOTLIBRC": str(rc)}
+    variables = {
+        "MPLBACKEND": "nonsense" if damage == "backend" else "agg",
+        "MATPLOTLIBRC": str(rc),
+    }
     done = subprocess.run(
         [sys.executable, "-c", CODE],
         cwd=tmp_path,
-        env={**os.environ, **told},
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
     )
     assert done.stdout.splitlines() == [
         "matplotlib cannot read its settings, w",
-        f"{told['MPLBACKEND']} {rc} {tmp_path}",
+        f"{variables['MPLBACKEND']} {rc} {tmp_path}",
     ], done.stderr
     assert (tmp_path / "maze.png").read_bytes().startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""Pictures of a benchmark, as parts of a page."""
+"""Charts of benchmark results, as SVG elements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from dfplan.mazes import named_maze
 from dfplan.plotting import results
-from dfplan.plotting.results import Drive, Profile, drives_svg, profiles_svg, times_svg
+from dfplan.plotting.results import ExecutedPlan, Profile, episodes_svg, profiles_svg, times_svg
 
 THRESHOLDS = np.linspace(0, 1, 11)
 NOTHING = np.full(11, np.nan)
@@ -30,18 +30,18 @@ def times(name: str) -> str:
     return times_svg(name, points, LABELS, ("controller", 0.8))
 
 
-def drives(name: str, maze: str = "ogbench-medium") -> str:
+def episodes(name: str, maze: str = "ogbench-medium") -> str:
     parsed = named_maze(maze)
-    way = parsed.cell_to_xy(parsed.free_cells[:5])
-    row = [Drive(way, way + 0.1, way[-1]), Drive(None, way, way[-1]), None]
-    return drives_svg(name, maze, dict.fromkeys(LABELS[:3], row))
+    path = parsed.cell_to_xy(parsed.free_cells[:5])
+    row = [ExecutedPlan(path, path + 0.1, path[-1]), ExecutedPlan(None, path, path[-1]), None]
+    return episodes_svg(name, maze, dict.fromkeys(LABELS[:3], row))
 
 
-each = pytest.mark.parametrize("draw", [profiles, times, drives])
+each = pytest.mark.parametrize("draw", [profiles, times, episodes])
 
 
 @each
-def test_a_picture_is_one_element_without_addresses(draw: Callable[[str], str]) -> None:
+def test_charts_are_one_element_without_urls(draw: Callable[[str], str]) -> None:
     text = draw("mine")
     assert ElementTree.fromstring(text).tag == "svg"
     assert "://" not in text and "<style" not in text
@@ -50,7 +50,7 @@ def test_a_picture_is_one_element_without_addresses(draw: Callable[[str], str]) 
 
 
 @each
-def test_ids_are_the_pictures_own(draw: Callable[[str], str]) -> None:
+def test_ids_are_used_and_have_the_suffix(draw: Callable[[str], str]) -> None:
     text = draw("mine")
     ids = re.findall(r' id="([^"]*)"', text)
     assert len(ids) == len(set(ids)) and all(name.endswith("-mine") for name in ids)
@@ -58,22 +58,22 @@ def test_ids_are_the_pictures_own(draw: Callable[[str], str]) -> None:
 
 
 @each
-def test_every_color_is_one(draw: Callable[[str], str]) -> None:
+def test_colors_are_valid_and_follow_the_theme(draw: Callable[[str], str]) -> None:
     known = r"none|currentColor|var\(--(muted|wall|floor)\)|#[0-9a-f]{6}|url\(#[\w-]+\)"
     found = re.findall(r"(?:fill|stroke): ([^;\"]*)", draw("mine"))
     assert found and all(re.fullmatch(known, color) for color in found)
-    # The page says what ink and floor are, on light and on dark.
+    # The page sets the colors of text and floor.
     assert not {"#22252b", "#6b7078", "#ffffff", "#000000"} & set(found)
 
 
 @each
-def test_the_same_arrays_make_the_same_bytes(draw: Callable[[str], str]) -> None:
+def test_equal_arrays_give_equal_bytes(draw: Callable[[str], str]) -> None:
     before = matplotlib.rcParams.copy()
     assert draw("mine") == draw("mine")
     assert matplotlib.rcParams.copy() == before
 
 
-def test_a_label_has_one_color_in_both_charts() -> None:
+def test_a_label_has_the_same_color_in_both_charts() -> None:
     ranked = LABELS[:2]
     share = Profile(np.linspace(1, 0, 11), NOTHING, NOTHING)
     first = profiles_svg("a", THRESHOLDS, {ranked[1]: share}, ranked)
@@ -82,16 +82,18 @@ def test_a_label_has_one_color_in_both_charts() -> None:
     assert "#0072b2" not in first and "#0072b2" not in second
 
 
-def test_no_two_labels_look_the_same() -> None:
+def test_labels_have_distinct_styles() -> None:
     many = tuple(f"planner {number}" for number in range(30))
-    looks = results._looks(many)
-    assert len({look[:2] for look in looks.values()}) == len({look[::2] for look in looks.values()})
-    assert len({look[:2] for look in looks.values()}) == len(many)
+    styles = results._styles(many)
+    assert len({style[:2] for style in styles.values()}) == len(
+        {style[::2] for style in styles.values()}
+    )
+    assert len({style[:2] for style in styles.values()}) == len(many)
 
 
 @pytest.mark.parametrize("maze", ["umaze", "pointmaze-large", "ogbench-giant"])
-def test_drives_lie_on_the_page_in_every_frame(maze: str) -> None:
-    text = drives("mine", maze)
+def test_plans_are_inside_the_chart_in_every_suite(maze: str) -> None:
+    text = episodes("mine", maze)
     _, _, width, height = map(float, re.findall(r'viewBox="([^"]*)"', text)[0].split())
     lines = re.findall(r'<path d="([^"]*)"[^>]*style="fill: none; stroke: #56b4e9', text)
     assert lines

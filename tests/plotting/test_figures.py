@@ -1,3 +1,5 @@
+"""Figures of plans and of their denoising."""
+
 from __future__ import annotations
 
 import subprocess
@@ -31,7 +33,7 @@ WIDE = parse_maze(["#" * 20, *["#" + "O" * 18 + "#"] * 2, "#" * 20])
 def plan_of(maze: Maze, per_cell: int = 4) -> dict[str, Any]:
     """A plan along a shortest path between the maze's most distant corners."""
     first, last = maze.free_cells[0], maze.free_cells[-1]
-    route = maze.cell_to_xy([tuple(first), *maze.shortest_cells(first, last)])
+    route = maze.cell_to_xy([tuple(first), *maze.shortest_path(first, last)])
     at = np.linspace(0, len(route) - 1, per_cell * len(route))
     points = np.stack([np.interp(at, range(len(route)), x) for x in route.T], axis=1)
     rising = np.linspace(0, 1, len(points))
@@ -47,7 +49,8 @@ def plan_of(maze: Maze, per_cell: int = 4) -> dict[str, Any]:
     }
 
 
-def bare(points: np.ndarray, **changes: Any) -> dict[str, Any]:
+def plan_without_maze(points: np.ndarray, **changes: Any) -> dict[str, Any]:
+    """A plan of these points, without noise, candidates, goal and maze."""
     zero = np.zeros(len(points))
     plan = {"points": points, "level": zero, "max_level": K, "spread": zero, "goal": None}
     nothing = {"candidates": np.zeros((0, len(points), 2)), "maze": None, "executed": None}
@@ -55,7 +58,7 @@ def bare(points: np.ndarray, **changes: Any) -> dict[str, Any]:
 
 
 def record(plan: dict[str, Any], trace: Sequence[tuple[Any, Any]] = ()) -> Plan:
-    """A batch of the one problem."""
+    """A batch of one plan."""
     arrays = {name: np.asarray(plan[name])[None] for name in ("points", "level", "spread")}
     candidates, goal = np.asarray(plan["candidates"])[None], plan["goal"]
     return Plan(
@@ -100,7 +103,7 @@ def pixels(figure: Figure) -> np.ndarray:
 
 
 def colors_at(figure: Figure, axes: Any, positions: np.ndarray) -> np.ndarray:
-    """RGB [N, 3] of the pixels at positions [N, 2] of D4RL's frame."""
+    """RGB [N, 3] of the pixels at positions [N, 2] in the picture's coordinates."""
     image = pixels(figure)
     x, y = axes.transData.transform(positions[:, ::-1]).T
     return image[(len(image) - y).astype(int), x.astype(int)]
@@ -111,7 +114,7 @@ def as_figure(plan: dict[str, Any]) -> Figure:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_walls_are_drawn_where_they_are(name: str) -> None:
+def test_walls_are_drawn_at_their_positions(name: str) -> None:
     maze = named_maze(name)
     figure = Figure(figsize=(6, 6))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -122,7 +125,7 @@ def test_walls_are_drawn_where_they_are(name: str) -> None:
     from_edge = np.abs((positions + 0.2 + 0.5) - np.round(positions + 0.2 + 0.5)).min(axis=1)
     positions = positions[from_edge > 0.03]
     drawn = np.abs(colors_at(figure, axes, positions) - matplotlib.colors.to_rgb(LIGHT.wall)).max(1)
-    free = maze.contains(positions, radius=0.0)
+    free = maze.is_free(positions, radius=0.0)
     assert 0.2 < free.mean() < 0.9
     np.testing.assert_array_equal(drawn > 0.01, free)
 
@@ -141,10 +144,10 @@ def test_rows_run_down_and_columns_to_the_right() -> None:
 
 
 @pytest.mark.parametrize("maze", [None, "large"])
-def test_color_says_level_and_spread(maze: str | None) -> None:
+def test_tokens_have_the_colors_of_level_and_spread(maze: str | None) -> None:
     points = np.stack([np.full(7, 2.8), np.linspace(0.8, 5.8, 7)], axis=1)
     level, spread = np.array([0, 0, 4, 9, 13, 20, 20]), np.array([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0])
-    figure = as_figure(bare(points, level=level, spread=spread, maze=maze))
+    figure = as_figure(plan_without_maze(points, level=level, spread=spread, maze=maze))
     by_level, by_spread = figure.axes[:2]
     wanted = LIGHT.level(level / K)[1:, :3]
     np.testing.assert_allclose(colors_at(figure, by_level, points)[1:], wanted, atol=0.01)
@@ -154,17 +157,17 @@ def test_color_says_level_and_spread(maze: str | None) -> None:
 
 def test_spread_is_drawn_to_scale() -> None:
     points = np.array([(1.0, 1.0), (1.0, 3.0), (1.0, 5.0)])
-    figure = as_figure(bare(points, spread=np.full(3, 0.5)))
+    figure = as_figure(plan_without_maze(points, spread=np.full(3, 0.5)))
     beside = np.array([(1.0 + x, 3.0) for x in (0.45, 0.55, -0.45, -0.55)])
     inside, outside, *other = colors_at(figure, figure.axes[1], beside)
     assert np.abs(inside - outside).max() > 0.05
     np.testing.assert_allclose([inside, outside], other)
 
 
-def test_denoising_colors_every_panel_by_its_own_level() -> None:
+def test_each_denoising_panel_has_the_colors_of_its_row() -> None:
     points = np.stack([np.full(6, 2.8), np.linspace(0.8, 5.8, 6)], axis=1)
     levels = [np.full(6, K), np.array([0, 0, 5, 10, 15, 20]), np.zeros(6)]
-    plan = bare(points, maze="large")
+    plan = plan_without_maze(points, maze="large")
     figure = denoising_figure(record(plan, [(level, points) for level in levels]))
     for axes, level in zip(figure.axes, levels, strict=False):
         seen = colors_at(figure, axes, points)[1:]
@@ -172,7 +175,7 @@ def test_denoising_colors_every_panel_by_its_own_level() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_picture_has_its_size_and_is_not_blank(tmp_path: Path, name: str) -> None:
+def test_pictures_have_their_size_and_are_not_blank(tmp_path: Path, name: str) -> None:
     plan = plan_of(named_maze(name))
     image = imread(draw(tmp_path / "plan.png", plan))
     wanted = as_figure(plan).get_size_inches() * DPI
@@ -185,22 +188,22 @@ def test_a_picture_has_its_size_and_is_not_blank(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("ending, magic", [("svg", b"<?xml"), ("pdf", b"%PDF"), ("PNG", b"\x89PN")])
-def test_the_ending_says_the_format(tmp_path: Path, ending: str, magic: bytes) -> None:
+def test_the_ending_determines_the_format(tmp_path: Path, ending: str, magic: bytes) -> None:
     path = draw(tmp_path / f"new/plan.{ending}", plan_of(named_maze("umaze")))
     assert path.read_bytes().startswith(magic)
     assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("maze", [*map(named_maze, NAMES), TALL, WIDE, None])
-def test_no_words_overlap_or_leave_the_page(maze: Maze | None) -> None:
+def test_texts_do_not_overlap_and_fit_into_the_figure(maze: Maze | None) -> None:
     plan = plan_of(maze or named_maze("medium")) | {"maze": maze and maze.ascii}
     strips = [
         denoising_figure(record(plan, trace_of(plan, rows=6)), panels=panels) for panels in (6, 1)
     ]
     for figure in (as_figure(plan), *strips):
         figure.draw_without_rendering()
-        words = [x for x in figure.findobj(Text) if x.get_visible() and x.get_text()]
-        boxes = [x.get_window_extent() for x in words if x.get_window_extent().width]
+        texts = [x for x in figure.findobj(Text) if x.get_visible() and x.get_text()]
+        boxes = [x.get_window_extent() for x in texts if x.get_window_extent().width]
         assert len(boxes) > 5
         assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
         page = figure.bbox.padded(0.5)
@@ -208,7 +211,7 @@ def test_no_words_overlap_or_leave_the_page(maze: Maze | None) -> None:
         assert all(page.containsy(b.y0) and page.containsy(b.y1) for b in boxes)
 
 
-def test_without_a_maze_everything_is_in_view() -> None:
+def test_without_a_maze_plan_and_path_are_visible() -> None:
     plan = plan_of(named_maze("medium")) | {"maze": None, "goal": np.array([9.0, -3.0])}
     plan["executed"] = plan["executed"] * 1.5
     for axes in as_figure(plan).axes[:2]:
@@ -217,10 +220,10 @@ def test_without_a_maze_everything_is_in_view() -> None:
         assert (shown > (top, left)).all() and (shown < (bottom, right)).all()
 
 
-def test_the_least_that_a_plan_can_be(tmp_path: Path) -> None:
+def test_a_plan_of_one_point_can_be_drawn(tmp_path: Path) -> None:
     points = np.zeros((1, 2))
-    assert draw(tmp_path / "a.png", bare(points)).stat().st_size
-    strip = draw_strip(tmp_path / "b.png", bare(points), [(np.zeros(1), points)])
+    assert draw(tmp_path / "a.png", plan_without_maze(points)).stat().st_size
+    strip = draw_strip(tmp_path / "b.png", plan_without_maze(points), [(np.zeros(1), points)])
     assert strip.stat().st_size
 
 
@@ -252,10 +255,10 @@ def test_panels_are_spaced_evenly(
     plan = plan_of(named_maze("umaze"))
     draw_strip(tmp_path / "strip.png", plan, trace_of(plan), panels)
     assert seen[::2] == [f"row {row} of 24" for row in rows]
-    assert seen[-1] == "100% certain"
+    assert seen[-1] == "100% clean"
 
 
-def test_more_panels_than_rows_draws_every_row(tmp_path: Path) -> None:
+def test_with_more_panels_than_rows_all_rows_are_drawn(tmp_path: Path) -> None:
     plan = plan_of(named_maze("umaze"))
     few = draw_strip(tmp_path / "a.png", plan, trace_of(plan, rows=3), panels=9)
     all_ = draw_strip(tmp_path / "b.png", plan, trace_of(plan, rows=3), panels=3)
@@ -274,7 +277,7 @@ def test_unwritable_paths_raise_and_leave_nothing(tmp_path: Path) -> None:
     assert file.read_text() == "mine"
 
 
-def test_a_full_disk_leaves_the_previous_picture(
+def test_if_the_disk_is_full_the_old_picture_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill(self: Figure, path: Path, **_: object) -> None:
@@ -293,50 +296,52 @@ def test_a_full_disk_leaves_the_previous_picture(
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"points": np.zeros((2, 5, 2))}, r"points .* \[P, 2\]; got \[2, 5, 2\].* one problem"),
-        ({"points": np.zeros((0, 2))}, r"points .* \[P, 2\]; got \[0, 2\]"),
-        ({"points": np.full((5, 2), np.nan)}, "points must be finite; 10 of 10"),
-        ({"level": np.zeros(4)}, r"level .* \[5\]; got \[4\]"),
-        ({"level": np.full(5, 21)}, "level .* between 0 and 20; got 21 to 21"),
-        ({"level": np.full(5, -1)}, "level .* between 0 and 20; got -1 to -1"),
-        ({"spread": np.zeros((5, 2))}, r"spread .* \[5\]; got \[5, 2\]"),
-        ({"candidates": np.zeros((5, 2))}, r"candidates .* \[C, 5, 2\]; got \[5, 2\]"),
-        ({"goal": np.zeros(3)}, r"goal .* \[2\]; got \[3\]"),
-        ({"executed": np.zeros((9, 4))}, r"executed .* \[S, 2\]; got \[9, 4\]"),
-        ({"max_level": 0}, "max_level must be at least 1; got 0"),
-        ({"maze": "lagre"}, "Unknown maze 'lagre'. Did you mean 'large'"),
+        ({"points": np.zeros((2, 5, 2))}, r"points .*\[P, 2\].*\[2, 5, 2\]"),
+        ({"points": np.zeros((0, 2))}, r"points .*\[P, 2\].*\[0, 2\]"),
+        ({"points": np.full((5, 2), np.nan)}, "points .*finite.*10 of 10"),
+        ({"level": np.zeros(4)}, r"level .*\[5\].*\[4\]"),
+        ({"level": np.full(5, 21)}, "level .*0 and 20.*21"),
+        ({"level": np.full(5, -1)}, "level .*0 and 20.*-1"),
+        ({"spread": np.zeros((5, 2))}, r"spread .*\[5\].*\[5, 2\]"),
+        ({"candidates": np.zeros((5, 2))}, r"candidates .*\[C, 5, 2\].*\[5, 2\]"),
+        ({"goal": np.zeros(3)}, r"goal .*\[2\].*\[3\]"),
+        ({"executed": np.zeros((9, 4))}, r"executed .*\[S, 2\].*\[9, 4\]"),
+        ({"max_level": 0}, "max_level.*0"),
+        ({"maze": "lagre"}, "'lagre'.*'large'"),
     ],
 )
-def test_bad_arrays_are_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_invalid_arrays_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(DfplanError, match=words):
-        draw(tmp_path / "plan.png", {**bare(np.zeros((5, 2))), **changes})
+        draw(tmp_path / "plan.png", {**plan_without_maze(np.zeros((5, 2))), **changes})
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name, words", [("plan.pgn", "'.pgn'. Did you mean '.png'"), ("p", "'p'")])
-def test_unknown_endings_are_named(tmp_path: Path, name: str, words: str) -> None:
+@pytest.mark.parametrize("name, words", [("plan.pgn", "'.pgn'.*'.png'"), ("p", "'p'")])
+def test_unknown_endings_are_refused(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        draw(tmp_path / name, bare(np.zeros((5, 2))))
+        draw(tmp_path / name, plan_without_maze(np.zeros((5, 2))))
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_traces_are_named(tmp_path: Path) -> None:
+def test_invalid_traces_are_refused(tmp_path: Path) -> None:
     def strip(trace: list[tuple[np.ndarray, np.ndarray]], panels: int = 6) -> Path:
-        return draw_strip(tmp_path / "strip.png", bare(np.zeros((5, 2))), trace, panels)
+        return draw_strip(
+            tmp_path / "strip.png", plan_without_maze(np.zeros((5, 2))), trace, panels
+        )
 
     row = (np.zeros(5), np.zeros((5, 2)))
     with pytest.raises(DataError, match="at least one row"):
         strip([])
-    with pytest.raises(DataError, match=r"points of the trace .* \[5, 2\]; got \[4, 2\]"):
+    with pytest.raises(DataError, match=r"trace .*\[5, 2\].*\[4, 2\]"):
         strip([(np.zeros(5), np.zeros((4, 2))), row])
-    with pytest.raises(DataError, match=r"level .* \[5\]; got \[1, 5\]"):
+    with pytest.raises(DataError, match=r"level .*\[5\].*\[1, 5\]"):
         strip([(np.zeros((1, 5)), np.zeros((5, 2))), row])
-    with pytest.raises(ConfigError, match="panels must be at least 1; got 0"):
+    with pytest.raises(ConfigError, match=r"panels.*0"):
         strip([row], panels=0)
     assert not list(tmp_path.iterdir())
 
 
-def test_matplotlib_is_imported_on_use_and_left_as_it_was() -> None:
+def test_matplotlib_is_imported_when_needed_and_its_settings_stay() -> None:
     script = """
 import sys, tempfile
 import numpy as np

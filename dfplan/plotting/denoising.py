@@ -1,0 +1,137 @@
+"""How a plan is denoised: rows of its scheduling matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
+
+from dfplan.errors import ConfigError
+from dfplan.plotting import marks
+from dfplan.plotting.drawn_plan import DrawnPlan, prepare_axes, spaced_indices, visible_trace
+from dfplan.plotting.maze import current_axes, to_picture, token_size
+from dfplan.plotting.records import PlanLike
+from dfplan.plotting.style import Theme, named_theme
+
+
+def plot_denoising(
+    plan: PlanLike,
+    axes: Sequence[Axes] | None = None,
+    *,
+    index: int = 0,
+    theme: str = "light",
+) -> Sequence[Axes]:
+    """Draw the denoising of a plan: evenly spaced rows of its scheduling matrix, one per axes.
+
+    Args:
+        plan: batch of plans, made with ``trace=True``.
+        axes: axes to draw on, an array or a sequence; axes without a row stay empty. Default: new
+            axes of pyplot, at most six.
+        index: which plan of the batch.
+        theme: ``light`` or ``dark``.
+
+    Raises:
+        ConfigError: unknown index or theme.
+        DataError: the plan has no trace, or an array has a wrong shape or is not finite.
+    """
+    rows = visible_trace(plan, index)
+    if axes is None:
+        from matplotlib import pyplot
+
+        axes = pyplot.subplots(1, min(6, len(rows)), squeeze=False)[1][0]
+    flat = list(np.ravel(np.asarray(axes, dtype=object)))
+    for ax, row in zip_longest(flat, spaced_indices(len(rows), len(flat))):
+        if row is None:
+            ax.set_axis_off()
+        else:
+            plot_denoising_step(plan, row, ax, index=index, theme=theme)
+    return axes
+
+
+def plot_denoising_step(
+    plan: PlanLike, row: int, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
+) -> Axes:
+    """Draw the tokens after one row of the scheduling matrix, with their noise levels.
+
+    Each noisy token is surrounded by a pale disc; its radius is proportional to the noise level.
+
+    Args:
+        plan: batch of plans, made with ``trace=True``.
+        row: row of the scheduling matrix, from 0; negative numbers count from the last.
+        ax: axes to draw on; default: pyplot's current axes.
+        index: which plan of the batch.
+        theme: ``light`` or ``dark``.
+
+    Raises:
+        ConfigError: unknown row, index or theme.
+        DataError: the plan has no trace, or an array has a wrong shape or is not finite.
+    """
+    rows = visible_trace(plan, index)
+    if not -len(rows) <= row < len(rows):
+        raise ConfigError(f"This plan was denoised in {len(rows)} rows; got row {row}.")
+    drawn, ax, colors = prepare_axes(plan, index, ax, theme)
+    level, points = rows[row]
+    draw_denoising_step(ax, drawn, to_picture(drawn.maze, points), level / plan.max_level, colors)
+    return ax
+
+
+def draw_denoising_step(
+    ax: Axes, drawn: DrawnPlan, points: np.ndarray, noise: np.ndarray, theme: Theme
+) -> None:
+    """Draw noisy tokens, start and goal.
+
+    Args:
+        ax: axes with the maze.
+        drawn: the plan.
+        points: of the tokens, in the picture's coordinates; [P, 2].
+        noise: noise level of each point, as a share of pure noise; [P].
+        theme: colors.
+    """
+    size, token_colors = token_size(ax), theme.level(noise)
+    marks.draw_noise(ax, points, noise, token_colors)
+    marks.draw_tokens(ax, points, token_colors, size, (1 - noise) ** 2, theme)
+    marks.draw_ends(ax, points[0], drawn.goal, size, drawn.suite, theme)
+
+
+def plot_levels(
+    plan: PlanLike, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
+) -> Axes:
+    """Draw the scheduling matrix: the noise level of each point after each row.
+
+    Points go from left to right, from the present to the future. Rows go from top to bottom, in the
+    order of denoising.
+
+    Args:
+        plan: batch of plans, made with ``trace=True``.
+        ax: axes to draw on; default: pyplot's current axes.
+        index: which plan of the batch.
+        theme: ``light`` or ``dark``.
+
+    Raises:
+        ConfigError: unknown index or theme.
+        DataError: the plan has no trace, or an array has a wrong shape or is not finite.
+    """
+    colors = named_theme(theme)
+    levels = np.stack([level for level, _ in visible_trace(plan, index)])
+    ax = current_axes(ax)
+    rows, count = levels.shape
+    image = ax.imshow(
+        levels,
+        aspect="auto",
+        interpolation="nearest",
+        extent=(-0.5, count - 0.5, rows + 0.5, 0.5),
+    )
+    image.set(cmap=colors.level, norm=Normalize(0, plan.max_level))
+    ax.set_facecolor(colors.floor)
+    ax.set_xlabel("point of the plan", color=colors.muted)
+    ax.set_ylabel("row of the matrix", color=colors.muted)
+    ax.tick_params(length=0, labelcolor=colors.ink)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(5, integer=True))
+    for side in ax.spines.values():
+        side.set_visible(False)
+    return ax

@@ -1,0 +1,281 @@
+"""Frames of videos: a plan that is denoised, a tree that grows, an episode with its plans.
+
+The maze is drawn once. Each frame is drawn over it when it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dfplan.errors import DataError, require_numbers
+from dfplan.mazes import Maze, parse_maze
+from dfplan.plotting.checks import check_array
+from dfplan.plotting.denoising import draw_denoising_step
+from dfplan.plotting.drawn_plan import DrawnPlan, visible_trace
+from dfplan.plotting.maze import Limits, draw_maze, maze_limits, points_limits, to_picture
+from dfplan.plotting.plans import plot_path, plot_plan, plot_tree
+from dfplan.plotting.records import EpisodeLike, PlanLike
+from dfplan.plotting.settings import default_settings
+from dfplan.plotting.style import Theme, named_theme
+from dfplan.record import Record
+
+FRAMES_PER_SECOND = 20
+
+_DPI = 100
+_LAST_FRAMES = FRAMES_PER_SECOND
+_FRAMES_PER_ROW = 5
+_EPISODE_FRAMES = 8 * FRAMES_PER_SECOND
+_TREE_FRAMES = 6 * FRAMES_PER_SECOND
+
+
+@dataclass(frozen=True)
+class Frames(Record):
+    """The frames of a video. They are drawn each time they are iterated over.
+
+    Attributes:
+        times: argument of ``draw`` for each frame.
+        draw: draws one frame, uint8 [H, W, 3].
+    """
+
+    times: Sequence[float]
+    draw: Callable[[float], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.draw, self.times)
+
+
+def denoising_frames(
+    plan: PlanLike, *, index: int = 0, width: int = 640, theme: str = "light"
+) -> Frames:
+    """Draw the denoising of a plan, next to its scheduling matrix.
+
+    Tokens and noise levels are interpolated between two rows of the matrix.
+
+    Args:
+        plan: batch of plans, made with ``trace=True``.
+        index: which plan of the batch.
+        width: of a frame, in pixels.
+        theme: ``light`` or ``dark``.
+
+    Returns:
+        Frames at 20 per second.
+
+    Raises:
+        ConfigError: unknown index or theme.
+        DataError: the plan has no trace.
+    """
+    colors, drawn, rows = named_theme(theme), DrawnPlan(plan, index), visible_trace(plan, index)
+    canvas = _Canvas(drawn.maze, drawn.limits(), colors, width, side_panel=0.34)
+    levels = np.stack([level for level, _ in rows]) / plan.max_level
+    points = np.stack([to_picture(drawn.maze, points) for _, points in rows])
+    last = len(rows) - 1
+    times = np.linspace(0, last, _FRAMES_PER_ROW * last + 1) if last else np.zeros(1)
+
+    def draw(time: float) -> np.ndarray:
+        before, share = int(time), time - int(time)
+        after = min(before + 1, last)
+        noise = (1 - share) * levels[before] + share * levels[after]
+        now = (1 - share) * points[before] + share * points[after]
+
+        def draw_matrix(ax: Axes) -> None:
+            image = np.full((*levels.shape, 4), 0.0)
+            image[: before + 1] = colors.level(levels[: before + 1])
+            ax.imshow(image, aspect="auto", interpolation="nearest")
+            ax.set_axis_off()
+
+        text = f"row {before} of {last}, {np.mean(levels[before] == 0):.0%} clean"
+        return canvas.frame(
+            lambda ax: draw_denoising_step(ax, drawn, now, noise, colors), text, draw_matrix
+        )
+
+    return Frames([0.0] * (_LAST_FRAMES // 2) + [*times] + [float(last)] * _LAST_FRAMES, draw)
+
+
+def tree_frames(
+    plan: PlanLike, *, index: int = 0, width: int = 640, theme: str = "light"
+) -> Frames:
+    """Draw the growth of a search tree, the best plan so far on top.
+
+    Args:
+        plan: batch of plans of a :class:`dfplan.TreePlanner`, made with ``trace=True``.
+        index: which plan of the batch.
+        width: of a frame, in pixels.
+        theme: ``light`` or ``dark``.
+
+    Returns:
+        Frames at 20 per second.
+
+    Raises:
+        ConfigError: unknown index or theme.
+        DataError: the plan has no tree.
+    """
+    colors, drawn, tree = named_theme(theme), DrawnPlan(plan, index), plan.tree
+    if tree is None:
+        raise DataError(
+            "The plan must have a search tree; it has none. Use TreePlanner.plan(trace=True)."
+        )
+    nodes = int((tree.parent[index] >= 0).sum())
+    canvas = _Canvas(drawn.maze, drawn.limits(), colors, width)
+    counts = np.unique(np.linspace(1, nodes, min(nodes, _TREE_FRAMES)).round().astype(int))
+    repeats = max(1, _TREE_FRAMES // (2 * len(counts)))
+
+    def draw(count: float) -> np.ndarray:
+        end = 1 + int(count)  # the root is not a plan
+        part: Any = _PlanWithPartialTree(plan, tree, end)
+        best = float(tree.scores[index, 1:end].max())
+        plans = "1 plan" if end == 2 else f"{end - 1} plans"
+        return canvas.frame(
+            lambda ax: plot_tree(part, ax, index=index, theme=theme),
+            f"{plans}, best score {best:.0f}",
+        )
+
+    return Frames([*np.repeat(counts, repeats), *[nodes] * _LAST_FRAMES], draw)
+
+
+def episode_frames(episode: EpisodeLike, *, width: int = 640, theme: str = "light") -> Frames:
+    """Draw an episode: the path so far, the body, and the current plan with its noise levels.
+
+    Args:
+        episode: the episode.
+        width: of a frame, in pixels.
+        theme: ``light`` or ``dark``.
+
+    Returns:
+        Frames at 20 per second. In long episodes they show only some of the steps.
+
+    Raises:
+        ConfigError: unknown theme.
+        DataError: positions are not finite.
+    """
+    colors = named_theme(theme)
+    positions = check_array("positions", episode.positions, ("S", 2))
+    maze = None if episode.maze is None else parse_maze(episode.maze)
+    if maze is None:
+        points = [positions, *(plan.points[0] for _, plan in episode.plans)]
+        limits = points_limits(np.concatenate(points))
+    else:
+        limits = maze_limits(maze)
+    canvas, last = _Canvas(maze, limits, colors, width), len(positions) - 1
+    steps = np.unique(np.linspace(0, last, min(last + 1, _EPISODE_FRAMES)).round().astype(int))
+
+    def draw(time: float) -> np.ndarray:
+        step = int(time)
+        plans = [plan for start, plan in episode.plans if start <= step]
+
+        def draw_episode(ax: Axes) -> None:
+            if plans:
+                plot_plan(plans[-1], ax, candidates=False, theme=theme)
+            plot_path(positions[: step + 1], ax, maze=maze, theme=theme)
+
+        text = f"step {step}, plan {len(plans)}"
+        if episode.reached is not None and step >= episode.reached:
+            text += f", goal reached at step {episode.reached}"
+        return canvas.frame(draw_episode, text)
+
+    return Frames([*steps, *[last] * _LAST_FRAMES], draw)
+
+
+@dataclass(frozen=True)
+class _PlanWithPartialTree(Record):
+    """A plan whose tree has only its first nodes."""
+
+    plan: PlanLike
+    whole_tree: Any
+    count: int
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plan, name)
+
+    @property
+    def tree(self) -> Any:
+        first, whole = slice(self.count), self.whole_tree
+        return replace(
+            whole,
+            parent=whole.parent[:, first],
+            points=whole.points[:, first],
+            scores=whole.scores[:, first],
+            visits=whole.visits[:, first],
+        )
+
+
+class _Canvas:
+    """A maze that is drawn once, as the background of all frames.
+
+    Args:
+        maze: the maze, or None.
+        limits: what to show.
+        theme: colors.
+        width: of a frame, in pixels.
+        side_panel: width of a panel right of the maze, as a share of ``width``; 0 for none.
+    """
+
+    @default_settings()
+    def __init__(
+        self, maze: Maze | None, limits: Limits, theme: Theme, width: int, side_panel: float = 0.0
+    ) -> None:
+        require_numbers({"width": width}, integer=True, minimum=160, maximum=10_000)
+        rows, columns = limits[1] - limits[0], limits[3] - limits[2]
+        margin, footer = 0.02 * width, 0.07 * width
+        side_width = side_panel * width
+        maze_width = width - 2 * margin - (side_width + margin if side_width else 0)
+        maze_height = maze_width * rows / columns
+        # MP4 needs even sizes.
+        full_width = width // 2 * 2
+        full_height = int(maze_height + 2 * margin + footer) // 2 * 2
+        size = (full_width / _DPI, full_height / _DPI)
+        figure = Figure(figsize=size, dpi=_DPI, facecolor=theme.background)
+        self._canvas, self._figure, self._theme = FigureCanvasAgg(figure), figure, theme
+        bottom, height = (margin + footer) / full_height, maze_height / full_height
+        self._ax = figure.add_axes((margin / full_width, bottom, maze_width / full_width, height))
+        draw_maze(self._ax, maze, limits, theme=theme)
+        self._side_ax: Axes | None = None
+        if side_width:
+            left = (2 * margin + maze_width) / full_width
+            self._side_ax = figure.add_axes((left, bottom, side_width / full_width, height))
+            self._side_ax.set_axis_off()
+        text_y = 0.5 * (margin + footer) / full_height
+        self._text = (margin / full_width, text_y, 0.026 * width * 72 / _DPI)
+        self._canvas.draw()  # type: ignore[no-untyped-call]
+        self._background = self._canvas.copy_from_bbox(figure.bbox)  # type: ignore[no-untyped-call]
+
+    @default_settings()
+    def frame(
+        self,
+        draw: Callable[[Axes], Any],
+        text: str,
+        draw_side: Callable[[Axes], Any] | None = None,
+    ) -> np.ndarray:
+        """Draw one frame, uint8 [H, W, 3].
+
+        Args:
+            draw: draws over the maze.
+            text: line of text below the maze.
+            draw_side: draws on the side panel.
+        """
+        self._canvas.restore_region(self._background)  # type: ignore[no-untyped-call]
+        renderer = self._canvas.get_renderer()  # type: ignore[no-untyped-call]
+        for ax, function in ((self._ax, draw), (self._side_ax, draw_side)):
+            if ax is None or function is None:
+                continue
+            old = set(ax.get_children())
+            function(ax)
+            new = [artist for artist in ax.get_children() if artist not in old]
+            for artist in sorted(new, key=Artist.get_zorder):
+                artist.draw(renderer)
+                artist.remove()
+        x, y, size = self._text
+        line = self._figure.text(x, y, text, fontsize=size, color=self._theme.muted, va="center")
+        line.draw(renderer)
+        line.remove()
+        return np.array(self._canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
