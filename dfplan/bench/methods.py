@@ -1,4 +1,4 @@
-"""Who plays: planners, policies and trackers by name, and a user's own by a dotted name."""
+"""Methods of the benchmark: planners, policies and trackers by name, and plugins."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dfplan.bench.plugins import code_file, imported
+from dfplan.bench.plugins import import_plugin, source_file
 from dfplan.collect.controllers import DataController
 from dfplan.errors import ConfigError, unknown_name
 from dfplan.evaluation.episodes import Actor
 from dfplan.evaluation.protocols import Task
-from dfplan.planning.policy import BringsTracker
+from dfplan.planning.policy import HasTracker
 from dfplan.planning.single import ForcingPlanner, PlannerSettings
 from dfplan.planning.trackers import (
-    DiffusedActions,
+    PlannedActions,
     Pursuit,
     TimedPD,
     Tracker,
@@ -24,6 +24,7 @@ from dfplan.planning.trackers import (
 )
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.pretrained import checkpoint_path, load, load_inverse, pretrained_names
+from dfplan.suites import DEFAULT
 from dfplan.tokens.motion import Motion
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.types import Planner
@@ -31,83 +32,84 @@ from dfplan.types import Planner
 NO_TRACKER = "none"
 """The tracker of a policy, which needs none."""
 
-OWN_TRACKER = "own"
-"""The tracker that a user's planner brings."""
+DEFAULT_TRACKER = "default"
+"""A method's default tracker; for a plugin the one that it brings."""
 
-Made = Planner | Actor
+PlannerOrPolicy = Planner | Actor
 
 
 @dataclass(frozen=True)
-class Contender:
+class Method:
     """A planner or policy of the benchmark.
 
     Attributes:
-        name: what it is asked for by.
-        title: what tables call it.
-        model: from what a task's planners are trained on to the name of its checkpoint; None where
+        name: in commands and records.
+        title: description for tables.
+        checkpoint_name: from the name of a task's data to the name of the checkpoint; None if
             nothing is trained.
-        make: from task, training seed and the checkpoint's path to the planner or policy.
-        tracker: the name of the one that it is run with unless another is asked for.
-        tolerance: distance from the plan at which it plans anew, in units of position; None for
-            planning once.
-        code: the file of a user's own module.
-        one_goal: whether it knows only the goal that D4RL's data is paid for.
-        plans_actions: whether its plans hold actions; None of a user's own, before it plans.
+        make: from task, training seed and path of the checkpoint to the planner or policy.
+        default_tracker: name of the tracker that is used unless another is requested.
+        tolerance: distance from the plan at which it plans again, in units of position; None to
+            plan once.
+        source_file: of a plugin.
+        fixed_goal_only: whether it only knows the fixed goal of D4RL's rewards.
+        plans_actions: whether its plans contain actions; None if unknown, for a plugin.
     """
 
     name: str
     title: str
-    model: Callable[[str], str] | None
-    make: Callable[[Task, int, Path | None], Made]
-    tracker: str = "pursuit"
+    checkpoint_name: Callable[[str], str] | None
+    make: Callable[[Task, int, Path | None], PlannerOrPolicy]
+    default_tracker: str = "pursuit"
     tolerance: float | None = 1.0
-    code: Path | None = None
-    one_goal: bool = False
+    source_file: Path | None = None
+    fixed_goal_only: bool = False
     plans_actions: bool | None = False
 
     @property
     def is_policy(self) -> bool:
-        """Whether it acts by itself."""
-        return self.tracker == NO_TRACKER
+        """Whether it is a policy, which needs no tracker."""
+        return self.default_tracker == NO_TRACKER
 
     @property
-    def is_own(self) -> bool:
-        """Whether it is a user's own, by a dotted name."""
+    def is_plugin(self) -> bool:
+        """Whether it is a plugin, named by ``module:attribute``."""
         return ":" in self.name
 
     @property
-    def learns(self) -> bool:
-        """Whether another training seed makes another of it; of a user's own it may."""
-        return self.model is not None or self.is_own
+    def has_seeds(self) -> bool:
+        """Whether training seeds may differ; True for all plugins."""
+        return self.checkpoint_name is not None or self.is_plugin
 
     def checkpoint(self, task: Task, seed: int, folders: Sequence[Path]) -> Path | None:
-        """Its checkpoint for a task and a training seed; None where it has none.
+        """Find the checkpoint for a task and a training seed; None if it needs none.
 
         Raises:
-            ConfigError: there should be one, and it is neither shipped nor in one of ``folders``.
+            ConfigError: the checkpoint is neither shipped nor in one of ``folders``.
         """
-        if self.model is None:
+        if self.checkpoint_name is None:
             return None
-        return _found(f"planner {self.name!r}", self.model(task.data), seed, folders)
+        name = self.checkpoint_name(task.data)
+        return _find_checkpoint(f"planner {self.name!r}", name, seed, folders)
 
-    def unfit(self, task: Task, tracker: str) -> str | None:
-        """Why it cannot be run on a task with a tracker; None if it can."""
-        if self.one_goal and task.random_goals:
-            return "knows one goal"
+    def incompatibility(self, task: Task, tracker: str) -> str | None:
+        """Return why the method cannot run on a task with a tracker; None if it can."""
+        if self.fixed_goal_only and task.random_goals:
+            return "only knows one fixed goal"
         if self.is_policy != (tracker == NO_TRACKER):
             return "needs no tracker" if self.is_policy else "needs a tracker"
-        if tracker == self.tracker:
+        if tracker == self.default_tracker:
             return None
-        if tracker == "diffused" and self.plans_actions is False:
+        if tracker == "planned-actions" and self.plans_actions is False:
             return "plans no actions"
         needs_velocity = tracker in TRACKERS and TRACKERS[tracker].needs_velocity
         if needs_velocity and not task.maze.suite.has_velocity:
-            return "follows velocities, which this suite does not show"
+            return f"tracker {tracker!r} needs velocities, which this suite does not show"
         return None
 
 
-def _found(whose: str, name: str, seed: int, folders: Sequence[Path]) -> Path:
-    """The file of a checkpoint, or the error that names what trains it."""
+def _find_checkpoint(user: str, name: str, seed: int, folders: Sequence[Path]) -> Path:
+    """Return the file of a checkpoint, or raise the error that names the command to train it."""
     stem = f"{name}-s{seed}" if seed else name
     for folder in folders:
         for path in (folder / f"{stem}.safetensors", folder / stem / "checkpoint.safetensors"):
@@ -115,121 +117,123 @@ def _found(whose: str, name: str, seed: int, folders: Sequence[Path]) -> Path:
                 return path
     if stem in pretrained_names():
         return checkpoint_path(stem)
-    among = f" nor in {', '.join(map(str, folders))}" if folders else ""
+    searched = f" or in {', '.join(map(str, folders))}" if folders else ""
     raise ConfigError(
-        f"No checkpoint {stem!r} of {whose} is shipped{among}. Train it, dfplan "
+        f"Found no checkpoint {stem!r} for {user} in the package{searched}. Train it, dfplan "
         f"train {name} --settings.seed {seed} --out runs/{stem}, and name the folder: "
         "--checkpoints runs."
     )
 
 
-def _rival(prefix: str) -> Callable[[str], str]:
-    return lambda data: f"{prefix}-{data.removeprefix('maze2d-')}"
+def _dfplan_name(data: str) -> str:
+    """Name of dfplan's own checkpoint for a data set."""
+    return data
 
 
-def _loaded(task: Task, seed: int, path: Any) -> Any:
-    return load(path)  # there is one wherever a contender has a model
+def _prefixed(prefix: str) -> Callable[[str], str]:
+    """Names of checkpoints of other methods."""
+    return lambda data: f"{prefix}-{data.removeprefix(DEFAULT.prefix + '-')}"
 
 
-def _with(change: Callable[[PlannerSettings], PlannerSettings]) -> Callable[..., Made]:
-    def make(task: Task, seed: int, path: Path | None) -> Made:
-        planner: ForcingPlanner = _loaded(task, seed, path)
+def _load(task: Task, seed: int, path: Any) -> Any:
+    return load(path)  # a method with a checkpoint name always has a path
+
+
+def _with_settings(change: Callable[[PlannerSettings], PlannerSettings]) -> Callable[..., PlannerOrPolicy]:
+    def make(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
+        planner: ForcingPlanner = _load(task, seed, path)
         return replace(planner, settings=change(planner.settings))
 
     return make
 
 
-def _unguided(settings: PlannerSettings) -> PlannerSettings:
-    return replace(settings, guidance=replace(settings.guidance, scale=0.0), polish=0)
+def _without_guidance(settings: PlannerSettings) -> PlannerSettings:
+    return replace(settings, guidance=replace(settings.guidance, scale=0.0), refine_steps=0)
 
 
-def _searching(task: Task, seed: int, path: Path | None) -> Made:
-    return TreePlanner(_loaded(task, seed, path), TreeSettings(evaluations=192))
+def _tree_search(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
+    return TreePlanner(_load(task, seed, path), TreeSettings(evaluations=192))
 
 
-def _own(data: str) -> str:
-    return data
-
-
-CONTENDERS: dict[str, Contender] = {
-    contender.name: contender
-    for contender in (
-        Contender(
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
             "controller",
-            "data's own controller",
+            "the controller that collected the data",
             None,
             lambda task, seed, path: DataController(task.maze),
             NO_TRACKER,
         ),
-        Contender("dfplan", "dfplan", _own, _loaded),
-        Contender("dfplan-unguided", "dfplan without guidance and polish", _own, _with(_unguided)),
-        Contender(
+        Method("dfplan", "dfplan", _dfplan_name, _load),
+        Method("dfplan-unguided", "dfplan without guidance and refinement", _dfplan_name, _with_settings(_without_guidance)),
+        Method(
             "dfplan-mcg",
             "dfplan, Monte Carlo guidance (N=4)",
-            _own,
-            _with(lambda settings: replace(settings, futures=4)),
+            _dfplan_name,
+            _with_settings(lambda settings: replace(settings, mc_samples=4)),
         ),
-        Contender("dfplan-tree", "dfplan, tree search (192 evaluations)", _own, _searching),
-        Contender(
+        Method("dfplan-tree", "dfplan, tree search (192 evaluations)", _dfplan_name, _tree_search),
+        Method(
             "full-sequence",
             "full-sequence diffusion, dfplan's network",
-            _rival("full-sequence"),
-            _loaded,
+            _prefixed("full-sequence"),
+            _load,
         ),
-        Contender(
+        Method(
             "next-token",
             "next-token diffusion, dfplan's network",
-            _rival("next-token"),
-            _with(lambda settings: replace(settings, matrix="autoregressive")),
+            _prefixed("next-token"),
+            _with_settings(lambda settings: replace(settings, matrix="autoregressive")),
         ),
-        Contender(
+        Method(
             "diffuser",
             "Diffuser, planning once",
-            _rival("diffuser"),
-            _loaded,
+            _prefixed("diffuser"),
+            _load,
             "diffuser",
             tolerance=None,
             plans_actions=True,
         ),
-        Contender(
+        Method(
             "diffuser-brief",
             "Diffuser, planning once, trained as many seconds as dfplan",
-            _rival("diffuser-brief"),
-            _loaded,
+            _prefixed("diffuser-brief"),
+            _load,
             "diffuser",
             tolerance=None,
             plans_actions=True,
         ),
-        Contender(
+        Method(
             "diffuser-replan",
             "Diffuser, planning again",
-            _rival("diffuser"),
-            _loaded,
+            _prefixed("diffuser"),
+            _load,
             "diffuser",
             plans_actions=True,
         ),
-        Contender("bc", "behaviour cloning", _rival("bc"), _loaded, NO_TRACKER),
-        Contender("iql", "IQL (d3rlpy)", _rival("iql"), _loaded, NO_TRACKER, one_goal=True),
-        Contender("cql", "CQL (d3rlpy)", _rival("cql"), _loaded, NO_TRACKER, one_goal=True),
+        Method("bc", "behaviour cloning", _prefixed("bc"), _load, NO_TRACKER),
+        Method("iql", "IQL (d3rlpy)", _prefixed("iql"), _load, NO_TRACKER, fixed_goal_only=True),
+        Method("cql", "CQL (d3rlpy)", _prefixed("cql"), _load, NO_TRACKER, fixed_goal_only=True),
     )
 }
 """Planners and policies by name."""
 
 
 @dataclass(frozen=True)
-class Follower:
+class TrackerEntry:
     """A tracker of the benchmark.
 
     Attributes:
-        title: what it is.
-        model: as of a :class:`Contender`, of the checkpoint that it is made from: whose gains come
-            from the data has them from the statistics of dfplan's own.
-        make: from that checkpoint's path to a tracker.
-        needs_velocity: whether velocities must be observed.
+        title: description for tables.
+        checkpoint_name: as of a :class:`Method`, of the checkpoint that the tracker is made from.
+            Gains that are fitted to the data come from the statistics of dfplan's checkpoint.
+        make: from the path of that checkpoint to a tracker.
+        needs_velocity: whether it needs observed velocities.
     """
 
     title: str
-    model: Callable[[str], str] | None
+    checkpoint_name: Callable[[str], str] | None
     make: Callable[[Any], Tracker]
     needs_velocity: bool = False
 
@@ -248,83 +252,89 @@ def _timed(path: Path) -> Tracker:
     return TimedPD(*timed_gains(motion), dt=motion.dt)
 
 
-TRACKERS: dict[str, Follower] = {
-    "pursuit": Follower("pure pursuit of the path, gains fitted to the data", _own, _pursuit),
-    "timed": Follower(
-        "a PD law toward the plan in time, gains fitted to the data",
-        _own,
+TRACKERS: dict[str, TrackerEntry] = {
+    "pursuit": TrackerEntry(
+        "pure pursuit of the path, gains fitted to the data", _dfplan_name, _pursuit
+    ),
+    "timed": TrackerEntry(
+        "PD control toward the plan's point for each time step, gains fitted to the data",
+        _dfplan_name,
         _timed,
         needs_velocity=True,
     ),
-    "diffuser": Follower(
-        "Diffuser's PD law in time, gains 1 and 1",
-        _own,
+    "diffuser": TrackerEntry(
+        "Diffuser's PD control in time, gains 1 and 1",
+        _dfplan_name,
         lambda path: TimedPD(1.0, 1.0, dt=_motion(path).dt),
         needs_velocity=True,
     ),
-    "forcing": Follower(
-        "the PD law in time of Diffusion Forcing's authors, gains 12.5 and 1.2 on the path",
+    "forcing": TrackerEntry(
+        "PD control in time as published with Diffusion Forcing, gains 12.5 and 1.2 on the path",
         None,
-        lambda path: TimedPD(12.5, 1.2, of_lines=True),
+        lambda path: TimedPD(12.5, 1.2, finite_differences=True),
         needs_velocity=True,
     ),
-    "inverse": Follower("inverse dynamics learned from the data", _rival("inverse"), load_inverse),
-    "diffused": Follower("the plan's own actions", None, lambda path: DiffusedActions()),
+    "inverse": TrackerEntry(
+        "inverse dynamics learned from the data", _prefixed("inverse"), load_inverse
+    ),
+    "planned-actions": TrackerEntry("the plan's own actions", None, lambda path: PlannedActions()),
 }
 """Trackers by name."""
 
 
 def tracker_checkpoint(tracker: str, task: Task, folders: Sequence[Path]) -> Path | None:
-    """The checkpoint that a tracker is made from; None where it needs none.
+    """Find the checkpoint that a tracker is made from; None if it needs none.
 
     Raises:
-        ConfigError: there should be one, and it is neither shipped nor in one of ``folders``.
+        ConfigError: the checkpoint is neither shipped nor in one of ``folders``.
     """
-    model = TRACKERS[tracker].model if tracker in TRACKERS else None
-    return None if model is None else _found(f"tracker {tracker!r}", model(task.data), 0, folders)
+    name = TRACKERS[tracker].checkpoint_name if tracker in TRACKERS else None
+    if name is None:
+        return None
+    return _find_checkpoint(f"tracker {tracker!r}", name(task.data), 0, folders)
 
 
-def named_contender(name: str) -> Contender:
-    """The planner or policy of that name, or of a dotted one such as ``mypackage.module:make``.
+def named_method(name: str) -> Method:
+    """Return the method with that name, or a plugin such as ``mypackage.module:make``.
 
-    ``make(task, seed)`` takes a :class:`~dfplan.evaluation.protocols.Task` and a training seed, and
-    returns a planner (:class:`dfplan.types.Planner`) or a policy with ``reset`` and ``act``
-    (:class:`dfplan.evaluation.episodes.Actor`). A planner with ``tracker()`` brings its own; any
-    other is run with pure pursuit. The task names the data to learn from and holds the maze; who
-    looks at that is given the walls, and should say so. The module is not imported before it is
-    asked to make one.
+    A plugin's ``make(task, seed)`` takes a :class:`~dfplan.evaluation.protocols.Task` and a
+    training seed. It returns a planner (:class:`dfplan.types.Planner`) or a policy with ``reset``
+    and ``act`` (:class:`dfplan.evaluation.episodes.Actor`). A planner with a method ``tracker()``
+    brings its own tracker; any other is run with pure pursuit. The task names the data to learn
+    from. It also holds the maze: a method that uses it knows the walls, and should say so. The
+    module is not imported here, but when the method is made.
 
     Raises:
-        ConfigError: an unknown name, or a module that is not found.
+        ConfigError: the name is unknown, or the module is not found.
     """
     if ":" not in name:
-        if name not in CONTENDERS:
+        if name not in METHODS:
             raise ConfigError(
-                f"{unknown_name('planner', name, CONTENDERS)} One of your own is named by where "
-                "it is made: mypackage.module:make."
+                f"{unknown_name('planner', name, METHODS)} Name your own planner by its module and "
+                "function: mypackage.module:make."
             )
-        return CONTENDERS[name]
-    return Contender(
+        return METHODS[name]
+    return Method(
         name,
         name,
         None,
-        lambda task, seed, path: imported(name)(task, seed),
-        OWN_TRACKER,
-        code=code_file(name),
+        lambda task, seed, path: import_plugin(name)(task, seed),
+        DEFAULT_TRACKER,
+        source_file=source_file(name),
         plans_actions=None,
     )
 
 
-def follower(made: Planner, tracker: str, task: Task, folders: Sequence[Path]) -> Tracker:
-    """The tracker of that name; a planner's own, or pure pursuit where it brings none."""
-    if tracker not in TRACKERS and isinstance(made, BringsTracker):
-        return made.tracker()
-    name = following(made, tracker)
+def make_tracker(planner: Planner, tracker: str, task: Task, folders: Sequence[Path]) -> Tracker:
+    """Make the tracker with that name; for ``default`` the planner's own, else pure pursuit."""
+    if tracker not in TRACKERS and isinstance(planner, HasTracker):
+        return planner.tracker()
+    name = resolve_tracker(planner, tracker)
     return TRACKERS[name].make(tracker_checkpoint(name, task, folders))
 
 
-def following(made: Planner, tracker: str) -> str:
-    """The name of :func:`follower`'s."""
+def resolve_tracker(planner: Planner, tracker: str) -> str:
+    """Return the name of the tracker that :func:`make_tracker` makes."""
     if tracker in TRACKERS:
         return tracker
-    return OWN_TRACKER if isinstance(made, BringsTracker) else "pursuit"
+    return DEFAULT_TRACKER if isinstance(planner, HasTracker) else "pursuit"

@@ -1,4 +1,4 @@
-"""A benchmark's cells as arrays: planners with trackers on tasks, ranked within a protocol."""
+"""Results of a benchmark as arrays, ranked within each protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dfplan.bench.records import Cell, EpisodeRow
+from dfplan.bench.records import EpisodeRecord, Run
 from dfplan.errors import ConfigError, DataError
 from dfplan.evaluation import statistics
 from dfplan.evaluation.protocols import (
@@ -22,130 +22,134 @@ from dfplan.evaluation.protocols import (
 )
 
 CONTROLLER = "controller"
-"""Name of the planner that is the data's own behavior; it is not ranked."""
+"""The method that is the data's own controller; it is not ranked."""
+
+_Groups = dict[tuple[str, str, str], list[Run]]
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A planner with a tracker on one task, with all of its training seeds.
+    """A method with a tracker on one task, over all its training seeds.
+
+    S is the number of training seeds, E the number of episodes per seed.
 
     Attributes:
-        task: what was played.
-        cells: one a training seed, in the order of seeds; all met the same problems.
+        task: the environment and protocol.
+        runs: one per training seed, in the order of seeds, all on the same problems.
     """
 
     task: Task
-    cells: tuple[Cell, ...]
+    runs: tuple[Run, ...]
 
     @property
-    def planner(self) -> str:
-        """Name of the planner."""
-        return self.cells[0].name.planner
+    def method(self) -> str:
+        """Name of the method."""
+        return self.runs[0].name.method
 
     @property
     def tracker(self) -> str:
-        """Name of its tracker."""
-        return self.cells[0].name.tracker
+        """Name of the tracker."""
+        return self.runs[0].name.tracker
 
     @property
     def label(self) -> str:
-        """Planner and tracker, as tables name them."""
-        return self.planner if self.tracker == "own" else f"{self.planner} · {self.tracker}"
+        """Method and tracker, as tables name them."""
+        return self.method if self.tracker == "default" else f"{self.method} · {self.tracker}"
 
     @property
     def is_controller(self) -> bool:
-        """Whether it is the data's own behavior."""
-        return self.planner == CONTROLLER
+        """Whether the method is the data's own controller."""
+        return self.method == CONTROLLER
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of the training."""
-        return tuple(cell.name.seed for cell in self.cells)
+        """Training seeds."""
+        return tuple(run.name.seed for run in self.runs)
 
     @property
-    def episodes(self) -> int:
-        """Of each training seed."""
-        return self.cells[0].head.episodes
+    def episode_count(self) -> int:
+        """Number of episodes per training seed."""
+        return self.runs[0].header.episode_count
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """[S, E]."""
-        return self._all("score")
+        """Score of each episode, [S, E]."""
+        return self._values("score")
 
     @cached_property
-    def mean(self) -> statistics.Estimate:
-        """The score."""
+    def mean_score(self) -> statistics.Estimate:
+        """Mean score with its interval."""
         return statistics.mean(self.scores)
 
     @cached_property
-    def most(self) -> np.ndarray:
-        """Scores that no policy can exceed, [S, E]."""
-        return self._all("most")
+    def upper_bounds(self) -> np.ndarray:
+        """Upper bound on the score of each episode, [S, E]."""
+        return self._values("upper_bound")
 
     @cached_property
     def share(self) -> float:
-        """Mean score over the mean of the upper bound; 0 where the bound is 0."""
-        most = float(self.most.mean())
-        return float(self.scores.mean()) / most if most else 0.0
+        """Mean score divided by the mean upper bound; 0 if the bound is 0."""
+        bound = float(self.upper_bounds.mean())
+        return float(self.scores.mean()) / bound if bound else 0.0
 
     @cached_property
-    def run_shares(self) -> np.ndarray:
-        """The share of each training seed, [S]."""
-        most = self.most.mean(axis=1)
-        return np.asarray(np.where(most > 0, self.scores.mean(axis=1) / np.where(most, most, 1), 0))
+    def seed_shares(self) -> np.ndarray:
+        """:attr:`share` of each training seed, [S]."""
+        bound = self.upper_bounds.mean(axis=1)
+        shares = self.scores.mean(axis=1) / np.where(bound, bound, 1)
+        return np.asarray(np.where(bound > 0, shares, 0))
 
     @cached_property
-    def latched(self) -> np.ndarray | None:
-        """Scores if every step after the first paid one were paid, [S, E].
+    def latched_scores(self) -> np.ndarray | None:
+        """Scores if every step after the first one at the goal were rewarded, [S, E].
 
-        None where the score does not count paid steps.
+        None if the score does not use the return.
         """
         if self.task.protocol.score_kind not in ("d4rl", "return"):
             return None
-        sums, unused = self._all("latched"), np.zeros(self.scores.shape)
-        return self.task.scores(sums, unused, unused)
+        returns, unused = self._values("latched_return"), np.zeros(self.scores.shape)
+        return self.task.scores(returns, unused, unused)
 
     @cached_property
     def returns(self) -> np.ndarray:
-        """True sums of rewards, [S, E]."""
-        return self._all("reward")
+        """Sum of rewards of each episode, [S, E]."""
+        return self._values("episode_return")
 
     @cached_property
     def success_any(self) -> np.ndarray:
-        """Whether the goal was ever reached, bool [S, E]."""
-        return self._all("success_any").astype(bool)
+        """Whether each episode ever reached its goal, bool [S, E]."""
+        return self._values("success_any").astype(bool)
 
     @cached_property
     def success_last(self) -> np.ndarray:
-        """Whether the ball was there at the end, bool [S, E]."""
-        return self._all("success_last").astype(bool)
+        """Whether each episode ended at its goal, bool [S, E]."""
+        return self._values("success_last").astype(bool)
 
     @cached_property
-    def touch(self) -> np.ndarray:
-        """First step at the goal, infinite where there was none; float [S, E]."""
-        return np.array(
-            [[row.first_touch or np.inf for row in cell.rows] for cell in self.cells], dtype=float
-        )
+    def steps_to_goal(self) -> np.ndarray:
+        """First step of each episode at the goal, infinite if there is none; float [S, E]."""
+        steps = [[each.steps_to_goal or np.inf for each in run.episodes] for run in self.runs]
+        return np.array(steps, dtype=float)
 
     @property
-    def rows(self) -> tuple[EpisodeRow, ...]:
-        """All episodes of all seeds."""
-        return tuple(row for cell in self.cells for row in cell.rows)
+    def episodes(self) -> tuple[EpisodeRecord, ...]:
+        """All episodes of all training seeds."""
+        return tuple(episode for run in self.runs for episode in run.episodes)
 
-    def _all(self, what: str) -> np.ndarray:
-        rows = [[getattr(row, what) for row in cell.rows] for cell in self.cells]
-        return np.array(rows, dtype=float)
+    def _values(self, name: str) -> np.ndarray:
+        values = [[getattr(episode, name) for episode in run.episodes] for run in self.runs]
+        return np.array(values, dtype=float)
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
-    """All results of one protocol.
+class Leaderboard:
+    """All results under one protocol.
 
     Attributes:
-        protocol: which.
-        tasks: those that were played, in the protocol's order.
-        labels: planners with trackers, the data's own behavior first and then by their mean share
-            of the upper bound over tasks; those that miss a task come last.
+        protocol: of all results.
+        tasks: with results, in the protocol's order.
+        labels: of methods with trackers: the data's own controller first, then by mean share of the
+            upper bound over tasks. Those without results on some task come last.
         results: by label and id of the task.
     """
 
@@ -154,105 +158,106 @@ class Standing:
     labels: tuple[str, ...]
     results: dict[tuple[str, str], Result]
 
-    def on(self, task: Task) -> list[Result]:
-        """The results on one task, the data's own behavior first and then by score."""
-        found = [result for (_, name), result in self.results.items() if name == task.id]
+    def results_on(self, task: Task) -> list[Result]:
+        """Return the results on a task: the data's own controller first, then by score."""
+        results = [result for (_, name), result in self.results.items() if name == task.id]
         return sorted(
-            found, key=lambda each: (not each.is_controller, -each.mean.value, each.label)
+            results, key=lambda each: (not each.is_controller, -each.mean_score.value, each.label)
         )
 
-    def of(self, label: str) -> list[Result]:
-        """The results of one label, task by task."""
+    def results_of(self, label: str) -> list[Result]:
+        """Return the results of a label, in the order of tasks."""
         keys = [(label, task.id) for task in self.tasks]
         return [self.results[key] for key in keys if key in self.results]
 
     @property
     def ranked(self) -> list[str]:
-        """The labels without the data's own behavior."""
-        return [label for label in self.labels if not self.of(label)[0].is_controller]
+        """The labels without the data's own controller."""
+        return [label for label in self.labels if not self.results_of(label)[0].is_controller]
 
     @property
-    def leading(self) -> list[str]:
-        """The first of :attr:`ranked` of each planner: that with its best tracker."""
+    def best_trackers(self) -> list[str]:
+        """The first label of each method in :attr:`ranked`: the method with its best tracker."""
         first: dict[str, str] = {}
         for label in self.ranked:
-            first.setdefault(self.of(label)[0].planner, label)
+            first.setdefault(self.results_of(label)[0].method, label)
         return list(first.values())
 
     def share(self, label: str) -> float:
         """Mean share of the upper bound over tasks."""
-        return float(np.mean([result.share for result in self.of(label)]))
+        return float(np.mean([result.share for result in self.results_of(label)]))
 
-    def matrix(self, label: str) -> np.ndarray | None:
-        """Shares of the upper bound of each training seed on each task, [R, M].
+    def seed_shares(self, label: str) -> np.ndarray | None:
+        """Share of the upper bound for each training seed and task, [R, M].
 
-        None where a task is missing, or no training seed has them all.
+        None if a task is missing, or no training seed has all tasks.
         """
-        mine = self.of(label)
-        common = set.intersection(*(set(result.seeds) for result in mine))
-        if len(mine) < len(self.tasks) or not common:
+        results = self.results_of(label)
+        common = set.intersection(*(set(result.seeds) for result in results))
+        if len(results) < len(self.tasks) or not common:
             return None
-        columns = [result.run_shares[[seed in common for seed in result.seeds]] for result in mine]
+        columns = [
+            result.seed_shares[[seed in common for seed in result.seeds]] for result in results
+        ]
         return np.stack(columns, axis=1)
 
     def controller_on(self, task: Task) -> Result | None:
-        """The data's own behavior on a task, if it was played."""
-        return next((each for each in self.on(task) if each.is_controller), None)
+        """Return the result of the data's own controller on a task, if there is one."""
+        return next((each for each in self.results_on(task) if each.is_controller), None)
 
     def best_on(self, task: Task) -> Result | None:
-        """The result with the highest mean on a task, the data's own behavior aside."""
-        return next((each for each in self.on(task) if not each.is_controller), None)
+        """Return the ranked result with the highest mean score on a task, if there is one."""
+        return next((each for each in self.results_on(task) if not each.is_controller), None)
 
 
-def standings(cells: Iterable[Cell]) -> list[Standing]:
-    """Group cells by protocol, and rank; their order does not matter.
+def leaderboards(runs: Iterable[Run]) -> list[Leaderboard]:
+    """Group runs by protocol and rank them. The order of ``runs`` does not matter.
 
     Raises:
-        ConfigError: an unknown protocol or task.
-        DataError: cells of one task met different problems, one is there twice, or a task is of
-            another protocol.
+        ConfigError: a protocol or task is unknown.
+        DataError: runs of one task have different problems, a run occurs twice, or a task belongs
+            to another protocol.
     """
-    groups: dict[str, dict[tuple[str, str, str], list[Cell]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
-    for cell in sorted(cells, key=lambda cell: cell.name):
-        name = cell.name
+    groups: dict[str, _Groups] = defaultdict(lambda: defaultdict(list))
+    for run in sorted(runs, key=lambda run: run.name):
+        name = run.name
         try:
             named_protocol(name.protocol)
             named_task(name.task)
         except ConfigError as error:
-            raise ConfigError(f"The cell {name.stem} of {name.task}: {error}") from error
-        groups[name.protocol][name.task, name.planner, name.tracker].append(cell)
-    found = {name: named_protocol(name) for name in groups}
-    return [_standing(found[name], groups[name]) for name in PROTOCOLS if name in found]
+            raise ConfigError(f"The run {name.stem} of {name.task}: {error}") from error
+        groups[name.protocol][name.task, name.method, name.tracker].append(run)
+    return [_leaderboard(PROTOCOLS[name], groups[name]) for name in PROTOCOLS if name in groups]
 
 
-def _standing(protocol: Protocol, groups: dict[tuple[str, str, str], list[Cell]]) -> Standing:
+def _leaderboard(protocol: Protocol, groups: _Groups) -> Leaderboard:
     results: dict[tuple[str, str], Result] = {}
-    met: dict[str, Cell] = {}
-    for (name, _, _), cells in groups.items():
+    first_runs: dict[str, Run] = {}
+    for (name, _, _), runs in groups.items():
         task = named_task(name)
         if task.protocol is not protocol:
-            raise DataError(f"Task {name} is of {task.protocol.id}, but a cell says {protocol.id}.")
-        for cell in cells:
-            other = met.setdefault(name, cell)
-            if cell.head.problems != other.head.problems:
+            raise DataError(
+                f"Task {name} belongs to {task.protocol.id}, but a run names {protocol.id}."
+            )
+        for run in runs:
+            other = first_runs.setdefault(name, run)
+            if run.header.problems_digest != other.header.problems_digest:
                 raise DataError(
-                    f"{cell.name.stem} and {other.name.stem} met different problems of {name} "
-                    f"({cell.head.problems[:8]}, {other.head.problems[:8]}), which share no table. "
-                    "Keep them in two folders."
+                    f"{run.name.stem} and {other.name.stem} have different problems of {name} "
+                    f"({run.header.problems_digest[:8]}, {other.header.problems_digest[:8]}), which "
+                    "cannot share a table. Keep them in two folders."
                 )
-        if len({cell.name.seed for cell in cells}) < len(cells):
-            raise DataError(f"A cell of {cells[0].name.stem} on {name} is there twice.")
-        result = Result(task, tuple(cells))
+        if len({run.name.seed for run in runs}) < len(runs):
+            raise DataError(f"A run of {runs[0].name.stem} on {name} occurs twice.")
+        result = Result(task, tuple(runs))
         results[result.label, name] = result
-    tasks = tuple(task for task in tasks_of(protocol) if task.id in met)
-    unranked = Standing(protocol, tasks, (), results)
+    tasks = tuple(task for task in tasks_of(protocol) if task.id in first_runs)
+    unranked = Leaderboard(protocol, tasks, (), results)
 
     def rank(label: str) -> tuple[bool, bool, float, str]:
-        mine = unranked.of(label)
-        is_partial = len(mine) < len(tasks)
-        return not mine[0].is_controller, is_partial, -unranked.share(label), label
+        of_label = unranked.results_of(label)
+        is_partial = len(of_label) < len(tasks)
+        return not of_label[0].is_controller, is_partial, -unranked.share(label), label
 
     labels = sorted({label for label, _ in results}, key=rank)
-    return Standing(protocol, tasks, tuple(labels), results)
+    return Leaderboard(protocol, tasks, tuple(labels), results)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from dfplan.bench.records import Cost, Quantiles
-from dfplan.bench.results import Result, Standing
+from dfplan.bench.results import Result, Leaderboard
 from dfplan.bench.tables import Mark, Table, without
 from dfplan.evaluation import statistics
 from dfplan.evaluation.published import COMPARABLE, Published, published
@@ -53,30 +53,30 @@ _BEYOND = "scores above its bound: the file was edited, or the bound is wrong"
 _MIB = 2**20
 
 
-def overview(standing: Standing) -> Table:
+def overview(leaderboard: Leaderboard) -> Table:
     """Every planner on every task of a protocol."""
-    tasks = standing.tasks
-    found = {task.id: standing.on(task) for task in tasks}
+    tasks = leaderboard.tasks
+    found = {task.id: leaderboard.on(task) for task in tasks}
     digests = (found[task.id][0].cells[0].head.problems[:8] for task in tasks)
     lines = [(PROBLEMS, *digests, "", "")]
     bounds = [float(found[task.id][0].most.mean()) for task in tasks]
     lines.append((BOUND, *(f"{bound:.1f}" for bound in bounds), "100%", ""))
-    for label in standing.labels:
-        mine = {result.task.id: result for result in standing.of(label)}
+    for label in leaderboard.labels:
+        mine = {result.task.id: result for result in leaderboard.of(label)}
         scores = [plus_minus(mine[task.id].mean) if task.id in mine else "" for task in tasks]
-        share = f"{100 * standing.share(label):.1f}%" if len(mine) == len(tasks) else ""
+        share = f"{100 * leaderboard.share(label):.1f}%" if len(mine) == len(tasks) else ""
         lines.append((label, *scores, share, sizes(mine.values())))
-    apart = 2 + len(standing.labels) - len(standing.ranked)
+    apart = 2 + len(leaderboard.labels) - len(leaderboard.ranked)
     marks: dict[tuple[int, int], Mark] = {}
     for column, task in enumerate(tasks, start=1):
         marks |= {
-            (2 + standing.labels.index(label), column): mark
+            (2 + leaderboard.labels.index(label), column): mark
             for label, mark in marked(found[task.id]).items()
         }
-    if standing.ranked and lines[apart][-2]:
+    if leaderboard.ranked and lines[apart][-2]:
         marks[apart, len(tasks) + 1] = "best"
-    header = ("Planner", *(short(standing, task.id) for task in tasks), "Share of bound", "n")
-    title = f"{standing.protocol.unit}, by mean share of the upper bound"
+    header = ("Planner", *(short(leaderboard, task.id) for task in tasks), "Share of bound", "n")
+    title = f"{leaderboard.protocol.unit}, by mean share of the upper bound"
     return Table(title, header, tuple(lines), marks, apart)
 
 
@@ -93,21 +93,21 @@ def marked(found: Sequence[Result]) -> dict[str, Mark]:
     for result in ranked:
         if result.mean.value == best.mean.value:
             marks[result.label] = "best"
-        elif statistics.paired_difference(best.scores, result.scores).is_noise:
+        elif statistics.paired_difference(best.scores, result.scores).includes_zero:
             marks[result.label] = "near"
     return marks
 
 
-def over_tasks(standing: Standing) -> Table | None:
+def over_tasks(leaderboard: Leaderboard) -> Table | None:
     """Aggregates over the tasks of a protocol, in the way of arXiv 2108.13264.
 
     None where nothing was played on all tasks.
     """
-    matrices = {label: standing.matrix(label) for label in standing.labels}
+    matrices = {label: leaderboard.matrix(label) for label in leaderboard.labels}
     whole = {label: matrix for label, matrix in matrices.items() if matrix is not None}
     if not whole:
         return None
-    first = next((label for label in standing.ranked if label in whole), None)
+    first = next((label for label in leaderboard.ranked if label in whole), None)
     lines = []
     for label, matrix in whole.items():
         wins = ""
@@ -116,7 +116,7 @@ def over_tasks(standing: Standing) -> Table | None:
         middle = interval(statistics.interquartile_mean(matrix), 100, 1, "%")
         lines.append((label, f"{100 * matrix.mean():.1f}%", middle, wins, str(len(matrix))))
     header = ("Planner", "Mean share", "Interquartile mean share", f"P({first} better)", "Seeds")
-    apart = sum(label not in standing.ranked for label in whole)
+    apart = sum(label not in leaderboard.ranked for label in whole)
     note = (
         "A run is a training seed, its score on a task the share of the upper bound; intervals "
         "[95%] resample the runs of each task apart (arXiv 2108.13264), so a single training seed "
@@ -125,21 +125,21 @@ def over_tasks(standing: Standing) -> Table | None:
     return without(Table("Over all tasks", header, tuple(lines), {}, apart, note))
 
 
-def in_full(standing: Standing, found: Sequence[Result]) -> Table:
+def in_full(leaderboard: Leaderboard, found: Sequence[Result]) -> Table:
     """Every figure of one task."""
-    controller, best = standing.controller_on(found[0].task), standing.best_on(found[0].task)
+    controller, best = leaderboard.controller_on(found[0].task), leaderboard.best_on(found[0].task)
     lines = []
     most = found[0].most
-    bound = (BOUND, "", f"{most.mean():.1f}", f"{statistics.trimmed(most):.1f}")
+    bound = (BOUND, "", f"{most.mean():.1f}", f"{statistics.trimmed_mean(most):.1f}")
     lines.append((*bound, "", "", "", "", "", "100%", "", "", ""))
-    is_normalized = found[0].task.protocol.score_kind == "d4rl"
+    is_normalized = found[0].task.protocol.score_kind == "normalized"
     for result in found:
         difference = needed = ""
         if controller is not None and result is not controller:
             against = statistics.paired_difference(result.scores, controller.scores)
             difference = plus_minus(against, "+")
         if best is not None and result is not best:
-            needed = count(statistics.episodes_to_tell(best.scores, result.scores))
+            needed = count(statistics.required_episodes(best.scores, result.scores))
         latched = result.latched
         faults = sum(row.fault is not None for row in result.rows)
         lines.append(
@@ -147,10 +147,10 @@ def in_full(standing: Standing, found: Sequence[Result]) -> Table:
                 result.label,
                 sizes([result]),
                 plus_minus(result.mean),
-                f"{statistics.trimmed(result.scores):.1f}",
+                f"{statistics.trimmed_mean(result.scores):.1f}",
                 f"{result.returns.mean():.1f}" if is_normalized else "",
                 "" if latched is None else f"{latched.mean():.1f}",
-                interval(statistics.wilson(result.success_any), 100, 0),
+                interval(statistics.wilson_interval(result.success_any), 100, 0),
                 f"{100 * result.success_last.mean():.0f}",
                 median_touch(result),
                 f"{100 * result.share:.1f}%",
@@ -202,17 +202,17 @@ def matrix(found: Sequence[Result]) -> Table | None:
     return _by_tracker("Score by planner and tracker", places)
 
 
-def matrix_over_tasks(standing: Standing) -> Table | None:
+def matrix_over_tasks(leaderboard: Leaderboard) -> Table | None:
     """Mean shares of the upper bound by planner and tracker, of those that played all tasks.
 
     None where no planner has two trackers.
     """
     places: dict[tuple[str, str], tuple[str, Mark | None]] = {}
-    for label in standing.ranked:
-        mine = standing.of(label)
-        if len(mine) == len(standing.tasks):
+    for label in leaderboard.ranked:
+        mine = leaderboard.of(label)
+        if len(mine) == len(leaderboard.tasks):
             place = mine[0].planner, mine[0].tracker
-            places[place] = f"{100 * standing.share(label):.1f}%", None if places else "best"
+            places[place] = f"{100 * leaderboard.share(label):.1f}%", None if places else "best"
     return _by_tracker("Mean share of the upper bound by planner and tracker", places)
 
 
@@ -254,9 +254,9 @@ def parts(found: Sequence[Result]) -> Table | None:
     return Table(title, header, tuple(lines), {}, apart)
 
 
-def published_tables(standing: Standing) -> list[Table]:
+def published_tables(leaderboard: Leaderboard) -> list[Table]:
     """Others' figures for the tasks of a protocol: those that compare, then those that do not."""
-    tasks = [task.id for task in standing.tasks]
+    tasks = [task.id for task in leaderboard.tasks]
     figures = [figure for task in tasks for figure in published(task)]
     scores = [figure for figure in figures if figure.scored != "seconds"]
     true = [figure for figure in scores if figure.scored in COMPARABLE]
@@ -275,11 +275,11 @@ def published_tables(standing: Standing) -> list[Table]:
             "On the machine that the source names.",
         ),
     )
-    return [_published(standing, title, group, note) for group, title, note in found if group]
+    return [_published(leaderboard, title, group, note) for group, title, note in found if group]
 
 
-def _published(standing: Standing, title: str, group: Sequence[Published], note: str) -> Table:
-    tasks = [task.id for task in standing.tasks]
+def _published(leaderboard: Leaderboard, title: str, group: Sequence[Published], note: str) -> Table:
+    tasks = [task.id for task in leaderboard.tasks]
     tasks = [task for task in tasks if any(figure.task == task for figure in group)]
     keys = dict.fromkeys(
         (each.method, each.scored, each.spread_kind, each.source) for each in group
@@ -297,7 +297,7 @@ def _published(standing: Standing, title: str, group: Sequence[Published], note:
         method, scored, kind, source = key
         counted = "" if scored == "seconds" else scored
         lines.append((method, *texts, counted, kind or "", source))
-    header = ("Method", *(short(standing, task) for task in tasks), "Counted", "± is", "Source")
+    header = ("Method", *(short(leaderboard, task) for task in tasks), "Counted", "± is", "Source")
     return without(Table(title, header, tuple(lines), note=note))
 
 
@@ -305,18 +305,18 @@ def _spread(figure: Published) -> str:
     return "" if figure.spread is None else f" ± {figure.spread:g}"
 
 
-def digests(standing: Standing) -> Table:
+def digests(leaderboard: Leaderboard) -> Table:
     """Proof that all met the same problems."""
     lines = tuple(
         (task.id, str(found[0].episodes), head.split, head.problems)
-        for task in standing.tasks
-        for found in [standing.on(task)]
+        for task in leaderboard.tasks
+        for found in [leaderboard.on(task)]
         for head in [found[0].cells[0].head]
     )
     return Table("Problems", ("Task", "n", "Split", "Problems"), lines)
 
 
-def faults(all_standings: Iterable[Standing]) -> Table | None:
+def faults(all_standings: Iterable[Leaderboard]) -> Table | None:
     """What planners did wrong, by text; None where they did nothing wrong.
 
     A score above what any policy can reach is there, too: by an edited file, or a bound that is
@@ -324,8 +324,8 @@ def faults(all_standings: Iterable[Standing]) -> Table | None:
     """
     counts = Counter(
         (result.task.id, result.label, fault)
-        for standing in all_standings
-        for result in standing.results.values()
+        for leaderboard in all_standings
+        for result in leaderboard.results.values()
         for row in result.rows
         for fault in (row.fault, _BEYOND if row.score > row.most * (1 + 1e-6) + 1e-6 else None)
         if fault is not None
@@ -337,9 +337,9 @@ def faults(all_standings: Iterable[Standing]) -> Table | None:
     return Table("", ("Task", "Planner", "Fault", "Episodes"), lines)
 
 
-def short(standing: Standing, task: str) -> str:
+def short(leaderboard: Leaderboard, task: str) -> str:
     """A task's id without what all of its protocol's begin with."""
-    prefixes = {each.id.partition("-")[0] for each in standing.tasks}
+    prefixes = {each.id.partition("-")[0] for each in leaderboard.tasks}
     return task.partition("-")[2] if len(prefixes) == 1 else task
 
 
@@ -351,7 +351,7 @@ def sizes(results: Iterable[Result]) -> str:
 
 def plus_minus(estimate: Estimate, sign: str = "") -> str:
     """Figure and half of its interval."""
-    half = "" if estimate.half is None else f" ± {estimate.half:.1f}"
+    half = "" if estimate.half_width is None else f" ± {estimate.half_width:.1f}"
     return f"{estimate.value:{sign}.1f}{half}"
 
 

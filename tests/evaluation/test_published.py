@@ -20,7 +20,7 @@ def test_every_figure_is_of_a_task_and_has_a_source() -> None:
         assert (
             figure.scored
             in {
-                "d4rl": ("true", "latched", "unclear", "seconds"),
+                "normalized": ("true", "latched", "unclear", "seconds"),
                 "success": ("success", "changed", "seconds"),
             }[kind]
         )
