@@ -1,1 +1,1 @@
-"""Benchmarks: methods, runs, workers, records and reports."""
+"""Run benchmarks: methods, runs, workers, records, results and reports."""

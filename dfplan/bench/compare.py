@@ -1,150 +1,151 @@
-"""What changed between two benchmarks."""
+"""Compare two benchmarks."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from dfplan.bench.records import Cell, CellName, read_cells
-from dfplan.bench.results import standings
-from dfplan.bench.summary import plus_minus
-from dfplan.bench.tables import Table, markdown, without
+from dfplan.bench.records import Run, RunName, read_runs
+from dfplan.bench.results import leaderboards
+from dfplan.bench.summary import format_estimate
+from dfplan.bench.tables import Table, drop_columns, to_markdown
 from dfplan.errors import ConfigError
 from dfplan.evaluation import statistics
 
 _SHOWN = 12
 
+_Pairs = Sequence[tuple[Run, Run]]
+
 
 def compare(before: str | Path, after: str | Path) -> str:
-    """What changed from one folder of a benchmark to another, as Markdown.
+    """Compare two folders of a benchmark; return what changed, as Markdown.
 
-    Cells are paired by protocol, task, planner, tracker and training seed. A change of the score
-    is noise where the 95% bootstrap interval over the shared starts holds 0; cells that met
-    different problems are not paired. Where one met the first of the other's, those are compared.
+    Runs are paired by protocol, task, method, tracker and training seed. A change of the score is
+    not significant if the 95% bootstrap interval over the shared starts contains 0. Runs on
+    different problems are not compared. If one has the first problems of the other, those are
+    compared.
 
     Raises:
-        ConfigError: the two have no protocol in common, or a cell is of an unknown one.
-        DataError: a folder holds no cells, or one that cannot be read.
+        ConfigError: the folders share no protocol, or a run has an unknown protocol.
+        DataError: a folder contains no runs, or one that cannot be read.
     """
-    olds, news = (_cells(each) for each in (before, after))
+    olds, news = (_read(each) for each in (before, after))
     protocols = [sorted({name.protocol for name in each}) for each in (olds, news)]
     if not set(protocols[0]) & set(protocols[1]):
         raise ConfigError(
-            f"Expected a protocol in common; {before} holds {', '.join(protocols[0])} and {after} "
-            f"holds {', '.join(protocols[1])}. Scores of different protocols do not compare."
+            f"Expected a common protocol; {before} contains {', '.join(protocols[0])} and {after} "
+            f"contains {', '.join(protocols[1])}. Scores of different protocols do not compare."
         )
-    shared = sorted(olds.keys() & news.keys())
-    pairs = [_on_shared_problems(olds[name], news[name]) for name in shared]
-    paired = [(old, new) for old, new in pairs if _met_the_same(old, new)]
-    parts = [f"# {before} and {after}", _verdict(paired, len(pairs) - len(paired), olds, news)]
-    for protocol in sorted({old.name.protocol for old, _ in paired}):
-        mine = [(old, new) for old, new in paired if old.name.protocol == protocol]
-        parts += [f"## {protocol}", markdown(_changes(mine))]
-    if refused := [(old, new) for old, new in pairs if not _met_the_same(old, new)]:
-        text = "These met other problems in the second folder, so their scores are not compared:"
+    pairs = [_shared_problems(olds[name], news[name]) for name in sorted(olds.keys() & news.keys())]
+    comparable = [(old, new) for old, new in pairs if _same_problems(old, new)]
+    parts = [f"# {before} and {after}", _verdict(comparable, len(pairs), olds, news)]
+    for protocol in sorted({old.name.protocol for old, _ in comparable}):
+        of_protocol = [(old, new) for old, new in comparable if old.name.protocol == protocol]
+        parts += [f"## {protocol}", to_markdown(_change_table(of_protocol))]
+    if different := [(old, new) for old, new in pairs if not _same_problems(old, new)]:
+        text = "These runs have other problems in the second folder, so they are not compared:"
         names = (
-            f"{_words(old.name)} ({old.head.problems[:8]}, {new.head.problems[:8]})"
-            for old, new in refused
+            f"{_describe(old.name)} ({old.header.problems_digest[:8]}, "
+            f"{new.header.problems_digest[:8]})"
+            for old, new in different
         )
         parts += ["## Different problems", text, _list(names)]
     for title, names_of in (("first", olds.keys() - news), ("second", news.keys() - olds)):
         if names_of:
-            parts += [f"## Only in the {title}", _list(map(_words, sorted(names_of)))]
-    origin = _origin(pairs)
-    if origin.lines:
-        parts += ["## Where they come from", markdown(origin)]
+            parts += [f"## Only in the {title}", _list(map(_describe, sorted(names_of)))]
+    provenance = _provenance_table(pairs)
+    if provenance.rows:
+        parts += ["## Provenance", to_markdown(provenance)]
     return "\n\n".join(parts) + "\n"
 
 
-def _cells(folder: str | Path) -> dict[CellName, Cell]:
-    """The cells of a folder that a report could be made of, by name."""
-    cells = read_cells(folder)
-    standings(cells)
-    return {cell.name: cell for cell in cells}
+def _read(folder: str | Path) -> dict[RunName, Run]:
+    """Read the runs of a folder by name; raise the errors that a report would raise."""
+    runs = read_runs(folder)
+    leaderboards(runs)
+    return {run.name: run for run in runs}
 
 
-def _on_shared_problems(old: Cell, new: Cell) -> tuple[Cell, Cell]:
-    """Both, cut to the first problems of the longer one if those are what the shorter one met."""
-    count = min(len(old.rows), len(new.rows))
-    if len(old.rows) == len(new.rows) or any(
+def _shared_problems(old: Run, new: Run) -> tuple[Run, Run]:
+    """Cut the longer run to the length of the shorter one, if it starts with the same problems."""
+    count = min(len(old.episodes), len(new.episodes))
+    if len(old.episodes) == len(new.episodes) or any(
         (a.start, a.goal) != (b.start, b.goal)
-        for a, b in zip(old.rows[:count], new.rows[:count], strict=True)
+        for a, b in zip(old.episodes[:count], new.episodes[:count], strict=True)
     ):
         return old, new
-    return replace(old, rows=old.rows[:count]), replace(new, rows=new.rows[:count])
+    return replace(old, episodes=old.episodes[:count]), replace(new, episodes=new.episodes[:count])
 
 
-def _met_the_same(old: Cell, new: Cell) -> bool:
-    """Of two cells from :func:`_on_shared_problems`; lengths still differ where nothing is."""
-    if old.head.episodes == new.head.episodes:
-        return old.head.problems == new.head.problems
-    return len(old.rows) == len(new.rows)
+def _same_problems(old: Run, new: Run) -> bool:
+    """Whether two runs from :func:`_shared_problems` have the same problems."""
+    if old.header.episode_count == new.header.episode_count:
+        return old.header.problems_digest == new.header.problems_digest
+    return len(old.episodes) == len(new.episodes)
 
 
 def _verdict(
-    paired: Sequence[tuple[Cell, Cell]],
-    refused: int,
-    olds: dict[CellName, Cell],
-    news: dict[CellName, Cell],
+    comparable: _Pairs, shared: int, olds: dict[RunName, Run], news: dict[RunName, Run]
 ) -> str:
-    changes = [_difference(old, new) for old, new in paired]
-    real = sum(not change.is_noise for change in changes)
-    same = sum(old.rows == new.rows for old, new in paired)
-    text = f"{len(paired)} cells are in both and met the same problems: "
-    text += f"{real} changed, {len(paired) - real - same} by no more than noise, {same} not at all."
-    if cut := {len(old.rows) for old, _ in paired if len(old.rows) < _longest(old, olds, news)}:
-        text += f" Compared are the first {' or '.join(map(str, sorted(cut)))} of the problems."
-    if refused:
-        text += f" {refused} met different problems."
-    alone = [len(olds.keys() - news), len(news.keys() - olds)]
-    if any(alone):
-        text += f" {alone[0]} are only in the first, {alone[1]} only in the second."
-    if real:
-        text += " At 5% a test, one in twenty equal cells would look changed, too."
+    changes = [_difference(old, new) for old, new in comparable]
+    significant = sum(not change.includes_zero for change in changes)
+    identical = sum(old.episodes == new.episodes for old, new in comparable)
+    other = len(comparable) - significant - identical
+    text = (
+        f"{len(comparable)} runs are in both folders with the same problems: {significant} changed "
+        f"significantly, {other} not significantly, {identical} are identical."
+    )
+    lengths = {
+        len(old.episodes)
+        for old, _ in comparable
+        if len(old.episodes) < max(len(folder[old.name].episodes) for folder in (olds, news))
+    }
+    if lengths:
+        text += f" Only the first {' or '.join(map(str, sorted(lengths)))} problems are compared."
+    if shared > len(comparable):
+        text += f" {shared - len(comparable)} have different problems."
+    single = [len(olds.keys() - news), len(news.keys() - olds)]
+    if any(single):
+        text += f" {single[0]} are only in the first folder, {single[1]} only in the second."
+    if significant:
+        text += " At a level of 5%, about one in twenty unchanged runs is reported as changed."
     return text
 
 
-def _longest(cell: Cell, *folders: Mapping[CellName, Cell]) -> int:
-    return max(len(folder[cell.name].rows) for folder in folders)
-
-
-def _difference(old: Cell, new: Cell) -> statistics.Estimate:
+def _difference(old: Run, new: Run) -> statistics.Estimate:
     return statistics.paired_difference(_scores(new), _scores(old))
 
 
-def _scores(cell: Cell) -> np.ndarray:
-    return np.array([[row.score for row in cell.rows]])
+def _scores(run: Run) -> np.ndarray:
+    return np.array([[episode.score for episode in run.episodes]])
 
 
-def _changes(pairs: Sequence[tuple[Cell, Cell]]) -> Table:
-    lines = []
+def _change_table(pairs: _Pairs) -> Table:
+    rows = []
     for old, new in pairs:
         change = _difference(old, new)
         name = new.name
-        success = [100 * np.mean([row.success_any for row in cell.rows]) for cell in (old, new)]
-        times = [cell.cost.plan.p50 if cell.cost.plan else None for cell in (old, new)]
-        ratio = "" if None in times or not times[0] else f"{times[1] / times[0]:.2f}"  # type: ignore[operator]
-        same = "the same" if old.rows == new.rows else ""
-        better = "better" if change.value > 0 else "worse"
-        lines.append(
+        success = [100 * np.mean([each.success_any for each in run.episodes]) for run in (old, new)]
+        rows.append(
             (
                 name.task,
-                name.planner,
+                name.method,
                 name.tracker,
                 str(name.seed),
-                *(f"{_scores(cell).mean():.1f}" for cell in (old, new)),
-                plus_minus(change, "+"),
-                same or ("noise" if change.is_noise else better),
+                *(f"{_scores(run).mean():.1f}" for run in (old, new)),
+                format_estimate(change, "+"),
+                _change_verdict(old, new, change),
                 f"{success[0]:.0f} → {success[1]:.0f}",
-                ratio,
+                _time_ratio(old, new),
             )
         )
     header = (
         "Task",
-        "Planner",
+        "Method",
         "Tracker",
         "Seed",
         "Before",
@@ -154,48 +155,59 @@ def _changes(pairs: Sequence[tuple[Cell, Cell]]) -> Table:
         "Success %",
         "Plan time ratio",
     )
-    return without(Table("", header, tuple(lines)))
+    return drop_columns(Table("", header, tuple(rows)))
 
 
-def _origin(pairs: Sequence[tuple[Cell, Cell]]) -> Table:
-    """What differs in where the shared cells come from."""
-    found: dict[tuple[str, str, str], int] = {}
+def _change_verdict(old: Run, new: Run, change: statistics.Estimate) -> str:
+    if old.episodes == new.episodes:
+        return "identical"
+    if change.includes_zero:
+        return "not significant"
+    return "better" if change.value > 0 else "worse"
+
+
+def _time_ratio(old: Run, new: Run) -> str:
+    before, after = old.cost.plan, new.cost.plan
+    return "" if not before or not after or not before.p50 else f"{after.p50 / before.p50:.2f}"
+
+
+def _provenance_table(pairs: _Pairs) -> Table:
+    """Differences in the provenance of the shared runs."""
+    counts: Counter[tuple[str, str, str]] = Counter()
     for old, new in pairs:
-        for what, (first, second) in _facts(old, new).items():
+        for name, (first, second) in _facts(old, new).items():
             if first != second:
-                key = what, first, second
-                found[key] = found.get(key, 0) + 1
-    lines = tuple(
-        (what, first, second, str(number)) for (what, first, second), number in found.items()
-    )
-    return Table("", ("What", "First", "Second", "Of the cells"), lines)
+                counts[name, first, second] += 1
+    rows = tuple((*differs, str(number)) for differs, number in counts.items())
+    return Table("", ("Property", "First", "Second", "Number of runs"), rows)
 
 
-def _facts(old: Cell, new: Cell) -> dict[str, tuple[str, str]]:
+def _facts(old: Run, new: Run) -> Mapping[str, tuple[str, str]]:
     both = old.provenance, new.provenance
     packages = sorted(both[0].versions.keys() | both[1].versions.keys())
-    rows: dict[str, Iterable[object]] = {
+    digests = [run.header.checkpoint_digest for run in (old, new)]
+    values: dict[str, Iterable[object]] = {
         "commit": [each.commit for each in both],
         "machine": [f"{each.cpu}, {each.cores} cores, {each.system}" for each in both],
         **{name: [each.versions.get(name) for each in both] for name in packages},
-        f"checkpoint of {new.name.task}, {new.name.planner}, seed {new.name.seed}": [
-            None if cell.head.model is None else cell.head.model[:8] for cell in (old, new)
+        f"checkpoint of {new.name.task}, {new.name.method}, seed {new.name.seed}": [
+            None if digest is None else digest[:8] for digest in digests
         ],
     }
-    found = {}
-    for what, values in rows.items():
-        first, second = ("not known" if value is None else str(value) for value in values)
-        found[what] = first, second
-    return found
+    facts = {}
+    for name, pair in values.items():
+        first, second = ("unknown" if value is None else str(value) for value in pair)
+        facts[name] = first, second
+    return facts
 
 
-def _words(name: CellName) -> str:
-    return f"{name.task}: {name.planner} · {name.tracker}, seed {name.seed}"
+def _describe(name: RunName) -> str:
+    return f"{name.task}: {name.method} · {name.tracker}, seed {name.seed}"
 
 
 def _list(names: Iterable[str]) -> str:
-    all_names = list(names)
-    shown = [f"- {name}" for name in all_names[:_SHOWN]]
-    if len(all_names) > _SHOWN:
-        shown.append(f"- and {len(all_names) - _SHOWN} more")
+    every = list(names)
+    shown = [f"- {name}" for name in every[:_SHOWN]]
+    if len(every) > _SHOWN:
+        shown.append(f"- and {len(every) - _SHOWN} more")
     return "\n".join(shown)

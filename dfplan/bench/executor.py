@@ -1,8 +1,8 @@
-"""Many jobs at once, on this machine or over a cluster; what is there already is not played again.
+"""Execute many runs in parallel, on this machine or on a cluster.
 
-joblib hands out the jobs. Locally its threads do no more than watch a process each
-(:mod:`dfplan.bench.job`), so one that is killed takes nothing with it; on a cluster the
-engine's workers do the same where they run.
+joblib distributes the specs. On this machine, its threads only watch worker processes
+(:mod:`dfplan.bench.launcher`), so a killed process takes no other with it. On a cluster, the
+backend's own workers do the same on their machines.
 """
 
 from __future__ import annotations
@@ -23,63 +23,64 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
-from dfplan.bench.job import SCRATCH, Files, Job, LostCellError, run
-from dfplan.bench.records import cell_path, cell_paths, read_head, write_cell
-from dfplan.errors import ConfigError, require_numbers, unknown_name
-from dfplan.files import PARTIAL, remove_leftovers, scratch_folder
+from dfplan.bench.launcher import SCRATCH, LostRunError, RunFiles, launch
+from dfplan.bench.records import read_header, run_path, run_paths, write_run
+from dfplan.bench.spec import RunSpec
+from dfplan.errors import ConfigError, require_name, require_numbers
+from dfplan.files import SCRATCH_PREFIX, remove_leftovers, scratch_folder
 
 LOCAL = "processes"
 """The backend that needs no cluster."""
 
 BACKENDS = (LOCAL, "ray", "dask")
 
-_CONNECTING = 10.0  # seconds
+_CONNECT_TIMEOUT = 10.0  # seconds
 
 
-def missing(jobs: Sequence[Job], out: str | Path) -> list[Job]:
-    """What is left of ``jobs`` once the cells in the folder ``out`` are taken off.
+def missing_runs(specs: Sequence[RunSpec], out: str | Path) -> list[RunSpec]:
+    """Remove from ``specs`` the runs that the folder ``out`` contains.
 
-    A cell counts as there if its first line is what it would be now: another checkpoint makes it
-    missing.
+    A stored run counts if its header is what it would be now. For example, a changed checkpoint
+    makes a run missing.
 
     Raises:
-        ConfigError: a cell of one of the tasks is of other episodes, which one report cannot rank
-            with these.
-        DataError: a cell that is there is damaged, or of another version.
+        ConfigError: a run of one of the tasks has other episodes, so one report cannot rank both.
+        DataError: a stored run is damaged, or of another format.
     """
-    for job in {job.task: job for job in jobs}.values():
-        _require_same_episodes(job, Path(out))
-    left = []
-    for job in jobs:
-        heads = {tracker: job.head(tracker) for tracker in job.trackers}
-        paths = {tracker: cell_path(out, head.name) for tracker, head in heads.items()}
+    for spec in {spec.task_id: spec for spec in specs}.values():
+        _require_same_episodes(spec, Path(out))
+    missing = []
+    for spec in specs:
+        headers = {tracker: spec.header(tracker) for tracker in spec.trackers}
+        paths = {tracker: run_path(out, header.name) for tracker, header in headers.items()}
         trackers = tuple(
             tracker
-            for tracker, head in heads.items()
-            if not paths[tracker].exists() or read_head(paths[tracker]) != head
+            for tracker, header in headers.items()
+            if not paths[tracker].exists() or read_header(paths[tracker]) != header
         )
         if trackers:
-            left.append(replace(job, trackers=trackers))
-    return left
+            missing.append(replace(spec, trackers=trackers))
+    return missing
 
 
-def _require_same_episodes(job: Job, out: Path) -> None:
-    for path in cell_paths(out, job.task):
-        head = read_head(path)
-        if (head.problems, head.episodes, head.split) != (
-            job.problems.digest,
-            job.episodes,
-            job.split,
+def _require_same_episodes(spec: RunSpec, out: Path) -> None:
+    for path in run_paths(out, spec.task_id):
+        header = read_header(path)
+        if (header.problems_digest, header.episode_count, header.split) != (
+            spec.problems.digest,
+            spec.episodes,
+            spec.split,
         ):
             raise ConfigError(
-                f"{out} holds {head.episodes} {head.split} episodes of {job.task} ({path.stem}), "
-                f"and this asks for {job.episodes} {job.split} ones; a folder holds the same of "
-                "all. Ask for as many, or name another folder by --out."
+                f"{out} contains {header.episode_count} {header.split} episodes of {spec.task_id} "
+                f"({path.stem}), but {spec.episodes} {spec.split} episodes were requested. All "
+                "runs in a folder must have the same episodes: request as many, or choose another "
+                "folder with --out."
             )
 
 
-def sweep(
-    jobs: Sequence[Job],
+def execute_runs(
+    specs: Sequence[RunSpec],
     out: str | Path,
     *,
     workers: int | None = None,
@@ -87,49 +88,48 @@ def sweep(
     address: str | None = None,
     progress: bool = True,
 ) -> list[str]:
-    """Play jobs and write their cells into the folder ``out``, each as soon as it is over.
+    """Execute runs and write them into the folder ``out``, each as soon as it is finished.
 
-    The cells do not depend on the order, the number of workers or the backend.
+    The results do not depend on the order, the number of workers, or the backend.
 
     Args:
-        jobs: what to play.
-        out: the folder of a benchmark. Workers of a cluster that see it write there themselves;
-            what others send back is written when all are done.
-        workers: jobs at a time; by default as many as there are cores, or as the cluster has.
+        specs: the runs.
+        out: the folder of a benchmark. Workers of a cluster write there themselves if they see the
+            folder. Otherwise they send their results, which are written at the end.
+        workers: number of parallel workers; by default the number of cores, or all of the cluster.
         backend: ``processes`` on this machine, ``ray`` or ``dask``.
-        address: of a running cluster, as ray or dask has it; by default one is started here, for
-            as long as this takes.
-        progress: whether to show a bar.
+        address: of a running cluster, in the format of ray or dask; by default a cluster is started
+            on this machine for the duration of the call.
+        progress: whether to show a progress bar.
 
     Returns:
-        What was lost, a message for each job whose process died.
+        A message for each lost worker process.
 
     Raises:
-        ConfigError: an unknown backend, one that is not installed or cannot be reached, or a number
-            of workers below 1.
+        ConfigError: the backend is unknown, not installed or not reachable, or the number of
+            workers is below 1.
     """
-    if backend not in BACKENDS:
-        raise unknown_name("backend", backend, BACKENDS)
+    require_name("backend", backend, BACKENDS)
     if workers is not None:
-        require_numbers({"workers": workers}, whole=True, least=1)
+        require_numbers({"workers": workers}, integer=True, minimum=1)
     if address is not None and backend == LOCAL:
-        raise ConfigError("An address is that of a cluster; name its backend, ray or dask, too.")
+        raise ConfigError("An address needs a cluster: name its backend, ray or dask, as well.")
     out = Path(out).absolute()
     remove_leftovers(Path(gettempdir()), SCRATCH)
     for folder in filter(Path.is_dir, (out, *out.glob("cells/*"))):
         remove_leftovers(folder)
-    if not jobs:
-        return []  # and no cluster is started
+    if not specs:
+        return []  # no cluster is started
     lost: list[str] = []
     with (
-        scratch_folder(out, f"{PARTIAL}sweep-") as token,
-        _engine(backend, workers and min(workers, len(jobs)), address),
-        tqdm(total=len(jobs), desc="cells", unit="job", disable=not progress) as bar,
+        scratch_folder(out, f"{SCRATCH_PREFIX}sweep-") as token,
+        _backend(backend, workers and min(workers, len(specs)), address),
+        tqdm(total=len(specs), desc="runs", unit="spec", disable=not progress) as bar,
     ):
-        # ray's backend gives results only when all are there.
+        # ray's backend returns results only when all are finished.
         streams = get_active_backend()[0].supports_return_generator
         results = Parallel(return_as="generator_unordered" if streams else "list")(
-            delayed(_kept)(job, out, token) for job in jobs
+            delayed(_execute)(spec, out, token) for spec in specs
         )
         for result in results:
             if isinstance(result, str):
@@ -140,26 +140,26 @@ def sweep(
     return lost
 
 
-def _kept(job: Job, out: Path, token: Path) -> list[Files] | str:
-    """What a worker does: the job's files if it could not write them here; why it was lost."""
+def _execute(spec: RunSpec, out: Path, token: Path) -> list[RunFiles] | str:
+    """Launch a spec; return files that cannot be written here, or the message of a lost run."""
     try:
-        files = run(job)
-    except LostCellError as error:
+        files = launch(spec)
+    except LostRunError as error:
         return str(error)
-    if not token.exists():  # the worker is on a machine that does not share the folder
+    if not token.exists():  # this machine does not share the folder
         return files
     _write(files, out)
     return []
 
 
-def _write(files: Sequence[Files], out: Path) -> None:
+def _write(files: Sequence[RunFiles], out: Path) -> None:
     for each in files:
-        write_cell(out, each.name, each.rows, each.aside)
+        write_run(out, each.name, each.episodes, each.metadata)
 
 
 @contextmanager
-def _engine(backend: str, workers: int | None, address: str | None) -> Iterator[None]:
-    """Joblib's backend, and a cluster for it unless one is running at ``address``."""
+def _backend(backend: str, workers: int | None, address: str | None) -> Iterator[None]:
+    """Select joblib's backend, and start a cluster unless one runs at ``address``."""
     if backend == LOCAL:
         with parallel_config(backend="threading", n_jobs=workers or cpu_count()):
             yield
@@ -173,34 +173,34 @@ def _engine(backend: str, workers: int | None, address: str | None) -> Iterator[
 
 @contextmanager
 def _ray(workers: int, address: str | None) -> Iterator[None]:
-    ray = _installed("ray", "ray")
-    _installed("ray.util.joblib", "ray").register_ray()
-    begun = not ray.is_initialized()
-    if begun and address is None:
-        # "local", or the variable RAY_ADDRESS would name another.
+    ray = _import("ray", "ray")
+    _import("ray.util.joblib", "ray").register_ray()
+    is_new = not ray.is_initialized()
+    if is_new and address is None:
+        # "local" because the variable RAY_ADDRESS may name another cluster.
         ray.init("local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
-    elif begun and address is not None:
-        with _reaching("ray", address):
+    elif is_new and address is not None:
+        with _connecting("ray", address):
             ray.init(address=address, log_to_driver=False)
     try:
         yield
     finally:
-        if begun:
+        if is_new:
             ray.shutdown()
 
 
 @contextmanager
 def _dask(workers: int, address: str | None) -> Iterator[None]:
-    distributed = _installed("distributed", "dask")
+    distributed = _import("distributed", "dask")
     if address is not None:
 
         async def greet() -> None:
-            talk = await asyncio.wait_for(distributed.comm.connect(address), _CONNECTING)
-            await talk.close()
+            connection = distributed.comm.connect(address)
+            await (await asyncio.wait_for(connection, _CONNECT_TIMEOUT)).close()
 
-        # A client that cannot connect may block its process for ever. In a thread of its own, since
-        # a notebook has a loop that runs.
-        with _reaching("dask", address), ThreadPoolExecutor(1) as pool:
+        # A client that cannot connect may block its process forever. The check runs in its own
+        # thread, because a notebook has a running event loop.
+        with _connecting("dask", address), ThreadPoolExecutor(1) as pool:
             pool.submit(asyncio.run, greet()).result()
         with distributed.Client(address):
             yield
@@ -215,23 +215,23 @@ def _dask(workers: int, address: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def _reaching(engine: str, address: str) -> Iterator[None]:
-    """Makes one error of what goes wrong with connecting to a cluster."""
+def _connecting(backend: str, address: str) -> Iterator[None]:
+    """Turn any error while connecting to a cluster into one clear error."""
     try:
-        # Engines try for minutes where nobody listens.
+        # Backends try for minutes if nothing listens at the address.
         at = urlsplit(address if "://" in address else f"//{address}")
         if at.hostname and at.port:
-            socket.create_connection((at.hostname, at.port), _CONNECTING).close()
+            socket.create_connection((at.hostname, at.port), _CONNECT_TIMEOUT).close()
         yield
-    except Exception as error:  # whatever engines raise of an address that is not theirs
-        why = " ".join(str(error).split()) or f"no answer within {_CONNECTING:g} s"
+    except Exception as error:  # backends raise many types for a bad address
+        reason = " ".join(str(error).split()) or f"no answer within {_CONNECT_TIMEOUT:g} s"
         raise ConfigError(
-            f"There is no cluster of {engine} at {address!r}: {why}. Name the address of one that "
-            "is running, or leave it out to start one here."
+            f"There is no {backend} cluster at {address!r}: {reason}. Name the address of a "
+            "running cluster, or leave it out to start one here."
         ) from error
 
 
-def _installed(module: str, extra: str) -> Any:
+def _import(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:

@@ -13,7 +13,8 @@ from dfplan.errors import ConfigError, unknown_name
 from dfplan.evaluation.episodes import Actor
 from dfplan.evaluation.protocols import Task
 from dfplan.planning.policy import HasTracker
-from dfplan.planning.single import ForcingPlanner, PlannerSettings
+from dfplan.planning.settings import PlannerSettings
+from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import (
     PlannedActions,
     Pursuit,
@@ -139,7 +140,9 @@ def _load(task: Task, seed: int, path: Any) -> Any:
     return load(path)  # a method with a checkpoint name always has a path
 
 
-def _with_settings(change: Callable[[PlannerSettings], PlannerSettings]) -> Callable[..., PlannerOrPolicy]:
+def _with_settings(
+    change: Callable[[PlannerSettings], PlannerSettings],
+) -> Callable[..., PlannerOrPolicy]:
     def make(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
         planner: ForcingPlanner = _load(task, seed, path)
         return replace(planner, settings=change(planner.settings))
@@ -166,7 +169,12 @@ METHODS: dict[str, Method] = {
             NO_TRACKER,
         ),
         Method("dfplan", "dfplan", _dfplan_name, _load),
-        Method("dfplan-unguided", "dfplan without guidance and refinement", _dfplan_name, _with_settings(_without_guidance)),
+        Method(
+            "dfplan-unguided",
+            "dfplan without guidance and refinement",
+            _dfplan_name,
+            _with_settings(_without_guidance),
+        ),
         Method(
             "dfplan-mcg",
             "dfplan, Monte Carlo guidance (N=4)",

@@ -1,6 +1,6 @@
-"""A user's own planner by a dotted name such as ``mypackage.module:make``: found, tried, imported.
+"""Plugins: a user's own planner, named such as ``mypackage.module:make``.
 
-Whatever its module does when it is imported is to happen where it plays, and not to the benchmark.
+The benchmark's own process never imports a plugin, because importing may do anything to a process.
 """
 
 from __future__ import annotations
@@ -15,86 +15,86 @@ from subprocess import TimeoutExpired
 from tempfile import gettempdir
 from typing import Any
 
-from dfplan.bench.processes import leave_with, started
 from dfplan.errors import ConfigError, unknown_name
 from dfplan.files import scratch_folder
+from dfplan.processes import child_process, exit_with_parent
 
-PATIENCE = 30.0
-"""Seconds that a module may take to be imported if what is wrong with it is to be told at once."""
+IMPORT_TIMEOUT = 30.0
+"""Seconds to wait for the trial import of a plugin."""
 
-_IMPORT = "import sys; from dfplan.bench.plugins import tell_imports; tell_imports(*sys.argv[1:])"
-_CANNOT = "Planner {!r}: module {!r} cannot be imported ({}). Run where it lies, or install it."
+_IMPORT = "import sys; from dfplan.bench.plugins import try_import; try_import(*sys.argv[1:])"
+_CANNOT = "Planner {!r}: module {!r} cannot be imported ({}). Run in its folder, or install it."
 
 
 def require_importable(name: str) -> None:
-    """Import a user's own planner in a process that this one survives whatever it does.
+    """Import a plugin in a child process, to report errors before anything is run.
 
-    What ends that process or keeps it for :data:`PATIENCE` seconds is not refused: where it plays,
-    its rows say so.
+    A plugin that ends that process, or takes longer than :data:`IMPORT_TIMEOUT`, is not refused:
+    its runs will record the error.
 
     Raises:
-        ConfigError: a module that cannot be imported, or that has no such attribute.
+        ConfigError: the module cannot be imported, or it has no such attribute.
     """
     with scratch_folder(gettempdir(), "dfplan-import-") as folder:
-        said = folder / "said"
-        command = [sys.executable, "-c", _IMPORT, name, str(said), str(os.getpid())]
-        with started(command) as process, suppress(TimeoutExpired):
-            process.wait(PATIENCE)
-        if said.exists():
-            raise ConfigError(said.read_text(encoding="utf-8"))
+        message = folder / "message"
+        command = [sys.executable, "-c", _IMPORT, name, str(message), str(os.getpid())]
+        with child_process(command) as process, suppress(TimeoutExpired):
+            process.wait(IMPORT_TIMEOUT)
+        if message.exists():
+            raise ConfigError(message.read_text(encoding="utf-8"))
 
 
-def tell_imports(name: str, file: str, parent: str) -> None:
-    """Write what importing a user's own raises into a file; what a process of ``parent`` does."""
-    leave_with(int(parent))
+def try_import(name: str, file: str, parent: str) -> None:
+    """Import a plugin and write the error message, if any, to a file. Runs in the child process."""
+    exit_with_parent(int(parent))
     try:
-        imported(name)
+        import_plugin(name)
     except ConfigError as error:
         text = str(error).encode(errors="replace").decode()
         Path(file).write_text(text, encoding="utf-8")
 
 
-def imported(name: str) -> Callable[..., Any]:
-    """What a dotted name names; the module is imported into this process.
+def import_plugin(name: str) -> Callable[..., Any]:
+    """Import a plugin's module into this process and return the named attribute.
 
     Raises:
-        ConfigError: a module that cannot be imported, or that has no such attribute.
+        ConfigError: the module cannot be imported, or it has no such attribute.
     """
     module_name, _, attribute = name.partition(":")
-    _look_here()
+    _add_working_folder()
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # whatever a user's own module does
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(_CANNOT.format(name, module_name, said)) from error
+    except (Exception, SystemExit) as error:  # a plugin may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(_CANNOT.format(name, module_name, reason)) from error
     make: Callable[..., Any] | None = getattr(module, attribute, None)
     if make is None:
-        shown = [key for key, value in vars(module).items() if key[0] != "_" and callable(value)]
-        raise unknown_name(f"attribute of {module_name}", attribute, shown)
+        known = [key for key, value in vars(module).items() if key[0] != "_" and callable(value)]
+        raise unknown_name(f"attribute of {module_name}", attribute, known)
     return make
 
 
-def code_file(name: str) -> Path | None:
-    """The file of a user's own module, which is not imported for it; None where it has none.
+def source_file(name: str) -> Path | None:
+    """Find the source file of a plugin without importing it; None if it has none.
 
     Raises:
         ConfigError: there is no such module.
     """
     module_name = name.partition(":")[0]
-    _look_here()
-    # importlib.util.find_spec would import the packages that the module lies in.
+    _add_working_folder()
+    # importlib.util.find_spec would import the packages that contain the module.
     parts, path, spec = module_name.split("."), None, None
     for count in range(1, len(parts) + 1):
         part = ".".join(parts[:count])
-        found = (finder.find_spec(part, path) for finder in sys.meta_path) if parts[0] else ()
-        spec = next((each for each in found if each is not None), None)
+        specs = (finder.find_spec(part, path) for finder in sys.meta_path) if parts[0] else ()
+        spec = next((each for each in specs if each is not None), None)
         if spec is None:
             raise ConfigError(_CANNOT.format(name, module_name, f"there is no {part!r}"))
         path = spec.submodule_search_locations
-    assert spec is not None  # a text has one part at least
+    assert spec is not None  # split() gives at least one part
     return Path(spec.origin) if spec.has_location and spec.origin else None
 
 
-def _look_here() -> None:
-    if os.getcwd() not in sys.path:  # as python -m has it, and not the script dfplan
+def _add_working_folder() -> None:
+    if os.getcwd() not in sys.path:  # python -m adds it, the script dfplan does not
         sys.path.insert(0, os.getcwd())

@@ -1,4 +1,4 @@
-"""Where figures come from: the command, the code and the machine."""
+"""Provenance of results: the command, the code and the machine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
+from dfplan.bench.schema import Count, Duration, Stored
 from dfplan.record import Record
 
 _PACKAGES = (
@@ -26,28 +27,28 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Provenance(Record):
-    """What made a set of rows.
+class Provenance(Record, Stored):
+    """The command, the code and the machine that made results.
 
     Attributes:
         command: the command line.
         seconds: wall time of the whole run.
-        date: when it ended, ISO 8601, UTC.
-        commit: of the source tree, ``-dirty`` where it had changes; None for an installed wheel.
-        versions: of Python and the packages that matter; a package that is missing is left out.
+        date: end of the run, ISO 8601, UTC.
+        commit: of the source tree, with ``-dirty`` if it had changes; None for an installed wheel.
+        versions: of Python and of the installed packages that may change results.
         system: operating system and architecture.
         cpu: name of the processor.
-        cores: cores that the run could use.
+        cores: number of cores that the run could use.
     """
 
     command: str
-    seconds: float
+    seconds: Duration
     date: str
     commit: str | None
     versions: dict[str, str]
     system: str
     cpu: str
-    cores: int
+    cores: Count
 
 
 def provenance(command: str, seconds: float) -> Provenance:
@@ -91,6 +92,6 @@ def _commit(root: Path) -> str | None:
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # no git here, or no commit yet
+    except (OSError, subprocess.CalledProcessError):  # git is missing, or there is no commit yet
         return None
     return result.stdout.strip()

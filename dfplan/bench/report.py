@@ -1,77 +1,89 @@
-"""The report of a benchmark, made from its cells alone: Markdown, one HTML page, a terminal's text.
+"""The report of a benchmark, made from its records alone: Markdown, HTML, and text for a terminal.
 
-Results of different protocols share no table and no picture.
+Results of different protocols share no table and no figure.
 """
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dfplan.bench import summary
-from dfplan.bench.methods import CONTENDERS, TRACKERS
-from dfplan.bench.records import Cell, read_cells
-from dfplan.bench.results import Result, Standing, standings
-from dfplan.bench.tables import NEAR, WIDTH, Table, escaped, markdown, plain, without
-from dfplan.errors import unknown_name
+from dfplan.bench.methods import METHODS, TRACKERS
+from dfplan.bench.records import Example, Run, read_runs
+from dfplan.bench.results import Leaderboard, Result, leaderboards
+from dfplan.bench.tables import (
+    TIED,
+    WIDTH,
+    Table,
+    drop_columns,
+    escape_markdown,
+    to_markdown,
+    to_text,
+)
+from dfplan.errors import require_name
 from dfplan.evaluation import statistics
 from dfplan.evaluation.protocols import Task
-from dfplan.files import atomic_path
-from dfplan.plotting.results import Drive, Profile, drives_svg, profiles_svg, times_svg
+from dfplan.files import atomic_path, expand_path
+from dfplan.plotting.results import (
+    ExecutedPlan,
+    Profile,
+    episodes_svg,
+    profiles_svg,
+    times_svg,
+)
 
-_WHO = ("planner", "tracker")
-_COMMANDS = ("Command", "Other cells by")
-_PAGE_ONLY = ("iqm", "return", "latched", "at-end")
-
+_COMMAND = "Command"
 _HEADINGS = {**summary.SCORES, **summary.COSTS}
+_REPORT_ONLY = ("iqm", "return", "latched", "at-end")
 
 COLUMNS = tuple(_HEADINGS)
 """Names of the columns of a task's tables."""
 
-USUAL_COLUMNS = tuple(name for name in COLUMNS if name not in _PAGE_ONLY)
-"""Those that a terminal shows unless others are asked for."""
+DEFAULT_COLUMNS = tuple(name for name in COLUMNS if name not in _REPORT_ONLY)
+"""Columns that a terminal shows by default."""
+
 _RANKING = (
-    f"Bold (in a terminal: *) is the best mean of a column; {NEAR} is what these episodes do not "
-    "tell from it: the 95% interval of the paired difference on shared starts holds 0. The upper "
-    "bound and the data's own controller stand apart and are not ranked. ± is half of a 95% "
-    "bootstrap interval of the mean, over starts and training seeds, or over starts alone where "
-    "there is one training seed. n: training seeds x episodes."
+    f"Bold (in a terminal: *): the best mean of a column. {TIED}: not significantly different from "
+    "the best, because the 95% interval of the paired difference on shared starts contains 0. The "
+    "upper bound and the data's own controller are for reference and not ranked. ±: half the width "
+    "of a 95% bootstrap interval of the mean, over starts and training seeds, or over starts alone "
+    "for a single training seed. n: training seeds x episodes."
 )
 _LEGEND = (
-    "±: the interval resamples starts and training seeds, crossed (arXiv 0712.1111). With a "
-    "single training seed it says nothing of another training. All planners of a task meet the "
-    "same starts, and differences are paired.",
-    "Share of bound: mean score over the mean of the scores that no policy can exceed on the same "
-    "problems. IQM: mean of the middle half of the episodes. Return: the mean sum of rewards, "
-    "where the score is a normalized one. Latched: the score if every step after the first paid "
-    "one were paid. Success: share of episodes in which the goal was reached, with Wilson's "
-    "interval; at end: in which the ball was there after the last step. First touch: the step by "
-    "which half of the episodes had reached the goal. Against controller: paired difference to the "
-    "data's own controller. Episodes to tell: how many shared starts would tell a row from the "
-    "best (5%, two-sided, power 80%), training seeds as they are; ∞ where the means are equal. "
-    "Faults: episodes in which the planner did something wrong: where it raises or hangs, the "
-    "episode is not played and scores as one of 0 steps; where an action is not finite, the "
-    "episode ends there; where it is out of bounds, it is clipped.",
-    "Times are of one thread: a plan of one problem alone, a step of one episode alone; of several "
-    "training seeds the median. Timed: how many plans, of all training seeds; of few, p95 and p99 "
-    "are near the longest. Cells may have been played in different hours and beside other work, "
-    "which makes times differ that should not. Who plans once in some hundred steps does so above "
-    "the p99 of a step: see that of a plan. Network calls: of the network for one plan. Training "
-    "s: computing time, summed over cores. Episodes s: wall time of all episodes; trackers of one "
-    "planner share first plans, which only the first tracker's time holds. Peak: of the process, "
-    "which plays all trackers of a planner one after the other.",
+    "±: the interval resamples starts and training seeds as crossed factors (arXiv 0712.1111). "
+    "With a single training seed, it does not include the variation between trainings. All methods "
+    "have the same starts on a task, and differences are paired.",
+    "Share of bound: mean score divided by the mean upper bound, which no policy can exceed on the "
+    "same problems. IQM: interquartile mean over episodes. Return: mean sum of rewards, if the "
+    "score is normalized. Latched score: the score if every step after the first one at the goal "
+    "were rewarded. Success: share of episodes that reached the goal, with Wilson's interval. "
+    "Success at end: share of episodes that ended at the goal. Steps to goal: median over episodes."
+    " Against controller: paired difference to the data's own controller. Episodes needed: number "
+    "of shared starts for a significant difference to the best method (5% two-sided, power 80%), "
+    "with the same training seeds; ∞ if the means are equal. Errors: episodes in which the method "
+    "did something wrong. If it raises or hangs, the episode scores as one without steps. If an "
+    "action is not finite, the episode ends. If an action is out of bounds, it is clipped.",
+    "Times are measured on one thread: a plan for one problem, and a step of one episode. With "
+    "several training seeds, the table shows the median. Timed plans: number of timed plans over "
+    "all training seeds; with few of them, p95 and p99 are near the maximum. Runs may have been "
+    "executed at different times, next to other work, which changes times. A method that plans "
+    "once in a few hundred steps does so above the p99 of a step: see the time of a plan. Network "
+    "evaluations: per plan. Training CPU s: summed over cores. Episodes s: wall time of all "
+    "episodes; the trackers of a method share their first plans, and only the first tracker's time "
+    "includes them. Peak MiB: peak memory of the worker process, which runs all trackers of a "
+    "method in turn.",
 )
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of the page: what it shows, and its SVG."""
+class Figure:
+    """A figure of the HTML report: its caption and its SVG."""
 
     caption: str
     svg: str
@@ -79,300 +91,298 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report.
+    """A section of the report.
 
     Attributes:
-        title: its heading.
+        title: heading.
         level: of the heading, 2 or 3.
         text: paragraphs.
         tables: in order.
-        pictures: on the page only.
-        folded: tables that the page folds up.
+        figures: in the HTML report only.
+        collapsed: tables that are collapsed at first.
     """
 
     title: str
     level: int
     text: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
-    pictures: tuple[Picture, ...] = ()
-    folded: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    collapsed: tuple[Table, ...] = ()
 
     @property
     def anchor(self) -> str:
-        """Where links to it lead."""
+        """Id of the section for links."""
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
 
 
-def write_report(folder: str | Path, command: str) -> tuple[Path, Path]:
-    """Write ``report.md`` and ``report.html`` beside the cells of a benchmark.
+def write_report(folder: str | Path) -> tuple[Path, Path]:
+    """Write ``report.md`` and ``report.html`` into the folder of a benchmark.
 
-    The page needs no network: its style and pictures are in it.
+    The HTML report needs no network: it contains its style and figures.
 
     Args:
-        folder: of the benchmark; its cells are read.
-        command: what was run, for the report to say.
+        folder: of the benchmark; all its runs are read.
 
     Returns:
         The two paths.
 
     Raises:
-        ConfigError: a cell is of an unknown protocol or task.
-        DataError: there are no cells, one cannot be read, or two of a task met different problems.
-        OSError: a file cannot be written; the one before it stays whole.
+        ConfigError: a run has an unknown protocol or task.
+        DataError: there are no runs, one cannot be read, or two on a task have different problems.
+        OSError: a file cannot be written; the previous one is unchanged.
     """
-    cells = read_cells(folder)
-    facts = _facts(cells, command)
-    sections = _sections(standings(cells), cells)
+    folder = expand_path(folder)
+    runs = read_runs(folder)
+    facts = _facts(runs)
+    sections = _sections(leaderboards(runs), runs)
     texts = {"report.md": _markdown(facts, sections), "report.html": _html(facts, sections)}
     paths = []
     for name, text in texts.items():
-        paths.append(Path(folder) / name)
+        paths.append(folder / name)
         with atomic_path(paths[-1]) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return paths[0], paths[1]
 
 
 def require_columns(columns: Iterable[str]) -> None:
-    """Raise :class:`ConfigError` for one that is not among :data:`COLUMNS`."""
+    """Raise :class:`ConfigError` for a name that is not in :data:`COLUMNS`."""
     for column in columns:
-        if column not in COLUMNS:
-            raise unknown_name("column", column, COLUMNS)
+        require_name("column", column, COLUMNS)
 
 
-def terminal(cells: Sequence[Cell], columns: Sequence[str] = USUAL_COLUMNS) -> str:
-    """The scores as aligned text, 110 columns at most.
+def terminal_report(runs: Sequence[Run], columns: Sequence[str] = DEFAULT_COLUMNS) -> str:
+    """Return the tables as aligned text, at most 110 characters wide.
 
     Args:
-        cells: of one folder.
-        columns: which of :data:`COLUMNS` the tables of each task have, as far as they hold
-            anything.
+        runs: of one folder.
+        columns: names in :data:`COLUMNS` for the tables of each task. Empty columns are left out.
 
     Raises:
-        ConfigError: an unknown column, or a cell of an unknown protocol or task.
-        DataError: two cells of a task met different problems.
+        ConfigError: a column, protocol or task is unknown.
+        DataError: two runs on a task have different problems.
     """
     require_columns(columns)
     hidden = [heading for name, heading in _HEADINGS.items() if name not in columns]
-    blocks, found_standings = [], standings(cells)
-    for standing in found_standings:
-        blocks.append(textwrap.fill(f"{standing.protocol.id}: {standing.protocol.text}", WIDTH))
-        blocks.append(plain(summary.overview(standing)))
-        for task in standing.tasks:
-            found = standing.on(task)
-            scores = replace(summary.in_full(standing, found), title=task.id)
-            costs = replace(summary.costs(found), title=f"{task.id}: costs")
-            shown = (without(table, *hidden) for table in (scores, costs))
-            blocks += [plain(table) for table in shown if len(table.header) > 1]
-    if (found_faults := summary.faults(found_standings)) is not None:
-        blocks.append(plain(replace(found_faults, title="Faults")))
+    blocks, boards = [], leaderboards(runs)
+    for board in boards:
+        blocks.append(textwrap.fill(f"{board.protocol.id}: {board.protocol.text}", WIDTH))
+        blocks.append(to_text(summary.overview_table(board)))
+        for task in board.tasks:
+            results = board.results_on(task)
+            scores = replace(summary.score_table(board, results), title=task.id)
+            costs = replace(summary.cost_table(results), title=f"{task.id}: costs")
+            shown = (drop_columns(table, *hidden) for table in (scores, costs))
+            blocks += [to_text(table) for table in shown if len(table.header) > 1]
+    if (errors := summary.error_table(boards)) is not None:
+        blocks.append(to_text(replace(errors, title="Errors")))
     blocks.append(textwrap.fill(_RANKING, WIDTH))
     return "\n\n".join(blocks) + "\n"
 
 
-def _sections(all_standings: Sequence[Standing], cells: Sequence[Cell]) -> list[Section]:
+def _sections(boards: Sequence[Leaderboard], runs: Sequence[Run]) -> list[Section]:
     sections = []
-    for standing in all_standings:
-        sections.append(_protocol_section(standing))
-        sections += [_task_section(standing, task) for task in standing.tasks]
-    table = summary.faults(all_standings)
-    none = "No planner did anything wrong."
+    for board in boards:
+        sections.append(_protocol_section(board))
+        sections += [_task_section(board, task) for task in board.tasks]
+    table = summary.error_table(boards)
     sections.append(
-        Section("Faults", 2, (none,)) if table is None else Section("Faults", 2, (), (table,))
+        Section("Errors", 2, ("No method made an error.",))
+        if table is None
+        else Section("Errors", 2, (), (table,))
     )
     sections.append(Section("What the columns mean", 2, _LEGEND))
-    sections += [_who_section(cells), _origin_section(cells)]
+    sections += [_method_section(runs), _provenance_section(runs)]
     return sections
 
 
-def _protocol_section(standing: Standing) -> Section:
-    protocol = standing.protocol
+def _protocol_section(board: Leaderboard) -> Section:
+    protocol = board.protocol
     text = [protocol.text, f"Score: {protocol.score}."]
-    if any(cell.head.split != "test" for each in standing.results.values() for cell in each.cells):
-        text.append("These are validation problems, for tuning: not to be reported.")
-    tables = [replace(summary.overview(standing), note=_RANKING)]
-    if (over := summary.over_tasks(standing)) is not None and len(standing.tasks) > 1:
-        tables.append(over)
-        if (by_tracker := summary.matrix_over_tasks(standing)) is not None:
+    splits = {run.header.split for each in board.results.values() for run in each.runs}
+    if splits != {"test"}:
+        text.append("These are validation problems, for tuning. Do not report these scores.")
+    tables = [replace(summary.overview_table(board), note=_RANKING)]
+    if (aggregates := summary.aggregate_table(board)) is not None and len(board.tasks) > 1:
+        tables.append(aggregates)
+        if (by_tracker := summary.tracker_table_over_tasks(board)) is not None:
             tables.append(by_tracker)
-    tables += summary.published_tables(standing)
+    tables += summary.published_tables(board)
     return Section(
         protocol.id,
         2,
         tuple(text),
         tuple(tables),
-        tuple(_protocol_pictures(standing)),
-        (summary.digests(standing),),
+        tuple(_protocol_figures(board)),
+        (summary.digest_table(board),),
     )
 
 
-def _protocol_pictures(standing: Standing) -> list[Picture]:
-    pictures, name = [], standing.protocol.id
+def _protocol_figures(board: Leaderboard) -> list[Figure]:
+    figures, name = [], board.protocol.id
     points: dict[str, tuple[list[float], list[float]]] = {}
-    leading = standing.leading
+    leading = board.best_trackers
     for label in leading:
-        timed = [(_plan_ms(result), result.share) for result in standing.of(label)]
+        timed = [(_plan_milliseconds(result), result.share) for result in board.results_of(label)]
         known = [(time, share) for time, share in timed if time]
-        if known and len(known) == len(standing.tasks):
+        if known and len(known) == len(board.tasks):
             points[label] = [time for time, _ in known], [share for _, share in known]
-    apart = [label for label in standing.labels if label not in standing.ranked]
-    line = (apart[0], standing.share(apart[0])) if apart else None
+    references = [label for label in board.labels if label not in board.ranked]
+    line = (references[0], board.share(references[0])) if references else None
     if points:
         caption = (
-            "Share of the upper bound against the time of a plan: means over tasks (of times, the "
-            "geometric mean), whiskers over the range of tasks. Up and left is better. Each "
-            "planner with its best tracker; policies that make no plans are left out."
+            "Share of the upper bound against the time of a plan. Markers: means over tasks "
+            "(geometric means for times); whiskers: range over tasks. Up and left is better. Each "
+            "method is shown with its best tracker; policies, which make no plans, are left out."
         )
-        pictures.append(Picture(caption, times_svg(f"{name}-times", points, leading, line)))
+        figures.append(Figure(caption, times_svg(f"{name}-times", points, leading, line)))
     thresholds = np.linspace(0, 1, 101)
-    matrices = {label: standing.matrix(label) for label in (*apart, *leading)}
+    shares = {label: board.seed_shares(label) for label in (*references, *leading)}
     profiles = {
         label: Profile(*statistics.performance_profile(matrix, thresholds))
-        for label, matrix in matrices.items()
+        for label, matrix in shares.items()
         if matrix is not None and matrix.size > 2
     }
     if profiles:
         caption = (
             "Performance profiles (arXiv 2108.13264): the share of runs whose share of the upper "
-            "bound is above a threshold. Further right is better; bands are 95% intervals over "
-            "training seeds, where there are several. Each planner with its best tracker."
+            "bound is above a threshold. Right is better. Bands: 95% intervals over training "
+            "seeds, if there are several. Each method is shown with its best tracker."
         )
-        pictures.append(
-            Picture(caption, profiles_svg(f"{name}-profiles", thresholds, profiles, leading))
-        )
-    return pictures
+        svg = profiles_svg(f"{name}-profiles", thresholds, profiles, leading)
+        figures.append(Figure(caption, svg))
+    return figures
 
 
-def _plan_ms(result: Result) -> float | None:
-    known = [cell.cost.plan.p50 for cell in result.cells if cell.cost.plan is not None]
+def _plan_milliseconds(result: Result) -> float | None:
+    known = [run.cost.plan.p50 for run in result.runs if run.cost.plan is not None]
     return 1000 * float(np.median(known)) if known else None
 
 
-def _task_section(standing: Standing, task: Task) -> Section:
-    found = standing.on(task)
-    digest = found[0].cells[0].head.problems[:8]
-    text = f"{found[0].episodes} problems, digest {digest}; {task.max_steps} steps at most."
+def _task_section(board: Leaderboard, task: Task) -> Section:
+    results = board.results_on(task)
+    digest = results[0].runs[0].header.problems_digest[:8]
+    text = (
+        f"{results[0].episode_count} problems, digest {digest}; at most {task.max_steps} steps per "
+        "episode."
+    )
     tables = (
-        summary.in_full(standing, found),
-        summary.costs(found),
-        summary.matrix(found),
-        summary.parts(found),
+        summary.score_table(board, results),
+        summary.cost_table(results),
+        summary.tracker_table(results),
+        summary.stratum_table(results),
     )
     return Section(
         task.id,
         3,
         (text,),
         tuple(table for table in tables if table is not None),
-        tuple(_examples(task, found)),
+        tuple(_example_figures(task, results)),
     )
 
 
-def _examples(task: Task, found: Sequence[Result]) -> list[Picture]:
-    """The same problems for all, each planner with its best tracker there."""
+def _example_figures(task: Task, results: Sequence[Result]) -> list[Figure]:
+    """The same problems for all methods, each with its best tracker."""
     best: dict[str, Result] = {}
-    for result in found:
-        best.setdefault(result.planner, result)
-    kept = {
-        result.label: {each.episode: each for each in result.cells[0].examples}
-        for result in best.values()
-    }
-    episodes = list(dict.fromkeys(number for each in kept.values() for number in each))
-    if not episodes:
+    for result in results:
+        best.setdefault(result.method, result)
+    numbers = list(
+        dict.fromkeys(each.episode for result in best.values() for each in result.runs[0].examples)
+    )
+    if not numbers:
         return []
     rows = {}
     for result in best.values():
-        drives: list[Drive | None] = []
-        for number in episodes:
-            example = kept[result.label].get(number)
-            if example is None:
-                drives.append(None)
-                continue
-            plan = None if example.plan is None else np.array(example.plan, dtype=float)
-            goal = np.array(result.cells[0].rows[number].goal)
-            drives.append(Drive(plan, np.array(example.path, dtype=float), goal))
-        if any(drives):
-            rows[result.label] = drives
-    numbers = ", ".join(map(str, episodes))
+        examples = {each.episode: each for each in result.runs[0].examples}
+        row = [_executed_plan(result, examples.get(number)) for number in numbers]
+        if any(row):
+            rows[result.label] = row
     caption = (
-        f"First plans, and how they were driven, on the hardest problems ({numbers}); each planner "
-        "with its best tracker."
+        f"First plans and executed paths on the problems with the longest paths "
+        f"({', '.join(map(str, numbers))}). Each method is shown with its best tracker."
     )
-    return [Picture(caption, drives_svg(f"{task.id}-drives", task.maze.text, rows))]
+    return [Figure(caption, episodes_svg(f"{task.id}-episodes", task.maze.text, rows))]
 
 
-def _facts(cells: Sequence[Cell], command: str) -> list[tuple[str, str]]:
-    dates = sorted(cell.provenance.date for cell in cells)
+def _executed_plan(result: Result, example: Example | None) -> ExecutedPlan | None:
+    if example is None:
+        return None
+    plan = None if example.plan is None else np.array(example.plan, dtype=float)
+    goal = np.array(result.runs[0].episodes[example.episode].goal)
+    return ExecutedPlan(plan, np.array(example.path, dtype=float), goal)
+
+
+def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    dates = sorted(run.provenance.date for run in runs)
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    played = sum(cell.provenance.seconds for cell in cells)
-    machines = _unique(_machine(cell) for cell in cells)
-    commits = _unique(cell.provenance.commit or "not known" for cell in cells)
-    others = _unique(c.provenance.command for c in cells if c.provenance.command != command)
+    seconds = sum(run.provenance.seconds for run in runs)
+    by_date = sorted(runs, key=lambda run: (run.provenance.date, run.name))
     return [
-        ("Command", command),
-        *(("Other cells by", other) for other in others),
-        ("Played", f"{when}, {len(cells)} cells in {played:,.0f} s, summed over processes"),
-        ("Machine", "; ".join(machines)),
-        ("Commit", ", ".join(commits)),
+        *((_COMMAND, command) for command in _unique(run.provenance.command for run in by_date)),
+        ("Date", f"{when}, {len(runs)} runs in {seconds:,.0f} s, summed over processes"),
+        ("Machine", "; ".join(_unique(map(_machine, runs)))),
+        ("Commit", ", ".join(_unique(run.provenance.commit or "unknown" for run in runs))),
     ]
 
 
-def _machine(cell: Cell) -> str:
-    source = cell.provenance
+def _machine(run: Run) -> str:
+    source = run.provenance
     return f"{source.cpu}, {source.cores} cores, {source.system}"
 
 
-def _who_section(cells: Sequence[Cell]) -> Section:
-    planners, trackers = ({getattr(cell.name, part) for cell in cells} for part in _WHO)
-    lines = [
-        (name, CONTENDERS[name].title if name in CONTENDERS else "a planner of one's own")
-        for name in (*CONTENDERS, *sorted(planners - CONTENDERS.keys()))
-        if name in planners
+def _method_section(runs: Sequence[Run]) -> Section:
+    methods, trackers = {run.name.method for run in runs}, {run.name.tracker for run in runs}
+    method_rows = [
+        (name, METHODS[name].title if name in METHODS else "a plugin")
+        for name in (*METHODS, *sorted(methods - METHODS.keys()))
+        if name in methods
     ]
-    followers = [(name, each.title) for name, each in TRACKERS.items() if name in trackers]
-    tables = [Table("Planners and policies", ("Name", "What it is"), tuple(lines))]
-    if followers:
-        tables.append(Table("Trackers", ("Name", "What it does"), tuple(followers)))
-    return Section("Who is who", 2, tables=tuple(tables))
+    tracker_rows = [(name, entry.title) for name, entry in TRACKERS.items() if name in trackers]
+    tables = [Table("Planners and policies", ("Name", "Description"), tuple(method_rows))]
+    if tracker_rows:
+        tables.append(Table("Trackers", ("Name", "Description"), tuple(tracker_rows)))
+    return Section("Methods and trackers", 2, tables=tuple(tables))
 
 
-def _origin_section(cells: Sequence[Cell]) -> Section:
-    """Everything that says where a cell was played, and which cells that goes for."""
+def _provenance_section(runs: Sequence[Run]) -> Section:
+    """Machines, commits, versions and checkpoints, with the runs that have them."""
     values: dict[str, dict[str, list[str]]] = {}
-    for cell in cells:
-        source: dict[str, Any] = asdict(cell.provenance)
-        versions = source.pop("versions")
+    for run in runs:
+        source = run.provenance
         facts = {
-            "machine": _machine(cell),
-            "commit": source["commit"] or "not known",
-            **versions,
+            "machine": _machine(run),
+            "commit": source.commit or "unknown",
+            **source.versions,
         }
-        for what, value in facts.items():
-            values.setdefault(what, {}).setdefault(str(value), []).append(_cell(cell))
-    lines = [
-        (what, value, "all" if len(names) == len(cells) else _named(names))
-        for what, found in values.items()
-        for value, names in found.items()
+        for name, value in facts.items():
+            values.setdefault(name, {}).setdefault(value, []).append(_run_id(run))
+    rows = [
+        (name, value, "all" if len(ids) == len(runs) else _shorten(ids))
+        for name, by_value in values.items()
+        for value, ids in by_value.items()
     ]
-    differ = [what for what, found in values.items() if len(found) > 1]
-    if differ:
-        text = f"The cells differ in: {', '.join(differ)}. Do not compare times across machines."
+    different = [name for name, by_value in values.items() if len(by_value) > 1]
+    if different:
+        text = f"The runs differ in: {', '.join(different)}. Do not compare times across machines."
     else:
-        text = "All cells were played on one machine, with one commit and one set of versions."
-    folded = [Table("Machines, commits and versions", ("What", "Value", "Cells"), tuple(lines))]
-    trained = [cell for cell in cells if cell.head.model is not None]
-    if trained:
-        of: dict[str, list[str]] = {}
-        for cell in trained:
-            of.setdefault(cell.head.model or "", []).append(_cell(cell))
-        models = tuple((model, _named(names)) for model, names in of.items())
-        folded.append(Table("Checkpoints (sha256 of the file)", ("Checkpoint", "Cells"), models))
-    return Section("Where it comes from", 2, (text,), folded=tuple(folded))
+        text = "All runs were made on one machine, with one commit and one set of versions."
+    collapsed = [
+        Table("Machines, commits and versions", ("Property", "Value", "Runs"), tuple(rows))
+    ]
+    checkpoints: dict[str, list[str]] = {}
+    for run in runs:
+        if run.header.checkpoint_digest is not None:
+            checkpoints.setdefault(run.header.checkpoint_digest, []).append(_run_id(run))
+    if checkpoints:
+        digests = tuple((digest, _shorten(ids)) for digest, ids in checkpoints.items())
+        collapsed.append(Table("Checkpoints (sha256 of the file)", ("Checkpoint", "Runs"), digests))
+    return Section("Provenance", 2, (text,), collapsed=tuple(collapsed))
 
 
-def _cell(cell: Cell) -> str:
-    return f"{cell.name.task}/{cell.name.stem}"
+def _run_id(run: Run) -> str:
+    return f"{run.name.task}/{run.name.stem}"
 
 
-def _named(names: Sequence[str]) -> str:
+def _shorten(names: Sequence[str]) -> str:
     shown = ", ".join(names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
@@ -383,28 +393,29 @@ def _unique(values: Iterable[str]) -> list[str]:
 
 def _markdown(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
     lines = [
-        f"- {name}: `{value}`" if name in _COMMANDS else f"- {name}: {value}"
+        f"- {name}: `{value}`" if name == _COMMAND else f"- {name}: {value}"
         for name, value in facts
     ]
-    parts = ["# Benchmark", "\n".join(lines), "Pictures are in report.html beside this file."]
+    note = "Figures are in report.html; `dfplan bench report FOLDER` makes it from the records."
+    parts = ["# Benchmark", "\n".join(lines), note]
     for section in sections:
-        parts += [f"{'#' * section.level} {section.title}", *map(escaped, section.text)]
-        parts += [markdown(table) for table in section.tables]
-        for table in section.folded:
-            body = markdown(replace(table, title=""))
+        parts += [f"{'#' * section.level} {section.title}", *map(escape_markdown, section.text)]
+        parts += [to_markdown(table) for table in section.tables]
+        for table in section.collapsed:
+            body = to_markdown(replace(table, title=""))
             parts.append(f"<details><summary>{table.title}</summary>\n\n{body}\n\n</details>")
     return "\n\n".join(parts) + "\n"
 
 
 def _html(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
-    # Here and not above: only the page needs it.
+    # Imported here, because nothing else needs it.
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     source = resources.files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
-    page = environment.from_string(source).render(
-        facts=facts, commands=_COMMANDS, sections=sections, near=NEAR
+    html = environment.from_string(source).render(
+        facts=facts, command=_COMMAND, sections=sections, tied=TIED
     )
-    return "\n".join(line.rstrip() for line in page.splitlines()) + "\n"
+    return "\n".join(line.rstrip() for line in html.splitlines()) + "\n"

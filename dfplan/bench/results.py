@@ -105,7 +105,7 @@ class Result:
 
         None if the score does not use the return.
         """
-        if self.task.protocol.score_kind not in ("d4rl", "return"):
+        if self.task.protocol.score_kind not in ("normalized", "return"):
             return None
         returns, unused = self._values("latched_return"), np.zeros(self.scores.shape)
         return self.task.scores(returns, unused, unused)
@@ -244,8 +244,8 @@ def _leaderboard(protocol: Protocol, groups: _Groups) -> Leaderboard:
             if run.header.problems_digest != other.header.problems_digest:
                 raise DataError(
                     f"{run.name.stem} and {other.name.stem} have different problems of {name} "
-                    f"({run.header.problems_digest[:8]}, {other.header.problems_digest[:8]}), which "
-                    "cannot share a table. Keep them in two folders."
+                    f"({run.header.problems_digest[:8]}, {other.header.problems_digest[:8]}), "
+                    "which cannot share a table. Keep them in two folders."
                 )
         if len({run.name.seed for run in runs}) < len(runs):
             raise DataError(f"A run of {runs[0].name.stem} on {name} occurs twice.")

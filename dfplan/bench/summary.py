@@ -1,4 +1,4 @@
-"""What a report says of a benchmark, as tables."""
+"""The tables of a benchmark report."""
 
 from __future__ import annotations
 
@@ -8,375 +8,381 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from dfplan.bench.records import Cost, Quantiles
-from dfplan.bench.results import Result, Leaderboard
-from dfplan.bench.tables import Mark, Table, without
+from dfplan.bench.records import Cost, EpisodeRecord, Quantiles
+from dfplan.bench.results import Leaderboard, Result
+from dfplan.bench.tables import Mark, Table, drop_columns
 from dfplan.evaluation import statistics
 from dfplan.evaluation.published import COMPARABLE, Published, published
 from dfplan.evaluation.statistics import Estimate
 
-BOUND = "upper bound"
-"""Label of the line of scores that no policy can exceed."""
+UPPER_BOUND = "upper bound"
+"""Label of the row with the upper bound on the score of any policy."""
 
 PROBLEMS = "problems"
-"""Label of the line of the first digits of their digests."""
+"""Label of the row with the first digits of the digests of the problems."""
 
 SCORES = {
     "n": "n",
     "score": "Score",
     "iqm": "IQM",
     "return": "Return",
-    "latched": "Latched",
+    "latched": "Latched score",
     "success": "Success % [95%]",
-    "at-end": "At end %",
-    "first-touch": "First touch",
+    "at-end": "Success at end %",
+    "steps-to-goal": "Steps to goal",
     "share": "Share of bound",
     "against": "Against controller",
-    "to-tell": "Episodes to tell",
-    "faults": "Faults",
+    "episodes-needed": "Episodes needed",
+    "errors": "Errors",
 }
-"""Columns of a task's scores, by the names that they are asked for by."""
+"""Headings of the columns with a task's scores, by name in commands."""
 
 COSTS = {
     "plan": "Plan ms p50 / p95 / p99",
-    "timed": "Timed",
+    "timed": "Timed plans",
     "step": "Step ms p50 / p95 / p99",
-    "calls": "Network calls",
+    "evaluations": "Network evaluations",
     "parameters": "Parameters",
-    "training": "Training s",
+    "training": "Training CPU s",
     "peak": "Peak MiB",
     "seconds": "Episodes s",
 }
-"""Columns of a task's costs."""
+"""Headings of the columns with a task's costs, by name in commands."""
 
-_BEYOND = "scores above its bound: the file was edited, or the bound is wrong"
+_ABOVE_BOUND = "a score above its upper bound: the file was edited, or the bound is wrong"
 _MIB = 2**20
 
 
-def overview(leaderboard: Leaderboard) -> Table:
-    """Every planner on every task of a protocol."""
-    tasks = leaderboard.tasks
-    found = {task.id: leaderboard.on(task) for task in tasks}
-    digests = (found[task.id][0].cells[0].head.problems[:8] for task in tasks)
-    lines = [(PROBLEMS, *digests, "", "")]
-    bounds = [float(found[task.id][0].most.mean()) for task in tasks]
-    lines.append((BOUND, *(f"{bound:.1f}" for bound in bounds), "100%", ""))
-    for label in leaderboard.labels:
-        mine = {result.task.id: result for result in leaderboard.of(label)}
-        scores = [plus_minus(mine[task.id].mean) if task.id in mine else "" for task in tasks]
-        share = f"{100 * leaderboard.share(label):.1f}%" if len(mine) == len(tasks) else ""
-        lines.append((label, *scores, share, sizes(mine.values())))
-    apart = 2 + len(leaderboard.labels) - len(leaderboard.ranked)
+def overview_table(board: Leaderboard) -> Table:
+    """Scores of all methods on all tasks of a protocol."""
+    tasks = board.tasks
+    results = {task.id: board.results_on(task) for task in tasks}
+    digests = (results[task.id][0].runs[0].header.problems_digest[:8] for task in tasks)
+    rows = [(PROBLEMS, *digests, "", "")]
+    bounds = [float(results[task.id][0].upper_bounds.mean()) for task in tasks]
+    rows.append((UPPER_BOUND, *(f"{bound:.1f}" for bound in bounds), "100%", ""))
+    for label in board.labels:
+        by_task = {result.task.id: result for result in board.results_of(label)}
+        scores = [
+            format_estimate(by_task[task.id].mean_score) if task.id in by_task else ""
+            for task in tasks
+        ]
+        share = f"{100 * board.share(label):.1f}%" if len(by_task) == len(tasks) else ""
+        rows.append((label, *scores, share, format_sizes(by_task.values())))
+    references = 2 + len(board.labels) - len(board.ranked)
     marks: dict[tuple[int, int], Mark] = {}
     for column, task in enumerate(tasks, start=1):
         marks |= {
-            (2 + leaderboard.labels.index(label), column): mark
-            for label, mark in marked(found[task.id]).items()
+            (2 + board.labels.index(label), column): mark
+            for label, mark in best_and_tied(results[task.id]).items()
         }
-    if leaderboard.ranked and lines[apart][-2]:
-        marks[apart, len(tasks) + 1] = "best"
-    header = ("Planner", *(short(leaderboard, task.id) for task in tasks), "Share of bound", "n")
-    title = f"{leaderboard.protocol.unit}, by mean share of the upper bound"
-    return Table(title, header, tuple(lines), marks, apart)
+    if board.ranked and rows[references][-2]:
+        marks[references, len(tasks) + 1] = "best"
+    header = ("Method", *(short_id(board, task.id) for task in tasks), "Share of bound", "n")
+    title = f"{board.protocol.unit}, sorted by mean share of the upper bound"
+    return Table(title, header, tuple(rows), marks, references)
 
 
-def marked(found: Sequence[Result]) -> dict[str, Mark]:
-    """The best of the results on one task, and those that are not told from it, by label.
+def best_and_tied(results: Sequence[Result]) -> dict[str, Mark]:
+    """Mark the best results on one task, and those that are not significantly different, by label.
 
-    Not told: the 95% interval of the paired difference holds 0.
+    Not significantly different: the 95% interval of the paired difference contains 0.
     """
-    ranked = [result for result in found if not result.is_controller]
+    ranked = [result for result in results if not result.is_controller]
     if not ranked:
         return {}
     best = ranked[0]
     marks: dict[str, Mark] = {}
     for result in ranked:
-        if result.mean.value == best.mean.value:
+        if result.mean_score.value == best.mean_score.value:
             marks[result.label] = "best"
         elif statistics.paired_difference(best.scores, result.scores).includes_zero:
-            marks[result.label] = "near"
+            marks[result.label] = "tied"
     return marks
 
 
-def over_tasks(leaderboard: Leaderboard) -> Table | None:
-    """Aggregates over the tasks of a protocol, in the way of arXiv 2108.13264.
+def aggregate_table(board: Leaderboard) -> Table | None:
+    """Aggregates over the tasks of a protocol, as in arXiv 2108.13264.
 
-    None where nothing was played on all tasks.
+    None if no method has results on all tasks.
     """
-    matrices = {label: leaderboard.matrix(label) for label in leaderboard.labels}
-    whole = {label: matrix for label, matrix in matrices.items() if matrix is not None}
-    if not whole:
+    shares = {label: board.seed_shares(label) for label in board.labels}
+    complete = {label: matrix for label, matrix in shares.items() if matrix is not None}
+    if not complete:
         return None
-    first = next((label for label in leaderboard.ranked if label in whole), None)
-    lines = []
-    for label, matrix in whole.items():
-        wins = ""
+    first = next((label for label in board.ranked if label in complete), None)
+    rows = []
+    for label, matrix in complete.items():
+        probability = ""
         if first is not None and label != first:
-            wins = interval(statistics.probability_of_improvement(whole[first], matrix))
-        middle = interval(statistics.interquartile_mean(matrix), 100, 1, "%")
-        lines.append((label, f"{100 * matrix.mean():.1f}%", middle, wins, str(len(matrix))))
-    header = ("Planner", "Mean share", "Interquartile mean share", f"P({first} better)", "Seeds")
-    apart = sum(label not in leaderboard.ranked for label in whole)
+            estimate = statistics.probability_of_improvement(complete[first], matrix)
+            probability = format_interval(estimate)
+        middle = format_interval(statistics.interquartile_mean(matrix), 100, 1, "%")
+        rows.append((label, f"{100 * matrix.mean():.1f}%", middle, probability, str(len(matrix))))
+    header = ("Method", "Mean share", "Interquartile mean share", f"P({first} better)", "Seeds")
+    references = sum(label not in board.ranked for label in complete)
     note = (
-        "A run is a training seed, its score on a task the share of the upper bound; intervals "
-        "[95%] resample the runs of each task apart (arXiv 2108.13264), so a single training seed "
-        f"has none. P: the chance that a run of {first} beats a run of this one on a random task."
+        "A run is a training seed; its score on a task is the share of the upper bound. Intervals "
+        "[95%] resample the runs of each task separately (arXiv 2108.13264), so a single training "
+        f"seed has none. P: the probability that a run of {first} beats a run of this method on a "
+        "random task."
     )
-    return without(Table("Over all tasks", header, tuple(lines), {}, apart, note))
+    table = Table("Over all tasks", header, tuple(rows), {}, references, note)
+    return drop_columns(table)
 
 
-def in_full(leaderboard: Leaderboard, found: Sequence[Result]) -> Table:
-    """Every figure of one task."""
-    controller, best = leaderboard.controller_on(found[0].task), leaderboard.best_on(found[0].task)
-    lines = []
-    most = found[0].most
-    bound = (BOUND, "", f"{most.mean():.1f}", f"{statistics.trimmed_mean(most):.1f}")
-    lines.append((*bound, "", "", "", "", "", "100%", "", "", ""))
-    is_normalized = found[0].task.protocol.score_kind == "normalized"
-    for result in found:
+def score_table(board: Leaderboard, results: Sequence[Result]) -> Table:
+    """All statistics of the results on one task."""
+    controller, best = board.controller_on(results[0].task), board.best_on(results[0].task)
+    bounds = results[0].upper_bounds
+    bound = ("", f"{bounds.mean():.1f}", f"{statistics.trimmed_mean(bounds):.1f}")
+    rows = [(UPPER_BOUND, *bound, "", "", "", "", "", "100%", "", "", "")]
+    is_normalized = results[0].task.protocol.score_kind == "normalized"
+    for result in results:
         difference = needed = ""
         if controller is not None and result is not controller:
             against = statistics.paired_difference(result.scores, controller.scores)
-            difference = plus_minus(against, "+")
+            difference = format_estimate(against, "+")
         if best is not None and result is not best:
-            needed = count(statistics.required_episodes(best.scores, result.scores))
-        latched = result.latched
-        faults = sum(row.fault is not None for row in result.rows)
-        lines.append(
+            needed = format_count(statistics.required_episodes(best.scores, result.scores))
+        latched = result.latched_scores
+        errors = sum(episode.error is not None for episode in result.episodes)
+        rows.append(
             (
                 result.label,
-                sizes([result]),
-                plus_minus(result.mean),
+                format_sizes([result]),
+                format_estimate(result.mean_score),
                 f"{statistics.trimmed_mean(result.scores):.1f}",
                 f"{result.returns.mean():.1f}" if is_normalized else "",
                 "" if latched is None else f"{latched.mean():.1f}",
-                interval(statistics.wilson_interval(result.success_any), 100, 0),
+                format_interval(statistics.wilson_interval(result.success_any), 100, 0),
                 f"{100 * result.success_last.mean():.0f}",
-                median_touch(result),
+                median_steps(result),
                 f"{100 * result.share:.1f}%",
                 difference,
                 needed,
-                str(faults) if faults else "",
+                str(errors) if errors else "",
             )
         )
-    header = ("Planner", *SCORES.values())
+    header = ("Method", *SCORES.values())
+    labels = [result.label for result in results]
     marks: dict[tuple[int, int], Mark] = {
-        (1 + [result.label for result in found].index(label), 2): mark
-        for label, mark in marked(found).items()
+        (1 + labels.index(label), 2): mark for label, mark in best_and_tied(results).items()
     }
-    apart = 1 + sum(result.is_controller for result in found)
-    return without(Table("Scores", header, tuple(lines), marks, apart))
+    references = 1 + sum(result.is_controller for result in results)
+    return drop_columns(Table("Scores", header, tuple(rows), marks, references))
 
 
-def costs(found: Sequence[Result]) -> Table:
-    """What the results on one task cost."""
-    lines = []
-    for result in found:
-        every = [cell.cost for cell in result.cells]
-        lines.append(
+def cost_table(results: Sequence[Result]) -> Table:
+    """Costs of the results on one task."""
+    rows = []
+    for result in results:
+        costs = [run.cost for run in result.runs]
+        rows.append(
             (
                 result.label,
-                milliseconds([cost.plan for cost in every]),
-                str(sum(cost.plan.count for cost in every if cost.plan is not None) or ""),
-                milliseconds([cost.step for cost in every]),
-                _middle(every, "evaluations", ",.0f"),
-                _middle(every, "parameters", ",.0f"),
-                _middle(every, "training_seconds", ",.0f"),
-                _middle(every, "peak_bytes", ",.0f", _MIB),
-                f"{sum(cost.seconds for cost in every):,.0f}",
+                format_milliseconds([cost.plan for cost in costs]),
+                str(sum(cost.plan.count for cost in costs if cost.plan is not None) or ""),
+                format_milliseconds([cost.step for cost in costs]),
+                _median(costs, "evaluations", ",.0f"),
+                _median(costs, "parameters", ",.0f"),
+                _median(costs, "training_seconds", ",.0f"),
+                _median(costs, "peak_bytes", ",.0f", _MIB),
+                f"{sum(cost.seconds for cost in costs):,.0f}",
             )
         )
-    header = ("Planner", *COSTS.values())
-    apart = sum(result.is_controller for result in found)
-    return without(Table("Costs", header, tuple(lines), {}, apart))
+    header = ("Method", *COSTS.values())
+    references = sum(result.is_controller for result in results)
+    return drop_columns(Table("Costs", header, tuple(rows), {}, references))
 
 
-def matrix(found: Sequence[Result]) -> Table | None:
-    """Scores of one task by planner and tracker; None where no planner has two trackers."""
-    marks = marked(found)
-    places = {
-        (result.planner, result.tracker): (plus_minus(result.mean), marks.get(result.label))
-        for result in found
+def tracker_table(results: Sequence[Result]) -> Table | None:
+    """Scores on one task by method and tracker; None if no method has two trackers."""
+    marks = best_and_tied(results)
+    cells = {
+        (result.method, result.tracker): (
+            format_estimate(result.mean_score),
+            marks.get(result.label),
+        )
+        for result in results
         if not result.is_controller
     }
-    return _by_tracker("Score by planner and tracker", places)
+    return _by_tracker("Score by method and tracker", cells)
 
 
-def matrix_over_tasks(leaderboard: Leaderboard) -> Table | None:
-    """Mean shares of the upper bound by planner and tracker, of those that played all tasks.
+def tracker_table_over_tasks(board: Leaderboard) -> Table | None:
+    """Mean shares of the upper bound by method and tracker, for those with results on all tasks.
 
-    None where no planner has two trackers.
+    None if no method has two trackers.
     """
-    places: dict[tuple[str, str], tuple[str, Mark | None]] = {}
-    for label in leaderboard.ranked:
-        mine = leaderboard.of(label)
-        if len(mine) == len(leaderboard.tasks):
-            place = mine[0].planner, mine[0].tracker
-            places[place] = f"{100 * leaderboard.share(label):.1f}%", None if places else "best"
-    return _by_tracker("Mean share of the upper bound by planner and tracker", places)
+    cells: dict[tuple[str, str], tuple[str, Mark | None]] = {}
+    for label in board.ranked:
+        results = board.results_of(label)
+        if len(results) == len(board.tasks):
+            key = results[0].method, results[0].tracker
+            cells[key] = f"{100 * board.share(label):.1f}%", None if cells else "best"
+    return _by_tracker("Mean share of the upper bound by method and tracker", cells)
 
 
 def _by_tracker(
-    title: str, places: Mapping[tuple[str, str], tuple[str, Mark | None]]
+    title: str, cells: Mapping[tuple[str, str], tuple[str, Mark | None]]
 ) -> Table | None:
-    """A line a planner, in the order of ``places``, a column a tracker."""
-    planners = list(dict.fromkeys(planner for planner, _ in places))
-    trackers = sorted({tracker for _, tracker in places})
-    if len(places) == len(planners):
+    """A row per method, in the order of ``cells``, and a column per tracker."""
+    methods = list(dict.fromkeys(method for method, _ in cells))
+    trackers = sorted({tracker for _, tracker in cells})
+    if len(cells) == len(methods):
         return None
-    lines = []
+    rows = []
     marks: dict[tuple[int, int], Mark] = {}
-    for line, planner in enumerate(planners):
-        found = [places.get((planner, tracker), ("", None)) for tracker in trackers]
-        lines.append((planner, *(text for text, _ in found)))
-        marks |= {(line, column): mark for column, (_, mark) in enumerate(found, 1) if mark}
-    return Table(title, ("Planner", *trackers), tuple(lines), marks)
+    for number, method in enumerate(methods):
+        row = [cells.get((method, tracker), ("", None)) for tracker in trackers]
+        rows.append((method, *(text for text, _ in row)))
+        marks |= {(number, column): mark for column, (_, mark) in enumerate(row, 1) if mark}
+    return Table(title, ("Method", *trackers), tuple(rows), marks)
 
 
-def parts(found: Sequence[Result]) -> Table | None:
-    """Success by the suite's own task or the stratum of path lengths; None where there are none."""
-    labels = sorted({row.part for row in found[0].cells[0].rows} - {0})
-    if not labels:
+def stratum_table(results: Sequence[Result]) -> Table | None:
+    """Success rates by the suite's own task or stratum of path length; None if there are none."""
+    strata = np.array([episode.stratum for episode in results[0].runs[0].episodes])
+    numbers = sorted({*strata.tolist()} - {0})
+    if not numbers:
         return None
-    frozen = found[0].task.protocol.frozen is not None
-    which = np.array([row.part for row in found[0].cells[0].rows])
-    lines = [
+    is_frozen = results[0].task.protocol.frozen is not None
+    rows = [
         (
             result.label,
-            *(f"{100 * result.success_any[:, which == part].mean():.0f}" for part in labels),
+            *(f"{100 * result.success_any[:, strata == number].mean():.0f}" for number in numbers),
         )
-        for result in found
+        for result in results
     ]
-    name = "fifth" if frozen else "task"
-    title = "Success % by " + ("fifth of path lengths, short to long" if frozen else "its own task")
-    apart = sum(result.is_controller for result in found)
-    header = ("Planner", *(f"{name} {part}" for part in labels))
-    return Table(title, header, tuple(lines), {}, apart)
+    name = "fifth" if is_frozen else "task"
+    title = "Success % by " + (
+        "fifth of path lengths, short to long" if is_frozen else "the suite's own task"
+    )
+    references = sum(result.is_controller for result in results)
+    header = ("Method", *(f"{name} {number}" for number in numbers))
+    return Table(title, header, tuple(rows), {}, references)
 
 
-def published_tables(leaderboard: Leaderboard) -> list[Table]:
-    """Others' figures for the tasks of a protocol: those that compare, then those that do not."""
-    tasks = [task.id for task in leaderboard.tasks]
-    figures = [figure for task in tasks for figure in published(task)]
-    scores = [figure for figure in figures if figure.scored != "seconds"]
-    true = [figure for figure in scores if figure.scored in COMPARABLE]
-    other = [figure for figure in scores if figure.scored not in COMPARABLE]
-    found = (
-        (true, "Published, counted as here", "Other starts, other code: a look, not a ranking."),
+def published_tables(board: Leaderboard) -> list[Table]:
+    """Published scores on the tasks of a protocol: comparable ones first, then the others."""
+    scores = [score for task in board.tasks for score in published(task.id)]
+    groups = (
         (
-            other,
-            "Published, latched, unclear or under a changed protocol: do not compare",
-            "Latched: every step after the first at the goal counts, which is never less. "
-            "Unclear: the source does not say which sum. Changed: other starts or noise.",
+            [score for score in scores if score.scored in COMPARABLE],
+            "Published, with the same score",
+            "Other starts and other code, so these scores do not enter the ranking.",
         ),
         (
-            [figure for figure in figures if figure.scored == "seconds"],
-            "Published, seconds of a plan",
+            [score for score in scores if score.scored not in (*COMPARABLE, "seconds")],
+            "Published, latched, unclear or under a changed protocol: do not compare",
+            "Latched: every step after the first one at the goal counts, which never lowers the "
+            "score. Unclear: the source does not say which sum it uses. Changed: other starts or "
+            "noise.",
+        ),
+        (
+            [score for score in scores if score.scored == "seconds"],
+            "Published, seconds per plan",
             "On the machine that the source names.",
         ),
     )
-    return [_published(leaderboard, title, group, note) for group, title, note in found if group]
+    return [_published_table(board, title, group, note) for group, title, note in groups if group]
 
 
-def _published(leaderboard: Leaderboard, title: str, group: Sequence[Published], note: str) -> Table:
-    tasks = [task.id for task in leaderboard.tasks]
-    tasks = [task for task in tasks if any(figure.task == task for figure in group)]
-    keys = dict.fromkeys(
-        (each.method, each.scored, each.spread_kind, each.source) for each in group
+def _published_table(
+    board: Leaderboard, title: str, scores: Sequence[Published], note: str
+) -> Table:
+    tasks = [task.id for task in board.tasks if any(score.task == task.id for score in scores)]
+    by_source: dict[tuple[str, str, str | None, str], dict[str, Published]] = {}
+    for score in scores:
+        key = score.method, score.scored, score.spread_kind, score.source
+        by_source.setdefault(key, {})[score.task] = score
+    rows = []
+    for (method, scored, kind, source), by_task in by_source.items():
+        texts = [_format_published(by_task[task]) if task in by_task else "" for task in tasks]
+        rows.append((method, *texts, "" if scored == "seconds" else scored, kind or "", source))
+    header = ("Method", *(short_id(board, task) for task in tasks), "Scored", "± is", "Source")
+    return drop_columns(Table(title, header, tuple(rows), note=note))
+
+
+def _format_published(score: Published) -> str:
+    return f"{score.mean:g}" + ("" if score.spread is None else f" ± {score.spread:g}")
+
+
+def digest_table(board: Leaderboard) -> Table:
+    """Digests of the problems, which are equal for all methods."""
+    headers = [(task.id, board.results_on(task)[0].runs[0].header) for task in board.tasks]
+    rows = tuple(
+        (task, str(header.episode_count), header.split, header.problems_digest)
+        for task, header in headers
     )
-    lines = []
-    for key in keys:
-        mine = {
-            figure.task: figure
-            for figure in group
-            if (figure.method, figure.scored, figure.spread_kind, figure.source) == key
-        }
-        texts = [
-            f"{mine[task].mean:g}" + _spread(mine[task]) if task in mine else "" for task in tasks
-        ]
-        method, scored, kind, source = key
-        counted = "" if scored == "seconds" else scored
-        lines.append((method, *texts, counted, kind or "", source))
-    header = ("Method", *(short(leaderboard, task) for task in tasks), "Counted", "± is", "Source")
-    return without(Table(title, header, tuple(lines), note=note))
+    return Table("Problems", ("Task", "n", "Split", "Problems"), rows)
 
 
-def _spread(figure: Published) -> str:
-    return "" if figure.spread is None else f" ± {figure.spread:g}"
+def error_table(boards: Iterable[Leaderboard]) -> Table | None:
+    """Count the errors of methods by message; None if there are none.
 
-
-def digests(leaderboard: Leaderboard) -> Table:
-    """Proof that all met the same problems."""
-    lines = tuple(
-        (task.id, str(found[0].episodes), head.split, head.problems)
-        for task in leaderboard.tasks
-        for found in [leaderboard.on(task)]
-        for head in [found[0].cells[0].head]
-    )
-    return Table("Problems", ("Task", "n", "Split", "Problems"), lines)
-
-
-def faults(all_standings: Iterable[Leaderboard]) -> Table | None:
-    """What planners did wrong, by text; None where they did nothing wrong.
-
-    A score above what any policy can reach is there, too: by an edited file, or a bound that is
-    wrong.
+    Scores above their upper bound are included.
     """
     counts = Counter(
-        (result.task.id, result.label, fault)
-        for leaderboard in all_standings
-        for result in leaderboard.results.values()
-        for row in result.rows
-        for fault in (row.fault, _BEYOND if row.score > row.most * (1 + 1e-6) + 1e-6 else None)
-        if fault is not None
+        (result.task.id, result.label, error)
+        for board in boards
+        for result in board.results.values()
+        for each in result.episodes
+        for error in (each.error, _ABOVE_BOUND if _is_above_bound(each) else None)
+        if error is not None
     )
     if not counts:
         return None
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    lines = tuple((task, label, fault, str(number)) for (task, label, fault), number in ordered)
-    return Table("", ("Task", "Planner", "Fault", "Episodes"), lines)
+    rows = tuple((task, label, error, str(number)) for (task, label, error), number in ordered)
+    return Table("", ("Task", "Method", "Error", "Episodes"), rows)
 
 
-def short(leaderboard: Leaderboard, task: str) -> str:
-    """A task's id without what all of its protocol's begin with."""
-    prefixes = {each.id.partition("-")[0] for each in leaderboard.tasks}
+def _is_above_bound(episode: EpisodeRecord) -> bool:
+    return episode.score > episode.upper_bound * (1 + 1e-6) + 1e-6
+
+
+def short_id(board: Leaderboard, task: str) -> str:
+    """Return a task's id without the prefix that all tasks of the board share."""
+    prefixes = {each.id.partition("-")[0] for each in board.tasks}
     return task.partition("-")[2] if len(prefixes) == 1 else task
 
 
-def sizes(results: Iterable[Result]) -> str:
-    """Training seeds times episodes."""
-    found = dict.fromkeys((len(result.seeds), result.episodes) for result in results)
-    return ", ".join(f"{seeds} x {episodes}" for seeds, episodes in found)
+def format_sizes(results: Iterable[Result]) -> str:
+    """Format training seeds times episodes."""
+    sizes = dict.fromkeys((len(result.seeds), result.episode_count) for result in results)
+    return ", ".join(f"{seeds} x {episodes}" for seeds, episodes in sizes)
 
 
-def plus_minus(estimate: Estimate, sign: str = "") -> str:
-    """Figure and half of its interval."""
+def format_estimate(estimate: Estimate, sign: str = "") -> str:
+    """Format an estimate and half the width of its interval."""
     half = "" if estimate.half_width is None else f" ± {estimate.half_width:.1f}"
     return f"{estimate.value:{sign}.1f}{half}"
 
 
-def interval(estimate: Estimate, scale: float = 1, digits: int = 2, unit: str = "") -> str:
-    """Figure and the ends of its interval."""
+def format_interval(estimate: Estimate, scale: float = 1, digits: int = 2, unit: str = "") -> str:
+    """Format an estimate and the ends of its interval."""
     value = f"{scale * estimate.value:.{digits}f}{unit}"
     if estimate.low is None or estimate.high is None:
         return value
     return f"{value} [{scale * estimate.low:.{digits}f}, {scale * estimate.high:.{digits}f}]"
 
 
-def count(number: int | None) -> str:
-    """A number of episodes; an endless one as ∞."""
+def format_count(number: int | None) -> str:
+    """Format a number of episodes; None as ∞."""
     return "∞" if number is None else f"{number:,}" if number < 10**6 else "> 10⁶"
 
 
-def median_touch(result: Result) -> str:
-    """The step by which half of the episodes had reached the goal."""
-    middle = float(np.median(result.touch))
-    return f"{middle:.0f}" if math.isfinite(middle) else "never"
+def median_steps(result: Result) -> str:
+    """Format the median number of steps to the goal; ``never`` if it is infinite."""
+    median = float(np.median(result.steps_to_goal))
+    return f"{median:.0f}" if math.isfinite(median) else "never"
 
 
-def milliseconds(every: Sequence[Quantiles | None]) -> str:
-    """Medians over training seeds of three percentiles."""
-    known = [each for each in every if each is not None]
+def format_milliseconds(quantiles: Sequence[Quantiles | None]) -> str:
+    """Format three percentiles, each the median over training seeds."""
+    known = [each for each in quantiles if each is not None]
     if not known:
         return ""
     values = (
@@ -386,6 +392,6 @@ def milliseconds(every: Sequence[Quantiles | None]) -> str:
     return " / ".join(f"{value:.3g}" if value < 100 else f"{value:,.0f}" for value in values)
 
 
-def _middle(every: Sequence[Cost], name: str, form: str, unit: float = 1) -> str:
-    known = [getattr(cost, name) for cost in every if getattr(cost, name) is not None]
+def _median(costs: Sequence[Cost], name: str, form: str, unit: float = 1) -> str:
+    known = [getattr(cost, name) for cost in costs if getattr(cost, name) is not None]
     return format(float(np.median(known)) / unit, form) if known else ""

@@ -1,53 +1,52 @@
-"""Tables of words and figures, as Markdown and as aligned text."""
+"""Tables of text and numbers, as Markdown and as aligned text."""
 
 from __future__ import annotations
 
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import zip_longest
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from tabulate import SEPARATING_LINE, tabulate
 
 from dfplan.record import Record
 
-Mark = Literal["best", "near"]
-"""The best of its column; not told from it by these episodes."""
+Mark = Literal["best", "tied"]
+"""The best number of its column; a number that is not significantly different from the best."""
 
-NEAR = "≈"
-"""What stands after the figures that are ``near``."""
+TIED = "≈"
+"""Sign after numbers that are ``tied``."""
 
-WORDS = frozenset(
+TEXT_COLUMNS = frozenset(
     (
-        "Planner",
         "Method",
-        "Counted",
+        "Scored",
         "± is",
         "Source",
-        "Fault",
+        "Error",
         "Task",
         "Problems",
         "Split",
-        "What",
+        "Property",
         "Value",
         "Checkpoint",
-        "Cells",
+        "Runs",
         "Name",
-        "What it is",
-        "What it does",
+        "Description",
         "Verdict",
         "Tracker",
         "First",
         "Second",
     )
 )
-"""Headings of columns that hold words; they are set flush left, others flush right."""
+"""Headings of columns with text, which are aligned to the left; other columns hold numbers."""
 
 WIDTH = 110
-"""Columns of a terminal's table at most."""
+"""Maximum width of a text table, in characters."""
 
 _WRAP = 28
-_SIGNS = {"best": " *", "near": f" {NEAR}", None: "  "}
+_SIGNS = {"best": " *", "tied": f" {TIED}", None: "  "}
 
 
 @dataclass(frozen=True)
@@ -55,126 +54,116 @@ class Table(Record):
     """A table.
 
     Attributes:
-        title: what it shows.
-        header: of each column.
-        lines: texts, a line as long as the header.
-        marks: by (line, column).
-        apart: how many of the first lines are set apart from what is ranked.
-        note: what a reader must know to read it.
+        title: of the table.
+        header: a heading per column.
+        rows: of texts, each as long as the header.
+        marks: by (row, column).
+        reference_rows: number of rows at the top that are for reference and not ranked.
+        note: explains the table.
     """
 
     title: str
     header: tuple[str, ...]
-    lines: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str, ...], ...]
     marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)
-    apart: int = 0
+    reference_rows: int = 0
     note: str = ""
 
-    def mark(self, line: int, column: int) -> Mark | None:
-        """The mark there, if any."""
-        return self.marks.get((line, column))
+    def mark(self, row: int, column: int) -> Mark | None:
+        """Return the mark of a cell, or None."""
+        return self.marks.get((row, column))
 
-    def is_words(self, column: int) -> bool:
-        """Whether a column holds words."""
-        return self.header[column] in WORDS
+    def is_text(self, column: int) -> bool:
+        """Whether a column holds text, not numbers."""
+        return self.header[column] in TEXT_COLUMNS
 
 
-def without(table: Table, *names: str) -> Table:
-    """The table without the columns of these names, and without those that hold nothing."""
+def drop_columns(table: Table, *names: str) -> Table:
+    """Remove the columns with these headings, and all empty columns but the first."""
     kept = [
         column
         for column, name in enumerate(table.header)
-        if name not in names and (not column or any(line[column] for line in table.lines))
+        if name not in names and (not column or any(row[column] for row in table.rows))
     ]
-    moved = {old: new for new, old in enumerate(kept)}
-    return Table(
-        table.title,
-        tuple(table.header[column] for column in kept),
-        tuple(tuple(line[column] for column in kept) for line in table.lines),
-        {
-            (line, moved[column]): mark
-            for (line, column), mark in table.marks.items()
-            if column in moved
+    new_index = {old: new for new, old in enumerate(kept)}
+    return replace(
+        table,
+        header=tuple(table.header[column] for column in kept),
+        rows=tuple(tuple(row[column] for column in kept) for row in table.rows),
+        marks={
+            (row, new_index[column]): mark
+            for (row, column), mark in table.marks.items()
+            if column in new_index
         },
-        table.apart,
-        table.note,
     )
 
 
-def markdown(table: Table) -> str:
-    """The table as Markdown, its title and note in lines of their own."""
-    rules = ["---" if table.is_words(column) else "---:" for column in range(len(table.header))]
-    lines = [list(map(escaped, table.header)), rules]
-    for number, line in enumerate(table.lines):
-        texts = [escaped(text) for text in line]
+def to_markdown(table: Table) -> str:
+    """Return the table as Markdown, with its title above and its note below."""
+    rules = ["---" if table.is_text(column) else "---:" for column in range(len(table.header))]
+    rows = [list(map(escape_markdown, table.header)), rules]
+    for number, row in enumerate(table.rows):
+        texts = [escape_markdown(text) for text in row]
         for column, text in enumerate(texts):
             if mark := table.mark(number, column):
-                texts[column] = f"**{text}**" if mark == "best" else f"{text} {NEAR}"
-        if number < table.apart:
+                texts[column] = f"**{text}**" if mark == "best" else f"{text} {TIED}"
+        if number < table.reference_rows:
             texts = [f"*{text}*" if text else "" for text in texts]
-        lines.append(texts)
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        rows.append(texts)
+    # tabulate would pad all cells of a column to the width of the longest one.
+    body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     parts = [f"**{table.title}**" if table.title else "", body, table.note]
     return "\n\n".join(part for part in parts if part)
 
 
-def plain(table: Table, width: int = WIDTH) -> str:
-    """The table as aligned text, ``width`` columns at most.
+def to_text(table: Table, width: int = WIDTH) -> str:
+    """Return the table as aligned text with at most ``width`` characters per line.
 
-    Columns that do not fit go into further tables below, each with the first column again.
+    Columns that do not fit follow in further tables, each of which repeats the first column.
     """
-    texts = [list(table.header), *(list(line) for line in table.lines)]
+    rows = [list(row) for row in table.rows]
     for column in {column for _, column in table.marks}:
-        for number, line in enumerate(texts[1:]):
-            line[column] += _SIGNS[table.mark(number, column)] if line[column] else ""
+        for number, row in enumerate(rows):
+            row[column] += _SIGNS[table.mark(number, column)] if row[column] else ""
     widths = []
     for column, name in enumerate(table.header):
-        longest = max((len(line[column]) for line in texts[1:]), default=0)
-        words = max(map(len, name.split()), default=0)
-        widths.append(max(words, min(_WRAP, longest) if table.is_words(column) else longest))
-    parts, chosen = [], [0]
+        longest = max((len(row[column]) for row in rows), default=0)
+        heading = max(map(len, name.split()), default=0)
+        widths.append(max(heading, min(_WRAP, longest) if table.is_text(column) else longest))
+    groups, group = [], [0]
     for column in range(1, len(widths)):
-        if len(chosen) > 1 and _total([widths[each] for each in (*chosen, column)]) > width:
-            parts.append(chosen)
-            chosen = [0]
-        chosen.append(column)
-    parts.append(chosen)
-    blocks = [_block(table, texts, part, widths) for part in parts]
+        total = sum(widths[each] + 2 for each in (*group, column)) - 2
+        if len(group) > 1 and total > width:
+            groups.append(group)
+            group = [0]
+        group.append(column)
+    groups.append(group)
+    blocks = [_text_block(table, rows, group, widths) for group in groups]
     note = textwrap.fill(table.note, width) if table.note else ""
     title = textwrap.fill(table.title, width)
     return "\n".join(part for part in (title, "\n\n".join(blocks), note) if part)
 
 
-def _block(
-    table: Table, texts: Sequence[Sequence[str]], columns: Sequence[int], widths: Sequence[int]
+def _text_block(
+    table: Table, rows: Sequence[Sequence[str]], columns: Sequence[int], widths: Sequence[int]
 ) -> str:
-    rule = "-" * _total([widths[column] for column in columns])
-    lines = [rule]
-    for number, line in enumerate(texts):
-        wrapped = [_wrapped(line[column], widths[column]) for column in columns]
-        for parts in zip_longest(*wrapped, fillvalue=""):
-            aligned = [
-                part.ljust(widths[column])
-                if table.is_words(column) or not column
-                else part.rjust(widths[column])
-                for part, column in zip(parts, columns, strict=True)
-            ]
-            lines.append("  ".join(aligned).rstrip())
-        if number == 0 or number == table.apart:
-            lines.append(rule)
-    return "\n".join(lines)
+    content: list[Sequence[str] | str] = [[row[column] for column in columns] for row in rows]
+    if table.reference_rows:
+        content.insert(table.reference_rows, SEPARATING_LINE)
+    alignment = ["left" if table.is_text(column) or not column else "right" for column in columns]
+    text = tabulate(
+        content,
+        [table.header[column] for column in columns],
+        colalign=alignment,
+        headersalign=alignment,
+        maxcolwidths=[widths[column] for column in columns],
+        maxheadercolwidths=[widths[column] for column in columns],
+        disable_numparse=True,
+        preserve_whitespace=True,
+    )
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
-def _wrapped(text: str, width: int) -> list[str]:
-    if len(text) <= width:
-        return [text]
-    return textwrap.wrap(text, width) or [""]
-
-
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + 2 * (len(widths) - 1)
-
-
-def escaped(text: str) -> str:
-    """The text as Markdown that shows it, also within a table."""
+def escape_markdown(text: str) -> str:
+    """Escape a text for Markdown, also within a table."""
     return re.sub(r"([\\`*<|])", r"\\\1", text).replace("\n", " ")

@@ -1,7 +1,7 @@
-"""The process of a job: ``python -m dfplan.bench.worker JOB FOLDER PARENT``.
+"""The worker process: ``python -m dfplan.bench.worker SPEC FOLDER PARENT``.
 
-Writes ``<number>.jsonl`` and ``<number>.json`` into the folder, a pair for each of the job's
-trackers, group by group, and ends with the process PARENT; see :mod:`dfplan.bench.job`.
+Writes ``<number>.jsonl`` and ``<number>.json`` into the folder for each of the spec's trackers,
+group by group, and ends with the process PARENT; see :mod:`dfplan.bench.launcher`.
 """
 
 from __future__ import annotations
@@ -14,111 +14,129 @@ import resource
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from dfplan.bench.job import BEAT, BROKEN, Job, not_played
+from dfplan.bench.launcher import CRASHED, HEARTBEAT
 from dfplan.bench.methods import (
     TRACKERS,
-    Made,
-    follower,
-    following,
-    named_contender,
+    PlannerOrPolicy,
+    make_tracker,
+    named_method,
+    resolve_tracker,
     tracker_checkpoint,
 )
-from dfplan.bench.processes import leave_with
 from dfplan.bench.provenance import provenance
-from dfplan.bench.records import Cost, Example, Quantiles, aside_text, rows_text
+from dfplan.bench.records import (
+    Cost,
+    EpisodeRecord,
+    Example,
+    Quantiles,
+    episode_lines,
+    episodes_text,
+    metadata_text,
+)
+from dfplan.bench.spec import RunSpec, failed_episodes
 from dfplan.errors import ConfigError, ObservationError
-from dfplan.evaluation.episodes import GROUP, Actor, Arena, Rollouts, joined
+from dfplan.evaluation.episodes import (
+    GROUP_SIZE,
+    Actor,
+    EpisodeBatch,
+    EpisodeRunner,
+    concatenate_episodes,
+)
 from dfplan.evaluation.protocols import Problems, Task
 from dfplan.planning.policy import Policy
+from dfplan.processes import exit_with_parent
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.types import Plan, Planner, Reward
 
-HARDEST = 3
-"""Problems whose plans are kept as examples: those whose way is longest."""
+EXAMPLES = 3
+"""Number of stored example plans: those of the problems with the longest paths."""
 
-_FEWEST_TIMED, _MOST_TIMED, _TIMED_SECONDS = 3, 20, 10.0
-_EVERY = 4  # of the steps of a path that is kept
-_AFTERWARDS = 50  # steps that it goes on at the goal
-_LONGEST_MESSAGE = 200
-_SHORT = 0.05  # seconds by which a call may seem to have begun earlier than it has
+_MIN_TIMED, _MAX_TIMED, _TIMED_SECONDS = 3, 20, 10.0
+_PATH_STRIDE = 4  # steps between two stored positions of a path
+_STEPS_AFTER_GOAL = 50  # stored steps after the goal was reached
+_MAX_MESSAGE = 200
+_TOUCH_INTERVAL = 0.05  # seconds
 
 
-def play(job: Job, folder: Path) -> None:
-    """Play a job in this process; its cells' files go into ``folder``."""
+def run_worker(spec: RunSpec, folder: Path) -> None:
+    """Run a spec in this process and write its files into ``folder``."""
     torch.set_num_threads(1)
-    beat = folder / BEAT
-    _ = job.needed  # before the first beat, from which on silence is the planner's
-    arena = Arena(job.played, min(GROUP, job.episodes))
-    contender = named_contender(job.planner)
-    os.utime(beat)
-    made: Made | Exception
+    heartbeat = folder / HEARTBEAT
+    _ = spec.steps_needed  # computed before the first heartbeat, which starts the method's timeout
+    runner = EpisodeRunner(spec.task, min(GROUP_SIZE, spec.episodes))
+    method = named_method(spec.method)
+    os.utime(heartbeat)
+    made: PlannerOrPolicy | Exception
     try:
-        made = contender.make(job.played, job.seed, job.checkpoint)
+        made = method.make(spec.task, spec.seed, spec.checkpoint)
     except Exception as error:
-        if not contender.is_own:
+        if not method.is_plugin:
             raise
-        made = error  # whatever a user's own does, it belongs to its rows
-    plans = FirstPlans(made) if isinstance(made, Planner) else None
-    cells = []
-    for index, tracker in enumerate(job.trackers):
-        if isinstance(made, Planner):  # one that is missing is no fault of the planner's
-            tracker_checkpoint(following(made, tracker), job.played, job.folders)
-        path, began = folder / f"{index}.jsonl", time.perf_counter()
-        path.write_text(rows_text(job.head(tracker), []), encoding="utf-8")
+        made = error  # an error of a plugin is recorded for its episodes
+    plans = PlanCache(made) if isinstance(made, Planner) else None
+    results = []
+    for index, tracker in enumerate(spec.trackers):
+        if isinstance(made, Planner):  # a missing tracker is not an error of the planner
+            tracker_checkpoint(resolve_tracker(made, tracker), spec.task, spec.folders)
+        path, started = folder / f"{index}.jsonl", time.perf_counter()
+        path.write_text(episodes_text(spec.header(tracker), []), encoding="utf-8")
         step: Quantiles | None = None
         try:
-            actor = _actor(job, made, plans, tracker)
-            alone = Watched(_actor(job, made, made, tracker), beat)
+            actor = _make_actor(spec, made, plans, tracker)
+            single = MonitoredPolicy(_make_actor(spec, made, made, tracker), heartbeat)
         except Exception as error:
-            if not contender.is_own:
+            if not method.is_plugin:
                 raise
-            played = not_played(job.played, job.problems, _said(error))
+            batch = failed_episodes(spec.task, spec.problems, _describe(error))
             examples: list[Example] = []
-            _append(path, job, played, 0)
+            _append(path, spec.records(batch, 0))
         else:
-            played, examples = _episodes(job, arena, Watched(actor, beat), plans, path)
-            if not any(played.faults):
-                with suppress(Exception):  # the episodes are over, and none of them is to blame
-                    arena.play(alone, job.problems.rows([0]), 0)
-                    step = _quantiles(alone.seconds)
+            policy = MonitoredPolicy(actor, heartbeat)
+            batch, examples = _run_episodes(spec, runner, policy, plans, path)
+            if not any(batch.errors):
+                with suppress(Exception):  # the results are complete; only the timing is lost
+                    runner.run(single, spec.problems.subset([0]), 0)
+                    step = _quantiles(single.seconds)
         cost = Cost(
             step=step,
             peak_bytes=_peak_bytes(),
-            seconds=played.seconds,
-            policy_seconds=played.policy_seconds,
-            environment_seconds=played.environment_seconds,
+            seconds=batch.seconds,
+            policy_seconds=batch.policy_seconds,
+            environment_seconds=batch.environment_seconds,
         )
-        source = provenance(job.command, time.perf_counter() - began)
-        cells.append((path.with_suffix(".json"), cost, examples, source))
-    # Last, for how often it is asked depends on the clock, and one that draws from a generator of
-    # its own would not draw the same in its episodes.
-    common = _trained(job) | (_planned(job, made, beat) if isinstance(made, Planner) else {})
-    for path, cost, examples, source in cells:
-        text = aside_text(replace(cost, **common), examples, source)
+        source = provenance(spec.command, time.perf_counter() - started)
+        results.append((path.with_suffix(".json"), cost, examples, source))
+    # Plans are timed last. Their number depends on the clock, so a planner with a random generator
+    # of its own would otherwise draw other numbers in its episodes.
+    shared = _training_cost(spec)
+    if isinstance(made, Planner):
+        shared |= _time_plans(spec, made, heartbeat)
+    for path, cost, examples, source in results:
+        text = metadata_text(replace(cost, **shared), examples, source)
         path.write_text(text, encoding="utf-8")
 
 
-class Watched:
-    """A policy at whose calls a file is touched, and whose errors are known as its own.
+class MonitoredPolicy:
+    """A policy whose calls touch a file, are timed, and whose errors are recognized as its own.
 
     Attributes:
-        seconds: of each call of ``act``.
-        raised: the error that its last call raised, or None.
+        seconds: duration of each call of ``act``.
+        error: the exception that its last call raised, or None.
     """
 
-    def __init__(self, actor: Actor, beat: Path) -> None:
+    def __init__(self, actor: Actor, heartbeat: Path) -> None:
         self._actor = actor
-        self._beat = beat
-        self._touched = -math.inf
+        self._heartbeat = heartbeat
+        self._last_touch = -math.inf
         self.seconds: list[float] = []
-        self.raised: Exception | None = None
+        self.error: Exception | None = None
 
     def reset(self, seed: int | None = None) -> None:
         """See :class:`~dfplan.evaluation.episodes.Actor`."""
@@ -126,46 +144,46 @@ class Watched:
         try:
             self._actor.reset(seed)
         except Exception as error:
-            self.raised = error
+            self.error = error
             raise
 
     def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
         """See :class:`~dfplan.evaluation.episodes.Actor`."""
         self._touch()
-        # What a policy of one's own does to its arguments is not to reach the episode.
+        # A plugin that writes into its arguments must not change the episode.
         observation, goal = observation.copy(), None if goal is None else goal.copy()
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             actions = np.asarray(self._actor.act(observation, goal=goal))
             if actions.dtype.kind not in "fiu":
                 raise ObservationError(f"Expected actions that are numbers; got {actions.dtype}.")
         except Exception as error:
-            self.raised = error
+            self.error = error
             raise
-        self.seconds.append(time.perf_counter() - began)
+        self.seconds.append(time.perf_counter() - started)
         return actions
 
     def _touch(self) -> None:
         now = time.perf_counter()
-        if now - self._touched > _SHORT:  # a call to the file system costs as much as a fast policy
-            self._touched = now
-            os.utime(self._beat)
+        if now - self._last_touch > _TOUCH_INTERVAL:  # touching costs as much as a fast policy
+            self._last_touch = now
+            os.utime(self._heartbeat)
 
 
-class FirstPlans:
-    """A planner that remembers the first plans of each group, to be driven by every tracker.
+class PlanCache:
+    """A planner that caches the first plan of each group, for use by several trackers.
 
     Attributes:
-        first: the plan that was first asked for since :meth:`begin`.
+        first: the first plan since :meth:`begin_group`, or None.
     """
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner
-        self._known: dict[tuple[bytes, bytes, int | None], Plan] = {}
+        self._cache: dict[tuple[bytes, bytes, int | None], Plan] = {}
         self.first: Plan | None = None
 
-    def begin(self) -> None:
-        """Another group."""
+    def begin_group(self) -> None:
+        """Start another group of episodes."""
         self.first = None
 
     def plan(
@@ -181,21 +199,23 @@ class FirstPlans:
         if self.first is not None:
             return self._planner.plan(observation, goal, reward=reward, horizon=horizon, seed=seed)
         key = observation.tobytes(), b"" if goal is None else goal.tobytes(), seed
-        if key not in self._known:
-            self._known[key] = self._planner.plan(
+        if key not in self._cache:
+            self._cache[key] = self._planner.plan(
                 observation, goal, reward=reward, horizon=horizon, seed=seed
             )
-        self.first = self._known[key]
+        self.first = self._cache[key]
         return self.first
 
 
-def _actor(job: Job, made: Made | Exception, planner: Any, tracker: str) -> Actor:
-    """The policy that follows the plans of ``planner``; ``made`` itself where it is a policy."""
+def _make_actor(
+    spec: RunSpec, made: PlannerOrPolicy | Exception, planner: Any, tracker: str
+) -> Actor:
+    """Return the policy that tracks the plans of ``planner``, or ``made`` if it is a policy."""
     if isinstance(made, Exception):
         raise made
     if isinstance(made, Planner):
-        follow = follower(made, tracker, job.played, job.folders)
-        return Policy(planner, follow, tolerance=named_contender(job.planner).tolerance)
+        follow = make_tracker(made, tracker, spec.task, spec.folders)
+        return Policy(planner, follow, tolerance=named_method(spec.method).tolerance)
     if not (callable(getattr(made, "act", None)) and callable(getattr(made, "reset", None))):
         raise ConfigError(
             "expected a planner with plan(observation, goal, *, reward, horizon, seed) or a "
@@ -206,64 +226,72 @@ def _actor(job: Job, made: Made | Exception, planner: Any, tracker: str) -> Acto
     return made
 
 
-def _episodes(
-    job: Job, arena: Arena, actor: Watched, plans: FirstPlans | None, path: Path
-) -> tuple[Rollouts, list[Example]]:
-    """All episodes, and those of the hardest problems as examples."""
-    hardest = np.argsort(-job.needed, kind="stable")[:HARDEST].tolist()
-    parts, examples = [], {}
-    for first in range(0, job.episodes, GROUP):
-        group = job.problems.rows(slice(first, first + GROUP))
+def _run_episodes(
+    spec: RunSpec,
+    runner: EpisodeRunner,
+    policy: MonitoredPolicy,
+    plans: PlanCache | None,
+    path: Path,
+) -> tuple[EpisodeBatch, list[Example]]:
+    """Run all episodes and append them to ``path``; return them and the examples."""
+    longest = np.argsort(-spec.steps_needed, kind="stable")[:EXAMPLES].tolist()
+    batches, examples = [], {}
+    for first in range(0, spec.episodes, GROUP_SIZE):
+        group = spec.problems.subset(slice(first, first + GROUP_SIZE))
         if plans is not None:
-            plans.begin()
-        part = _group(job.played, arena, actor, group, first)
-        _append(path, job, part, first)
+            plans.begin_group()
+        batch = _run_group(spec.task, runner, policy, group, first)
+        _append(path, spec.records(batch, first))
         plan = None if plans is None else plans.first
-        for episode in hardest:
+        for episode in longest:
             if 0 <= episode - first < len(group):
-                examples[episode] = _example(part, plan, episode - first, episode)
-        parts.append(part)
-    return joined(parts, job.problems), [examples[episode] for episode in hardest]
+                examples[episode] = _example(batch, plan, episode - first, episode)
+        batches.append(batch)
+    return concatenate_episodes(batches, spec.problems), [examples[each] for each in longest]
 
 
-def _group(task: Task, arena: Arena, actor: Watched, group: Problems, seed: int) -> Rollouts:
+def _run_group(
+    task: Task, runner: EpisodeRunner, policy: MonitoredPolicy, group: Problems, seed: int
+) -> EpisodeBatch:
+    """Run a group; if the policy raises, run each of its episodes alone."""
     try:
-        return arena.play(actor, group, seed)
+        return runner.run(policy, group, seed)
     except Exception as error:
-        # Anything else is not the policy's fault. Actions of a wrong shape are.
-        if error is not actor.raised and not isinstance(error, ObservationError):
+        # Actions of a wrong shape are the policy's error, too. Any other error is not.
+        if error is not policy.error and not isinstance(error, ObservationError):
             raise
         if len(group) == 1:
-            return not_played(task, group, _said(error))
-    rows = range(len(group))
-    alone = [_group(task, arena, actor, group.rows([row]), seed + row) for row in rows]
-    return joined(alone, group)
+            return failed_episodes(task, group, _describe(error))
+    single = [
+        _run_group(task, runner, policy, group.subset([row]), seed + row)
+        for row in range(len(group))
+    ]
+    return concatenate_episodes(single, group)
 
 
-def _append(path: Path, job: Job, part: Rollouts, first: int) -> None:
-    lines = (json.dumps(asdict(row), allow_nan=False) + "\n" for row in job.rows(part, first))
+def _append(path: Path, records: list[EpisodeRecord]) -> None:
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(lines)
+        file.writelines(episode_lines(records))
 
 
-def _example(part: Rollouts, plan: Plan | None, row: int, episode: int) -> Example:
-    until = min(int(part.steps[row]), int(part.first_touch[row]) + _AFTERWARDS)
-    path = part.positions[row, : until + 1 : _EVERY]
+def _example(batch: EpisodeBatch, plan: Plan | None, row: int, episode: int) -> Example:
+    last = min(int(batch.steps[row]), int(batch.steps_to_goal[row]) + _STEPS_AFTER_GOAL)
+    path = batch.positions[row, : last + 1 : _PATH_STRIDE]
     points = None
-    with suppress(Exception):  # a plan of one's own may hold anything
-        # A group that was asked for one by one has no plan in common.
-        if plan is not None and len(plan) == len(part):
+    with suppress(Exception):  # a plugin's plan may contain anything
+        # If the episodes of a group ran alone, no plan is for the whole group.
+        if plan is not None and len(plan) == len(batch):
             line = plan.points[row, : 1 + -(-int(plan.steps[row]) // plan.stride)]
             if np.isfinite(line).all():
                 points = line.astype(float).round(3).reshape(-1, 2).tolist()
     return Example(episode, points, path.astype(float).round(3).tolist())
 
 
-def _trained(job: Job) -> dict[str, Any]:
-    """What the training cost, as fields of :class:`Cost`."""
-    if job.checkpoint is None:
+def _training_cost(spec: RunSpec) -> dict[str, Any]:
+    """Cost of the training, as fields of :class:`Cost`."""
+    if spec.checkpoint is None:
         return {}
-    checkpoint = Checkpoint.load(job.checkpoint)
+    checkpoint = Checkpoint.load(spec.checkpoint)
     training = checkpoint.training
     return {
         "parameters": sum(value.numel() for value in checkpoint.network.values()),
@@ -272,23 +300,23 @@ def _trained(job: Job) -> dict[str, Any]:
     }
 
 
-def _planned(job: Job, planner: Planner, beat: Path) -> dict[str, Any]:
-    """What single plans cost, after one that is not counted; nothing where one raises."""
+def _time_plans(spec: RunSpec, planner: Planner, heartbeat: Path) -> dict[str, Any]:
+    """Cost of single plans, after one for warming up; empty if the planner raises."""
     seconds: list[float] = []
     evaluations: list[int] = []
-    starts, goals = job.problems.starts, job.problems.goals
-    began = time.perf_counter()
+    starts, goals = spec.problems.starts, spec.problems.goals
+    started = time.perf_counter()
     try:
-        for seed in range(-1, _MOST_TIMED):
-            if seed >= _FEWEST_TIMED and time.perf_counter() - began > _TIMED_SECONDS:
+        for seed in range(-1, _MAX_TIMED):
+            if seed >= _MIN_TIMED and time.perf_counter() - started > _TIMED_SECONDS:
                 break
-            os.utime(beat)
-            asked, row = time.perf_counter(), max(seed, 0) % len(starts)
+            os.utime(heartbeat)
+            before, row = time.perf_counter(), max(seed, 0) % len(starts)
             plan = planner.plan(starts[row].copy(), goals[row].copy(), seed=max(seed, 0))
             if seed >= 0:
-                seconds.append(time.perf_counter() - asked)
+                seconds.append(time.perf_counter() - before)
                 evaluations.append(int(plan.evaluations))
-    except Exception:  # a planner's fault shows in its rows
+    except Exception:  # errors of a planner are recorded for its episodes
         return {}
     return {"plan": _quantiles(seconds), "evaluations": float(np.median(evaluations))}
 
@@ -299,9 +327,9 @@ def _quantiles(seconds: list[float]) -> Quantiles:
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process has held."""
+    """Peak memory of this process."""
     status = Path("/proc/self/status")
-    if status.exists():  # where getrusage counts what the process that started this one held, too
+    if status.exists():  # getrusage would include the memory of the parent before exec
         peak = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
         if peak is not None:
             return int(peak[1]) * 1024
@@ -309,21 +337,22 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     try:
         text = str(error).encode(errors="replace").decode()
-    except Exception:  # a user's own error may fail to say what it is
+    except Exception:  # a plugin's exception may fail to make its message
         text = ""
-    message = " ".join(text.split())[:_LONGEST_MESSAGE]
+    message = " ".join(text.split())[:_MAX_MESSAGE]
     return f"raised {type(error).__name__}" + (f": {message}" if message else "")
 
 
 if __name__ == "__main__":
-    leave_with(int(sys.argv[3]))
-    given = json.loads(sys.argv[1])
-    lists = {"trackers": tuple(given["trackers"]), "checkpoints": tuple(given["checkpoints"])}
+    exit_with_parent(int(sys.argv[3]))
+    arguments = json.loads(sys.argv[1])
+    for key in ("trackers", "checkpoints"):
+        arguments[key] = tuple(arguments[key])
     try:
-        play(Job(**{**given, **lists}), Path(sys.argv[2]))
+        run_worker(RunSpec(**arguments), Path(sys.argv[2]))
     except Exception:
-        (Path(sys.argv[2]) / BROKEN).touch()
+        (Path(sys.argv[2]) / CRASHED).touch()
         raise

@@ -9,7 +9,7 @@ import ast
 import re
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -56,7 +56,7 @@ COMMANDS = Group(
         "evaluate": "plan:evaluate",
         "bench": Group(
             "Benchmark planners; without a command it is bench run.",
-            {"run": "bench:run", "compare": "bench:compare_results"},
+            {"run": "bench:run", "report": "bench:report", "compare": "bench:compare_results"},
         ),
         "train": Group(
             "Train a planner, policy, tracker or value; each preset is a command.", "train:COMMANDS"
@@ -77,6 +77,17 @@ COMMANDS = Group(
         "inspect": "inspect:inspect",
     },
 )
+
+
+def commands(
+    group: Group = COMMANDS, names: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Command]]:
+    """All commands that do something: their names, such as ``("data", "check")``, and functions."""
+    for name, entry in _commands(group).items():
+        if isinstance(entry, Group):
+            yield from commands(entry, (*names, name))
+        else:
+            yield (*names, name), _load(entry) if isinstance(entry, str) else entry
 
 
 def main(args: Sequence[str] | None = None) -> int:

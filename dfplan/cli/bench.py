@@ -8,16 +8,16 @@ from pathlib import Path
 
 from dfplan.bench.compare import compare
 from dfplan.bench.executor import LOCAL
-from dfplan.bench.methods import OWN_TRACKER
-from dfplan.bench.plan import DEFAULT, bench, roster
-from dfplan.bench.records import has_cells, read_cells
-from dfplan.bench.report import USUAL_COLUMNS, require_columns, terminal
+from dfplan.bench.methods import DEFAULT_TRACKER
+from dfplan.bench.plan import DEFAULT_METHODS, plan_runs, run_benchmark
+from dfplan.bench.records import has_runs, read_runs
+from dfplan.bench.report import DEFAULT_COLUMNS, require_columns, terminal_report, write_report
 from dfplan.cli.arguments import (
     Names,
     Numbers,
 )
 from dfplan.errors import ConfigError
-from dfplan.evaluation.episodes import GROUP
+from dfplan.evaluation.episodes import GROUP_SIZE
 from dfplan.evaluation.protocols import Split
 
 
@@ -25,8 +25,8 @@ def run(
     out: Path = Path("runs/bench"),
     protocol: Names | None = None,
     tasks: Names | None = None,
-    planner: Names = Names(DEFAULT),
-    tracker: Names = Names(OWN_TRACKER),
+    planner: Names = Names(DEFAULT_METHODS),
+    tracker: Names = Names(DEFAULT_TRACKER),
     seeds: Numbers = Numbers("0"),
     episodes: int | None = None,
     full: bool = False,
@@ -36,7 +36,7 @@ def run(
     address: str | None = None,
     checkpoints: Names | None = None,
     limit: float = 600.0,
-    columns: Names = Names(USUAL_COLUMNS),
+    columns: Names = Names(DEFAULT_COLUMNS),
 ) -> int:
     """Run planners on tasks. Write every episode and a report; existing results are not run again.
 
@@ -49,8 +49,8 @@ def run(
             the first one.
         tasks: tasks of the protocols; default: all.
         planner: names with commas between, all, or your own planner as mypkg.module:make.
-        tracker: names with commas between, all, or own for the tracker of each planner. For your
-            own planner, all leaves out planned-actions, which needs planned actions.
+        tracker: names with commas between, all, or default for the default of each planner. For
+            your own planner, all leaves out planned-actions, which needs planned actions.
         seeds: seeds of the trainings, with commas between.
         episodes: the first episodes of each task, 20 by default. They run in batches of 20, and the
             last digits of a plan depend on the size of its batch.
@@ -69,23 +69,23 @@ def run(
         raise ConfigError(f"Expected --full or --episodes {episodes}, not both; leave one out.")
     flags = sys.argv[3:] if sys.argv[2:3] == ["run"] else sys.argv[2:]
     command = shlex.join(["dfplan", "bench", *flags])
-    entered = roster(
+    plan = plan_runs(
         protocols=protocol or (),
         tasks=tasks or (),
-        planners=planner,
+        methods=planner,
         trackers=tracker,
         seeds=seeds,
-        episodes=None if full else GROUP if episodes is None else episodes,
+        episodes=None if full else GROUP_SIZE if episodes is None else episodes,
         split=split,
         checkpoints=checkpoints or (),
-        limit=limit,
+        timeout=limit,
         command=command,
     )
-    for line in entered.left_out:
-        print(f"left out: {line}")
-    lost = bench(out, entered, workers=workers, backend=backend, address=address, command=command)
-    if not lost or has_cells(out):
-        print(terminal(read_cells(out), columns))
+    for line in plan.skipped:
+        print(f"skipped: {line}")
+    lost = run_benchmark(out, plan, workers=workers, backend=backend, address=address)
+    if not lost or has_runs(out):
+        print(terminal_report(read_runs(out), columns))
         print(
             f"Written: {out / 'report.html'}, {out / 'report.md'} and every episode in "
             f"{out / 'cells'}."
@@ -93,6 +93,16 @@ def run(
     for line in lost:
         print(f"dfplan: error: {line}", file=sys.stderr)
     return 1 if lost else 0
+
+
+def report(folder: Path) -> None:
+    """Write the report of a folder of results: report.md and report.html.
+
+    Args:
+        folder: folder of results.
+    """
+    for path in write_report(folder):
+        print(path)
 
 
 def compare_results(first: Path, second: Path) -> None:

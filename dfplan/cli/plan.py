@@ -15,8 +15,8 @@ from dfplan.cli.arguments import (
 )
 from dfplan.envs.make import make
 from dfplan.errors import ConfigError
-from dfplan.evaluation.episodes import rollout
-from dfplan.evaluation.stock import stock, summary
+from dfplan.evaluation.episodes import run_episodes
+from dfplan.evaluation.stock import stock_task, summarize
 from dfplan.planning.episode import drive
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
@@ -186,13 +186,14 @@ def evaluate(
     planner = None if isinstance(loaded, LearnedPolicy) else loaded
     if out is not None and planner is None:
         raise ConfigError(f"{checkpoint} is a policy and makes no plans to draw. Leave out --out.")
-    task, posed = stock(loaded.maze, None if env is None else suite_or_maze(env), episodes, seed)
+    environment = None if env is None else suite_or_maze(env)
+    task, problems = stock_task(loaded.maze, environment, episodes, seed)
     actor = loaded if isinstance(loaded, LearnedPolicy) else Policy(loaded)
-    played = rollout(actor, task, posed, seed=seed)
-    print(summary(played))
+    batch = run_episodes(actor, task, problems, seed=seed)
+    print(summarize(batch))
     if out is None or planner is None:
         return
-    for number in range(len(posed) // episodes):  # the tasks take turns
-        plan = planner.plan(posed.starts[number], posed.goals[number], seed=seed)
+    for number in range(len(problems) // episodes):  # the tasks take turns
+        plan = planner.plan(problems.starts[number], problems.goals[number], seed=seed)
         name = out if number == 0 else out.with_stem(f"{out.stem}-{number + 1}")
-        print(plan.plot(name, executed=played.positions[number, : played.steps[number] + 1]))
+        print(plan.plot(name, executed=batch.positions[number, : batch.steps[number] + 1]))

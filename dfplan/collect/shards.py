@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,10 +24,11 @@ from tqdm import tqdm
 from dfplan.data.storage import allocate
 from dfplan.errors import ConfigError, DataError, DfplanError
 from dfplan.files import atomic_path, remove_folder
+from dfplan.processes import exit_with_parent
 from dfplan.types import Recording
 
 _HEADER = "header.json"
-_OF_EPISODES = ("episodes", "bare_ends")
+_OF_EPISODES = ("episodes", "final_observations")
 _OF_ROWS = ("observations", "actions", "rewards", "goals", "terminals", "timeouts")
 
 
@@ -104,7 +104,9 @@ def _finished(jobs: Sequence[_Job], workers: int) -> Generator[int, None, None]:
     # A fresh interpreter a worker: forking one that holds threads or a simulator can hang.
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
+    )
     try:
         with _interrupts_held():
             futures = [pool.submit(_do, job) for job in jobs]
@@ -142,17 +144,10 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, which ends its workers, and do not outlive it."""
+def _start_worker(parent: int) -> None:
+    """Ignore Ctrl-C, which the parent process handles, and end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # a worker that waits for its next job never learns that nobody is there
+    exit_with_parent(parent)
 
 
 def _do(job: _Job) -> int:
@@ -205,12 +200,12 @@ def joined(files: Sequence[Path], source: str, maze: str) -> Recording:
     lengths = [len(shard["observations"]) for shard in map(_read, files)]
     fields: dict[str, Any] = {}
     episodes: list[np.ndarray] = []
-    bare_ends: list[np.ndarray] = []
+    final_observations: list[np.ndarray] = []
     row = 0
     for file, length in zip(files, lengths, strict=True):
         shard = _read(file)
         episodes.append(shard["episodes"] + row)
-        bare_ends += [shard["bare_ends"]] if "bare_ends" in shard else []
+        final_observations += [shard["final_observations"]] if "final_observations" in shard else []
         for name in _OF_ROWS:
             if name not in shard:
                 continue
@@ -222,7 +217,7 @@ def joined(files: Sequence[Path], source: str, maze: str) -> Recording:
     return Recording(
         **fields,
         episodes=np.concatenate(episodes),
-        bare_ends=np.concatenate(bare_ends) if bare_ends else None,
+        final_observations=np.concatenate(final_observations) if final_observations else None,
         source=source,
         maze=maze,
     )

@@ -1,1 +1,1 @@
-"""Protocols, rollouts, metrics, bounds, published figures and reports."""
+"""Judge planners: protocols, episodes, bounds, statistics and published scores. No PyTorch."""

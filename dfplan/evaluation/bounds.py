@@ -1,50 +1,52 @@
-"""A lower bound on the steps to each problem's goal, from walls, speed and force alone.
+"""A lower bound on the number of steps to each goal, from walls, speed and force alone.
 
-No policy is paid before :func:`steps_needed`, so none is paid more than ``max_steps -
-steps_needed + 1``. Turning costs nothing here, so on a way with corners no driver reaches it.
+No policy is at the goal before step :func:`steps_needed`, so no return exceeds ``max_steps -
+steps_needed + 1``. The bound ignores the cost of turning, so no policy attains it on a path with
+corners.
 
-**Why.** Join the places where the steps of an episode end by straight lines: a way from the
-start to where the goal pays. Its length *per axis* (the larger of the two axes' distances,
-Chebyshev's, line by line) is at least that of the shortest way, and each step adds at most what
-the body can do in a step. What is said below to be measured was looked for by a search over
-places, speeds and actions, is granted with a tenth or more on top, and is measured anew by
-``tests/evaluation/test_bounds.py``; the rest is arithmetic.
+**Idea.** Join the positions after each step of an episode by straight lines. This is a path from
+the start to the goal region. Its *per-axis* length (each line counts the larger of its extents
+along the two axes: the Chebyshev distance) is at least that of the shortest path, and a step adds
+at most what the body can move in one step. Statements marked "measured" come from a search over
+positions, speeds and actions. The constants exceed the measured values by a tenth or more, and
+``tests/evaluation/test_bounds.py`` repeats the measurements. The rest is arithmetic.
 
-*What a step can do without a contact.* D4RL's and gymnasium-robotics' ball is pushed, and slowed
-by its damping, each axis by itself: v' = keep v + gain a with a in [-1, 1], it moves by 0.01 v',
-and its speed is clipped to 5 an axis before each step. So no axis is faster than full force from
-the start's speed makes it (the larger of the axes'), the clip's included. OGBench's body is put
-0.2 a farther, a in [-1, 1] for each axis, and rests there.
+*A step without contact.* In D4RL and gymnasium-robotics, force and damping act on each axis
+separately: v' = keep v + gain a with a in [-1, 1]. The ball moves by 0.01 v', and its speed is
+clipped to 5 per axis before each step. So no axis is faster than full force from the start's speed
+(the larger of the two axes) allows, including the clip. In OGBench, an action a in [-1, 1] per axis
+moves the body by 0.2 a, and the body then rests.
 
-*What a contact can add.* Contacts damp: no body leaves one with more energy than it came with. But
-a corner turns the motion of one axis into that of the other, and throws the body back out.
+*A step with contact.* Contacts dissipate energy: no body leaves one with more energy than before.
+But a corner can turn the motion along one axis into motion along the other, and it pushes the body
+back out.
 
-- While the pushed ball gains speed, its speed in the plane is what no contact raises (measured):
-  it is at most keep v + sqrt(2) gain after a step, from 0.01 more than at the start, since a ball
-  that touches a wall is pushed off a little, or from 0.02 more where it starts within 0.02 of
-  touching one. Where corners stand out into free space no axis is
-  granted less than that, up to the clip's limit.
-- Beyond that limit the passing of one corner (all steps from the first contact with it to the
-  last before another's) takes the ball at most ``throw`` farther than the same steps could
-  without, measured. The middles of two corners are a cell apart or more and contacts are near
-  them, so whoever passes ``m`` corners goes at least ``m - 1`` times ``apart`` far in between: a
-  way of length L holds at most ``1 + L / apart`` of them, and without contacts the body goes at
-  least ``L - throw (1 + L / apart)``.
-- Seams between two walls in a row push a little, too. They count as corners, with a smaller
-  ``throw`` in a maze in which no corner stands out.
+- While the pushed ball accelerates, no contact raises its speed in the plane (measured): after a
+  step this is at most keep v + sqrt(2) gain. The initial speed counts 0.01 more, because a ball
+  that touches a wall is pushed off a little, or 0.02 more if the ball starts within 0.02 of a wall.
+  In a maze with outward corners, the bound grants every axis this speed, up to the clip's limit.
+- At that limit, passing one corner (all steps from the first contact with it to the last contact
+  before that with another corner) moves the ball at most ``corner_gain`` farther than the same
+  number of steps could without contact (measured). The centers of two corners are at least a cell
+  apart and contacts are near them. So a body that passes ``m`` corners moves at least ``m - 1``
+  times ``spacing`` between them: a path of length L contains at most ``1 + L / spacing`` corners.
+  Without contacts, the body moves at least ``L - corner_gain (1 + L / spacing)``.
+- Seams between two adjacent walls also push a little. They count as corners, with the smaller
+  ``seam_gain`` in a maze without outward corners.
 
-*What is shortest.* The way's length is never overestimated:
+*The shortest path.* Its length is never overestimated:
 
-- Walls are soft, and a body that is driven into one sinks into it. The center is let as near to
-  walls as ``clearance``, everywhere and at any speed, which is nearer than the lines between the
-  ends of steps ever came (measured).
-- The region closed to the center is a wall grown by the clearance, its round corners cut off by
-  two chords each. A straight line is shortest in every norm, so a visibility graph over the ends
-  of the chords holds a shortest way around these polygons.
-- The rim of the disc that pays is seen through its points; whoever sees any of it sees one of its
-  points past walls that are thinner by the gap between two, and that gap is taken off the length.
-- OGBench's teleports take whoever ends a step within 1.5 of an entrance to an exit, drawn by
-  chance: a way that enters one goes on for free at whichever exit is nearest to the goal.
+- Walls are soft: a body that is driven into one sinks into it. The center may be as near to a wall
+  as ``clearance``, everywhere and at any speed. No line between the positions of two steps ever
+  came that near (measured).
+- The region closed to the center is a wall grown by the clearance, with each round corner replaced
+  by two chords. A straight line is a shortest path in every norm, so a visibility graph over the
+  ends of the chords contains a shortest path around these polygons.
+- The rim of the goal disc is represented by points. Any view of the rim is a view of one of these
+  points past walls that are thinner by the gap between two points. That gap is subtracted from the
+  length.
+- OGBench's teleports move a body that ends a step within 1.5 of an entrance to a random exit: a
+  path that enters one continues at no cost from the exit that is nearest to the goal.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from dfplan.errors import MazeError
 from dfplan.mazes import Maze, parse_maze
-from dfplan.suites import Suite
+from dfplan.suites import Suite, Teleports
 
 _STEP_SECONDS = 0.01
 _PUSHED_OFF, _FROM_THE_START = 0.01, 0.02
@@ -65,127 +67,134 @@ _NEARLY_TOUCHING = 0.02
 _RIM_POINTS = 64
 _EPS = 1e-9
 
-# Outward normals of a grown wall's sides (the opposite sides by symmetry): flat ones, then the
-# two chords of each corner; and how far each lies outside the wall, in clearances.
+# Outward normals of the sides of a grown wall (the opposite sides follow by symmetry): the flat
+# sides, then the two chords of each corner. And the distance of each side from the wall, in
+# clearances.
 _ANGLES = np.pi / 8 * np.array([0, 4, 1, 3, 5, 7])
 _NORMALS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])
 _GROWTH = np.array([1.0, 1.0, *[np.cos(np.pi / 8)] * 4])
 
-# Of ogbench/locomaze/maze.py: cells of the entrances and exits, and how far an entrance reaches.
-_TELEPORTS = {"ogbench-teleport": (((4, 6), (5, 1)), ((1, 7), (6, 1), (6, 10)), 1.5)}
-
 
 @dataclass(frozen=True)
 class Contacts:
-    """What walls are granted to do, in the frame's unit; see the module.
+    """What the bound grants a body near walls, in units of position; see the module's docstring.
 
     Attributes:
-        clearance: how near a body's center comes to a wall.
-        throw: how much farther the passing of a corner takes it...
-        seam: ...and that of a seam between walls.
-        apart: how far it goes from contact to contact of two of them.
+        clearance: lower bound on the distance from the body's center to a wall.
+        corner_gain: upper bound on the extra distance gained by passing a corner.
+        seam_gain: upper bound on the extra distance gained by passing a seam between two walls.
+        spacing: lower bound on the distance between contacts with two corners or seams.
     """
 
     clearance: float
-    throw: float
-    seam: float
-    apart: float
+    corner_gain: float
+    seam_gain: float
+    spacing: float
 
 
-_PUSHED = Contacts(clearance=0.025, throw=0.018, seam=0.0005, apart=0.79)
-_PLACED = Contacts(clearance=0.4, throw=0.135, seam=0.045, apart=2.6)
+_PUSHED = Contacts(clearance=0.025, corner_gain=0.018, seam_gain=0.0005, spacing=0.79)
+_PLACED = Contacts(clearance=0.4, corner_gain=0.135, seam_gain=0.045, spacing=2.6)
 
 
 def contacts(suite: Suite) -> Contacts:
-    """What is granted to the body of a suite."""
+    """Return what the bound grants the body of a suite."""
     return _PUSHED if suite.step_length is None else _PLACED
 
 
 def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
-    """No policy is at the goal before this step, counted from 1.
+    """Lower bound on the first step, from 1, that can end at the goal.
 
-    A step pays by where it ends, so a start on the goal needs 1 step and a return can reach
-    ``max_steps - steps_needed + 1``.
+    A start at the goal needs 1 step, and a return can reach ``max_steps - steps_needed + 1``.
 
     Args:
-        maze: in the frame of any suite.
-        starts: positions [n, 2] at rest, or positions and velocities [n, 4], in that frame, where
-            the ball touches no wall; OGBench's has no velocity, and none is looked at.
-        goals: float [n, 2]; each is reached within the frame's goal radius.
+        maze: of any suite.
+        starts: positions [n, 2] at rest, or positions and velocities [n, 4], where the ball touches
+            no wall. OGBench's body has no velocity, so velocities are ignored there.
+        goals: float [n, 2], in the suite's coordinates. A goal is reached within the suite's goal
+            radius.
 
     Returns:
         int [n].
 
     Raises:
-        MazeError: no way joins a start and its goal; one of them lies in a wall.
-        MissingSimulatorError: MuJoCo or gymnasium-robotics is missing, from which the ball's
-            force and speed are taken; OGBench's body needs neither.
+        MazeError: no path joins a start and its goal, or one of them lies in a wall.
+        MissingSimulatorError: MuJoCo or gymnasium-robotics is missing. The ball's force and damping
+            are measured with them; OGBench's body needs neither.
     """
-    left = path_lengths(maze, starts[:, :2], goals)
+    remaining = path_lengths(maze, starts[:, :2], goals)
     granted = contacts(maze.suite)
-    roads = _roads(maze)
-    throw = granted.throw if roads.has_corners else granted.seam
-    left = left * (1 - throw / granted.apart) - throw
+    graph = _visibility_graph(maze)
+    gain = granted.corner_gain if graph.has_corners else granted.seam_gain
+    remaining = remaining * (1 - gain / granted.spacing) - gain
     if maze.suite.step_length is not None:
-        step = float(np.float32(maze.suite.step_length))  # so are actions
-        return np.maximum(np.ceil((left - _EPS) / step), 1).astype(int)
+        step = float(np.float32(maze.suite.step_length))  # actions are float32, too
+        return np.maximum(np.ceil((remaining - _EPS) / step), 1).astype(int)
     velocities = starts[:, 2:]
-    if not roads.has_corners:
-        return _coasting_steps(left, np.abs(velocities).max(axis=1, initial=0.0))
-    is_clear = maze.contains(starts[:, :2], maze.suite.ball_radius + _NEARLY_TOUCHING)
+    if not graph.has_corners:
+        return _count_steps(remaining, np.abs(velocities).max(axis=1, initial=0.0))
+    is_clear = maze.is_free(starts[:, :2], maze.suite.ball_radius + _NEARLY_TOUCHING)
     pushed = np.where(is_clear, _PUSHED_OFF, _FROM_THE_START)
-    return _coasting_steps(left, np.linalg.norm(velocities, axis=1) + pushed, np.sqrt(2))
+    return _count_steps(remaining, np.linalg.norm(velocities, axis=1) + pushed, np.sqrt(2))
 
 
-def _coasting_steps(left: np.ndarray, speed: np.ndarray, deflected: float = 1.0) -> np.ndarray:
-    """Steps that cover lengths [n] from a speed [n], which force adds ``deflected`` as much to."""
-    # Here and not above: the rest of the command line needs no simulator.
+def _count_steps(remaining: np.ndarray, speed: np.ndarray, gain_factor: float = 1.0) -> np.ndarray:
+    """Steps that cover the lengths [n] at full force from ``speed`` [n].
+
+    ``gain_factor`` multiplies the speed that one step of full force adds.
+    """
+    # Imported here, because the rest of the command line needs no simulator.
     from dfplan.envs.dynamics import MAX_SPEED
 
-    gain, keep = _push()
-    most = keep * MAX_SPEED + gain
-    steps = np.ones(len(left), dtype=int)
+    gain, keep = _measure_force()
+    top_speed = keep * MAX_SPEED + gain
+    steps = np.ones(len(remaining), dtype=int)
     while True:
-        speed = np.minimum(keep * speed + deflected * gain, most)
-        left = left - _STEP_SECONDS * speed
-        if not (left > _EPS).any():
+        speed = np.minimum(keep * speed + gain_factor * gain, top_speed)
+        remaining = remaining - _STEP_SECONDS * speed
+        if not (remaining > _EPS).any():
             return steps
-        steps += left > _EPS
+        steps += remaining > _EPS
 
 
 def path_lengths(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
-    """Shortest per-axis way from each of ``starts`` [n, 2] to where its goal [n, 2] is reached.
+    """Per-axis lengths of the shortest paths from starts [n, 2] to the discs around goals [n, 2].
 
     Returns:
-        float [n], in the frame's unit.
+        float [n], in units of position.
 
     Raises:
-        MazeError: no way joins a start and its goal; one of them lies in a wall.
+        MazeError: no path joins a start and its goal, or one of them lies in a wall.
     """
-    roads, radius = _roads(maze), maze.suite.goal_radius
-    if maze.text in _TELEPORTS:
-        entrances, exits, reach = _TELEPORTS[maze.text]
+    graph, radius = _visibility_graph(maze), maze.suite.goal_radius
+    teleports = _teleports(maze)
+    if teleports is None:
+        lengths = graph.lengths(starts, goals, radius)
+    else:
         count = len(starts)
-        outs = np.repeat(maze.cell_to_xy(np.array(exits)), count, axis=0)
-        all_goals = np.tile(goals, (1 + len(exits), 1))
-        direct, *leave = roads.lengths(np.concatenate([starts, outs]), all_goals, radius).reshape(
+        exits = np.repeat(maze.cell_to_xy(np.array(teleports.exits)), count, axis=0)
+        all_goals = np.tile(goals, (1 + len(teleports.exits), 1))
+        direct, *leave = graph.lengths(np.concatenate([starts, exits]), all_goals, radius).reshape(
             -1, count
         )
-        ins = np.repeat(maze.cell_to_xy(np.array(entrances)), count, axis=0)
-        all_starts = np.tile(starts, (len(entrances), 1))
-        enter = roads.lengths(all_starts, ins, reach).reshape(-1, count)
+        entrances = np.repeat(maze.cell_to_xy(np.array(teleports.entrances)), count, axis=0)
+        all_starts = np.tile(starts, (len(teleports.entrances), 1))
+        enter = graph.lengths(all_starts, entrances, teleports.radius).reshape(-1, count)
         lengths = np.asarray(np.minimum(direct, enter.min(axis=0) + np.min(leave, axis=0)))
-    else:
-        lengths = roads.lengths(starts, goals, radius)
     for row in np.flatnonzero(np.isinf(lengths)):
         maze.require_free(starts[row], "start")
-        raise MazeError(f"No free way leads to the goal {goals[row].tolist()}; move it.")
+        raise MazeError(f"No free path leads to the goal {goals[row].tolist()}; move it.")
     return lengths
 
 
+def _teleports(maze: Maze) -> Teleports | None:
+    """The teleports of a suite's own maze, None if it has none."""
+    names = {f"{maze.suite.prefix}-{size}": each for size, each in maze.suite.teleports.items()}
+    return names.get(maze.text)
+
+
 @lru_cache(maxsize=1)
-def _push() -> tuple[float, float]:
-    """A step of full force, measured: the speed gained from rest and the share of speed kept."""
+def _measure_force() -> tuple[float, float]:
+    """Measure a step of full force: the speed gained from rest, and the share of speed kept."""
     from dfplan.envs.dynamics import PointMass
 
     mass = PointMass(parse_maze(["#####", "#OOO#", "#####"]))
@@ -197,12 +206,12 @@ def _push() -> tuple[float, float]:
 
 
 @lru_cache(maxsize=16)
-def _roads(maze: Maze) -> _Roads:
-    return _Roads(maze)
+def _visibility_graph(maze: Maze) -> _VisibilityGraph:
+    return _VisibilityGraph(maze)
 
 
-class _Roads:
-    """Shortest ways through one maze, in the per-axis metric."""
+class _VisibilityGraph:
+    """Shortest paths through one maze, in the per-axis metric."""
 
     def __init__(self, maze: Maze) -> None:
         self._clearance = contacts(maze.suite).clearance
@@ -211,17 +220,17 @@ class _Roads:
         self.has_corners = len(corners) > 0
         inside = np.abs((corners[:, None] - self._centers) @ _NORMALS) < self._half_widths(0.0)
         self._corners = corners[~inside.all(axis=2).any(axis=1)]
-        edges = self._if_seen(self._corners, self._corners)
+        edges = self._visible_distance(self._corners, self._corners)
         self._between = dijkstra(edges) if len(edges) else edges
 
     def lengths(self, starts: np.ndarray, goals: np.ndarray, radius: float) -> np.ndarray:
         """Length from each of ``starts`` [n, 2] to the disc around its goal [n, 2]; float [n]."""
         lengths = np.empty(len(starts))
-        places, place = np.unique(starts, axis=0, return_inverse=True)
-        to_corners = self._if_seen(places, self._corners)[place.reshape(-1)]
+        positions, index = np.unique(starts, axis=0, return_inverse=True)
+        to_corners = self._visible_distance(positions, self._corners)[index.reshape(-1)]
         unique, which = np.unique(goals, axis=0, return_inverse=True)
-        for index, goal in enumerate(unique):
-            rows = np.flatnonzero(which.reshape(-1) == index)
+        for number, goal in enumerate(unique):
+            rows = np.flatnonzero(which.reshape(-1) == number)
             last = self._to_disc(self._corners, goal, radius)
             beyond = (self._between + last).min(axis=1, initial=np.inf)
             around = (to_corners[rows] + beyond).min(axis=1, initial=np.inf)
@@ -229,27 +238,31 @@ class _Roads:
         return lengths
 
     def _to_disc(self, points: np.ndarray, goal: np.ndarray, radius: float) -> np.ndarray:
-        """Straight length from ``points`` [p, 2] to the disc, infinite out of sight; float [p]."""
+        """Straight distances from ``points`` [p, 2] to the disc, inf if not visible; float [p]."""
         lengths = np.full(len(points), np.inf)
-        # Who sees some of the disc would see its center past walls thinner by its radius.
-        near = np.flatnonzero(self._sees(goal[None], points, radius)[0])
-        gap = np.pi * radius / _RIM_POINTS  # no point of the rim is farther from one of these
+        # A point that sees part of the disc sees its center past walls thinner by the radius.
+        near = np.flatnonzero(self._is_visible(goal[None], points, radius)[0])
+        gap = np.pi * radius / _RIM_POINTS  # no part of the rim is farther from a point
         angles = 2 * np.pi / _RIM_POINTS * np.arange(_RIM_POINTS)
         rim = goal + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        to_rim = self._if_seen(points[near], rim, gap).min(axis=1, initial=np.inf) - gap
+        to_rim = self._visible_distance(points[near], rim, gap).min(axis=1, initial=np.inf) - gap
         lengths[near] = np.maximum(to_rim, _per_axis(points[near], goal[None])[:, 0] - radius)
         lengths[np.linalg.norm(points - goal, axis=1) <= radius] = 0.0
         return lengths
 
-    def _if_seen(self, points: np.ndarray, others: np.ndarray, thinner: float = 0.0) -> np.ndarray:
-        """Per-axis distance between points that see each other, else infinite; [p, o]."""
-        seen = self._sees(points, others, thinner)
+    def _visible_distance(
+        self, points: np.ndarray, others: np.ndarray, thinner: float = 0.0
+    ) -> np.ndarray:
+        """Per-axis distance between points that see each other, otherwise infinite; [p, o]."""
+        seen = self._is_visible(points, others, thinner)
         return np.where(seen, _per_axis(points, others), np.inf)
 
-    def _sees(self, points: np.ndarray, others: np.ndarray, thinner: float = 0.0) -> np.ndarray:
-        """Whether straight lines miss the grown walls, made ``thinner`` all round; bool [p, o].
+    def _is_visible(
+        self, points: np.ndarray, others: np.ndarray, thinner: float = 0.0
+    ) -> np.ndarray:
+        """Whether straight lines avoid the grown walls, shrunk by ``thinner``; bool [p, o].
 
-        A line enters a convex polygon where it has entered between all pairs of opposite sides.
+        A line is inside a convex polygon where it lies between all pairs of opposite sides.
         """
         all_half = self._half_widths(thinner)
         seen = np.empty((len(points), len(others)), dtype=bool)
@@ -268,7 +281,7 @@ class _Roads:
         return seen
 
     def _half_widths(self, thinner: float) -> np.ndarray:
-        """Distance of each wall's sides from its center; [walls, 6]. Touching is not entering."""
+        """Distances from each wall's center to its sides; [walls, 6]. A line may touch a side."""
         grown = self._half_sizes @ np.abs(_NORMALS) + self._clearance * _GROWTH
         return np.asarray(grown - thinner - _EPS)
 
@@ -279,30 +292,30 @@ def _per_axis(points: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _blocks(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
-    """Walls as straight runs of cells, both ways: centers [b, 2] and half sizes [b, 2]."""
+    """Walls as straight runs of cells along both axes: centers [b, 2] and half sizes [b, 2]."""
     walls = maze.walls
     runs = [(i, start, i, end) for i, line in enumerate(walls) for start, end in _runs(line)]
     runs += [(start, j, end, j) for j, line in enumerate(walls.T) for start, end in _runs(line)]
     ends = np.unique(np.array(runs, dtype=float), axis=0)
     first, last = ends[:, :2], ends[:, 2:]
     covered = (first[:, None] >= first).all(axis=2) & (last[:, None] <= last).all(axis=2)
-    lone = covered.sum(axis=1) == 1  # covered by itself alone
-    first, last = first[lone], last[lone]
-    axes = np.abs([maze.suite.down, maze.suite.right])
+    is_maximal = covered.sum(axis=1) == 1  # no other run contains it
+    first, last = first[is_maximal], last[is_maximal]
+    axes = np.abs([maze.suite.row_step, maze.suite.column_step])
     return maze.cell_to_xy((first + last) / 2), (last - first + 1) / 2 @ axes
 
 
 def _runs(line: np.ndarray) -> list[tuple[int, int]]:
-    """First and last index of each stretch of True."""
+    """First and last index of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], line.astype(int), [0]])))
     return [(int(start), int(end) - 1) for start, end in edges.reshape(-1, 2)]
 
 
 def _chord_ends(maze: Maze, clearance: float) -> np.ndarray:
-    """Where ways can bend: three points on the round corner of each outward corner; [c, 2]."""
-    padded = np.pad(maze.walls, 1, constant_values=True)  # nothing lies beyond the outer ring
+    """Where paths can bend: three points around each outward corner of a wall; [c, 2]."""
+    padded = np.pad(maze.walls, 1, constant_values=True)  # no path leaves the maze
     half = np.sqrt(0.5)
-    clearance = clearance / maze.suite.unit
+    clearance = clearance / maze.suite.cell_size
     ends = [
         maze.cell_to_xy(np.array([i, j]) + [di, dj] * (0.5 + clearance * np.array(bend)))
         for i, j in np.argwhere(maze.walls)

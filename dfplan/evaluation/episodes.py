@@ -1,4 +1,4 @@
-"""Playing episodes, in groups that go in step: one batched call of the policy a step."""
+"""Run episodes in groups: one batched call of the policy per step."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ from dfplan.errors import ObservationError
 from dfplan.evaluation.protocols import Problems, Task
 from dfplan.record import Record
 
-GROUP = 20
-"""Episodes that are played together. A policy's rounding and noise may depend on its batch, so this
-is a part of every protocol: the first 20 of 500 episodes are the 20, to the digit."""
+GROUP_SIZE = 20
+"""Number of episodes that run together. Rounding and noise of a policy may depend on its batch, so
+this is part of every protocol: the first 20 of 500 episodes equal a run of 20, to the bit."""
 
-_BEYOND = 1.0 + 1e-6
+_MAX_ACTION = 1.0 + 1e-6
 
 
 class Actor(Protocol):
-    """What a rollout needs of a policy; :class:`dfplan.planning.policy.Policy` is one."""
+    """A batched policy, such as :class:`dfplan.planning.policy.Policy`."""
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin new episodes."""
+        """Start new episodes."""
         ...
 
     def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-        """Actions [B, 2] for ``observation`` [B, 4] or [B, 2] and ``goal`` [B, 2]."""
+        """Return actions [B, 2] for ``observation`` [B, 4] or [B, 2] and ``goal`` [B, 2]."""
         ...
 
 
 @dataclass(frozen=True)
-class Rollouts(Record):
+class EpisodeBatch(Record):
     """n finished episodes of at most T steps.
 
     Attributes:
-        task: what was played.
-        problems: their starts and goals.
-        rewards: of every step, float32 [n, T]; 0 after an episode's end.
-        positions: before the first step and after each, in the maze's frame, float32
+        task: the environment and protocol.
+        problems: starts and goals.
+        rewards: of each step, float32 [n, T]; 0 after an episode's end.
+        positions: before the first step and after each step, in the suite's coordinates, float32
             [n, T + 1, 2]; the last is repeated after an episode's end.
-        steps: that were played, int [n].
-        faults: what the policy did wrong in each episode, or None; see :func:`rollout`.
+        steps: length of each episode, int [n].
+        errors: what the policy did wrong in each episode, or None; see :func:`run_episodes`.
         seconds: wall time of all episodes.
-        policy_seconds: how much of it the policy took.
-        environment_seconds: how much of it the environments took.
+        policy_seconds: part of it that the policy took.
+        environment_seconds: part of it that the environments took.
     """
 
     task: Task
@@ -57,7 +57,7 @@ class Rollouts(Record):
     rewards: np.ndarray
     positions: np.ndarray
     steps: np.ndarray
-    faults: tuple[str | None, ...]
+    errors: tuple[str | None, ...]
     seconds: float
     policy_seconds: float
     environment_seconds: float
@@ -67,194 +67,191 @@ class Rollouts(Record):
 
     @property
     def returns(self) -> np.ndarray:
-        """The true sum of rewards of each episode, float64 [n]."""
+        """Sum of rewards of each episode, float64 [n]."""
         return np.asarray(self.rewards.sum(axis=1, dtype=np.float64))
 
     @property
-    def first_touch(self) -> np.ndarray:
-        """The first step of each episode, from 1, that ended at the goal; T + 1 where none did."""
-        paid = self.rewards > 0
-        return np.asarray(np.where(paid.any(axis=1), paid.argmax(axis=1), paid.shape[1]) + 1)
+    def steps_to_goal(self) -> np.ndarray:
+        """First step of each episode, from 1, that ended at the goal; T + 1 if none did; [n]."""
+        at_goal = self.rewards > 0
+        first = np.where(at_goal.any(axis=1), at_goal.argmax(axis=1), at_goal.shape[1])
+        return np.asarray(first + 1)
 
-    def scores(self, needed: np.ndarray | int = 1) -> np.ndarray:
-        """Each episode's score by the task's protocol, float [n].
+    def scores(self, steps_needed: np.ndarray | int = 1) -> np.ndarray:
+        """Score of each episode under the task's protocol, float [n].
 
         Args:
-            needed: the fewest steps to each goal, [n], where the protocol counts them.
+            steps_needed: lower bound on the steps to each goal, [n], for protocols that use it.
         """
-        return self.task.scores(self.returns, self.first_touch, np.asarray(needed))
+        return self.task.scores(self.returns, self.steps_to_goal, np.asarray(steps_needed))
 
     @property
     def success(self) -> np.ndarray:
-        """Whether each episode was ever at its goal, bool [n]."""
+        """Whether each episode reached its goal, bool [n]."""
         return np.asarray((self.rewards > 0).any(axis=1))
 
 
-def rollout(
+def run_episodes(
     policy: Actor,
     task: Task,
     problems: Problems,
     *,
     seed: int = 0,
     progress: bool = True,
-) -> Rollouts:
-    """Play one episode from each problem, :data:`GROUP` at a time.
+) -> EpisodeBatch:
+    """Run one episode from each problem, :data:`GROUP_SIZE` at a time.
 
-    An action that is not finite ends its episode, and one beyond [-1, 1] is clipped by the
-    environment; both are named in ``faults``.
+    An action that is not finite ends its episode. The environment clips actions beyond [-1, 1].
+    Both are reported in ``errors``.
 
     Args:
-        policy: reset before each group, with ``seed`` plus the group's first index.
-        task: what to play.
+        policy: reset before each group, with ``seed`` plus the index of the group's first episode.
+        task: the environment and protocol.
         problems: starts and goals, one episode each.
-        seed: of the policy; an environment draws nothing but what the problem's own seed says.
-        progress: whether to show a bar.
+        seed: of the policy. The environment's randomness depends on the problems alone.
+        progress: whether to show a progress bar.
     """
-    arena = Arena(task, min(GROUP, len(problems)))
+    runner = EpisodeRunner(task, min(GROUP_SIZE, len(problems)))
     with tqdm(total=len(problems), desc=task.id, unit="episode", disable=not progress) as bar:
-        parts = []
-        for first in range(0, len(problems), GROUP):
-            group = problems.rows(slice(first, first + GROUP))
-            parts.append(arena.play(policy, group, seed + first))
+        groups = []
+        for first in range(0, len(problems), GROUP_SIZE):
+            group = problems.subset(slice(first, first + GROUP_SIZE))
+            groups.append(runner.run(policy, group, seed + first))
             bar.update(len(group))
-    arena.close()
-    return joined(parts, problems)
+    runner.close()
+    return concatenate_episodes(groups, problems)
 
 
-def joined(parts: Sequence[Rollouts], problems: Problems) -> Rollouts:
-    """Rollouts of ``problems``, of which ``parts`` are in order."""
-    return Rollouts(
-        task=parts[0].task,
+def concatenate_episodes(batches: Sequence[EpisodeBatch], problems: Problems) -> EpisodeBatch:
+    """Concatenate batches of episodes, whose problems in order are ``problems``."""
+    return EpisodeBatch(
+        task=batches[0].task,
         problems=problems,
-        rewards=np.concatenate([part.rewards for part in parts]),
-        positions=np.concatenate([part.positions for part in parts]),
-        steps=np.concatenate([part.steps for part in parts]),
-        faults=tuple(fault for part in parts for fault in part.faults),
-        seconds=sum(part.seconds for part in parts),
-        policy_seconds=sum(part.policy_seconds for part in parts),
-        environment_seconds=sum(part.environment_seconds for part in parts),
+        rewards=np.concatenate([batch.rewards for batch in batches]),
+        positions=np.concatenate([batch.positions for batch in batches]),
+        steps=np.concatenate([batch.steps for batch in batches]),
+        errors=tuple(error for batch in batches for error in batch.errors),
+        seconds=sum(batch.seconds for batch in batches),
+        policy_seconds=sum(batch.policy_seconds for batch in batches),
+        environment_seconds=sum(batch.environment_seconds for batch in batches),
     )
 
 
-class Arena:
-    """The environments of a group.
+class EpisodeRunner:
+    """Runs groups of episodes; the environments are made once.
 
     Args:
-        task: what they play.
-        count: how many there are.
+        task: the environment and protocol.
+        size: number of environments, the largest size of a group.
     """
 
-    def __init__(self, task: Task, count: int) -> None:
+    def __init__(self, task: Task, size: int) -> None:
         self._task = task
-        self._environments = [
-            make(task.environment, max_steps=task.max_steps) for _ in range(count)
-        ]
+        self._environments = [make(task.environment, max_steps=task.max_steps) for _ in range(size)]
 
     def close(self) -> None:
-        """Free what the environments hold."""
+        """Close the environments."""
         for environment in self._environments:
             environment.close()
 
-    def play(self, policy: Actor, problems: Problems, seed: int) -> Rollouts:
-        """Play one episode from each problem, all in step.
+    def run(self, policy: Actor, problems: Problems, seed: int) -> EpisodeBatch:
+        """Run one episode from each problem, all in step.
 
-        One that is over waits at its goal, where there is nothing left to plan, and costs nothing
-        but its row in the policy's batch.
+        A finished episode stays in the policy's batch, with an observation at rest at its goal, so
+        that nothing is left to plan.
 
         Args:
             policy: reset with ``seed``.
-            problems: as many as there are environments, or fewer.
+            problems: at most as many as there are environments.
             seed: of the policy.
 
         Raises:
             ObservationError: the policy's actions have the wrong shape.
         """
         clock = time.perf_counter
-        began, steps, count = clock(), self._task.max_steps, len(problems)
+        started, max_steps, count = clock(), self._task.max_steps, len(problems)
         environments = self._environments[:count]
-        rewards = np.zeros((count, steps), dtype=np.float32)
-        positions = np.empty((count, steps + 1, 2), dtype=np.float32)
-        played = np.full(count, steps)
-        faults: list[str | None] = [None] * count
+        rewards = np.zeros((count, max_steps), dtype=np.float32)
+        positions = np.empty((count, max_steps + 1, 2), dtype=np.float32)
+        steps = np.full(count, max_steps)
+        errors: list[str | None] = [None] * count
         observations = np.array(
-            [_begun(env, problems, row) for row, env in enumerate(environments)]
+            [_reset(env, problems, row) for row, env in enumerate(environments)]
         )
         goals = problems.goals
         positions[:, 0] = observations[:, :2]
-        environment_seconds, asked = clock() - began, clock()
+        environment_seconds, before = clock() - started, clock()
         policy.reset(seed)
-        policy_seconds = clock() - asked
+        policy_seconds = clock() - before
         running, ends_at_goal = list(range(count)), self._task.protocol.ends_at_goal
-        for step in range(steps):
-            asked = clock()
+        for step in range(max_steps):
+            before = clock()
             actions = policy.act(observations, goal=goals)
-            told = clock()
-            policy_seconds += told - asked
-            over = _judged(actions, running, step, faults)
-            for row in over:
-                played[row] = step
-            told = clock()
+            policy_seconds += clock() - before
+            finished = _check_actions(actions, running, errors)
+            steps[finished] = step
+            before = clock()
             for row in running:
-                if row not in over:
+                if row not in finished:
                     observation, reward, terminated, _, _ = environments[row].step(actions[row])
                     observations[row] = observation["observation"]
                     rewards[row, step] = reward
                     if terminated or (ends_at_goal and reward > 0):
-                        played[row] = step + 1
-                        over.append(row)
-            environment_seconds += clock() - told
+                        steps[row] = step + 1
+                        finished.append(row)
+            environment_seconds += clock() - before
             positions[:, step + 1] = observations[:, :2]
-            if over:
-                observations[over] = 0.0
-                observations[over, :2] = goals[over]
-                running = [row for row in running if row not in over]
+            if finished:
+                observations[finished] = 0.0
+                observations[finished, :2] = goals[finished]
+                running = [row for row in running if row not in finished]
                 if not running:
                     break
-        for row, last in enumerate(played):
+        for row, last in enumerate(steps):
             positions[row, last + 1 :] = positions[row, last]
-        return Rollouts(
+        return EpisodeBatch(
             task=self._task,
             problems=problems,
             rewards=rewards,
             positions=positions,
-            steps=played,
-            faults=tuple(faults),
-            seconds=clock() - began,
+            steps=steps,
+            errors=tuple(errors),
+            seconds=clock() - started,
             policy_seconds=policy_seconds,
             environment_seconds=environment_seconds,
         )
 
 
-def _begun(environment: MazeEnv, problems: Problems, row: int) -> np.ndarray:
-    """What is observed at the start of a problem, float [4] or [2]."""
+def _reset(environment: MazeEnv, problems: Problems, row: int) -> np.ndarray:
+    """Reset an environment to a problem; return the observation, float [4] or [2]."""
     if problems.seeds is None:
         options = {"start": problems.starts[row], "goal": problems.goals[row]}
         observation, _ = environment.reset(options=options)
     else:
-        part = int(problems.parts[row])
+        number = int(problems.strata[row])
         observation, _ = environment.reset(
-            seed=int(problems.seeds[row]), options={"task": part} if part else {}
+            seed=int(problems.seeds[row]), options={"task": number} if number else {}
         )
     return np.asarray(observation["observation"])
 
 
-def _judged(
-    actions: np.ndarray, running: Sequence[int], step: int, faults: list[str | None]
+def _check_actions(
+    actions: np.ndarray, running: Sequence[int], errors: list[str | None]
 ) -> list[int]:
-    """Rows whose episodes cannot go on; what is wrong with ``actions`` goes into ``faults``."""
-    if np.shape(actions) != (len(faults), 2):
+    """Write what is wrong with ``actions`` into ``errors``; return the rows that cannot go on."""
+    if np.shape(actions) != (len(errors), 2):
         raise ObservationError(
-            f"Expected actions [{len(faults)}, 2] of the policy, one for each of the observations "
-            f"it was given; got the shape {list(np.shape(actions))}."
+            f"Expected actions [{len(errors)}, 2] from the policy, one per observation; got the "
+            f"shape {list(np.shape(actions))}."
         )
     size = np.abs(actions.astype(float)).max(1)  # as floats: the least integer has no opposite
-    if size.max() <= _BEYOND:  # which NaN is not
+    if size.max() <= _MAX_ACTION:  # False for NaN
         return []
-    over = []
+    finished = []
     for row in running:
         if not np.isfinite(size[row]):
-            faults[row] = "an action was not finite"
-            over.append(row)
-        elif faults[row] is None and size[row] > _BEYOND:
-            faults[row] = "an action was out of bounds"
-    return over
+            errors[row] = "an action was not finite"
+            finished.append(row)
+        elif errors[row] is None and size[row] > _MAX_ACTION:
+            errors[row] = "an action was out of bounds"
+    return finished

@@ -1,4 +1,4 @@
-"""Figures that others published for the same tasks, each with where it was read."""
+"""Published scores of other methods on the same tasks, each with its source."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from importlib import resources
 from typing import Literal, cast
 
 Scored = Literal["true", "latched", "unclear", "success", "changed", "seconds"]
-"""What a figure is.
+"""How a score was computed.
 
-``true``: from the true sum of rewards. ``latched``: from the sum in which every step after the
-first touch counts. ``unclear``: one of the two, and its source does not settle which. ``success``:
-percent of episodes, under the task's own protocol. ``changed``: the same under a protocol that was
-changed, as its source says. ``seconds``: no score, but the time of one plan.
+``true``: from the true sum of rewards. ``latched``: from a sum that counts every step after the
+first one at the goal. ``unclear``: one of these two; the source does not say which. ``success``:
+success rate in percent, under the task's own protocol. ``changed``: success rate in percent, under
+a changed protocol that the source describes. ``seconds``: not a score, but the time of one plan.
 """
 
 COMPARABLE: tuple[Scored, ...] = ("true", "success")
-"""Figures that compare with each other and with those of the task's protocol."""
+"""Kinds of scores that are comparable with each other and with scores under the protocol."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """One published figure.
+    """One published score.
 
     Attributes:
         task: id of the task, such as ``maze2d-large``.
-        method: as its authors call it.
+        method: its name in the source.
         mean: the score, in the unit of the task's protocol; or seconds.
-        spread: what stands behind the ±, or None where nothing does.
-        spread_kind: what that is (``std``, ``s.e.``), or None.
-        scored: what it is.
-        source: where it was read.
+        spread: the number after ±, or None.
+        spread_kind: its meaning (``std``, ``s.e.``), or None.
+        scored: how the score was computed.
+        source: where it was published.
     """
 
     task: str
@@ -45,8 +45,8 @@ class Published:
 
 
 def published(task: str) -> list[Published]:
-    """The figures for the task of that id, in the order of the file; empty where none are known."""
-    return [figure for figure in _all_published() if figure.task == task]
+    """Return the published scores for a task by its id, in the order of the file."""
+    return [score for score in _all_published() if score.task == task]
 
 
 @lru_cache(maxsize=1)

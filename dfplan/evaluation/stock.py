@@ -1,4 +1,4 @@
-"""A suite's stock episodes, or those of a maze of one's own: a look at one planner."""
+"""A quick evaluation of one planner, on a suite's stock episodes or in a custom maze."""
 
 from __future__ import annotations
 
@@ -6,74 +6,75 @@ import numpy as np
 
 from dfplan.envs.make import make
 from dfplan.errors import ConfigError, require_numbers
-from dfplan.evaluation.episodes import Rollouts
+from dfplan.evaluation.episodes import EpisodeBatch
 from dfplan.evaluation.protocols import Problems, Protocol, Task, problems
-from dfplan.evaluation.statistics import wilson
+from dfplan.evaluation.statistics import wilson_interval
 from dfplan.mazes import Maze, parse_maze
 
 STOCK = Protocol(
     "stock",
-    "The environment's own starts, goals and end.",
+    "The environment's own starts, goals and end of episode.",
     "the true sum of rewards",
     "return",
     "return",
     episodes=50,
 )
-"""How they are played and counted."""
+"""The protocol of these episodes."""
 
 
-def stock(
-    known: str | None, asked: str | Maze | None, episodes: int, seed: int
+def stock_task(
+    data_maze: str | None, environment: str | Maze | None, episodes: int, seed: int
 ) -> tuple[Task, Problems]:
-    """What to play with a planner whose data is of the maze ``known``: that, unless asked other.
+    """Choose a task and its problems for one planner.
 
     Args:
-        known: the maze as text, of a planner's ``maze``.
-        asked: a name that :func:`dfplan.envs.make.make` knows, or a maze.
-        episodes: of each of the suite's tasks, or of the suite where it has none.
-        seed: another one draws other episodes.
+        data_maze: the maze of the planner's data as text, from its ``maze``.
+        environment: a name that :func:`dfplan.envs.make.make` knows, or a maze; by default
+            ``data_maze``.
+        episodes: number of episodes for each of the suite's tasks, or in total if it has none.
+        seed: of the problems.
 
     Raises:
-        ConfigError: neither is known, or they lie in different frames.
+        ConfigError: both mazes are None, or they belong to different suites.
     """
-    if known is None and asked is None:
-        raise ConfigError("The planner does not say what maze it is of; name the environment.")
-    environment = make(known if asked is None else asked)  # type: ignore[arg-type]
-    environment.close()
-    if known is not None and environment.maze.suite is not (maze := parse_maze(known)).suite:
+    if data_maze is None and environment is None:
+        raise ConfigError("The planner does not name its maze; name the environment.")
+    env = make(data_maze if environment is None else environment)  # type: ignore[arg-type]
+    env.close()
+    if data_maze is not None and env.maze.suite is not (maze := parse_maze(data_maze)).suite:
         raise ConfigError(
-            f"The planner's data is in the frame {maze.suite.name!r}, and the environment's is "
-            f"{environment.maze.suite.name!r}, so its positions mean other places. Play a maze of "
-            "the planner's."
+            f"The planner's data is in the coordinates of the suite {maze.suite.name!r}, and the "
+            f"environment uses those of {env.maze.suite.name!r}. Choose a maze of the planner's "
+            "suite."
         )
     task = Task(
-        id=environment.name,
+        id=env.name,
         protocol=STOCK,
-        environment=environment.maze if asked is None else asked,
-        maze=environment.maze,
-        data=environment.name,
-        max_steps=environment.max_steps,
+        environment=env.maze if environment is None else environment,
+        maze=env.maze,
+        data=env.name,
+        max_steps=env.max_steps,
     )
-    require_numbers({"episodes": episodes}, whole=True, least=1)
-    return task, problems(task, episodes * max(1, environment.tasks), seed)
+    require_numbers({"episodes": episodes}, integer=True, minimum=1)
+    return task, problems(task, episodes * max(1, env.tasks), seed)
 
 
-def summary(played: Rollouts) -> str:
-    """A line for all, and one for each of the suite's tasks where there are any."""
-    share = wilson(played.success[None])
+def summarize(batch: EpisodeBatch) -> str:
+    """Summarize episodes in one line, with further lines for the suite's own tasks and errors."""
+    rate = wilson_interval(batch.success[None])
     lines = [
-        f"{played.task.id}: {len(played)} episodes, success {share.value:.1%} (95% interval "
-        f"{share.low:.1%} to {share.high:.1%}), return {played.returns.mean():.1f}"
+        f"{batch.task.id}: {len(batch)} episodes, success {rate.value:.1%} (95% interval "
+        f"{rate.low:.1%} to {rate.high:.1%}), return {batch.returns.mean():.1f}"
     ]
-    parts = played.problems.parts
-    for part in np.unique(parts[parts > 0]):
-        lines.append(f"task {part}: success {played.success[parts == part].mean():.1%}")
-    if played.success.any():
-        touch = played.first_touch[played.success].mean()
-        lines.append(f"steps to the goal, where it was reached: {touch:.0f}")
-    faulty = [fault for fault in played.faults if fault is not None]
-    if faulty:
-        lines.append(f"{len(faulty)} episodes in which {faulty[0]}")
-    steps = max(1, int(played.steps.sum()))  # a policy may have been ended before its first
-    lines.append(f"policy {1e3 * played.policy_seconds / steps:.2f} ms a step")
+    strata = batch.problems.strata
+    for stratum in np.unique(strata[strata > 0]):
+        lines.append(f"task {stratum}: success {batch.success[strata == stratum].mean():.1%}")
+    if batch.success.any():
+        steps = batch.steps_to_goal[batch.success].mean()
+        lines.append(f"mean steps to the goal in successful episodes: {steps:.0f}")
+    errors = [error for error in batch.errors if error is not None]
+    if errors:
+        lines.append(f"{len(errors)} episodes in which {errors[0]}")
+    total = max(1, int(batch.steps.sum()))  # a policy may fail before its first step
+    lines.append(f"policy {1e3 * batch.policy_seconds / total:.2f} ms per step")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Processes that leave nothing behind."""
+"""Child processes that leave nothing running behind."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+_INTERVAL = 1.0  # seconds between two checks of the parent
+
 
 @contextmanager
-def started(
+def child_process(
     command: Sequence[str],
     *,
     output: int | IO[Any] = subprocess.DEVNULL,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process, which is ended with all that it has started.
+    """Start a process; after the block, kill it and all processes that it has started.
 
     Args:
-        command: what to run; it reads nothing.
-        output: where what it prints goes.
-        environment: its variables; by default those of this process.
+        command: to run; its standard input is empty.
+        output: where its output goes.
+        environment: its environment variables; by default those of this process.
     """
     process = subprocess.Popen(
         command,
@@ -42,14 +44,21 @@ def started(
         process.wait()
 
 
-def leave_with(parent: int) -> None:
-    """End this process, with all that it has started, once ``parent`` is gone, however it ended."""
+def exit_with_parent(parent: int) -> None:
+    """End this process, and what it has started, within seconds of the end of its parent.
+
+    Linux's ``PR_SET_PDEATHSIG`` would not do: it sends its signal when the *thread* that started
+    this process ends.
+
+    Args:
+        parent: id of the process that started this one.
+    """
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(1.0)
-    if os.getsid(0) == os.getpid():
+        time.sleep(_INTERVAL)
+    if os.getsid(0) == os.getpid():  # the leader of a session of its own: see child_process
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
