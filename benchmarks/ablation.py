@@ -64,14 +64,15 @@ from dfplan.diffusion.levels import (
     INDEPENDENT,
     TEACHER_FORCING,
     LevelMixture,
-    ends_known,
+    with_known_ends,
 )
 from dfplan.errors import unknown_name
-from dfplan.evaluation.episodes import Rollouts, rollout
+from dfplan.evaluation.episodes import EpisodeBatch, run_episodes
 from dfplan.evaluation.protocols import Split, named_task, problems
 from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.planning.policy import Policy
-from dfplan.planning.single import ForcingPlanner, PlannerSettings
+from dfplan.planning.settings import PlannerSettings
+from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.sampling.matrices import MATRICES
 from dfplan.training.checkpoint import Checkpoint
@@ -82,29 +83,29 @@ from dfplan.types import Planner
 
 LEVELS = {
     "forcing": LevelMixture(),
-    "full sequence": ends_known(FULL_SEQUENCE),
-    "teacher forcing": ends_known(TEACHER_FORCING),
-    "independent": ends_known(INDEPENDENT),
+    "full sequence": with_known_ends(FULL_SEQUENCE),
+    "teacher forcing": with_known_ends(TEACHER_FORCING),
+    "independent": with_known_ends(INDEPENDENT),
 }
 """Training levels by name."""
 
 GUIDANCES: dict[str, Callable[[PlannerSettings], PlannerSettings]] = {
     "none": lambda settings: replace(settings, guidance=replace(settings.guidance, scale=0.0)),
     "reward (N=1)": lambda settings: settings,
-    "Monte Carlo, N=4": lambda settings: replace(settings, futures=4),
-    "Monte Carlo, N=16": lambda settings: replace(settings, futures=16),
+    "Monte Carlo, N=4": lambda settings: replace(settings, mc_samples=4),
+    "Monte Carlo, N=16": lambda settings: replace(settings, mc_samples=16),
 }
 """Settings of a guidance by name, for every matrix."""
 
 
-def _sampled(futures: int) -> Callable[[PlannerSettings], PlannerSettings]:
+def _sampled(mc_samples: int) -> Callable[[PlannerSettings], PlannerSettings]:
     return lambda settings: replace(
-        settings, futures=futures, guidance=replace(settings.guidance, future_steps=3)
+        settings, mc_samples=mc_samples, guidance=replace(settings.guidance, mc_sample_steps=3)
     )
 
 
 COSTLY: dict[str, Callable[[PlannerSettings], PlannerSettings]] = {
-    **{f"sampled, N={futures}": _sampled(futures) for futures in (1, 4, 16)},
+    **{f"sampled, N={mc_samples}": _sampled(mc_samples) for mc_samples in (1, 4, 16)},
     "64 candidates": lambda settings: replace(settings, candidates=64),
 }
 """Those for one matrix."""
@@ -124,7 +125,7 @@ PLANNERS["full_sequence", "tree"] = lambda planner: TreePlanner(planner, TreeSet
 """How to plan with a trained network, by matrix and guidance."""
 
 # Smaller batches than the default's are faster on one thread.
-_SETTINGS = PlannerSettings(candidates=4, polish=0, largest_batch=64)
+_SETTINGS = PlannerSettings(candidates=4, refine_steps=0, largest_batch=64)
 
 _TIMED_STEPS = 100
 
@@ -181,7 +182,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Run:
     """One way of planning with one trained network.
 
     Attributes:
@@ -198,7 +199,7 @@ class Cell:
     levels: str
     matrix: str
     guidance: str
-    played: Rollouts
+    played: EpisodeBatch
     evaluations: int
     ms: float
 
@@ -307,22 +308,22 @@ def _training(arm: Arm) -> dict[str, object]:
     }
 
 
-def _played(arm: Arm, episodes: int, split: Split) -> list[Cell]:
+def _played(arm: Arm, episodes: int, split: Split) -> list[Run]:
     """Plan and drive in every way with the trained network of ``arm``."""
     task = named_task(f"multi2d-{arm.maze}", split)
     starts = problems(task, episodes)
     trained = arm.trained()
-    network = replace(ForcingConfig.from_json(trained.config).planner(trained), settings=_SETTINGS)
+    network = replace(ForcingConfig.from_json(trained.config).load(trained), settings=_SETTINGS)
     cells = []
     for (matrix, guidance), build in PLANNERS.items():
         planner = build(network)
         policy = Policy(planner, network.tracker(), tolerance=None)
-        played = rollout(policy, task, starts, progress=False)
+        played = run_episodes(policy, task, starts, progress=False)
         began = time.process_time()  # other processes share the machine
         plan = planner.plan(starts.starts[0], starts.goals[0], seed=0)
         seconds = time.process_time() - began
         cells.append(
-            Cell(
+            Run(
                 network=arm.network,
                 levels=arm.levels,
                 matrix=matrix,
@@ -335,9 +336,9 @@ def _played(arm: Arm, episodes: int, split: Split) -> list[Cell]:
     return cells
 
 
-def _compared(cells: Sequence[Cell], keys: Sequence[str]) -> list[dict[str, object]]:
+def _compared(cells: Sequence[Run], keys: Sequence[str]) -> list[dict[str, object]]:
     """A row for each combination of the attributes ``keys``, the mean over its cells."""
-    groups: dict[tuple[str, ...], list[Cell]] = {}
+    groups: dict[tuple[str, ...], list[Run]] = {}
     for cell in cells:
         groups.setdefault(tuple(getattr(cell, key) for key in keys), []).append(cell)
     rows: list[dict[str, object]] = []
@@ -351,9 +352,9 @@ def _compared(cells: Sequence[Cell], keys: Sequence[str]) -> list[dict[str, obje
             {
                 **dict(zip(keys, names, strict=True)),
                 "score": score.value,
-                "±": score.half,
+                "±": score.half_width,
                 "against first": difference.value,
-                "± of it": difference.half,
+                "± of it": difference.half_width,
                 "success at any step": float((rewards > 0).any(-1).mean()),
                 "at the last": float((rewards[..., -1] > 0).mean()),
                 "evaluations": float(np.mean([cell.evaluations for cell in group])),

@@ -52,17 +52,16 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
 from dfplan.data import load_data
-from dfplan.evaluation.episodes import Arena
+from dfplan.evaluation.episodes import EpisodeRunner
 from dfplan.evaluation.protocols import Split, named_task, problems
 from dfplan.evaluation.statistics import mean, paired_difference
-from dfplan.planning.observation_history import Past, trust
+from dfplan.planning.observation_history import ObservationHistory, noise_to_level
 from dfplan.planning.policy import Policy
-from dfplan.planning.query import Vicinity
 from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.state_estimator import PastSettings
+from dfplan.planning.state_estimator import StateEstimatorSettings
 from dfplan.pretrained import load
 from dfplan.training.presets import PRESETS, preset_data
-from dfplan.types import Plan, Reward, Trajectories, Watch
+from dfplan.types import Plan, PlanCallback, Reward, Trajectories
 
 SENSORS = (
     *((noise, 0.0) for noise in (0.0, 0.1, 0.2, 0.3, 0.5)),
@@ -87,8 +86,8 @@ TRUE_STATE = "exact, every step"
 class Unaided(ForcingPlanner):
     """A planner that believes what it is told of the past, and plans without it."""
 
-    def estimate(self, past: Past, *, seed: int | None = None) -> np.ndarray:
-        return past.positions
+    def estimate(self, history: ObservationHistory, *, seed: int | None = None) -> np.ndarray:
+        return history.positions
 
     def plan(
         self,
@@ -99,8 +98,8 @@ class Unaided(ForcingPlanner):
         horizon: int | None = None,
         seed: int | None = None,
         trace: bool = False,
-        watch: Watch | None = None,
-        past: Past | None = None,
+        callback: PlanCallback | None = None,
+        history: ObservationHistory | None = None,
     ) -> Plan:
         return super().plan(observation, goal, seed=seed)
 
@@ -285,14 +284,14 @@ def play(
         planner,
         replan_every=replan_every,
         tolerance=None,
-        past=None if hold else PastSettings(run.noise, tokens),
+        state_estimator=None if hold else StateEstimatorSettings(run.noise, tokens),
     )
     speed = 0 if run.steady else 10
     noise = run.noise * np.array([1, 1, speed, speed])
     sensor = Sensor(policy, every, noise, run.lost, hold, run.pushed)
-    arena = Arena(task, episodes)
-    scores = arena.play(sensor, problems(task, episodes), seed=0).scores()
-    arena.close()
+    runner = EpisodeRunner(task, episodes)
+    scores = runner.run(sensor, problems(task, episodes), seed=0).scores()
+    runner.close()
     errors = np.square(sensor.errors[:200]).mean((0, 1)) ** 0.5
     return Result(scores, float(errors[:2].mean()), float(errors[2:].mean()))
 
@@ -301,8 +300,7 @@ def _planner(maze: str, candidates: int) -> ForcingPlanner:
     """The shipped planner, from anywhere, for a noisy position may lie in a wall."""
     planner = load(f"maze2d-{maze}")
     assert isinstance(planner, ForcingPlanner)
-    vicinity = Vicinity(start=np.inf)
-    settings = replace(planner.settings, vicinity=vicinity, candidates=candidates)
+    settings = replace(planner.settings, max_start_distance=np.inf, candidates=candidates)
     return replace(planner, settings=settings)
 
 
@@ -318,9 +316,9 @@ def _row(run: Run, results: dict[Run, Result]) -> dict[str, object]:
         "lost": f"{run.lost:.0%}",
         "method": run.method,
         "score": score.value,
-        "±": score.half,
+        "±": score.half_width,
         "against odometry": None if against is None else against.value,
-        "± of it": None if against is None else against.half,
+        "± of it": None if against is None else against.half_width,
         "position error": result.position,
         "velocity error": result.velocity,
     }
@@ -354,10 +352,10 @@ def _estimates(
         for n in CONTEXTS:
             few = slice(-1 - (n - 1) * layout.frame_stack, None)
             deviation = np.where(arrived[:, few], noise, np.inf)
-            level = trust(deviation, planner.statistics, planner.schedule)
+            level = noise_to_level(deviation, planner.statistics, planner.schedule)
             known = arrived[:, few].any(1)
             present = np.tile(planner.statistics.normalizer.mean.numpy(), (windows, 1))
-            past = Past(seen[known, few], level[known])
+            past = ObservationHistory(seen[known, few], level[known])
             present[known] = planner.estimate(past, seed=0)[:, -1]
             row[f"n = {n}"] = _error(present, true)
         rows.append(row)

@@ -8,8 +8,8 @@ ratio of the median to dfplan's. "Network calls" is the number of sequences that
 evaluates for a plan.
 
 The second table runs dfplan's plans again under Python's profiler, which costs a few percent:
-"network" is the denoiser, "guidance" the reward's gradients while sampling, "polish" the same on
-the chosen candidate afterwards, "score" the comparison of candidates, "rest" all else.
+"network" is the denoiser, "guidance" the reward's gradients while sampling, "refinement" the same
+on the chosen candidate afterwards, "score" the comparison of candidates, "rest" all else.
 """
 
 from __future__ import annotations
@@ -89,12 +89,12 @@ def _profile(planner: Planner, starts: Problems) -> dict[str, float]:
     spent: dict[tuple[str, str], float] = {}
     for (file, _, function), (_, _, _, seconds, _) in Stats(profile).stats.items():  # type: ignore[attr-defined]
         spent[Path(file).name, function] = 1e3 * seconds / len(starts)
-    whole, network = spent["forcing.py", "plan"], spent["denoiser.py", "__call__"]
+    whole, network = spent["single.py", "plan"], spent["denoiser.py", "__call__"]
     parts = {
         "network": network,
         "guidance": spent["guidance.py", "wrapped"] - network,
-        "polish": spent["forcing.py", "_polish"],
-        "score": spent["forcing.py", "score"],
+        "refinement": spent["select.py", "refine"],
+        "score": spent["select.py", "score"],
     }
     return {"whole": whole, **parts, "rest": whole - sum(parts.values())}
 

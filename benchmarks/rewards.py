@@ -55,10 +55,11 @@ from tqdm import tqdm
 from dfplan.cli import Names
 from dfplan.errors import MazeError, unknown_name
 from dfplan.evaluation.bounds import steps_needed
-from dfplan.evaluation.episodes import Arena
+from dfplan.evaluation.episodes import EpisodeRunner
 from dfplan.evaluation.protocols import Problems, Split, Task, named_task, problems
 from dfplan.evaluation.statistics import mean
 from dfplan.mazes import Maze
+from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.rewards import (
     ComposableReward,
     Disc,
@@ -119,7 +120,7 @@ class Asked:
             rows[blocked[0]][blocked[1]] = "#"
             maze = Maze(tuple("".join(row) for row in rows))
         stops = [maze.xy_to_cell(self.start[:2]), *cells, maze.xy_to_cell(self.goal)]
-        return sum(len(maze.shortest_cells(one, other)) for one, other in pairwise(stops))
+        return sum(len(maze.shortest_path(one, other)) for one, other in pairwise(stops))
 
     def usual_at(self, step: np.ndarray | float) -> np.ndarray:
         """Where the usual plan is at each step [...]; [..., 2]."""
@@ -175,7 +176,7 @@ def two_vias(asked: Asked) -> Wish | None:
             [one, other]
             for one in cells
             for other in cells
-            if len(asked.maze.shortest_cells(one, other)) >= 3
+            if len(asked.maze.shortest_path(one, other)) >= 3
         ],
     )
 
@@ -237,9 +238,9 @@ def moving(asked: Asked) -> Wish | None:
 def _clear(disc: Disc, weight: float, margin: float) -> Wish:
     def kept(positions: np.ndarray) -> bool:
         line = torch.from_numpy(positions)[None].double()
-        return bool((disc.outside(line, torch.arange(len(positions)).double()) >= 0).all())
+        return bool((disc.signed_distance(line, torch.arange(len(positions)).double()) >= 0).all())
 
-    return Wish(weight * KeepOut([disc], margin, between=4), None, kept)
+    return Wish(weight * KeepOut([disc], margin, points_per_line=4), None, kept)
 
 
 def slow(asked: Asked) -> Wish | None:
@@ -295,44 +296,36 @@ CHALLENGES: dict[str, Place] = {
 
 
 @dataclass(frozen=True)
-class GoalAlone:
-    """A planner that is not told of the reward, and of the horizon only if it may be."""
+class GoalAlone(BasePlanner):
+    """A planner that does not see the reward, and sees the horizon only if ``sees_horizon``."""
 
     planner: Planner
-    told_horizon: bool = False
+    sees_horizon: bool = False
 
-    def plan(
-        self,
-        observation: np.ndarray,
-        goal: np.ndarray | None = None,
-        *,
-        reward: Reward | None = None,
-        horizon: int | None = None,
-        seed: int | None = None,
-    ) -> Plan:
-        """See :class:`dfplan.types.Planner`."""
-        told = horizon if self.told_horizon else None
-        return self.planner.plan(observation, goal, horizon=told, seed=seed)
+    def make_plan(self, arguments: PlanArguments) -> Plan:
+        """See :class:`BasePlanner`."""
+        horizon = arguments.horizon if self.sees_horizon else None
+        return replace(arguments, reward=None, horizon=horizon).plan_with(self.planner)
 
 
 def _shipped() -> ForcingPlanner:
     return cast(ForcingPlanner, load("maze2d-large"))
 
 
-def _guided(futures: int = 1) -> ForcingPlanner:
+def _guided(mc_samples: int = 1) -> ForcingPlanner:
     planner = _shipped()
     settings = planner.settings
     settings = replace(
         settings,
         guidance=replace(settings.guidance, scale=3 * settings.guidance.scale / STEEPNESS),
-        tautness=settings.tautness * STEEPNESS,
-        caution=settings.caution * STEEPNESS,
-        off_support_cost=200.0,
+        smoothness_weight=settings.smoothness_weight * STEEPNESS,
+        support_weight=settings.support_weight * STEEPNESS,
+        support_penalty=200.0,
         steps=5,
         candidates=144,
-        polish=100,
-        finalists=8,
-        futures=futures,
+        refine_steps=100,
+        refine_top_k=8,
+        mc_samples=mc_samples,
     )
     return replace(planner, settings=settings)
 
@@ -345,10 +338,10 @@ def _tree() -> TreePlanner:
 
 ARMS: dict[str, Callable[[], Planner]] = {
     "unguided": lambda: GoalAlone(_shipped()),
-    "horizon": lambda: GoalAlone(_shipped(), told_horizon=True),
+    "horizon": lambda: GoalAlone(_shipped(), sees_horizon=True),
     "guided": _guided,
     "tree": _tree,
-    "guided-mc": lambda: _guided(futures=4),
+    "guided-mc": lambda: _guided(mc_samples=4),
 }
 """Planners by name; horizon is unguided but has the wish's horizon, guided-mc is guided over four
 futures."""
@@ -427,9 +420,9 @@ def _figures(
     ]
     motion = _shipped().statistics.motion
     drive = _Drive(TimedPD(*timed_gains(motion), dt=motion.dt), plans)
-    arena = Arena(task, len(starts))
-    played = arena.play(drive, starts, seed=0)
-    arena.close()
+    runner = EpisodeRunner(task, len(starts))
+    played = runner.run(drive, starts, seed=0)
+    runner.close()
     kept = [wish.kept(line) for wish, line in zip(wishes, played.positions, strict=True)]
     there = played.rewards[:, -1] > 0
     score = mean(played.scores()[None])
@@ -438,7 +431,7 @@ def _figures(
         "kept": float(np.mean(kept)),
         "at goal": float(there.mean()),
         "score": score.value,
-        "±": score.half,
+        "±": score.half_width,
         "network calls": float(np.mean([plan.evaluations for plan in plans])),
         "plan ms": 1e3 * float(np.median([plan.seconds for plan in plans])),
     }

@@ -6,7 +6,7 @@
 One setting is changed at a time, on validation starts, which no table reports, around the defaults.
 "Against default" is the paired difference of scores on the same starts, with half of
 its 95% interval; "plan ms" is the median of single plans. "lookahead" is the tracker's, in braking
-distances; "guidance.scale" 0 leaves out guidance and, as it is the step of both, polish; with
+distances; "guidance.scale" 0 leaves out guidance and, as it is the step of both, refine_steps; with
 "network" none the denoiser gives back what it is given, so that guidance is all there is.
 """
 
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from dfplan.cli import Names
 from dfplan.errors import unknown_name
-from dfplan.evaluation.episodes import rollout
+from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
 from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.planning.policy import Policy
@@ -39,13 +39,13 @@ SWEEPS: dict[str, tuple[Setting, ...]] = {
     "candidates": (1, 4, 8, 16, 32),
     "steps": (1, 2, 3, 5, 10),
     "matrix": ("full_sequence", "pyramid", "autoregressive"),
-    "futures": (1, 2, 4, 8),
+    "mc_samples": (1, 2, 4, 8),
     "guidance.scale": (0.0, 0.15, 0.5, 1.5),
-    "tautness": (0.0, 0.1, 0.2, 0.5, 1.0),
-    "caution": (0.0, 1.5, 3.0, 6.0, 12.0),
-    "polish": (0, 10, 30, 100),
-    "off_support_cost": (0.0, 5.0, 20.0, 80.0),
-    "margin": (0.5, 1.5, 3.0, 6.0),
+    "smoothness_weight": (0.0, 0.1, 0.2, 0.5, 1.0),
+    "support_weight": (0.0, 1.5, 3.0, 6.0, 12.0),
+    "refine_steps": (0, 10, 30, 100),
+    "support_penalty": (0.0, 5.0, 20.0, 80.0),
+    "support_margin": (0.5, 1.5, 3.0, 6.0),
     "lookahead": (0.8, 1.2, 1.5, 1.8, 2.2, 3.0),
     "network": ("none",),
 }
@@ -92,7 +92,7 @@ def _changed(planner: ForcingPlanner, field: str, value: Setting) -> tuple[Polic
 
 
 def _scores(policy: Policy, task: Task, starts: Problems) -> np.ndarray:
-    return rollout(policy, task, starts, progress=False).scores()
+    return run_episodes(policy, task, starts, progress=False).scores()
 
 
 def _row(
@@ -109,9 +109,9 @@ def _row(
         "setting": field,
         "value": str(value),
         "score": score.value,
-        "±": score.half,
+        "±": score.half_width,
         "against default": difference.value,
-        "± of it": difference.half,
+        "± of it": difference.half_width,
         "plan ms": 1e3 * _plan_seconds(planner, starts),
     }
 

@@ -32,15 +32,16 @@ import dfplan
 from dfplan.collect import generate
 from dfplan.data import load_data
 from dfplan.errors import CheckpointError, DfplanError
-from dfplan.evaluation.episodes import Arena
-from dfplan.evaluation.protocols import PROTOCOLS, Problems, Task, given
+from dfplan.evaluation.episodes import EpisodeRunner
+from dfplan.evaluation.protocols import PROTOCOLS, Problems, Task, custom_problems
 from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.planning.policy import Policy
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import TreePlanner, TreeSettings
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Planner
 
 EPISODE_STEPS = 1800
@@ -88,7 +89,7 @@ def main(
             tree = TreePlanner(planner, TreeSettings(evaluations=budget))
             row, reached = _row("tree", tree, planner, problems)
             difference = paired_difference(reached[None], reference[None])
-            rows.append(row | {"against single": difference.value, "± of it": difference.half})
+            rows.append(row | {"against single": difference.value, "± of it": difference.half_width})
             publish(out, "tree_search", __doc__, began, tables)
 
 
@@ -122,7 +123,7 @@ def _problems(count: int, seed: int, apart: bool) -> Problems:
         pairs = pairs[third[pairs[:, 0]] != third[pairs[:, 1]]]
     places = cells[pairs[:count]] + rng.uniform(-0.1, 0.1, (count, 2, 2))
     starts = np.concatenate([places[:, 0], 0.1 * rng.standard_normal((count, 2))], 1)
-    return given(starts, places[:, 1])
+    return custom_problems(starts, places[:, 1])
 
 
 def _row(
@@ -130,20 +131,20 @@ def _row(
 ) -> tuple[dict[str, object], np.ndarray]:
     """A row of the table, and for each episode 100 if it touched the goal."""
     policy = Policy(planner, tolerance=None)
-    arena = Arena(_task(), len(problems))
-    played = arena.play(policy, problems, seed=0)
-    arena.close()
+    runner = EpisodeRunner(_task(), len(problems))
+    played = runner.run(policy, problems, seed=0)
+    runner.close()
     plan = policy.plan
     if plan is None or len(plan) != len(problems):
         raise DfplanError("All problems are to be planned in one call.")
     reached = 100.0 * played.success
     success = mean(reached[None])
-    off = judge.off_support(torch.from_numpy(plan.points)).any(1).double()
+    off = judge.objective().off_support(torch.from_numpy(plan.points)).any(1).double()
     row: dict[str, object] = {
         "arm": name,
         "evaluations": plan.evaluations,
         "success": success.value,
-        "±": success.half,
+        "±": success.half_width,
         "off the data": 100 * float(off.mean()),
         "score": float(plan.scores.max(1).mean()),
         "ms a plan": 1e3 * plan.seconds / len(plan),

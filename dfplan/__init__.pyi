@@ -6,8 +6,8 @@ from .planning.episode import run_episode as run_episode
 from .planning.learned import LearnedPolicy as LearnedPolicy
 from .planning.observation_history import ObservationHistory as ObservationHistory
 from .planning.policy import Policy as Policy
+from .planning.settings import PlannerSettings as PlannerSettings
 from .planning.single import ForcingPlanner as ForcingPlanner
-from .planning.single import PlannerSettings as PlannerSettings
 from .planning.state_estimator import StateEstimatorSettings as StateEstimatorSettings
 from .planning.trackers import InverseDynamics as InverseDynamics
 from .planning.trackers import PlannedActions as PlannedActions

@@ -50,10 +50,11 @@ from dfplan.evaluation.episodes import (
     concatenate_episodes,
 )
 from dfplan.evaluation.protocols import Problems, Task
+from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.policy import Policy
 from dfplan.processes import exit_with_parent
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.types import Plan, Planner, Reward
+from dfplan.types import Plan, Planner
 
 EXAMPLES = 3
 """Number of stored example plans: those of the problems with the longest paths."""
@@ -170,7 +171,7 @@ class MonitoredPolicy:
             os.utime(self._heartbeat)
 
 
-class PlanCache:
+class PlanCache(BasePlanner):
     """A planner that caches the first plan of each group, for use by several trackers.
 
     Attributes:
@@ -186,23 +187,15 @@ class PlanCache:
         """Start another group of episodes."""
         self.first = None
 
-    def plan(
-        self,
-        observation: np.ndarray,
-        goal: np.ndarray | None = None,
-        *,
-        reward: Reward | None = None,
-        horizon: int | None = None,
-        seed: int | None = None,
-    ) -> Plan:
-        """See :class:`~dfplan.types.Planner`."""
+    def make_plan(self, arguments: PlanArguments) -> Plan:
+        """Return the cached plan for these arguments, or make a new one."""
         if self.first is not None:
-            return self._planner.plan(observation, goal, reward=reward, horizon=horizon, seed=seed)
-        key = observation.tobytes(), b"" if goal is None else goal.tobytes(), seed
+            return arguments.plan_with(self._planner)
+        goal = arguments.goal
+        goal_bytes = b"" if goal is None else goal.tobytes()
+        key = arguments.observation.tobytes(), goal_bytes, arguments.seed
         if key not in self._cache:
-            self._cache[key] = self._planner.plan(
-                observation, goal, reward=reward, horizon=horizon, seed=seed
-            )
+            self._cache[key] = arguments.plan_with(self._planner)
         self.first = self._cache[key]
         return self.first
 

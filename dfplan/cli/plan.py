@@ -17,17 +17,18 @@ from dfplan.envs.make import make
 from dfplan.errors import ConfigError
 from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.stock import stock_task, summarize
-from dfplan.planning.episode import drive
+from dfplan.planning.episode import run_episode
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
-from dfplan.planning.single import ForcingPlanner, PlannerSettings
-from dfplan.planning.tree import Change, TreePlanner, TreeSettings
+from dfplan.planning.settings import PlannerSettings
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.tree import Expansion, TreePlanner, TreeSettings
 from dfplan.plotting.figures import require_picture_path
 from dfplan.plotting.frames import denoising_frames, episode_frames, tree_frames
 from dfplan.plotting.videos import require_video_path, write_video
 from dfplan.pretrained import load
 
-register_type(Change, asdict, lambda settings: Change(**settings))
+register_type(Expansion, asdict, lambda settings: Expansion(**settings))
 
 
 def plan(
@@ -123,7 +124,7 @@ def video_episode(
     checkpoint: str,
     env: str | None = None,
     out: Path = Path("episode.gif"),
-    planner: PlannerSettings = PlannerSettings(matrix="pyramid", rows=0.4),
+    planner: PlannerSettings = PlannerSettings(matrix="pyramid", stop_fraction=0.4),
     replan_every: PositiveInt = 40,
     seed: int = 0,
     width: int = 640,
@@ -147,7 +148,7 @@ def video_episode(
     if env is None and loaded.maze is None:
         raise ConfigError(f"{checkpoint} names no maze. Give an environment with --env.")
     world = make(loaded.maze or "" if env is None else suite_or_maze(env))
-    played = drive(world, Policy(loaded, replan_every=replan_every), seed=seed)
+    played = run_episode(world, Policy(loaded, replan_every=replan_every), seed=seed)
     world.close()
     print(write_video(out, episode_frames(played, width=width, theme=theme)))
 

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from dfplan.blocks import blocks
 from dfplan.boundary import isolated
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, require_numbers
-from dfplan.planning.query import Problem, Vicinity, noise_source, read_problem
+from dfplan.planning.planner import BasePlanner, PlanArguments
+from dfplan.planning.query import (
+    MAX_GOAL_DISTANCE,
+    MAX_START_DISTANCE,
+    PlanQuery,
+    noise_generator,
+    read_query,
+)
 from dfplan.planning.trackers import TimedPD
 from dfplan.record import Record
 from dfplan.sampling.loop import sample
@@ -19,78 +28,70 @@ from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.steps import ancestral
 from dfplan.tokens.statistics import Statistics
 from dfplan.tokens.transitions import transition_limits
-from dfplan.types import Denoiser, Plan, Reward
+from dfplan.types import Denoiser, Plan
 
 
 @dataclass(frozen=True)
-class DiffuserPlanner(Record):
+class DiffuserPlanner(Record, BasePlanner):
     """Plans a fixed number of steps with a network trained by full-sequence diffusion.
 
-    A token is a transition: action, position, velocity. The first holds the observation, the
-    last the goal at rest; both are clean tokens, their actions 0. The others are denoised together
-    through every one of the K levels by DDPM's step, each clean estimate clipped to the limits of
-    the data. One sample is the plan. Its own controller executes no actions; for those who do
-    (:class:`~dfplan.planning.trackers.DiffusedActions`), the plan repeats the action of the second
-    token at the first, which was not diffused, and so begins one step early with it.
+    A token is a transition: action, position, velocity. The first token holds the observation and
+    the last one the goal at rest; both are clean, with action 0. The others are denoised together
+    through all K levels by DDPM's step, and each clean estimate is clipped to the limits of the
+    data. The plan is one sample. The default tracker does not execute the planned actions. For
+    trackers that do (:class:`~dfplan.planning.trackers.PlannedActions`), the first action, which is
+    not sampled, is a copy of the second.
 
     Attributes:
         denoiser: ``(x, level) -> clean estimate``, in units of the data's limits.
         horizon: H, transitions of a plan, one environment step apart.
         schedule: the noise schedule that the denoiser was trained with.
-        statistics: what is kept of the data.
-        vicinity: how far off the data starts and goals may lie.
-        largest_batch: plans in one network call.
-        maze: the maze as text; handed on to the plan for drawing, and not looked at.
+        statistics: of the data.
+        max_start_distance: largest distance of a start from the data, in lengths of one step at
+            top speed.
+        max_goal_distance: the same of a goal.
+        largest_batch: most plans in one network call.
+        maze: the maze as text. It is copied to plans for drawing and not used otherwise.
     """
 
     denoiser: Denoiser
     horizon: int
     schedule: NoiseSchedule
     statistics: Statistics
-    vicinity: Vicinity = field(default_factory=Vicinity)
+    max_start_distance: float = MAX_START_DISTANCE
+    max_goal_distance: float = MAX_GOAL_DISTANCE
     largest_batch: int = 64
     maze: str | None = None
 
     def __post_init__(self) -> None:
-        require_numbers(vars(self), "horizon", whole=True, least=2)
-        require_numbers(vars(self), "largest_batch", whole=True, least=1)
+        require_numbers(vars(self), "horizon", integer=True, minimum=2)
+        require_numbers(vars(self), "largest_batch", integer=True, minimum=1)
+        distances = ("max_start_distance", "max_goal_distance")
+        require_numbers(vars(self), *distances, minimum=0, maximum=math.inf)
 
     def tracker(self) -> TimedPD:
-        """Diffuser's controller: to the next planned state, both gains 1."""
+        """Diffuser's controller: toward the next planned state, with gains 1 and 1."""
         return TimedPD(1.0, 1.0)
 
     @isolated()
-    def plan(
-        self,
-        observation: np.ndarray,
-        goal: np.ndarray | None = None,
-        *,
-        reward: Reward | None = None,
-        horizon: int | None = None,
-        seed: int | None = None,
-    ) -> Plan:
+    def make_plan(self, arguments: PlanArguments) -> Plan:
         """Plan from each observation to be at its goal, at rest, after H - 1 steps.
 
-        Args:
-            observation: position and velocity, [4] or [B, 4], in units of the data.
-            goal: position, [2] or [B, 2].
-            reward: not supported; must be None.
-            horizon: environment steps of the plan; None or H - 1.
-            seed: of all noise; None draws afresh.
+        The horizon must be None or H - 1, and a reward is not supported.
 
         Raises:
-            ObservationError: wrong shapes, values that are not finite, or a start or goal off
-                the data.
+            ObservationError: wrong shapes, values that are not finite, or a start or goal that is
+                too far from the data.
             ConfigError: no goal, a reward, or another horizon.
         """
         began = time.perf_counter()
-        problem = read_problem(observation, goal)
-        problem.require_known(self.statistics, self.vicinity)
-        self._require_supported(problem, reward, horizon)
-        generator = noise_source(seed)
+        query = read_query(arguments.observation, arguments.goal)
+        query.require_near_data(self.statistics, self.max_start_distance, self.max_goal_distance)
+        self._require_supported(arguments)
+        generator = noise_generator(arguments.seed)
         parts = [
-            self._sample(problem.rows(slice(first, first + self.largest_batch)), generator)
-            for first in range(0, len(problem), self.largest_batch)
+            self._sample(query.part(rows), generator)
+            for rows in blocks(len(query), self.largest_batch)
         ]
         transitions = transition_limits(self.statistics).unnormalize(torch.cat(parts)).numpy()
         points, actions = transitions[..., 2:4].copy(), transitions[..., :2].copy()
@@ -105,8 +106,8 @@ class DiffuserPlanner(Record):
             spread=np.zeros((batch, steps), dtype=np.float32),
             candidates=points[:, None],
             scores=np.zeros((batch, 1), dtype=np.float32),
-            observation=problem.observation,
-            goal=problem.goal,
+            observation=query.observation,
+            goal=query.goal,
             evaluations=self.schedule.max_level,
             seconds=time.perf_counter() - began,
             maze=self.maze,
@@ -114,27 +115,25 @@ class DiffuserPlanner(Record):
             actions=actions,
         )
 
-    def _require_supported(
-        self, problem: Problem, reward: Reward | None, horizon: int | None
-    ) -> None:
-        if problem.goal is None or reward is not None:
+    def _require_supported(self, arguments: PlanArguments) -> None:
+        if arguments.goal is None or arguments.reward is not None:
             raise ConfigError(
-                "Diffuser, as built here, plans to a goal and is not guided; pass a goal and no "
-                "reward, or use a planner trained by Diffusion Forcing."
+                "This implementation of Diffuser needs a goal and supports no reward. Use a "
+                "planner trained by Diffusion Forcing for rewards."
             )
-        if horizon not in (None, self.horizon - 1):
+        if arguments.horizon not in (None, self.horizon - 1):
             raise ConfigError(
-                f"This Diffuser plans over {self.horizon - 1} environment steps and no other "
-                f"number; got a horizon of {horizon}. Leave it out, or train another."
+                f"This Diffuser plans over exactly {self.horizon - 1} environment steps; got a "
+                f"horizon of {arguments.horizon}. Leave the horizon out, or train for another."
             )
 
-    def _sample(self, problem: Problem, generator: torch.Generator) -> torch.Tensor:
-        """Normalized transitions [B, H, 6] for all problems at once."""
+    def _sample(self, query: PlanQuery, generator: torch.Generator) -> torch.Tensor:
+        """Sample normalized transitions [B, H, 6] for all queries at once."""
         limits, max_level = transition_limits(self.statistics), self.schedule.max_level
-        ends = torch.zeros(len(problem), 2, 6, dtype=torch.float32)
-        ends[:, 0, 2:] = torch.from_numpy(problem.observation)
-        ends[:, 1, 2:4] = torch.from_numpy(problem.goal)
-        shape = len(problem), self.horizon, 6
+        ends = torch.zeros(len(query), 2, 6, dtype=torch.float32)
+        ends[:, 0, 2:] = torch.from_numpy(query.observation)
+        ends[:, 1, 2:4] = torch.from_numpy(query.goal)
+        shape = len(query), self.horizon, 6
         x = torch.randn(shape, generator=generator, dtype=torch.float32)
         x[:, [0, -1]] = limits.normalize(ends)
         x[:, [0, -1], :2] = 0.0

@@ -1,4 +1,4 @@
-"""A policy in the loop of one environment, kept to be looked at."""
+"""Run a policy for one episode and record it."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ import numpy as np
 from dfplan.arrays import copy_array
 from dfplan.errors import read_seed, require_numbers
 from dfplan.planning.policy import Policy
-from dfplan.planning.query import SEEDS, unpacked
-from dfplan.types import Plan, Rollout
+from dfplan.planning.query import SEED_LIMIT, split_observation
+from dfplan.types import Episode, Plan
 
 
 class Environment(Protocol):
-    """What is asked of an environment: Gymnasium's two methods."""
+    """The two methods of a Gymnasium environment that an episode needs."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode: observation and info."""
+        """Start an episode; returns observation and info."""
         ...
 
     def step(self, action: Any, /) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Observation, reward, whether it is terminated, whether truncated, and info."""
+        """Returns observation, reward, terminated, truncated and info."""
         ...
 
 
-def drive(
+def run_episode(
     env: Environment,
     policy: Policy,
     *,
     seed: int | None = None,
     options: dict[str, Any] | None = None,
     max_steps: int | None = None,
-    past_goal: bool = False,
-) -> Rollout:
-    """Play one episode and keep its path and its plans.
+    stop_at_goal: bool = True,
+) -> Episode:
+    """Run one episode and record its positions and plans.
 
     Args:
-        env: of any suite, or whatever is like Gymnasium's. Its observations are as
-            :data:`~dfplan.planning.query.Observation` has them; a goal is looked for in a dict
-            observation, then in ``info["goal"]``, and else is the policy's. A step has reached the
-            goal where ``info["success"]`` says so.
-        policy: plans; it is reset.
+        env: of any suite, or with the same interface. Observations are those of
+            :data:`~dfplan.planning.query.Observation`. The goal is taken from a dict observation,
+            otherwise from ``info["goal"]``, otherwise from the policy. A step reaches the goal if
+            ``info["success"]`` is true.
+        policy: acts; it is reset.
         seed: of the episode and of the planner's noise.
-        options: of the environment's reset.
-        max_steps: after which to stop; None for the end of the episode.
-        past_goal: whether to go on once the goal is reached.
+        options: for the environment's reset.
+        max_steps: largest number of steps; None runs to the end of the episode.
+        stop_at_goal: whether to stop when the goal is reached.
 
     Raises:
-        ConfigError: a seed that is not a whole number of at least 0.
-        ObservationError: what :meth:`Policy.act` says of observations and goals.
+        ConfigError: the seed is not a whole number of at least 0.
+        ObservationError: as :meth:`Policy.act`.
     """
     if max_steps is not None:
-        require_numbers({"max_steps": max_steps}, whole=True, least=1)
-    seed = read_seed(seed, SEEDS)
+        require_numbers({"max_steps": max_steps}, integer=True, minimum=1)
+    seed = read_seed(seed, SEED_LIMIT)
     observation, info = env.reset(seed=seed, options=options)
     policy.reset(seed)
     positions: list[np.ndarray] = []
@@ -65,10 +65,10 @@ def drive(
     reached: int | None = None
     over = False
     while True:
-        state, goal = unpacked(observation, None)
+        state, goal = split_observation(observation, None)
         goal = info.get("goal") if goal is None else goal
         positions.append(copy_array(state, np.float64)[:2])
-        if over or len(rewards) == max_steps or (reached is not None and not past_goal):
+        if over or len(rewards) == max_steps or (reached is not None and stop_at_goal):
             break
         action = policy.act(observation, goal=goal)
         if policy.plan is not None and policy.plan is not last:
@@ -80,7 +80,7 @@ def drive(
         if reached is None and info.get("success"):
             reached = len(rewards)
     maze = next((plan.maze for _, plan in plans), None)
-    return Rollout(
+    return Episode(
         positions=np.stack(positions),
         rewards=np.array(rewards),
         plans=tuple(plans),

@@ -1,10 +1,10 @@
-"""Learned policies: networks that act on what they see, without a plan."""
+"""Learned policies: networks that map states to actions, without a plan."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,66 +12,70 @@ import torch
 from dfplan.boundary import isolated
 from dfplan.errors import ObservationError, read_seed
 from dfplan.planning.query import (
-    SEEDS,
+    MAX_GOAL_DISTANCE,
+    SEED_LIMIT,
     Observation,
-    Vicinity,
-    named_first,
     read_goal,
     read_observation,
-    read_problem,
-    unpacked,
+    read_query,
+    split_observation,
 )
+from dfplan.planning.row_errors import first_then_others
 from dfplan.record import Record
 from dfplan.tokens.statistics import Statistics
 
-_SAME_GOAL = 0.02  # steps at top speed between two goals that count as one
+_SAME_GOAL = 0.02
+"""Two goals closer than this are the same, in lengths of one step at top speed."""
 
 
 @dataclass(frozen=True)
 class LearnedPolicy(Record):
-    """Acts as a trained network says, at every step anew; for one environment or a batch.
+    """Acts with a trained network, for one environment or a batch.
 
-    Nothing is drawn and nothing is remembered between steps.
+    It is deterministic and has no memory between steps.
 
     Attributes:
         network: from :func:`policy_inputs` [B, F] to actions [B, 2] in [-1, 1].
-        statistics: what is kept of the data.
-        velocities: whether it is told the velocity.
-        goal: position [2] of the only goal that it was trained for; None where it is told the goal.
-        vicinity: how far off the data bodies and goals may lie. A policy is asked at every step
-            and goes on where it has gone astray, so by default bodies may lie anywhere.
-        maze: the maze as text, as a planner has it; not looked at.
+        statistics: of the data.
+        velocities: whether the network sees the velocity.
+        goal: position [2] of the only goal that it was trained for; None if the network sees the
+            goal.
+        max_start_distance: largest distance of a body from the data, in lengths of one step at top
+            speed. The policy acts at every step, also after it has left the data, so by default
+            there is no limit.
+        max_goal_distance: the same of a goal.
+        maze: the maze as text, as planners have it. Not used.
     """
 
     network: Callable[[torch.Tensor], torch.Tensor]
     statistics: Statistics
     velocities: bool
     goal: tuple[float, float] | None = None
-    vicinity: Vicinity = field(default_factory=lambda: Vicinity(start=math.inf))
+    max_start_distance: float = math.inf
+    max_goal_distance: float = MAX_GOAL_DISTANCE
     maze: str | None = None
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin new episodes, as of a :class:`~dfplan.planning.policy.Policy`; changes nothing."""
-        read_seed(seed, SEEDS)
+        """Does nothing; it exists as in :class:`~dfplan.planning.policy.Policy`."""
+        read_seed(seed, SEED_LIMIT)
 
     @isolated()
     def act(self, observation: Observation, goal: np.ndarray | None = None) -> np.ndarray:
-        """The action for each environment, one step on.
+        """The action for each environment.
 
         Args:
-            observation: see :data:`~dfplan.planning.query.Observation`; positions in the frame of
-                the data.
+            observation: see :data:`~dfplan.planning.query.Observation`; in the data's coordinates.
             goal: position [2] or [B, 2]; by default the observation's ``desired_goal``. A policy
-                for one goal needs none.
+                for a single goal needs none.
 
         Returns:
             Action in [-1, 1], float32 [2] or [B, 2] like the observation.
 
         Raises:
-            ObservationError: wrong shapes, values that are not finite, a body or goal off the data,
-                no velocity where one is needed, no goal, or another than the policy's only one.
+            ObservationError: wrong shapes, values that are not finite, a body or goal too far from
+                the data, a missing velocity, no goal, or a goal other than the policy's only one.
         """
-        observation, goal = unpacked(observation, goal)
+        observation, goal = split_observation(observation, goal)
         if goal is None and self.goal is not None:
             goal = np.array(self.goal)
         if goal is None:
@@ -81,26 +85,32 @@ class LearnedPolicy(Record):
             )
         states = read_observation(observation)
         goals = read_goal(goal, len(states))
-        read_problem(states, goals).require_known(self.statistics, self.vicinity)
-        near = _SAME_GOAL * self.statistics.motion.max_step
-        if self.goal is not None and np.abs(goals - self.goal).max() > near:
+        read_query(states, goals).require_near_data(
+            self.statistics, self.max_start_distance, self.max_goal_distance
+        )
+        self._require_same_goal(goals)
+        if self.velocities and states.shape[1] != 4:
+            raise ObservationError(
+                "This policy needs positions and velocities, [4] or [B, 4]; got "
+                f"{states.shape[1]} numbers."
+            )
+        shown = None if self.goal is not None else torch.from_numpy(goals)
+        inputs = policy_inputs(torch.from_numpy(states), shown, self.statistics, self.velocities)
+        action: np.ndarray = self.network(inputs).numpy()
+        return action if np.ndim(observation) == 2 else action.reshape(2)
+
+    def _require_same_goal(self, goals: np.ndarray) -> None:
+        """Raise :class:`ObservationError` if ``goals`` [B, 2] differ from the only one."""
+        limit = _SAME_GOAL * self.statistics.motion.max_step
+        if self.goal is not None and np.abs(goals - self.goal).max() > limit:
             away = np.abs(goals - self.goal).max(1)
             row = int(away.argmax())
             raise ObservationError(
-                f"This policy was trained for the goal {list(self.goal)} alone; that of row {row} "
-                f"is {goals[row].tolist()}. For others train a policy that is told its goal, such "
-                "as bc-umaze.",
-                rows=named_first(away > near, row),
+                f"This policy was trained only for the goal {list(self.goal)}; that of row {row} "
+                f"is {goals[row].tolist()}. For other goals train a policy that sees the goal, "
+                "such as bc-umaze.",
+                rows=first_then_others(row, away > limit),
             )
-        if self.velocities and states.shape[1] != 4:
-            raise ObservationError(
-                "This policy was trained on positions and velocities, [4] or [B, 4]; got "
-                f"{states.shape[1]} numbers."
-            )
-        told = None if self.goal is not None else torch.from_numpy(goals)
-        inputs = policy_inputs(torch.from_numpy(states), told, self.statistics, self.velocities)
-        action: np.ndarray = self.network(inputs).numpy()
-        return action if np.ndim(observation) == 2 else action.reshape(2)
 
 
 def policy_inputs(
@@ -109,13 +119,13 @@ def policy_inputs(
     statistics: Statistics,
     velocities: bool,
 ) -> torch.Tensor:
-    """What a policy's network is shown, float32 [B, F]: position, velocity and goal, scaled.
+    """The input of a policy's network, float32 [B, F]: position, velocity and goal, scaled.
 
     Args:
         states: position and velocity [B, 4], or without ``velocities`` at least the position.
-        goals: positions [B, 2], or None for a policy that is not told its goal.
-        statistics: scale positions and goals to unit variance, velocities by the body's limit.
-        velocities: whether to show them.
+        goals: positions [B, 2]; None if the network does not see the goal.
+        statistics: positions and goals are scaled to unit variance, velocities by the body's limit.
+        velocities: whether the network sees them.
     """
     parts = [statistics.normalizer.normalize(states[:, :2])]
     if velocities:

@@ -1,4 +1,4 @@
-"""What passes between the parts of a planner: drafts, their denoising, candidates."""
+"""Records that the parts of a planner exchange: partial plans, denoised plans and candidates."""
 
 from __future__ import annotations
 
@@ -10,30 +10,42 @@ from dfplan.record import Record
 
 
 @dataclass(frozen=True)
-class Draft(Record):
-    """Sequences of tokens to make plans of.
+class PartialPlan(Record):
+    """S sequences in which some tokens are known and the others are pure noise.
 
     Attributes:
-        x: tokens that are known, and pure noise; float [S, T, D], normalized.
-        held: the level that each token keeps, or ``FREE``; int [S, T].
+        x: tokens, normalized; float [S, T, D].
+        held: the level that each token keeps while the others are denoised, or ``FREE`` for those
+            that are denoised; int [S, T].
         end: index of each plan's last token, int [S].
-        before: positions in front of the present.
+        before: number of positions before the present one; 0 without a history.
+        guidance_weight: factor on the guidance scale of each sequence, float [S]; None for 1.
     """
 
     x: torch.Tensor
     held: torch.Tensor
     end: torch.Tensor
     before: int = 0
+    guidance_weight: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.end)
+
+    def part(self, rows: slice) -> PartialPlan:
+        """The sequences ``rows``."""
+        weight = None if self.guidance_weight is None else self.guidance_weight[rows]
+        return PartialPlan(self.x[rows], self.held[rows], self.end[rows], self.before, weight)
 
 
 @dataclass(frozen=True)
-class Rows(Record):
-    """Every row of a sampling run.
+class Denoised(Record):
+    """All rows of a sampling run, the first one after the first step.
 
     Attributes:
-        level: int [M, S, T].
-        clean: clean estimates, float [M, S, T, D].
-        evaluations: sequences through the network for each of the S.
+        level: noise levels, int [M, S, T].
+        clean: clean estimates, float [M, S, T, D]. A token that has reached level 0 is the token
+            itself, not its last estimate.
+        evaluations: network evaluations for each sequence.
     """
 
     level: torch.Tensor
@@ -48,8 +60,8 @@ class Candidates(Record):
     Attributes:
         points: positions in units of the data, float [B, C, P, 2].
         end: index of the last token, int [B, C].
-        level: noise level left on each point's token, int [B, C, P].
-        scores: float [B, C].
+        level: noise level of each point's token when sampling stopped, int [B, C, P].
+        scores: higher is better, float [B, C].
     """
 
     points: torch.Tensor

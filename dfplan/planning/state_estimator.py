@@ -1,263 +1,367 @@
-"""Odometry: where bodies are, from noisy observations and from what was sent to them."""
+"""State estimation: the positions and velocities of bodies from noisy observations and actions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import torch
+from torch.nn import functional as F  # noqa: N812
 
+from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import require_numbers
-from dfplan.planning.observation_history import Past, require_room, trust
-from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.observation_history import (
+    ObservationHistory,
+    fill_missing,
+    noise_to_level,
+    require_room_for_plan,
+)
+from dfplan.tokens.statistics import Statistics
+from dfplan.tokens.windows import TokenLayout
+from dfplan.types import Denoiser
 
 _VELOCITY = np.array([0.003, 0.05, 1.0])
-"""Standard deviation of a step's change of velocity from the fitted one, in top speeds: as sent;
-under a force of which nothing is known; struck, or stopped by a wall. These and the numbers below
-were chosen on validation starts."""
+"""Standard deviations of the change of velocity in a step, from that of the fitted motion, in top
+speeds. Three modes: as commanded; under an unknown force; struck, or stopped by a wall. These and
+the numbers below were chosen on validation starts."""
 
 _VELOCITY_SWITCH = np.array([[0.9989, 0.001, 0.0001], [0.02, 0.9799, 0.0001], [0.25, 0.25, 0.5]])
-"""The chance that a row's deviation is followed by a column's."""
+"""Probability of each mode in the next step (column) given the mode in this one (row)."""
 
 _POSITION = np.array([0.003, 1.0])
-"""The same of a step's change of position, in steps at top speed: as the velocity says; moved."""
+"""The same for the change of position, in step lengths. Two modes: as the velocity predicts;
+displaced."""
 
 _POSITION_SWITCH = np.array([[0.9997, 0.0003], [0.02, 0.98]])
 
-_SENSED = np.array([1e-4, 0.1, 0.3, 1.0])
-"""Noise that observed velocities may have, in top speeds: nobody states it."""
+_VELOCITY_NOISE = np.array([1e-4, 0.1, 0.3, 1.0])
+"""Hypotheses for the unknown noise of observed velocities: standard deviations in top speeds."""
 
-_SENSED_SWITCH = 1e-5 / len(_SENSED) + (1 - 1e-5) * np.eye(len(_SENSED))
+_VELOCITY_NOISE_SWITCH = 1e-5 / len(_VELOCITY_NOISE) + (1 - 1e-5) * np.eye(len(_VELOCITY_NOISE))
 
 _UNKNOWN = 0.5
-"""Deviation of a velocity before it is observed, in top speeds."""
+"""Standard deviation of a velocity before the first observation, in top speeds."""
 
-_BELIEVED = 1.99
-"""The largest velocity believed, in limits; a planner refuses those of twice the limit."""
+_MAX_VELOCITY = 1.99
+"""Largest velocity that is accepted, in limits of the data. A planner refuses 2."""
 
-_FARTHEST = 1e5
-"""How far from the data's mean a position is believed, in steps at top speed; beyond, rounding
-would matter."""
+_MAX_POSITION = 1e5
+"""Largest distance of an accepted position from the data's mean, in step lengths. Beyond it,
+rounding errors matter."""
 
-_ESTIMATED = 5.0
-"""How far the planner's estimate of a position is off, in steps at top speed."""
+_NETWORK_ERROR = 5.0
+"""Error of the network's estimate of a position, in step lengths."""
 
 _EXACT = 1e-6
-"""Deviation, in steps at top speed, that counts as none."""
+"""Standard deviation, in step lengths, that counts as 0."""
 
 
 @dataclass(frozen=True)
-class PastSettings:
-    """How observations are remembered.
+class StateEstimatorSettings:
+    """How noisy observations are, and how many of them the network sees.
 
     Attributes:
-        noise: standard deviation of an observed position an axis, in units of position; 0 where
-            what is received is exact.
-        tokens: n, the tokens of context.
+        noise: standard deviation of observed positions per axis, in units of position. 0 means
+            that observed positions are exact.
+        tokens: n, length of the history in tokens.
     """
 
     noise: float = 0.0
     tokens: int = 3
 
     def __post_init__(self) -> None:
-        require_numbers(vars(self), "noise", least=0)
-        require_numbers(vars(self), "tokens", whole=True, least=1)
+        require_numbers(vars(self), "noise", minimum=0)
+        require_numbers(vars(self), "tokens", integer=True, minimum=1)
 
 
-class Odometry:
-    """An estimate of each body's state, by an interacting multiple model filter.
+class HistoryPlanner(Protocol):
+    """A planner that estimates positions from a history, such as a ForcingPlanner."""
 
-    A Kalman filter for each way in which a step may depart from the motion fitted to the data and
-    each noise of observed velocities; each counts by how well it has predicted what was observed
-    (Blom and Bar-Shalom, 1988). So velocities are used as far as they prove right, and pushes and
-    walls are noticed. Axes share their variances. Every ``stride`` steps the planner estimates the
-    past from what was filtered; what the two differ by is added to :meth:`states`, the more of it
-    the less the filter knows, but not to the filter, which would count observations twice.
+    @property
+    def layout(self) -> TokenLayout: ...
+
+    @property
+    def schedule(self) -> NoiseSchedule: ...
+
+    @property
+    def statistics(self) -> Statistics: ...
+
+    def estimate(self, history: ObservationHistory, *, seed: int | None = None) -> np.ndarray:
+        """The expected positions given a noisy history, float32 [B, H, 2]."""
+        ...
+
+
+def estimate_history(
+    denoiser: Denoiser,
+    history: ObservationHistory,
+    layout: TokenLayout,
+    schedule: NoiseSchedule,
+    statistics: Statistics,
+    generator: torch.Generator,
+    largest_batch: int,
+) -> tuple[ObservationHistory, int]:
+    """Estimate the positions of a noisy history with one call of the network.
+
+    A position with Gaussian noise, scaled by ``alpha``, is a diffused token (arXiv 2407.01392,
+    section 3.1: noise as partial masking). The clean estimate of the whole history is therefore
+    its mean under the data, given the history.
+
+    A token has one noise level, the highest of its positions. The first token holds one position
+    ``frame_stack`` times, so its noise counts for more by the square root of that number. Missing
+    positions are replaced by :func:`fill_missing` where possible. The goal is not shown: its
+    horizon is unknown, and a wrong one would distort the estimate. The rest of the window is shown
+    as pure noise, as in training; a shorter sequence would mean that the trajectory ends here.
 
     Args:
-        planner: estimates; its statistics say how bodies move.
-        settings: what is remembered.
+        denoiser: ``(x, level) -> clean estimate``, normalized.
+        history: read by :func:`~dfplan.planning.observation_history.read_history`.
+        layout: how positions form tokens.
+        schedule: the noise schedule.
+        statistics: of the data.
+        generator: draws the noise that stands for missing tokens.
+        largest_batch: most sequences in one network call.
+
+    Returns:
+        (the history with estimated positions, all at level 0; network evaluations per sequence).
+        Exact positions stay as they are.
+    """
+    stack, normalizer = layout.frame_stack, statistics.normalizer
+    known = torch.from_numpy(history.level)
+    if not known.any():
+        return history, 0
+    filled = fill_missing(history, layout, statistics, schedule)
+    first = schedule.level_for_noise(schedule.relative_noise(known[:, :1]) * stack**0.5)
+    later = torch.from_numpy(filled.level[:, 1:]).reshape(len(known), -1, stack).amax(2)
+    level = torch.cat([first, later], 1)
+    observed = layout.to_tokens(normalizer.normalize(torch.from_numpy(filled.positions)))
+    tokens = level.shape[1]
+    ahead = layout.tokens - tokens
+    level = F.pad(level, (0, ahead), value=schedule.max_level)
+    observed = F.pad(observed, (0, 0, 0, ahead))
+    noise = torch.randn(observed.shape, generator=generator, dtype=observed.dtype)
+    missing = (level == schedule.max_level)[..., None]
+    x = torch.where(missing, noise, schedule.alpha[level][..., None] * observed)
+    parts = zip(torch.split(x, largest_batch), torch.split(level, largest_batch), strict=True)
+    clean = torch.cat([denoiser(*part) for part in parts])
+    estimate = normalizer.unnormalize(layout.to_frames(clean[:, :tokens])).numpy()
+    exact = history.level[..., None] == 0
+    positions = np.where(exact, history.positions, estimate)
+    return ObservationHistory(positions, np.zeros_like(history.level)), 1
+
+
+class StateEstimator:
+    """Estimates the state of each body with an interacting multiple model filter.
+
+    There is one Kalman filter for each combination of modes: how a step deviates from the fitted
+    motion, and how noisy observed velocities are. Each filter is weighted by how well it has
+    predicted the observations (Blom and Bar-Shalom, 1988). Velocities are thus used as far as they
+    have been reliable, and pushes and walls are detected. Both axes share their variances.
+
+    Every ``stride`` steps the network estimates the history from the filtered positions. The
+    difference between the two is added to :meth:`states`, weighted by the filter's uncertainty. It
+    is not fed into the filter, which would then count observations twice.
+
+    Args:
+        planner: estimates histories; its statistics contain the fitted motion.
+        settings: noise of observations and length of the history.
 
     Raises:
-        ConfigError: more context than the planner's window.
+        ConfigError: the history does not leave a token of the planner's window.
     """
 
-    def __init__(self, planner: ForcingPlanner, settings: PastSettings) -> None:
+    def __init__(self, planner: HistoryPlanner, settings: StateEstimatorSettings) -> None:
         layout = planner.layout
-        require_room(settings.tokens, layout)
+        require_room_for_plan(settings.tokens, layout)
         self.planner = planner
+        self.settings = settings
         self._stride = layout.stride
-        self._middle = planner.statistics.normalizer.mean.numpy()
+        self._center = planner.statistics.normalizer.mean.numpy()
         motion = self._motion = planner.statistics.motion
         top = motion.max_step / motion.dt
         self._exact = _EXACT * motion.max_step
-        # A model for each deviation of velocity, of position, and noise of observed velocities.
-        kinds = np.meshgrid(_VELOCITY, _POSITION, _SENSED, indexing="ij")
-        velocity, position, sensed = (np.square(kind.ravel()) for kind in kinds)
-        self._switch = np.kron(np.kron(_VELOCITY_SWITCH, _POSITION_SWITCH), _SENSED_SWITCH)
+        # One model for each mode of velocity, mode of position, and noise of observed velocities.
+        modes = np.meshgrid(_VELOCITY, _POSITION, _VELOCITY_NOISE, indexing="ij")
+        velocity, position, observed = (np.square(mode.ravel()) for mode in modes)
+        switch = np.kron(_VELOCITY_SWITCH, _POSITION_SWITCH)
+        self._switch = np.kron(switch, _VELOCITY_NOISE_SWITCH)
         self._position_variance = np.array(max(settings.noise, self._exact) ** 2)
-        self._velocity_variance = top**2 * sensed
+        self._velocity_variance = top**2 * observed
         kick = np.array([motion.dt, 1.0])
-        self._departure = top**2 * velocity[:, None, None] * np.outer(kick, kick)
-        self._departure[:, 0, 0] += motion.max_step**2 * position
+        self._process_noise = top**2 * velocity[:, None, None] * np.outer(kick, kick)
+        self._process_noise[:, 0, 0] += motion.max_step**2 * position
         keep = 1 - motion.drag
-        self._advance = np.array([[1.0, motion.dt * keep], [0.0, keep]])
-        self._start = np.diag([self._position_variance, (_UNKNOWN * top) ** 2])
-        # Steps of the track at which the past has its positions, the last of them now.
+        self._transition = np.array([[1.0, motion.dt * keep], [0.0, keep]])
+        self._initial_covariance = np.diag([self._position_variance, (_UNKNOWN * top) ** 2])
+        # Indices into the track of the positions that form a history; the last is the present.
         frames = 1 + (settings.tokens - 1) * layout.frame_stack
         self._at = np.arange(frames) * self._stride
         self._mean: np.ndarray
-        self._spread: np.ndarray
+        self._covariance: np.ndarray
         self._weight: np.ndarray
         self._track: np.ndarray
-        self._noise: np.ndarray
-        self._refinement: np.ndarray
+        self._deviation: np.ndarray
+        self._correction: np.ndarray
         self._received: np.ndarray
         self._clock: int
-        self._begin(0)
+        self._start(0)
 
     @property
     def received(self) -> np.ndarray:
-        """Of which bodies anything was received, bool [B]."""
+        """Bodies of which at least one position was received, bool [B]."""
         return self._received
 
-    def forget(self, rows: np.ndarray | None = None) -> None:
-        """Begin anew, with all bodies or with those where ``rows`` bool [B] is true."""
+    def reset(self, rows: np.ndarray | None = None) -> None:
+        """Forget all bodies, or those where ``rows`` bool [B] is true."""
         if rows is None:
-            self._begin(0)
+            self._start(0)
         else:
             self._received[rows] = False
 
     def observe(
-        self, observation: np.ndarray, otherwise: np.ndarray, *, seed: int | None = None
+        self, observation: np.ndarray, default: np.ndarray, *, seed: int | None = None
     ) -> np.ndarray:
-        """Take in what was observed, a step after that before.
+        """Update with the observations of one environment step.
 
         Args:
-            observation: positions [B, 2], or positions and velocities [B, 4]. A position or a
-                velocity that is not finite, or that no body has, is lost.
-            otherwise: where bodies are taken to rest of which no position was received, [B, 2].
-            seed: of the estimate's noise; None draws afresh.
+            observation: positions [B, 2], or positions and velocities [B, 4]. A position or
+                velocity that is not finite, or impossibly large, counts as missing.
+            default: positions [B, 2] at which bodies are assumed to rest until one is received.
+            seed: of the noise in the network's estimate; None draws a random one.
 
         Returns:
-            Of which bodies these are the first that were received, bool [B].
+            Bodies whose first position this is, bool [B].
         """
         if len(observation) != len(self._received):
-            self._begin(len(observation))
-        away = np.abs(observation[:, :2] - self._middle).max(1)
-        here = away <= _FARTHEST * self._motion.max_step
+            self._start(len(observation))
+        distance = np.abs(observation[:, :2] - self._center).max(1)
+        valid = distance <= _MAX_POSITION * self._motion.max_step
         new = ~self._received
-        self._received |= here
-        place = np.where(here[:, None], observation[:, :2], otherwise)[new, None]
+        self._received |= valid
+        position = np.where(valid[:, None], observation[:, :2], default)[new, None]
         self._mean[new] = 0.0
-        self._mean[new, :, 0] = place
-        self._spread[new] = self._start
+        self._mean[new, :, 0] = position
+        self._covariance[new] = self._initial_covariance
         self._weight[new] = 1 / len(self._switch)
-        self._track[new], self._noise[new], self._refinement[new] = place, np.inf, 0.0
+        self._track[new], self._deviation[new], self._correction[new] = position, np.inf, 0.0
         fit = np.zeros_like(self._weight)
-        fit += self._update(0, observation[:, :2], here & ~new, self._position_variance)
+        fit += self._update(0, observation[:, :2], valid & ~new, self._position_variance)
         if observation.shape[1] == 4:
             fastest = np.abs(observation[:, 2:]).max(1)
-            moving = self._received & (fastest <= _BELIEVED * self._motion.limit)
+            moving = self._received & (fastest <= _MAX_VELOCITY * self._motion.limit)
             fit += self._update(1, observation[:, 2:], moving, self._velocity_variance)
         self._weight *= np.exp(fit - fit.max(1, keepdims=True))
         self._weight /= self._weight.sum(1, keepdims=True)
+        self._extend_track()
+        if self._clock % self._stride == 0:
+            self.correct(self.planner.estimate(self.history(), seed=seed))
+        self._clock += 1
+        first: np.ndarray = new & valid
+        return first
+
+    def _extend_track(self) -> None:
+        """Append the present position and its standard deviation to the track."""
         position = self._expected()[:, 0]
         self._track = np.concatenate([self._track[:, 1:], position[:, None]], 1)
         apart = np.square(self._mean[:, :, 0] - position[:, None]).mean(-1)
-        variance = (self._weight * (self._spread[..., 0, 0] + apart)).sum(1)
-        noise = np.where(self._received, np.sqrt(variance.clip(self._exact**2)), np.inf)
-        self._noise = np.concatenate([self._noise[:, 1:], noise[:, None]], 1)
-        if self._clock % self._stride == 0:
-            self.correct(self.planner.estimate(self.past(), seed=seed))
-        self._clock += 1
-        found: np.ndarray = new & here
-        return found
+        variance = (self._weight * (self._covariance[..., 0, 0] + apart)).sum(1)
+        deviation = np.where(self._received, np.sqrt(variance.clip(self._exact**2)), np.inf)
+        self._deviation = np.concatenate([self._deviation[:, 1:], deviation[:, None]], 1)
 
     def send(self, actions: np.ndarray) -> None:
-        """Carry the estimate on by a step under ``actions`` [B, 2]."""
+        """Predict the next step from the actions [B, 2] that are sent to the bodies."""
         weight = self._weight @ self._switch
         share = (self._weight[:, :, None] * self._switch / weight[:, None]).swapaxes(1, 2)
         expected = self._expected()[:, None]
         apart = self._mean - expected
-        moment = self._spread + _outer(apart)
+        moment = self._covariance + _outer(apart)
         apart = (share @ apart.reshape(*weight.shape, 4)).reshape(apart.shape)
         moment = (share @ moment.reshape(*weight.shape, 4)).reshape(apart.shape)
-        mean, spread = expected + apart, moment - _outer(apart)
+        mean, covariance = expected + apart, moment - _outer(apart)
         moved = self._motion.advance(mean[:, :, 0], mean[:, :, 1], actions[:, None])
         self._mean = np.stack(moved, 2)
-        self._spread = self._advance @ spread @ self._advance.T + self._departure
+        self._covariance = self._transition @ covariance @ self._transition.T + self._process_noise
         self._weight = weight
 
     def states(self) -> np.ndarray:
-        """Position and velocity now, float32 [B, 4]."""
+        """The estimated position and velocity of each body, float32 [B, 4]."""
         expected = self._expected()
-        expected[:, 0] += self._refinement
-        top = _BELIEVED * self._motion.limit
+        expected[:, 0] += self._correction
+        top = _MAX_VELOCITY * self._motion.limit
         expected[:, 1] = expected[:, 1].clip(-top, top)
         return expected.reshape(-1, 4).astype(np.float32)
 
-    def past(self) -> Past:
-        """The context of an estimate or a plan made now: what was filtered when it was the present.
+    def history(self) -> ObservationHistory:
+        """The history for an estimate or a plan made now.
 
-        Where all is so noisy that it would be told as lost it is told as all but lost, for
-        something was received.
+        Each position is the filtered one of its own time, without later observations. If all
+        positions of a body are so uncertain that they would count as missing, their level is one
+        lower, since something was received.
         """
-        planner, noise = self.planner, self._noise[:, self._at]
-        noise = np.where(noise > 2 * self._exact, noise, 0.0)
-        level = trust(noise, planner.statistics, planner.schedule)
-        lost = planner.schedule.max_level
-        level[(level == lost).all(1)] = lost - 1
-        return Past(self._track[:, self._at], level)
+        planner, deviation = self.planner, self._deviation[:, self._at]
+        deviation = np.where(deviation > 2 * self._exact, deviation, 0.0)
+        level = noise_to_level(deviation, planner.statistics, planner.schedule)
+        missing = planner.schedule.max_level
+        level[(level == missing).all(1)] = missing - 1
+        return ObservationHistory(self._track[:, self._at], level)
 
     def correct(self, estimate: np.ndarray) -> None:
-        """Refine :meth:`states` by an estimate [B, H, 2] of :meth:`past`.
+        """Correct :meth:`states` by an estimate [B, H, 2] of :meth:`history`.
 
-        The less is known of where a body is now, the more of the difference counts.
+        The more uncertain a body's present position, the larger the share of the difference that
+        is added.
         """
-        certain = (_ESTIMATED * self._motion.max_step / self._noise[:, -1:]) ** 2
-        refinement = (estimate[:, -1] - self._track[:, -1]) / (1 + certain)
-        self._refinement = np.where(self._received[:, None], refinement, 0.0)
+        certainty = (_NETWORK_ERROR * self._motion.max_step / self._deviation[:, -1:]) ** 2
+        correction = (estimate[:, -1] - self._track[:, -1]) / (1 + certainty)
+        self._correction = np.where(self._received[:, None], correction, 0.0)
 
-    def _begin(self, batch: int) -> None:
+    def _start(self, batch: int) -> None:
+        """Start with so many bodies, of which nothing is known."""
         models, steps = len(self._switch), self._at[-1] + 1
-        self._mean = np.zeros((batch, models, 2, 2))  # position and velocity, axes
-        self._spread = np.zeros((batch, models, 2, 2))
+        self._mean = np.zeros((batch, models, 2, 2))  # position and velocity, then axes
+        self._covariance = np.zeros((batch, models, 2, 2))
         self._weight = np.ones((batch, models))
         self._track = np.zeros((batch, steps, 2))
-        self._noise = np.zeros((batch, steps))
-        self._refinement = np.zeros((batch, 2))
+        self._deviation = np.zeros((batch, steps))
+        self._correction = np.zeros((batch, 2))
         self._received = np.zeros(batch, dtype=bool)
         self._clock = 0
 
     def _expected(self) -> np.ndarray:
-        """Position and velocity, [B, 2, 2]."""
+        """Expected position and velocity, [B, 2, 2]."""
         expected: np.ndarray = np.einsum("bm,bmkx->bkx", self._weight, self._mean)
         return expected
 
     def _update(
         self, part: int, observed: np.ndarray, rows: np.ndarray, variance: np.ndarray
     ) -> np.ndarray:
-        """Take in ``observed`` [B, 2], positions (part 0) or velocities (1), of ``rows`` [B].
+        """Update the filters of bodies ``rows`` bool [B] with what was observed.
+
+        Args:
+            part: 0 for positions, 1 for velocities.
+            observed: float [B, 2].
+            rows: bodies of which it was received.
+            variance: of the observations.
 
         Returns:
             The log likelihood of each model, up to a constant, [B, M].
         """
-        spread = self._spread[rows]
-        total = spread[..., part, part] + variance
+        covariance = self._covariance[rows]
+        total = covariance[..., part, part] + variance
         apart = observed[rows, None] - self._mean[rows, :, part]
-        gain = spread[..., part] / total[..., None]
+        gain = covariance[..., part] / total[..., None]
         self._mean[rows] += gain[..., None] * apart[:, :, None]
-        # Joseph's form, which stays positive where what was observed is exact.
+        # Joseph's form, which stays positive definite if observations are exact.
         left: np.ndarray = np.eye(2) - gain[..., None] * np.eye(2)[part]
         rest = np.sqrt(variance)[..., None] * gain
-        self._spread[rows] = left @ spread @ left.swapaxes(-1, -2)
-        self._spread[rows] += rest[..., None] * rest[..., None, :]
+        self._covariance[rows] = left @ covariance @ left.swapaxes(-1, -2)
+        self._covariance[rows] += rest[..., None] * rest[..., None, :]
         fit = np.zeros_like(self._weight)
         fit[rows] = -np.log(total) - np.square(apart).sum(-1) / (2 * total)
         return fit
 
 
 def _outer(apart: np.ndarray) -> np.ndarray:
-    """The mean over axes of the outer products of ``apart`` [B, M, 2, axes]; [B, M, 2, 2]."""
+    """Mean over axes of the outer products of ``apart`` [B, M, 2, axes]; [B, M, 2, 2]."""
     products: np.ndarray = apart @ apart.swapaxes(-1, -2) / 2
     return products

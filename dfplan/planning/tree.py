@@ -1,8 +1,8 @@
-"""Variable-horizon Monte Carlo tree guidance: a search over plans that are denoised in parts.
+"""Tree search over plans whose parts are denoised again (Monte Carlo tree guidance).
 
-A whole plan sampled at once is only as good as its worst stretch. Diffusion Forcing can hold any
-tokens clean and denoise the others, so a search can keep what is good of a plan and go on from
-there. (Compare arXiv 2502.07202 and 2506.09498, whose nodes settle a plan from its start alone.)
+A whole plan sampled at once is only as good as its worst part. Diffusion Forcing can keep any
+tokens clean and denoise the others, so a search can keep the good parts of a plan and replace the
+rest. (Compare arXiv 2502.07202 and 2506.09498, whose nodes fix plans from the start onward.)
 """
 
 from __future__ import annotations
@@ -18,54 +18,56 @@ from torch.nn import functional as F  # noqa: N812
 
 from dfplan.boundary import isolated
 from dfplan.errors import ConfigError, require_numbers
-from dfplan.planning.partial_plan import Candidates, Draft
-from dfplan.planning.query import Problem, noise_source
+from dfplan.planning.partial_plan import Candidates, PartialPlan
+from dfplan.planning.query import PlanQuery, noise_generator
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
+from dfplan.planning.select import Objective
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import Pursuit
 from dfplan.record import Record
 from dfplan.sampling.matrices import FREE
 from dfplan.types import Plan, Reward, SearchTree
 
-_GOLDEN = (math.sqrt(5) - 1) / 2
-_SHOWN = 16
+_GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+_MAX_CANDIDATES = 16
+"""Nodes of a tree that become candidates of the plan."""
 
 
 @dataclass(frozen=True)
-class Change:
-    """One way to go on from a plan.
+class Expansion:
+    """One way to make a new plan from an existing one.
 
     Attributes:
-        renew: tokens on either side of what is wrong that are denoised anew with it. Where
-            nothing is wrong, those around a place, which then has up to so many tokens fewer.
-        longer: tokens by which each segment that is denoised anew grows.
-        scale: of the guidance, relative to the planner's.
+        resample_radius: a token is denoised again if it is at most so many tokens from one that is
+            off the data. In a plan that is on the data everywhere, the tokens around one position
+            are denoised again, and up to this many tokens are removed there.
+        lengthen: number of tokens that are added to each part that is denoised again.
+        scale: factor on the planner's guidance scale.
     """
 
-    renew: int
-    longer: int = 0
+    resample_radius: int
+    lengthen: int = 0
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        require_numbers(vars(self), "renew", whole=True, least=0)
-        require_numbers(vars(self), "longer", whole=True)
-        require_numbers(vars(self), "scale", least=0)
+        require_numbers(vars(self), "resample_radius", integer=True, minimum=0)
+        require_numbers(vars(self), "lengthen", integer=True)
+        require_numbers(vars(self), "scale", minimum=0)
 
 
 @dataclass(frozen=True)
 class TreeSettings:
-    """How far and how wide to search.
+    """Budget and shape of the search.
 
     Attributes:
-        evaluations: most network evaluations a problem, one a sequence of tokens; None where time
-            alone ends the search. No round is begun that would go beyond it if all its plans were
-            as long as can be.
-        milliseconds: time after which no further round is begun; None sets no limit. One round
-            is always made.
-        leaves: nodes that each round adds to a tree, so many sequences in a network call.
-        horizons: plans from scratch, of as many horizons, before any is gone on from; more are
-            made as the search goes on.
-        changes: the ways to go on from a plan, in the order in which they are tried.
+        evaluations: most network evaluations per query; None for no limit. No round is started
+            that could exceed it.
+        milliseconds: no round is started after this time; None for no limit. One round is always
+            made.
+        leaves: nodes that each round adds to a tree; they share network calls.
+        horizons: number of plans from scratch, with different horizons, before any plan is
+            expanded. More of them follow as the search continues.
+        expansions: how plans are expanded, in the order in which they are tried at a node.
         search: exploration and widening.
     """
 
@@ -73,64 +75,68 @@ class TreeSettings:
     milliseconds: float | None = None
     leaves: int = 8
     horizons: int = 8
-    changes: tuple[Change, ...] = (
-        Change(1, 1),
-        Change(4, 4),
-        Change(1, 3),
-        Change(2, 0, scale=3.0),
-        Change(2, 6),
-        Change(6, 2, scale=0.3),
+    expansions: tuple[Expansion, ...] = (
+        Expansion(1, 1),
+        Expansion(4, 4),
+        Expansion(1, 3),
+        Expansion(2, 0, scale=3.0),
+        Expansion(2, 6),
+        Expansion(6, 2, scale=0.3),
     )
     search: SearchSettings = field(default_factory=SearchSettings)
 
     def __post_init__(self) -> None:
-        require_numbers(vars(self), "leaves", "horizons", whole=True, least=1)
+        require_numbers(vars(self), "leaves", "horizons", integer=True, minimum=1)
         if self.evaluations is not None:
-            require_numbers(vars(self), "evaluations", whole=True, least=1)
+            require_numbers(vars(self), "evaluations", integer=True, minimum=1)
         if self.milliseconds is not None:
-            require_numbers(vars(self), "milliseconds", above=0, most=math.inf)
+            require_numbers(vars(self), "milliseconds", above=0, maximum=math.inf)
         if self.evaluations is None and self.milliseconds is None:
-            raise ConfigError("A tree needs a budget in evaluations or milliseconds; got neither.")
-        if not (isinstance(self.changes, tuple) and self.changes) or not all(
-            isinstance(change, Change) for change in self.changes
+            raise ConfigError(
+                "A tree search needs a budget: evaluations, milliseconds or both; got neither."
+            )
+        if not (isinstance(self.expansions, tuple) and self.expansions) or not all(
+            isinstance(expansion, Expansion) for expansion in self.expansions
         ):
             raise ConfigError(
-                f"changes must be a tuple of Change, of at least one; got {self.changes!r}."
+                f"expansions must be a tuple of at least one Expansion; got {self.expansions!r}."
             )
 
 
 @dataclass(frozen=True)
 class TreePlanner(Record):
-    """Plans by searching over plans that are kept in part and denoised in part.
+    """Plans by searching over plans, parts of which are kept and parts denoised again.
 
-    A node is a whole plan and its score, that of :class:`ForcingPlanner`. Children of the root
-    are denoised from scratch, each with a horizon of its own. A child of another node keeps that
-    plan's tokens but for the segments where it leaves the data, and denoises these anew under a
-    :class:`Change`: with some more tokens around them, a longer horizon, another guidance scale.
-    Of a plan that never leaves the data some segment is denoised anew with fewer tokens than it
-    had. Free tokens go along the planner's own matrix, in its few steps, while all others are
-    held; which node is gone on from is decided by upper confidence
-    (:class:`~dfplan.planning.search.Tree`). The best plan of the tree, polished, is the answer, so
-    the search can be stopped at any time. With the same seed the nodes of a smaller budget, in
-    whole rounds, are the first of a larger one, so the best node's score never falls with more.
+    A node is a whole plan with the score of :class:`ForcingPlanner`. Children of the root are
+    denoised from scratch, each with a different horizon. A child of another node keeps its
+    parent's tokens except where the parent leaves the data; an :class:`Expansion` determines how
+    those parts are denoised again. If the parent never leaves the data, the part around one
+    position is denoised again, with fewer tokens than before.
+
+    The free tokens follow the planner's scheduling matrix while the others are held. Upper
+    confidence bounds determine which node is expanded (:class:`~dfplan.planning.search.Tree`). The
+    result is the best node, refined, so the search can stop at any time. With the same seed, and
+    up to whole rounds, a larger budget only adds nodes to those of a smaller one: the best node's
+    score never decreases.
 
     Attributes:
-        planner: samples and scores; ``candidates`` of its settings is not used.
-        settings: how far and how wide to search.
+        planner: samples and scores plans. Its ``candidates`` setting is not used.
+        settings: budget and shape of the search.
 
     Raises:
-        ConfigError: a planner of another kind, or one that leaves tokens noisy (``rows`` below
-            1), which a node would keep as if they were clean.
+        ConfigError: the planner is of another class, or its ``stop_fraction`` is below 1. Its
+            plans would then have noisy tokens, which a node would keep as clean ones.
     """
 
     planner: ForcingPlanner
     settings: TreeSettings = field(default_factory=TreeSettings)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.planner, ForcingPlanner) or self.planner.settings.rows < 1:
+        planner = self.planner
+        if not isinstance(planner, ForcingPlanner) or planner.settings.stop_fraction < 1:
             raise ConfigError(
-                "A tree needs a ForcingPlanner whose settings have rows=1, so that plans come out "
-                f"clean; got {self.planner!r:.200}."
+                "A tree search needs a ForcingPlanner with stop_fraction=1, so that its plans are "
+                f"clean; got {planner!r:.200}."
             )
 
     @isolated()
@@ -143,117 +149,121 @@ class TreePlanner(Record):
         horizon: int | None = None,
         seed: int | None = None,
         trace: bool = False,
-        watch: Callable[[SearchTree], None] | None = None,
+        callback: Callable[[SearchTree], None] | None = None,
     ) -> Plan:
         """Plan from each observation to its goal, or by reward alone.
 
-        Arguments and errors are those of :meth:`ForcingPlanner.plan`, but for a past, which a tree
-        has not. ``horizon`` is that of the plans from scratch; changes may make it longer. The
-        plan's candidates are the 16 best of the tree, which ``trace`` keeps whole; ``watch`` is
-        called with it after each round.
+        Arguments and errors are those of :meth:`ForcingPlanner.plan`, with these differences.
+        ``horizon`` is that of the plans from scratch; expansions may lengthen them. With ``trace``
+        the plan contains the whole tree. ``callback`` is called with the tree after each round.
+        There is no history. The plan's candidates are the 16 best nodes.
 
         Raises:
-            ConfigError: the budget is too small for one expansion, too.
+            ConfigError: also if the budget is too small for one node.
         """
         began = time.perf_counter()
-        problem, reward = self.planner.read(observation, goal, reward)
+        query, objective = self.planner.read_query(observation, goal, reward)
         settings = self.settings
-        plans = _Plans(self.planner, settings, problem, horizon, noise_source(seed))
-        cost, most = plans.highest_cost, settings.evaluations
-        if most is not None and most < cost:
+        nodes = _Nodes(
+            self.planner, settings.expansions, query, objective, horizon, noise_generator(seed)
+        )
+        cost, budget = nodes.highest_cost, settings.evaluations
+        if budget is not None and budget < cost:
             raise ConfigError(
-                f"A tree needs a budget for at least one expansion, here {cost} network "
-                f"evaluations; got {most}."
+                f"The budget must be at least {cost} network evaluations, those of one node; got "
+                f"{budget}."
             )
-        tree = Tree(len(problem), settings.horizons, settings.search)
+        tree = Tree(len(query), settings.horizons, settings.search)
         evaluations, width = 0, settings.leaves
-        while most is None or (width := min(settings.leaves, (most - evaluations) // cost)) > 0:
+        while budget is None or (width := min(settings.leaves, (budget - evaluations) // cost)) > 0:
             leaves = Leaves.joined([tree.select() for _ in range(width)])
-            value, calls = plans.expand(leaves, reward)
-            tree.back_up(leaves, value)
+            score, calls = nodes.expand(leaves)
+            tree.back_up(leaves, score)
             evaluations += width * calls
-            if watch is not None:
-                watch(plans.grown(tree))
+            if callback is not None:
+                callback(nodes.to_record(tree))
             spent = 1e3 * (time.perf_counter() - began)
             if settings.milliseconds is not None and spent > settings.milliseconds:
                 break
-        plan = self.planner.settle(
-            problem,
-            plans.best(_SHOWN),
-            reward,
-            evaluations=evaluations,
-            began=began,
-        )
-        return replace(plan, tree=plans.grown(tree)) if trace else plan
+        candidates = nodes.best(_MAX_CANDIDATES)
+        selected = self.planner.select(query, candidates, objective)
+        plan = self.planner.to_plan(query, candidates, selected, evaluations, began)
+        return replace(plan, tree=nodes.to_record(tree)) if trace else plan
 
     def tracker(self) -> Pursuit:
-        """That of the planner."""
+        """The planner's tracker."""
         return self.planner.tracker()
 
 
-class _Plans:
-    """What the nodes of all trees hold, in arrays with room for N of them.
+class _Nodes:
+    """The plans of all nodes, in arrays with room for N nodes per tree.
 
     Attributes:
-        tokens: clean tokens, float [B, N, T, D]; of the root, the start and the goal.
+        tokens: clean tokens, float [B, N, T, D]; those of the root are the start and the goal.
         end: index of the last token, int [B, N].
-        wrong: which tokens a line off the data leads from or to, bool [B, N, T].
+        off: tokens at either end of a line that leaves the data, bool [B, N, T].
         points: positions in units of the data, float [B, N, P, 2].
-        scores: float [B, N]; the root has none.
+        scores: float [B, N]; ``-inf`` for the root and where there is no node.
     """
 
     def __init__(
         self,
         planner: ForcingPlanner,
-        settings: TreeSettings,
-        problem: Problem,
+        expansions: tuple[Expansion, ...],
+        query: PlanQuery,
+        objective: Objective,
         horizon: int | None,
         generator: torch.Generator,
     ) -> None:
-        self._planner, self._changes, self._generator = planner, settings.changes, generator
-        self._to_goal = problem.goal is not None
-        self._shortest, self._asked = planner.horizons(problem, horizon)
-        self._longest = planner.horizons(problem, None)[1]
-        shape, layout = (len(problem), 1), planner.layout
+        self._planner, self._objective, self._generator = planner, objective, generator
+        self._radius = torch.tensor([expansion.resample_radius for expansion in expansions])
+        self._lengthen = torch.tensor([expansion.lengthen for expansion in expansions])
+        scales = [expansion.scale for expansion in expansions]
+        self._scale = torch.tensor(scales, dtype=torch.float32)
+        self._has_goal = query.goal is not None
+        self._shortest, self._longest_fresh = planner.horizons(query, horizon)
+        self._longest = planner.horizons(query, None)[1]
+        shape, layout = (len(query), 1), planner.layout
         count = int(self._longest.max()) + 1
         self.tokens = torch.zeros(*shape, count, layout.features, dtype=torch.float32)
-        self.tokens[:, ROOT, 0] = planner.token(problem.start)
-        if problem.goal is not None:
-            self.tokens[:, ROOT, -1] = planner.token(torch.from_numpy(problem.goal))
+        self.tokens[:, ROOT, 0] = planner.token(query.start)
+        if query.goal is not None:
+            self.tokens[:, ROOT, -1] = planner.token(torch.from_numpy(query.goal))
         self.end = torch.full(shape, count - 1)
-        self.wrong = torch.ones(*shape, count, dtype=torch.bool)
+        self.off = torch.ones(*shape, count, dtype=torch.bool)
         frames = 1 + (count - 1) * layout.frame_stack
         self.points = torch.zeros(*shape, frames, 2, dtype=torch.float32)
         self.scores = torch.full(shape, -torch.inf, dtype=torch.float32)
 
     @property
     def highest_cost(self) -> int:
-        """Network evaluations of the dearest plan there can be."""
-        longest = max(1, int(self._longest.max()) - self._to_goal)
-        if isinstance(self._planner.settings.matrix, str):  # of these the longest
-            return self._planner.cost(longest)
-        return max(self._planner.cost(tokens) for tokens in range(1, longest + 1))
+        """Network evaluations of the most expensive possible node."""
+        longest = max(1, int(self._longest.max()) - self._has_goal)
+        if isinstance(self._planner.settings.matrix, str):  # the longest costs most
+            return self._planner.evaluations(longest)
+        return max(self._planner.evaluations(tokens) for tokens in range(1, longest + 1))
 
-    def expand(self, leaves: Leaves, reward: Reward | None) -> tuple[torch.Tensor, int]:
-        """Make each leaf's plan; its score, float [R], and the evaluations that one took."""
+    def expand(self, leaves: Leaves) -> tuple[torch.Tensor, int]:
+        """Make the plan of each leaf: its score, float [R], and network evaluations per plan."""
         planner, stack = self._planner, self._planner.layout.frame_stack
-        draft, scale = self._draft(leaves)
-        rows = planner.denoise(draft, planner.matrix(draft), reward, self._generator, scale)
-        points = planner.points(rows.clean[-1], draft.end)
-        score = planner.score(points, reward)
-        off = F.pad(planner.off_support(points) > 0, (1, 1))
+        partial = self._partial_plan(leaves)
+        matrix = planner.matrix(partial)
+        denoised = planner.denoise(partial, matrix, self._objective, self._generator)
+        points = planner.points(denoised.clean[-1], partial.end)
+        score = self._objective.score(points)
+        off = F.pad(self._objective.off_support(points) > 0, (1, 1))
         frame = F.pad(off[:, :-1] | off[:, 1:], (stack - 1, 0))
         self._make_room(int(leaves.node.max()) + 1)
-        node, count = (leaves.problem, leaves.node), draft.x.shape[1]
-        self.tokens[(*node, slice(count))] = rows.clean[-1]
-        self.wrong[(*node, slice(count))] = frame.view(len(leaves), count, stack).any(-1)
+        node, count = (leaves.tree, leaves.node), partial.x.shape[1]
+        self.tokens[(*node, slice(count))] = denoised.clean[-1]
+        self.off[(*node, slice(count))] = frame.view(len(leaves), count, stack).any(-1)
         self.points[node] = points[:, -1:]
         self.points[(*node, slice(points.shape[1]))] = points
-        self.end[node], self.scores[node] = draft.end, score
-        return score, rows.evaluations
+        self.end[node], self.scores[node] = partial.end, score
+        return score, denoised.evaluations
 
     def best(self, count: int) -> Candidates:
-        """The ``count`` best of each problem, or as many as there are."""
+        """The ``count`` best nodes of each tree, or fewer if a tree has fewer."""
         order = self.scores.argsort(dim=1, descending=True, stable=True)
         order = order[:, : min(count, int(self.scores.isfinite().sum(1).min()))]
         node = torch.arange(len(order))[:, None], order
@@ -261,60 +271,83 @@ class _Plans:
         level = torch.zeros(points.shape[:-1], dtype=torch.long)
         return Candidates(points, self.end[node], level, self.scores[node])
 
-    def grown(self, tree: Tree) -> SearchTree:
-        """The nodes that there are so far, as a record of their own."""
-        few = slice(int(tree.size.max()))
+    def to_record(self, tree: Tree) -> SearchTree:
+        """A copy of the nodes made so far."""
+        made = slice(int(tree.size.max()))
         return SearchTree(
-            parent=tree.parent[:, few].numpy().copy(),
-            points=self.points[:, few].numpy().copy(),
-            scores=self.scores[:, few].numpy().copy(),
-            visits=tree.visits[:, few].numpy().copy(),
+            parent=tree.parent[:, made].numpy().copy(),
+            points=self.points[:, made].numpy().copy(),
+            scores=self.scores[:, made].numpy().copy(),
+            visits=tree.visits[:, made].numpy().copy(),
         )
 
     def _make_room(self, nodes: int) -> None:
         self.tokens = with_room(self.tokens, nodes, 0)
         self.end = with_room(self.end, nodes, 0)
-        self.wrong = with_room(self.wrong, nodes, 0)
+        self.off = with_room(self.off, nodes, 0)
         self.points = with_room(self.points, nodes, 0)
         self.scores = with_room(self.scores, nodes, -torch.inf)
 
-    def _draft(self, leaves: Leaves) -> tuple[Draft, torch.Tensor]:
-        """What each leaf keeps of its parent's plan, noise elsewhere, and its guidance scale."""
-        at, root = (leaves.problem, leaves.parent), leaves.parent == ROOT
-        tokens, was, longest = self.tokens[at], self.end[at], self._longest[leaves.problem]
-        # Steps of the golden ratio spread any number of choices evenly.
-        share = (0.5 + _GOLDEN * leaves.action.float()) % 1
-        shortest = self._shortest[leaves.problem]
-        fresh = shortest + (share * (self._asked[leaves.problem] - shortest)).round().long()
-        choice = leaves.action % len(self._changes)
-        renew, longer = torch.tensor([[c.renew, c.longer] for c in self._changes])[choice].unbind(1)
-        scale = torch.tensor([c.scale for c in self._changes], dtype=torch.float32)[choice]
+    def _partial_plan(self, leaves: Leaves) -> PartialPlan:
+        """The tokens that each leaf keeps of its parent, and noise for the others."""
+        parent, root = (leaves.tree, leaves.parent), leaves.parent == ROOT
+        tokens, old_end = self.tokens[parent], self.end[parent]
+        # Multiples of the golden ratio, modulo 1, spread any number of choices evenly.
+        share = (0.5 + _GOLDEN_RATIO * leaves.action.float()) % 1
+        shortest = self._shortest[leaves.tree]
+        fresh_end = self._longest_fresh[leaves.tree] - shortest
+        fresh_end = shortest + (share * fresh_end).round().long()
+        choice = leaves.action % len(self._scale)
+        radius = self._radius[choice]
 
         index = torch.arange(tokens.shape[1])
-        inner = (index > 0) & (index < was[:, None] + (not self._to_goal))
-        wrong = self.wrong[at] & inner
-        # Where nothing is wrong any place is as good as another, and the plan may be shorter.
-        whole, place = ~wrong.any(1), 1 + (share * (was - 1)).long()
-        wrong = torch.where(whole[:, None], index == place[:, None], wrong)
-        near = (index[:, None] - index).abs() <= renew[:, None, None]
-        free = inner & ((near & wrong[:, None]).any(-1) | root[:, None])
+        inner = (index > 0) & (index < old_end[:, None] + (not self._has_goal))
+        off = self.off[parent] & inner
+        # A plan that is on the data everywhere may be shortened around any position.
+        on_data, position = ~off.any(1), 1 + (share * (old_end - 1)).long()
+        off = torch.where(on_data[:, None], index == position[:, None], off)
+        near = (index[:, None] - index).abs() <= radius[:, None, None]
+        free = inner & ((near & off[:, None]).any(-1) | root[:, None])
 
-        # Each stretch of free tokens grows by as many as the longest horizon leaves room for, or
-        # shrinks by fewer than it has.
-        begins = free & ~F.pad(free, (1, 0))[:, :-1]
-        stretches = begins.sum(1)
-        more = torch.minimum(longer, (longest - was) // stretches.clamp_min(1)).clamp_min(0)
-        fewer = torch.minimum(torch.minimum(renew, free.sum(1) - 1), was - shortest).clamp_min(0)
-        more = torch.where(whole, -fewer, more)
-        target = index + more[:, None] * begins.cumsum(1)
-        end = torch.where(root, fresh, was + more * stretches)
-        target = torch.where(root[:, None] & (index == was[:, None]), end[:, None], target)
-        keep = ~free & (index <= was[:, None])
+        more, parts = self._added_tokens(leaves, free, on_data, radius, self._lengthen[choice])
+        target = index + more[:, None] * parts.cumsum(1)
+        end = torch.where(root, fresh_end, old_end + more * parts.sum(1))
+        target = torch.where(root[:, None] & (index == old_end[:, None]), end[:, None], target)
+        keep = ~free & (index <= old_end[:, None])
 
         x = torch.randn(tokens.shape, generator=self._generator, dtype=tokens.dtype)
         held = torch.where(index <= end[:, None], FREE, self._planner.schedule.max_level)
         row, column = keep.nonzero(as_tuple=True)
         x[row, target[row, column]] = tokens[row, column]
         held[row, target[row, column]] = 0
-        few = slice(int(end.max()) + 1)
-        return Draft(x[:, few], held[:, few], end), torch.where(root, 1.0, scale)
+        used = slice(int(end.max()) + 1)
+        weight = torch.where(root, 1.0, self._scale[choice])
+        return PartialPlan(x[:, used], held[:, used], end, guidance_weight=weight)
+
+    def _added_tokens(
+        self,
+        leaves: Leaves,
+        free: torch.Tensor,
+        on_data: torch.Tensor,
+        radius: torch.Tensor,
+        lengthen: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """How many tokens each part of free tokens gets in addition.
+
+        Args:
+            leaves: to be made.
+            free: tokens of the parents that are denoised again, bool [R, T].
+            on_data: parents that are on the data everywhere, bool [R]; these are shortened.
+            radius: most tokens to remove, int [R].
+            lengthen: tokens to add, int [R]; fewer if the longest horizon has no room for them.
+
+        Returns:
+            (tokens to add, negative to remove, int [R]; first token of each part, bool [R, T]).
+        """
+        end = self.end[leaves.tree, leaves.parent]
+        longest, shortest = self._longest[leaves.tree], self._shortest[leaves.tree]
+        begins = free & ~F.pad(free, (1, 0))[:, :-1]
+        room = (longest - end) // begins.sum(1).clamp_min(1)
+        more = torch.minimum(lengthen, room).clamp_min(0)
+        fewer = torch.minimum(torch.minimum(radius, free.sum(1) - 1), end - shortest).clamp_min(0)
+        return torch.where(on_data, -fewer, more), begins

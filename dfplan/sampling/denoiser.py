@@ -10,7 +10,7 @@ import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.diffusion.targets import Target
-from dfplan.networks.cache import remembering
+from dfplan.networks.cache import require_cache
 from dfplan.record import Record
 
 
@@ -18,8 +18,8 @@ from dfplan.record import Record
 class NetworkDenoiser(Record):
     """Clean estimates of a network, wherever it runs; CPU in, CPU out.
 
-    Where the network remembers (:class:`~dfplan.networks.cache.Remembers`), so does the denoiser.
-    The memory stays with the network, on its device.
+    Where the network remembers (:class:`~dfplan.networks.cache.CachedDenoiser`), so does the denoiser.
+    The cache stays with the network, on its device.
 
     Attributes:
         network: ``(x, level) -> prediction`` of ``target``, all [B, T, ...].
@@ -33,12 +33,12 @@ class NetworkDenoiser(Record):
     schedule: NoiseSchedule
     device: torch.device | str = "cpu"
 
-    def __call__(self, x: torch.Tensor, level: torch.Tensor, memory: Any = None) -> torch.Tensor:
-        past = () if memory is None else (memory,)  # not every network takes one
+    def __call__(self, x: torch.Tensor, level: torch.Tensor, cache: Any = None) -> torch.Tensor:
+        past = () if cache is None else (cache,)  # not every network takes one
         prediction = self.network(x.to(self.device), level.to(self.device), *past)
         return self.target.to_clean(x, prediction.to(x), level, self.schedule)
 
-    def remember(self, x: torch.Tensor, level: torch.Tensor, memory: Any = None) -> Any:
-        """The network's memory; raises :class:`ConfigError` if it has none."""
-        network = remembering(self.network)
-        return network.remember(x.to(self.device), level.to(self.device), memory)
+    def update_cache(self, x: torch.Tensor, level: torch.Tensor, cache: Any = None) -> Any:
+        """The network's cache; raises :class:`ConfigError` if it has none."""
+        network = require_cache(self.network)
+        return network.update_cache(x.to(self.device), level.to(self.device), cache)

@@ -22,7 +22,7 @@ tokens past a problem's own number then stay pure noise. At least 1 each."""
 Matrix = Callable[[Tokens, int, int, float], torch.Tensor]
 """(tokens to denoise, K, steps from noise to clean, uncertainty scale) -> int [M+1, tokens]."""
 
-OwnMatrix = Callable[[int, int, int, float], torch.Tensor]
+MatrixFunction = Callable[[int, int, int, float], torch.Tensor]
 """A function of somebody's own: (tokens to denoise, K, steps, uncertainty scale) -> int
 [M+1, tokens], from K in the first row to 0 in the last."""
 
@@ -91,7 +91,7 @@ MATRICES: dict[str, Matrix] = {
 
 
 def scheduling_matrix(
-    matrix: str | OwnMatrix,
+    matrix: str | MatrixFunction,
     tokens: Tokens,
     max_level: int,
     steps: int,
@@ -115,7 +115,7 @@ def scheduling_matrix(
 
 
 def _of_function(
-    matrix: OwnMatrix, tokens: Tokens, max_level: int, steps: int, uncertainty_scale: float
+    matrix: MatrixFunction, tokens: Tokens, max_level: int, steps: int, uncertainty_scale: float
 ) -> torch.Tensor:
     if isinstance(tokens, torch.Tensor):
         # Of each number one matrix; the shorter ones wait, when they are through, for the longest.

@@ -18,7 +18,7 @@ def replaced(denoiser: Denoiser, schedule: NoiseSchedule, generator: torch.Gener
     what is known only in part; steps that draw noise, and many of them, bring them nearer.
 
     Rollouts through a sliding window of T tokens in chunks of C do so by
-    ``Recomputing(replaced(denoiser, schedule, generator), tokens=T - C)``.
+    ``RecomputedCache(replaced(denoiser, schedule, generator), tokens=T - C)``.
 
     Args:
         denoiser: what to wrap.

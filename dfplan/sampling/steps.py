@@ -37,7 +37,7 @@ def ddim(schedule: NoiseSchedule, eta: float = 0.0) -> Step:
         generator: torch.Generator,
         previous: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> torch.Tensor:
-        noise = schedule.noise_in(x, clean, level)
+        noise = schedule.noise_from_clean(x, clean, level)
         if eta > 0:
             ratio = schedule.signal_to_noise(level) / schedule.signal_to_noise(next_level)
             # A level that stays, be it at 0 / 0 or at inf / inf, draws nothing.

@@ -1,0 +1,43 @@
+"""Rewards of plans, in physical units; they compose with ``+`` and ``*``.
+
+A reward takes positions [B, P, 2], the points of each plan with the last one repeated after
+arrival, and the environment step [P] at which each point is reached. It returns [B]. Any
+differentiable function of this form can be used as a reward and added to the rewards here;
+:class:`Custom` wraps one. One reward applies to all plans of a call.
+
+None of these rewards is positive, and 0 is the best value. The exception is :class:`LearnedValue`,
+which is in units of the data's rewards.
+
+Positions in a reward's arguments may be a tensor, an array or a list of numbers; they are kept as a
+float32 tensor. Invalid arguments raise :class:`~dfplan.errors.ConfigError`.
+"""
+
+from dfplan.planning.rewards.base import ComposableReward, Custom, check_reward
+from dfplan.planning.rewards.geometry import points_on_lines, squared_distance_to_line
+from dfplan.planning.rewards.goals import Dense, Fast, Reach, ReachBy
+from dfplan.planning.rewards.paths import Follow, PassThrough, Short, Smooth
+from dfplan.planning.rewards.regions import Box, Disc, KeepOut, Region, SlowIn
+from dfplan.planning.rewards.support import LearnedValue, OnSupport
+
+__all__ = [
+    "Box",
+    "ComposableReward",
+    "Custom",
+    "Dense",
+    "Disc",
+    "Fast",
+    "Follow",
+    "KeepOut",
+    "LearnedValue",
+    "OnSupport",
+    "PassThrough",
+    "Reach",
+    "ReachBy",
+    "Region",
+    "Short",
+    "SlowIn",
+    "Smooth",
+    "check_reward",
+    "points_on_lines",
+    "squared_distance_to_line",
+]

@@ -1,0 +1,233 @@
+"""The base class of rewards: composition, checks, and positions as arguments."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import torch
+
+from dfplan.arrays import copy_array
+from dfplan.boundary import as_tensor, isolated
+from dfplan.errors import ConfigError, ObservationError, require_numbers
+from dfplan.types import Reward
+
+
+class ComposableReward(ABC):
+    """A reward that supports ``a + b``, ``sum([a, b])`` and ``0.5 * a``.
+
+    One of ``a`` and ``b`` may be a plain function; anything else raises :class:`ConfigError`. A
+    reward can be called with arrays instead of tensors.
+    """
+
+    __array_ufunc__ = None  # otherwise NumPy numbers would not call __rmul__
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        call = vars(cls).get("__call__")
+        if call is not None:
+
+            @wraps(call)
+            def call_with_tensors(self: Any, points: Any, steps: Any) -> Any:
+                points, steps = as_tensor(points), as_tensor(steps)
+                if points.dim() != 3 or points.shape[2] != 2:
+                    raise ObservationError(
+                        f"A reward takes positions [B, P, 2]; got {list(points.shape)}."
+                    )
+                return call(self, points, steps)
+
+            cls.__call__ = call_with_tensors  # type: ignore[method-assign]
+
+    @abstractmethod
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """Positions [B, P, 2] at ``steps`` [P] to rewards [B]."""
+
+    def __add__(self, other: Reward | int) -> ComposableReward:
+        # sum() starts with 0.
+        return self if isinstance(other, int) and other == 0 else _Sum(self, _composable(other))
+
+    __radd__ = __add__
+
+    def __mul__(self, weight: float) -> ComposableReward:
+        return _Scaled(self, weight)
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class _Sum(ComposableReward):
+    first: ComposableReward
+    second: ComposableReward
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return self.first(points, steps) + self.second(points, steps)
+
+
+@dataclass(frozen=True)
+class _Scaled(ComposableReward):
+    reward: ComposableReward
+    weight: float
+
+    def __post_init__(self) -> None:
+        if callable(self.weight):
+            raise ConfigError(
+                f"A reward can only be multiplied by a number; got {_name(self.weight)}. Rewards "
+                "are added with +."
+            )
+        require_numbers(vars(self), "weight")
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return self.weight * self.reward(points, steps)
+
+
+@dataclass(frozen=True)
+class Custom(ComposableReward):
+    """A user's function as a reward. It can be composed, and each call is checked.
+
+    Its values are converted to the dtype of the positions.
+
+    Attributes:
+        function: positions [B, P, 2] at steps [P] to rewards [B], differentiable.
+
+    Raises:
+        ConfigError: it is not a function of two arguments. When called: it does not return one
+            finite number per plan, or a gradient is needed and it has none.
+    """
+
+    function: Reward
+    _gradient_checked: list[bool] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        if not (callable(self.function) and _takes_two(self.function)):
+            raise ConfigError(
+                "A reward is a function of two arguments, positions and steps; got "
+                f"{_name(self.function)}. See dfplan.planning.rewards."
+            )
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        values = self.function(points, steps)
+        problem = _problem(values, points)
+        needs_gradient = points.requires_grad and torch.is_grad_enabled()
+        if not problem and not self._gradient_checked and needs_gradient:
+            # Parameters of a network can give values a gradient although the positions have none.
+            # This is checked once.
+            self._gradient_checked.append(True)
+            (gradient,) = torch.autograd.grad(
+                values.sum(), points, retain_graph=True, allow_unused=True
+            )
+            problem = _NO_GRADIENT if gradient is None else ""
+        if problem:
+            raise ConfigError(
+                f"The reward {_name(self.function)} must return one finite number per plan, a "
+                f"differentiable tensor [{len(points)}] for positions {list(points.shape)}; got "
+                f"{problem}."
+            )
+        return values.to(points.dtype)
+
+
+def _composable(part: Any) -> ComposableReward:
+    return part if isinstance(part, ComposableReward) else Custom(part)
+
+
+def check_reward(reward: Reward) -> ComposableReward:
+    """Wrap each part of a reward in :class:`Custom`, which checks it at every call.
+
+    Raises:
+        ConfigError: as :class:`Custom`.
+    """
+    if isinstance(reward, _Sum):
+        return _Sum(check_reward(reward.first), check_reward(reward.second))
+    if isinstance(reward, _Scaled):
+        return _Scaled(check_reward(reward.reward), reward.weight)
+    return reward if isinstance(reward, Custom) else Custom(reward)
+
+
+def _takes_two(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin without a signature
+        return True
+    return True
+
+
+def _name(reward: object) -> str:
+    return str(getattr(reward, "__name__", repr(reward)))
+
+
+_NO_GRADIENT = "no gradient. Use torch throughout, without detach(), item() or comparisons"
+
+
+def _problem(values: object, points: torch.Tensor) -> str:
+    """What is wrong with ``values`` as rewards of ``points``; empty if they are valid."""
+    if not isinstance(values, torch.Tensor):
+        return f"a {type(values).__name__}. Use torch throughout, without item()"
+    if values.shape != points.shape[:1]:
+        return f"shape {list(values.shape)}. Sum over points and axes, but not over plans"
+    # If the sum is finite, so are all terms; the sum is faster to check.
+    if not math.isfinite(values.sum().item()) and not values.isfinite().all():
+        also = "" if points.isfinite().all() else ", as the positions are not: check the settings"
+        return f"values that are not finite{also}"
+    if not (points.requires_grad and torch.is_grad_enabled()):
+        return ""
+    if not values.requires_grad:
+        return _NO_GRADIENT
+    # Too slow for every call. A caller that finds a gradient that is not finite repeats the call
+    # under anomaly detection to find out which reward it comes from.
+    if torch.is_anomaly_enabled():
+        (gradient,) = torch.autograd.grad(
+            values.sum(), points, retain_graph=True, materialize_grads=True
+        )
+        if not gradient.isfinite().all():
+            return (
+                "a gradient that is not finite. The usual cause is a square root, a logarithm or a "
+                "division at 0: add a small number inside"
+            )
+    return ""
+
+
+def _read_positions(owner: object, field: str, at_least: int) -> np.ndarray:
+    """A copy of a field: one position [2], or at least so many [Q, 2] if ``at_least`` is not 0."""
+    value = getattr(owner, field)
+    try:
+        positions = copy_array(value, np.float64)
+        fits = positions.ndim == 1 + bool(at_least) and len(positions) >= at_least
+        fits = fits and positions.shape[-1] == 2 and not np.isnan(positions).any()
+    except ObservationError:  # not numbers
+        fits = False
+    if not fits:
+        wanted = f"numbers [Q, 2], Q at least {at_least}" if at_least else "numbers [2]"
+        raise ConfigError(f"{type(owner).__name__} needs {field}: {wanted}; got {value!r}.")
+    return positions
+
+
+def keep_positions(owner: object, field: str, at_least: int = 0) -> None:
+    """Replace a field of a frozen dataclass by a float32 tensor of its position or positions.
+
+    Args:
+        owner: the dataclass.
+        field: its name.
+        at_least: the smallest number of positions [Q, 2]; 0 for one position [2].
+
+    Raises:
+        ConfigError: the field is anything else.
+    """
+    with isolated():
+        positions = torch.from_numpy(_read_positions(owner, field, at_least).astype(np.float32))
+    object.__setattr__(owner, field, positions)
+
+
+def keep_place(owner: object, field: str) -> np.ndarray:
+    """Replace a field of a frozen dataclass by a tuple of two numbers; returned as an array [2]."""
+    place = _read_positions(owner, field, 0)
+    object.__setattr__(owner, field, tuple(place.tolist()))
+    return place

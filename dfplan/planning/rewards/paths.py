@@ -1,0 +1,80 @@
+"""Rewards for the path of a plan: its shape and the positions that it passes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dfplan.errors import require_numbers
+from dfplan.planning.rewards.base import ComposableReward, keep_positions
+from dfplan.planning.rewards.geometry import (
+    points_on_lines,
+    squared_distance,
+    squared_distance_to_line,
+)
+from dfplan.record import Record
+
+
+@dataclass(frozen=True)
+class PassThrough(Record, ComposableReward):
+    """Minus half the summed squared distances to ``places``, which are passed in order.
+
+    Each place is assigned to a point of the plan that is not before the point of the previous
+    place. The assignment with the smallest sum counts.
+
+    Attributes:
+        places: positions in the order in which to pass them; [V, 2].
+        points_per_line: points on each line of the plan that can be assigned.
+    """
+
+    places: torch.Tensor
+    points_per_line: int = 2
+
+    def __post_init__(self) -> None:
+        keep_positions(self, "places", 1)
+        require_numbers(vars(self), "points_per_line", integer=True, minimum=1)
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        line = torch.cat([points[:, :1], points_on_lines(points, self.points_per_line)], 1)
+        best = line.new_zeros(line.shape[:-1])
+        for place in self.places:
+            # The smallest sum if this place is assigned to this point or an earlier one.
+            best = (best + squared_distance(line, place)).cummin(-1).values
+        return -0.5 * best[:, -1]
+
+
+@dataclass(frozen=True)
+class Follow(Record, ComposableReward):
+    """Minus half the mean squared distance of the plan's points to a path.
+
+    Attributes:
+        path: corners of the path, at least 2; [Q, 2].
+    """
+
+    path: torch.Tensor
+
+    def __post_init__(self) -> None:
+        keep_positions(self, "path", 2)
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return -0.5 * squared_distance_to_line(points, self.path).mean(-1)
+
+
+@dataclass(frozen=True)
+class Short(ComposableReward):
+    """Minus half the summed squared distances between successive points.
+
+    Its gradient moves each point toward the middle of its neighbors, like an elastic band.
+    """
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return -0.5 * points.diff(dim=1).square().sum((-1, -2))
+
+
+@dataclass(frozen=True)
+class Smooth(ComposableReward):
+    """Minus half the summed squared second differences, so turns and changes of speed cost."""
+
+    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return -0.5 * points.diff(n=2, dim=1).square().sum((-1, -2))

@@ -1,0 +1,92 @@
+"""Settings of the Diffusion Forcing planner."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from dfplan.errors import ConfigError, require_name, require_numbers
+from dfplan.planning.query import MAX_GOAL_DISTANCE, MAX_START_DISTANCE
+from dfplan.sampling.guidance import GuidanceSettings
+from dfplan.sampling.matrices import MatrixFunction, scheduling_matrix
+from dfplan.sampling.steps import STEPS
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """How a planner samples plans and chooses among them. Nothing here is trained.
+
+    A *step length* is the distance that the body covers in one environment step at top speed.
+
+    Attributes:
+        matrix: scheduling matrix: ``full_sequence``, ``pyramid``, ``trapezoid``,
+            ``autoregressive``, or a function that makes one
+            (:data:`~dfplan.sampling.matrices.MatrixFunction`).
+        uncertainty_scale: of a pyramid or a trapezoid: the number of rows by which each token
+            starts later than the one before.
+        step: ``ddim``, ``ddpm`` or ``second_order``.
+        steps: sampling steps of one token, from pure noise to clean.
+        stop_fraction: fraction of the matrix's rows that are run. Below 1, sampling stops early
+            and some tokens stay noisy; in a pyramid these are the tokens of the far future.
+        candidates: C, plans sampled for each query. Their horizons are spread evenly over those in
+            which the goal can be reached.
+        mc_samples: N of Monte Carlo guidance. 1 guides by the current clean estimate alone.
+        guidance: strength of the guidance, in sampling and in refinement. The gradient is taken in
+            units of position, and ``max_move`` is in step lengths here. So both are independent of
+            the unit of position, if rewards are squared lengths.
+        smoothness_weight: weight of :class:`~dfplan.planning.rewards.Short` in the guidance.
+        support_weight: weight of :class:`~dfplan.planning.rewards.OnSupport` in the guidance.
+        support_penalty: what the score loses for each step length of the plan's line that is
+            farther than ``support_margin`` from the data, in environment steps.
+        support_margin: in step lengths.
+        refine_steps: gradient steps on the best candidates after sampling; 0 for no refinement.
+        refine_top_k: how many of each query's candidates are refined; the best of them becomes the
+            plan. A candidate that does not satisfy a steep reward yet may do so once refined.
+        max_start_distance: largest distance of a start from the data, in step lengths; see
+            :data:`~dfplan.planning.query.MAX_START_DISTANCE`.
+        max_goal_distance: the same of a goal.
+        largest_batch: most sequences in one network call.
+    """
+
+    matrix: str | MatrixFunction = "full_sequence"
+    uncertainty_scale: float = 1.0
+    step: str = "ddim"
+    steps: int = 3
+    stop_fraction: float = 1.0
+    candidates: int = 16
+    mc_samples: int = 1
+    guidance: GuidanceSettings = field(
+        default_factory=lambda: GuidanceSettings(scale=0.5, iterations=5, max_move=3.0)
+    )
+    smoothness_weight: float = 0.2
+    support_weight: float = 6.0
+    support_penalty: float = 20.0
+    support_margin: float = 3.0
+    refine_steps: int = 30
+    refine_top_k: int = 1
+    max_start_distance: float = MAX_START_DISTANCE
+    max_goal_distance: float = MAX_GOAL_DISTANCE
+    largest_batch: int = 512
+
+    def __post_init__(self) -> None:
+        counts = ("steps", "candidates", "mc_samples", "refine_top_k", "largest_batch")
+        require_numbers(vars(self), *counts, integer=True, minimum=1)
+        require_numbers(vars(self), "refine_steps", integer=True, minimum=0)
+        require_numbers(vars(self), "stop_fraction", above=0, maximum=1)
+        weights = ("smoothness_weight", "support_weight", "support_penalty", "support_margin")
+        require_numbers(vars(self), "uncertainty_scale", *weights, minimum=0)
+        distances = ("max_start_distance", "max_goal_distance")
+        require_numbers(vars(self), *distances, minimum=0, maximum=math.inf)
+        if not isinstance(self.guidance, GuidanceSettings):
+            raise ConfigError(f"guidance must be a GuidanceSettings; got {self.guidance!r}.")
+        if isinstance(self.matrix, str):
+            scheduling_matrix(self.matrix, 1, self.steps, self.steps, self.uncertainty_scale)
+        elif not callable(self.matrix):  # a function is checked when it makes a matrix
+            raise ConfigError(
+                "matrix must be the name of a scheduling matrix or a function that makes one, "
+                "(tokens, max_level, steps, uncertainty_scale) -> int [M+1, tokens]; got "
+                f"{type(self.matrix).__name__}."
+            )
+        if not isinstance(self.step, str):
+            raise ConfigError(f"step must be the name of a sampling step; got {self.step!r}.")
+        require_name("sampling step", self.step, STEPS)

@@ -1,0 +1,20 @@
+"""Trackers: from plans to actions."""
+
+from dfplan.planning.trackers.base import Tracker
+from dfplan.planning.trackers.inverse_dynamics import InverseDynamics, inverse_inputs
+from dfplan.planning.trackers.planned_actions import PlannedActions
+from dfplan.planning.trackers.pursuit import Pursuit, PursuitGains, pursuit_gains, resample
+from dfplan.planning.trackers.timed import TimedPD, timed_gains
+
+__all__ = [
+    "InverseDynamics",
+    "PlannedActions",
+    "Pursuit",
+    "PursuitGains",
+    "TimedPD",
+    "Tracker",
+    "inverse_inputs",
+    "pursuit_gains",
+    "resample",
+    "timed_gains",
+]

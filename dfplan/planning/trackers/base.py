@@ -1,0 +1,147 @@
+"""What trackers share: the interface, the plans of a batch, and checks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.query import read_observation
+from dfplan.tokens.motion import Motion
+from dfplan.types import Plan
+
+
+class Tracker(Protocol):
+    """Follows one plan in each environment of a batch."""
+
+    def assign(self, rows: np.ndarray, plan: Plan) -> None:
+        """Follow ``plan``, of R queries, in environments ``rows`` [R], from the next step on."""
+        ...
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """The action [B, 2] in [-1, 1] for ``observation`` [B, 4] or [B, 2]; call once per step.
+
+        Raises:
+            ObservationError: a velocity is needed and missing.
+        """
+        ...
+
+    def deviation(self, observation: np.ndarray) -> np.ndarray:
+        """Distance [B] of each position from its plan."""
+        ...
+
+
+class PathTracker(ABC):
+    """A tracker that keeps a path, and a place on it, for each environment.
+
+    Args:
+        features: numbers per point of a path, the position first.
+    """
+
+    def __init__(self, features: int) -> None:
+        self._path = np.zeros((0, 1, features))  # [B, L, features]
+        self._index = np.zeros(0, dtype=int)  # of the present point
+
+    def assign(self, rows: np.ndarray, plan: Plan) -> None:
+        """See :class:`Tracker`."""
+        rows = np.asarray(rows)
+        self._path = _with_rows(self._path, rows, self._paths(plan))
+        index = np.zeros(max(len(self._index), int(rows.max()) + 1), dtype=int)
+        index[: len(self._index)] = self._index
+        index[rows] = 0
+        self._index = index
+
+    @abstractmethod
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """See :class:`Tracker`."""
+
+    @abstractmethod
+    def deviation(self, observation: np.ndarray) -> np.ndarray:
+        """See :class:`Tracker`."""
+
+    @abstractmethod
+    def _paths(self, plan: Plan) -> Sequence[np.ndarray]:
+        """The paths to keep of ``plan``: R arrays [L, features], L may differ."""
+
+    def _read(self, observation: np.ndarray) -> np.ndarray:
+        """Observations [B, 4] or [B, 2] of at most as many environments as have plans."""
+        states = read_observation(observation, dtype=None)
+        if states.dtype not in (np.float32, np.float64):
+            states = states.astype(np.float64)
+        if len(states) > len(self._index):
+            raise ObservationError(
+                f"Plans were assigned to {len(self._index)} environments; got observations of "
+                f"{len(states)}. Assign a plan to each environment first."
+            )
+        return states
+
+
+class TimedTracker(PathTracker):
+    """A tracker whose path has one point per environment step, counted from the assignment."""
+
+    def deviation(self, observation: np.ndarray) -> np.ndarray:
+        """See :class:`Tracker`. The nearest point counts, whatever its time."""
+        observation = self._read(observation)
+        away = self._path[: len(observation), :, :2] - observation[:, None, :2]
+        distance: np.ndarray = np.linalg.norm(away, axis=-1).min(1)
+        return distance
+
+    def _advance(self, count: int) -> np.ndarray:
+        """Count one step in the first ``count`` rows; returns the steps before it, int [B]."""
+        now = self._index[:count].copy()
+        self._index[:count] += 1
+        return now
+
+    def _at(self, step: np.ndarray) -> np.ndarray:
+        """The point at ``step`` [B] of each path, or its last point; [B, features]."""
+        points: np.ndarray = self._path[
+            np.arange(len(step)), np.minimum(step, self._path.shape[1] - 1)
+        ]
+        return points
+
+
+def velocity_of(observation: np.ndarray) -> np.ndarray:
+    """The velocities [B, 2] of ``observation`` [B, 4]."""
+    if observation.shape[1] != 4:
+        raise ObservationError(
+            "This tracker needs velocities: an observation must be position and velocity, [4] or "
+            f"[B, 4]; got {observation.shape[1]} numbers."
+        )
+    return observation[:, 2:]
+
+
+def require_actuation(motion: Motion) -> None:
+    """Raise :class:`ConfigError` if the data's actions do not move the body."""
+    if motion.gain <= 1e-6 * motion.limit:  # no more than rounding
+        raise ConfigError(
+            "A tracker needs data whose actions move the body, to know how the body brakes; in "
+            "this data they do not. Train on data with actions, or pass another tracker to Policy."
+        )
+
+
+def at_each_step(values: np.ndarray, stride: int) -> np.ndarray:
+    """Interpolate ``values`` [R, P, 2], ``stride`` steps apart, to [R, (P - 1) * stride + 1, 2]."""
+    step = np.arange((values.shape[1] - 1) * stride + 1)
+    before, share = step // stride, (step % stride / stride)[:, None]
+    after = np.minimum(before + 1, values.shape[1] - 1)
+    every: np.ndarray = (1 - share) * values[:, before] + share * values[:, after]
+    return every
+
+
+def _with_rows(paths: np.ndarray, rows: np.ndarray, new: Sequence[np.ndarray]) -> np.ndarray:
+    """A copy of ``paths`` [B, L, F] with ``new`` [L', F] at ``rows``.
+
+    B and L grow as needed; shorter paths repeat their last point.
+    """
+    batch, length, features = paths.shape
+    grow = max(length, *(len(path) for path in new)) - length
+    grown = np.pad(paths, ((0, 0), (0, grow), (0, 0)), mode="edge") if grow else paths.copy()
+    more = max(0, int(rows.max()) + 1 - batch)
+    grown = np.concatenate([grown, np.zeros((more, length + grow, features))])
+    for row, path in zip(rows, new, strict=True):
+        grown[row, : len(path)] = path
+        grown[row, len(path) :] = path[-1]
+    return grown

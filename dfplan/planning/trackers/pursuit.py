@@ -1,0 +1,106 @@
+"""Pure pursuit: follow the path of a plan as fast as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dfplan.planning.trackers.base import PathTracker, require_actuation, velocity_of
+from dfplan.tokens.motion import Motion
+from dfplan.types import Plan
+
+_WINDOW = 24
+"""Points of the path, from the present one on, among which the nearest is searched."""
+
+
+@dataclass(frozen=True)
+class PursuitGains:
+    """Gains of pure pursuit.
+
+    Attributes:
+        lookahead: distance along the path to the target point, in units of position.
+        position: action per unit of distance to the target point.
+        velocity: action against a unit of velocity.
+    """
+
+    lookahead: float
+    position: float
+    velocity: float
+
+
+def pursuit_gains(motion: Motion, lookahead: float = 1.5) -> PursuitGains:
+    """Compute gains from the fitted motion.
+
+    On each axis the force is full until the target point is within the braking distance from top
+    speed. The action is ``(target - position - brake * velocity / limit) / max_step``. A body
+    that does not coast needs no braking: its target point is two steps ahead, so that both axes
+    have full force on a diagonal.
+
+    Args:
+        motion: the fitted point mass.
+        lookahead: in braking distances. The default was chosen on validation starts.
+
+    Raises:
+        ConfigError: the data's actions do not move the body.
+    """
+    require_actuation(motion)
+    position = 1.0 / motion.max_step
+    if not motion.has_inertia:
+        return PursuitGains(2 * motion.max_step, position, 0.0)
+    brake = motion.dt * motion.limit**2 / (2 * motion.gain)
+    return PursuitGains(lookahead * brake, position, position * brake / motion.limit)
+
+
+class Pursuit(PathTracker):
+    """Pure pursuit: steer toward the point that is a fixed distance ahead on the path.
+
+    The times of the plan are ignored; the body moves as fast as it can.
+
+    Args:
+        gains: of the controller.
+        spacing: distance between the points of the path that are kept, in units of position.
+    """
+
+    def __init__(self, gains: PursuitGains, spacing: float) -> None:
+        super().__init__(features=2)
+        self._gains = gains
+        self._spacing = spacing
+        self._ahead = max(1, round(gains.lookahead / spacing))
+
+    def _paths(self, plan: Plan) -> Sequence[np.ndarray]:
+        return [resample(line, self._spacing) for line in plan.points]
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """See :class:`Tracker`."""
+        observation = self._read(observation)
+        nearby, distance = self._nearby(observation)
+        row = np.arange(len(observation))
+        self._index[row] = nearby[row, distance.argmin(1)]
+        target = np.minimum(self._index[row] + self._ahead, self._path.shape[1] - 1)
+        force = self._gains.position * (self._path[row, target] - observation[:, :2])
+        if self._gains.velocity:  # otherwise a position alone is enough
+            force -= self._gains.velocity * velocity_of(observation)
+        action: np.ndarray = np.clip(force, -1, 1)
+        return action
+
+    def deviation(self, observation: np.ndarray) -> np.ndarray:
+        """See :class:`Tracker`. Only the next part of the path counts."""
+        observation = self._read(observation)
+        distance: np.ndarray = np.sqrt(self._nearby(observation)[1].min(1))
+        return distance
+
+    def _nearby(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Indices [B, W] of the next points of the path, and squared distances to them."""
+        index = self._index[: len(observation), None] + np.arange(_WINDOW)
+        index = np.minimum(index, self._path.shape[1] - 1)
+        points = self._path[np.arange(len(observation))[:, None], index]
+        return index, np.square(points - observation[:, None, :2]).sum(-1)
+
+
+def resample(line: np.ndarray, spacing: float) -> np.ndarray:
+    """Points [Q, 2] every ``spacing`` along the polyline ``line`` [P, 2], including its end."""
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    at = np.append(np.arange(0.0, length[-1], spacing), length[-1])
+    return np.stack([np.interp(at, length, line[:, axis]) for axis in (0, 1)], 1)
