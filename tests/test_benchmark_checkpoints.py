@@ -1,4 +1,4 @@
-"""The checkpoints that the benchmark has beside the shipped ones."""
+"""The checkpoints of the benchmark that are not shipped."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ FILES = sorted((Path(__file__).parents[1] / "benchmarks" / "checkpoints").glob("
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_they_are_those_of_their_presets_and_seeds(path: Path) -> None:
-    # A preset's name may hold an -s, too.
+def test_checkpoints_fit_their_presets_and_seeds(path: Path) -> None:
+    # The name of a preset may contain "-s" itself.
     name, _, seed = (path.stem, "", "0") if path.stem in PRESETS else path.stem.rpartition("-s")
     checkpoint, preset = Checkpoint.load(path), PRESETS[name]
     assert checkpoint.recipe == preset.recipe.name
@@ -24,6 +24,6 @@ def test_they_are_those_of_their_presets_and_seeds(path: Path) -> None:
     assert checkpoint.training["seed"] == int(seed)
     assert "/" not in checkpoint.data["source"], "a path of somebody's machine"
     if seed != "0":
-        beside = path.with_name(f"{name}.safetensors")
-        first = Checkpoint.load(beside if beside in FILES else checkpoint_path(name))
+        sibling = path.with_name(f"{name}.safetensors")
+        first = Checkpoint.load(sibling if sibling in FILES else checkpoint_path(name))
         assert checkpoint.data["fingerprint"] == first.data["fingerprint"]

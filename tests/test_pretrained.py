@@ -39,7 +39,7 @@ STEPS = {
 """Rows of each suite's published data."""
 
 
-def problems(name: str, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
+def far_pairs(name: str, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
     """Starts at rest and goals in cells of the planner's maze, far from each other."""
     maze = PRESETS[name].maze
     cells = maze.cell_to_xy(maze.free_cells)
@@ -48,8 +48,8 @@ def problems(name: str, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
 
 
 @forcing
-def test_a_planner_loaded_in_inference_mode_is_the_same(name: str) -> None:
-    states, goals = problems(name, 2)
+def test_planners_loaded_in_inference_mode_plan_the_same(name: str) -> None:
+    states, goals = far_pairs(name, 2)
     with torch.inference_mode():
         planner = dfplan.load(name)
         inside = planner.plan(states, goals, seed=0)
@@ -59,7 +59,7 @@ def test_a_planner_loaded_in_inference_mode_is_the_same(name: str) -> None:
 
 
 @shipped
-def test_shipped_checkpoints_are_those_of_their_presets(name: str) -> None:
+def test_shipped_checkpoints_fit_their_presets(name: str) -> None:
     checkpoint = Checkpoint.load(checkpoint_path(name))
     preset = PRESETS[name]
     assert checkpoint.recipe == preset.recipe.name
@@ -85,32 +85,32 @@ def test_shipped_statistics_are_those_of_the_body(name: str) -> None:
 
 
 @forcing
-def test_shipped_planners_arrive_without_a_wall_in_the_way(name: str) -> None:
+def test_shipped_plans_reach_the_goal_around_walls(name: str) -> None:
     planner = dfplan.load(name)
     assert isinstance(planner, ForcingPlanner)
-    starts, goals = problems(name)
+    starts, goals = far_pairs(name)
     plan = planner.plan(starts, goals, seed=0)
     np.testing.assert_allclose(plan.points[:, 0], starts[:, :2], atol=1e-3)
     np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-3)
     maze = PRESETS[name].maze
     share = np.linspace(0, 1, 20)[:, None]
     lines = plan.points[:, :-1, None] + share * np.diff(plan.points, axis=1)[:, :, None]
-    # A line may leave the data by the margin, which is how far it may cut a corner.
+    # The support margin is how far a line may cut a corner.
     margin = planner.settings.support_margin * planner.statistics.motion.max_step
     assert (depth(maze, lines).max((1, 2)) <= margin).mean() > 0.9
 
 
 def depth(maze: Maze, positions: np.ndarray) -> np.ndarray:
-    """How deep positions [..., 2] lie in walls, in units of position."""
+    """Depth of positions [..., 2] inside walls, in units of position."""
     gap = np.abs(maze.xy_to_grid(positions)[..., None, :] - maze.free_cells) - 0.5
-    apart = np.linalg.norm(np.maximum(gap, 0.0), axis=-1).min(-1)
-    return np.asarray(apart * maze.suite.cell_size)
+    distance = np.linalg.norm(np.maximum(gap, 0.0), axis=-1).min(-1)
+    return np.asarray(distance * maze.suite.cell_size)
 
 
 @forcing
 def test_shipped_planners_refuse_walls(name: str) -> None:
     planner = dfplan.load(name)
-    starts, _ = problems(name, count=1)
+    starts, _ = far_pairs(name, count=1)
     maze = PRESETS[name].maze
     outside = maze.cell_to_xy([-1, -1]), maze.cell_to_xy(10.0 + np.array(maze.shape))
     for wrong in (*outside, np.array([np.nan, 1.0])):
@@ -119,47 +119,47 @@ def test_shipped_planners_refuse_walls(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["maze2d-umaze", "maze2d-medium", "maze2d-large"])
-def test_vicinity_parts_walls_from_places_as_far_as_data_can(name: str) -> None:
-    """What the docstring of Vicinity says of D4RL's mazes."""
+def test_default_distances_separate_free_places_from_walls(name: str) -> None:
+    """The claims of the docstring of MAX_START_DISTANCE about the mazes of D4RL."""
     planner, maze = dfplan.load(name), named_maze(name.split("-")[1])
     assert isinstance(planner, ForcingPlanner)
 
-    def known(starts: np.ndarray, goals: np.ndarray | None) -> None:
+    def require_near(starts: np.ndarray, goals: np.ndarray | None) -> None:
         states = np.concatenate([starts, np.zeros_like(starts)], 1)
-        vicinity = planner.settings.vicinity
-        read_query(states, goals).require_known(planner.statistics, vicinity)
+        limits = planner.settings.max_start_distance, planner.settings.max_goal_distance
+        read_query(states, goals).require_near_data(planner.statistics, *limits)
 
     rows, columns = maze.shape
     grid = np.stack(np.meshgrid(np.arange(-1, rows, 0.05), np.arange(-1, columns, 0.05)), -1)
     grid = grid.reshape(-1, 2)
     clear = grid[maze.is_free(grid)]
-    known(clear, None)
+    require_near(clear, None)
     near = np.stack(np.meshgrid(*2 * [np.linspace(-0.2, 0.2, 9)]), -1).reshape(-1, 1, 2)
     goals = (maze.cell_to_xy(maze.free_cells) + near).reshape(-1, 2)
-    known(goals, goals)
+    require_near(goals, goals)
     turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     around = 0.32 * np.stack([np.cos(turns), np.sin(turns)], -1)
     deep = grid[~maze.is_free(grid[:, None] + around, radius=0.0).any(1)]
     deep = deep[~maze.is_free(deep, radius=0.0)]
     assert len(deep) > 500
     nearest = deep[planner.statistics.support.distance(torch.from_numpy(deep).float()).argmin()]
-    with pytest.raises(ObservationError, match=r"goal must lie where"):
-        known(clear[:1], nearest[None])
+    with pytest.raises(ObservationError, match=r"goal must be less than"):
+        require_near(clear[:1], nearest[None])
 
 
 @pytest.mark.parametrize("wrong", [None, 3, ""])
-def test_what_is_no_name_is_refused(wrong: Any) -> None:
+def test_wrong_names_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError, match=f"Unknown checkpoint {wrong!r}.* Known: .*maze2d-large"):
         dfplan.load(wrong)
 
 
 @pytest.mark.parametrize("device", ["gpuu", "cuda:99"])
-def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+def test_missing_devices_are_refused(device: str) -> None:
     with pytest.raises(ConfigError, match=f"No network can run on device '{device}'"):
         dfplan.load(NAMES[0], device)
 
 
-def test_paths_and_names(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_and_names_give_the_same_file(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert checkpoint_path(trained.folder) == trained.checkpoint
     assert checkpoint_path(str(trained.checkpoint)) == trained.checkpoint
     monkeypatch.chdir(trained.folder)
@@ -169,9 +169,7 @@ def test_paths_and_names(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(NAMES) == NAMES
 
 
-def test_unknown_names_are_answered_with_the_closest(
-    trained: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unknown_names_suggest_the_closest(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dfplan.pretrained, "_FOLDER", trained.folder)
     with pytest.raises(ConfigError, match=r"checkpoint 'chekpoint'\. Did you mean 'checkpoint'\?"):
         dfplan.load("chekpoint")
@@ -179,6 +177,6 @@ def test_unknown_names_are_answered_with_the_closest(
         dfplan.load(Path("/no/where").as_posix())
 
 
-def test_a_folder_without_a_checkpoint_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"No checkpoint at .*checkpoint\.safetensors"):
         dfplan.load(tmp_path)

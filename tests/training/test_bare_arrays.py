@@ -1,4 +1,4 @@
-"""Training and planning from bare arrays, where no maze and no environment exists."""
+"""Training and planning from arrays, without a maze or an environment."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from dfplan.training.settings import TrainSettings
 
 PACKAGE = Path(dfplan.__file__).parent
 FORBIDDEN = ("mazes", "envs")
-ROOMS = ("planning", "training", "diffusion", "networks", "sampling")
-KEPT_OF_DATA = ("normalizer", "windows", "motion", "support", "statistics", "transitions", "rows")
-EXEMPT = {PACKAGE / "training" / "presets.py"}  # names the mazes whose data is generated
+PACKAGES = ("planning", "training", "diffusion", "networks", "sampling", "tokens")
+EXEMPT = {PACKAGE / "training" / "presets.py"}  # a table with the mazes of the data
 
 
 def room(half: float, walkers: int, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,7 +48,7 @@ def room(half: float, walkers: int, steps: int) -> tuple[np.ndarray, np.ndarray,
 
 @pytest.fixture
 def watched() -> Iterator[list[str]]:
-    """Notes every call into the mazes or the environments from here on."""
+    """The calls into mazes or environments during the test."""
     calls: list[str] = []
     files = [PACKAGE / "mazes.py", *(PACKAGE / "envs").glob("*.py")]
     forbidden = {str(path) for path in files}
@@ -63,9 +62,7 @@ def watched() -> Iterator[list[str]]:
     sys.setprofile(None)
 
 
-def test_it_trains_and_plans_in_a_room_that_no_maze_describes(
-    watched: list[str], tmp_path: Path
-) -> None:
+def test_training_and_planning_in_a_room_without_a_maze(watched: list[str], tmp_path: Path) -> None:
     data = segmented(from_arrays(*room(half=4.0, walkers=20, steps=300), source="a room"))
     assert data.maze is None
     recipe = ForcingConfig(tokens=9, stride=4, noise_levels=10, width=16, layers=1, heads=1)
@@ -93,7 +90,7 @@ def test_it_trains_and_plans_in_a_room_that_no_maze_describes(
     assert not watched
 
 
-def test_positions_alone_are_enough_to_plan(watched: list[str], tmp_path: Path) -> None:
+def test_positions_alone_suffice_for_planning(watched: list[str], tmp_path: Path) -> None:
     observations, _, ends = room(half=4.0, walkers=10, steps=300)
     data = segmented(from_arrays(observations[:, :2], ends=ends))
     recipe = ForcingConfig(tokens=9, stride=4, noise_levels=10, width=16, layers=1, heads=1)
@@ -107,20 +104,17 @@ def test_positions_alone_are_enough_to_plan(watched: list[str], tmp_path: Path) 
     assert not watched
 
 
-def test_the_watch_sees_what_it_is_to_see(watched: list[str]) -> None:
+def test_the_fixture_records_calls(watched: list[str]) -> None:
     dfplan.parse_maze("#####\n#OOO#\n#####")
     assert any("mazes.py: parse_maze" in call for call in watched)
 
 
 @pytest.mark.parametrize(
     "path",
-    sorted(
-        {path for name in ROOMS for path in (PACKAGE / name).glob("*.py")} - EXEMPT
-        | {PACKAGE / "data" / f"{name}.py" for name in KEPT_OF_DATA}
-    ),
+    sorted({path for name in PACKAGES for path in (PACKAGE / name).rglob("*.py")} - EXEMPT),
     ids=lambda path: str(path.relative_to(PACKAGE)),
 )
-def test_no_room_of_the_planner_imports_mazes_or_environments(path: Path) -> None:
+def test_planning_and_training_import_no_mazes_or_environments(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -128,14 +122,14 @@ def test_no_room_of_the_planner_imports_mazes_or_environments(path: Path) -> Non
         elif isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
-            assert not name.startswith(tuple(f"dfplan.{room}" for room in FORBIDDEN)), name
+            assert not name.startswith(tuple(f"dfplan.{name}" for name in FORBIDDEN)), name
             assert "gymnasium" not in name and "mujoco" not in name, name
 
 
-def test_maze_text_is_handed_on_and_changes_no_plan(planner: Any, corridor: Any) -> None:
+def test_the_maze_text_changes_no_plan(planner: Any, corridor: Any) -> None:
     state = np.concatenate([corridor.at(np.array(3.0)), [0, 0]])
     goal = corridor.at(np.array(30.0))
     without = planner.plan(state, goal, seed=0)
-    told = replace(planner, maze="not even a maze").plan(state, goal, seed=0)
-    assert without.maze is None and told.maze == "not even a maze"
-    assert torch.equal(torch.from_numpy(without.points), torch.from_numpy(told.points))
+    other = replace(planner, maze="not even a maze").plan(state, goal, seed=0)
+    assert without.maze is None and other.maze == "not even a maze"
+    assert torch.equal(torch.from_numpy(without.points), torch.from_numpy(other.points))

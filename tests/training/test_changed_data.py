@@ -1,4 +1,4 @@
-"""Training on a large file, which is read all the time and must stay as it is."""
+"""Training on a large file, which is read during the whole run and must not change."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def mapped(file: Path, monkeypatch: pytest.MonkeyPatch) -> Trajectories:
     return data
 
 
-def test_a_mapped_file_trains_what_a_copied_one_does(
+def test_a_mapped_file_trains_the_same_as_a_copied_one(
     tiny: ForcingConfig,
     file: Path,
     mapped: Trajectories,
@@ -60,7 +60,7 @@ def test_a_mapped_file_trains_what_a_copied_one_does(
     assert all((one.network[name] == other.network[name]).all() for name in one.network)
 
 
-def test_nothing_is_trained_on_a_file_that_has_changed(
+def test_a_changed_file_is_refused_at_the_beginning(
     tiny: ForcingConfig, file: Path, mapped: Trajectories, tmp_path: Path
 ) -> None:
     with file.open("ab") as opened:
@@ -75,14 +75,14 @@ def test_nothing_is_trained_on_a_file_that_has_changed(
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_nothing_is_saved_once_the_file_has_changed(
+def test_nothing_is_saved_after_the_file_has_changed(
     tiny: ForcingConfig,
     file: Path,
     mapped: Trajectories,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It changes after the first state was saved, which the run can go on from."""
+    """The file changes after the first state was saved, from which the run can resume."""
     save = state_module.write_tensors
 
     def change(path: Path, *content: object) -> None:

@@ -37,7 +37,7 @@ def rewrite(checkpoint: Checkpoint, path: Path, *, without: str = "", **header: 
 
 
 def disk_full(tensors: Any, path: Path, metadata: Any) -> None:
-    """Writes half of a file, as a disk that fills up does."""
+    """Write half of a file, as a full disk does."""
     Path(path).write_bytes(b"half of a file")
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -70,13 +70,15 @@ def test_a_reloaded_planner_plans_the_same_bit_for_bit(
     np.testing.assert_array_equal(first.scores, second.scores)
 
 
-def test_it_says_what_it_is(checkpoint: Checkpoint, recipe: ForcingConfig) -> None:
-    said = checkpoint.describe()
-    assert said["recipe"] == "forcing"
-    assert ForcingConfig.from_json(said["config"]) == recipe
-    assert said["data"]["source"] == "corridor" and said["data"]["steps"] == 16_000
-    assert len(said["data"]["fingerprint"]) == 64
-    assert said["training"]["steps"] > 0 and said["training"]["seconds"] > 0
+def test_describe_names_recipe_data_and_training(
+    checkpoint: Checkpoint, recipe: ForcingConfig
+) -> None:
+    found = checkpoint.describe()
+    assert found["recipe"] == "forcing"
+    assert ForcingConfig.from_json(found["config"]) == recipe
+    assert found["data"]["source"] == "corridor" and found["data"]["steps"] == 16_000
+    assert len(found["data"]["fingerprint"]) == 64
+    assert found["training"]["steps"] > 0 and found["training"]["seconds"] > 0
 
 
 def test_a_full_disk_leaves_the_old_file(
@@ -92,8 +94,8 @@ def test_a_full_disk_leaves_the_old_file(
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_file_that_outgrows_its_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
-    """The real thing, in a process whose files may not grow beyond 4 kB."""
+def test_a_file_that_does_not_fit_is_an_os_error(tmp_path: Path) -> None:
+    """In a process that may not write more than 4 kB to a file."""
     code = (
         "import resource, sys, torch\n"
         "from dfplan.training.checkpoint import write_tensors\n"
@@ -128,7 +130,7 @@ def test_a_truncated_file_is_damaged(checkpoint: Checkpoint, tmp_path: Path, sha
     path = checkpoint.save(tmp_path / "cut.safetensors")
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(CheckpointError, match=r"cut\.safetensors is damaged.*Copy or train"):
+    with pytest.raises(CheckpointError, match=r"cut\.safetensors is damaged"):
         dfplan.load(path)
 
 
@@ -136,7 +138,7 @@ def test_a_truncated_file_is_damaged(checkpoint: Checkpoint, tmp_path: Path, sha
 def test_files_of_other_kinds_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="damaged or no safetensors file"):
+    with pytest.raises(CheckpointError, match="damaged"):
         dfplan.load(path)
 
 
@@ -144,7 +146,7 @@ def test_files_of_other_kinds_are_refused(content: bytes, tmp_path: Path) -> Non
 def test_foreign_safetensors_are_refused(metadata: dict[str, str] | None, tmp_path: Path) -> None:
     path = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(3)}, path, metadata=metadata)
-    with pytest.raises(CheckpointError, match="safetensors file, but dfplan did not write it"):
+    with pytest.raises(CheckpointError, match="dfplan did not write it"):
         dfplan.load(path)
 
 
@@ -153,7 +155,7 @@ def test_a_changed_description_is_refused(checkpoint: Checkpoint, tmp_path: Path
     whole = path.read_bytes()
     assert whole.count(b'\\"stride\\": 5') == 1
     path.write_bytes(whole.replace(b'\\"stride\\": 5', b'\\"stride\\": 9'))
-    with pytest.raises(CheckpointError, match=r"damaged.*description"):
+    with pytest.raises(CheckpointError, match=r"damaged"):
         dfplan.load(path)
 
 
@@ -162,11 +164,11 @@ def test_statistics_of_another_shape_are_refused(checkpoint: Checkpoint, tmp_pat
     tensors, header = read_tensors(path)
     tensors["statistics.motion"] = tensors["statistics.motion"][:3]
     write_tensors(path, tensors, header)
-    with pytest.raises(CheckpointError, match=r"misstates.*statistics"):
+    with pytest.raises(CheckpointError, match=r"motion.*wrong"):
         dfplan.load(path)
 
 
-def test_a_header_that_is_no_json_is_refused(tmp_path: Path) -> None:
+def test_a_header_that_is_not_json_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "foreign.safetensors"
     for text in ("{half", "[1, 2]"):
         save_file({"weight": torch.zeros(3)}, path, metadata={"dfplan": text})
@@ -177,14 +179,14 @@ def test_a_header_that_is_no_json_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", [0, 2, "1", None])
 def test_another_format_is_refused(checkpoint: Checkpoint, tmp_path: Path, version: Any) -> None:
     path = rewrite(checkpoint, tmp_path / "old.safetensors", format=version)
-    with pytest.raises(CheckpointError, match=rf"format {version}; this version.*reads format 1"):
+    with pytest.raises(CheckpointError, match=rf"format {version}"):
         dfplan.load(path)
 
 
 @pytest.mark.parametrize("name", ["mean", "support.visited", "motion", ""])
 def test_missing_statistics_are_named(checkpoint: Checkpoint, tmp_path: Path, name: str) -> None:
     path = rewrite(checkpoint, tmp_path / "bare.safetensors", without=f"statistics.{name}")
-    with pytest.raises(CheckpointError, match=f"lacks or misstates '{name or 'mean'}'.*statis"):
+    with pytest.raises(CheckpointError, match=f"'{name or 'mean'}' is missing"):
         dfplan.load(path)
 
 
@@ -198,30 +200,30 @@ def test_weights_that_do_not_fit_are_refused(checkpoint: Checkpoint, tmp_path: P
     path = tmp_path / "bent.safetensors"
     for change in ({"width": 64}, {"layers": 3}, {"frame_stack": 3}):
         rewrite(checkpoint, path, config={**checkpoint.config, **change})
-        with pytest.raises(CheckpointError, match=r"(?s)does not fit.*Train it again"):
+        with pytest.raises(CheckpointError, match="does not fit"):
             dfplan.load(path)
     rewrite(checkpoint, path, without="network.head")
     with pytest.raises(CheckpointError, match=r"(?s)does not fit.*head\.weight"):
         dfplan.load(path)
 
 
-def test_configurations_of_another_kind_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_wrong_configurations_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "bent.safetensors"
     for config in ({**checkpoint.config, "depth": 3}, {"tokens": 9}, {}):
         rewrite(checkpoint, path, config=config)
         with pytest.raises(CheckpointError, match="does not fit its own configuration"):
             dfplan.load(path)
     rewrite(checkpoint, path, recipe="tree")
-    with pytest.raises(CheckpointError, match="recipe 'tree'; planners are made by forcing"):
+    with pytest.raises(CheckpointError, match="recipe 'tree'"):
         dfplan.load(path)
 
 
-def test_the_state_of_a_run_is_no_checkpoint(trained: Any) -> None:
+def test_a_training_state_is_refused(trained: Any) -> None:
     with pytest.raises(CheckpointError, match="format"):
         dfplan.load(trained.state)
 
 
-def test_no_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"No checkpoint at .*gone\.safetensors"):
         dfplan.load(tmp_path / "gone.safetensors")
 
@@ -236,9 +238,7 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
         read_tensors(path)
 
 
-def test_what_happens_to_the_file_later_does_not_matter(
-    checkpoint: Checkpoint, tmp_path: Path
-) -> None:
+def test_later_changes_of_the_file_do_not_matter(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path / "c.safetensors")
     loaded = Checkpoint.load(path)
     with path.open("rb+") as file:  # in place, as cp writes
@@ -251,10 +251,10 @@ def test_what_happens_to_the_file_later_does_not_matter(
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damage_anywhere_is_refused(checkpoint: Checkpoint, tmp_path: Path, data: Any) -> None:
-    """Bits, blocks and the end of a file are damaged as disks and copies do it."""
+    """Flipped bits, zeroed blocks, and files that are cut or too long."""
     whole = checkpoint.save(tmp_path / "c.safetensors").read_bytes()
     damaged = bytearray(whole)
-    # Half of the damage meets the header, a small part of the file.
+    # Half of the damage is in the header, which is a small part of the file.
     place = data.draw(st.integers(0, 3000) | st.integers(0, len(whole) - 1))
     kind = data.draw(st.sampled_from(["bit", "zeros", "cut", "more"]))
     if kind == "bit":
@@ -278,7 +278,7 @@ NESTED = "[" * 100_000 + "]" * 100_000
 @pytest.mark.parametrize(
     "description", [NESTED, f'{{"config": {NESTED}}}', "[]", "1", "{", "9" * 5000, '{"a": 1}']
 )
-def test_descriptions_that_are_none_are_refused(
+def test_headers_of_another_kind_are_refused(
     checkpoint: Checkpoint, tmp_path: Path, description: str
 ) -> None:
     path = tmp_path / "c.safetensors"
@@ -305,7 +305,7 @@ def test_descriptions_that_are_none_are_refused(
         ("network", ["transformer"]),
     ],
 )
-def test_a_configuration_that_the_tensors_do_not_have_is_refused_before_it_is_built(
+def test_a_configuration_that_does_not_fit_the_tensors_is_refused_quickly(
     checkpoint: Checkpoint, tmp_path: Path, key: str, value: Any
 ) -> None:
     config = {**checkpoint.config, key: value}
@@ -330,7 +330,7 @@ def test_weights_that_are_not_finite_are_refused(
 @pytest.mark.parametrize(
     "wrong", [{"recipe": ["forcing"]}, {"config": 3}, {"maze": 1}, {"data": []}, {"training": None}]
 )
-def test_parts_of_another_kind_are_refused(
+def test_header_fields_of_another_kind_are_refused(
     checkpoint: Checkpoint, tmp_path: Path, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(CheckpointError):

@@ -1,4 +1,4 @@
-"""Behaviour cloning: goals of the same segment, a law that it recovers, and its checkpoint."""
+"""Behavior cloning: hindsight goals, a known policy that it recovers, and its checkpoint."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SETTINGS = TrainSettings(
 )
 
 
-def told(discount: float | None, lengths: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, goal rows) of 20,000 draws from segments whose positions say which row it is."""
+def draw_goals(discount: float | None, lengths: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, goal rows) of 20,000 draws; the first coordinate of each position is its row."""
     count = sum(lengths)
     row = np.arange(float(count))
     ends = np.isin(row, np.cumsum(lengths) - 1)
@@ -44,32 +44,32 @@ def told(discount: float | None, lengths: list[int]) -> tuple[np.ndarray, np.nda
 @pytest.mark.parametrize("discount", [None, 0.5, 0.99])
 def test_goals_are_later_rows_of_the_same_segment(discount: float | None) -> None:
     lengths = [5, 1, 60, 2, 17]
-    rows, goals = told(discount, lengths)
+    rows, goals = draw_goals(discount, lengths)
     segment = np.repeat(np.arange(len(lengths)), lengths)
     assert (segment[rows] == segment[goals]).all()
     assert (goals > rows).all()
-    # Every row is drawn but the last of each segment, which has none after it.
+    # All rows are drawn except the last of each segment, which has no successor.
     last = np.cumsum(lengths) - 1
     assert set(rows) == set(range(sum(lengths))) - set(last)
 
 
-def test_goals_are_as_far_as_the_discount_says() -> None:
-    rows, goals = told(0.8, [4000])
+def test_goal_distances_follow_the_discount() -> None:
+    rows, goals = draw_goals(0.8, [4000])
     later = (goals - rows)[rows < 3900]
     np.testing.assert_allclose(later.mean(), 1 / (1 - 0.8), rtol=0.03)
     np.testing.assert_allclose((later == 1).mean(), 0.2, atol=0.01)
     np.testing.assert_allclose((later == 3).mean(), 0.2 * 0.8**2, atol=0.01)
 
 
-def test_without_a_discount_goals_are_even_over_the_rest_of_the_segment() -> None:
-    rows, goals = told(None, [4])
+def test_without_a_discount_goals_are_uniform_over_the_rest_of_the_segment() -> None:
+    rows, goals = draw_goals(None, [4])
     for row in range(3):
         share = [(goals[rows == row] == goal).mean() for goal in range(row + 1, 4)]
         np.testing.assert_allclose(share, 1 / (3 - row), atol=0.02)
 
 
 def hops(count: int) -> Trajectories:
-    """Bodies that go in one step by what their action says, whatever they did before."""
+    """Bodies whose displacement in one step equals their action."""
     rng = np.random.default_rng(0)
     position, action, before = rng.uniform(-0.6, 0.6, (3, count, 2))
     first, second = np.concatenate([position, before], 1), np.concatenate([position, action], 1)
@@ -79,8 +79,8 @@ def hops(count: int) -> Trajectories:
     return segmented(from_arrays(states, actions, np.arange(2 * count) % 2 == 1, source="hops"))
 
 
-def test_a_linear_law_is_recovered_and_survives_the_file(tmp_path: Path) -> None:
-    # The only goal of a first row is the second, and its action is the way there.
+def test_a_linear_policy_is_recovered_and_survives_the_file(tmp_path: Path) -> None:
+    # The only goal of a first row is the second; its action is the displacement to it.
     data = hops(4000)
     config = CloningConfig(width=64, layers=2)
     trained = train(config, data, tmp_path, settings=SETTINGS, progress=False)
@@ -98,7 +98,7 @@ def test_a_linear_law_is_recovered_and_survives_the_file(tmp_path: Path) -> None
     np.testing.assert_array_equal(config.load(trained).act(first, goals), actions)
 
 
-def test_a_seed_decides_what_is_learned(trajectories: Trajectories, tmp_path: Path) -> None:
+def test_the_seed_determines_the_weights(trajectories: Trajectories, tmp_path: Path) -> None:
     config, short = CloningConfig(width=8, layers=1), replace(SETTINGS, steps=3)
     runs = [
         train(
@@ -118,7 +118,7 @@ def test_velocities_that_were_not_recorded_are_refused(
     trajectories: Trajectories, tmp_path: Path
 ) -> None:
     bare = replace(trajectories, observations=trajectories.observations[:, :2])
-    with pytest.raises(DataError, match=r"corridor holds positions alone.*velocities=False"):
+    with pytest.raises(DataError, match=r"velocities=False"):
         train(CloningConfig(), bare, tmp_path, settings=SETTINGS, progress=False)
     config = CloningConfig(velocities=False, width=8, layers=1)
     train(config, bare, tmp_path, settings=replace(SETTINGS, steps=1), progress=False)
@@ -135,6 +135,6 @@ def test_velocities_that_were_not_recorded_are_refused(
         ({"layers": 0}, "layers must .* at least 1; got 0"),
     ],
 )
-def test_configs_that_mean_nothing_are_refused(wrong: dict[str, Any], message: str) -> None:
+def test_wrong_settings_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         CloningConfig(**wrong)

@@ -30,7 +30,7 @@ def statistics(trajectories: Trajectories) -> Statistics:
 
 
 class Zero(nn.Module):
-    """Predicts no velocity, so that noisy tokens are taken for clean; keeps what it saw."""
+    """Predicts a flow of 0, so noisy tokens are returned as clean; keeps its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def test_config_and_json_are_inverse(recipe: ForcingConfig) -> None:
     assert recipe.layout.features == 4 and recipe.layout.token_steps == 10
 
 
-def test_known_goals_are_their_last_position_repeated() -> None:
+def test_known_goals_repeat_their_last_position() -> None:
     clean = torch.arange(3 * 4 * 6.0).view(3, 4, 6)
     changed = clean.clone()
     repeat_goal(changed, torch.tensor([2, 3, 1]), torch.tensor([True, False, True]))
@@ -60,10 +60,10 @@ def test_known_goals_are_their_last_position_repeated() -> None:
     assert torch.equal(changed[untouched], clean[untouched])
 
 
-def test_what_the_network_is_shown(
+def test_inputs_of_the_network(
     recipe: ForcingConfig, trajectories: Trajectories, statistics: Statistics
 ) -> None:
-    """Clean goals as a planner gives them, the noise told for each token, padding pure noise."""
+    """Clean goals as a planner gives them, a level for each token, padding at pure noise."""
     network = Zero()
     loss = recipe.objective(trajectories, statistics)(
         network, 500, torch.Generator().manual_seed(0)
@@ -74,7 +74,7 @@ def test_what_the_network_is_shown(
     start = level[:, 0] == 0
     assert start.float().mean() > 0.75
     assert torch.equal(x[start, 0, :2], x[start, 0, 2:]), "a start is one position, repeated"
-    # TokenWindows whose last token is a known goal: pure noise after a clean token.
+    # Windows whose last token is a known goal: pure noise after a clean token.
     padded = (level == 20).flip(1).cumprod(1).flip(1).bool()
     goal = (level == 0) & torch.cat([padded[:, 1:], torch.ones(500, 1).bool()], 1)
     goal[:, 0] = False
@@ -84,7 +84,7 @@ def test_what_the_network_is_shown(
     assert x[padded].std() == pytest.approx(1, abs=0.2)
 
 
-def test_batches_are_of_the_generator_alone(
+def test_batches_depend_only_on_the_generator(
     recipe: ForcingConfig, trajectories: Trajectories, statistics: Statistics
 ) -> None:
     objective = recipe.objective(trajectories, statistics)
@@ -96,21 +96,21 @@ def test_batches_are_of_the_generator_alone(
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_padding_does_not_count(
+def test_padding_is_masked(
     recipe: ForcingConfig,
     trajectories: Trajectories,
     statistics: Statistics,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[tuple[Any, ...]] = []
+    calls: list[tuple[Any, ...]] = []
 
     def loss(*arguments: Any) -> torch.Tensor:
-        asked.append(arguments)
+        calls.append(arguments)
         return torch.zeros(())
 
     monkeypatch.setattr(recipes, "forcing_loss", loss)
     recipe.objective(trajectories, statistics)(Zero(), 300, torch.Generator().manual_seed(0))
-    ((_, clean, level, counted, _, noise, _),) = asked
+    ((_, clean, level, counted, _, noise, _),) = calls
     assert clean.shape == noise.shape == (300, 14, 4)
     assert counted[:, :2].all() and (counted.long().diff(dim=1) <= 0).all()
     assert (level[~counted] == 20).all()
@@ -121,23 +121,23 @@ def test_padding_does_not_count(
     assert torch.equal(after, wanted[:, None].expand(-1, 2, -1))
 
 
-def test_denoiser_subtracts_what_the_network_predicts() -> None:
+def test_the_denoiser_subtracts_the_predicted_flow() -> None:
     schedule = interpolation_schedule(10)
     x, level = torch.randn(2, 11, 4), torch.arange(11).expand(2, -1)
     network = Zero()
     with torch.no_grad():
-        network.weight += 1  # the velocity is x itself
+        network.weight += 1  # the flow is x itself
     clean = NetworkDenoiser(network, FLOW, schedule)(x, level)
     assert torch.allclose(clean, (1 - level[..., None] / 10) * x, atol=1e-6)
 
 
-def test_a_clean_past_is_what_came_before(
+def test_parallel_teacher_forcing_gets_the_clean_window(
     recipe: ForcingConfig, trajectories: Trajectories, statistics: Statistics
 ) -> None:
-    """The same batch, noise and loss, with the window itself for a past."""
+    """Batch, levels and noise are the same; the network also gets the clean tokens."""
     seen = []
 
-    class Told(Zero):
+    class Recording(Zero):
         def forward(
             self, x: torch.Tensor, level: torch.Tensor, clean: torch.Tensor | None = None
         ) -> torch.Tensor:
@@ -151,7 +151,7 @@ def test_a_clean_past_is_what_came_before(
             parallel_teacher_forcing=parallel_teacher_forcing,
         )
         objective = chosen.objective(trajectories, statistics)
-        objective(Told(), 64, torch.Generator().manual_seed(0))
+        objective(Recording(), 64, torch.Generator().manual_seed(0))
     (x, level, nothing), (same_x, same_level, clean) = seen
     assert nothing is None and torch.equal(x, same_x) and torch.equal(level, same_level)
     known = level == 0
@@ -184,7 +184,7 @@ def test_every_choice_trains_and_plans(
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     losses = []
     for seed in range(25):
-        # The same few batches again and again: what is learned of them shows at once.
+        # Only five batches, again and again, so that the loss falls quickly.
         loss = objective(network, 16, torch.Generator().manual_seed(seed % 5))
         optimizer.zero_grad()
         loss.backward()
@@ -196,9 +196,9 @@ def test_every_choice_trains_and_plans(
     planner = chosen.load(checkpoint)
     plan = planner.plan([*start, 0, 0], goal, seed=0)
     assert np.isfinite(plan.points).all()
-    remembers = chosen.network in ("causal_transformer", "gru")
-    followed = rollout(
-        planner.denoiser if remembers else RecomputedCache(planner.denoiser),
+    cached = chosen.network in ("causal_transformer", "gru")
+    generated = rollout(
+        planner.denoiser if cached else RecomputedCache(planner.denoiser),
         planner.token(torch.from_numpy(start)[None].float())[:, None],
         torch.zeros(1, 1).long(),
         4,
@@ -206,10 +206,10 @@ def test_every_choice_trains_and_plans(
         step=ddim(planner.schedule),
         generator=torch.Generator().manual_seed(0),
     )
-    assert followed.shape == (1, 4, 4) and followed.isfinite().all()
+    assert generated.shape == (1, 4, 4) and generated.isfinite().all()
 
 
-def test_planner_knows_what_the_recipe_knows(recipe: ForcingConfig, planner: Any) -> None:
+def test_the_planner_has_the_settings_of_the_recipe(recipe: ForcingConfig, planner: Any) -> None:
     assert planner.layout == recipe.layout
     assert planner.schedule.max_level == recipe.noise_levels
     assert planner.longest_horizon == 13 * 10
@@ -222,7 +222,10 @@ def test_planner_knows_what_the_recipe_knows(recipe: ForcingConfig, planner: Any
         ({"network": "transfomer"}, "Did you mean 'transformer'"),
         ({"window": 4}, "window is only for the network causal_transformer"),
         ({"network": "causal_transformer", "window": 0}, "window must .* at least 1"),
-        ({"network": "gru", "parallel_teacher_forcing": True}, "only for the network causal_transformer; .* for gru"),
+        (
+            {"network": "gru", "parallel_teacher_forcing": True},
+            "only for the network causal_transformer; .* for gru",
+        ),
         ({"schedule": "sigmoids"}, "Did you mean 'sigmoid'"),
         ({"target": "x"}, "Unknown target"),
         ({"weight": "minsnr"}, "Did you mean 'min_snr'"),
@@ -233,7 +236,7 @@ def test_planner_knows_what_the_recipe_knows(recipe: ForcingConfig, planner: Any
         ({"heads": 0}, "heads"),
     ],
 )
-def test_configs_that_mean_nothing_are_refused(
+def test_wrong_settings_are_refused(
     recipe: ForcingConfig, wrong: dict[str, int], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):

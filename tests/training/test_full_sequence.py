@@ -25,32 +25,32 @@ def untrained() -> tuple[Transformer, torch.optim.Optimizer, torch.Generator]:
     return network, optimizer, torch.Generator().manual_seed(1)
 
 
-def test_training_and_sampling_are_the_textbooks_bit_for_bit() -> None:
+def test_training_and_sampling_equal_plain_diffusion_bit_for_bit() -> None:
     forcing, optimizer, generator = untrained()
-    textbook, its_optimizer, its_generator = untrained()
-    counted = torch.ones(BATCH, TOKENS, dtype=torch.bool)
+    plain, plain_optimizer, plain_generator = untrained()
+    mask = torch.ones(BATCH, TOKENS, dtype=torch.bool)
     horizon = torch.full((BATCH,), TOKENS - 1)
     for _ in range(5):
         clean, noise = torch.randn(2, BATCH, TOKENS, FEATURES, generator=generator).unbind()
         level, _ = draw_levels(horizon, TOKENS, K, FULL_SEQUENCE, generator)
-        loss = forcing_loss(forcing, clean, level, counted, SCHEDULE, noise, uniform)
+        loss = forcing_loss(forcing, clean, level, mask, SCHEDULE, noise, uniform)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
         # One level a window, and the mean squared error of the clean estimate.
-        clean, noise = torch.randn(2, BATCH, TOKENS, FEATURES, generator=its_generator).unbind()
-        window = draw_levels(horizon, TOKENS, K, FULL_SEQUENCE, its_generator)[0][:, :1]
+        clean, noise = torch.randn(2, BATCH, TOKENS, FEATURES, generator=plain_generator).unbind()
+        window = draw_levels(horizon, TOKENS, K, FULL_SEQUENCE, plain_generator)[0][:, :1]
         noisy = (
             SCHEDULE.alpha[window][..., None] * clean + SCHEDULE.sigma[window][..., None] * noise
         )
-        error = (textbook(noisy, window.expand(-1, TOKENS)) - clean).square().mean(-1).mean()
-        its_optimizer.zero_grad()
+        error = (plain(noisy, window.expand(-1, TOKENS)) - clean).square().mean(-1).mean()
+        plain_optimizer.zero_grad()
         error.backward()
-        its_optimizer.step()
+        plain_optimizer.step()
         assert torch.equal(loss, error)
-    for ours, theirs in zip(forcing.parameters(), textbook.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    for ours, plain_weights in zip(forcing.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours, plain_weights)
 
     start = torch.randn(BATCH, TOKENS, FEATURES, generator=generator)
     matrix = full_sequence(TOKENS, K, 4)
@@ -58,7 +58,7 @@ def test_training_and_sampling_are_the_textbooks_bit_for_bit() -> None:
         ours = sample(forcing, start, matrix, step=ddim(SCHEDULE), generator=generator)
         x = start
         for level, after in pairwise([20, 15, 10, 5, 0]):
-            estimate = textbook(x, torch.full((BATCH, TOKENS), level))
+            estimate = plain(x, torch.full((BATCH, TOKENS), level))
             direction = (x - SCHEDULE.alpha[level] * estimate) / SCHEDULE.sigma[level]
             x = SCHEDULE.alpha[after] * estimate + SCHEDULE.sigma[after] * direction
     assert torch.equal(ours, x)

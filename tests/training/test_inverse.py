@@ -69,8 +69,8 @@ def line(points: np.ndarray, stride: int) -> Plan:
     )
 
 
-def test_the_actions_of_a_point_mass_are_reproduced(held: Trajectories, folder: Path) -> None:
-    """The plan's next point is where the body went, ``STEPS`` steps later."""
+def test_the_actions_of_a_point_mass_are_recovered(held: Trajectories, folder: Path) -> None:
+    """The next point of the plan is the recorded position ``STEPS`` steps later."""
     starts, ends = (
         held.observations[:: STEPS + 1][:500],
         held.observations[STEPS :: STEPS + 1][:500],
@@ -83,7 +83,7 @@ def test_the_actions_of_a_point_mass_are_reproduced(held: Trajectories, folder: 
     np.testing.assert_allclose(tracker.deviation(starts), 0, atol=1e-5)
 
 
-def test_it_is_shown_shares_of_what_the_body_can(held: Trajectories, folder: Path) -> None:
+def test_inputs_are_scaled_by_the_limits_of_the_body(held: Trajectories, folder: Path) -> None:
     motion = Checkpoint.load(folder / "checkpoint.safetensors").statistics.motion
     shown = inverse_inputs(
         np.array([[STEPS * motion.max_step, 0.0]]), np.array([[0.0, motion.limit]]), motion, STEPS
@@ -114,11 +114,11 @@ def test_config_and_json_are_inverse(folder: Path) -> None:
     assert (folder / "checkpoint.safetensors").stat().st_size < 300_000
 
 
-def test_it_needs_velocities_unless_it_was_trained_without(
+def test_velocities_are_needed_unless_it_was_trained_without(
     held: Trajectories, folder: Path, tmp_path: Path
 ) -> None:
     bare = replace(held, observations=held.observations[:, :2])
-    with pytest.raises(DataError, match="held holds positions alone"):
+    with pytest.raises(DataError, match="velocities=False"):
         train(InverseConfig(steps=STEPS), bare, tmp_path, settings=SETTINGS, progress=False)
     config = InverseConfig(steps=STEPS, velocities=False, width=8, layers=1)
     train(config, bare, tmp_path, settings=replace(SETTINGS, steps=1), progress=False)
@@ -130,30 +130,30 @@ def test_it_needs_velocities_unless_it_was_trained_without(
         if fits:
             assert tracker.act(np.zeros((1, 2))).shape == (1, 2)
         else:
-            with pytest.raises(ObservationError, match="velocity must be known"):
+            with pytest.raises(ObservationError, match="velocit"):
                 tracker.act(np.zeros((1, 2)))
 
 
 def test_segments_too_short_for_its_steps_are_refused(held: Trajectories, tmp_path: Path) -> None:
     config = InverseConfig(steps=STEPS + 1)
-    with pytest.raises(DataError, match="must have 6 successors"):
+    with pytest.raises(DataError, match="7 rows"):
         train(config, held, tmp_path, settings=SETTINGS, progress=False)
 
 
-def test_other_checkpoints_are_told_apart(trained: Any, folder: Path) -> None:
-    with pytest.raises(CheckpointError, match="made by recipe 'forcing'; expected inverse"):
+def test_other_checkpoints_are_refused(trained: Any, folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="recipe 'forcing'; expected a tracker"):
         dfplan.load_inverse(trained.folder)
-    with pytest.raises(CheckpointError, match=r"recipe 'inverse'.*Load it by dfplan.load_inverse"):
+    with pytest.raises(CheckpointError, match=r"recipe 'inverse'.*dfplan\.load_inverse"):
         dfplan.load(folder)
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"width": 0}, {"layers": 1.5}])
-def test_configs_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="must be a whole number, at least 1"):
+def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
         InverseConfig(**wrong)
 
 
-def test_batches_are_of_the_generator_alone(held: Trajectories) -> None:
+def test_batches_depend_only_on_the_generator(held: Trajectories) -> None:
     config = InverseConfig(steps=STEPS)
     objective = config.objective(held, dfplan.tokens.statistics.fit_statistics(held))
     draws = [objective.draw(8, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2)]

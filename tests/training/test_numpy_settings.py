@@ -1,4 +1,4 @@
-"""Settings in NumPy's numbers: the same as Python's from the start, in plans and in JSON."""
+"""Settings with NumPy numbers become Python numbers, with the same plans and JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 import dfplan
 from dfplan.diffusion.levels import LevelMixture
 from dfplan.errors import ConfigError, DfplanError
-from dfplan.planning.query import Vicinity
 from dfplan.planning.search import SearchSettings
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import Expansion
@@ -42,19 +41,25 @@ RECIPES = (
     ValueConfig(discount=0.5),
 )
 SETTINGS = (
-    dfplan.PlannerSettings(candidates=3, refine_steps=2, mc_samples=2, support_weight=0.5, stop_fraction=0.75),
+    dfplan.PlannerSettings(
+        candidates=3,
+        refine_steps=2,
+        mc_samples=2,
+        support_weight=0.5,
+        stop_fraction=0.75,
+        max_goal_distance=5.0,
+    ),
     dfplan.GuidanceSettings(0.5, 2, 3.0, through_denoiser=True),
     dfplan.TreeSettings(evaluations=40, milliseconds=1e6, expansions=(Expansion(1, 1, 0.5),)),
     dfplan.StateEstimatorSettings(noise=0.25, tokens=2),
     LevelMixture(),
-    Vicinity(10.0, 5.0),
     SearchSettings(),
     *RECIPES,
 )
 
 
 def in_numpy(value: Any) -> Any:
-    """The same with every number and flag of NumPy's types."""
+    """Replace each number and boolean by one of NumPy."""
     if isinstance(value, bool):
         return np.bool_(value)
     if isinstance(value, int):
@@ -76,7 +81,7 @@ def types(value: Any) -> Any:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: type(settings).__name__)
-def test_settings_hold_pythons_own_numbers(settings: Any) -> None:
+def test_settings_hold_python_numbers(settings: Any) -> None:
     found = in_numpy(settings)
     assert found == settings and hash(found) == hash(settings)
     assert types(asdict(found)) == types(asdict(settings))
@@ -84,7 +89,7 @@ def test_settings_hold_pythons_own_numbers(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: type(recipe).__name__)
-def test_recipes_come_back_from_json(recipe: Any) -> None:
+def test_recipes_survive_json(recipe: Any) -> None:
     assert type(recipe).from_json(json.loads(json.dumps(in_numpy(recipe).to_json()))) == recipe
 
 
@@ -93,14 +98,14 @@ def test_a_recipe_in_numpy_trains_and_saves_the_same(
     recipe: Any, trajectories: Trajectories, tmp_path: Path
 ) -> None:
     settings = TrainSettings(steps=2, batch_size=4, save_every=1, log_every=1, warmup=1)
-    kept = []
+    checkpoints = []
     for made in (recipe, in_numpy(recipe)):
-        out = tmp_path / str(len(kept))
+        out = tmp_path / str(len(checkpoints))
         train(made, trajectories, out, settings=in_numpy(settings), progress=False)
-        kept.append(Checkpoint.load(out / "checkpoint.safetensors"))
-    assert kept[0].config == kept[1].config
-    for name, weights in kept[0].network.items():
-        assert weights.equal(kept[1].network[name])
+        checkpoints.append(Checkpoint.load(out / "checkpoint.safetensors"))
+    assert checkpoints[0].config == checkpoints[1].config
+    for name, weights in checkpoints[0].network.items():
+        assert weights.equal(checkpoints[1].network[name])
 
 
 @pytest.mark.parametrize(
@@ -117,12 +122,12 @@ def test_a_recipe_in_numpy_trains_and_saves_the_same(
         lambda: dfplan.StateEstimatorSettings(noise=np.float32("nan")),
     ],
 )
-def test_what_is_no_such_setting_is_refused(wrong: Callable[[], object]) -> None:
+def test_wrong_types_are_refused(wrong: Callable[[], object]) -> None:
     with pytest.raises(ConfigError):
         wrong()
 
 
-def test_planners_do_the_same_by_numbers_of_numpy(planner: ForcingPlanner) -> None:
+def test_planners_plan_the_same_with_numpy_numbers(planner: ForcingPlanner) -> None:
     own = replace(planner.settings, candidates=3, refine_steps=2, mc_samples=2)
     plans = []
     for settings in (own, in_numpy(own)):
@@ -146,7 +151,7 @@ SEEDS = (0, 5, 2**63 - 1)
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint64, np.uint8, np.int32])
-def test_seeds_of_numpy_are_seeds(planner: ForcingPlanner, kind: type[np.integer]) -> None:
+def test_numpy_seeds_are_seeds(planner: ForcingPlanner, kind: type[np.integer]) -> None:
     quick = replace(planner, settings=dfplan.PlannerSettings(candidates=2, refine_steps=0))
     for seed in SEEDS:
         if seed <= np.iinfo(kind).max:
@@ -159,7 +164,7 @@ def test_seeds_of_numpy_are_seeds(planner: ForcingPlanner, kind: type[np.integer
 @pytest.mark.parametrize(
     "seed", [-1, np.int64(-1), 2**63, np.uint64(2**63), 3.0, np.float32(3), "3", [3], np.array([3])]
 )
-def test_other_seeds_are_refused_where_they_are_given(planner: ForcingPlanner, seed: Any) -> None:
+def test_other_seeds_are_refused_at_once(planner: ForcingPlanner, seed: Any) -> None:
     policy = dfplan.Policy(planner)
     asked: tuple[Callable[[], object], ...] = (
         lambda: planner.plan(STATES, GOALS, seed=seed),

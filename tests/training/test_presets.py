@@ -47,28 +47,28 @@ EVERYWHERE = [
 ]
 
 
-def test_every_suite_has_a_preset_and_d4rls_mazes_the_rivals() -> None:
-    rivals = {f"{kind}-{maze}" for kind in RECIPES for maze in MAZES}
-    assert set(PRESETS) == {*SUITES, *rivals, *EVERYWHERE}
+def test_every_suite_has_presets_and_d4rl_has_those_of_baselines() -> None:
+    baselines = {f"{kind}-{maze}" for kind in RECIPES for maze in MAZES}
+    assert set(PRESETS) == {*SUITES, *baselines, *EVERYWHERE}
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_of_their_maze_at_its_suites_size(name: str) -> None:
+def test_presets_use_the_maze_and_data_that_their_name_says(name: str) -> None:
     preset = PRESETS[name]
     kind, maze = name.removesuffix("-stitch").rsplit("-", 1)
-    suite = next((own for own in ("pointmaze", "ogbench") if own in kind), None)
-    rival = kind.removesuffix(f"-{suite}")
+    suite = next((name for name in ("pointmaze", "ogbench") if name in kind), None)
+    recipe = kind.removesuffix(f"-{suite}")
     assert preset.maze == named_maze(f"{suite}-{maze}" if suite else maze)
     assert preset.data_steps is None
     stitched = "stitch" if name.endswith("-stitch") else None
     assert preset.collector == stitched
-    assert preset.recipe.name == RECIPES.get(rival, "forcing")
+    assert preset.recipe.name == RECIPES.get(recipe, "forcing")
     preset.recipe.untrained()
     assert type(preset.recipe).from_json(preset.recipe.to_json()) == preset.recipe
 
 
 @pytest.mark.parametrize("maze", MAZES)
-def test_the_other_levels_are_trained_as_dfplans_own(maze: str) -> None:
+def test_baselines_differ_only_in_their_levels(maze: str) -> None:
     own = PRESETS[f"maze2d-{maze}"]
     assert isinstance(own.recipe, ForcingConfig)
     for kind, pattern in (("full-sequence", "common"), ("next-token", "teacher_forcing")):
@@ -81,7 +81,7 @@ def test_the_other_levels_are_trained_as_dfplans_own(maze: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)
-def test_velocities_are_told_where_the_suite_shows_them(name: str) -> None:
+def test_networks_get_velocities_if_the_suite_has_them(name: str) -> None:
     recipe = PRESETS[name].recipe
     assert isinstance(recipe, CloningConfig | InverseConfig)
     assert recipe.velocities == ("ogbench" not in name)
@@ -89,7 +89,7 @@ def test_velocities_are_told_where_the_suite_shows_them(name: str) -> None:
 
 @pytest.mark.parametrize("maze", MAZES)
 @pytest.mark.parametrize("algorithm", ["iql", "cql"])
-def test_the_goal_that_is_paid_for_is_the_benchmarks(algorithm: str, maze: str) -> None:
+def test_offline_goals_are_those_of_the_benchmark(algorithm: str, maze: str) -> None:
     recipe = PRESETS[f"{algorithm}-{maze}"].recipe
     task = named_task(f"maze2d-{maze}")
     assert isinstance(recipe, OfflineConfig) and task.goal is not None
@@ -97,12 +97,12 @@ def test_the_goal_that_is_paid_for_is_the_benchmarks(algorithm: str, maze: str) 
 
 
 @pytest.mark.parametrize("name", SUITES)
-def test_plans_are_long_enough_for_the_longest_way(name: str) -> None:
+def test_plans_are_long_enough_for_the_longest_path(name: str) -> None:
     require_long_enough(PRESETS[name])
 
 
 @pytest.mark.parametrize("side", [3, 9, 25])
-def test_plans_in_a_maze_of_ones_own_are_long_enough(side: int) -> None:
+def test_plans_in_a_custom_maze_are_long_enough(side: int) -> None:
     rows = [
         [0 < i < side + 1 and 0 < j < side + 1 for j in range(side + 2)] for i in range(side + 2)
     ]
@@ -112,24 +112,33 @@ def test_plans_in_a_maze_of_ones_own_are_long_enough(side: int) -> None:
 
 
 def require_long_enough(preset: Preset) -> None:
-    """A tenth more than at top speed along the grid, in each suite some 20 steps a cell."""
+    """The plan is a tenth longer than the longest shortest path at top speed, some 20 steps a cell.
+
+    The longest path is found by breadth-first search from every cell.
+    """
     recipe, maze = preset.recipe, preset.maze
     assert isinstance(recipe, ForcingConfig)
-    cells = maze.free_cells
-    ways = []
-    for goal in cells:
-        reached = maze._steps_towards((int(goal[0]), int(goal[1])))
-        ways += [len(maze.shortest_path(cell, goal)) for cell in cells if tuple(cell) in reached]
-    assert maze.diameter == max(ways)
+    free = {tuple(cell) for cell in maze.free_cells.tolist()}
+    longest = 0
+    for start in free:
+        reached, ring, steps = {start}, {start}, 0
+        while ring:
+            longest, steps = max(longest, steps), steps + 1
+            around = {
+                (i + a, j + b) for i, j in ring for a, b in ((0, 1), (1, 0), (0, -1), (-1, 0))
+            }
+            ring = (around & free) - reached
+            reached |= ring
+    assert maze.diameter == longest
     steps_a_cell = 1 / 0.0523 if maze.suite is not OGBENCH else 4 / 0.2
-    assert (recipe.tokens - 1) * recipe.layout.token_steps > 1.1 * max(ways) * steps_a_cell
+    assert (recipe.tokens - 1) * recipe.layout.token_steps > 1.1 * longest * steps_a_cell
 
 
-def test_data_is_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_is_collected_once(tmp_path: Path) -> None:
     small = replace(PRESETS["maze2d-umaze"], data_steps=3000)
     file = preset_data(small, tmp_path)
     data = load_data(file)
     assert file.parent == tmp_path and len(data) == 3000 and data.maze is not None
     TokenWindows(data, ForcingConfig(tokens=12).layout)
-    monkeypatch.setattr("dfplan.collect.generate.generate", None)  # a call would raise
-    assert preset_data(small, tmp_path) == file
+    before = file.stat()
+    assert preset_data(small, tmp_path) == file and file.stat() == before

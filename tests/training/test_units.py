@@ -22,7 +22,7 @@ from dfplan.training.settings import TrainSettings
 from dfplan.types import Plan
 
 EXACT = (2.0**-30, 2.0**30)
-"""Units in which every number is another, and rounded as in the unit of 1."""
+"""Powers of two: every number changes, but is rounded in the same way."""
 
 SETTINGS = TrainSettings(steps=40, batch_size=32, save_every=40, log_every=40, warmup=5)
 
@@ -56,7 +56,7 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Trained]:
-    """A planner trained on the walk in a unit, each but once."""
+    """Train a planner on the walk in a unit, once for each unit."""
     known: dict[float, Trained] = {}
 
     def in_unit(unit: float) -> Trained:
@@ -84,7 +84,7 @@ def test_plans_are_the_same_in_any_unit(
 
 
 @pytest.mark.parametrize("unit", EXACT)
-def test_where_no_number_is_rounded_otherwise_plans_are_the_very_same(
+def test_plans_are_equal_to_the_bit_in_powers_of_two(
     trained: Callable[[float], Trained], unit: float
 ) -> None:
     base, scaled = trained(1.0).plan(500), trained(unit).plan(500)
@@ -94,10 +94,10 @@ def test_where_no_number_is_rounded_otherwise_plans_are_the_very_same(
 
 
 @pytest.mark.parametrize("unit", EXACT)
-def test_rewards_that_are_squares_of_lengths_guide_the_same_way(
+def test_rewards_of_squared_lengths_guide_the_same_way(
     trained: Callable[[float], Trained], unit: float
 ) -> None:
-    """What they are worth beside travel, when a plan is chosen, does depend on the unit."""
+    """Only their weight against travel time, when a plan is selected, depends on the unit."""
 
     def guided(one: Trained) -> np.ndarray:
         places = torch.from_numpy(one.unit * STATES[500:570:10, :2])
@@ -112,24 +112,24 @@ def test_rewards_that_are_squares_of_lengths_guide_the_same_way(
 
 
 @pytest.mark.parametrize("unit", EXACT)
-def test_a_noisy_past_and_a_policy_act_the_very_same(
+def test_policies_with_a_state_estimator_act_the_same(
     trained: Callable[[float], Trained], unit: float
 ) -> None:
     def actions(one: Trained) -> np.ndarray:
         past = dfplan.StateEstimatorSettings(noise=0.02 * one.unit, tokens=2)
-        policy = dfplan.Policy(one.planner, tolerance=one.unit, past=past, seed=0)
+        policy = dfplan.Policy(one.planner, tolerance=one.unit, state_estimator=past, seed=0)
         goal = one.unit * STATES[560, :2]
         return np.array([policy.act(one.unit * STATES[500 + step], goal) for step in range(12)])
 
     np.testing.assert_array_equal(actions(trained(unit)), actions(trained(1.0)))
 
 
-def test_diffuser_plans_the_very_same(tmp_path: Path) -> None:
+def test_diffuser_plans_the_same(tmp_path: Path) -> None:
     def points(unit: float) -> np.ndarray:
         data = segmented(from_arrays(unit * STATES, ACTIONS))
         recipe = DiffuserConfig(horizon=16, noise_levels=4, width=8, multiples=(1, 2))
-        few = replace(SETTINGS, steps=5, batch_size=8)
-        train(recipe, data, tmp_path / str(unit), settings=few, progress=False)
+        short = replace(SETTINGS, steps=5, batch_size=8)
+        train(recipe, data, tmp_path / str(unit), settings=short, progress=False)
         planner = dfplan.load(tmp_path / str(unit))
         assert isinstance(planner, DiffuserPlanner)
         return planner.plan(unit * STATES[500], unit * STATES[515, :2], seed=0).points / unit
@@ -139,7 +139,7 @@ def test_diffuser_plans_the_very_same(tmp_path: Path) -> None:
         np.testing.assert_array_equal(points(unit), base)
 
 
-def test_what_is_off_the_data_is_said_in_its_unit(trained: Callable[[float], Trained]) -> None:
+def test_errors_use_the_unit_of_the_data(trained: Callable[[float], Trained]) -> None:
     one = trained(1e-9)
-    with pytest.raises(dfplan.DfplanError, match=r"less than [\d.]+e-11 .*e-07\], [\d.]+e-07 off"):
+    with pytest.raises(dfplan.DfplanError, match=r"less than [\d.]+e-11 .*e-07\], is [\d.]+e-07"):
         one.planner.plan(one.unit * STATES[500], 1e3 * one.unit * STATES[560, :2])
