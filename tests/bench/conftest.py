@@ -1,4 +1,4 @@
-"""Made-up cells of a benchmark: what a report is made from, without playing."""
+"""Synthetic runs of a benchmark, for reports without executing anything."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import pytest
 
 from dfplan.bench.provenance import Provenance
 from dfplan.bench.records import (
-    Cell,
-    CellName,
     Cost,
-    EpisodeRow,
+    EpisodeRecord,
     Example,
-    Head,
     Quantiles,
-    aside_text,
-    rows_text,
-    write_cell,
+    Run,
+    RunHeader,
+    RunName,
+    episodes_text,
+    metadata_text,
+    write_run,
 )
 from dfplan.evaluation.protocols import TASKS
 
@@ -35,113 +35,117 @@ SOURCE = Provenance(
     cores=2,
 )
 
-MakeCell = Callable[..., Cell]
+MakeRun = Callable[..., Run]
 
 
-def made_cell(
+def made_run(
     task: str,
-    planner: str,
+    method: str,
     *,
     tracker: str = "pursuit",
     seed: int = 0,
     late: float = 0.0,
     episodes: int = 20,
-    fault: str | None = None,
+    error: str | None = None,
     problems: str = "",
     source: Provenance = SOURCE,
-) -> Cell:
-    """A planner that reaches each goal ``late`` steps, and some at random, after it could have."""
+) -> Run:
+    """A method that reaches each goal ``late`` steps, plus noise, after the lower bound."""
     chosen = TASKS[task]
     shared = np.random.default_rng(0)
-    own = np.random.default_rng([seed, *f"{planner}{tracker}".encode()])
+    private = np.random.default_rng([seed, *f"{method}{tracker}".encode()])
     needed = shared.integers(40, 200, episodes)
-    touch = needed + np.maximum(0, late + own.normal(0, 8, episodes) + own.normal(0, 3)).astype(int)
-    is_there = touch <= chosen.max_steps
-    paid = np.where(is_there, chosen.max_steps - touch + 1.0, 0.0)
-    scores = chosen.scores(paid, touch, needed)
-    most = chosen.most(needed)
+    steps_to_goal = needed + np.maximum(
+        0, late + private.normal(0, 8, episodes) + private.normal(0, 3)
+    ).astype(int)
+    reached = steps_to_goal <= chosen.max_steps
+    returns = np.where(reached, chosen.max_steps - steps_to_goal + 1.0, 0.0)
+    scores = chosen.scores(returns, steps_to_goal, needed)
+    bounds = chosen.upper_bound(needed)
     cells = chosen.maze.free_cells
     ends = [chosen.maze.cell_to_xy(cells[index]) for index in (0, -1)]
     rows = tuple(
-        EpisodeRow(
+        EpisodeRecord(
             episode=index,
-            part=index % 5 + 1 if chosen.protocol.id != "d4rl-maze2d-v1" else 0,
+            stratum=index % 5 + 1 if chosen.protocol.id != "d4rl-maze2d-v1" else 0,
             start=tuple(ends[0].tolist()),
             goal=(float(ends[1][0]), float(ends[1][1])),
             score=float(scores[index]),
-            most=float(most[index]),
-            reward=float(paid[index]),
-            latched=float(paid[index]),
-            first_touch=int(touch[index]) if is_there[index] else None,
+            upper_bound=float(bounds[index]),
+            episode_return=float(returns[index]),
+            latched_return=float(returns[index]),
+            steps_to_goal=int(steps_to_goal[index]) if reached[index] else None,
             steps=chosen.max_steps,
-            success_any=bool(is_there[index]),
-            success_last=bool(is_there[index]),
-            fault=fault if index == 3 else None,
+            success_any=bool(reached[index]),
+            success_last=bool(reached[index]),
+            error=error if index == 3 else None,
         )
         for index in range(episodes)
     )
-    way = chosen.maze.cell_to_xy(
-        np.array([tuple(cells[0]), *chosen.maze.shortest_cells(cells[0], cells[-1])], dtype=float)
+    path = chosen.maze.cell_to_xy(
+        np.array([tuple(cells[0]), *chosen.maze.shortest_path(cells[0], cells[-1])], dtype=float)
     )
-    driven = np.repeat(way, 5, axis=0) + own.normal(0, 0.03, (5 * len(way), 2))
-    plan = None if planner == "controller" else way.tolist()
+    executed = np.repeat(path, 5, axis=0) + private.normal(0, 0.03, (5 * len(path), 2))
+    plan = None if method == "controller" else path.tolist()
     ms = 0.05 * (1 + late)
-    return Cell(
-        Head(
-            CellName(chosen.protocol.id, task, planner, tracker, seed),
+    return Run(
+        RunHeader(
+            RunName(chosen.protocol.id, task, method, tracker, seed),
             episodes,
             "test",
             problems or f"{zlib.crc32(f'{task}{episodes}'.encode()):08x}" * 8,
-            None if planner == "controller" else f"{seed}" * 64,
+            None if method == "controller" else f"{seed}" * 64,
         ),
         rows,
         Cost(
-            plan=None if planner == "controller" else Quantiles(ms, 1.5 * ms, 2 * ms, 50),
+            plan=None if method == "controller" else Quantiles(ms, 1.5 * ms, 2 * ms, 50),
             step=Quantiles(0.001, 0.002, 0.02, 1000),
-            evaluations=None if planner == "controller" else 200.0,
-            parameters=None if planner == "controller" else 1_234_567,
-            training_seconds=None if planner == "controller" else 3600.0,
-            training_steps=None if planner == "controller" else 100_000,
+            evaluations=None if method == "controller" else 200.0,
+            parameters=None if method == "controller" else 1_234_567,
+            training_seconds=None if method == "controller" else 3600.0,
+            training_steps=None if method == "controller" else 100_000,
             peak_bytes=300 * 2**20,
             seconds=60.0,
             policy_seconds=40.0,
             environment_seconds=20.0,
         ),
-        tuple(Example(number, plan, driven.tolist()) for number in (7, 2, 5)),
+        tuple(Example(number, plan, executed.tolist()) for number in (7, 2, 5)),
         source,
     )
 
 
 @pytest.fixture(scope="session")
-def make_cell() -> MakeCell:
-    """Makes a cell; see :func:`made_cell`."""
-    return made_cell
+def make_run() -> MakeRun:
+    """Makes a run; see :func:`made_run`."""
+    return made_run
 
 
 @pytest.fixture(scope="session")
-def bench_cells() -> list[Cell]:
+def bench_runs() -> list[Run]:
     """Two protocols, two or three tasks each; a controller and three planners, 1 and 3 seeds."""
     tasks = ("maze2d-umaze", "maze2d-large", "multi2d-large")
     tasks += ("ogbench-medium-navigate", "ogbench-giant-navigate")
-    cells = []
+    runs = []
     for task in tasks:
-        cells.append(made_cell(task, "controller", tracker="own", late=25))
+        runs.append(made_run(task, "controller", tracker="default", late=25))
         for seed in range(3):
-            cells.append(made_cell(task, "dfplan", seed=seed, late=10))
-            cells.append(made_cell(task, "dfplan", tracker="pd", seed=seed, late=14))
-            cells.append(made_cell(task, "diffuser", tracker="pd", seed=seed, late=80))
-        cells.append(made_cell(task, "cloning", tracker="own", late=300, fault="The plan is NaN."))
-    return cells
+            runs.append(made_run(task, "dfplan", seed=seed, late=10))
+            runs.append(made_run(task, "dfplan", tracker="pd", seed=seed, late=14))
+            runs.append(made_run(task, "diffuser", tracker="pd", seed=seed, late=80))
+        runs.append(
+            made_run(task, "cloning", tracker="default", late=300, error="The plan is NaN.")
+        )
+    return runs
 
 
 @pytest.fixture(scope="session")
-def write_cells() -> Callable[[Path, Iterable[Cell]], Path]:
-    """Writes cells as a benchmark does, and returns the folder."""
+def write_runs() -> Callable[[Path, Iterable[Run]], Path]:
+    """Writes runs as a benchmark does, and returns the folder."""
 
-    def write(folder: Path, cells: Iterable[Cell]) -> Path:
-        for cell in cells:
-            aside = aside_text(cell.cost, cell.examples, cell.provenance)
-            write_cell(folder, cell.name, rows_text(cell.head, cell.rows), aside)
+    def write(folder: Path, runs: Iterable[Run]) -> Path:
+        for run in runs:
+            metadata = metadata_text(run.cost, run.examples, run.provenance)
+            write_run(folder, run.name, episodes_text(run.header, run.episodes), metadata)
         return folder
 
     return write

@@ -1,4 +1,4 @@
-"""``dfplan bench``: what it plays, writes, prints and returns."""
+"""``dfplan bench``: what it runs, writes, prints and returns."""
 
 from __future__ import annotations
 
@@ -10,69 +10,70 @@ from typing import Any, NamedTuple
 import pytest
 
 from dfplan import cli
-from dfplan.bench import executor as module
-from dfplan.bench import plan as bench_module
-from dfplan.bench.job import BEAT, Files, Job, LostCellError
-from dfplan.bench.plan import Roster
-from dfplan.bench.records import read_cells
-from dfplan.bench.worker import play
-from dfplan.files import exclusive
+from dfplan.bench import executor
+from dfplan.bench import plan as planning
+from dfplan.bench.launcher import HEARTBEAT, LostRunError, RunFiles
+from dfplan.bench.plan import RunPlan
+from dfplan.bench.records import read_runs
+from dfplan.bench.spec import RunSpec
+from dfplan.bench.worker import run_worker
+from dfplan.files import exclusive_lock
 
 HERE = Path(__file__).parent
 SHORT = "dfplan-maze2d-umaze"
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     code: int
     out: str
     error: str
 
 
-Run = Callable[..., Said]
+Run = Callable[..., Output]
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
     """Jobs that are played, here and without a process."""
     monkeypatch.syspath_prepend(str(HERE))
     monkeypatch.setenv("PYTHONPATH", str(HERE))
-    jobs: list[Job] = []
+    jobs: list[RunSpec] = []
 
-    def played(job: Job) -> list[Files]:
-        if job.planner == "entrants:leaves":
-            raise LostCellError(f"{job.task} is lost")
+    def launch_here(job: RunSpec) -> list[RunFiles]:
+        if job.method == "toy_plugins:leaves":
+            raise LostRunError(f"{job.task} is lost")
         jobs.append(job)
         folder = tmp_path / "jobs" / str(len(jobs))
         folder.mkdir(parents=True)
-        (folder / BEAT).touch()
-        play(job, folder)
+        (folder / HEARTBEAT).touch()
+        run_worker(job, folder)
         texts = [
             [(folder / f"{index}{ending}").read_text() for ending in (".jsonl", ".json")]
             for index in range(len(job.trackers))
         ]
-        names = [job.head(tracker).name for tracker in job.trackers]
-        return [Files(name, *text) for name, text in zip(names, texts, strict=True)]
+        names = [job.header(tracker).name for tracker in job.trackers]
+        return [RunFiles(name, *text) for name, text in zip(names, texts, strict=True)]
 
-    monkeypatch.setattr(module, "run", played)
+    monkeypatch.setattr(executor, "launch", launch_here)
     return jobs
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def call(*arguments: Any) -> Said:
+    def call(*arguments: Any) -> Output:
         words = [str(argument) for argument in arguments]
         monkeypatch.setattr(sys, "argv", ["dfplan", *words])
         try:
             code = cli.main(words)
         except SystemExit as stop:
             code = int(stop.code or 0)
-        return Said(code, *capsys.readouterr())
+        return Output(code, *capsys.readouterr())
 
     return call
 
 
-def test_it_plays_what_is_missing_and_reports_all(
-    run: Run, asked: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_it_runs_what_is_missing_and_reports_everything(
+    run: Run, asked: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "a run"
     flags = ["--out", out, "--tasks", SHORT, "--episodes=3", "--workers=1"]
@@ -84,100 +85,102 @@ def test_it_plays_what_is_missing_and_reports_all(
         folder.mkdir(parents=True)
         (folder / "half").write_text("half")
     (out / ".lock").write_text("a benchmark: process 1 on nowhere")
-    said = run("bench", *flags, "--planner=controller")
-    assert said.code == 0, said.error
+    output = run("bench", *flags, "--planner=controller")
+    assert output.code == 0, output.error
     assert [path.name for path in temporary.iterdir()] == ["dfplan-import-5"]
     assert not [path.name for path in out.rglob(".*")]
-    assert [job.planner for job in asked] == ["controller"]
-    assert "controller" in said.out and said.out.splitlines()[-1].startswith("Written: ")
+    assert [job.method for job in asked] == ["controller"]
+    assert "controller" in output.out and output.out.splitlines()[-1].startswith("Written: ")
     assert sorted(path.name for path in out.iterdir()) == ["cells", "report.html", "report.md"]
-    (cell,) = read_cells(out)
+    (run,) = read_runs(out)
     wanted = f"dfplan bench --out '{out}' --tasks {SHORT} --episodes=3 --workers=1"
-    assert cell.provenance.command == f"{wanted} --planner=controller"
+    assert run.provenance.command == f"{wanted} --planner=controller"
 
-    both = "--planner=controller,entrants:tracked"
+    both = "--planner=controller,toy_plugins:tracked"
     again = run("bench", "run", *flags, both)
-    assert again.code == 0 and [job.planner for job in asked][1:] == ["entrants:tracked"]
-    assert len(read_cells(out)) == 2 and "entrants:tracked" in again.out
+    assert again.code == 0 and [job.method for job in asked][1:] == ["toy_plugins:tracked"]
+    assert len(read_runs(out)) == 2 and "toy_plugins:tracked" in again.out
     assert not list(temporary.iterdir())  # a planner of one's own was imported for a try
-    assert read_cells(out)[1].provenance.command == f"{wanted} {both}"
+    assert read_runs(out)[1].provenance.command == f"{wanted} {both}"
     assert run("bench", *flags, both).code == 0 and len(asked) == 2
 
     compared = run("bench", "compare", out, out)
-    assert compared.code == 0 and "entrants:tracked" in compared.out
+    assert compared.code == 0 and "toy_plugins:tracked" in compared.out
 
 
-def test_a_folder_in_which_another_plays_is_let_be(
-    run: Run, asked: list[Job], tmp_path: Path
-) -> None:
-    with exclusive(tmp_path / "out", "a benchmark"):
-        said = run("bench", "--out", tmp_path / "out", f"--tasks={SHORT}", "--planner=controller")
-    assert said.code == 2 and not asked
-    assert said.error.startswith("dfplan: error: ") and said.error.count("\n") == 1
-    assert "a benchmark: process" in said.error
+def test_a_folder_in_use_is_refused(run: Run, asked: list[RunSpec], tmp_path: Path) -> None:
+    with exclusive_lock(tmp_path / "out", "a benchmark"):
+        output = run("bench", "--out", tmp_path / "out", f"--tasks={SHORT}", "--planner=controller")
+    assert output.code == 2 and not asked
+    assert output.error.startswith("dfplan: error: ") and output.error.count("\n") == 1
+    assert "a benchmark: process" in output.error
     assert not list(tmp_path.glob("out/*"))
 
 
-def test_what_is_lost_is_said_and_the_rest_is_reported(
-    run: Run, asked: list[Job], tmp_path: Path
+def test_lost_runs_are_printed_and_the_others_reported(
+    run: Run, asked: list[RunSpec], tmp_path: Path
 ) -> None:
     flags = ["--out", tmp_path / "out", f"--tasks={SHORT}", "--episodes=2", "--workers=2"]
-    said = run("bench", *flags, "--planner=entrants:leaves,controller,entrants:raises_in_make")
-    assert said.code == 1
-    assert said.error.splitlines()[-1] == f"dfplan: error: {SHORT} is lost"
-    assert len(read_cells(tmp_path / "out")) == 2 and "Written: " in said.out
+    output = run(
+        "bench",
+        *flags,
+        "--planner=toy_plugins:leaves,controller,toy_plugins:raises_in_make",
+    )
+    assert output.code == 1
+    assert output.error.splitlines()[-1] == f"dfplan: error: {SHORT} is lost"
+    assert len(read_runs(tmp_path / "out")) == 2 and "Written: " in output.out
     assert "raised ValueError" in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_nothing_but_lost_cells_is_an_error(run: Run, asked: list[Job], tmp_path: Path) -> None:
+def test_only_lost_runs_is_an_error(run: Run, asked: list[RunSpec], tmp_path: Path) -> None:
     flags = ["--out", tmp_path / "out", f"--tasks={SHORT}", "--episodes=2", "--workers=1"]
-    said = run("bench", *flags, "--planner=entrants:leaves")
-    assert said.code == 1 and said.out == "" and f"{SHORT} is lost" in said.error
+    output = run("bench", *flags, "--planner=toy_plugins:leaves")
+    assert output.code == 1 and output.out == "" and f"{SHORT} is lost" in output.error
 
 
 @pytest.mark.parametrize("words", [["bench"], ["bench", "run"], ["bench", "--full"]])
-def test_bench_alone_is_the_shipped_planners_on_d4rls_mazes(
+def test_the_default_is_the_shipped_planners_on_the_mazes_of_d4rl(
     words: list[str], run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    entered: list[Roster] = []
+    entered: list[RunPlan] = []
 
-    def instead(out: Path, roster: Roster, **how: Any) -> list[str]:
+    def instead(out: Path, roster: RunPlan, **how: Any) -> list[str]:
         assert out == Path("runs/bench") and how["backend"] == "processes"
         entered.append(roster)
-        raise bench_module.ConfigError("enough")
+        raise planning.ConfigError("enough")
 
-    monkeypatch.setattr(cli, "bench", instead)
+    monkeypatch.setattr("dfplan.cli.bench.run_benchmark", instead)
     monkeypatch.chdir(tmp_path)
-    said = run(*words)
-    assert said.code == 2 and said.error == "dfplan: error: enough\n"
+    output = run(*words)
+    assert output.code == 2 and output.error == "dfplan: error: enough\n"
     (roster,) = entered
-    assert {job.played.protocol.id for job in roster.jobs} == {"d4rl-maze2d-v1"}
-    assert {job.planner for job in roster.jobs} == {*bench_module.DEFAULT}
-    assert {job.episodes for job in roster.jobs} == {500 if "--full" in words else 20}
-    assert {job.command for job in roster.jobs} == {
+    assert {job.task.protocol.id for job in roster.specs} == {"d4rl-maze2d-v1"}
+    assert {job.method for job in roster.specs} == {*planning.DEFAULT_METHODS}
+    assert {job.episodes for job in roster.specs} == {500 if "--full" in words else 20}
+    assert {job.command for job in roster.specs} == {
         "dfplan bench --full" if "--full" in words else "dfplan bench"
     }
 
 
-def test_a_folder_that_cannot_be_is_said_in_one_line(
-    run: Run, asked: list[Job], tmp_path: Path
+def test_an_impossible_folder_is_a_short_error(
+    run: Run, asked: list[RunSpec], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/dfplan")):
-        said = run("bench", "--out", out, f"--tasks={SHORT}", "--planner=controller")
-        assert said.code == 2 and not asked
-        (line,) = [line for line in said.error.splitlines() if "error" in line]
+        output = run("bench", "--out", out, f"--tasks={SHORT}", "--planner=controller")
+        assert output.code == 2 and not asked
+        (line,) = [line for line in output.error.splitlines() if "error" in line]
         assert line.startswith("dfplan: error: ") and out.name in line
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_what_cannot_be_played_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(out: Path, roster: Roster, **how: Any) -> list[str]:
-        assert {job.planner for job in roster.jobs} == {"diffuser-brief"}
-        raise bench_module.ConfigError("enough")
+def test_what_cannot_run_is_printed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def instead(out: Path, roster: RunPlan, **how: Any) -> list[str]:
+        assert {job.method for job in roster.specs} == {"diffuser-brief"}
+        raise planning.ConfigError("enough")
 
-    monkeypatch.setattr(cli, "bench", instead)
-    said = run("bench", f"--tasks={SHORT}", "--planner=all", "--tracker=diffused")
-    assert said.error == "dfplan: error: enough\n"
-    assert f"left out: dfplan on {SHORT}: plans no actions\n" in said.out
-    assert f"left out: iql on {SHORT}: knows one goal\n" in said.out
+    monkeypatch.setattr("dfplan.cli.bench.run_benchmark", instead)
+    output = run("bench", f"--tasks={SHORT}", "--planner=all", "--tracker=planned-actions")
+    assert output.error == "dfplan: error: enough\n"
+    assert f"skipped: dfplan on {SHORT}: plans no actions\n" in output.out
+    assert f"skipped: iql on {SHORT}: only knows one fixed goal\n" in output.out

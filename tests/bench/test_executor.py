@@ -1,4 +1,4 @@
-"""Many jobs at once, each in a process: what is lost, what is left, and that all else is equal."""
+"""Parallel runs, each in a process: lost and missing runs, equal results, and damaged files."""
 
 from __future__ import annotations
 
@@ -22,47 +22,48 @@ from typing import Any
 import pytest
 
 from dfplan.bench import executor as module
-from dfplan.bench import job as cell
-from dfplan.bench.executor import missing, sweep
-from dfplan.bench.job import BEAT, SCRATCH, Files, Job, LostCellError
+from dfplan.bench.executor import execute_runs, missing_runs
+from dfplan.bench.launcher import HEARTBEAT, SCRATCH, LostRunError, RunFiles, launch
 from dfplan.bench.plugins import require_importable
 from dfplan.bench.provenance import provenance
 from dfplan.bench.records import (
     Cost,
-    aside_text,
-    cell_path,
-    read_cell,
-    read_cells,
-    read_head,
+    episodes_text,
+    metadata_text,
+    read_header,
+    read_run,
+    read_runs,
+    run_path,
 )
-from dfplan.bench.worker import play
+from dfplan.bench.spec import RunSpec
+from dfplan.bench.worker import run_worker
 from dfplan.errors import ConfigError, DataError
 from dfplan.files import scratch_folder
 
 HERE = Path(__file__).parent
 SHORT = "dfplan-maze2d-umaze"
 GOOD = (
-    Job("maze2d-umaze", "controller", ("none",), episodes=21),
-    Job(SHORT, "entrants:tracked", ("own", "timed"), episodes=3),
+    RunSpec("maze2d-umaze", "controller", ("none",), episodes=21),
+    RunSpec(SHORT, "toy_plugins:tracked", ("default", "timed"), episodes=3),
 )
 
 
 @pytest.fixture(autouse=True)
-def _entrants(monkeypatch: pytest.MonkeyPatch) -> None:
+def _plugins_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes find the bad planners, too."""
     monkeypatch.syspath_prepend(str(HERE))
     path = os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(HERE), path])))
 
 
-def played_here(job: Job, folder: Path) -> list[Files]:
+def run_here(job: RunSpec, folder: Path) -> list[RunFiles]:
     """What :func:`dfplan.bench.job.run` gives, without a process."""
     folder.mkdir(parents=True)
-    (folder / BEAT).touch()
-    play(job, folder)
+    (folder / HEARTBEAT).touch()
+    run_worker(job, folder)
     return [
-        Files(
-            job.head(tracker).name,
+        RunFiles(
+            job.header(tracker).name,
             (folder / f"{index}.jsonl").read_text(),
             (folder / f"{index}.json").read_text(),
         )
@@ -71,18 +72,18 @@ def played_here(job: Job, folder: Path) -> list[Files]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Files]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[RunFiles]]:
     """What the good jobs come to, by their planners, played in this process."""
     sys.path.insert(0, str(HERE))
     folder = tmp_path_factory.mktemp("made")
-    return {job.planner: played_here(job, folder / job.task) for job in GOOD}
+    return {job.method: run_here(job, folder / job.task_id) for job in GOOD}
 
 
 @pytest.fixture(scope="module")
-def wanted(made: dict[str, list[Files]]) -> dict[str, bytes]:
-    """The lines of the good jobs' cells, by their names."""
+def wanted(made: dict[str, list[RunFiles]]) -> dict[str, bytes]:
+    """The lines of the good jobs' runs, by their names."""
     return {
-        f"{each.name.task}/{each.name.stem}.jsonl": each.rows.encode()
+        f"{each.name.task}/{each.name.stem}.jsonl": each.episodes.encode()
         for files in made.values()
         for each in files
     }
@@ -119,77 +120,79 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").is_file(), reason
 
 
 @needs_proc
-def test_what_dies_takes_its_own_cell_alone_and_is_played_again(
+def test_a_killed_worker_loses_only_its_run_which_runs_again(
     tmp_path: Path, wanted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = f"dfplan bench of {tmp_path}"
     bad = [
-        Job(SHORT, "entrants:sleeps", ("own",), episodes=3, command=mark),
-        Job(SHORT, "entrants:leaves", ("own",), episodes=3),
-        Job("dfplan-maze2d-medium", "entrants:hangs", ("own",), episodes=22, limit=2.0),
-        Job(SHORT, "entrants:spawns", ("own",), episodes=3, limit=2.0, command=mark),
+        RunSpec(SHORT, "toy_plugins:sleeps", ("default",), episodes=3, command=mark),
+        RunSpec(SHORT, "toy_plugins:leaves", ("default",), episodes=3),
+        RunSpec(
+            "dfplan-maze2d-medium", "toy_plugins:hangs", ("default",), episodes=22, timeout=2.0
+        ),
+        RunSpec(SHORT, "toy_plugins:spawns", ("default",), episodes=3, timeout=2.0, command=mark),
     ]
 
     def kill() -> None:
-        until(lambda: any('"entrants:sleeps"' in line for line in processes(mark).values()))
+        until(lambda: any('"toy_plugins:sleeps"' in line for line in processes(mark).values()))
         for number, line in processes(mark).items():
-            if '"entrants:sleeps"' in line:
+            if '"toy_plugins:sleeps"' in line:
                 os.kill(number, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    lost = sweep([*bad, *GOOD], tmp_path, workers=2, progress=False)
+    lost = execute_runs([*bad, *GOOD], tmp_path, workers=2, progress=False)
     killer.join()
     until(lambda: not processes(mark), 5)  # nor what a planner has started
     (killed,) = lost
-    assert killed.startswith(f"{SHORT}, entrants:sleeps, ") and "signal 9" in killed
-    assert "computes what is missing" in killed and len(killed.splitlines()) == 1
+    assert killed.startswith(f"{SHORT}, toy_plugins:sleeps, ") and "signal 9" in killed
+    assert "only what is missing" in killed and len(killed.splitlines()) == 1
 
     # One that hangs is ended: what was over is kept, the rest is its fault.
-    hung = read_cell(cell_path(tmp_path, bad[2].head("own").name))
-    assert {row.fault for row in hung.rows[:20]} == {None}
-    assert {row.fault for row in hung.rows[20:]} == {"a call took longer than 2 s"}
-    assert len(hung.rows) == 22 and not any(row.steps for row in hung.rows[20:])
+    hung = read_run(run_path(tmp_path, bad[2].header("default").name))
+    assert {row.error for row in hung.episodes[:20]} == {None}
+    assert {row.error for row in hung.episodes[20:]} == {"a call took longer than 2 s"}
+    assert len(hung.episodes) == 22 and not any(row.steps for row in hung.episodes[20:])
     # So is one that ends its process, which is not lost: played again it would end again.
-    left = read_cell(cell_path(tmp_path, bad[1].head("own").name))
-    assert {row.fault for row in left.rows} == {"it ended its process with exit code 0"}
+    left = read_run(run_path(tmp_path, bad[1].header("default").name))
+    assert {row.error for row in left.episodes} == {"the method ended its process with exit code 0"}
     found = cells(tmp_path)
-    faulty = [bad[number].head("own").name for number in (1, 2, 3)]
+    faulty = [bad[number].header("default").name for number in (1, 2, 3)]
     assert all(found.pop(f"{name.task}/{name.stem}.jsonl") for name in faulty)
     assert found == wanted
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells"]
-    assert len(read_cells(tmp_path)) == 6
+    assert len(read_runs(tmp_path)) == 6
 
     # Again: that alone which was lost.
-    left_over = missing([*bad, *GOOD], tmp_path)
-    assert left_over == bad[:1]
+    remaining = missing_runs([*bad, *GOOD], tmp_path)
+    assert remaining == bad[:1]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
     asked: list[str] = []
 
-    def instead(job: Job) -> list[Files]:
-        asked.append(job.planner)
-        mended = replace(job, planner="entrants:straight")
+    def instead(job: RunSpec) -> list[RunFiles]:
+        asked.append(job.method)
+        mended = replace(job, method="toy_plugins:straight")
         return [
-            replace(each, name=replace(each.name, planner=job.planner))
-            for each in played_here(mended, tmp_path.parent / f"{tmp_path.name}-{len(asked)}")
+            replace(each, name=replace(each.name, method=job.method))
+            for each in run_here(mended, tmp_path.parent / f"{tmp_path.name}-{len(asked)}")
         ]
 
-    monkeypatch.setattr(module, "run", instead)
-    assert sweep(left_over, tmp_path, workers=1, progress=False) == []
-    assert asked == ["entrants:sleeps"]
+    monkeypatch.setattr(module, "launch", instead)
+    assert execute_runs(remaining, tmp_path, workers=1, progress=False) == []
+    assert asked == ["toy_plugins:sleeps"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(cells(tmp_path)) == 7
 
 
-def _shuffled(seed: int) -> list[Job]:
+def _shuffled(seed: int) -> list[RunSpec]:
     return random.Random(seed).sample(GOOD, len(GOOD))
 
 
-def test_one_worker_and_another_order_write_the_same_bytes(
+def test_workers_and_order_do_not_change_the_results(
     tmp_path: Path, wanted: dict[str, bytes]
 ) -> None:
     out = tmp_path / "odd näme, with spaces; and more"
-    assert sweep(GOOD[::-1], out, workers=1, progress=False) == []
+    assert execute_runs(GOOD[::-1], out, workers=1, progress=False) == []
     assert cells(out) == wanted
     assert sorted(path.name for path in out.iterdir()) == ["cells"]
 
@@ -202,7 +205,7 @@ def test_clusters_write_the_same_bytes(
     monkeypatch.setenv("RAY_worker_niceness", "0")  # else its workers are nice to all others
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:1")  # another cluster, which nobody asked for
-    lost = sweep(_shuffled(1), tmp_path, workers=2, backend=backend, progress=False)
+    lost = execute_runs(_shuffled(1), tmp_path, workers=2, backend=backend, progress=False)
     assert lost == []
     assert cells(tmp_path) == wanted
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells"]
@@ -225,15 +228,17 @@ def test_clusters_write_the_same_bytes(
         "no\x00host:1",
     ],
 )
-def test_an_address_of_no_cluster_is_one_error(backend: str, address: str, tmp_path: Path) -> None:
+def test_a_bad_cluster_address_is_one_clear_error(
+    backend: str, address: str, tmp_path: Path
+) -> None:
     pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
-    with pytest.raises(ConfigError, match=f"no cluster of {backend}") as raised:
-        sweep(GOOD, tmp_path, backend=backend, address=address, progress=False)
+    with pytest.raises(ConfigError, match=f"no {backend} cluster") as raised:
+        execute_runs(GOOD, tmp_path, backend=backend, address=address, progress=False)
     assert "\n" not in str(raised.value) and repr(address) in str(raised.value)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_listens_there_may_be_no_cluster(tmp_path: Path) -> None:
+def test_another_server_at_the_address_is_a_clear_error(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     with socket.create_server(("127.0.0.1", 0)) as other:
 
@@ -246,31 +251,31 @@ def test_what_listens_there_may_be_no_cluster(tmp_path: Path) -> None:
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        with pytest.raises(ConfigError, match="no cluster of dask"):
-            sweep(GOOD, tmp_path, backend="dask", address=address, progress=False)
+        with pytest.raises(ConfigError, match="no dask cluster"):
+            execute_runs(GOOD, tmp_path, backend="dask", address=address, progress=False)
         thread.join()
 
 
-def test_a_cluster_that_is_running_is_used(
+def test_a_running_cluster_is_used(
     tmp_path: Path,
-    made: dict[str, list[Files]],
+    made: dict[str, list[RunFiles]],
     wanted: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(module, "run", lambda job: made[job.planner])
+    monkeypatch.setattr(module, "launch", lambda job: made[job.method])
     with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
         address = cluster.scheduler.listeners[0].contact_address
-        sweep(GOOD, tmp_path, backend="dask", address=address, progress=False)
+        execute_runs(GOOD, tmp_path, backend="dask", address=address, progress=False)
     assert cells(tmp_path) == wanted
 
 
-# What is missing.
+# Missing runs.
 
 
 @pytest.fixture
 def filled(tmp_path: Path, wanted: dict[str, bytes]) -> Path:
-    """A folder with the good cells, as far as their heads go."""
+    """A folder with the good runs, as far as their heads go."""
     for name, rows in wanted.items():
         path = tmp_path / "cells" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -278,134 +283,138 @@ def filled(tmp_path: Path, wanted: dict[str, bytes]) -> Path:
     return tmp_path
 
 
-def test_nothing_is_missing_where_all_is_there(filled: Path) -> None:
-    assert missing(GOOD, filled) == []
-    assert missing(GOOD, filled / "elsewhere") == [*GOOD]
+def test_nothing_is_missing_in_a_complete_folder(filled: Path) -> None:
+    assert missing_runs(GOOD, filled) == []
+    assert missing_runs(GOOD, filled / "elsewhere") == [*GOOD]
 
 
 @pytest.mark.parametrize("change", [{"episodes": 20}, {"episodes": 22}, {"split": "validation"}])
-def test_other_episodes_go_into_another_folder(filled: Path, change: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"holds 21 test episodes of maze2d-umaze.*by --out"):
-        missing([replace(GOOD[0], **change)], filled)
+def test_other_episodes_need_another_folder(filled: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"21 test episodes of maze2d-umaze.*--out"):
+        missing_runs([replace(GOOD[0], **change)], filled)
     other = replace(GOOD[0], task="multi2d-umaze", **change)
-    assert missing([other], filled) == [other]
+    assert missing_runs([other], filled) == [other]
 
 
-def test_what_would_be_played_otherwise_is_missing(filled: Path) -> None:
+def test_other_seeds_and_trackers_are_missing(filled: Path) -> None:
     job = replace(GOOD[0], seed=1)
-    assert missing([job], filled) == [job]
-    assert missing([replace(GOOD[0], limit=1.0, command="another")], filled) == []
-    more = replace(GOOD[1], trackers=("own", "pursuit", "timed"))
-    assert missing([more], filled) == [replace(more, trackers=("pursuit",))]
+    assert missing_runs([job], filled) == [job]
+    assert missing_runs([replace(GOOD[0], timeout=1.0, command="another")], filled) == []
+    more = replace(GOOD[1], trackers=("default", "pursuit", "timed"))
+    assert missing_runs([more], filled) == [replace(more, trackers=("pursuit",))]
 
 
-def test_another_checkpoint_makes_a_cell_missing(tmp_path: Path) -> None:
+def test_a_changed_checkpoint_makes_a_run_missing(tmp_path: Path) -> None:
     folder = tmp_path / "runs"
     folder.mkdir()
     path = folder / "maze2d-umaze.safetensors"
     path.write_bytes(b"first")
-    job = Job("maze2d-umaze", "dfplan", ("pursuit",), checkpoints=(str(folder),))
-    head = job.head("pursuit")
-    target = cell_path(tmp_path, head.name)
+    job = RunSpec("maze2d-umaze", "dfplan", ("pursuit",), checkpoints=(str(folder),))
+    head = job.header("pursuit")
+    target = run_path(tmp_path, head.name)
     target.parent.mkdir(parents=True)
-    target.write_text(cell.rows_text(head, []))
-    assert missing([replace(job)], tmp_path) == []
+    target.write_text(episodes_text(head, []))
+    assert missing_runs([replace(job)], tmp_path) == []
     path.write_bytes(b"second")
-    assert missing([replace(job)], tmp_path) == [job]
-    assert missing([replace(job, checkpoints=())], tmp_path) == [replace(job, checkpoints=())]
+    assert missing_runs([replace(job)], tmp_path) == [job]
+    assert missing_runs([replace(job, checkpoints=())], tmp_path) == [replace(job, checkpoints=())]
 
 
-def test_an_edited_module_of_ones_own_makes_its_cells_missing(
+def test_an_edited_plugin_makes_its_runs_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     own = tmp_path / "edited_now_and_then.py"
     own.write_text("def make(task, seed): ...\n")
-    job = Job(SHORT, "edited_now_and_then:make", ("own",), episodes=1)
-    head = job.head("own")
-    target = cell_path(tmp_path, head.name)
+    job = RunSpec(SHORT, "edited_now_and_then:make", ("default",), episodes=1)
+    head = job.header("default")
+    target = run_path(tmp_path, head.name)
     target.parent.mkdir(parents=True)
-    target.write_text(cell.rows_text(head, []))
-    assert missing([job], tmp_path) == []
+    target.write_text(episodes_text(head, []))
+    assert missing_runs([job], tmp_path) == []
     own.write_text("def make(task, seed): return 1\n")
-    assert missing([job], tmp_path) == [job]
+    assert missing_runs([job], tmp_path) == [job]
 
 
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("score", "abc", "score: expected a number, got 'abc'"),
-        ("score", float("nan"), "score: expected a number, got nan"),
-        ("steps", 1.5, "steps: expected a whole number, .*got 1.5"),
-        ("reward", None, "reward: expected a number, got None"),
-        ("first_touch", "abc", "first_touch: expected a whole number, .*got 'abc'"),
-        ("success_any", 17, "success_any: expected true or false, got 17"),
-        ("goal", "here", "goal: expected a list of 2, got 'here'"),
+        ("score", "abc", "number, got 'abc'"),
+        ("score", float("nan"), "number, got nan"),
+        ("steps", 1.5, "integer, got 1.5"),
+        ("steps", -1, "got -1"),
+        ("reward", None, "number, got None"),
+        ("first_touch", "abc", "integer, got 'abc'"),
+        ("first_touch", 0, "got 0"),
+        ("success_any", 17, "boolean, got 17"),
+        ("goal", "here", "got 'here'"),
     ],
 )
-def test_a_damaged_row_is_named(filled: Path, key: str, value: object, said: str) -> None:
-    path = cell_path(filled, GOOD[0].head("none").name)
+def test_error_names_file_line_field_and_value(
+    filled: Path, key: str, value: object, said: str
+) -> None:
+    path = run_path(filled, GOOD[0].header("none").name)
     head, row, rest = path.read_text().split("\n", 2)
     path.write_text("\n".join((head, json.dumps({**json.loads(row), key: value}), rest)))
-    with pytest.raises(DataError, match=f"{re.escape(str(path))}, line 2, .*{said}"):
-        read_cell(path)
+    with pytest.raises(DataError, match=f"{re.escape(str(path))}, line 2, .*{key}.*{said}"):
+        read_run(path)
 
 
-def test_rows_that_are_not_in_order_are_refused(filled: Path) -> None:
-    path = cell_path(filled, GOOD[0].head("none").name)
+def test_episodes_out_of_order_are_refused(filled: Path) -> None:
+    path = run_path(filled, GOOD[0].header("none").name)
     head, row, _, rest = path.read_text().split("\n", 3)
     path.write_text("\n".join((head, row, row, rest)))
-    path.with_suffix(".json").write_text(aside_text(Cost(), [], provenance("", 0.0)))
-    with pytest.raises(DataError, match="has episode 0 in place of 1"):
-        read_cell(path)
+    path.with_suffix(".json").write_text(metadata_text(Cost(), [], provenance("", 0.0)))
+    with pytest.raises(DataError, match=r"line 3, .*expected episode 1, got 0"):
+        read_run(path)
 
 
-def test_a_cell_under_another_ones_name_is_refused(filled: Path) -> None:
-    path = cell_path(filled, GOOD[0].head("none").name)
+def test_a_run_under_another_name_is_refused(filled: Path) -> None:
+    path = run_path(filled, GOOD[0].header("none").name)
     path.rename(path.with_name("bc+none+0.jsonl"))
     for each in filled.rglob("*.jsonl"):
-        each.with_suffix(".json").write_text(aside_text(Cost(), [], provenance("", 0.0)))
-    with pytest.raises(DataError, match=r"bc\+none\+0.jsonl says that it is .*controller\+none"):
-        read_cells(filled)
+        each.with_suffix(".json").write_text(metadata_text(Cost(), [], provenance("", 0.0)))
+    with pytest.raises(DataError, match=r"bc\+none\+0.jsonl .*belongs to .*controller\+none"):
+        read_runs(filled)
 
 
 @pytest.mark.parametrize(
     ("key", "value"), [("protocol", "d4rl-maze2d-v2"), ("model", "0" * 64), ("seed", 3)]
 )
-def test_a_cell_that_says_something_else_is_missing(filled: Path, key: str, value: object) -> None:
-    path = cell_path(filled, GOOD[0].head("none").name)
+def test_a_run_with_another_header_is_missing(filled: Path, key: str, value: object) -> None:
+    path = run_path(filled, GOOD[0].header("none").name)
     first, rest = path.read_text().split("\n", 1)
     path.write_text(json.dumps({**json.loads(first), key: value}) + "\n" + rest)
-    assert missing(GOOD, filled) == [GOOD[0]]
+    assert missing_runs(GOOD, filled) == [GOOD[0]]
 
 
 @pytest.mark.parametrize("version", [1, 3, "2", None])
-def test_a_cell_of_another_format_is_refused(filled: Path, version: object) -> None:
-    path = cell_path(filled, GOOD[0].head("none").name)
+def test_another_format_is_refused(filled: Path, version: object) -> None:
+    path = run_path(filled, GOOD[0].header("none").name)
     first, rest = path.read_text().split("\n", 1)
     path.write_text(json.dumps({**json.loads(first), "format": version}) + "\n" + rest)
-    with pytest.raises(DataError, match=rf"has format {version!r}.*reads format 2. Run the bench"):
-        missing(GOOD, filled)
+    with pytest.raises(DataError, match=rf"format {version!r}.*reads format 2"):
+        missing_runs(GOOD, filled)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "7\n", '{"format": 2}\n', "text\n", "\xe9\n"])
-def test_a_damaged_cell_is_refused(filled: Path, content: str) -> None:
-    cell_path(filled, GOOD[0].head("none").name).write_text(content, encoding="latin-1")
-    with pytest.raises(DataError, match=r"no cell of a benchmark.*Delete it and run"):
-        missing(GOOD, filled)
+def test_a_damaged_header_is_refused(filled: Path, content: str) -> None:
+    run_path(filled, GOOD[0].header("none").name).write_text(content, encoding="latin-1")
+    with pytest.raises(DataError, match=r"is damaged.*Delete it"):
+        missing_runs(GOOD, filled)
 
 
-def test_half_written_files_never_count(
+def test_partial_files_never_count(
     filled: Path, wanted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "run", lambda job: played_here(job, filled / "played"))
-    path = cell_path(filled, GOOD[0].head("none").name)
+    monkeypatch.setattr(module, "launch", lambda job: run_here(job, filled / "played"))
+    path = run_path(filled, GOOD[0].header("none").name)
     whole = path.read_bytes()
     path.unlink()
     # What a writer leaves that is killed before the file has its name.
     (path.parent / ".partial-abc.jsonl").write_bytes(whole[:1000])
     (path.parent / ".partial-abd.json").write_bytes(b"{")
-    assert missing(GOOD, filled) == [GOOD[0]]
+    assert missing_runs(GOOD, filled) == [GOOD[0]]
 
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
@@ -413,43 +422,43 @@ def test_half_written_files_never_count(
     with monkeypatch.context() as patch:
         patch.setattr("dfplan.files.os.fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            sweep([GOOD[0]], filled, workers=1, progress=False)
-    assert missing(GOOD, filled) == [GOOD[0]]
+            execute_runs([GOOD[0]], filled, workers=1, progress=False)
+    assert missing_runs(GOOD, filled) == [GOOD[0]]
     (filled / "played").rename(filled / "played-first")
-    sweep([GOOD[0]], filled, workers=1, progress=False)
+    execute_runs([GOOD[0]], filled, workers=1, progress=False)
     assert path.read_bytes() == whole
-    assert [each.name for each in read_cells_of(filled)] == [GOOD[0].head("none").name]
+    assert [each.name for each in runs_with_costs(filled)] == [GOOD[0].header("none").name]
 
 
-def read_cells_of(out: Path) -> list[object]:
-    """Of the cells that have their costs, since :func:`filled` has none."""
+def runs_with_costs(out: Path) -> list[object]:
+    """Of the runs that have their costs, since :func:`filled` has none."""
     for path in (out / "cells").rglob("[!.]*.jsonl"):
         if not path.with_suffix(".json").exists():
             path.unlink()
-    return [*read_cells(out)]
+    return [*read_runs(out)]
 
 
-def test_cells_of_two_planners_share_no_file(tmp_path: Path) -> None:
+def test_file_names_of_runs_are_unique(tmp_path: Path) -> None:
     names = ["a.b:make", "a:b_make", "a_b:make", "a.b:make_", "a_b_make:x", "a:b_make_x"]
-    heads = [replace(GOOD[1].head("own").name, planner=name) for name in names]
-    assert len({cell_path(tmp_path, head) for head in heads}) == len(names)
-    assert all(cell_path(tmp_path, head).parent == tmp_path / "cells" / SHORT for head in heads)
+    heads = [replace(GOOD[1].header("default").name, method=name) for name in names]
+    assert len({run_path(tmp_path, head) for head in heads}) == len(names)
+    assert all(run_path(tmp_path, head).parent == tmp_path / "cells" / SHORT for head in heads)
 
 
-def test_two_sweeps_into_one_folder_leave_whole_cells(
+def test_two_executions_into_one_folder_write_complete_runs(
     tmp_path: Path,
-    made: dict[str, list[Files]],
+    made: dict[str, list[RunFiles]],
     wanted: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "run", lambda job: made[job.planner])
+    monkeypatch.setattr(module, "launch", lambda job: made[job.method])
     out, errors = tmp_path / "out", []
 
     def many() -> None:
         try:
             for _ in range(20):
-                sweep(GOOD, out, workers=10**9, progress=False)
-                read_cells(out)
+                execute_runs(GOOD, out, workers=10**9, progress=False)
+                read_runs(out)
         except BaseException as error:
             errors.append(error)
 
@@ -462,81 +471,84 @@ def test_two_sweeps_into_one_folder_leave_whole_cells(
     assert sorted(path.name for path in out.iterdir()) == ["cells"]
 
 
-# What cannot be.
+# Errors.
 
 
-def test_what_is_wrong_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for how, message in (
-        ({"backend": "rya"}, "Unknown backend 'rya'. Did you mean 'ray'"),
-        ({"workers": 0}, "workers must be .* at least 1; got 0"),
-        ({"address": "1.2.3.4:8786"}, "name its backend, ray or dask"),
+        ({"backend": "rya"}, "backend.*'ray'"),
+        ({"workers": 0}, "workers"),
+        ({"address": "1.2.3.4:8786"}, "name its backend"),
     ):
         with pytest.raises(ConfigError, match=message):
-            sweep(GOOD, tmp_path / "none", progress=False, **how)  # type: ignore[arg-type]
+            execute_runs(GOOD, tmp_path / "none", progress=False, **how)  # type: ignore[arg-type]
     assert not (tmp_path / "none").exists()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OSError, match="file"):
-        sweep(GOOD, tmp_path / "file", progress=False)
+        execute_runs(GOOD, tmp_path / "file", progress=False)
     with pytest.raises(OSError, match="file"):
-        sweep(GOOD, tmp_path / "file" / "below", progress=False)
+        execute_runs(GOOD, tmp_path / "file" / "below", progress=False)
     for name in ("ray", "distributed"):
         monkeypatch.setitem(sys.modules, name, None)
     for backend in ("ray", "dask"):
         with pytest.raises(ConfigError, match=rf"pip install 'dfplan\[{backend}\]'"):
-            sweep(GOOD, tmp_path, backend=backend, progress=False)
+            execute_runs(GOOD, tmp_path, backend=backend, progress=False)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("import os; os._exit(0)", "it ended its process with exit code 0"),
+        ("import os; os._exit(0)", "the method ended its process with exit code 0"),
         ("import time; time.sleep(600)", "a call took longer than 2 s"),
         ("1 / 0", "raised ConfigError: Planner 'rogue:make': module 'rogue' cannot be imported"),
     ],
 )
-def test_what_a_module_does_when_it_is_imported_is_its_rows(
+def test_import_errors_of_a_plugin_are_recorded(
     content: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "rogue.py").write_text(content + "\n")
-    job = Job(SHORT, "rogue:make", ("own",), episodes=2, limit=2.0)
-    assert sweep([job], tmp_path, workers=1, progress=False) == []
-    rows = read_cell(cell_path(tmp_path, job.head("own").name)).rows
-    assert len(rows) == 2 and all(str(row.fault).startswith(fault) for row in rows)
+    job = RunSpec(SHORT, "rogue:make", ("default",), episodes=2, timeout=2.0)
+    assert execute_runs([job], tmp_path, workers=1, progress=False) == []
+    rows = read_run(run_path(tmp_path, job.header("default").name)).episodes
+    assert len(rows) == 2 and all(str(row.error).startswith(fault) for row in rows)
 
 
 @pytest.mark.parametrize(
-    "change", [{"episodes": 0}, {"seed": -1}, {"limit": 0.0}, {"limit": float("nan")}]
+    "change", [{"episodes": 0}, {"seed": -1}, {"timeout": 0.0}, {"timeout": float("nan")}]
 )
-def test_a_job_has_sensible_numbers(change: dict[str, float]) -> None:
+def test_numbers_of_a_spec_are_checked(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):
         replace(GOOD[0], **change)  # type: ignore[arg-type]
 
 
-def test_a_process_that_fails_says_its_last_line(tmp_path: Path) -> None:
+def test_a_lost_run_reports_the_last_line_of_output(tmp_path: Path) -> None:
     (tmp_path / "maze2d-umaze.safetensors").write_bytes(b"damaged")
-    job = Job("maze2d-umaze", "dfplan", ("pursuit",), checkpoints=(str(tmp_path),), episodes=1)
-    with pytest.raises(LostCellError, match=r"exit code 1: dfplan\.errors\.CheckpointError: "):
-        cell.run(job)
+    job = RunSpec("maze2d-umaze", "dfplan", ("pursuit",), checkpoints=(str(tmp_path),), episodes=1)
+    with pytest.raises(LostRunError, match=r"exit code 1: dfplan\.errors\.CheckpointError: "):
+        launch(job)
 
 
 @needs_proc
 @pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGKILL])
-def test_an_end_before_the_end_leaves_whole_cells_and_no_process(
+def test_interrupt_and_kill_leave_complete_runs_and_no_process(
     signalled: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = tmp_path / "a folder with spaces"
     here.mkdir()
     mark = f"marked-{tmp_path.name}-{os.getpid()}"
     command = [sys.executable, "-m", "dfplan", "bench", "--out", mark, f"--tasks={SHORT}"]
-    command += ["--planner=controller,entrants:sleeps,entrants:tracked", "--episodes=3"]
+    command += [
+        "--planner=controller,toy_plugins:sleeps,toy_plugins:tracked",
+        "--episodes=3",
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "HOME"}
     environment["TMPDIR"] = str(tmp_path / "temporary")
     (tmp_path / "temporary").mkdir()
     process = subprocess.Popen(
-        [*command, "--workers=2", "--tracker=own"],
+        [*command, "--workers=2", "--tracker=default"],
         cwd=here,
         env=environment,
         start_new_session=True,
@@ -546,7 +558,7 @@ def test_an_end_before_the_end_leaves_whole_cells_and_no_process(
     )
     try:
         until(lambda: list(here.rglob("*.jsonl")))  # the first is there, another is played
-        # A terminal tells the whole group of an interrupt; the other reaches the command alone.
+        # A terminal sends an interrupt to the whole group; a kill reaches the command alone.
         (os.killpg if signalled == signal.SIGINT else os.kill)(process.pid, signalled)
         said = process.communicate(timeout=60)[1]
     finally:
@@ -560,13 +572,13 @@ def test_an_end_before_the_end_leaves_whole_cells_and_no_process(
         assert [path.name for path in (here / mark).iterdir()] == ["cells"]
     until(lambda: not processes(mark), 60)
     for path in here.rglob("*.jsonl"):
-        assert path.name[0] != "." and read_cell(path).head == read_head(path)
+        assert path.name[0] != "." and read_run(path).header == read_header(path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    sweep([], here / mark, progress=False)  # even the next one that has nothing to play
+    execute_runs([], here / mark, progress=False)  # cleans up even without specs
     assert not list((tmp_path / "temporary").iterdir())
 
 
-def ended_at(event: int, act: Callable[[], object]) -> bool:
+def completes_before(event: int, act: Callable[[], object]) -> bool:
     """Whether ``act``, in a process that is killed before that event, comes to its end.
 
     An event is whatever changes a file or a folder.
@@ -590,27 +602,27 @@ def ended_at(event: int, act: Callable[[], object]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def test_wherever_it_is_killed_the_next_run_writes_the_same_and_leaves_nothing(
+def test_after_a_kill_at_any_write_the_next_execution_completes(
     tmp_path: Path,
-    made: dict[str, list[Files]],
+    made: dict[str, list[RunFiles]],
     wanted: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
 
-    def run(job: Job) -> list[Files]:
+    def run(job: RunSpec) -> list[RunFiles]:
         with scratch_folder(tempfile.gettempdir(), SCRATCH):
-            names = {job.head(tracker).name for tracker in job.trackers}
-            return [each for each in made[job.planner] if each.name in names]
+            names = {job.header(tracker).name for tracker in job.trackers}
+            return [each for each in made[job.method] if each.name in names]
 
     def go(out: Path) -> None:
-        sweep(missing(GOOD, out), out, workers=2, progress=False)
+        execute_runs(missing_runs(GOOD, out), out, workers=2, progress=False)
 
-    monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(module, "launch", run)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     for event in itertools.count():
         out = tmp_path / f"out-{event}"
-        ended = ended_at(event, lambda out=out: go(out))
+        ended = completes_before(event, lambda out=out: go(out))
         go(out)
         assert cells(out) == wanted
         named = {path.name for path in [*out.rglob("*"), *(tmp_path / "temporary").iterdir()]}
@@ -623,7 +635,7 @@ def test_wherever_it_is_killed_the_next_run_writes_the_same_and_leaves_nothing(
 
 
 @needs_proc
-def test_an_import_that_hangs_ends_with_who_asked_for_it(tmp_path: Path) -> None:
+def test_a_hanging_import_ends_with_its_parent(tmp_path: Path) -> None:
     mark = f"hanging-{tmp_path.name}-{os.getpid()}"
     (tmp_path / f"{mark}.py").write_text("import time; time.sleep(3600)\n")
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Who plays what: names, checkpoints, what fits what, and a user's own."""
+"""Methods, trackers, plugins and run plans."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 
-from dfplan.bench import plugins as own
+from dfplan.bench import plugins
 from dfplan.bench.methods import (
-    CONTENDERS,
+    DEFAULT_TRACKER,
+    METHODS,
     NO_TRACKER,
-    OWN_TRACKER,
     TRACKERS,
-    follower,
-    named_contender,
+    make_tracker,
+    named_method,
     tracker_checkpoint,
 )
-from dfplan.bench.plan import ALL, DEFAULT, roster
+from dfplan.bench.plan import ALL, DEFAULT_METHODS, plan_runs
 from dfplan.errors import ConfigError
 from dfplan.evaluation.protocols import PROTOCOLS, TASKS, named_task
-from dfplan.planning.trackers import DiffusedActions, Pursuit, TimedPD
+from dfplan.planning.trackers import PlannedActions, Pursuit, TimedPD
 from dfplan.pretrained import load, pretrained_names
 from dfplan.training.presets import PRESETS
 from dfplan.types import Planner
@@ -31,54 +31,54 @@ UMAZE = named_task("maze2d-umaze")
 
 
 @pytest.fixture(autouse=True)
-def _entrants(monkeypatch: pytest.MonkeyPatch) -> None:
+def _plugins_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(HERE))
-    monkeypatch.setenv("PYTHONPATH", str(HERE))  # of the process that imports them first
+    monkeypatch.setenv("PYTHONPATH", str(HERE))  # for the process of the trial import
 
 
 def _shipped(name: str) -> list[str]:
     """Tasks for which a planner's checkpoint is shipped, one for each data."""
-    model = CONTENDERS[name].model
+    model = METHODS[name].checkpoint_name
     known = {task.data: task.id for task in TASKS.values()}
     return [task for data, task in known.items() if model and model(data) in pretrained_names()]
 
 
-@pytest.mark.parametrize("name", CONTENDERS)
-def test_every_name_builds_what_it_says(name: str) -> None:
-    contender = named_contender(name)
-    assert contender.name == name and contender.title
-    tasks = _shipped(name)[:2] if contender.model else ["pointmaze-umaze"]
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_makes_a_planner_or_a_policy(name: str) -> None:
+    method = named_method(name)
+    assert method.name == name and method.title
+    tasks = _shipped(name)[:2] if method.checkpoint_name else ["pointmaze-umaze"]
     for task in map(named_task, tasks):
-        made = contender.make(task, 0, contender.checkpoint(task, 0, []))
-        assert isinstance(made, Planner) != contender.is_policy
-        assert callable(getattr(made, "act" if contender.is_policy else "plan"))
+        made = method.make(task, 0, method.checkpoint(task, 0, []))
+        assert isinstance(made, Planner) != method.is_policy
+        assert callable(getattr(made, "act" if method.is_policy else "plan"))
         if isinstance(made, Planner):
-            assert contender.tracker in TRACKERS
-            assert callable(follower(made, contender.tracker, task, []).act)
+            assert method.default_tracker in TRACKERS
+            assert callable(make_tracker(made, method.default_tracker, task, []).act)
 
 
-def test_shipped_names_build_for_all_of_d4rls_tasks() -> None:
-    for name in DEFAULT:
+def test_default_methods_have_checkpoints_for_all_tasks_of_d4rl() -> None:
+    for name in DEFAULT_METHODS:
         for task in TASKS.values():
             if task.protocol.id == "d4rl-maze2d-v1":
-                CONTENDERS[name].checkpoint(task, 0, [])
-    entered = roster()
-    assert not entered.left_out and len(entered.jobs) == 6 * len(DEFAULT)
-    assert {job.episodes for job in entered.jobs} == {20}
+                METHODS[name].checkpoint(task, 0, [])
+    planned = plan_runs()
+    assert not planned.skipped and len(planned.specs) == 6 * len(DEFAULT_METHODS)
+    assert {job.episodes for job in planned.specs} == {20}
 
 
-@pytest.mark.parametrize("name", [n for n, c in CONTENDERS.items() if c.model])
+@pytest.mark.parametrize("name", [n for n, c in METHODS.items() if c.checkpoint_name])
 @pytest.mark.parametrize("data", ["maze2d-umaze", "ogbench-medium"])
 def test_a_missing_checkpoint_names_the_command_that_trains_it(
     name: str, data: str, tmp_path: Path
 ) -> None:
     task = next(task for task in TASKS.values() if task.data == data)
-    contender = CONTENDERS[name]
+    method = METHODS[name]
     with pytest.raises(ConfigError) as raised:
-        contender.checkpoint(task, 3, [tmp_path])
+        method.checkpoint(task, 3, [tmp_path])
     said = str(raised.value)
-    assert contender.model is not None
-    preset = contender.model(data)
+    assert method.checkpoint_name is not None
+    preset = method.checkpoint_name(data)
     command = f"dfplan train {preset} --settings.seed 3 --out runs/{preset}-s3"
     assert command in said and str(tmp_path) in said and "--checkpoints runs" in said
     if data == "maze2d-umaze":
@@ -87,72 +87,74 @@ def test_a_missing_checkpoint_names_the_command_that_trains_it(
         file = tmp_path / path
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"")
-        assert contender.checkpoint(task, 3, [tmp_path / "no", tmp_path]) == file
+        assert method.checkpoint(task, 3, [tmp_path / "no", tmp_path]) == file
         file.unlink()
 
 
-def test_a_folder_comes_before_what_is_shipped(tmp_path: Path) -> None:
-    shipped = CONTENDERS["dfplan"].checkpoint(UMAZE, 0, [])
+def test_folders_come_before_shipped_checkpoints(tmp_path: Path) -> None:
+    shipped = METHODS["dfplan"].checkpoint(UMAZE, 0, [])
     assert shipped is not None and shipped.name == "maze2d-umaze.safetensors"
     own = tmp_path / "maze2d-umaze.safetensors"
     own.write_bytes(b"")
-    assert CONTENDERS["dfplan"].checkpoint(UMAZE, 0, [tmp_path]) == own
+    assert METHODS["dfplan"].checkpoint(UMAZE, 0, [tmp_path]) == own
     assert tracker_checkpoint("pursuit", UMAZE, [tmp_path]) == own
 
 
 @pytest.mark.parametrize(
     ("planner", "task", "tracker", "reason"),
     [
-        ("iql", "multi2d-umaze", NO_TRACKER, "knows one goal"),
-        ("cql", "ogbench-medium-stitch", NO_TRACKER, "knows one goal"),
+        ("iql", "multi2d-umaze", NO_TRACKER, "only knows one fixed goal"),
+        ("cql", "ogbench-medium-stitch", NO_TRACKER, "only knows one fixed goal"),
         ("iql", "maze2d-umaze", NO_TRACKER, None),
         ("controller", "maze2d-umaze", "pursuit", "needs no tracker"),
         ("bc", "maze2d-umaze", "timed", "needs no tracker"),
         ("dfplan", "maze2d-umaze", NO_TRACKER, "needs a tracker"),
-        ("dfplan", "maze2d-umaze", "diffused", "plans no actions"),
-        ("diffuser", "maze2d-umaze", "diffused", None),
-        ("dfplan", "ogbench-giant-navigate", "timed", "follows velocities"),
-        ("dfplan", "ogbench-giant-navigate", "forcing", "follows velocities"),
+        ("dfplan", "maze2d-umaze", "planned-actions", "plans no actions"),
+        ("diffuser", "maze2d-umaze", "planned-actions", None),
+        ("dfplan", "ogbench-giant-navigate", "timed", "tracker"),
+        ("dfplan", "ogbench-giant-navigate", "forcing", "tracker"),
         ("dfplan", "ogbench-giant-navigate", "inverse", None),
         ("dfplan", "ogbench-giant-navigate", "pursuit", None),
         ("dfplan", "pointmaze-large", "forcing", None),
-        ("entrants:line", "ogbench-giant-navigate", "own", None),
-        ("entrants:line", "maze2d-umaze", "diffused", None),
+        ("toy_plugins:line", "ogbench-giant-navigate", "default", None),
+        ("toy_plugins:line", "maze2d-umaze", "planned-actions", None),
     ],
 )
-def test_what_does_not_fit_has_a_reason(
+def test_incompatible_methods_and_trackers_have_a_reason(
     planner: str, task: str, tracker: str, reason: str | None
 ) -> None:
-    said = named_contender(planner).unfit(named_task(task), tracker)
+    said = named_method(planner).incompatibility(named_task(task), tracker)
     assert said is None if reason is None else said is not None and said.startswith(reason)
 
 
-def test_trackers_are_what_they_say() -> None:
+def test_trackers_have_their_types() -> None:
     made = load("maze2d-umaze")
-    kinds = {name: type(follower(made, name, UMAZE, [])) for name in TRACKERS if name != "inverse"}
+    kinds = {
+        name: type(make_tracker(made, name, UMAZE, [])) for name in TRACKERS if name != "inverse"
+    }
     assert kinds == {
         "pursuit": Pursuit,
         "timed": TimedPD,
         "diffuser": TimedPD,
         "forcing": TimedPD,
-        "diffused": DiffusedActions,
+        "planned-actions": PlannedActions,
     }
-    with pytest.raises(ConfigError, match=r"tracker 'inverse'.*dfplan train inverse-umaze"):
-        follower(made, "inverse", UMAZE, [])
+    with pytest.raises(ConfigError, match="dfplan train inverse-umaze"):
+        make_tracker(made, "inverse", UMAZE, [])
 
 
-# A user's own.
+# Plugins.
 
 
-def test_a_users_own_is_known_by_a_dotted_name() -> None:
-    contender = named_contender("entrants:line")
-    assert contender.is_own and contender.learns and not contender.is_policy
-    assert contender.tracker == OWN_TRACKER and contender.checkpoint(UMAZE, 5, []) is None
-    made: Any = contender.make(UMAZE, 0, None)
+def test_plugins_are_named_by_module_and_function() -> None:
+    method = named_method("toy_plugins:line")
+    assert method.is_plugin and method.has_seeds and not method.is_policy
+    assert method.default_tracker == DEFAULT_TRACKER and method.checkpoint(UMAZE, 5, []) is None
+    made: Any = method.make(UMAZE, 0, None)
     assert isinstance(made, Planner)
-    assert isinstance(follower(made, OWN_TRACKER, UMAZE, []), Pursuit)
-    brings: Any = named_contender("entrants:tracked").make(UMAZE, 0, None)
-    own, ours = (follower(brings, name, UMAZE, []) for name in (OWN_TRACKER, "pursuit"))
+    assert isinstance(make_tracker(made, DEFAULT_TRACKER, UMAZE, []), Pursuit)
+    planner: Any = named_method("toy_plugins:tracked").make(UMAZE, 0, None)
+    own, ours = (make_tracker(planner, name, UMAZE, []) for name in (DEFAULT_TRACKER, "pursuit"))
     assert vars(own)["_spacing"] == 0.02 != vars(ours)["_spacing"]
 
 
@@ -163,7 +165,7 @@ def test_a_users_own_is_known_by_a_dotted_name() -> None:
         ("mine:make", "def broken(:\n", r"cannot be imported \(SyntaxError: "),
         ("mine:make", "1 / 0\n", r"cannot be imported \(ZeroDivisionError: division by zero\)"),
         ("mine:make", "import no_such_module\n", "No module named 'no_such_module'"),
-        ("other_mine:make", "", "'other_mine' cannot be imported.*Run where it lies"),
+        ("other_mine:make", "", "'other_mine' cannot be imported.*Run in its folder"),
         ("mine.inner:make", "", "cannot be imported .there is no 'mine.inner'"),
         (":make", "", "module '' cannot be imported"),
         (".mine:make", "", "module '.mine' cannot be imported"),
@@ -171,7 +173,7 @@ def test_a_users_own_is_known_by_a_dotted_name() -> None:
         ("dfplann", "", "Unknown planner 'dfplann'. Did you mean 'dfplan'"),
     ],
 )
-def test_a_wrong_name_is_said_in_one_line(
+def test_a_wrong_name_is_a_short_error(
     name: str, content: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mine.py").write_text(content)
@@ -179,82 +181,82 @@ def test_a_wrong_name_is_said_in_one_line(
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     with pytest.raises(ConfigError, match=message) as raised:
-        roster(tasks=["maze2d-umaze"], planners=[name])
+        plan_runs(tasks=["maze2d-umaze"], methods=[name])
     assert len(str(raised.value).splitlines()) == 1 and "_os" not in str(raised.value)
 
 
 @pytest.mark.parametrize("content", ["import os; os._exit(0)", "import time; time.sleep(600)"])
-def test_what_importing_does_to_a_process_is_left_to_its_rows(
+def test_an_import_that_ends_or_blocks_its_process_is_not_refused(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(own, "PATIENCE", 3.0)
+    monkeypatch.setattr(plugins, "IMPORT_TIMEOUT", 3.0)
     package = tmp_path / "rogue"
     package.mkdir()
     (package / "__init__.py").write_text(content + "\n")
     (package / "module.py").write_text("def make(task, seed): ...\n")
-    (job,) = roster(tasks=["maze2d-umaze"], planners=["rogue.module:make"]).jobs
-    assert job.head("own").model is not None  # the file is known without running it
+    (job,) = plan_runs(tasks=["maze2d-umaze"], methods=["rogue.module:make"]).specs
+    assert job.header("default").model is not None  # the file is known without running it
 
 
-def test_a_module_where_one_stands_is_found(
+def test_a_plugin_in_the_working_folder_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "with spaces"
     folder.mkdir()
-    (folder / "standing_here.py").write_text("def make(task, seed): return task.id, seed\n")
+    (folder / "plugin_in_this_folder.py").write_text("def make(task, seed): return task.id, seed\n")
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    assert named_contender("standing_here:make").make(UMAZE, 4, None) == ("maze2d-umaze", 4)
+    assert named_method("plugin_in_this_folder:make").make(UMAZE, 4, None) == ("maze2d-umaze", 4)
 
 
-# The roster.
+# Run plans.
 
 
 def _played(**how: Any) -> set[tuple[str, str, tuple[str, ...], int]]:
-    jobs = roster(**how).jobs
-    found = {(job.task, job.planner, job.trackers, job.seed) for job in jobs}
+    jobs = plan_runs(**how).specs
+    found = {(job.task_id, job.method, job.trackers, job.seed) for job in jobs}
     assert len(found) == len(jobs)
     return found
 
 
-def test_of_a_users_own_it_is_not_known_whether_it_plans_actions() -> None:
+def test_planned_actions_of_a_plugin_must_be_requested_by_name() -> None:
     def trackers(*asked: str) -> tuple[str, ...]:
-        how = {"tasks": ["maze2d-umaze"], "planners": ["entrants:line"], "trackers": asked}
-        (job,) = roster(**how).jobs
+        how = {"tasks": ["maze2d-umaze"], "methods": ["toy_plugins:line"], "trackers": asked}
+        (job,) = plan_runs(**how).specs
         return job.trackers
 
-    assert "diffused" not in trackers(ALL) and "timed" in trackers(ALL)
-    assert "diffused" in trackers(ALL, "diffused")
+    assert "planned-actions" not in trackers(ALL) and "timed" in trackers(ALL)
+    assert "planned-actions" in trackers(ALL, "planned-actions")
 
 
-def test_a_roster_is_what_was_asked_for() -> None:
-    assert _played(tasks=["maze2d-umaze"], planners=["controller", "dfplan"]) == {
+def test_a_plan_contains_what_was_requested() -> None:
+    assert _played(tasks=["maze2d-umaze"], methods=["controller", "dfplan"]) == {
         ("maze2d-umaze", "controller", ("none",), 0),
         ("maze2d-umaze", "dfplan", ("pursuit",), 0),
     }
-    own = ["entrants:line"]
-    assert _played(tasks=["maze2d-umaze"] * 2, planners=own * 2, seeds=[2, 3, 2]) == {
-        ("maze2d-umaze", "entrants:line", ("own",), 2),
-        ("maze2d-umaze", "entrants:line", ("own",), 3),
+    own = ["toy_plugins:line"]
+    assert _played(tasks=["maze2d-umaze"] * 2, methods=own * 2, seeds=[2, 3, 2]) == {
+        ("maze2d-umaze", "toy_plugins:line", ("default",), 2),
+        ("maze2d-umaze", "toy_plugins:line", ("default",), 3),
     }
-    # Who was never trained plays once, whatever the seeds, and finds that again.
-    assert _played(tasks=["maze2d-umaze"], planners=["controller"], seeds=[1, 2]) == {
+    # A method without training runs once, whatever the seeds.
+    assert _played(tasks=["maze2d-umaze"], methods=["controller"], seeds=[1, 2]) == {
         ("maze2d-umaze", "controller", ("none",), 0)
     }
     assert _played(
-        tasks=["pointmaze-large"], planners=["dfplan"], trackers=["forcing", "own", "forcing"]
+        tasks=["pointmaze-large"], methods=["dfplan"], trackers=["forcing", "default", "forcing"]
     ) == {("pointmaze-large", "dfplan", ("forcing", "pursuit"), 0)}
-    of_both = _played(protocols=["d4rl-maze2d-v1", "dfplan-v1"] * 2, planners=["controller"])
+    of_both = _played(protocols=["d4rl-maze2d-v1", "dfplan-v1"] * 2, methods=["controller"])
     assert {task for task, *_ in of_both} == {
         task.id for task in TASKS.values() if task.protocol.id in ("d4rl-maze2d-v1", "dfplan-v1")
     }
 
 
-def test_episodes_are_the_protocols_unless_asked() -> None:
-    jobs = roster(protocols=list(PROTOCOLS), planners=["controller"], episodes=None).jobs
-    assert {(job.played.protocol.id, job.episodes) for job in jobs} == {
+def test_the_default_number_of_episodes_is_the_protocols() -> None:
+    jobs = plan_runs(protocols=list(PROTOCOLS), methods=["controller"], episodes=None).specs
+    assert {(job.task.protocol.id, job.episodes) for job in jobs} == {
         ("d4rl-maze2d-v1", 500),
         ("gymnasium-pointmaze-v3", 250),
         ("ogbench-pointmaze-v0", 250),
@@ -262,20 +264,20 @@ def test_episodes_are_the_protocols_unless_asked() -> None:
     }
 
 
-def test_all_leaves_out_what_cannot_be_with_reasons() -> None:
-    entered = roster(protocols=list(PROTOCOLS), planners=[ALL], trackers=[ALL])
-    for job in entered.jobs:
-        contender = named_contender(job.planner)
+def test_all_skips_what_cannot_run_with_reasons() -> None:
+    planned = plan_runs(protocols=list(PROTOCOLS), methods=[ALL], trackers=[ALL])
+    for job in planned.specs:
+        method = named_method(job.method)
         for tracker in job.trackers:
-            assert contender.unfit(job.played, tracker) is None
-            tracker_checkpoint(tracker, job.played, [])
-        contender.checkpoint(job.played, job.seed, [])
-    assert len({(job.task, job.planner) for job in entered.jobs}) == len(entered.jobs)
-    text = "\n".join(entered.left_out)
-    assert "iql on multi2d-large: knows one goal" in text
+            assert method.incompatibility(job.task, tracker) is None
+            tracker_checkpoint(tracker, job.task, [])
+        method.checkpoint(job.task, job.seed, [])
+    assert len({(job.task_id, job.method) for job in planned.specs}) == len(planned.specs)
+    text = "\n".join(planned.skipped)
+    assert "iql on multi2d-large: only knows one fixed goal" in text
     assert "bc on maze2d-umaze, seed 0: no checkpoint" in text
     assert "dfplan on maze2d-large: no checkpoint for tracker inverse" in text
-    slow = [job.planner.startswith("diffuser") for job in entered.jobs]
+    slow = [job.method.startswith("diffuser") for job in planned.specs]
     assert slow == sorted(slow, reverse=True) and any(slow)
 
 
@@ -284,25 +286,25 @@ def test_all_leaves_out_what_cannot_be_with_reasons() -> None:
     [
         ({"protocols": ["d4rl-maze2d"]}, "Unknown protocol.*Did you mean 'd4rl-maze2d-v1'"),
         ({"tasks": ["maze2d-lage"]}, "Unknown task.*Did you mean 'maze2d-large'"),
-        ({"protocols": ["d4rl-maze2d-v1"], "tasks": ["pointmaze-large"]}, "Name that protocol, or"),
+        ({"protocols": ["d4rl-maze2d-v1"], "tasks": ["pointmaze-large"]}, "Add that protocol"),
         ({"episodes": 501}, "episodes of maze2d-umaze must be .*at most 500"),
-        ({"planners": ["difuser"]}, "Did you mean 'diffuser'.*your own.*module:make"),
+        ({"methods": ["difuser"]}, "Did you mean 'diffuser'.*module:make"),
         ({"trackers": ["persuit"]}, "Unknown tracker.*Did you mean 'pursuit'"),
         ({"split": "valid"}, "Unknown split.*Did you mean 'validation'"),
         ({"checkpoints": ["nowhere"]}, "folder of checkpoints at nowhere; there is none"),
-        ({"planners": ["bc"]}, "dfplan train bc-umaze"),
-        ({"seeds": [1], "planners": ["dfplan"]}, "dfplan train maze2d-umaze --settings.seed 1"),
-        ({"trackers": ["inverse"], "planners": ["dfplan"]}, "dfplan train inverse-umaze"),
+        ({"methods": ["bc"]}, "dfplan train bc-umaze"),
+        ({"seeds": [1], "methods": ["dfplan"]}, "dfplan train maze2d-umaze --settings.seed 1"),
+        ({"trackers": ["inverse"], "methods": ["dfplan"]}, "dfplan train inverse-umaze"),
         (
-            {"trackers": ["diffused"], "planners": ["dfplan"]},
-            "Nothing of this can be played: dfplan on maze2d-umaze: plans no actions. Name other",
+            {"trackers": ["planned-actions"], "methods": ["dfplan"]},
+            "Nothing can run: dfplan on maze2d-umaze: plans no actions",
         ),
-        ({"planners": []}, "no planner, tracker or seed was named. Name other planners"),
-        ({"seeds": [-1], "planners": ["entrants:line"]}, "seed must be .*at least 0"),
-        ({"limit": 0}, "limit must be .*above 0"),
-        ({"split": "validation", "tasks": ["dfplan-maze2d-umaze"]}, "tune on others"),
+        ({"methods": []}, "no planner, tracker or seed was named"),
+        ({"seeds": [-1], "methods": ["toy_plugins:line"]}, "seed must be .*at least 0"),
+        ({"timeout": 0}, "limit must be .*above 0"),
+        ({"split": "validation", "tasks": ["dfplan-maze2d-umaze"]}, "frozen list"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_played(how: dict[str, Any], message: str) -> None:
+def test_invalid_requests_are_refused(how: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        roster(**{"tasks": ["maze2d-umaze"], "planners": ["controller"], **how})
+        plan_runs(**{"tasks": ["maze2d-umaze"], "methods": ["controller"], **how})

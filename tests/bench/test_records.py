@@ -1,4 +1,4 @@
-"""Damaged records of a benchmark: one clear error, or what was written; nothing in between."""
+"""Damaged records of a benchmark: one clear error, or what was written."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, custom_problems, settings
 from hypothesis import strategies as st
 
 from dfplan.bench.compare import compare
 from dfplan.bench.records import (
-    Cell,
-    cell_path,
-    read_cell,
-    read_cells,
-    read_head,
-    read_rows,
+    Run,
+    read_episodes,
+    read_header,
+    read_run,
+    read_runs,
+    run_path,
 )
-from dfplan.bench.report import terminal, write_report
+from dfplan.bench.report import terminal_report, write_report
 from dfplan.cli import main
 from dfplan.errors import DataError, DfplanError
 
-MakeCell = Callable[..., Cell]
-WriteCells = Callable[[Path, Iterable[Cell]], Path]
+MakeRun = Callable[..., Run]
+WriteRuns = Callable[[Path, Iterable[Run]], Path]
 
 
 @pytest.fixture(scope="module")
-def kept(make_cell: MakeCell) -> list[Cell]:
+def kept(make_run: MakeRun) -> list[Run]:
     return [
-        make_cell("maze2d-umaze", "controller", tracker="own", episodes=8),
-        make_cell("maze2d-umaze", "dfplan", episodes=8),
+        make_run("maze2d-umaze", "controller", tracker="default", episodes=8),
+        make_run("maze2d-umaze", "dfplan", episodes=8),
     ]
 
 
 @pytest.fixture
-def folder(kept: list[Cell], write_cells: WriteCells, tmp_path: Path) -> Path:
-    return write_cells(tmp_path / "bench", kept)
+def folder(kept: list[Run], write_runs: WriteRuns, tmp_path: Path) -> Path:
+    return write_runs(tmp_path / "bench", kept)
 
 
-def lines_of(folder: Path, cell: Cell) -> Path:
-    return cell_path(folder, cell.name)
+def path_of(folder: Path, run: Run) -> Path:
+    return run_path(folder, run.name)
 
 
-def said_of(act: Callable[[], object]) -> str:
+def error_of(act: Callable[[], object]) -> str:
     """The one error that ``act`` raises; empty if it raises none."""
     try:
         act()
@@ -91,30 +91,30 @@ def changed(content: bytes, changes: list[Change]) -> bytes:
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(changes=CHANGES, ending=st.sampled_from([".jsonl", ".json"]))
-def test_whatever_bytes_change_is_an_error_or_a_record(
-    kept: list[Cell],
-    write_cells: WriteCells,
+@custom_problems(changes=CHANGES, ending=st.sampled_from([".jsonl", ".json"]))
+def test_changed_bytes_give_an_error_or_a_run(
+    kept: list[Run],
+    write_runs: WriteRuns,
     tmp_path_factory: pytest.TempPathFactory,
     changes: list[Change],
     ending: str,
 ) -> None:
-    folder = write_cells(tmp_path_factory.getbasetemp() / "changed", kept)
-    path = lines_of(folder, kept[1]).with_suffix(ending)
+    folder = write_runs(tmp_path_factory.getbasetemp() / "changed", kept)
+    path = path_of(folder, kept[1]).with_suffix(ending)
     path.write_bytes(changed(path.read_bytes(), changes))
     lines = path.with_suffix(".jsonl")
-    said_of(lambda: read_head(lines))
-    said_of(lambda: read_rows(lines))
-    said = said_of(lambda: read_cell(lines))
+    error_of(lambda: read_header(lines))
+    error_of(lambda: read_episodes(lines))
+    said = error_of(lambda: read_run(lines))
     assert said == "" or path.stem in said
     if said:
-        assert said_of(lambda: read_cells(folder))
+        assert error_of(lambda: read_runs(folder))
         return
-    found = read_cell(lines)
+    found = read_run(lines)
     # There is no checksum: a digit may have become another, but no row has come or gone.
-    assert [row.episode for row in found.rows] == list(range(8))
-    if not said_of(lambda: read_cells(folder)):
-        said_of(lambda: terminal(read_cells(folder)))
+    assert [row.episode for row in found.episodes] == list(range(8))
+    if not error_of(lambda: read_runs(folder)):
+        error_of(lambda: terminal_report(read_runs(folder)))
 
 
 VALUES: list[Any] = [None, True, 1, -1, 2**63, 10**400, 0.5, -0.5, 1e300, 5e-324, "", "$\\frac$"]
@@ -135,17 +135,17 @@ def places(content: Any, place: tuple[Any, ...] = ()) -> Iterable[tuple[Any, ...
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.data(), ending=st.sampled_from([".jsonl", ".json"]))
-def test_whatever_values_change_a_report_is_made_or_refused(
-    kept: list[Cell],
-    write_cells: WriteCells,
+@custom_problems(data=st.data(), ending=st.sampled_from([".jsonl", ".json"]))
+def test_changed_values_give_an_error_or_a_report(
+    kept: list[Run],
+    write_runs: WriteRuns,
     tmp_path_factory: pytest.TempPathFactory,
     data: st.DataObject,
     ending: str,
 ) -> None:
     base = tmp_path_factory.getbasetemp()
-    folder, other = write_cells(base / "values", kept), write_cells(base / "whole", kept)
-    path = lines_of(folder, kept[1]).with_suffix(ending)
+    folder, other = write_runs(base / "values", kept), write_runs(base / "whole", kept)
+    path = path_of(folder, kept[1]).with_suffix(ending)
     content = [json.loads(line) for line in path.read_text().splitlines()]
     for _ in range(data.draw(st.integers(1, 2))):
         place = data.draw(st.sampled_from([*places(content)]))
@@ -159,11 +159,11 @@ def test_whatever_values_change_a_report_is_made_or_refused(
             inner[place[-1]] = value
     path.write_text("".join(json.dumps(line) + "\n" for line in content))
     for act in (
-        lambda: write_report(folder, "dfplan bench"),
-        lambda: terminal(read_cells(folder)),
+        lambda: write_report(folder),
+        lambda: terminal_report(read_runs(folder)),
         lambda: compare(folder, other),
     ):
-        said_of(act)
+        error_of(act)
 
 
 def _nested(path: Path) -> None:
@@ -220,17 +220,17 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("ending", [".jsonl", ".json"])
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_every_damage_is_one_line_that_names_the_file(
+def test_damage_is_one_line_that_names_the_file(
     kind: str,
     ending: str,
     folder: Path,
-    kept: list[Cell],
+    kept: list[Run],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = lines_of(folder, kept[1]).with_suffix(ending)
+    path = path_of(folder, kept[1]).with_suffix(ending)
     DAMAGE[kind](path)
     with pytest.raises(DataError, match=re.escape(str(path))):
-        read_cell(path.with_suffix(".jsonl"))
+        read_run(path.with_suffix(".jsonl"))
     assert main(["bench", "compare", str(folder), str(folder)]) == 2
     said = capsys.readouterr().err
     assert said.startswith("dfplan: error: ") and said.count("\n") == 1 and path.name in said
@@ -240,50 +240,48 @@ def test_every_damage_is_one_line_that_names_the_file(
 
 
 @pytest.mark.parametrize("row", [0, 3, 7])
-def test_a_damaged_line_is_named_by_its_number(folder: Path, kept: list[Cell], row: int) -> None:
-    path = lines_of(folder, kept[0])
+def test_errors_name_the_line(folder: Path, kept: list[Run], row: int) -> None:
+    path = path_of(folder, kept[0])
     lines = path.read_text().splitlines()
     lines[row + 1] = lines[row + 1].replace("score", "scores", 1)
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(DataError, match=f"line {row + 2}, .*score"):
-        read_cell(path)
+        read_run(path)
 
 
-def test_ends_of_lines_and_a_byte_order_mark_change_nothing(folder: Path, kept: list[Cell]) -> None:
-    for cell in kept:
-        path = lines_of(folder, cell)
+def test_line_ends_and_byte_order_mark_do_not_matter(folder: Path, kept: list[Run]) -> None:
+    for run in kept:
+        path = path_of(folder, run)
         for each in (path, path.with_suffix(".json")):
             each.write_bytes(b"\xef\xbb\xbf" + each.read_bytes().replace(b"\n", b"\r\n"))
-    assert read_cells(folder) == kept
-    assert [read_head(lines_of(folder, cell)) for cell in kept] == [cell.head for cell in kept]
+    assert read_runs(folder) == kept
+    assert [read_header(path_of(folder, run)) for run in kept] == [run.header for run in kept]
 
 
-def test_other_files_beside_the_records_are_let_be(folder: Path, kept: list[Cell]) -> None:
+def test_other_files_are_ignored(folder: Path, kept: list[Run]) -> None:
     (folder / "cells" / "notes.txt").write_text("mine")
     (folder / "cells" / "maze2d-umaze" / "notes.txt").write_text("mine")
     (folder / "cells" / "maze2d-umaze" / "below").mkdir()
     (folder / "cells" / "stray.jsonl").write_text("mine")
-    assert read_cells(folder) == kept
+    assert read_runs(folder) == kept
 
 
 @pytest.mark.parametrize("name", ["maze2d-nowhere", "../maze2d-umaze", "multi2d-umaze"])
-def test_a_record_in_another_ones_place_is_refused(
-    folder: Path, kept: list[Cell], name: str
-) -> None:
-    path = lines_of(folder, kept[1])
+def test_a_run_in_another_folder_is_refused(folder: Path, kept: list[Run], name: str) -> None:
+    path = path_of(folder, kept[1])
     target = folder / "cells" / name / path.name
     target.parent.mkdir(parents=True, exist_ok=True)
     for ending in (".jsonl", ".json"):
         path.with_suffix(ending).rename(target.with_suffix(ending))
     with pytest.raises(DfplanError):
-        if len(read_cells(folder)) < len(kept):  # it is in no place where records are looked for
+        if len(read_runs(folder)) < len(kept):  # it is in no folder of runs
             raise DataError("gone")
 
 
-def test_a_record_of_a_task_that_is_not_known_is_named(
-    folder: Path, kept: list[Cell], capsys: pytest.CaptureFixture[str]
+def test_a_run_of_an_unknown_task_is_named(
+    folder: Path, kept: list[Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = lines_of(folder, kept[1])
+    path = path_of(folder, kept[1])
     target = folder / "cells" / "maze2d-gone" / path.name
     target.parent.mkdir()
     target.write_text(path.read_text().replace('"maze2d-umaze"', '"maze2d-gone"'))

@@ -14,7 +14,7 @@ from dfplan.envs.dynamics import PointMass
 from dfplan.envs.make import make
 from dfplan.errors import MazeError
 from dfplan.evaluation.bounds import contacts, path_lengths, steps_needed
-from dfplan.evaluation.episodes import rollout
+from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.protocols import TASKS, named_task, problems
 from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.suites import D4RL, GYMNASIUM, OGBENCH
@@ -23,8 +23,8 @@ CORRIDOR = parse_maze(["#" * 24, "#" + "O" * 22 + "#", "#" * 24])
 ROOM = parse_maze(["#" * 12, *["#" + "O" * 10 + "#"] * 10, "#" * 12])
 
 
-def _first_touch(maze: Maze, start: np.ndarray, goal: np.ndarray) -> int:
-    """The step in which a driver straight toward the goal is first paid."""
+def _straight_steps(maze: Maze, start: np.ndarray, goal: np.ndarray) -> int:
+    """First step at the goal of a controller that goes straight there."""
     ball = PointMass(maze)
     ball.set_state(start[:2], start[2:])
     for step in range(1, 1000):
@@ -41,54 +41,54 @@ def test_exact_in_a_corridor(speed: float, distance: float) -> None:
     start = np.array([[0.8, 1.0, 0.0, speed]])
     goal = np.array([[0.8, 1.0 + distance]])
     needed = steps_needed(CORRIDOR, start, goal)[0]
-    touched = _first_touch(CORRIDOR, start[0], goal[0])
-    slack = 0 if speed >= 0 else 4  # the bound does not make anyone turn round
+    touched = _straight_steps(CORRIDOR, start[0], goal[0])
+    slack = 0 if speed >= 0 else 4  # the bound ignores the cost of turning
     assert touched - 1 - slack <= needed <= touched
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_straight_driver_in_an_open_room_is_never_earlier(seed: int) -> None:
+def test_a_straight_path_in_an_open_room_is_never_shorter(seed: int) -> None:
     rng = np.random.default_rng(seed)
     start = np.concatenate([rng.uniform(1, 10, 2), rng.normal(0, 0.1, 2)])
     goal = rng.uniform(1, 10, 2)
     needed = steps_needed(ROOM, start[None], goal[None])[0]
-    touched = _first_touch(ROOM, start, goal)
+    touched = _straight_steps(ROOM, start, goal)
     assert needed <= touched
     if np.abs(start[:2] - goal).max() > 2 * np.abs(start[:2] - goal).min() + 0.5:
-        assert touched <= needed + 4  # one axis decides, so the bound is nearly reached
+        assert touched <= needed + 4  # one axis dominates, so the bound is nearly attained
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(TASKS) if "stitch" not in name])
-def test_the_controller_never_beats_it(name: str) -> None:
+def test_the_controller_never_beats_the_bound(name: str) -> None:
     task = named_task(name)
     drawn = problems(task, 40 if task.maze.suite is D4RL else 10)
-    episodes = rollout(DataController(task.maze), task, drawn, progress=False)
+    episodes = run_episodes(DataController(task.maze), task, drawn, progress=False)
     assert episodes.success.any()
     needed = steps_needed(task.maze, drawn.starts, drawn.goals)
-    assert (episodes.first_touch >= needed).all()
-    assert (episodes.scores(needed) <= task.most(needed)).all()
+    assert (episodes.steps_to_goal >= needed).all()
+    assert (episodes.scores(needed) <= task.upper_bound(needed)).all()
 
 
 @pytest.mark.parametrize("name", ["umaze", "medium", "large"])
-def test_ways_agree_with_a_fine_grid(name: str) -> None:
+def test_path_lengths_agree_with_a_fine_grid(name: str) -> None:
     task = named_task(f"multi2d-{name}")
     drawn = problems(task, 12)
     step = 0.05
     starts = np.round((drawn.starts[:, :2] + 0.2) / step) * step - 0.2  # onto the grid
     lengths = path_lengths(task.maze, starts, drawn.goals)
     by_grid = _king_lengths(task.maze, starts, drawn.goals, step)
-    assert (lengths <= by_grid + 1e-9).all()  # a way on the grid is a way
+    assert (lengths <= by_grid + 1e-9).all()  # a path on the grid is a path
     # It is longer by the ball's own radius at corners and by a bit of each of its cells.
     assert (by_grid - lengths <= 0.1 + 0.08 * by_grid).all()
 
 
 def _king_lengths(maze: Maze, starts: np.ndarray, goals: np.ndarray, step: float) -> np.ndarray:
-    """Per-axis lengths of shortest ways of a ball over a grid with diagonals."""
+    """Per-axis lengths of shortest paths of a ball on a grid with diagonals."""
     shape = tuple(int(side / step) + 1 for side in maze.shape)
     nodes = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     places = nodes * step - 0.7
     index = np.arange(nodes[..., 0].size).reshape(shape)
-    free = maze.contains(places.reshape(-1, 2), radius=0.099).reshape(shape)
+    free = maze.is_free(places.reshape(-1, 2), radius=0.099).reshape(shape)
     links = []
     for one, two in (
         ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
@@ -114,7 +114,7 @@ FASTEST = 0.0522626  # how far full force takes a step at the speed limit
 PUSHED_OFF, FROM_THE_START = 0.01, 0.02
 
 
-def test_a_ball_that_starts_beside_a_corner_is_pushed_off_no_faster_than_granted() -> None:
+def test_pushes_at_a_corner_stay_below_the_constants() -> None:
     middle = np.array([2.8, 2.8])
     ball, rng = PointMass(PILLAR), np.random.default_rng(0)
     most = {PUSHED_OFF: 0.0, FROM_THE_START: 0.0}
@@ -136,7 +136,7 @@ def test_a_ball_that_starts_beside_a_corner_is_pushed_off_no_faster_than_granted
     assert most[PUSHED_OFF] < PUSHED_OFF < most[FROM_THE_START] < FROM_THE_START
 
 
-def test_who_starts_beside_a_wall_is_granted_what_it_pushes() -> None:
+def test_a_start_next_to_a_wall_is_granted_its_push() -> None:
     goals = np.stack([np.full(60, 0.8), np.linspace(1.9, 4.2, 60)], axis=1)
     beside, clear = (
         steps_needed(PILLAR, np.full((60, 2), [0.3 + gap, 1.0]), goals) for gap in (0.101, 0.121)
@@ -145,14 +145,14 @@ def test_who_starts_beside_a_wall_is_granted_what_it_pushes() -> None:
     assert (beside < clear).any()
 
 
-def test_the_ball_is_thrown_by_a_corner_no_farther_than_granted() -> None:
+def test_corner_gains_of_the_ball_stay_below_the_constant() -> None:
     middle = np.array([2.8, 2.8])
     ball, rng = PointMass(PILLAR), np.random.default_rng(0)
     nearest, farthest, lines = np.inf, 0.0, np.linspace(0, 1, 9)[:, None]
-    for drive in range(3000):
+    for episode in range(3000):
         corner = middle + rng.choice([-0.5, 0.5], 2)
         velocity = 5 * rng.choice([-1, 1], 2) * rng.choice([1, rng.random()], 2)
-        velocity *= 0.05 if drive % 4 == 0 else 1
+        velocity *= 0.05 if episode % 4 == 0 else 1
         start = corner + rng.uniform(-0.12, 0.12, 2) - 0.01 * velocity * rng.uniform(1, 8)
         if np.linalg.norm(np.maximum(np.abs(start - middle) - 0.5, 0.0)) < 0.1:
             continue
@@ -168,10 +168,10 @@ def test_the_ball_is_thrown_by_a_corner_no_farther_than_granted() -> None:
             nearest, before = min(nearest, float(np.linalg.norm(gaps, axis=1).min())), q
         farthest = max(farthest, thrown)
     assert GRANTED.clearance < nearest < 0.04
-    assert 0.013 < farthest < GRANTED.throw
+    assert 0.013 < farthest < GRANTED.corner_gain
 
 
-def test_the_ball_is_thrown_by_a_seam_no_farther_than_granted() -> None:
+def test_seam_gains_of_the_ball_stay_below_the_constant() -> None:
     ball, rng, farthest = PointMass(CORRIDOR), np.random.default_rng(0), 0.0
     for _ in range(300):
         before = rng.uniform(1, 4)
@@ -182,10 +182,10 @@ def test_the_ball_is_thrown_by_a_seam_no_farther_than_granted() -> None:
             thrown = max(thrown, after - before - FASTEST)
             before = after
         farthest = max(farthest, thrown)
-    assert 0.0 < farthest < GRANTED.seam
+    assert 0.0 < farthest < GRANTED.seam_gain
 
 
-def test_ogbenchs_body_is_thrown_no_farther_than_granted() -> None:
+def test_gains_of_ogbenchs_body_stay_below_the_constants() -> None:
     env = make("ogbench-large", max_steps=10**6)
     walls, granted = env.maze.walls, contacts(OGBENCH)
     around = np.lib.stride_tricks.sliding_window_view(walls, (2, 2)).sum(axis=(2, 3))
@@ -196,7 +196,7 @@ def test_ogbenchs_body_is_thrown_no_farther_than_granted() -> None:
         cells = np.argwhere(around == kind)
         corner = env.maze.cell_to_xy(cells[rng.integers(len(cells))] + 0.5)
         start = corner + rng.uniform(-1.4, 1.4, 2)
-        if not env.maze.contains(start):
+        if not env.maze.is_free(start):
             continue
         path, held = [start], rng.choice([-1.0, 1.0], 2)
         # The goal is far off, and never reached.
@@ -215,8 +215,8 @@ def test_ogbenchs_body_is_thrown_no_farther_than_granted() -> None:
             if walls[tuple(wall)]:
                 gaps = np.maximum(np.abs(path - env.maze.cell_to_xy(wall)) - 2.0, 0.0)
                 nearest = min(nearest, float(np.linalg.norm(gaps, axis=1).min()))
-    assert 0.1 < farthest[1] < granted.throw
-    assert 0.03 < farthest[2] < granted.seam
+    assert 0.1 < farthest[1] < granted.corner_gain
+    assert 0.03 < farthest[2] < granted.seam_gain
     assert granted.clearance < nearest < 0.7
 
 
@@ -227,21 +227,21 @@ def _farthest_cell(maze: Maze, place: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("suite", ["maze2d-large", "pointmaze-medium", "ogbench-giant"])
 @pytest.mark.parametrize("seed", range(2))
-def test_no_random_driver_beats_it(suite: str, seed: int) -> None:
-    _compare_random_drives(suite, seed, 12)
+def test_random_actions_never_beat_the_bound(suite: str, seed: int) -> None:
+    _compare_random_episodes(suite, seed, 12)
 
 
-def test_no_random_driver_beats_it_through_teleports() -> None:
-    jumps = sum(_compare_random_drives("ogbench-teleport", seed, 25) for seed in range(3))
+def test_random_actions_never_beat_the_bound_through_teleports() -> None:
+    jumps = sum(_compare_random_episodes("ogbench-teleport", seed, 25) for seed in range(3))
     assert jumps > 20
 
 
-def _compare_random_drives(suite: str, seed: int, drives: int) -> int:
-    """Whatever is visited is a goal that was reached; returns how often the ball jumped."""
+def _compare_random_episodes(suite: str, seed: int, episodes: int) -> int:
+    """Every visited position is a reached goal. Returns the number of teleports."""
     env = make(suite)
     rng, jumps = np.random.default_rng(seed), 0
     starts, goals, touched = [], [], []
-    for _ in range(drives):
+    for _ in range(episodes):
         observation, _ = env.reset(seed=int(rng.integers(2**31)))
         start, path = observation["observation"], []
         for _ in range(10):
@@ -266,7 +266,7 @@ def test_teleports_are_where_the_suite_has_them() -> None:
     exits = maze.cell_to_xy(suite["teleport_out_ijs"])
     assert suite["teleport_radius"] == 1.0  # the step multiplies it by 1.5
     for entrance in maze.cell_to_xy(suite["teleport_in_ijs"]):
-        # One steps in at 1.5 and comes out within reach of the goal.
+        # A path enters at 1.5 and leaves within the goal radius.
         start = entrance - np.array([0.0, 3.0])
         lengths = path_lengths(maze, np.tile(start, (len(exits), 1)), exits)
         np.testing.assert_allclose(lengths, 1.5, atol=0.1)
@@ -296,13 +296,13 @@ def test_ogbenchs_body_in_its_own_corridor_needs_its_steps() -> None:
 
 
 @pytest.mark.parametrize("name", ["umaze", "medium", "large"])
-def test_the_same_ball_in_two_frames_needs_the_same_steps(name: str) -> None:
+def test_two_suites_with_the_same_ball_need_the_same_steps(name: str) -> None:
     task = named_task(f"multi2d-{name}")
     drawn = problems(task, 30)
     wide = replace(GYMNASIUM, goal_radius=D4RL.goal_radius)
     other = parse_maze(task.maze.ascii, suite=wide)
     places, goals = (
-        other.cell_to_xy(task.maze.on_grid(each)) for each in (drawn.starts[:, :2], drawn.goals)
+        other.cell_to_xy(task.maze.xy_to_grid(each)) for each in (drawn.starts[:, :2], drawn.goals)
     )
     velocities = drawn.starts[:, [3, 2]] * [1, -1]
     here = steps_needed(task.maze, drawn.starts, drawn.goals)

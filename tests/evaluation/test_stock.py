@@ -1,4 +1,4 @@
-"""A suite's stock episodes with one planner: what is played, and what is said of it."""
+"""Stock episodes of one planner: the task, its problems, and the summary."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from dfplan.collect.controllers import DataController
 from dfplan.envs.make import make
 from dfplan.errors import ConfigError
-from dfplan.evaluation.episodes import Rollouts, rollout
-from dfplan.evaluation.protocols import given
-from dfplan.evaluation.statistics import wilson
-from dfplan.evaluation.stock import STOCK, stock, summary
+from dfplan.evaluation.episodes import EpisodeBatch, run_episodes
+from dfplan.evaluation.protocols import custom_problems
+from dfplan.evaluation.statistics import wilson_interval
+from dfplan.evaluation.stock import STOCK, stock_task, summarize
 from dfplan.mazes import named_maze, parse_maze
 from dfplan.suites import D4RL, GYMNASIUM, Suite
 
@@ -30,85 +30,91 @@ ROOM = ["#####", "#OOO#", "#O#O#", "#OOO#", "#####"]
         ("umaze", "multi2d-medium", "multi2d-medium"),
     ],
 )
-def test_what_is_played_is_the_planners_maze_unless_asked(
+def test_the_default_is_the_maze_of_the_planner(
     known: str | None, asked: str | None, wanted: str
 ) -> None:
     text = None if known is None else named_maze(known).text
-    task, posed = stock(text, asked, 2, 0)
+    task, posed = stock_task(text, asked, 2, 0)
     env = make(wanted)
     assert (task.id, task.maze, task.max_steps) == (wanted, env.maze, env.max_steps)
     assert task.protocol is STOCK
     assert len(posed) == 2 * max(1, env.tasks)
-    assert posed.parts.tolist() == ([1, 2, 3, 4, 5] * 2 if env.tasks else [0, 0])
-    assert task.maze.contains(posed.starts[:, :2]).all()
+    assert posed.strata.tolist() == ([1, 2, 3, 4, 5] * 2 if env.tasks else [0, 0])
+    assert task.maze.is_free(posed.starts[:, :2]).all()
 
 
-@pytest.mark.parametrize("frame", [D4RL, GYMNASIUM])
-def test_a_maze_of_ones_own(frame: Suite) -> None:
-    room = parse_maze(ROOM, name="room", suite=frame)
-    task, posed = stock(room.text, room, 4, 3)
+@pytest.mark.parametrize("suite", [D4RL, GYMNASIUM])
+def test_a_custom_maze(suite: Suite) -> None:
+    room = parse_maze(ROOM, name="room", suite=suite)
+    task, posed = stock_task(room.text, room, 4, 3)
     assert task.id == "room" and task.environment == room and len(posed) == 4
-    assert stock(room.text, None, 4, 3)[1].digest == posed.digest
-    assert stock(None, room, 4, 3)[1].digest == posed.digest != stock(None, room, 4, 4)[1].digest
-    done = rollout(DataController(task.maze), task, posed, progress=False)
+    assert stock_task(room.text, None, 4, 3)[1].digest == posed.digest
+    assert (
+        stock_task(None, room, 4, 3)[1].digest
+        == posed.digest
+        != stock_task(None, room, 4, 4)[1].digest
+    )
+    done = run_episodes(DataController(task.maze), task, posed, progress=False)
     assert done.success.all() and (done.steps == 1000).all()
 
 
-def test_what_cannot_be_played_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"frame 'ogbench'.*'d4rl'.*Play a maze of the planner's"):
-        stock(named_maze("ogbench-giant").text, "maze2d-umaze", 1, 0)
-    with pytest.raises(ConfigError, match="does not say what maze"):
-        stock(None, None, 1, 0)
-    with pytest.raises(ConfigError, match="Did you mean 'maze2d-umaze'"):
-        stock(None, "maze2d-umazee", 1, 0)
+def test_invalid_arguments_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'ogbench'.*'d4rl'"):
+        stock_task(named_maze("ogbench-giant").text, "maze2d-umaze", 1, 0)
+    with pytest.raises(ConfigError, match="does not name its maze"):
+        stock_task(None, None, 1, 0)
+    with pytest.raises(ConfigError, match="'maze2d-umaze'"):
+        stock_task(None, "maze2d-umazee", 1, 0)
     for count in (0, -3):
         with pytest.raises(ConfigError, match=f"at least 1; got {count}"):
-            stock(None, "maze2d-umaze", count, 0)
+            stock_task(None, "maze2d-umaze", count, 0)
 
 
-def _done() -> Rollouts:
-    task, _ = stock(None, "ogbench-medium", 1, 0)
+def _batch() -> EpisodeBatch:
+    task, _ = stock_task(None, "ogbench-medium", 1, 0)
     task = replace(task, id="maze", max_steps=100)
-    posed = replace(given(np.zeros((4, 2)), np.zeros((4, 2))), parts=np.array([1, 1, 2, 2]))
+    posed = replace(
+        custom_problems(np.zeros((4, 2)), np.zeros((4, 2))), strata=np.array([1, 1, 2, 2])
+    )
     rewards = np.zeros((4, 100), dtype=np.float32)
     rewards[[0, 1, 2], [9, 19, 59]] = 1, 2, 3
-    return Rollouts(
+    return EpisodeBatch(
         task=task,
         problems=posed,
         rewards=rewards,
         positions=np.zeros((4, 101, 2), dtype=np.float32),
         steps=np.full(4, 100),
-        faults=(None,) * 4,
+        errors=(None,) * 4,
         seconds=9.0,
         policy_seconds=2.0,
         environment_seconds=3.0,
     )
 
 
-def test_the_text_says_what_was_played() -> None:
-    done = _done()
-    share = wilson(done.success[None])
-    assert summary(done).splitlines() == [
+def test_summary() -> None:
+    done = _batch()
+    share = wilson_interval(done.success[None])
+    assert summarize(done).splitlines() == [
         f"maze: 4 episodes, success 75.0% (95% interval {share.low:.1%} to {share.high:.1%}), "
         "return 1.5",
         "task 1: success 100.0%",
         "task 2: success 50.0%",
-        "steps to the goal, where it was reached: 30",
-        "policy 5.00 ms a step",
+        "mean steps to the goal in successful episodes: 30",
+        "policy 5.00 ms per step",
     ]
     none = replace(
         done,
         rewards=np.zeros_like(done.rewards),
-        problems=given(done.problems.starts, done.problems.goals),
-        faults=("an action was not finite", None, "an action was not finite", None),
+        problems=custom_problems(done.problems.starts, done.problems.goals),
+        errors=("an action was not finite", None, "an action was not finite", None),
         steps=np.array([0, 50, 0, 50]),
     )
-    text = summary(none)
+    text = summarize(none)
     assert "task" not in text and "steps to" not in text and "success 0.0%" in text
     assert "2 episodes in which an action was not finite" in text
-    assert "policy 20.00 ms a step" in text
+    assert "policy 20.00 ms per step" in text
 
 
-def test_nothing_played_is_said_too() -> None:
-    done = replace(_done(), steps=np.zeros(4, dtype=int), rewards=np.zeros((4, 100)))
-    assert "success 0.0%" in summary(done) and "nan" not in summary(done)
+def test_summary_without_steps() -> None:
+    done = replace(_batch(), steps=np.zeros(4, dtype=int), rewards=np.zeros((4, 100)))
+    assert "success 0.0%" in summarize(done) and "nan" not in summarize(done)

@@ -1,4 +1,4 @@
-"""Planners and policies of one's own, most of them bad, by dotted names such as entrants:line."""
+"""Toy planners and policies, most of them faulty, named such as ``toy_plugins:line``."""
 
 from __future__ import annotations
 
