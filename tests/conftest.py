@@ -1,7 +1,7 @@
-"""What several rooms are tested on: recorded motion without a maze, and a planner trained on it.
+"""Shared fixtures: recorded motion without a maze, and a planner trained on it.
 
-A point mass runs to and fro in an L-shaped corridor, in a frame and units of its own. Nothing
-here knows a maze: the corridor is where the body happens to go.
+A point mass moves back and forth in an L-shaped corridor, in arbitrary coordinates and units. There
+is no maze: the corridor is only where the body moves.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ import torch
 from dfplan.data import from_arrays, segmented
 from dfplan.planning.single import ForcingPlanner
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Trajectories
 
 torch.set_num_threads(1)  # the networks of the tests are too small to share
 
-# A shell that starts this in the background has it ignore interrupts, and so would commands that
-# tests start in order to interrupt them.
+# A shell that starts pytest in the background makes it ignore interrupts. Commands that tests start
+# and interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -57,7 +58,7 @@ class Corridor:
         return np.concatenate([state[:, :2] + self.dt * velocity, velocity], 1)
 
     def record(self, walkers: int, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """States [walkers, steps, 4] and actions of bodies that walk to one place after another."""
+        """States [walkers, steps, 4] and actions of bodies that move to random targets in turn."""
         rng = np.random.default_rng(seed)
         side = rng.uniform(-2.5, 2.5, (walkers, 1)) * [[1.0, -1.0]]
         target = rng.uniform(0, 40, walkers)
@@ -79,7 +80,7 @@ class Corridor:
 
 @dataclass(frozen=True)
 class Run:
-    """A folder that a run of training has written, and what it says."""
+    """The output folder of a training."""
 
     folder: Path
 
@@ -120,7 +121,7 @@ def recipe() -> ForcingConfig:
 def trained(
     recipe: ForcingConfig, trajectories: Trajectories, tmp_path_factory: pytest.TempPathFactory
 ) -> Run:
-    """A run long enough to find the way round the corner."""
+    """A training that is long enough to plan around the corner."""
     settings = TrainSettings(
         steps=300, batch_size=32, learning_rate=3e-3, warmup=20, ema_decay=0.98, save_every=300
     )
@@ -132,12 +133,14 @@ def trained(
 @pytest.fixture(scope="session")
 def planner(recipe: ForcingConfig, trained: Run) -> ForcingPlanner:
     """The planner of :func:`trained`."""
-    return recipe.planner(Checkpoint.load(trained.checkpoint))
+    return recipe.load(Checkpoint.load(trained.checkpoint))
 
 
 @pytest.fixture
-def settled(planner: ForcingPlanner) -> ForcingPlanner:
-    """The same without guidance and polish: what the network says is the plan."""
+def unguided(planner: ForcingPlanner) -> ForcingPlanner:
+    """The planner without guidance and refinement: it returns what the network generates."""
     guidance = dataclasses.replace(planner.settings.guidance, scale=0.0)
-    settings = dataclasses.replace(planner.settings, guidance=guidance, polish=0, candidates=4)
+    settings = dataclasses.replace(
+        planner.settings, guidance=guidance, refine_steps=0, candidates=4
+    )
     return dataclasses.replace(planner, settings=settings)

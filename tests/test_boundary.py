@@ -1,4 +1,4 @@
-"""What is set for a caller's process does not change what dfplan does, and is as it was after."""
+"""Global settings of the caller's process do not affect dfplan, and dfplan does not change them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ from dfplan.data import from_arrays, segmented
 from dfplan.diffusion.schedules import cosine_schedule
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.diffuser import DiffuserPlanner
-from dfplan.planning.observation_history import Past
+from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.rewards import Box, Disc, Fast, Follow, KeepOut, PassThrough, Reach
 from dfplan.planning.single import ForcingPlanner
 from dfplan.tokens.statistics import fit_statistics
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.cloning import CloningConfig
 from dfplan.training.recipes.diffuser import DiffuserConfig
 from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Plan, Trajectories
 
 ROOT = Path(__file__).parent.parent
@@ -96,7 +97,7 @@ in_context = pytest.mark.parametrize("name", CONTEXTS)
 
 
 def process() -> dict[str, object]:
-    """All of a process that others might look at."""
+    """The global state of the process."""
     return {
         "torch": torch.get_rng_state().numpy().tobytes(),
         "numpy": str(np.random.get_state()),
@@ -128,10 +129,10 @@ def weights(loaded: Any) -> list[np.ndarray]:
 
 
 class Works:
-    """What may be done in a context: each gives arrays."""
+    """Operations to run under each setting; each returns arrays."""
 
     def __init__(self, planner: ForcingPlanner, trajectories: Trajectories) -> None:
-        few = dfplan.PlannerSettings(candidates=3, polish=3)
+        few = dfplan.PlannerSettings(candidates=3, refine_steps=3)
         self.planner, self.trajectories = replace(planner, settings=few), trajectories
         middle = planner.statistics.normalizer.mean.double().numpy()
         self.states = np.array([[-15.0, 41.0, 0.3, 0.0], [-1.0, 55.0, 0.0, 0.1]])
@@ -139,7 +140,7 @@ class Works:
         self.place = middle.tolist()
 
     def fresh(self) -> ForcingPlanner:
-        """One whose support has not measured a distance yet."""
+        """A planner whose support has no cached distances."""
         known = self.planner.statistics
         return replace(self.planner, statistics=replace(known, support=replace(known.support)))
 
@@ -154,19 +155,19 @@ class Works:
         disc, box = Disc((-5.0, 41.0), 1.0, (0.01, 0.0)), Box(self.place, [99.0, 99.0])
         reward = 0.5 * Reach(self.place) + KeepOut([disc, box]) + Fast(self.place)
         reward = reward + Follow(self.goals) + PassThrough(self.goals)
-        pull = self.planner.pull(np.repeat(self.states[:, None, :2], 5, 1), reward)
+        pull = self.planner.reward_gradient(np.repeat(self.states[:, None, :2], 5, 1), reward)
         plan = self.planner.plan(self.states[:1], self.goals[:1], reward=reward, seed=1)
         return [pull, *content(plan)]
 
     def sampled(self) -> list[np.ndarray]:
         found = []
         for settings in (
-            {"matrix": "pyramid", "step": "second_order", "futures": 2},
+            {"matrix": "pyramid", "step": "second_order", "mc_samples": 2},
             {"matrix": "trapezoid", "step": "ddpm", "guidance": {"through_denoiser": True}},
-            {"matrix": "autoregressive", "futures": 2, "guidance": {"future_steps": 2}},
+            {"matrix": "autoregressive", "mc_samples": 2, "guidance": {"mc_sample_steps": 2}},
         ):
             guidance = dfplan.GuidanceSettings(0.5, **settings.pop("guidance", {}))
-            few = {"candidates": 2, "polish": 2, "guidance": guidance}
+            few = {"candidates": 2, "refine_steps": 2, "guidance": guidance}
             own = dfplan.PlannerSettings(**few, **settings)
             planner = replace(self.planner, settings=own)
             found += content(planner.plan(self.states[:1], self.goals[:1], seed=1))
@@ -182,13 +183,13 @@ class Works:
         return content(planner.plan(self.states, self.goals, seed=1))
 
     def estimate(self) -> list[np.ndarray]:
-        past = Past(self.states[:, None, :2], np.array([[3], [4]]))
+        past = ObservationHistory(self.states[:, None, :2], np.array([[3], [4]]))
         return [self.planner.estimate(past, seed=0)]
 
     def drive(self) -> list[np.ndarray]:
         found = []
-        for past in (None, dfplan.PastSettings(noise=0.1)):
-            policy = dfplan.Policy(self.planner, seed=0, past=past, replan_every=2)
+        for past in (None, dfplan.StateEstimatorSettings(noise=0.1)):
+            policy = dfplan.Policy(self.planner, seed=0, state_estimator=past, replan_every=2)
             found += [policy.act(self.states, self.goals) for _ in range(3)]
             policy.reset(3)
         return found
@@ -214,20 +215,20 @@ WORKS = [name for name in vars(Works) if name[0] != "_" and name != "fresh"]
 
 
 @pytest.fixture(scope="module")
-def wanted(works: Works) -> dict[str, list[np.ndarray]]:
+def expected(works: Works) -> dict[str, list[np.ndarray]]:
     return {work: getattr(works, work)() for work in WORKS}
 
 
-def require_same(found: list[np.ndarray], wanted: list[np.ndarray]) -> None:
-    assert len(found) == len(wanted)
-    for array, other in zip(found, wanted, strict=True):
+def require_same(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    assert len(found) == len(expected)
+    for array, other in zip(found, expected, strict=True):
         assert array.dtype == other.dtype
         np.testing.assert_array_equal(array, other)
 
 
 @in_context
-def test_nothing_depends_on_what_is_set_and_nothing_is_left(
-    name: str, works: Works, wanted: dict[str, list[np.ndarray]]
+def test_results_and_settings_do_not_affect_each_other(
+    name: str, works: Works, expected: dict[str, list[np.ndarray]]
 ) -> None:
     for work in WORKS:
         with CONTEXTS[name]():
@@ -235,11 +236,11 @@ def test_nothing_depends_on_what_is_set_and_nothing_is_left(
             found = getattr(works, work)()
             after = process()
         assert before == after, work
-        require_same(found, wanted[work])
+        require_same(found, expected[work])
 
 
 @in_context
-def test_training_does_not_depend_on_what_is_set(
+def test_training_does_not_depend_on_settings(
     name: str, small: Trajectories, tmp_path: Path
 ) -> None:
     settings = TrainSettings(steps=2, batch_size=4, save_every=1, log_every=1, warmup=1)
@@ -262,24 +263,24 @@ def test_training_does_not_depend_on_what_is_set(
         require_same(*trained)
 
 
-def test_threads_plan_alike_while_the_default_is_double(
-    works: Works, wanted: dict[str, list[np.ndarray]]
+def test_threads_plan_identically_with_double_as_the_default(
+    works: Works, expected: dict[str, list[np.ndarray]]
 ) -> None:
     with default_dtype(torch.float64), ThreadPoolExecutor(3) as pool:
         for found in pool.map(lambda _: works.plan(), range(6)):
-            require_same(found, wanted["plan"])
+            require_same(found, expected["plan"])
         assert torch.get_default_dtype() == torch.float64
 
 
-def test_the_folder_may_change_after_loading(tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_working_folder_may_change_after_loading(tmp_path: Path, monkeypatch: Any) -> None:
     planner = dfplan.load("maze2d-umaze")
-    wanted = planner.plan([1, 1, 0, 0], [3, 1], seed=0)
+    expected = planner.plan([1, 1, 0, 0], [3, 1], seed=0)
     monkeypatch.chdir(tmp_path)
     for again in (planner, dfplan.load("maze2d-umaze")):
-        require_same(content(again.plan([1, 1, 0, 0], [3, 1], seed=0)), content(wanted))
+        require_same(content(again.plan([1, 1, 0, 0], [3, 1], seed=0)), content(expected))
 
 
-def test_a_forked_process_goes_on_and_its_parent_keeps_its_threads(works: Works) -> None:
+def test_a_forked_process_can_plan_and_its_parent_keeps_its_threads(works: Works) -> None:
     states, goals = (np.repeat(rows, 20, 0) for rows in (works.states, works.goals))
 
     def actions() -> list[np.ndarray]:
@@ -292,11 +293,11 @@ def test_a_forked_process_goes_on_and_its_parent_keeps_its_threads(works: Works)
         raise RuntimeError("Cannot re-initialize CUDA in forked subprocess.")
 
     with put(torch.get_num_threads, torch.set_num_threads, 2):
-        wanted = actions()
+        expected = actions()
         child = os.fork()
         if child == 0:
-            signal.alarm(60)  # rather than wait for threads that were not forked
-            same = all(map(np.array_equal, actions(), wanted))
+            signal.alarm(60)  # instead of waiting forever for threads that were not forked
+            same = all(map(np.array_equal, actions(), expected))
             try:
                 replace(works.planner, denoiser=needs_a_gpu).plan(states, goals)
             except ConfigError as error:
@@ -307,7 +308,7 @@ def test_a_forked_process_goes_on_and_its_parent_keeps_its_threads(works: Works)
         assert torch.get_num_threads() == 2
 
 
-def test_importing_changes_nothing() -> None:
+def test_importing_dfplan_changes_no_settings() -> None:
     code = """
 import json, locale, logging, os, random, signal, sys, threading
 import gymnasium, matplotlib, numpy as np, scipy.sparse, scipy.special, torch, warnings
@@ -352,17 +353,17 @@ def views(draw: st.DrawFn) -> np.ndarray:
 
 @given(array=views(), dtype=st.sampled_from([None, np.float32, np.float64]))
 @example(array=np.array([2**53 + 1]), dtype=None)
-def test_a_copy_holds_the_numbers_in_the_machines_own_order(
+def test_a_copy_is_equal_contiguous_and_in_native_byte_order(
     array: np.ndarray, dtype: type[np.floating] | None
 ) -> None:
     with np.errstate(all="ignore"):
-        wanted = array if dtype is None else array.astype(dtype)
+        expected = array if dtype is None else array.astype(dtype)
         kept = array.copy()
-    for given_ in (array, array.tolist(), array.astype(object)):
-        found = copy_array(given_, dtype or array.dtype.newbyteorder("=").type)
+    for values in (array, array.tolist(), array.astype(object)):
+        found = copy_array(values, dtype or array.dtype.newbyteorder("=").type)
         assert found.flags.c_contiguous and found.flags.writeable and found.dtype.isnative
         assert not np.shares_memory(found, array)
-        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(found, expected)
     torch.from_numpy(copy_array(array, np.float32))
     assert as_tensor(array).is_floating_point()
     np.testing.assert_array_equal(array, kept)
@@ -393,7 +394,7 @@ def test_a_copy_holds_the_numbers_in_the_machines_own_order(
     ],
     ids=str,
 )
-def test_what_is_no_numbers_is_refused(values: object) -> None:
+def test_other_values_than_numbers_are_refused(values: object) -> None:
     with warnings_as_errors():
         for read in (copy_array, as_tensor):
             if not (read is as_tensor and isinstance(values, torch.Tensor) and values.is_meta):

@@ -1,4 +1,4 @@
-"""The examples run from any folder, say what they did and leave the files that they name."""
+"""The examples run in any folder, print results and write the files that they print."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_every_example_is_run() -> None:
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_example(
+def test_example_runs(
     name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, by one process at a time, and nothing left behind."""
+"""Atomic files and folders, locks, and removal of what killed processes left."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pytest
 
 from dfplan.errors import BusyError, ConfigError
 from dfplan.files import (
-    PARTIAL,
+    SCRATCH_PREFIX,
     atomic_folder,
     atomic_path,
-    exclusive,
+    exclusive_lock,
     remove_folder,
     scratch_folder,
 )
@@ -26,7 +26,7 @@ from dfplan.files import (
 
 @contextmanager
 def child_inside(block: AbstractContextManager[Path | None]) -> Iterator[int]:
-    """A process that stays inside of the block, in which it wrote something, until it is killed."""
+    """A process that writes something inside a block and stays there until it is killed."""
     entered, enter = os.pipe()
     child = os.fork()
     if child == 0:
@@ -49,7 +49,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "new" / "a.txt"
     with atomic_path(target) as temporary:
         assert temporary.suffix == ".txt" and not target.exists()
@@ -64,7 +64,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert target.read_text() == "third"
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), atomic_folder(tmp_path / "a") as temporary:
         (temporary / "file").write_text("x")
         raise RuntimeError
@@ -82,10 +82,10 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     [
         lambda folder: atomic_path(folder / "b"),
         lambda folder: atomic_folder(folder / "b"),
-        lambda folder: scratch_folder(folder, PARTIAL),
+        lambda folder: scratch_folder(folder, SCRATCH_PREFIX),
     ],
 )
-def test_the_next_write_removes_what_a_killed_one_left(
+def test_the_next_write_removes_leftovers_of_a_killed_process(
     tmp_path: Path, block: Callable[[Path], AbstractContextManager[Path]]
 ) -> None:
     def write() -> None:
@@ -99,7 +99,7 @@ def test_the_next_write_removes_what_a_killed_one_left(
     assert names(tmp_path) == ["a"]
 
 
-def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:
+def test_scratch_folders_in_use_are_kept(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "a") as first, atomic_folder(tmp_path / "c") as second:
         with atomic_path(tmp_path / "b") as other:
             other.write_text("b")
@@ -108,16 +108,16 @@ def test_what_is_being_written_is_left_alone(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a", "b", "c"]
 
 
-def test_scratch_folders_of_another_prefix_are_left_alone(tmp_path: Path) -> None:
-    (tmp_path / f"{PARTIAL}of-somebody.txt").write_text("a file, no folder")
+def test_folders_with_another_prefix_are_kept(tmp_path: Path) -> None:
+    (tmp_path / f"{SCRATCH_PREFIX}of-somebody.txt").write_text("a file, no folder")
     (tmp_path / ".partial-1").mkdir()
-    with scratch_folder(tmp_path, PARTIAL) as folder:
+    with scratch_folder(tmp_path, SCRATCH_PREFIX) as folder:
         assert folder.is_dir()
-    assert names(tmp_path) == [f"{PARTIAL}of-somebody.txt", ".partial-1"]
+    assert names(tmp_path) == [f"{SCRATCH_PREFIX}of-somebody.txt", ".partial-1"]
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_files_have_the_rights_that_the_umask_leaves(tmp_path: Path, umask: int) -> None:
+def test_permissions_follow_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         with atomic_path(tmp_path / "a") as temporary:
@@ -131,8 +131,8 @@ def test_files_have_the_rights_that_the_umask_leaves(tmp_path: Path, umask: int)
     assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o777 & ~umask
 
 
-def test_many_writers_of_one_file_leave_a_whole_one(tmp_path: Path) -> None:
-    """Threads write the same file at once; the umask is never touched, as others would see it."""
+def test_concurrent_writers_leave_one_complete_file(tmp_path: Path) -> None:
+    """Threads write the same file; nothing may change the umask, which all threads share."""
 
     def write(number: int) -> None:
         for _ in range(20):
@@ -148,28 +148,28 @@ def test_many_writers_of_one_file_leave_a_whole_one(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
-def test_a_lock_keeps_others_out_while_its_owner_lives(tmp_path: Path) -> None:
-    with child_inside(exclusive(tmp_path, "a training")) as child:
+def test_a_lock_excludes_others_while_its_owner_lives(tmp_path: Path) -> None:
+    with child_inside(exclusive_lock(tmp_path, "a training")) as child:
         for _ in range(2):
             with (
                 pytest.raises(BusyError, match=f"a training: process {child} on"),
-                exclusive(tmp_path, "another"),
+                exclusive_lock(tmp_path, "another"),
             ):
                 pass
     assert names(tmp_path) == [".lock"]
     with (
-        exclusive(tmp_path, "a training"),
+        exclusive_lock(tmp_path, "a training"),
         pytest.raises(BusyError, match=f"process {os.getpid()} "),
-        exclusive(tmp_path, "another in the same process"),
+        exclusive_lock(tmp_path, "another in the same process"),
     ):
         pass
     assert names(tmp_path) == []
 
 
-def test_a_folder_that_is_removed_is_whole_or_gone(
+def test_a_folder_is_removed_completely_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever moment a kill meets, no part of the folder is left at its place."""
+    """The folder is moved away before anything in it is deleted."""
     remove = shutil.rmtree
     seen = []
 
@@ -185,28 +185,28 @@ def test_a_folder_that_is_removed_is_whole_or_gone(
     assert seen == [False, False] and names(tmp_path) == []
 
 
-def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path: Path) -> None:
+def test_folders_created_for_a_lock_are_removed_if_empty(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     for folder in (tmp_path / "new" / "folder", tmp_path / "mine"):
-        with pytest.raises(ZeroDivisionError), exclusive(folder, "a test"):
+        with pytest.raises(ZeroDivisionError), exclusive_lock(folder, "a test"):
             _ = 1 / 0
-    with pytest.raises(OSError), exclusive(tmp_path / "new" / ("x" * 300) / "y", "a test"):
+    with pytest.raises(OSError), exclusive_lock(tmp_path / "new" / ("x" * 300) / "y", "a test"):
         pass
     assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
-    with exclusive(tmp_path / "new" / "folder", "a test"):
+    with exclusive_lock(tmp_path / "new" / "folder", "a test"):
         (tmp_path / "new" / "folder" / "kept").touch()
     assert (tmp_path / "new" / "folder" / "kept").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
-def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+def test_devices_and_pipes_are_not_replaced(tmp_path: Path) -> None:
     pipe, link, stream = (tmp_path / name for name in ("pipe", "link", "stream"))
     os.mkfifo(pipe)
     link.symlink_to(pipe)
     with (tmp_path / "out").open("w") as file:
         stream.symlink_to(f"/proc/self/fd/{file.fileno()}")
         for path in (pipe, link, stream):
-            with pytest.raises(ConfigError, match="a device or a pipe"), atomic_path(path):
+            with pytest.raises(ConfigError, match="pipe"), atomic_path(path):
                 pass
     assert pipe.is_fifo() and link.is_symlink() and stream.is_symlink()
     assert len(list(tmp_path.iterdir())) == 4

@@ -32,7 +32,7 @@ MAZES = [*map(named_maze, NAMES), *map(random_maze, range(5))]
 
 
 @pytest.mark.parametrize("maze", MAZES)
-def test_every_spelling_of_a_maze_reads_back_as_the_same_maze(maze: Maze) -> None:
+def test_all_spellings_of_a_maze_are_equal(maze: Maze) -> None:
     spaced = maze.ascii.replace("O", " ")
     spellings = {
         "ascii": maze.ascii,
@@ -51,7 +51,7 @@ def test_every_spelling_of_a_maze_reads_back_as_the_same_maze(maze: Maze) -> Non
 
 
 @pytest.mark.parametrize("maze", MAZES)
-def test_numbers_and_masks_carry_the_walls(maze: Maze) -> None:
+def test_walls_may_be_numbers_or_masks(maze: Maze) -> None:
     for grid in (maze.walls, maze.walls.astype(int), maze.walls.astype(float)):
         np.testing.assert_array_equal(parse_maze(grid).walls, maze.walls)
         np.testing.assert_array_equal(parse_maze(grid.tolist()).walls, maze.walls)
@@ -79,41 +79,41 @@ def test_cells_and_positions_are_inverse(name: str, middle: list[float]) -> None
     maze = named_maze(name)
     rng = np.random.default_rng(0)
     cells = rng.integers(0, 20, size=(1000, 2))
-    offsets = rng.uniform(-0.499, 0.499, size=(1000, 2)) * maze.suite.unit
+    offsets = rng.uniform(-0.499, 0.499, size=(1000, 2)) * maze.suite.cell_size
     np.testing.assert_array_equal(maze.xy_to_cell(maze.cell_to_xy(cells) + offsets), cells)
     np.testing.assert_allclose(maze.cell_to_xy([3, 5]), middle)
-    np.testing.assert_allclose(maze.on_grid(maze.cell_to_xy(cells)), cells, atol=1e-12)
+    np.testing.assert_allclose(maze.xy_to_grid(maze.cell_to_xy(cells)), cells, atol=1e-12)
 
 
-@pytest.mark.parametrize("frame", [GYMNASIUM, OGBENCH])
-def test_whether_a_ball_is_free_does_not_depend_on_the_frame(frame: Suite) -> None:
+@pytest.mark.parametrize("suite", [GYMNASIUM, OGBENCH])
+def test_free_space_does_not_depend_on_the_suites_coordinates(suite: Suite) -> None:
     large = named_maze("large")
-    other = parse_maze(large.rows, suite=frame)
+    other = parse_maze(large.rows, suite=suite)
     grid = np.random.default_rng(0).uniform(-1, 12, (2000, 2))
     radius = 0.17
     np.testing.assert_array_equal(
-        other.contains(other.cell_to_xy(grid), radius * frame.unit),
-        large.contains(large.cell_to_xy(grid), radius),
+        other.is_free(other.cell_to_xy(grid), radius * suite.cell_size),
+        large.is_free(large.cell_to_xy(grid), radius),
     )
 
 
-@pytest.mark.parametrize("frame", SUITES.values(), ids=lambda frame: frame.name)
-def test_text_is_read_back_with_its_frame(frame: Suite) -> None:
-    maze = parse_maze(["#####", "#O#G#", "#OOO#", "#####"], suite=frame)
+@pytest.mark.parametrize("suite", SUITES.values(), ids=lambda suite: suite.name)
+def test_text_is_read_back_with_its_suite(suite: Suite) -> None:
+    maze = parse_maze(["#####", "#O#G#", "#OOO#", "#####"], suite=suite)
     assert parse_maze(maze.text) == maze
-    assert maze.goal is not None and maze.contains(maze.goal)
+    assert maze.goal is not None and maze.is_free(maze.goal)
     for name in ("large", "pointmaze-umaze", "ogbench-teleport"):
         assert named_maze(name).text == name and parse_maze(name) == named_maze(name)
 
 
-def test_an_unknown_frame_is_named() -> None:
-    with pytest.raises(ConfigError, match="Did you mean 'ogbench'"):
+def test_an_unknown_suite_gets_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match="'ogbench'"):
         parse_maze("frame ogbnch\n###\n#O#\n###")
 
 
 @pytest.mark.parametrize("maze", MAZES)
 @pytest.mark.parametrize("radius", [0.0, D4RL.ball_radius, 0.3])
-def test_contains_is_whether_the_whole_disc_is_free(maze: Maze, radius: float) -> None:
+def test_a_position_is_free_if_the_whole_disc_is(maze: Maze, radius: float) -> None:
     rng = np.random.default_rng(1)
     positions = rng.uniform(-2.0, np.array(maze.shape) + 1.0, size=(500, 2))
     angles = np.linspace(0.0, 2 * np.pi, 721)
@@ -123,16 +123,16 @@ def test_contains_is_whether_the_whole_disc_is_free(maze: Maze, radius: float) -
     padded = np.pad(maze.walls, 5, constant_values=True)
     expected = ~padded[cells[..., 0] + 5, cells[..., 1] + 5].any(-1)
     # The sampled circle misses slivers of 1e-5; no random position is that close to a wall.
-    np.testing.assert_array_equal(maze.contains(positions, radius), expected)
+    np.testing.assert_array_equal(maze.is_free(positions, radius), expected)
 
 
-def test_contains_keeps_the_leading_shape_and_refuses_what_is_nowhere() -> None:
+def test_is_free_keeps_the_leading_shape_and_is_false_outside() -> None:
     maze = named_maze("large")
-    assert maze.contains(np.zeros((3, 4, 2))).shape == (3, 4)
-    assert maze.contains(maze.cell_to_xy(maze.free_cells)).all()
-    assert not maze.contains(maze.cell_to_xy(np.argwhere(maze.walls))).any()
+    assert maze.is_free(np.zeros((3, 4, 2))).shape == (3, 4)
+    assert maze.is_free(maze.cell_to_xy(maze.free_cells)).all()
+    assert not maze.is_free(maze.cell_to_xy(np.argwhere(maze.walls))).any()
     nowhere = [[np.nan, 1.0], [1.0, np.inf], [-np.inf, 1.0], [1e300, 1.0], [1.0, -1e300]]
-    assert not maze.contains(np.array(nowhere)).any()
+    assert not maze.is_free(np.array(nowhere)).any()
 
 
 @pytest.mark.parametrize("maze", MAZES)
@@ -147,7 +147,7 @@ def test_paths_are_shortest_and_walk_on_free_cells(maze: Maze) -> None:
     lengths = shortest_path(graph.tocsr(), directed=False, unweighted=True)
     for start in cells:
         for goal in cells:
-            path = maze.shortest_cells(start, goal)
+            path = maze.shortest_path(start, goal)
             assert path[-1] == goal
             assert set(path) <= set(cells)
             if start == goal:
@@ -161,23 +161,23 @@ def test_paths_are_shortest_and_walk_on_free_cells(maze: Maze) -> None:
 def test_a_path_from_or_to_a_wall_is_an_error() -> None:
     maze = named_maze("umaze")
     for start, goal in (((0, 0), (1, 1)), ((1, 1), (0, 0)), ((1, 1), (9, 9))):
-        with pytest.raises(MazeError, match="No path joins"):
-            maze.shortest_cells(start, goal)
+        with pytest.raises(MazeError, match="No path"):
+            maze.shortest_path(start, goal)
 
 
-def test_a_position_in_a_wall_is_told_the_nearest_free_cell() -> None:
+def test_the_error_of_a_position_in_a_wall_names_the_nearest_free_cell() -> None:
     maze = named_maze("umaze")
     maze.require_free(np.array([1.0, 1.0]), "start")
-    with pytest.raises(MazeError, match=r"start must lie in free space.*\[1, 1\], centered at"):
+    with pytest.raises(MazeError, match=r"start .*\[1, 1\]"):
         maze.require_free(np.array([0.0, 0.9]), "start")
-    with pytest.raises(MazeError, match=r"goal .*outside"):
+    with pytest.raises(MazeError, match="goal"):
         maze.require_free(np.array([40.0, -3.0]), "goal")
 
 
 @pytest.mark.parametrize(
     ("maze", "message"),
     [
-        (["####", "#OO#", "###"], "rows of one length"),
+        (["####", "#OO#", "###"], "one length"),
         (["###", "###"], "at least 3 rows"),
         ([], "at least 3 rows"),
         (["##", "##", "##"], "at least 3"),
@@ -186,30 +186,30 @@ def test_a_position_in_a_wall_is_told_the_nearest_free_cell() -> None:
         ([[1, 1, 1], [1, np.nan, 1], [1, 1, 1]], "got nan"),
         ([[1, 1, 1], [1, None, 1], [1, 1, 1]], "got None"),
         (["####", "#OO.", "####"], "outer ring"),
-        (["###", "###", "###"], "at least one free cell"),
-        (["#####", "#O#O#", "#####"], "1 of 2 are joined"),
-        (["#####", "#GOG#", "#####"], "at most one goal; got 2"),
-        (None, "must be a name, text, or a list of rows"),
-        (7, "must be a name, text, or a list of rows"),
-        ([1, 1, 1], "must be a name, text, or a list of rows"),
+        (["###", "###", "###"], "free cell"),
+        (["#####", "#O#O#", "#####"], "1 of 2"),
+        (["#####", "#GOG#", "#####"], "got 2"),
+        (None, "name, text"),
+        (7, "name, text"),
+        ([1, 1, 1], "name, text"),
     ],
 )
-def test_what_is_no_maze_is_an_error(maze: object, message: str) -> None:
+def test_invalid_mazes_are_refused(maze: object, message: str) -> None:
     with pytest.raises(MazeError, match=message):
         parse_maze(maze)  # type: ignore[arg-type]
 
 
 def test_an_unknown_name_gets_a_suggestion() -> None:
     for read in (parse_maze, named_maze):
-        with pytest.raises(ConfigError, match=r"Unknown maze 'meduim'.*Did you mean 'medium'\?"):
+        with pytest.raises(ConfigError, match=r"'meduim'.*'medium'"):
             read("meduim")
 
 
-@pytest.mark.parametrize("frame", SUITES.values())
-def test_a_maze_from_another_process_is_the_same(frame: Suite) -> None:
-    """Data is collected in worker processes, which get their maze pickled."""
-    maze = parse_maze("#####\n#OGO#\n#####", suite=frame)
+@pytest.mark.parametrize("suite", SUITES.values())
+def test_a_pickled_maze_is_equal(suite: Suite) -> None:
+    """Worker processes that collect data receive a pickled maze."""
+    maze = parse_maze("#####\n#OGO#\n#####", suite=suite)
     other = pickle.loads(pickle.dumps(maze))
-    assert other.suite is frame
+    assert other.suite is suite
     assert other.text == maze.text
     assert other.goal.tolist() == maze.goal.tolist()  # type: ignore[union-attr]

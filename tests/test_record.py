@@ -1,4 +1,4 @@
-"""Every record of the package can be compared, hashed, copied, pickled and shown."""
+"""All records of the package can be compared, hashed, copied, pickled and printed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dfplan.record import Record
 from dfplan.suites import D4RL
 from dfplan.tokens.normalizer import Normalizer
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.types import Plan, Rollout
+from dfplan.types import Episode, Plan
 
 
 def modules() -> Iterator[types.ModuleType]:
@@ -48,7 +48,7 @@ def dataclasses_of_the_package() -> list[type]:
 
 
 def sample(kind: Any, number: int) -> Any:
-    """Something of a type, made anew each time; where it may hold an array it does."""
+    """A new value of a type; an array if the type allows one."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return sample(max(inner, key=holds_array), number)
@@ -77,7 +77,7 @@ def holds_array(kind: Any) -> int:
 
 
 def built(kind: type, number: int) -> Any:
-    """A record with something in each of its fields, unchecked."""
+    """A record with a value in each field, without validation."""
     record = object.__new__(kind)
     names = {**vars(importlib.import_module(kind.__module__)), "torch": torch}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
@@ -89,7 +89,7 @@ def built(kind: type, number: int) -> Any:
 @pytest.mark.parametrize(
     "kind", dataclasses_of_the_package(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}"
 )
-def test_a_record_can_be_compared_hashed_and_shown(kind: type) -> None:
+def test_a_record_can_be_compared_hashed_and_printed(kind: type) -> None:
     one, same, other = built(kind, 1), built(kind, 1), built(kind, 2)
     if kind.__eq__ is object.__eq__:
         assert one == one and one != same
@@ -107,10 +107,10 @@ def test_a_record_can_be_compared_hashed_and_shown(kind: type) -> None:
 @pytest.fixture(scope="module")
 def records(planner: Any, trained: Any, trajectories: Any) -> list[Any]:
     plan = planner.plan(np.array([-20.0, 40, 0, 0]), np.array([-10.0, 40]), seed=0, trace=True)
-    drive = Rollout(np.zeros((9, 2)), np.zeros(8), ((0, plan), (4, plan)), np.ones(2), None)
+    episode = Episode(np.zeros((9, 2)), np.zeros(8), ((0, plan), (4, plan)), np.ones(2), None)
     return [
         plan,
-        drive,
+        episode,
         trajectories,
         Checkpoint.load(trained.checkpoint),
         planner.statistics,
@@ -140,7 +140,7 @@ def test_copies_of_records_are_equal_to_them(records: list[Any]) -> None:
         assert [other == record for other in records].index(True) == index
 
 
-def test_what_is_shown_of_large_records_is_short(records: list[Any]) -> None:
+def test_representations_of_large_records_are_short(records: list[Any]) -> None:
     for record in records:
         assert len(repr(record)) < 8_000
     assert f"points=float32{list(records[0].points.shape)}" in repr(records[0])
@@ -169,7 +169,7 @@ def test_records_that_differ_in_one_field_differ(records: list[Any]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Sample(Record):
-    """Of the tests."""
+    """A record for tests."""
 
     values: Any
     label: str = ""
@@ -179,9 +179,7 @@ NUMBERS = arrays(floating_dtypes(endianness="="), array_shapes(min_dims=0, min_s
 
 
 @given(one=NUMBERS, other=NUMBERS)
-def test_records_are_equal_exactly_where_their_arrays_are(
-    one: np.ndarray, other: np.ndarray
-) -> None:
+def test_records_are_equal_if_their_arrays_are(one: np.ndarray, other: np.ndarray) -> None:
     a, b = Sample(one), Sample(other)
     assert (a == b) is np.array_equal(one, other, equal_nan=True) is (b == a)
     assert a == Sample(one.copy()) and hash(a) == hash(Sample(one.copy()))
@@ -205,7 +203,7 @@ TREES = st.recursive(
 
 
 @given(one=TREES, other=TREES)
-def test_what_records_hold_may_be_nested(one: Any, other: Any) -> None:
+def test_fields_may_be_nested(one: Any, other: Any) -> None:
     a, b, twin = Sample(one), Sample(other), Sample(copy.deepcopy(one))
     assert a == twin and hash(a) == hash(twin) and (a == b) is (b == a)
     assert (a != b) is not (a == b)
@@ -214,7 +212,7 @@ def test_what_records_hold_may_be_nested(one: Any, other: Any) -> None:
     assert len(repr(Sample([one] * 50))) < 3_000
 
 
-def test_a_normalizer_is_what_it_normalizes_with() -> None:
+def test_normalizers_are_equal_if_their_statistics_are() -> None:
     make: Callable[[float], Normalizer] = lambda value: Normalizer(  # noqa: E731
         torch.full((2,), value), torch.ones(2)
     )

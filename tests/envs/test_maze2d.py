@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pickle
 import warnings
 from typing import Any
 
@@ -36,7 +35,7 @@ def make(name: str, **arguments: Any) -> gymnasium.Env[Any, Any]:
 
 
 @pytest.mark.parametrize("name", [*IDS, "dfplan/maze2d-v1"])
-def test_gymnasium_finds_nothing_to_complain_about(name: str) -> None:
+def test_gymnasiums_checker_passes(name: str) -> None:
     arguments = {"maze": ASCII} if name == "dfplan/maze2d-v1" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -52,7 +51,7 @@ def test_registering_twice_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("maze", D4RL.episode_steps)
-def test_episodes_are_cut_at_the_published_length_and_never_end_at_the_goal(maze: str) -> None:
+def test_episodes_have_the_published_length_and_do_not_end_at_the_goal(maze: str) -> None:
     env = make(f"dfplan/maze2d-{maze}-v1")
     goal = named_maze(maze).goal
     assert goal is not None
@@ -67,7 +66,7 @@ def test_episodes_are_cut_at_the_published_length_and_never_end_at_the_goal(maze
     assert total == steps
 
 
-def test_the_length_of_a_custom_maze_is_the_users() -> None:
+def test_the_length_of_episodes_in_a_custom_maze_is_an_argument() -> None:
     for steps in (3, 7):
         env = make("dfplan/maze2d-v1", maze=ASCII, max_episode_steps=steps)
         env.reset(seed=0)
@@ -76,7 +75,7 @@ def test_the_length_of_a_custom_maze_is_the_users() -> None:
 
 
 @pytest.mark.parametrize("distance", [0.499, 0.501])
-def test_the_radius_is_a_half_measured_from_the_goal(distance: float) -> None:
+def test_success_is_within_half_a_unit_of_the_goal(distance: float) -> None:
     env = Maze2DEnv("large")
     for goal, direction in (
         ((7.0, 9.0), (-1, 0)),
@@ -102,7 +101,7 @@ def test_the_reward_is_for_the_state_after_the_step() -> None:
 
 
 @pytest.mark.parametrize("maze", D4RL.episode_steps)
-def test_starts_are_spread_as_published(maze: str) -> None:
+def test_starts_have_the_published_distribution(maze: str) -> None:
     env = Maze2DEnv(maze)
     starts = [env.reset(seed=7)[0], *(env.reset()[0] for _ in range(2999))]
     positions, velocities = np.array(starts)[:, :2], np.array(starts)[:, 2:]
@@ -110,15 +109,15 @@ def test_starts_are_spread_as_published(maze: str) -> None:
     noise = positions - cells
     assert np.abs(noise).max() <= 0.1 + 1e-9
     counts = [(cells == cell).all(1).sum() for cell in env.maze.free_cells]
-    assert sum(counts) == len(starts), "every start lies at a free cell"
-    assert chisquare(counts).pvalue > 0.001, "cells are drawn evenly, the goal's too"
+    assert sum(counts) == len(starts), "some start is not at a free cell"
+    assert chisquare(counts).pvalue > 0.001, "cells are not drawn uniformly"
     for axis in (0, 1):
         assert kstest(noise[:, axis], "uniform", (-0.1, 0.2)).pvalue > 0.001
         assert kstest(velocities[:, axis], "norm", (0.0, 0.1)).pvalue > 0.001
 
 
 @pytest.mark.parametrize("maze", D4RL.episode_steps)
-def test_fixed_goals_stay_and_random_ones_are_spread_over_the_free_cells(maze: str) -> None:
+def test_goals_are_fixed_or_uniform_over_the_free_cells(maze: str) -> None:
     fixed, multi = make(f"dfplan/maze2d-{maze}-v1"), make(f"dfplan/multi2d-{maze}-v1")
     for seed in range(3):
         np.testing.assert_array_equal(fixed.reset(seed=seed)[1]["goal"], named_maze(maze).goal)
@@ -130,21 +129,7 @@ def test_fixed_goals_stay_and_random_ones_are_spread_over_the_free_cells(maze: s
     assert 0.09 < np.abs(goals - cells).max() <= 0.1
 
 
-@pytest.mark.parametrize(
-    "maze",
-    [
-        ASCII,
-        r"#######\#G....#\#.###.#\#.....#\#######",
-        [[1] * 7, [1, "g", 0, 0, 0, 0, 1], [1, 0, 1, 1, 1, 0, 1], [1, 0, 0, 0, 0, 0, 1], [1] * 7],
-    ],
-)
-def test_own_mazes_are_read_in_every_spelling(maze: Any) -> None:
-    env = make("dfplan/maze2d-v1", maze=maze)
-    _, info = env.reset(seed=0)
-    np.testing.assert_array_equal(info["goal"], [1.0, 1.0])
-
-
-def test_the_goal_is_the_arguments_or_the_mazes_or_random() -> None:
+def test_the_goal_is_an_argument_or_marked_in_the_maze_or_random() -> None:
     given = make("dfplan/maze2d-v1", maze=ASCII, goal=[3.0, 5.0])
     drawn = make("dfplan/maze2d-v1", maze=ASCII, goal="random")
     unmarked = make("dfplan/maze2d-v1", maze=ASCII.replace("G", "."))
@@ -153,18 +138,18 @@ def test_the_goal_is_the_arguments_or_the_mazes_or_random() -> None:
         assert len({tuple(env.reset(seed=k)[1]["goal"]) for k in range(5)}) == 5
 
 
-def test_options_place_start_and_goal_for_one_episode() -> None:
+def test_options_set_start_and_goal_for_one_episode() -> None:
     env = Maze2DEnv("large")
     observation, info = env.reset(seed=0, options={"start": [1.0, 2.0, 0.5, -4.0], "goal": [2, 1]})
     np.testing.assert_allclose(observation, [1.0, 2.0, 0.5, -4.0], atol=1e-12)
     np.testing.assert_array_equal(info["goal"], [2.0, 1.0])
     observation, info = env.reset(options={"start": np.float32([1, 2])})
     np.testing.assert_allclose(observation[:2], [1.0, 2.0], atol=1e-12)
-    assert 0.0 < np.abs(observation[2:]).max() < 1.0, "the velocity is still drawn"
+    assert 0.0 < np.abs(observation[2:]).max() < 1.0, "the velocity is not drawn"
     np.testing.assert_array_equal(info["goal"], [7.0, 9.0])
 
 
-def test_giving_a_start_leaves_the_drawn_goal_as_it_is() -> None:
+def test_a_given_start_does_not_change_the_drawn_goal() -> None:
     env = Maze2DEnv("medium", goal="random")
     drawn = env.reset(seed=11)[1]["goal"]
     np.testing.assert_array_equal(
@@ -174,7 +159,7 @@ def test_giving_a_start_leaves_the_drawn_goal_as_it_is() -> None:
     np.testing.assert_array_equal(env.reset(seed=11, options={"goal": [1, 1]})[0], start)
 
 
-def test_the_callers_arrays_are_neither_kept_nor_shared() -> None:
+def test_arrays_are_not_shared_with_the_caller() -> None:
     env = Maze2DEnv("large")
     goal, start = np.array([7.0, 8.0]), np.array([1.0, 1.0, 0.0, 0.0])
     first, info = env.reset(options={"start": start, "goal": goal})
@@ -185,7 +170,7 @@ def test_the_callers_arrays_are_neither_kept_nor_shared() -> None:
     assert env.step(np.zeros(2))[0][0] == pytest.approx(1.0, abs=1e-3)
 
 
-def test_every_state_that_is_reached_can_be_started_from() -> None:
+def test_every_reachable_state_can_be_a_start() -> None:
     env = Maze2DEnv("umaze")
     rng = np.random.default_rng(0)
     observation, _ = env.reset(seed=0)
@@ -199,7 +184,7 @@ def test_every_state_that_is_reached_can_be_started_from() -> None:
             np.testing.assert_allclose(again, observation, atol=1e-12)
 
 
-def test_environments_in_other_processes_say_the_same() -> None:
+def test_environments_in_other_processes_are_equal() -> None:
     name = "dfplan/multi2d-large-v1"
     runs = []
     for mode in ("sync", "async"):
@@ -211,21 +196,10 @@ def test_environments_in_other_processes_say_the_same() -> None:
         envs.close()
     for left, right in zip(*runs, strict=True):
         np.testing.assert_array_equal(left, right)
-    assert not np.array_equal(runs[0][1][0], runs[0][1][1]), "each has a goal of its own"
+    assert not np.array_equal(runs[0][1][0], runs[0][1][1]), "both have the same goal"
 
 
-def test_an_environment_survives_pickling() -> None:
-    env = Maze2DEnv("umaze")
-    env.reset(seed=1)
-    env.step(np.ones(2))
-    twin = pickle.loads(pickle.dumps(env))
-    for force in np.random.default_rng(0).uniform(-1, 1, size=(100, 2)):
-        left, right = env.step(force), twin.step(force)
-        np.testing.assert_array_equal(left[0], right[0])
-    np.testing.assert_array_equal(env.reset()[0], twin.reset()[0])
-
-
-def test_frames_come_only_when_asked_for() -> None:
+def test_rendering_needs_a_render_mode() -> None:
     env = make("dfplan/maze2d-large-v1", render_mode="rgb_array")
     env.reset(seed=0)
     frame = env.render()
@@ -238,26 +212,26 @@ def test_frames_come_only_when_asked_for() -> None:
 
 WALL = [0.0, 0.0]
 BAD_OPTIONS = [
-    ({"start": WALL}, MazeError, "start must lie in free space"),
-    ({"start": [1.0, 0.31]}, MazeError, "start must lie in free space"),
+    ({"start": WALL}, MazeError, "start .*free space"),
+    ({"start": [1.0, 0.31]}, MazeError, "start .*free space"),
     ({"start": [-4.0, 90.0]}, MazeError, "start .* outside"),
-    ({"start": [1.0, 1.0, 50.0, 0.0]}, ObservationError, "velocity must lie within"),
-    ({"start": [1.0, np.nan]}, ObservationError, "2 or 4 finite numbers; got .*nan"),
-    ({"start": [1.0, 1.0, np.inf, 0.0]}, ObservationError, "2 or 4 finite numbers"),
-    ({"start": [1.0, 1.0, 1.0]}, ObservationError, "2 or 4 finite numbers"),
-    ({"start": [[1.0, 1.0]]}, ObservationError, "2 or 4 finite numbers"),
-    ({"start": "here"}, ObservationError, "2 or 4 finite numbers; got 'here'"),
-    ({"goal": WALL}, MazeError, "goal must lie in free space"),
+    ({"start": [1.0, 1.0, 50.0, 0.0]}, ObservationError, "velocity"),
+    ({"start": [1.0, np.nan]}, ObservationError, "start .*nan"),
+    ({"start": [1.0, 1.0, np.inf, 0.0]}, ObservationError, "start .*2 or 4"),
+    ({"start": [1.0, 1.0, 1.0]}, ObservationError, "start .*2 or 4"),
+    ({"start": [[1.0, 1.0]]}, ObservationError, "start .*2 or 4"),
+    ({"start": "here"}, ObservationError, "start .*here"),
+    ({"goal": WALL}, MazeError, "goal .*free space"),
     ({"goal": [99.0, 1.0]}, MazeError, "goal .* outside"),
-    ({"goal": [1.0, 1.0, 0.0, 0.0]}, ObservationError, "goal must be 2 finite numbers"),
-    ({"goal": [None, 1.0]}, ObservationError, "goal must be 2 finite numbers"),
-    ({"goals": [1.0, 1.0]}, ConfigError, "Unknown reset option 'goals'.*Did you mean 'goal'"),
-    ({"reset_cell": [1, 1]}, ConfigError, "Known: goal, start"),
+    ({"goal": [1.0, 1.0, 0.0, 0.0]}, ObservationError, "goal .*2 finite"),
+    ({"goal": [None, 1.0]}, ObservationError, "goal .*2 finite"),
+    ({"goals": [1.0, 1.0]}, ConfigError, "'goals'.*'goal'"),
+    ({"reset_cell": [1, 1]}, ConfigError, "reset_cell"),
 ]
 
 
 @pytest.mark.parametrize(("options", "error", "message"), BAD_OPTIONS)
-def test_a_bad_option_is_refused_and_the_episode_goes_on(
+def test_a_wrong_option_is_refused_and_the_episode_continues(
     options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     env, twin = Maze2DEnv("umaze", goal="random"), Maze2DEnv("umaze", goal="random")
@@ -274,10 +248,10 @@ def test_a_bad_option_is_refused_and_the_episode_goes_on(
 @pytest.mark.parametrize(
     "action", [[1.0], [1.0, 0.0, 0.0], [[1.0, 0.0]], [np.nan, 0.0], "up", None]
 )
-def test_a_bad_action_is_refused_and_nothing_moves(action: object) -> None:
+def test_a_wrong_action_is_refused_without_motion(action: object) -> None:
     env = Maze2DEnv("umaze")
     start, _ = env.reset(seed=0)
-    with pytest.raises(ObservationError, match="action must be 2 finite numbers"):
+    with pytest.raises(ObservationError, match="action"):
         env.step(action)  # type: ignore[arg-type]
     observation = env.step(np.zeros(2))[0]
     np.testing.assert_allclose(observation[:2], start[:2] + 0.01 * observation[2:], atol=1e-6)
@@ -286,24 +260,24 @@ def test_a_bad_action_is_refused_and_nothing_moves(action: object) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"maze": "larg"}, ConfigError, "Did you mean 'large'"),
+        ({"maze": "larg"}, ConfigError, "larg'.*'large'"),
         ({"maze": ["###", "#O", "###"]}, MazeError, "one length"),
-        ({"maze": ASCII, "goal": WALL}, MazeError, "goal must lie in free space"),
-        ({"maze": ASCII, "goal": [1.0]}, ObservationError, "2 finite numbers"),
-        ({"maze": ASCII, "goal": "rnadom"}, ConfigError, r"a position \[2\], 'random' or None"),
-        ({"maze": ASCII, "render_mode": "human"}, ConfigError, "Unknown render mode 'human'"),
+        ({"maze": ASCII, "goal": WALL}, MazeError, "goal .*free space"),
+        ({"maze": ASCII, "goal": [1.0]}, ObservationError, "goal .*2 finite"),
+        ({"maze": ASCII, "goal": "rnadom"}, ConfigError, "rnadom"),
+        ({"maze": ASCII, "render_mode": "human"}, ConfigError, "human"),
     ],
 )
-def test_a_bad_argument_is_refused(
+def test_a_wrong_argument_is_refused(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         Maze2DEnv(**arguments)
 
 
-def test_a_step_before_the_first_episode_is_refused() -> None:
+def test_a_step_before_the_first_reset_is_refused() -> None:
     env = Maze2DEnv("umaze", render_mode="rgb_array")
-    with pytest.raises(ResetNeeded, match="call reset"):
+    with pytest.raises(ResetNeeded, match="reset"):
         env.step(np.zeros(2))
-    with pytest.raises(ResetNeeded, match="call reset"):
+    with pytest.raises(ResetNeeded, match="reset"):
         env.render()

@@ -10,7 +10,7 @@ from dfplan.mazes import named_maze, parse_maze
 from dfplan.suites import SUITES, Suite
 
 
-def test_walls_ball_and_goal_lie_where_the_maze_has_them() -> None:
+def test_walls_ball_and_goal_are_drawn_in_place() -> None:
     maze = named_maze("large")
     ball, goal, pixels = np.array([1.0, 1.0]), np.array([7.0, 9.0]), 20
     frame = draw_frame(maze, ball, goal, goal_radius=0.5, pixels=pixels)
@@ -35,17 +35,17 @@ def test_walls_ball_and_goal_lie_where_the_maze_has_them() -> None:
     np.testing.assert_array_equal(pixel(goal - np.array([0.0, 0.6])), floor)
 
 
-@pytest.mark.parametrize("frame", SUITES.values(), ids=lambda frame: frame.name)
-def test_a_maze_looks_alike_in_every_frame(frame: Suite) -> None:
+@pytest.mark.parametrize("suite", SUITES.values(), ids=lambda suite: suite.name)
+def test_a_maze_looks_the_same_in_every_suite(suite: Suite) -> None:
     large = named_maze("large")
-    ball = large.suite.ball_radius * frame.unit
-    other = parse_maze(large.rows, suite=replace(frame, ball_radius=ball))
+    ball = large.suite.ball_radius * suite.cell_size
+    other = parse_maze(large.rows, suite=replace(suite, ball_radius=ball))
     pictures = [
         draw_frame(
             maze,
             maze.cell_to_xy([1.2, 1.0]),
             maze.cell_to_xy([7.0, 8.7]),
-            0.4 * maze.suite.unit,
+            0.4 * maze.suite.cell_size,
         ).astype(int)
         for maze in (large, other)
     ]

@@ -1,10 +1,10 @@
-"""D4RL's reference scores, rebuilt on our environments.
+"""Reproduces D4RL's reference scores in dfplan's environments.
 
-The published ``max`` is the return of one waypoint controller that is never reset. Its route is
-planned in the first episode; from the second on it stands at that route's end and drives
-straight at the goal, walls or not. So its episodes are independent of each other, and the
-published mean of 100 episodes (what D4RL's script runs unless told otherwise) should lie within
-3 standard errors of ours, the sampling errors of both counted.
+The published ``max`` is the return of a waypoint controller that is never reset. It plans its route
+in the first episode. In later episodes it has already completed that route and drives straight to
+the goal, even into walls. Its episodes are therefore independent, and the published mean of 100
+episodes (the default of D4RL's script) should be within 3 standard errors of ours, including the
+sampling errors of both.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def random_returns(maze: str, episodes: int, seed: int) -> np.ndarray:
 
 
 def errors_away(published: float, returns: np.ndarray) -> float:
-    """How many standard errors the published mean lies below the mean of ``returns``."""
+    """Difference of the mean of ``returns`` from the published mean, in standard errors."""
     error = returns.std(ddof=1) * np.sqrt(1 / len(returns) + 1 / PUBLISHED_EPISODES)
     return float((returns.mean() - published) / error)
 

@@ -4,7 +4,6 @@ import os
 import sys
 import tempfile
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +20,7 @@ from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.suites import SUITES
 
 ROWS = ["#######", "#G....#", "#.###.#", "#.....#", "#######"]
-OWN = [parse_maze(ROWS), parse_maze(ROWS, suite=SUITES["gymnasium"])]
+CUSTOM = [parse_maze(ROWS), parse_maze(ROWS, suite=SUITES["gymnasium"])]
 ONE_EACH = ["maze2d-umaze", "multi2d-medium", "pointmaze-medium", "ogbench-medium"]
 SHIPPED = {
     "maze2d-large": "dfplan/maze2d-large-v1",
@@ -34,11 +33,11 @@ SHIPPED = {
     "ogbench-giant": "pointmaze-giant-v0",
     "ogbench-teleport": "pointmaze-teleport-v0",
 }
-SOFT = 0.1  # a ball driven at a wall rests as far off as its radius, or by this share of it
+SOFT = 0.1  # share of the radius by which a ball pushed against a wall may sink in or stay off
 
 
 def label(maze: Maze | str) -> str:
-    return maze if isinstance(maze, str) else f"own-{maze.suite.name}"
+    return maze if isinstance(maze, str) else f"custom-{maze.suite.name}"
 
 
 def actions(seed: int, steps: int, hold: int = 20) -> np.ndarray:
@@ -69,8 +68,8 @@ def state_of(observation: Any) -> np.ndarray:
     return np.array(observation["observation"] if isinstance(observation, dict) else observation)
 
 
-@pytest.mark.parametrize("maze", [*NAMES, *OWN], ids=label)
-def test_gymnasium_finds_nothing_to_complain_about(maze: Any) -> None:
+@pytest.mark.parametrize("maze", [*NAMES, *CUSTOM], ids=label)
+def test_gymnasiums_checker_passes(maze: Any) -> None:
     env = make(maze, render_mode="rgb_array")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -79,7 +78,7 @@ def test_gymnasium_finds_nothing_to_complain_about(maze: Any) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_environment_says_what_it_is(name: str) -> None:
+def test_attributes_are_those_of_the_suite(name: str) -> None:
     suite, _, size = name.partition("-")
     env = make(name)
     assert env.name == name
@@ -98,7 +97,7 @@ def test_an_environment_says_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_episodes_are_those_of_the_environment_as_shipped(name: str) -> None:
+def test_episodes_equal_those_of_the_shipped_environment(name: str) -> None:
     ours, theirs = make(name), shipped(name)
     forces = actions(1, 300)
     for episode in range(3):
@@ -107,7 +106,7 @@ def test_episodes_are_those_of_the_environment_as_shipped(name: str) -> None:
         if seed is not None:
             np.random.seed(seed)
             mine = np.random.get_state()
-        np.random.set_state(mine)  # what the package draws goes on from where it was
+        np.random.set_state(mine)  # continue the random numbers that the package draws
         expected, said = theirs.reset(seed=seed)
         mine = np.random.get_state()
         np.random.set_state(caller)
@@ -128,7 +127,7 @@ def test_episodes_are_those_of_the_environment_as_shipped(name: str) -> None:
 
 
 def hugging(rng: np.random.Generator, steps: int) -> np.ndarray:
-    """Actions of all sizes, some anew each step, some held until the ball slides along walls."""
+    """Actions of all sizes, some for one step, some held until the ball slides along walls."""
     rows = []
     while len(rows) < steps:
         action = rng.choice([-1.0, 1.0], 2) * np.where(rng.random(2) < 0.5, 1.0, rng.random(2))
@@ -137,14 +136,14 @@ def hugging(rng: np.random.Generator, steps: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("ogbench")])
-def test_what_is_not_simulated_would_have_changed_nothing(name: str) -> None:
+def test_omitted_simulation_does_not_change_any_step(name: str) -> None:
     ours, theirs = make(name), shipped(name)
     mine, suite = cast(Any, ours.unwrapped), cast(Any, theirs.unwrapped)
     rng = np.random.default_rng(4)
     pushed = steps = 0
     for task in range(1, 6):
         options = {"task_id": task}
-        np.random.seed(task)  # the package draws from here; ours leaves it alone
+        np.random.seed(task)  # the package draws from NumPy's global generator
         expected, _ = theirs.reset(seed=task, options=options)
         observation, _ = ours.reset(seed=task, options={"task": task})
         for action in hugging(rng, 1200):
@@ -166,7 +165,7 @@ def test_what_is_not_simulated_would_have_changed_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("pointmaze")])
-def test_dynamics_computed_once_are_those_computed_twice(name: str) -> None:
+def test_dynamics_computed_once_equal_those_computed_twice(name: str) -> None:
     ours, theirs = make(name), shipped(name)
     mine, suite = cast(Any, ours.unwrapped), cast(Any, theirs.unwrapped)
     rng = np.random.default_rng(5)
@@ -174,7 +173,7 @@ def test_dynamics_computed_once_are_those_computed_twice(name: str) -> None:
     for seed in range(3):
         expected, _ = theirs.reset(seed=seed)
         observation, _ = ours.reset(seed=seed)
-        # Faster than the suite lets a ball be, so that the first step has to limit it.
+        # Faster than the suite allows, so that the first step must clip it.
         mine.data.qvel[:] = suite.data.qvel[:] = [7.0, -6.0]
         for action in hugging(rng, ours.max_steps):
             expected, *theirs_said, said = theirs.step(action)
@@ -188,18 +187,18 @@ def test_dynamics_computed_once_are_those_computed_twice(name: str) -> None:
     assert touched > 0.2 * 3 * ours.max_steps
 
 
-def test_a_goal_at_its_very_radius_is_reached_where_the_suite_says_so() -> None:
+def test_success_at_the_radius_itself_equals_the_suites() -> None:
     ours, theirs = make("pointmaze-large"), shipped("pointmaze-large")
     mine, suite = cast(Any, ours.unwrapped), cast(Any, theirs.unwrapped)
     rng = np.random.default_rng(6)
     said = []
     ours.reset(seed=0)
     theirs.reset(seed=0)
-    for action in actions(2, 390):  # theirs steps twice of 800
-        begun_with = suite.data.qpos, suite.data.qvel, suite.data.qacc_warmstart
-        before = [array.copy() for array in begun_with]
+    for action in actions(2, 390):  # the shipped environment makes two of its 800 steps for each
+        initial = suite.data.qpos, suite.data.qvel, suite.data.qacc_warmstart
+        before = [array.copy() for array in initial]
         after = theirs.step(action)[0]["achieved_goal"]
-        for array, value in zip(begun_with, before, strict=True):
+        for array, value in zip(initial, before, strict=True):
             array[:] = value
         angle = rng.uniform(0.0, 2.0 * np.pi)
         off = ours.goal_radius * np.array([np.cos(angle), np.sin(angle)])
@@ -213,7 +212,7 @@ def test_a_goal_at_its_very_radius_is_reached_where_the_suite_says_so() -> None:
     assert 0.2 < np.mean(said) < 0.8
 
 
-def test_teleports_are_drawn_as_shipped_and_from_the_seed_alone() -> None:
+def test_teleports_equal_the_suites_and_depend_only_on_the_seed() -> None:
     env, theirs = make("ogbench-teleport"), shipped("ogbench-teleport")
     suite: Any = theirs.unwrapped
     start, entrance = env.maze.cell_to_xy([3, 6]), env.maze.cell_to_xy([4, 6])
@@ -246,28 +245,28 @@ def test_teleports_are_drawn_as_shipped_and_from_the_seed_alone() -> None:
     assert exits == {(1, 7), (6, 1), (6, 10)}
 
 
-@pytest.mark.parametrize("maze", [*ONE_EACH, "ogbench-teleport", *OWN], ids=label)
-def test_a_seed_decides_whatever_runs_between(maze: Any) -> None:
+@pytest.mark.parametrize("maze", [*ONE_EACH, "ogbench-teleport", *CUSTOM], ids=label)
+def test_episodes_depend_only_on_the_seed(maze: Any) -> None:
     env, other = make(maze), make(maze)
     np.random.seed(5)
-    np.random.standard_normal()  # which leaves a second one waiting
+    np.random.standard_normal()  # leaves a second value cached in the generator
     before = np.random.get_state()
     alone = [play(env, seed) for seed in (11, None, 11)]
     after = np.random.get_state()
     np.testing.assert_equal(after, before)
-    beside = []
+    interleaved = []
     for seed in (11, None):
         np.random.seed(0)
-        beside.append(play(other, seed))
+        interleaved.append(play(other, seed))
         env.reset()
-    np.testing.assert_array_equal(alone[0], beside[0])
-    np.testing.assert_array_equal(alone[1], beside[1])
+    np.testing.assert_array_equal(alone[0], interleaved[0])
+    np.testing.assert_array_equal(alone[1], interleaved[1])
     np.testing.assert_array_equal(alone[0], alone[2])
     assert not np.array_equal(alone[0], alone[1])
 
 
 @pytest.mark.parametrize("maze", ONE_EACH)
-def test_without_a_seed_every_environment_starts_elsewhere(maze: str) -> None:
+def test_environments_without_a_seed_differ(maze: str) -> None:
     np.random.seed(0)
     first = make(maze).reset()[0]["observation"]
     np.random.seed(0)
@@ -275,7 +274,7 @@ def test_without_a_seed_every_environment_starts_elsewhere(maze: str) -> None:
 
 
 @pytest.mark.parametrize("maze", ONE_EACH)
-def test_the_seed_is_that_of_the_actions_too(maze: str) -> None:
+def test_the_seed_also_seeds_the_action_space(maze: str) -> None:
     env, other = make(maze), make(maze)
     samples = []
     for each in (env, other):
@@ -286,10 +285,10 @@ def test_the_seed_is_that_of_the_actions_too(maze: str) -> None:
     env.reset(seed=2**40)
 
 
-@pytest.mark.parametrize("maze", [*ONE_EACH, "ogbench-teleport", *OWN], ids=label)
-def test_start_and_goal_are_met_exactly_for_one_episode(maze: Any) -> None:
+@pytest.mark.parametrize("maze", [*ONE_EACH, "ogbench-teleport", *CUSTOM], ids=label)
+def test_start_and_goal_are_exact_for_one_episode(maze: Any) -> None:
     env = make(maze)
-    unit = env.maze.suite.unit
+    unit = env.maze.suite.cell_size
     first, last = env.maze.cell_to_xy(env.maze.free_cells[[0, -1]]) + 0.123 * unit
     drawn = play(env, 4)
     np.testing.assert_array_equal(play(env, 4, goal=last)[:, :-2], drawn[:, :-2])
@@ -310,7 +309,7 @@ def test_start_and_goal_are_met_exactly_for_one_episode(maze: Any) -> None:
 
 @pytest.mark.parametrize("maze", ONE_EACH)
 @pytest.mark.parametrize("distance", [0.999, 1.001])
-def test_success_is_within_the_radius_and_pays(maze: str, distance: float) -> None:
+def test_success_is_within_the_radius_and_rewarded(maze: str, distance: float) -> None:
     env = make(maze)
     goal = env.maze.cell_to_xy(env.maze.free_cells[0])
     start = goal + distance * env.goal_radius * np.array([0.6, 0.8])
@@ -325,7 +324,7 @@ def test_success_is_within_the_radius_and_pays(maze: str, distance: float) -> No
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("ogbench")])
-def test_tasks_are_ogbenchs_with_its_noise(name: str) -> None:
+def test_tasks_equal_ogbenchs_with_its_noise(name: str) -> None:
     env = make(name)
     suite: Any = env.unwrapped
     assert len(suite.task_infos) == env.tasks
@@ -339,7 +338,7 @@ def test_tasks_are_ogbenchs_with_its_noise(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_mazes_lie_where_the_package_has_them(name: str) -> None:
+def test_mazes_are_placed_as_in_the_package(name: str) -> None:
     env = make(name)
     suite: Any = env.unwrapped
     cells = np.argwhere(np.ones(env.maze.shape))
@@ -355,29 +354,33 @@ def test_mazes_lie_where_the_package_has_them(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "maze", ["maze2d-umaze", "pointmaze-umaze", "ogbench-medium", *OWN], ids=str
+    "maze", ["maze2d-umaze", "pointmaze-umaze", "ogbench-medium", *CUSTOM], ids=str
 )
-def test_a_ball_driven_at_a_wall_rests_where_the_maze_says(maze: Any) -> None:
+def test_a_ball_pushed_against_a_wall_stops_at_its_radius(maze: Any) -> None:
     env = make(maze, max_steps=10**6)
-    frame = env.maze.suite
-    near, far = np.array([1 - SOFT, 1 + SOFT]) * frame.ball_radius
+    suite = env.maze.suite
+    near, far = np.array([1 - SOFT, 1 + SOFT]) * suite.ball_radius
     for cell in env.maze.free_cells[::2]:
         for direction in ((1, 0), (-1, 0), (0, 1), (0, -1)):
             if not env.maze.walls[tuple(cell + direction)]:
                 continue
-            force = np.array(direction) @ np.array([frame.down, frame.right]) / frame.unit
+            force = (
+                np.array(direction)
+                @ np.array([suite.row_step, suite.column_step])
+                / suite.cell_size
+            )
             observation, _ = env.reset(seed=0, options={"start": env.maze.cell_to_xy(cell)})
             place = observation["achieved_goal"]
             for _ in range(150):
                 place = env.step(force.astype(np.float32))[0]["achieved_goal"]
-            assert env.maze.contains(place, near), (cell, direction, place)
-            assert not env.maze.contains(place, far), (cell, direction, place)
+            assert env.maze.is_free(place, near), (cell, direction, place)
+            assert not env.maze.is_free(place, far), (cell, direction, place)
             np.testing.assert_array_equal(env.maze.xy_to_cell(place), cell)
             env.reset(options={"start": place})
 
 
 @pytest.mark.parametrize("maze", ["maze2d-umaze", "pointmaze-umaze", "ogbench-medium"])
-def test_every_place_that_is_reached_can_be_started_from(maze: str) -> None:
+def test_every_reachable_position_can_be_a_start(maze: str) -> None:
     env = make(maze, max_steps=10**6)
     rng = np.random.default_rng(0)
     observation, _ = env.reset(seed=0)
@@ -394,7 +397,7 @@ def test_every_place_that_is_reached_can_be_started_from(maze: str) -> None:
 
 
 @pytest.mark.parametrize("maze", ONE_EACH)
-def test_actions_beyond_their_limit_count_as_the_limit(maze: str) -> None:
+def test_actions_are_clipped(maze: str) -> None:
     env = make(maze)
     ends = []
     for action in (np.array([1.0, -1.0]), np.array([30.0, -1.2]), [1, -1]):
@@ -403,12 +406,12 @@ def test_actions_beyond_their_limit_count_as_the_limit(maze: str) -> None:
     np.testing.assert_array_equal(ends[1], ends[0])
     np.testing.assert_array_equal(ends[2], ends[0])
     for wrong in ([np.nan, 0.0], [0.0], 0.0, "ab"):
-        with pytest.raises(ObservationError, match="action must be 2 finite numbers"):
+        with pytest.raises(ObservationError, match="action"):
             env.step(wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("maze", ONE_EACH)
-def test_what_is_returned_is_the_callers(maze: str) -> None:
+def test_arrays_are_not_shared_with_the_caller(maze: str) -> None:
     env, other = make(maze, render_mode="rgb_array"), make(maze, render_mode="rgb_array")
     start = env.maze.cell_to_xy(env.maze.free_cells[0])
     goal = env.maze.cell_to_xy(env.maze.free_cells[-1])
@@ -425,8 +428,8 @@ def test_what_is_returned_is_the_callers(maze: str) -> None:
             array[:] = 77.0
 
 
-@pytest.mark.parametrize("maze", [*ONE_EACH, *OWN], ids=label)
-def test_an_episode_is_as_long_as_it_is_told(maze: Any) -> None:
+@pytest.mark.parametrize("maze", [*ONE_EACH, *CUSTOM], ids=label)
+def test_the_length_of_an_episode_is_an_argument(maze: Any) -> None:
     env = make(maze, max_steps=3)
     assert env.max_steps == 3
     ends = env.maze.cell_to_xy(env.maze.free_cells[[0, -1]])
@@ -435,15 +438,15 @@ def test_an_episode_is_as_long_as_it_is_told(maze: Any) -> None:
     assert cut == [False, False, True]
 
 
-@pytest.mark.parametrize("maze", OWN, ids=label)
-def test_own_mazes_are_read_in_every_spelling(maze: Maze) -> None:
+@pytest.mark.parametrize("maze", CUSTOM, ids=label)
+def test_custom_mazes_may_be_mazes_or_text(maze: Maze) -> None:
     for spelling in (maze, maze.text):
         env = make(spelling)
         assert env.maze == maze
         assert env.max_steps == 1000
         goals = [env.reset(seed=seed)[0]["desired_goal"] for seed in range(5)]
         assert (env.maze.xy_to_cell(np.array(goals) + 0.01) == [1, 1]).all()
-    assert make(ROWS).maze == OWN[0]
+    assert make(ROWS).maze == CUSTOM[0]
 
 
 @pytest.mark.parametrize(
@@ -459,7 +462,7 @@ def test_a_suites_maze_gives_the_suites_environment(text: str, name: str) -> Non
 def test_pictures_show_ball_and_goal_in_every_suite() -> None:
     for maze in ONE_EACH:
         env = make(maze, render_mode="rgb_array")
-        with pytest.raises(ResetNeeded, match="call reset"):
+        with pytest.raises(ResetNeeded, match="reset"):
             env.render()
         cells = env.maze.free_cells[[0, -1]]
         start, goal = env.maze.cell_to_xy(cells)
@@ -471,25 +474,15 @@ def test_pictures_show_ball_and_goal_in_every_suite() -> None:
         assert make(maze).reset(seed=0) and make(maze).render_mode is None
 
 
-def test_no_file_and_no_descriptor_is_left(tmp_path: Path, monkeypatch: Any) -> None:
+def test_no_file_or_descriptor_remains(tmp_path: Path, monkeypatch: Any) -> None:
     make("ogbench-medium"), make("pointmaze-umaze")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = os.listdir("/dev/fd")
-    envs = [make(maze) for maze in (*NAMES, *OWN)]
+    envs = [make(maze) for maze in (*NAMES, *CUSTOM)]
     assert list(tmp_path.iterdir()) == []
     assert len(os.listdir("/dev/fd")) == len(before)
     for env in envs:
         env.reset(seed=0)
-
-
-def test_they_run_side_by_side() -> None:
-    for name in ONE_EACH:
-        envs = gymnasium.vector.SyncVectorEnv([partial(make, name)] * 2)
-        observation, _ = envs.reset(seed=3)
-        first = make(name).reset(seed=3)[0]
-        for key, value in first.items():
-            np.testing.assert_array_equal(observation[key][0], value)
-        envs.step(envs.action_space.sample())
 
 
 @pytest.mark.parametrize(
@@ -501,7 +494,7 @@ def test_they_run_side_by_side() -> None:
         ("ogbench-medium", "ogbench", "ogbench"),
     ],
 )
-def test_a_missing_package_is_named_with_its_cure(
+def test_a_missing_package_error_tells_how_to_install_it(
     maze: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("dfplan.envs.maze2d", "dfplan.envs.dynamics"):
@@ -516,17 +509,17 @@ def test_a_missing_package_is_named_with_its_cure(
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"maze": "maze2d-larg"}, ConfigError, "Did you mean 'maze2d-large'"),
-        ({"maze": "ogbench-umaze"}, ConfigError, "Unknown environment 'ogbench-umaze'"),
+        ({"maze": "maze2d-larg"}, ConfigError, "'maze2d-large'"),
+        ({"maze": "ogbench-umaze"}, ConfigError, "ogbench-umaze"),
         ({"maze": ["###", "#O", "###"]}, MazeError, "one length"),
-        ({"maze": "frame ogbench\n####\n#OO#\n####"}, ConfigError, "take no maze"),
+        ({"maze": "frame ogbench\n####\n#OO#\n####"}, ConfigError, "custom maze"),
         ({"maze": "frame gymnasium\n###\n#O#\n###"}, MazeError, "two free cells"),
-        ({"maze": "large", "render_mode": "human"}, ConfigError, "render mode 'human'"),
-        ({"maze": "large", "max_steps": 0}, ConfigError, "max_steps must be a whole"),
-        ({"maze": "large", "max_steps": 2.5}, ConfigError, "max_steps must be a whole"),
+        ({"maze": "large", "render_mode": "human"}, ConfigError, "human"),
+        ({"maze": "large", "max_steps": 0}, ConfigError, "max_steps"),
+        ({"maze": "large", "max_steps": 2.5}, ConfigError, "max_steps"),
     ],
 )
-def test_what_cannot_be_made_is_refused(
+def test_wrong_arguments_are_refused(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -536,23 +529,23 @@ def test_what_cannot_be_made_is_refused(
 @pytest.mark.parametrize(
     ("maze", "options", "error", "message"),
     [
-        ("pointmaze-umaze", {"start": [0.0, 0.0]}, MazeError, "start must lie in free space"),
-        ("pointmaze-umaze", {"goal": [9.0, 0.0]}, MazeError, "goal must lie in free space"),
-        ("ogbench-medium", {"start": [-1.5, 0.0]}, MazeError, "start must lie in free space"),
-        ("ogbench-medium", {"goal": [-4.0, 0.0]}, MazeError, "goal must lie in free space"),
-        ("ogbench-medium", {"start": [0, 0, 0, 0]}, ObservationError, "must be 2 finite"),
-        ("pointmaze-umaze", {"start": [0.0]}, ObservationError, "must be 2 or 4 finite"),
-        ("pointmaze-umaze", {"start": [-1, 1, 99, 0]}, ObservationError, "velocity must lie"),
-        ("pointmaze-umaze", {"goal": [np.nan, 0]}, ObservationError, "must be 2 finite"),
-        ("pointmaze-umaze", {"goal_cell": [1, 1]}, ConfigError, "reset option 'goal_cell'"),
-        ("pointmaze-umaze", {"task": 1}, ConfigError, "reset option 'task'"),
-        ("maze2d-umaze", {"task": 1}, ConfigError, "reset option 'task'"),
-        ("ogbench-medium", {"task": 0}, ConfigError, "task must be a whole number"),
+        ("pointmaze-umaze", {"start": [0.0, 0.0]}, MazeError, "start .*free space"),
+        ("pointmaze-umaze", {"goal": [9.0, 0.0]}, MazeError, "goal .*free space"),
+        ("ogbench-medium", {"start": [-1.5, 0.0]}, MazeError, "start .*free space"),
+        ("ogbench-medium", {"goal": [-4.0, 0.0]}, MazeError, "goal .*free space"),
+        ("ogbench-medium", {"start": [0, 0, 0, 0]}, ObservationError, "2 finite"),
+        ("pointmaze-umaze", {"start": [0.0]}, ObservationError, "2 or 4 finite"),
+        ("pointmaze-umaze", {"start": [-1, 1, 99, 0]}, ObservationError, "velocity"),
+        ("pointmaze-umaze", {"goal": [np.nan, 0]}, ObservationError, "2 finite"),
+        ("pointmaze-umaze", {"goal_cell": [1, 1]}, ConfigError, "goal_cell"),
+        ("pointmaze-umaze", {"task": 1}, ConfigError, "'task'"),
+        ("maze2d-umaze", {"task": 1}, ConfigError, "'task'"),
+        ("ogbench-medium", {"task": 0}, ConfigError, "task"),
         ("ogbench-medium", {"task": 6}, ConfigError, "at most 5"),
-        ("ogbench-medium", {"task": 1, "goal": [0, 0]}, ConfigError, "A task has its start"),
+        ("ogbench-medium", {"task": 1, "goal": [0, 0]}, ConfigError, "task"),
     ],
 )
-def test_a_bad_option_is_refused_and_leaves_the_episode(
+def test_a_wrong_option_is_refused_and_the_episode_continues(
     maze: str, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     env = make(maze)
