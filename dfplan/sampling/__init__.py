@@ -1,1 +1,1 @@
-"""Sampling: scheduling matrices, per-token steps, the loop, guidance."""
+"""Sampling: scheduling matrices, steps, the sampling loop, guidance and rollouts."""

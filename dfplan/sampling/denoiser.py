@@ -16,16 +16,16 @@ from dfplan.record import Record
 
 @dataclass(frozen=True)
 class NetworkDenoiser(Record):
-    """Clean estimates of a network, wherever it runs; CPU in, CPU out.
+    """Clean estimates of a network on any device. Inputs and outputs are on the CPU.
 
-    Where the network remembers (:class:`~dfplan.networks.cache.CachedDenoiser`), so does the denoiser.
-    The cache stays with the network, on its device.
+    If the network has a cache (:class:`~dfplan.networks.cache.CachedDenoiser`), the denoiser has
+    one, too. The cache stays on the network's device.
 
     Attributes:
         network: ``(x, level) -> prediction`` of ``target``, all [B, T, ...].
         target: what the network predicts.
-        schedule: the noise schedule that it was trained with.
-        device: where it runs.
+        schedule: the noise schedule that the network was trained with.
+        device: the network's device.
     """
 
     network: Callable[..., torch.Tensor]
@@ -34,11 +34,11 @@ class NetworkDenoiser(Record):
     device: torch.device | str = "cpu"
 
     def __call__(self, x: torch.Tensor, level: torch.Tensor, cache: Any = None) -> torch.Tensor:
-        past = () if cache is None else (cache,)  # not every network takes one
-        prediction = self.network(x.to(self.device), level.to(self.device), *past)
+        optional = () if cache is None else (cache,)  # not every network accepts a cache
+        prediction = self.network(x.to(self.device), level.to(self.device), *optional)
         return self.target.to_clean(x, prediction.to(x), level, self.schedule)
 
     def update_cache(self, x: torch.Tensor, level: torch.Tensor, cache: Any = None) -> Any:
-        """The network's cache; raises :class:`ConfigError` if it has none."""
+        """Update the network's cache; raises :class:`ConfigError` if it has none."""
         network = require_cache(self.network)
         return network.update_cache(x.to(self.device), level.to(self.device), cache)

@@ -121,9 +121,7 @@ def guided(
     """
     steps = settings.mc_sample_steps
     if mc_samples < 1 or ((mc_samples > 1 or steps > 1) and generator is None):
-        raise ConfigError(
-            f"Monte Carlo guidance needs N >= 1 and a generator; got N={mc_samples}."
-        )
+        raise ConfigError(f"Monte Carlo guidance needs N >= 1 and a generator; got N={mc_samples}.")
     if settings.scale == 0:
         return denoiser
 

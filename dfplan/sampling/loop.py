@@ -1,4 +1,4 @@
-"""The sampling loop. It calls a denoiser and never looks inside one."""
+"""The sampling loop. A denoiser is any callable."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ def sample(
     Args:
         denoiser: ``(x, level) -> clean estimate``.
         x: tokens at the levels of the matrix's first row, [B, T, D].
-        matrix: noise levels, int [M+1, T], or [M+1, B, T] where the problems differ. It is not
-            checked here, once a plan, but where somebody hands it over:
-            :func:`~dfplan.sampling.matrices.check_matrix`.
+        matrix: noise levels, int [M+1, T], or [M+1, B, T] if the sequences differ. It is not
+            checked here; see :func:`~dfplan.sampling.matrices.check_matrix`.
         step: takes the tokens whose level falls from one row to the next.
         generator: for steps that draw noise.
         callback: called with the tokens, the clean estimate and the levels of each row.

@@ -1,10 +1,10 @@
-"""Scheduling matrices: which token has which noise level at which row of a sampling run.
+"""Scheduling matrices: the noise level of each token in each row of a sampling run.
 
-A matrix is int [M+1, T], or [M+1, B, T] where the problems of a batch differ; row m holds each
-token's level after m steps. Levels never rise from one row to the next (arXiv 2407.01392, section
-3.3). The named matrices are for the tokens to denoise, all of which go from K to 0 in the same
-number of steps and differ in when they start; :func:`hold` adds the tokens that keep a level:
-clean ones, a noisy past, pure noise past the horizon.
+A matrix is int [M+1, T], or [M+1, B, T] if the sequences of a batch differ. Row m contains each
+token's level after m steps. Levels never increase from one row to the next (arXiv 2407.01392,
+section 3.3). The named matrices contain only the tokens to denoise. Each of these goes from K to 0
+in the same number of steps; they differ in when they start. :func:`hold` adds tokens that keep
+their level: clean tokens, a noisy history, or pure noise after the horizon.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from collections.abc import Callable
 
 import torch
 
-from dfplan.errors import ConfigError, unknown_name
+from dfplan.errors import ConfigError, lookup
 
 Tokens = int | torch.Tensor
-"""Tokens to denoise: a number, or int [B] where the problems of a batch have different ones; the
-tokens past a problem's own number then stay pure noise. At least 1 each."""
+"""Number of tokens to denoise, at least 1; int [B] if the sequences of a batch differ. The tokens
+after a shorter sequence stay pure noise."""
 
 Matrix = Callable[[Tokens, int, int, float], torch.Tensor]
 """(tokens to denoise, K, steps from noise to clean, uncertainty scale) -> int [M+1, tokens]."""
 
 MatrixFunction = Callable[[int, int, int, float], torch.Tensor]
-"""A function of somebody's own: (tokens to denoise, K, steps, uncertainty scale) -> int
-[M+1, tokens], from K in the first row to 0 in the last."""
+"""A user's function: (tokens to denoise, K, steps, uncertainty scale) -> int [M+1, tokens], from K
+in the first row to 0 in the last."""
 
 FREE = -1
-"""In place of a level to hold: a token that is not held."""
+"""Marks a token that is denoised, in place of the level that it would keep."""
 
 
 def full_sequence(tokens: Tokens, max_level: int, steps: int) -> torch.Tensor:
@@ -43,16 +43,16 @@ def autoregressive(tokens: Tokens, max_level: int, steps: int) -> torch.Tensor:
 def pyramid(
     tokens: Tokens, max_level: int, steps: int, uncertainty_scale: float = 1.0
 ) -> torch.Tensor:
-    """Each token some rows behind the one before, so the near future is certain first.
+    """Tokens start one after the other, so the near future is certain first.
 
-    Token t starts ``round(t * uncertainty_scale)`` rows late, halves rounded up, so M is ``steps``
-    more than that of the last token (arXiv 2407.01392, figure 3).
+    Token t starts ``round(t * uncertainty_scale)`` rows late, halves rounded up. M is ``steps`` plus
+    the delay of the last token (arXiv 2407.01392, figure 3).
 
     Args:
         tokens: to denoise.
         max_level: K.
-        steps: from noise to clean, a token.
-        uncertainty_scale: rows that a token starts after the one before; not always whole. 0 is
+        steps: of each token from pure noise to clean.
+        uncertainty_scale: rows between the starts of successive tokens; may be fractional. 0 is
             :func:`full_sequence`, ``steps`` is :func:`autoregressive`.
 
     Returns:
@@ -60,7 +60,7 @@ def pyramid(
 
     Raises:
         ConfigError: no token, a number of steps outside 1 to K, or a scale outside 0 to
-            ``steps``, beyond which there were rows in which nothing happens.
+            ``steps``; a larger scale would leave rows without a change.
     """
     return _staggered(tokens, max_level, steps, uncertainty_scale, lambda index, last: index)
 
@@ -70,8 +70,8 @@ def trapezoid(
 ) -> torch.Tensor:
     """Both ends first and the middle last, for a known start and a known goal.
 
-    As :func:`pyramid`, but a token is late by its distance to the nearer end, so the matrix is
-    its own mirror image.
+    Like :func:`pyramid`, but a token's delay depends on its distance to the nearer end, so the
+    matrix is symmetric.
     """
     return _staggered(
         tokens,
@@ -97,37 +97,35 @@ def scheduling_matrix(
     steps: int,
     uncertainty_scale: float = 1.0,
 ) -> torch.Tensor:
-    """The matrix of a name or of a function, int [M+1, T], or [M+1, B, T] for ``tokens`` [B].
+    """Make a matrix by name or with a function: int [M+1, T], or [M+1, B, T] for ``tokens`` [B].
 
-    ``uncertainty_scale`` is that of :func:`pyramid` and :func:`trapezoid`; the other two have
-    theirs by definition.
+    ``uncertainty_scale`` only affects :func:`pyramid`, :func:`trapezoid` and functions.
 
     Raises:
-        ConfigError: an unknown name, what :func:`pyramid` refuses, or of a function what
-            :func:`check_matrix` does, another number of tokens than asked for, or a token that
-            does not start as pure noise.
+        ConfigError: an unknown name, or an error of :func:`pyramid`. For a function: an error of
+            :func:`check_matrix`, another number of tokens, or a token that does not start as pure
+            noise.
     """
     if not isinstance(matrix, str):
         return _of_function(matrix, tokens, max_level, steps, uncertainty_scale)
-    if matrix not in MATRICES:
-        raise unknown_name("scheduling matrix", matrix, MATRICES)
-    return MATRICES[matrix](tokens, max_level, steps, uncertainty_scale)
+    make = lookup("scheduling matrix", matrix, MATRICES)
+    return make(tokens, max_level, steps, uncertainty_scale)
 
 
 def _of_function(
     matrix: MatrixFunction, tokens: Tokens, max_level: int, steps: int, uncertainty_scale: float
 ) -> torch.Tensor:
     if isinstance(tokens, torch.Tensor):
-        # Of each number one matrix; the shorter ones wait, when they are through, for the longest.
+        # One matrix per number of tokens. Shorter ones stay at 0 until the longest has ended.
         made = {
             count: _of_function(matrix, count, max_level, steps, uncertainty_scale)
             for count in set(tokens.flatten().tolist())
         }
         shape = max(map(len, made.values())), len(tokens), max(made)
         levels = torch.full(shape, max_level, device="cpu")
-        for problem, count in enumerate(tokens.tolist()):
-            levels[:, problem, :count] = 0
-            levels[: len(made[count]), problem, :count] = made[count]
+        for sequence, count in enumerate(tokens.tolist()):
+            levels[:, sequence, :count] = 0
+            levels[: len(made[count]), sequence, :count] = made[count]
         return levels
     levels = matrix(tokens, max_level, steps, uncertainty_scale)
     check_matrix(levels, max_level)
@@ -140,16 +138,16 @@ def _of_function(
 
 
 def hold(matrix: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
-    """Put tokens that keep their level between the tokens that are denoised.
+    """Insert tokens that keep their level among the tokens that are denoised.
 
     Args:
         matrix: of the tokens to denoise, int [M+1, F] or [M+1, B, F].
-        held: the level that each token keeps through all rows, or ``FREE``; int [T] or [B, T].
-            The first free token has the matrix's first column, and so on; columns that no free
-            token is left for are dropped.
+        held: the level that each token keeps in all rows, or ``FREE``; int [T] or [B, T]. The
+            first free token gets the matrix's first column, and so on; columns without a free
+            token are dropped.
 
     Returns:
-        int [M+1, T], or [M+1, B, T] if either argument has problems.
+        int [M+1, T], or [M+1, B, T] if either argument has a batch dimension.
 
     Raises:
         ConfigError: more free tokens than the matrix has columns.
@@ -175,73 +173,72 @@ def check_matrix(
     held: torch.Tensor | None = None,
     allow_noisy: bool = False,
 ) -> None:
-    """Refuse a matrix that cannot be sampled along, for where somebody hands over their own.
+    """Check that a user's matrix can be used for sampling.
 
-    Every token comes down to level 0, but for those that are declared held, which keep one level
-    in every row, and but for all with ``allow_noisy``.
+    Each token must reach level 0, except held tokens, which keep their level in every row.
 
     Args:
-        matrix: what is to be int [M+1, T] or [M+1, B, T].
+        matrix: should be int [M+1, T] or [M+1, B, T].
         max_level: K.
-        held: the level that each token keeps, or ``FREE``, as :func:`hold` takes it; int [T] or
-            [B, T]. None: no token is held.
-        allow_noisy: whether sampling may stop with tokens that are not clean yet.
+        held: the level that each token keeps, or ``FREE``, as in :func:`hold`; int [T] or [B, T].
+            None: no token is held.
+        allow_noisy: whether tokens may be noisy in the last row.
 
     Raises:
-        ConfigError: the first thing that is wrong: no tensor of int32 or int64, not 2 or 3
-            dimensions, fewer than 2 rows, a level outside 0 to K, a held token at another level,
-            a level that rises, a token that never reaches 0, or a row in which nothing changes.
+        ConfigError: the first of these: not a tensor of int32 or int64, not 2 or 3 dimensions,
+            fewer than 2 rows, a level outside 0 to K, a held token at another level, a level that
+            increases, a token that does not reach 0, or a row without a change.
     """
     if not isinstance(matrix, torch.Tensor) or matrix.dtype not in (torch.int32, torch.int64):
         kind = matrix.dtype if isinstance(matrix, torch.Tensor) else type(matrix).__name__
         raise ConfigError(
-            f"A scheduling matrix must be a tensor of int64 or int32; got {kind}. Convert it by "
+            f"A scheduling matrix must be a tensor of int64 or int32; got {kind}. Convert it with "
             "torch.as_tensor(matrix).long()."
         )
     if matrix.dim() not in (2, 3) or 0 in matrix.shape[1:]:
         raise ConfigError(
-            "A scheduling matrix must have the shape [rows, tokens], or [rows, problems, tokens] "
-            f"where problems differ, with at least 1 token; got {list(matrix.shape)}."
+            "A scheduling matrix must have the shape [rows, tokens], or [rows, batch, tokens] if "
+            f"sequences differ, with at least 1 token; got {list(matrix.shape)}."
         )
     if len(matrix) < 2:
         raise ConfigError(
             "A scheduling matrix needs at least 2 rows, the levels before and after a step; got "
-            f"{len(matrix)}. Add the row that the first step leads to."
+            f"{len(matrix)}. Add the row after the first step."
         )
     if held is None:
         held = torch.full(matrix.shape[-1:], FREE, device=matrix.device)
     if held.shape not in (matrix.shape[1:], matrix.shape[-1:]):
         raise ConfigError(
-            f"Held levels must be one a token, {list(matrix.shape[1:])} for a scheduling matrix "
+            f"Held levels must be one per token, {list(matrix.shape[1:])} for a scheduling matrix "
             f"{list(matrix.shape)}; got {list(held.shape)}."
         )
     if at := _first((matrix < 0) | (matrix > max_level)):
         raise ConfigError(
-            f"A noise level must lie between 0, clean, and {max_level}, pure noise; got "
+            f"A noise level must be from 0 (clean) to {max_level} (pure noise); got "
             f"{matrix[at]} at {_place(at)}. Clamp the matrix to these levels."
         )
     if at := _first((held != FREE) & (matrix != held)):
         raise ConfigError(
             f"A held token must keep its level, {held.expand(matrix.shape)[at]}, in every row; got "
-            f"{matrix[at]} at {_place(at)}. Leave it out of the matrix and put it in by hold()."
+            f"{matrix[at]} at {_place(at)}. Leave it out of the matrix and insert it with hold()."
         )
     fall = -matrix.diff(dim=0)
     if at := _first(fall < 0):
         below = (at[0] + 1, *at[1:])
         raise ConfigError(
-            f"A noise level must never rise: at most {matrix[at]}, that of row {at[0]}, was "
-            f"expected at {_place(below)}; got {matrix[below]}. Lower it, or raise the rows before."
+            f"A noise level must never increase: expected at most {matrix[at]}, as in row {at[0]}, "
+            f"at {_place(below)}; got {matrix[below]}. Lower it, or raise the rows before it."
         )
     if not allow_noisy and (at := _first((matrix[-1:] > 0) & (held == FREE))):
         at = (len(matrix) - 1, *at[1:])
         raise ConfigError(
             f"A token must reach level 0 by the last row; got {matrix[at]} at {_place(at)}. Add "
-            "rows that lead to 0, declare the token held, or allow noisy tokens."
+            "rows that lead to 0, declare the token as held, or set allow_noisy."
         )
     if at := _first((fall == 0).flatten(1).all(1)):
         raise ConfigError(
-            f"A row must change some level, for it costs a network call; got row {at[0] + 1} equal "
-            f"to row {at[0]}. Leave one of them out."
+            f"Each row costs a network call, so it must change a level; got row {at[0] + 1} equal "
+            f"to row {at[0]}. Remove one of them."
         )
 
 
@@ -252,16 +249,16 @@ def _staggered(
     uncertainty_scale: float,
     order: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """Levels when the tokens start in ``order(index, last index)``, 0 first."""
+    """Levels if the tokens start in the order of ``order(index, last index)``, 0 first."""
     count = torch.as_tensor(tokens, device="cpu")
     if count.min() < 1:
         raise ConfigError(f"A scheduling matrix needs at least 1 token; got {int(count.min())}.")
     if not 1 <= steps <= max_level:
-        raise ConfigError(f"Sampling steps must lie between 1 and {max_level}; got {steps}.")
+        raise ConfigError(f"Sampling steps must be from 1 to {max_level}; got {steps}.")
     if not 0 <= uncertainty_scale <= steps:
         raise ConfigError(
-            "An uncertainty scale must lie between 0, all tokens together, and the number of "
-            f"steps, {steps}, one after the other; got {uncertainty_scale}."
+            "An uncertainty scale must be from 0 (all tokens together) to the number of steps, "
+            f"{steps} (one token after the other); got {uncertainty_scale}."
         )
     index = torch.arange(int(count.max()), device="cpu").expand(*count.shape, -1)
     last = count[..., None] - 1
@@ -274,12 +271,12 @@ def _staggered(
 
 
 def _first(wrong: torch.Tensor) -> tuple[int, ...] | None:
-    """Index of the first True, row by row; None where there is none."""
+    """Index of the first True in row-major order; None if there is none."""
     found = wrong.nonzero()
     return tuple(found[0].tolist()) if len(found) else None
 
 
 def _place(at: tuple[int, ...]) -> str:
-    """An index into a matrix, in words."""
-    row, *problem, token = at
-    return f"row {row}, " + "".join(f"problem {b}, " for b in problem) + f"token {token}"
+    """An index into a matrix as text."""
+    row, *batch, token = at
+    return f"row {row}, " + "".join(f"sequence {b}, " for b in batch) + f"token {token}"

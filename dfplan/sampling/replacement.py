@@ -1,4 +1,4 @@
-"""Replacement: known tokens for a network that only ever saw one noise level at a time."""
+"""Replacement: conditioning for a network that was trained with one common noise level."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from dfplan.types import Denoiser
 
 
 def replaced(denoiser: Denoiser, schedule: NoiseSchedule, generator: torch.Generator) -> Denoiser:
-    """Show known tokens, those at level 0, with noise of the level of the others.
+    """Wrap a denoiser so that known tokens, those at level 0, get the noise level of the others.
 
-    A network trained on whole sequences at one common level
-    (:data:`~dfplan.diffusion.levels.FULL_SEQUENCE`) has never seen a clean token beside noisy
-    ones. So at each step of sampling, what is known is drawn anew from the forward process at the
-    step's level (the "replacement method", arXiv 2204.03458, section 3.1). The others then follow
-    what is known only in part; steps that draw noise, and many of them, bring them nearer.
+    A network trained on whole sequences with one common level
+    (:data:`~dfplan.diffusion.levels.FULL_SEQUENCE`) has never seen clean and noisy tokens together.
+    So at each sampling step the known tokens are replaced by a draw from the forward process at
+    the step's level (the "replacement method", arXiv 2204.03458, section 3.1). The other tokens
+    then agree with the known ones only approximately; more steps, and steps that draw noise,
+    improve the agreement.
 
-    Rollouts through a sliding window of T tokens in chunks of C do so by
+    For a rollout in chunks of C tokens with a sliding window of T tokens use
     ``RecomputedCache(replaced(denoiser, schedule, generator), tokens=T - C)``.
 
     Args:
-        denoiser: what to wrap.
+        denoiser: to wrap.
         schedule: the noise schedule that it was trained with.
         generator: draws the noise.
 
     Returns:
-        A denoiser of sequences whose tokens are known or at one level that they share; its
+        A denoiser of sequences in which all tokens that are not known share one level. Its
         estimate of a known token is that token.
     """
 

@@ -1,4 +1,4 @@
-"""Rollout: token after token into the future, each remembered once it is clean."""
+"""Rollout: generate tokens chunk by chunk, each added to the cache once it is clean."""
 
 from __future__ import annotations
 
@@ -24,40 +24,41 @@ def rollout(
     generator: torch.Generator,
     conditioning_level: int = 0,
 ) -> torch.Tensor:
-    """Go on from ``context``, one chunk of tokens after the other.
+    """Continue ``context``, one chunk of tokens after the other.
 
-    A chunk is denoised from pure noise along ``matrix`` and then remembered, so that N tokens cost
-    a network with a cache of its own in proportion to N. In chunks of one token this is
-    next-token prediction (arXiv 2407.01392, section 3.3). The result equals that of
-    showing the network the whole sequence each time, and the first tokens of a longer rollout are
-    those of a shorter one. Unless gradients are wanted through all of it, call it under
-    ``torch.inference_mode()``.
+    Each chunk is denoised from pure noise along ``matrix`` and then added to the cache. For a
+    network with a cache of its own, the cost is therefore proportional to the number of tokens. In
+    chunks of one token this is next-token prediction (arXiv 2407.01392, section 3.3). The result
+    equals that of processing the whole sequence each time, and a longer rollout starts with the
+    tokens of a shorter one. Call it under ``torch.inference_mode()`` unless gradients through the
+    whole rollout are needed.
 
     Args:
-        denoiser: ``(x, level) -> clean estimate``, and it remembers
-            (:class:`~dfplan.networks.cache.CachedDenoiser`): ``planner.denoiser`` of a causal network,
-            or any other in :class:`~dfplan.networks.cache.RecomputedCache`.
-        context: tokens to go on from, [B, T, D]; T may be 0.
-        level: noise level of each of them, int [B, T].
-        tokens: how many more are wanted; the last chunk is cut where it has more.
-        matrix: scheduling matrix of one chunk, int [M+1, C] or [M+1, B, C], its first row K: a
-            token at a time is ``scheduling_matrix("full_sequence", 1, K, steps)``.
-        step: takes the tokens whose level falls from one row to the next.
+        denoiser: ``(x, level) -> clean estimate``, with a cache
+            (:class:`~dfplan.networks.cache.CachedDenoiser`): ``planner.denoiser`` of a causal
+            network, or any other one in :class:`~dfplan.networks.cache.RecomputedCache`.
+        context: the first tokens, [B, T, D]; T may be 0.
+        level: their noise levels, int [B, T].
+        tokens: number of tokens to generate; the last chunk is cut if it has more.
+        matrix: scheduling matrix of one chunk, int [M+1, C] or [M+1, B, C]; its first row is K.
+            ``scheduling_matrix("full_sequence", 1, K, steps)`` generates one token at a time.
+        step: of the sampler.
         generator: draws the noise that tokens start from, and that of steps.
-        conditioning_level: the level at which finished tokens are remembered, although no noise is added
-            to them. A token that was sampled is a little wrong; told as clean it is believed, and
-            a long rollout drifts away from the data, told at a small level, 0 < k << K, it is
-            believed less (arXiv 2407.01392, section 3.3, "Stabilizing autoregressive generation").
+        conditioning_level: noise level at which finished tokens enter the cache, although no noise
+            is added to them. Sampled tokens have small errors. With level 0 the network treats
+            them as exact, and a long rollout drifts away from the data; with a small level,
+            0 < k << K, it corrects them (arXiv 2407.01392, section 3.3, "Stabilizing
+            autoregressive generation").
 
     Returns:
         The new tokens, [B, ``tokens``, D].
 
     Raises:
-        ConfigError: not one level a token of the context, no tokens wanted, a matrix that does
-            not lead from one level to 0, a told level that is not below its first, or a denoiser
-            without a cache.
+        ConfigError: not one level per token of the context, no tokens to generate, a matrix that
+            does not lead from one level to 0, a conditioning level that is not below its first
+            level, or a denoiser without a cache.
     """
-    memorizing = require_cache(denoiser)
+    cached = require_cache(denoiser)
     if context.dim() != 3 or level.shape != context.shape[:2] or tokens < 1:
         raise ConfigError(
             "A rollout needs a context [B, T, D], the level of each of its tokens [B, T], and at "
@@ -68,20 +69,20 @@ def rollout(
     check_matrix(matrix, pure_noise)
     if (matrix[0] < pure_noise).any() or not 0 <= conditioning_level < pure_noise:
         raise ConfigError(
-            "In a rollout all tokens of a chunk start from pure noise, the first row of the "
-            "scheduling matrix, and are remembered at a level from 0 to below that; got a first "
-            f"row {matrix[0].tolist()} and conditioning_level {conditioning_level}."
+            "In a rollout the first row of the scheduling matrix must be pure noise, and "
+            "conditioning_level must be at least 0 and below it; got a first row "
+            f"{matrix[0].tolist()} and conditioning_level {conditioning_level}."
         )
     batch, known, features = context.shape
     chunk = matrix.shape[-1]
-    cache = memorizing.update_cache(context, level) if known else None
-    told = torch.full((batch, chunk), conditioning_level, device=level.device)
-    done: list[torch.Tensor] = []
-    while len(done) * chunk < tokens:
-        if done:
-            cache = memorizing.update_cache(done[-1], told, cache)
+    cache = cached.update_cache(context, level) if known else None
+    finished = torch.full((batch, chunk), conditioning_level, device=level.device)
+    chunks: list[torch.Tensor] = []
+    while len(chunks) * chunk < tokens:
+        if chunks:
+            cache = cached.update_cache(chunks[-1], finished, cache)
         shape, dtype, device = (batch, chunk, features), context.dtype, context.device
         noise = torch.randn(shape, generator=generator, dtype=dtype, device=device)
-        follows = partial(memorizing, cache=cache)
-        done.append(sample(follows, noise, matrix, step=step, generator=generator))
-    return torch.cat(done, 1)[:, :tokens]
+        continuation = partial(cached, cache=cache)
+        chunks.append(sample(continuation, noise, matrix, step=step, generator=generator))
+    return torch.cat(chunks, 1)[:, :tokens]

@@ -7,7 +7,7 @@ import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule, cosine_schedule, interpolation_schedule
 from dfplan.errors import ConfigError
-from dfplan.sampling.guidance import GuidanceSettings, climb, guided
+from dfplan.sampling.guidance import GuidanceSettings, gradient_ascent, guided
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.steps import ddim
@@ -30,13 +30,13 @@ def drawn() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def shrink(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-    """A made-up denoiser: clean tokens are themselves, noisy ones shrink to the middle."""
+    """A denoiser that returns clean tokens and shrinks noisy ones toward 0."""
     middle = 0.5 * x + 0.2 * x.mean(1, keepdim=True)
     return torch.where(level[..., None] > 0, middle, x)
 
 
 def near(clean: torch.Tensor) -> torch.Tensor:
-    """Reward: near the target, everywhere."""
+    """Reward for being near the target."""
     return -0.5 * (clean - TARGET).square().sum((-1, -2))
 
 
@@ -47,36 +47,38 @@ def uneven(clean: torch.Tensor) -> torch.Tensor:
 
 both = pytest.mark.parametrize("through", [False, True], ids=["estimate", "through"])
 drawing = pytest.mark.parametrize(
-    ("through", "futures", "future_steps"),
+    ("through", "mc_samples", "mc_sample_steps"),
     [(False, 1, 1), (False, 3, 1), (False, 1, 4), (False, 3, 4), (True, 1, 1), (True, 3, 1)],
 )
 
 
 @both
-def test_scale_0_is_the_denoiser_itself(through: bool) -> None:
+def test_scale_0_returns_the_denoiser_itself(through: bool) -> None:
     off = GuidanceSettings(scale=0, through_denoiser=through)
     assert guided(shrink, near, SCHEDULE, off) is shrink
-    alone = guided(shrink, near, SCHEDULE, off, futures=5, generator=generator())
+    alone = guided(shrink, near, SCHEDULE, off, mc_samples=5, generator=generator())
     assert alone is shrink
 
 
 @pytest.mark.parametrize("iterations", [1, 3, 10])
-@pytest.mark.parametrize("futures", [1, 2, 8])
+@pytest.mark.parametrize("mc_samples", [1, 2, 8])
 @pytest.mark.parametrize("reward", [near, uneven])
-def test_estimates_move_up_the_reward(iterations: int, futures: int, reward) -> None:  # type: ignore[no-untyped-def]
+def test_guidance_increases_the_reward(iterations: int, mc_samples: int, reward) -> None:  # type: ignore[no-untyped-def]
     x, level = drawn()
     settings = GuidanceSettings(scale=0.05, iterations=iterations)
-    wrapped = guided(shrink, reward, SCHEDULE, settings, futures=futures, generator=generator())
+    wrapped = guided(
+        shrink, reward, SCHEDULE, settings, mc_samples=mc_samples, generator=generator()
+    )
     assert (reward(wrapped(x, level)) > reward(shrink(x, level))).all()
 
 
 @drawing
 def test_clean_tokens_and_pure_noise_are_not_moved(
-    through: bool, futures: int, future_steps: int
+    through: bool, mc_samples: int, mc_sample_steps: int
 ) -> None:
     x, level = drawn()
-    settings = GuidanceSettings(1e6, 3, 10, through, future_steps)
-    wrapped = guided(shrink, near, SCHEDULE, settings, futures=futures, generator=generator())
+    settings = GuidanceSettings(1e6, 3, 10, through, mc_sample_steps)
+    wrapped = guided(shrink, near, SCHEDULE, settings, mc_samples=mc_samples, generator=generator())
     moved = wrapped(x, level) != shrink(x, level)
     assert torch.equal(moved.all(-1), (level > 0) & (level < K))
     assert torch.equal(moved.any(-1), moved.all(-1))
@@ -87,11 +89,16 @@ def test_clean_tokens_and_pure_noise_are_not_moved(
 @pytest.mark.parametrize("iterations", [1, 5])
 @pytest.mark.parametrize("scale", [0.1, 1e9])
 def test_no_move_is_farther_than_max_move(
-    through: bool, futures: int, future_steps: int, max_move: float, iterations: int, scale: float
+    through: bool,
+    mc_samples: int,
+    mc_sample_steps: int,
+    max_move: float,
+    iterations: int,
+    scale: float,
 ) -> None:
     x, level = drawn()
-    settings = GuidanceSettings(scale, iterations, max_move, through, future_steps)
-    wrapped = guided(shrink, near, SCHEDULE, settings, futures=futures, generator=generator())
+    settings = GuidanceSettings(scale, iterations, max_move, through, mc_sample_steps)
+    wrapped = guided(shrink, near, SCHEDULE, settings, mc_samples=mc_samples, generator=generator())
     move = wrapped(x, level) - shrink(x, level)
     assert move.abs().max() <= iterations * max_move + 1e-5
     if scale == 1e9 and iterations == 1:
@@ -99,22 +106,22 @@ def test_no_move_is_farther_than_max_move(
         assert torch.allclose(move[free].abs(), torch.tensor(max_move), atol=1e-6)
 
 
-def test_one_step_by_hand() -> None:
+def test_one_step_worked_by_hand() -> None:
     x, level = drawn()
     move = guided(shrink, near, SCHEDULE, GuidanceSettings(0.3, 1, 100))(x, level) - shrink(
         x, level
     )
-    pull = 0.3 * SCHEDULE.alpha[level][..., None] * (level > 0)[..., None]
-    assert torch.allclose(move, pull * (TARGET - shrink(x, level)), atol=1e-6)
+    scale = 0.3 * SCHEDULE.alpha[level][..., None] * (level > 0)[..., None]
+    assert torch.allclose(move, scale * (TARGET - shrink(x, level)), atol=1e-6)
 
 
-def test_a_unit_makes_guidance_the_same_however_tokens_are_normalized() -> None:
+def test_with_a_unit_guidance_does_not_depend_on_the_normalization() -> None:
     x, level = drawn()
     unit = torch.tensor([2.0, 0.25])
     settings = GuidanceSettings(scale=0.05, iterations=3, max_move=0.04)
 
     def moved(unit: torch.Tensor) -> torch.Tensor:
-        # The tokens, the denoiser and the reward are the same, told in other numbers.
+        # The same tokens, denoiser and reward in other units.
         return unit * guided(
             lambda x, level: shrink(unit * x, level) / unit,
             lambda clean: uneven(unit * clean),
@@ -129,16 +136,16 @@ def test_a_unit_makes_guidance_the_same_however_tokens_are_normalized() -> None:
 
 @drawing
 def test_a_weight_multiplies_the_scale_of_its_row(
-    through: bool, futures: int, future_steps: int
+    through: bool, mc_samples: int, mc_sample_steps: int
 ) -> None:
     x, level = drawn()
     weight = torch.tensor([0.0, 0.5, 1.0, 3.0])
 
     def moved(scale: float, weight: torch.Tensor | None = None) -> torch.Tensor:
-        settings = GuidanceSettings(scale, 2, 100.0, through, future_steps)
+        settings = GuidanceSettings(scale, 2, 100.0, through, mc_sample_steps)
         return guided(
             mixing, uneven, SCHEDULE, settings,
-            weight=weight, futures=futures, generator=generator(),
+            weight=weight, mc_samples=mc_samples, generator=generator(),
         )(x, level)  # fmt: skip
 
     weighted = moved(0.02, weight)
@@ -159,16 +166,16 @@ def test_guidance_of_rows_is_independent(through: bool) -> None:
         assert torch.allclose(wrapped(x[one], level[one])[0], together[row], atol=1e-6)
 
 
-def test_one_future_is_plain_guidance_bit_for_bit() -> None:
+def test_one_estimated_sample_is_plain_guidance() -> None:
     x, level = drawn()
     settings = GuidanceSettings(0.2, 3)
     plain = guided(shrink, uneven, SCHEDULE, settings)(x, level)
-    one = guided(shrink, uneven, SCHEDULE, settings, futures=1, generator=generator())
+    one = guided(shrink, uneven, SCHEDULE, settings, mc_samples=1, generator=generator())
     assert torch.equal(one(x, level), plain)
 
 
-@pytest.mark.parametrize("futures", [2, 5])
-def test_futures_are_the_estimate_noised_again_and_denoised(futures: int) -> None:
+@pytest.mark.parametrize("mc_samples", [2, 5])
+def test_estimated_samples_are_the_estimate_noised_again_and_denoised(mc_samples: int) -> None:
     x, level = drawn()
     asked: list[tuple[torch.Tensor, torch.Tensor]] = []
 
@@ -177,49 +184,58 @@ def test_futures_are_the_estimate_noised_again_and_denoised(futures: int) -> Non
         return shrink(x, level)
 
     settings = GuidanceSettings(0.2, 1, 100)
-    wrapped = guided(denoiser, uneven, SCHEDULE, settings, futures=futures, generator=generator())
+    wrapped = guided(
+        denoiser, uneven, SCHEDULE, settings, mc_samples=mc_samples, generator=generator()
+    )
     moved = wrapped(x, level)
     (first, at), (others, at_others) = asked
     assert torch.equal(first, x) and torch.equal(at, level)
-    assert len(others) == (futures - 1) * BATCH
-    assert torch.equal(at_others, level.repeat(futures - 1, 1))
-    own = shrink(x, level)
-    redrawn = others.view(futures - 1, *x.shape)
-    assert torch.equal(redrawn[:, :, 0], own[:, 0].expand(futures - 1, -1, -1))
-    noise = SCHEDULE.noise_in(redrawn, own.expand_as(redrawn), level)[..., 1:, :]
+    assert len(others) == (mc_samples - 1) * BATCH
+    assert torch.equal(at_others, level.repeat(mc_samples - 1, 1))
+    clean = shrink(x, level)
+    redrawn = others.view(mc_samples - 1, *x.shape)
+    assert torch.equal(redrawn[:, :, 0], clean[:, 0].expand(mc_samples - 1, -1, -1))
+    noise = SCHEDULE.noise_from_clean(redrawn, clean.expand_as(redrawn), level)[..., 1:, :]
     assert noise.std() == pytest.approx(1, abs=0.25)
-    samples = torch.cat([own[None], shrink(others, at_others).view(-1, *own.shape)])
-    pull = 0.2 * SCHEDULE.alpha[level][..., None] * (level > 0)[..., None]
-    assert torch.allclose(moved, own + pull * (3 * samples.square()).mean(0), atol=1e-5)
+    samples = torch.cat([clean[None], shrink(others, at_others).view(-1, *clean.shape)])
+    scale = 0.2 * SCHEDULE.alpha[level][..., None] * (level > 0)[..., None]
+    assert torch.allclose(moved, clean + scale * (3 * samples.square()).mean(0), atol=1e-5)
 
 
-def test_variance_falls_as_one_over_the_number_of_futures() -> None:
-    """The run's own sample is given, so of N gradients N - 1 vary: variance v (N - 1) / N**2."""
+def test_variance_of_estimated_samples_decreases_with_their_number() -> None:
+    """One of N gradients is fixed, the current estimate's: the variance is v (N - 1) / N**2."""
     copies = 6000
     x = torch.randn(1, 3, 1, generator=generator()).repeat(copies, 1, 1)
     level = torch.full((copies, 3), 4)
     settings = GuidanceSettings(1.0, 1, 1e6)
     variances = {}
-    for futures in (2, 4, 8, 16):
+    for mc_samples in (2, 4, 8, 16):
         wrapped = guided(
-            shrink, uneven, SCHEDULE, settings, futures=futures, generator=generator(futures)
+            shrink,
+            uneven,
+            SCHEDULE,
+            settings,
+            mc_samples=mc_samples,
+            generator=generator(mc_samples),
         )
         moved = wrapped(x, level)
-        variances[futures] = moved.var(0).mean().item() * futures**2 / (futures - 1)
+        variances[mc_samples] = moved.var(0).mean().item() * mc_samples**2 / (mc_samples - 1)
     for variance in variances.values():
         assert variance == pytest.approx(variances[2], rel=0.15)
 
 
 @drawing
 def test_gradients_off_guide_like_gradients_on(
-    through: bool, futures: int, future_steps: int
+    through: bool, mc_samples: int, mc_sample_steps: int
 ) -> None:
     x, level = drawn()
-    settings = GuidanceSettings(through_denoiser=through, future_steps=future_steps)
+    settings = GuidanceSettings(through_denoiser=through, mc_sample_steps=mc_sample_steps)
 
     def moved() -> torch.Tensor:
         source = generator()
-        return guided(shrink, near, SCHEDULE, settings, futures=futures, generator=source)(x, level)
+        return guided(shrink, near, SCHEDULE, settings, mc_samples=mc_samples, generator=source)(
+            x, level
+        )
 
     with torch.no_grad():
         off = moved()
@@ -293,7 +309,7 @@ def test_sampling_through_the_denoiser_reaches_the_reweighted_mean(schedule: Noi
 
 
 def mixing(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-    """A denoiser in which every token hears of every other, and of its level."""
+    """A denoiser in which each estimate depends on all tokens and levels."""
     heard = torch.sin(x.mean(1, keepdim=True) + 0.5 * x + level[..., None] / K)
     return torch.where(level[..., None] > 0, heard, x)
 
@@ -318,13 +334,15 @@ def test_through_the_denoiser_is_the_guided_noise() -> None:
     free = (level > 0) & (level < K)
     leaf = x.clone().requires_grad_()
     (slope,) = torch.autograd.grad(near(mixing(leaf, level)).sum(), leaf)
-    noise = SCHEDULE.noise_in(x, guided(mixing, near, SCHEDULE, through(0.3))(x, level), level)
-    plain = SCHEDULE.noise_in(x, mixing(x, level), level)
+    noise = SCHEDULE.noise_from_clean(
+        x, guided(mixing, near, SCHEDULE, through(0.3))(x, level), level
+    )
+    plain = SCHEDULE.noise_from_clean(x, mixing(x, level), level)
     sigma = SCHEDULE.sigma[level][..., None]
     assert torch.allclose(noise[free], (plain - 0.3 * sigma * slope)[free], atol=1e-4)
 
 
-def test_a_further_iteration_carries_the_new_gradient_back_by_the_same_call() -> None:
+def test_another_iteration_uses_the_jacobian_of_the_same_call() -> None:
     x, level = drawn()
     asked = []
 
@@ -342,7 +360,7 @@ def test_a_further_iteration_carries_the_new_gradient_back_by_the_same_call() ->
     assert torch.allclose(twice, once + 0.2 * share * back, atol=1e-5)
 
 
-def test_futures_through_the_denoiser_average_the_gradients_of_their_own_noisy_tokens() -> None:
+def test_samples_through_the_denoiser_average_gradients_at_their_noisy_tokens() -> None:
     x, level = drawn()
     asked: list[torch.Tensor] = []
 
@@ -350,7 +368,7 @@ def test_futures_through_the_denoiser_average_the_gradients_of_their_own_noisy_t
         asked.append(x.detach())
         return mixing(x, level)
 
-    many = guided(denoiser, uneven, SCHEDULE, through(0.2), futures=4, generator=generator())
+    many = guided(denoiser, uneven, SCHEDULE, through(0.2), mc_samples=4, generator=generator())
     moved = many(x, level)
     first, others = asked
     alone = guided(mixing, uneven, SCHEDULE, through(0.2))
@@ -368,12 +386,12 @@ def test_parameters_get_no_gradient(frozen: bool) -> None:
 
     x, level = drawn()
     settings = GuidanceSettings(through_denoiser=True)
-    wrapped = guided(denoiser, near, SCHEDULE, settings, futures=2, generator=generator())
+    wrapped = guided(denoiser, near, SCHEDULE, settings, mc_samples=2, generator=generator())
     assert not wrapped(x, level).requires_grad
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_a_denoiser_without_a_gradient_is_refused() -> None:
+def test_a_denoiser_without_a_gradient_is_an_error() -> None:
     wrapped = guided(torch.no_grad()(shrink), near, SCHEDULE, through(1.0))
     with pytest.raises(ConfigError, match="differentiable in the noisy tokens"):
         wrapped(*drawn())
@@ -386,7 +404,7 @@ def test_a_denoiser_without_a_gradient_is_refused() -> None:
 # left by -1: 0.4 * 3 - 0.6 * 1 = 0.6 on average, to the right, with variance
 # 4**2 * 0.4 * 0.6 = 3.84. The mean future, 0.4 - 0.6 = -0.2, pulls by -0.2**2: to the wrong side.
 
-RIGHT, PULL, SPREAD = 0.4, 0.6, 3.84
+RIGHT, MOVE, SPREAD = 0.4, 0.6, 3.84
 FORK = interpolation_schedule(64)
 FORK_LEVEL = torch.tensor([4, 64])
 COUNTS = [1, 4, 16, 64]
@@ -406,76 +424,76 @@ def pays(clean: torch.Tensor) -> torch.Tensor:
     return near_token * (3 * future.relu() ** 2 - (-future).relu() ** 2)
 
 
-def pulls(futures: int, future_steps: int, copies: int = 2000) -> torch.Tensor:
-    """The pull on the near token in so many runs, alike but for the noise of futures; [copies]."""
+def moves(mc_samples: int, mc_sample_steps: int, copies: int = 2000) -> torch.Tensor:
+    """The move of the near token in so many runs that differ in the noise of samples; [copies]."""
     x = torch.randn(1, 2, 1, generator=generator()).repeat(copies, 1, 1)
     level = FORK_LEVEL.repeat(copies, 1)
-    settings = GuidanceSettings(1.0, 1, 1e9, future_steps=future_steps)
-    source = generator(futures)
-    wrapped = guided(fork, pays, FORK, settings, futures=futures, generator=source)
+    settings = GuidanceSettings(1.0, 1, 1e9, mc_sample_steps=mc_sample_steps)
+    source = generator(mc_samples)
+    wrapped = guided(fork, pays, FORK, settings, mc_samples=mc_samples, generator=source)
     return (wrapped(x, level) - fork(x, level))[:, 0, 0] / FORK.alpha[FORK_LEVEL[0]]
 
 
-def test_a_single_sampled_future_is_a_coin_toss() -> None:
-    pull = pulls(1, 64)
-    right = pull > 0
+def test_a_single_drawn_sample_guides_to_one_mode() -> None:
+    move = moves(1, 64)
+    right = move > 0
     assert right.float().mean() == pytest.approx(RIGHT, abs=0.04)
-    assert torch.allclose(pull[right], torch.tensor(3.0), atol=0.1)
-    assert torch.allclose(pull[~right], torch.tensor(-1.0), atol=0.1)
+    assert torch.allclose(move[right], torch.tensor(3.0), atol=0.1)
+    assert torch.allclose(move[~right], torch.tensor(-1.0), atol=0.1)
 
 
-@pytest.mark.parametrize("futures", COUNTS)
-def test_the_mean_of_sampled_futures_finds_the_better_side(futures: int) -> None:
-    """It points to the right where more than a quarter of the futures do."""
+@pytest.mark.parametrize("mc_samples", COUNTS)
+def test_the_mean_of_drawn_samples_finds_the_better_mode(mc_samples: int) -> None:
+    """It points right if more than a quarter of the samples do."""
     chance = sum(
-        math.comb(futures, count) * RIGHT**count * (1 - RIGHT) ** (futures - count)
-        for count in range(futures // 4 + 1, futures + 1)
+        math.comb(mc_samples, count) * RIGHT**count * (1 - RIGHT) ** (mc_samples - count)
+        for count in range(mc_samples // 4 + 1, mc_samples + 1)
     )
-    pull = pulls(futures, 64)
-    assert (pull > 1e-2).float().mean() == pytest.approx(chance, abs=0.06)
-    assert pull.mean() == pytest.approx(PULL, abs=0.2)
-    if futures == 64:
-        assert (pull > 0).float().mean() > 0.97
+    move = moves(mc_samples, 64)
+    assert (move > 1e-2).float().mean() == pytest.approx(chance, abs=0.06)
+    assert move.mean() == pytest.approx(MOVE, abs=0.2)
+    if mc_samples == 64:
+        assert (move > 0).float().mean() > 0.97
 
 
-def test_variance_over_sampled_futures_falls_as_one_over_their_number() -> None:
-    for futures in COUNTS:
-        assert pulls(futures, 64).var() * futures == pytest.approx(SPREAD, rel=0.1)
+def test_variance_of_drawn_samples_is_inverse_to_their_number() -> None:
+    for mc_samples in COUNTS:
+        assert moves(mc_samples, 64).var() * mc_samples == pytest.approx(SPREAD, rel=0.1)
 
 
-@pytest.mark.parametrize("futures", COUNTS)
-def test_estimated_futures_never_leave_the_mean_of_the_two_ways(futures: int) -> None:
-    pull = pulls(futures, 1)
-    assert torch.allclose(pull, torch.tensor(-0.04), atol=1e-4)
+@pytest.mark.parametrize("mc_samples", COUNTS)
+def test_estimated_samples_never_leave_the_mean_of_two_modes(mc_samples: int) -> None:
+    move = moves(mc_samples, 1)
+    assert torch.allclose(move, torch.tensor(-0.04), atol=1e-4)
 
 
-def test_climbing_finds_the_top() -> None:
+def test_gradient_ascent_finds_the_maximum() -> None:
     x = torch.randn(3, 5, 2, generator=generator())
-    top = climb(near, x, torch.ones(3, 5, 1), 200, 0.1)
+    top = gradient_ascent(near, x, torch.ones(3, 5, 1), 200, 0.1)
     assert torch.allclose(top, TARGET.expand_as(top), atol=1e-4)
     held = torch.ones(3, 5, 1)
     held[:, 2] = 0
-    half = climb(near, x, held, 200, 0.1)
+    half = gradient_ascent(near, x, held, 200, 0.1)
     assert torch.equal(half[:, 2], x[:, 2])
-    assert torch.equal(climb(near, x, held, 0, 0.1), x)
+    assert torch.equal(gradient_ascent(near, x, held, 0, 0.1), x)
 
 
-def test_a_climb_that_settles_ends_at_a_top_too_steep_for_its_scale() -> None:
+def test_annealed_ascent_ends_at_a_maximum_too_steep_for_its_scale() -> None:
     x = torch.randn(3, 5, 2, generator=generator())
     scale = torch.full((3, 5, 1), 40.0)  # the curvature of near is 1
 
-    def miss(settling: bool) -> float:
-        top = climb(near, x, scale, 100, 0.15, settling=settling)
+    def miss(anneal: bool) -> float:
+        top = gradient_ascent(near, x, scale, 100, 0.15, anneal=anneal)
         return float((top - TARGET).abs().max())
 
-    assert miss(settling=False) > 0.05
+    assert miss(anneal=False) > 0.05
     # Once across the top it is never farther off than the bound of the move before.
-    assert miss(settling=True) <= 2 * 0.15 / 100 + 1e-6
+    assert miss(anneal=True) <= 2 * 0.15 / 100 + 1e-6
 
 
-def test_the_last_move_of_a_climb_that_settles_is_bounded_by_its_share() -> None:
+def test_the_last_move_of_an_annealed_ascent_has_the_smallest_bound() -> None:
     far = torch.full((1, 1, 2), -1e3)
-    moved = climb(near, far, torch.ones(1, 1, 1), 4, 0.1, settling=True) - far
+    moved = gradient_ascent(near, far, torch.ones(1, 1, 1), 4, 0.1, anneal=True) - far
     assert torch.allclose(moved, torch.full_like(moved, 0.1 * (4 + 3 + 2 + 1) / 4), atol=1e-3)
 
 
@@ -489,33 +507,33 @@ def test_the_last_move_of_a_climb_that_settles_is_bounded_by_its_share() -> None
         {"max_move": 0.0},
         {"max_move": -1.0},
         {"max_move": math.nan},
-        {"future_steps": 0},
-        {"future_steps": 2.5},
+        {"mc_sample_steps": 0},
+        {"mc_sample_steps": 2.5},
     ],
 )
-def test_settings_that_mean_nothing_are_refused(wrong: dict[str, float]) -> None:
+def test_invalid_settings_are_errors(wrong: dict[str, float]) -> None:
     (name,) = wrong
     with pytest.raises(ConfigError, match=f"{name} must be a .* number"):
         GuidanceSettings(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["one for all", "one a token"])
-def test_a_value_of_another_shape_is_refused(kind: str) -> None:
+def test_a_value_of_another_shape_is_an_error(kind: str) -> None:
     def value(clean: torch.Tensor) -> torch.Tensor:
         return clean.sum() if kind == "one for all" else clean.sum(-1)
 
     denoiser = guided(shrink, value, SCHEDULE, GuidanceSettings())
-    with pytest.raises(ConfigError, match=r"one number a sequence, \[2\] for these; got "):
+    with pytest.raises(ConfigError, match=r"one number per sequence, \[2\]"):
         denoiser(torch.zeros(2, 3, 1), torch.ones(2, 3, dtype=torch.long))
 
 
-def test_sampled_futures_are_not_differentiated_through() -> None:
-    with pytest.raises(ConfigError, match="through_denoiser needs future_steps 1; got 4"):
-        GuidanceSettings(through_denoiser=True, future_steps=4)
+def test_drawn_samples_are_not_differentiated_through() -> None:
+    with pytest.raises(ConfigError, match="mc_sample_steps=1; got 4"):
+        GuidanceSettings(through_denoiser=True, mc_sample_steps=4)
 
 
-def test_futures_need_a_number_and_a_generator() -> None:
-    for futures, source, steps in ((0, generator(), 1), (2, None, 1), (1, None, 2)):
-        settings = GuidanceSettings(future_steps=steps)
-        with pytest.raises(ConfigError, match=f"N >= 1 and a generator; got N={futures}"):
-            guided(shrink, near, SCHEDULE, settings, futures=futures, generator=source)
+def test_samples_need_a_number_and_a_generator() -> None:
+    for mc_samples, source, steps in ((0, generator(), 1), (2, None, 1), (1, None, 2)):
+        settings = GuidanceSettings(mc_sample_steps=steps)
+        with pytest.raises(ConfigError, match=f"N >= 1 and a generator; got N={mc_samples}"):
+            guided(shrink, near, SCHEDULE, settings, mc_samples=mc_samples, generator=source)

@@ -26,18 +26,18 @@ def noise(seed: int = 0) -> torch.Tensor:
 
 
 def mixing(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-    """A denoiser in which every token hears of every other, and of its level."""
+    """A denoiser in which each estimate depends on all tokens and levels."""
     return torch.sin(x.mean(1, keepdim=True) + 0.5 * x + level[..., None] / K)
 
 
 def counting(x, clean, level, next_level, generator, previous=None):  # type: ignore[no-untyped-def]
-    """A step that adds 1 to every token, whether its level falls or not."""
+    """A step that adds 1 to every token, whether its level decreases or not."""
     return x + 1
 
 
 @named
 @pytest.mark.parametrize("steps", [1, 4, K])
-def test_only_tokens_whose_level_falls_are_changed(name: str, steps: int) -> None:
+def test_only_tokens_whose_level_decreases_are_changed(name: str, steps: int) -> None:
     matrix = scheduling_matrix(name, TOKENS, K, steps)
     matrix[:, 2] = 0  # a known token
     matrix[:, 5] = K  # past the horizon
@@ -58,7 +58,7 @@ def test_only_tokens_whose_level_falls_are_changed(name: str, steps: int) -> Non
 
 @named
 @pytest.mark.parametrize("step", STEPS.values(), ids=list(STEPS))
-def test_known_and_unasked_tokens_stay_bit_for_bit(name: str, step) -> None:  # type: ignore[no-untyped-def]
+def test_held_tokens_stay_unchanged(name: str, step) -> None:  # type: ignore[no-untyped-def]
     matrix = scheduling_matrix(name, TOKENS, K, 4)
     matrix[:, 0], matrix[:, 5] = 0, K
     start = noise()
@@ -72,11 +72,11 @@ def test_known_and_unasked_tokens_stay_bit_for_bit(name: str, step) -> None:  # 
 @named
 def test_denoiser_and_callback_see_every_row(name: str) -> None:
     matrix = scheduling_matrix(name, TOKENS, K, 4)
-    asked: list[tuple[torch.Tensor, torch.Tensor]] = []
-    told: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def denoiser(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        asked.append((x, level))
+        calls.append((x, level))
         return mixing(x, level)
 
     done = sample(
@@ -85,30 +85,30 @@ def test_denoiser_and_callback_see_every_row(name: str) -> None:
         matrix,
         step=ddim(SCHEDULE),
         generator=generator(),
-        callback=lambda *row: told.append(row),
+        callback=lambda *row: seen.append(row),
     )
     levels = matrix[:, None].expand(-1, BATCH, -1)
-    assert torch.equal(torch.stack([level for _, level in asked]), levels[:-1])
-    assert torch.equal(torch.stack([level for _, _, level in told]), levels[1:])
-    assert torch.equal(asked[0][0], noise()) and torch.equal(told[-1][0], done)
-    for (x, level), (_, clean, _) in zip(asked, told, strict=True):
+    assert torch.equal(torch.stack([level for _, level in calls]), levels[:-1])
+    assert torch.equal(torch.stack([level for _, _, level in seen]), levels[1:])
+    assert torch.equal(calls[0][0], noise()) and torch.equal(seen[-1][0], done)
+    for (x, level), (_, clean, _) in zip(calls, seen, strict=True):
         assert torch.equal(clean, mixing(x, level))
-    for (x, _), (after, _, _) in zip(asked[1:], told, strict=False):
+    for (x, _), (after, _, _) in zip(calls[1:], seen, strict=False):
         assert torch.equal(x, after)
 
 
 @named
-def test_steps_are_told_the_row_before(name: str) -> None:
+def test_steps_get_the_previous_row(name: str) -> None:
     matrix = scheduling_matrix(name, TOKENS, K, 4)
-    told = []
+    seen = []
 
     def step(x, clean, level, next_level, generator, previous=None):  # type: ignore[no-untyped-def]
-        told.append((clean, level, previous))
+        seen.append((clean, level, previous))
         return ddim(SCHEDULE)(x, clean, level, next_level, generator)
 
     sample(mixing, noise(), matrix, step=step, generator=generator())
-    assert told[0][2] is None
-    for (clean, level, _), (_, _, previous) in pairwise(told):
+    assert seen[0][2] is None
+    for (clean, level, _), (_, _, previous) in pairwise(seen):
         assert torch.equal(previous[0], clean) and torch.equal(previous[1], level)
 
 
@@ -139,7 +139,7 @@ def test_a_matrix_for_each_row_of_the_batch(step: Step) -> None:
         assert torch.allclose(together[row], alone[0], atol=1e-6)
 
 
-def test_a_matrix_of_one_row_asks_nothing() -> None:
+def test_a_matrix_of_one_row_makes_no_call() -> None:
     def never(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         raise AssertionError
 
@@ -148,7 +148,7 @@ def test_a_matrix_of_one_row_asks_nothing() -> None:
     assert torch.equal(done, noise())
 
 
-def test_all_randomness_is_the_generator() -> None:
+def test_all_randomness_comes_from_the_generator() -> None:
     matrix = scheduling_matrix("pyramid", TOKENS, K, 4)
     before = torch.get_rng_state()
     first, again, other = (

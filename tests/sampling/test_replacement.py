@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dfplan.diffusion.schedules import interpolation_schedule
-from dfplan.networks.cache import Recomputing
+from dfplan.networks.cache import RecomputedCache
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.replacement import replaced
 from dfplan.sampling.rollout import rollout
@@ -19,13 +19,13 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 class Recorder:
-    """A denoiser that keeps what it is asked."""
+    """A denoiser that records its arguments."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.calls: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def __call__(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        self.asked.append((x, level))
+        self.calls.append((x, level))
         return torch.sin(x + 1)
 
 
@@ -33,19 +33,19 @@ class Recorder:
 def test_known_tokens_are_shown_at_the_level_of_the_others(common: int) -> None:
     x = torch.randn(20_000, 5, 2, generator=generator(1))
     level = torch.tensor([0, 0, common, common, 0]).expand(len(x), -1)
-    given = x.clone(), level.clone()
+    before = x.clone(), level.clone()
     recorder = Recorder()
     estimate = replaced(recorder, SCHEDULE, generator())(x, level)
-    ((shown, told),) = recorder.asked
+    ((shown, shown_level),) = recorder.calls
     known = level == 0
-    assert (told == common).all()
-    assert torch.equal(shown[~known], x[~known]), "what is noisy already stays as it is"
+    assert (shown_level == common).all()
+    assert torch.equal(shown[~known], x[~known]), "noisy tokens stay unchanged"
     noise = shown[known] - SCHEDULE.alpha[common] * x[known]
     assert noise.std() == pytest.approx(float(SCHEDULE.sigma[common]), rel=0.02)
     assert abs(torch.corrcoef(torch.stack([noise.flatten(), x[known].flatten()]))[0, 1]) < 0.02
     assert torch.equal(estimate[known], x[known]), "and what is known is known"
     assert torch.equal(estimate[~known], torch.sin(shown + 1)[~known])
-    assert torch.equal(x, given[0]) and torch.equal(level, given[1])
+    assert torch.equal(x, before[0]) and torch.equal(level, before[1])
 
 
 def test_each_sequence_has_its_own_level() -> None:
@@ -53,14 +53,14 @@ def test_each_sequence_has_its_own_level() -> None:
     level = torch.tensor([[0, 4, 4], [9, 0, 9]])
     recorder = Recorder()
     replaced(recorder, SCHEDULE, generator())(x, level)
-    assert torch.equal(recorder.asked[0][1], torch.tensor([[4] * 3, [9] * 3]))
+    assert torch.equal(recorder.calls[0][1], torch.tensor([[4] * 3, [9] * 3]))
 
 
-def test_rollouts_show_the_window_at_one_level_with_noise_drawn_anew() -> None:
+def test_rollouts_show_the_window_at_one_level_with_new_noise() -> None:
     recorder = Recorder()
     matrix = scheduling_matrix("full_sequence", 3, K, 4)
     noise = generator()
-    denoiser = Recomputing(replaced(recorder, SCHEDULE, noise), tokens=4)
+    denoiser = RecomputedCache(replaced(recorder, SCHEDULE, noise), tokens=4)
     done = rollout(
         denoiser,
         torch.ones(2, 1, 2),
@@ -71,10 +71,10 @@ def test_rollouts_show_the_window_at_one_level_with_noise_drawn_anew() -> None:
         generator=noise,
     )
     assert done.shape == (2, 9, 2)
-    assert [x.shape[1] for x, _ in recorder.asked] == [4] * 4 + [7] * 8
-    for index, (_, level) in enumerate(recorder.asked):
+    assert [x.shape[1] for x, _ in recorder.calls] == [4] * 4 + [7] * 8
+    for index, (_, level) in enumerate(recorder.calls):
         assert (level == matrix[index % 4, 0]).all()
-    shown = [x[:, 0] for x, _ in recorder.asked]
+    shown = [x[:, 0] for x, _ in recorder.calls]
     assert len({tuple(x.flatten().tolist()) for x in shown}) == len(shown)
 
 
@@ -91,7 +91,7 @@ def test_a_joint_of_two_tokens_is_sampled_given_one() -> None:
 
     noise = generator()
     done = rollout(
-        Recomputing(replaced(optimal, schedule, noise)),
+        RecomputedCache(replaced(optimal, schedule, noise)),
         torch.full((5000, 1, 1), 2.0),
         torch.zeros(5000, 1).long(),
         1,

@@ -9,7 +9,7 @@ from torch import nn
 from dfplan.diffusion.schedules import cosine_schedule, interpolation_schedule
 from dfplan.diffusion.targets import FLOW, X0
 from dfplan.errors import ConfigError
-from dfplan.networks.cache import Recomputing
+from dfplan.networks.cache import RecomputedCache
 from dfplan.networks.gru import GRU
 from dfplan.networks.transformer import Transformer
 from dfplan.networks.unet import TemporalUnet
@@ -36,7 +36,7 @@ NETWORKS = {
 
 @pytest.fixture(params=NETWORKS)
 def network(request: pytest.FixtureRequest) -> nn.Module:
-    """With random weights everywhere; a fresh one says 0 whatever it is asked."""
+    """With random weights; an untrained network would return 0."""
     made = NETWORKS[request.param]()
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -57,26 +57,26 @@ def context(tokens: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class Recorder:
-    """Remembers only how many tokens there were, and writes down what it is shown."""
+    """Its cache is the number of tokens, and it records what it is called with."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[torch.Tensor, int]] = []
-        self.told: list[tuple[torch.Tensor, torch.Tensor, int]] = []
+        self.calls: list[tuple[torch.Tensor, torch.Tensor, int]] = []
 
-    def __call__(self, x, level, memory=None):  # type: ignore[no-untyped-def]
-        self.asked.append((level, memory or 0))
+    def __call__(self, x, level, cache=None):  # type: ignore[no-untyped-def]
+        self.asked.append((level, cache or 0))
         return torch.sin(x + 1)
 
-    def remember(self, x, level, memory=None):  # type: ignore[no-untyped-def]
-        self.told.append((x, level, memory or 0))
-        return (memory or 0) + x.shape[1]
+    def update_cache(self, x, level, cache=None):  # type: ignore[no-untyped-def]
+        self.calls.append((x, level, cache or 0))
+        return (cache or 0) + x.shape[1]
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize("step", [ddim, ancestral, second_order])
-@pytest.mark.parametrize("told_level", [0, 2])
-def test_memory_gives_what_the_whole_sequence_gives(  # type: ignore[no-untyped-def]
-    network: nn.Module, chunk: str, step, told_level: int
+@pytest.mark.parametrize("conditioning_level", [0, 2])
+def test_the_cache_gives_the_same_as_the_whole_sequence(  # type: ignore[no-untyped-def]
+    network: nn.Module, chunk: str, step, conditioning_level: int
 ) -> None:
     done, recomputed = (
         rollout(
@@ -86,16 +86,16 @@ def test_memory_gives_what_the_whole_sequence_gives(  # type: ignore[no-untyped-
             CHUNKS[chunk],
             step=step(SCHEDULE),
             generator=generator(),
-            told_level=told_level,
+            conditioning_level=conditioning_level,
         )
-        for shown in (network, Recomputing(network))
+        for shown in (network, RecomputedCache(network))
     )
     assert done.shape == (BATCH, 8, FEATURES)
     torch.testing.assert_close(done, recomputed, atol=1e-4, rtol=1e-4)
 
 
-def test_one_by_one_is_the_autoregressive_matrix(network: nn.Module) -> None:
-    """The sampling loop over everything at once, later tokens pure noise, which none hears of."""
+def test_one_token_at_a_time_is_the_autoregressive_matrix(network: nn.Module) -> None:
+    """As the sampling loop over all tokens at once, where later tokens are pure noise."""
     x, level = context()
     denoiser = NetworkDenoiser(network, FLOW, SCHEDULE)
     done = rollout(denoiser, x, level, 6, ONE_BY_ONE, step=ddim(SCHEDULE), generator=generator())
@@ -120,17 +120,17 @@ def test_the_network_sees_each_token_a_fixed_number_of_times(chunk: str, tokens:
         matrix,
         step=ddim(SCHEDULE),
         generator=generator(),
-        told_level=1,
+        conditioning_level=1,
     )
     width, rows = matrix.shape[1], len(matrix) - 1
     chunks = math.ceil(tokens / width)
     assert done.shape[1] == tokens
-    assert [memory for _, memory in recorder.asked] == [
+    assert [cache for _, cache in recorder.asked] == [
         5 + width * index for index in range(chunks) for _ in range(rows)
     ]
     for index, (level, _) in enumerate(recorder.asked):
         assert torch.equal(level, matrix[index % rows].expand(BATCH, -1))
-    (x, level, before), *later = recorder.told
+    (x, level, before), *later = recorder.calls
     assert torch.equal(x, context()[0]) and torch.equal(level, context()[1]) and before == 0
     assert len(later) == chunks - 1, "the last chunk need not be remembered"
     for index, (x, level, before) in enumerate(later):
@@ -138,17 +138,17 @@ def test_the_network_sees_each_token_a_fixed_number_of_times(chunk: str, tokens:
         assert (level == 1).all() and before == 5 + width * index
 
 
-def test_without_a_context_nothing_is_remembered_at_first() -> None:
+def test_without_a_context_there_is_no_cache_at_first() -> None:
     recorder = Recorder()
     done = rollout(recorder, *context(0), 2, ONE_BY_ONE, step=ddim(SCHEDULE), generator=generator())
     assert done.shape == (BATCH, 2, FEATURES)
-    assert [memory for _, memory in recorder.asked] == [0] * 4 + [1] * 4
-    assert len(recorder.told) == 1
+    assert [cache for _, cache in recorder.asked] == [0] * 4 + [1] * 4
+    assert len(recorder.calls) == 1
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize("step", [ddim, ancestral])
-def test_a_longer_rollout_begins_as_a_shorter_one(network: nn.Module, chunk: str, step) -> None:  # type: ignore[no-untyped-def]
+def test_a_longer_rollout_starts_with_a_shorter_one(network: nn.Module, chunk: str, step) -> None:  # type: ignore[no-untyped-def]
     longer, shorter = (
         rollout(
             NetworkDenoiser(network, FLOW, SCHEDULE),
@@ -178,7 +178,7 @@ def test_rows_are_independent(network: nn.Module, row: int) -> None:
     assert (first[rest] != second[rest]).any(-1).all()
 
 
-def test_all_randomness_is_the_generator(network: nn.Module) -> None:
+def test_all_randomness_comes_from_the_generator(network: nn.Module) -> None:
     before = torch.get_rng_state()
     first, again, other = (
         rollout(
@@ -196,7 +196,7 @@ def test_all_randomness_is_the_generator(network: nn.Module) -> None:
 
 
 class Wanderer:
-    """The optimal denoiser of ``x[t+1] = 0.8 x[t] + normal(0, 0.6)``; it remembers the last token.
+    """The optimal denoiser of ``x[t+1] = 0.8 x[t] + normal(0, 0.6)``; its cache is the last token.
 
     A token that was remembered at a level is taken for a noisy one, so what follows is uncertain
     by more than the process alone makes it.
@@ -204,8 +204,8 @@ class Wanderer:
 
     schedule = cosine_schedule(256)
 
-    def __call__(self, x, level, memory):  # type: ignore[no-untyped-def]
-        mean, variance = memory
+    def __call__(self, x, level, cache):  # type: ignore[no-untyped-def]
+        mean, variance = cache
         mean, variance = 0.8 * mean, 0.64 * variance + 0.36
         alpha, sigma = (
             share[level][..., None] for share in (self.schedule.alpha, self.schedule.sigma)
@@ -213,7 +213,7 @@ class Wanderer:
         gain = alpha * variance / (alpha.square() * variance + sigma.square())
         return mean + gain * (x - alpha * mean)
 
-    def remember(self, x, level, memory=None):  # type: ignore[no-untyped-def]
+    def update_cache(self, x, level, cache=None):  # type: ignore[no-untyped-def]
         """Mean and variance of the last token given itself and its level, a priori normal(0, 1)."""
         alpha, sigma = (
             share[level[:, -1:]][..., None] for share in (self.schedule.alpha, self.schedule.sigma)
@@ -222,9 +222,9 @@ class Wanderer:
         return alpha * x[:, -1:] / whole, sigma.square() / whole
 
 
-@pytest.mark.parametrize("told_level", [0, 80])
-def test_a_process_with_an_optimal_denoiser_is_sampled(told_level: int) -> None:
-    """At level 0 the process itself; at another one, ``E[x | noisy x]`` in place of x."""
+@pytest.mark.parametrize("conditioning_level", [0, 80])
+def test_a_process_with_an_optimal_denoiser_is_sampled(conditioning_level: int) -> None:
+    """With level 0 the process itself; with others ``E[x | noisy x]`` replaces x."""
     wanderer = Wanderer()
     rows = 20_000
     done = rollout(
@@ -235,10 +235,11 @@ def test_a_process_with_an_optimal_denoiser_is_sampled(told_level: int) -> None:
         scheduling_matrix("full_sequence", 1, 256, 64),
         step=second_order(wanderer.schedule),
         generator=generator(),
-        told_level=told_level,
+        conditioning_level=conditioning_level,
     )[..., 0].double()
     alpha, sigma = (
-        float(share[told_level]) for share in (wanderer.schedule.alpha, wanderer.schedule.sigma)
+        float(share[conditioning_level])
+        for share in (wanderer.schedule.alpha, wanderer.schedule.sigma)
     )
     mean, covariance, slope, fresh = [1.6], torch.zeros(5, 5).double(), 0.8, 0.36
     covariance[0, 0] = fresh
@@ -257,41 +258,41 @@ def test_a_process_with_an_optimal_denoiser_is_sampled(told_level: int) -> None:
 def test_clean_estimates_are_those_of_the_target(network: nn.Module, target) -> None:  # type: ignore[no-untyped-def]
     denoiser = NetworkDenoiser(network, target, SCHEDULE)
     x, level = context()
-    memory = denoiser.remember(x[:, :3], level[:, :3])
-    for new, told, before in ((x, level, None), (x[:, 3:], level[:, 3:], memory)):
-        expected = target.to_clean(new, network(new, told, before), told, SCHEDULE)
-        said = denoiser(new, told, before)
-        assert torch.equal(said, expected)
-        torch.testing.assert_close(said[told == 0], new[told == 0], atol=0.0, rtol=0.0)
+    cache = denoiser.update_cache(x[:, :3], level[:, :3])
+    for new, noise, before in ((x, level, None), (x[:, 3:], level[:, 3:], cache)):
+        expected = target.to_clean(new, network(new, noise, before), noise, SCHEDULE)
+        clean = denoiser(new, noise, before)
+        assert torch.equal(clean, expected)
+        torch.testing.assert_close(clean[noise == 0], new[noise == 0], atol=0.0, rtol=0.0)
 
 
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda: lambda x, level: x, "network that remembers.* got function, .*Recomputing"),
+        (lambda: lambda x, level: x, "cache.* got function.*RecomputedCache"),
         (
             lambda: NetworkDenoiser(TemporalUnet(FEATURES, K, 8, (1, 2)), FLOW, SCHEDULE),
-            "got TemporalUnet, which cannot. Wrap it, or its denoiser, in Recomputing",
+            "got TemporalUnet.*RecomputedCache",
         ),
         (
             lambda: NetworkDenoiser(Transformer(FEATURES, K, 16, 2, 2), FLOW, SCHEDULE),
-            "not causal.*Recomputing",
+            "not causal.*RecomputedCache",
         ),
     ],
 )
-def test_denoisers_without_a_memory_are_refused(made, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_denoisers_without_a_cache_are_errors(made, message: str) -> None:  # type: ignore[no-untyped-def]
     noise = generator()
     with pytest.raises(ConfigError, match=message):
         rollout(made(), *context(), 2, ONE_BY_ONE, step=ddim(SCHEDULE), generator=noise)
 
 
-def test_recomputing_gives_any_denoiser_a_memory() -> None:
+def test_recomputed_cache_works_with_any_denoiser() -> None:
     network = Transformer(FEATURES, K, 16, 2, 2)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.2, generator=generator())
     denoiser = NetworkDenoiser(network.requires_grad_(False), FLOW, SCHEDULE)
     steps = {"step": ddim(SCHEDULE), "generator": generator()}
-    done = rollout(Recomputing(denoiser), *context(), 2, ONE_BY_ONE, **steps)  # type: ignore[arg-type]
+    done = rollout(RecomputedCache(denoiser), *context(), 2, ONE_BY_ONE, **steps)  # type: ignore[arg-type]
     x, level = context()
     noise = generator()
     for token in range(2):
@@ -308,15 +309,15 @@ def test_recomputing_gives_any_denoiser_a_memory() -> None:
     [
         ({"level": torch.zeros(BATCH, 4).long()}, r"got \[3, 5, 2\], \[3, 4\] and 2"),
         ({"context": torch.zeros(5, FEATURES)}, r"got \[5, 2\]"),
-        ({"tokens": 0}, "at least 1 token to generate; got .* and 0"),
+        ({"tokens": 0}, "got .* and 0"),
         ({"matrix": torch.tensor([[K, 6], [0, 0]])}, r"first row \[12, 6\]"),
         ({"matrix": torch.tensor([[K], [6]])}, "must reach level 0"),
-        ({"matrix": torch.zeros(2, 1).long()}, "A row must change"),
-        ({"told_level": K}, "told_level 12"),
-        ({"told_level": -1}, "told_level -1"),
+        ({"matrix": torch.zeros(2, 1).long()}, "must change"),
+        ({"conditioning_level": K}, "conditioning_level 12"),
+        ({"conditioning_level": -1}, "conditioning_level -1"),
     ],
 )
-def test_rollouts_of_nothing_are_refused(change: dict[str, object], message: str) -> None:
+def test_invalid_rollouts_are_errors(change: dict[str, object], message: str) -> None:
     given = dict(zip(("context", "level"), context(), strict=True))
     whole = {**given, "tokens": 2, "matrix": ONE_BY_ONE, **change}
     with pytest.raises(ConfigError, match=message):
