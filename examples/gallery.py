@@ -1,7 +1,6 @@
-"""Make every picture and film of the documentation, for one maze, on light or on dark.
+"""Make all pictures and videos of the documentation, on a light or dark background.
 
-Each is drawn by a function of ``dfplan.plotting`` on axes of one's own, so they go over one another
-and into figures of one's own.
+The functions of ``dfplan.plotting`` draw on any axes, so they can be combined in one picture.
 """
 
 from dataclasses import replace
@@ -30,79 +29,85 @@ MATRICES = ("full_sequence", "pyramid", "trapezoid", "autoregressive")
 def main(
     out: Path = Path("runs/gallery"),
     theme: Literal["light", "dark"] = "light",
-    films: bool = True,
+    videos: bool = True,
 ) -> None:
     """Make them.
 
     Args:
-        out: folder to write them to.
+        out: output folder.
         theme: light or dark.
-        films: whether to make the films too, which takes a minute.
+        videos: whether to make the videos too, which takes a minute.
     """
     planner = dfplan.load("maze2d-large")
     pyramid = with_settings(planner, matrix="pyramid")
-    fog = with_settings(planner, matrix="pyramid", rows=0.4)
-    free = replace(planner.settings.guidance, scale=0.0)
-    unguided = with_settings(planner, guidance=free, refine_steps=0)
-    disc = Disc((3.5, 4.8), 0.7)
-    raw = unguided.plan(START, GOAL, seed=3)
-    sampled = with_settings(planner, refine_steps=0).plan(START, GOAL, seed=3)
-    whole = pyramid.plan(START, GOAL, seed=3, trace=True)
+    denoised = pyramid.plan(START, GOAL, seed=3, trace=True)
     tree = dfplan.TreePlanner(planner).plan(START, GOAL, seed=0, trace=True)
-    env = dfplan.make("multi2d-large")
-    drive = dfplan.run_episode(env, dfplan.Policy(fog, replan_every=40), seed=8)
+    # Sampling stops early, so the far future of each plan stays noisy.
+    policy = dfplan.Policy(with_settings(pyramid, stop_fraction=0.4), replan_every=40)
+    episode = dfplan.run_episode(dfplan.make("multi2d-large"), policy, seed=8)
 
-    print(drive.plot(out / "plan.png", theme=theme))
-    print(whole.plot_denoising(out / "denoising.png", theme=theme))
+    print(episode.plot(out / "plan.png", theme=theme))
+    print(denoised.plot_denoising(out / "denoising.png", theme=theme))
+    print(save(draw_uncertainty(planner, theme), out / "uncertainty.png"))
+    print(save(draw_reward_gradients(planner, theme), out / "reward_gradient.png"))
+    print(save(draw_levels(planner, theme), out / "levels.png"))
+    data = generate("large", 60_000, seed=0, path=out / "data.hdf5", progress=False)
+    print(save(draw_tree_and_data(tree, data, theme), out / "tree.png"))
+    if videos:
+        print(write_video(out / "denoising.gif", denoising_frames(denoised, theme=theme)))
+        print(write_video(out / "tree.gif", tree_frames(tree, theme=theme)))
+        print(write_video(out / "episode.gif", episode_frames(episode, theme=theme)))
 
-    figure, axes = page(theme, 3, "Sampled futures", "Spread", "Ellipses over time")
-    plotting.plot_candidates(sampled, axes[0], theme=theme)
-    plotting.plot_spread(sampled, axes[1], theme=theme)
-    plotting.plot_plan(sampled, axes[1], color="spread", theme=theme)
-    plotting.plot_ellipses(sampled, axes[2], theme=theme)
-    plotting.plot_plan(sampled, axes[2], candidates=False, theme=theme)
-    print(save(figure, out / "uncertainty.png"))
 
-    figure, axes = page(theme, 2, "Pull of the reward", "Pull of a disc to keep out of")
-    pull = planner.reward_gradient(raw.candidates[0])
-    away = planner.reward_gradient(raw.candidates[0], 10 * KeepOut([disc])) - pull
+def draw_uncertainty(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
+    plan = with_settings(planner, refine_steps=0).plan(START, GOAL, seed=3)
+    figure, axes = panels(theme, "Candidates", "Spread", "Ellipses over time")
+    plotting.plot_candidates(plan, axes[0], theme=theme)
+    plotting.plot_spread(plan, axes[1], theme=theme)
+    plotting.plot_plan(plan, axes[1], color="spread", theme=theme)
+    plotting.plot_ellipses(plan, axes[2], theme=theme)
+    plotting.plot_plan(plan, axes[2], candidates=False, theme=theme)
+    return figure
+
+
+def draw_reward_gradients(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
+    no_guidance = replace(planner.settings.guidance, scale=0.0)
+    plan = with_settings(planner, guidance=no_guidance, refine_steps=0).plan(START, GOAL, seed=3)
+    disc = Disc((3.5, 4.8), 0.7)
+    gradient = planner.reward_gradient(plan.candidates[0])
+    with_disc = planner.reward_gradient(plan.candidates[0], 10 * KeepOut([disc]))
+    figure, axes = panels(theme, "Gradient of the reward", "Gradient of a disc to keep out of")
     plotting.plot_regions([disc], axes[1], maze="large", theme=theme)
-    for ax, arrows in zip(axes, (pull, away), strict=True):
-        plotting.plot_reward_gradient(raw, arrows, ax, theme=theme)
-        plotting.plot_plan(raw, ax, theme=theme)
-    print(save(figure, out / "pull.png"))
+    for ax, arrows in zip(axes, (gradient, with_disc - gradient), strict=True):
+        plotting.plot_reward_gradient(plan, arrows, ax, theme=theme)
+        plotting.plot_plan(plan, ax, theme=theme)
+    return figure
 
-    figure, axes = page(theme, 2, "A tree of plans", "Where the data has been")
-    plotting.plot_tree(tree, axes[0], theme=theme)
-    data = load_data(generate("large", 60_000, seed=0, path=out / "data.hdf5", progress=False))
-    plotting.plot_coverage(data.observations, axes[1], maze="large", theme=theme)
-    print(save(figure, out / "tree.png"))
 
-    figure, axes = page(theme, len(MATRICES), *(name.replace("_", " ") for name in MATRICES))
+def draw_levels(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
+    figure, axes = panels(theme, *(name.replace("_", " ") for name in MATRICES))
     for ax, name in zip(axes, MATRICES, strict=True):
         plan = with_settings(planner, matrix=name).plan(START, GOAL, seed=3, trace=True)
         plotting.plot_levels(plan, ax, theme=theme)
-    print(save(figure, out / "levels.png"))
+    return figure
 
-    if films:
-        made = {
-            "denoising": denoising_frames(whole, theme=theme),
-            "tree": tree_frames(tree, theme=theme),
-            "drive": episode_frames(drive, theme=theme),
-        }
-        for name, frames in made.items():
-            print(write_video(out / f"{name}.gif", frames))
+
+def draw_tree_and_data(tree: dfplan.Plan, data: Path, theme: str) -> Figure:
+    figure, axes = panels(theme, "A tree of plans", "Positions in the data")
+    plotting.plot_tree(tree, axes[0], theme=theme)
+    plotting.plot_coverage(load_data(data).observations, axes[1], maze="large", theme=theme)
+    return figure
 
 
 def with_settings(planner: dfplan.ForcingPlanner, **changes: object) -> dfplan.ForcingPlanner:
     return replace(planner, settings=replace(planner.settings, **changes))
 
 
-def page(theme: str, panels: int, *titles: str) -> tuple[Figure, list[Axes]]:
+def panels(theme: str, *titles: str) -> tuple[Figure, list[Axes]]:
     look = THEMES[theme]
-    figure = Figure(figsize=(4 * panels, 3.15), facecolor=look.page)
+    figure = Figure(figsize=(4 * len(titles), 3.15), facecolor=look.background)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
-    axes = list(figure.subplots(1, panels))
+    axes = list(figure.subplots(1, len(titles)))
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", fontsize=11, fontweight="bold", color=look.ink)
     return figure, axes

@@ -1,4 +1,4 @@
-"""Put the planner into a gymnasium loop: random goals in a maze, one episode after the other."""
+"""Use the planner in a Gymnasium loop: episodes with random goals in a maze."""
 
 import gymnasium
 from jsonargparse import auto_cli
@@ -14,12 +14,12 @@ def main(maze: str = "large", episodes: int = 3) -> None:
         observation, info = env.reset(seed=episode)
         policy.reset(seed=episode)
         rewards = []
-        over = False
-        while not over:
+        done = False
+        while not done:
             action = policy.act(observation, goal=info["goal"])
             observation, reward, terminated, truncated, info = env.step(action)
             rewards.append(reward)
-            over = terminated or truncated
+            done = terminated or truncated
         print(f"episode {episode}: at the goal for {sum(rewards):.0f} of {len(rewards)} steps")
 
 

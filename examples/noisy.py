@@ -1,6 +1,6 @@
-"""Drive by observations that are noisy, rare and without velocities.
+"""Act on observations that are noisy, rare and without velocities.
 
-The policy estimates where the body is from the last of them and from the actions it sent.
+The policy estimates the state from its recent observations and actions.
 """
 
 import gymnasium
@@ -13,24 +13,24 @@ import dfplan
 def main(maze: str = "medium", noise: float = 0.3, every: int = 10, episodes: int = 3) -> None:
     env = gymnasium.make(f"dfplan/multi2d-{maze}-v1")
     planner = dfplan.load(f"maze2d-{maze}")
-    policy = dfplan.Policy(planner, past=dfplan.PastSettings(noise=noise))
+    policy = dfplan.Policy(planner, state_estimator=dfplan.StateEstimatorSettings(noise=noise))
     for episode in range(episodes):
         state, info = env.reset(seed=episode)
         policy.reset(seed=episode)
         rng = np.random.default_rng(episode)
-        rewards, error, step, over = [], [], 0, False
-        while not over:
-            observation = np.full(4, np.nan)  # lost
+        rewards, errors, step, done = [], [], 0, False
+        while not done:
+            observation = np.full(4, np.nan)  # NaN: not observed
             if step % every == 0:
                 observation[:2] = state[:2] + noise * rng.standard_normal(2)
             action = policy.act(observation, goal=info["goal"])
-            error.append(np.linalg.norm(policy.states[0, :2] - state[:2]))
+            errors.append(np.linalg.norm(policy.states[0, :2] - state[:2]))
             state, reward, terminated, truncated, info = env.step(action)
             rewards.append(reward)
-            step, over = step + 1, terminated or truncated
+            step, done = step + 1, terminated or truncated
         print(
             f"episode {episode}: at the goal for {sum(rewards):.0f} of {len(rewards)} steps, "
-            f"estimates off by {np.sqrt(np.mean(np.square(error))):.2f} where observations are by "
+            f"error of estimates {np.sqrt(np.mean(np.square(errors))):.2f}, of observations "
             f"{noise * 2**0.5:.2f}"
         )
 

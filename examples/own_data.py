@@ -1,6 +1,6 @@
-"""Train on data of your own, a file in D4RL's layout or bare arrays, and plan in it.
+"""Train on custom data, a data file or arrays, and plan with the result.
 
-The arrays here are boats that circle an island; nothing says where the island is.
+The arrays here are positions of boats that circle an island. They do not contain the island.
 """
 
 from pathlib import Path
@@ -10,12 +10,13 @@ from jsonargparse import auto_cli
 
 import dfplan
 from dfplan.data import from_arrays, load_data, segmented
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.settings import TrainSettings
 
 
 def boats(count: int = 100, steps: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Positions [N, 2], and whether each is the last of its boat [N]."""
+    """Positions [N, 2], and whether each is the last of its boat, bool [N]."""
     phase, speed, drift = np.random.default_rng(0).uniform(-3, 3, (3, count, 1))
     time = np.arange(steps) / 300
     angle, radius = phase + speed * time, 3 + np.sin(drift + 3 * time)

@@ -1,4 +1,4 @@
-"""A maze of your own: collect data in it, train on that for a minute, plan in it and drive."""
+"""A custom maze: collect data in it, train for a minute, then plan and act in it."""
 
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from jsonargparse import auto_cli
 import dfplan
 from dfplan.collect import generate
 from dfplan.data import load_data
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.settings import TrainSettings
 
 MAZE = """
 #########

@@ -1,7 +1,7 @@
-"""Draw a plan whose far future is left uncertain, the path driven along it, and its denoising.
+"""Draw a plan with an uncertain far future, the path that follows it, and its denoising.
 
-In a pyramid each token is one sampling step behind the one before it; stopped on the way, the near
-future is certain and the far future still noise.
+In the pyramid matrix each token is one sampling step behind the token before it. If sampling stops
+early, the near future is certain and the far future is still noise.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ import dfplan
 
 def main(maze: str = "large", out: Path = Path("runs/picture")) -> None:
     planner = dfplan.load(f"maze2d-{maze}")
-    settings = replace(planner.settings, matrix="pyramid", rows=0.4)
+    settings = replace(planner.settings, matrix="pyramid", stop_fraction=0.4)
     planner = replace(planner, settings=settings)
     env = gymnasium.make(f"dfplan/multi2d-{maze}-v1")
     observation, info = env.reset(seed=8)
@@ -24,7 +24,7 @@ def main(maze: str = "large", out: Path = Path("runs/picture")) -> None:
     plan = planner.plan(observation, info["goal"], seed=0, trace=True)
     print(plan.plot_denoising(out / "denoising.png"))
 
-    policy = dfplan.Policy(planner, tolerance=None, seed=0)  # plans once
+    policy = dfplan.Policy(planner, tolerance=None, seed=0)  # never replans
     visited, truncated = [observation[:2]], False
     while not (info["success"] or truncated):
         action = policy.act(observation, goal=info["goal"])

@@ -1,8 +1,8 @@
-"""Plan by a reward of your own: visit a place on the way to the goal.
+"""Plan with a custom reward: visit a place on the way to the goal.
 
-A reward takes positions [B, P, 2] in the data's units, and the environment step [P] of each, and
-returns [B], differentiable. It guides the sampling, and in the choice among candidates it counts
-as so many steps of travel.
+A reward maps positions [B, P, 2] in the data's units and their environment steps [P] to values [B],
+and is differentiable. It guides sampling. When candidates are compared, a reward of 1 is worth one
+step of travel time.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Visit(ComposableReward):
 def main(out: Path = Path("runs/reward")) -> None:
     planner = dfplan.load("maze2d-large")
     visit = Visit((5.0, 1.0))
-    careful = OnSupport(planner.statistics.support)  # so that the detour stays off the walls
+    careful = OnSupport(planner.statistics.support)  # keeps the detour away from walls
     for name, reward in (("plain", None), ("visit", 20 * visit + 10 * careful)):
         plan = planner.plan([1, 1, 0, 0], [7, 9], reward=reward, seed=0)
         distance = (-visit(torch.from_numpy(plan.points), torch.zeros(0)).item()) ** 0.5

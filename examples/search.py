@@ -1,4 +1,4 @@
-"""Search for a plan instead of taking the best of a few: the longer it may take, the better."""
+"""Search for a plan with a tree of plans; more time gives better plans."""
 
 from pathlib import Path
 

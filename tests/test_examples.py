@@ -11,7 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RUNS = {
     "gym_loop": ["--maze=umaze", "--episodes=2"],
-    "gallery": ["--films=false"],
+    "gallery": ["--videos=false"],
     "picture": ["--maze=umaze"],
     "own_data": ["--steps=2"],
     "own_maze": ["--steps=2", "--data_steps=20000"],
@@ -24,7 +24,7 @@ PICTURES = {
         "plan.png",
         "denoising.png",
         "uncertainty.png",
-        "pull.png",
+        "reward_gradient.png",
         "tree.png",
         "levels.png",
     },
