@@ -5,7 +5,7 @@ A recipe is a frozen dataclass of settings. It binds a network, a way to draw ba
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -43,7 +43,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Recipe(ABC):
+class Recipe(metaclass=ABCMeta):
     """Settings of one kind of model; registered in :mod:`dfplan.training.registry`."""
 
     @property

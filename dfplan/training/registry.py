@@ -66,8 +66,8 @@ def recipe_class(name: str) -> type[Recipe]:
         ConfigError: no such recipe is registered.
     """
     entry = lookup("recipe", name, RECIPES)
-    found: type[Recipe] = getattr(import_module(entry.module), entry.config)
-    return found
+    config: type[Recipe] = getattr(import_module(entry.module), entry.config)
+    return config
 
 
 def recipe_of(checkpoint: Checkpoint) -> Recipe:

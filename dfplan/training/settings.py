@@ -26,8 +26,8 @@ class TrainSettings:
         seed: of the initial weights and of every batch.
         save_every: steps between two saves of the training state.
         log_every: steps between two lines of metrics.
-        keep_every: steps between two intermediate checkpoints, a multiple of ``save_every``; None
-            writes only the final one.
+        keep_every: steps between two intermediate checkpoints, a multiple of ``save_every``; by
+            default only the final one is written.
     """
 
     steps: int = 3000

@@ -29,9 +29,9 @@ class CloningConfig(LoopRecipe):
     Attributes:
         velocities: whether the policy gets the velocity, which the data must then hold.
         discount: the goal is ``k`` rows later with probability ``(1 - discount) * discount ** (k -
-            1)``; goals after the end of the segment become its last row. None draws goals uniformly
-            from the rest of the segment, as OGBench does; this makes little sense in the streams of
-            D4RL, which never end.
+            1)``; goals after the end of the segment become its last row. Without a discount, goals
+            are uniform over the rest of the segment, as in OGBench; this makes little sense in the
+            streams of D4RL, which never end.
         width: of the hidden layers.
         layers: number of hidden layers.
     """

@@ -46,7 +46,7 @@ class ForcingConfig(LoopRecipe):
         network: a key of :data:`NETWORKS`. In a causal network, tokens before the goal do not see
             it.
         window: tokens that each layer of the causal transformer attends to, including the token
-            itself; None for all.
+            itself; by default all.
         schedule: a key of :data:`~dfplan.diffusion.schedules.SCHEDULES`.
         target: what the network predicts, a key of :data:`~dfplan.diffusion.targets.TARGETS`.
         weight: of the loss, a key of :data:`~dfplan.diffusion.loss.WEIGHTS`.
