@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -26,7 +27,22 @@ from dfplan.errors import BusyError, ConfigError
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 
 SCRATCH_PREFIX = ".dfplan-"
-"""Prefix of the names of scratch folders. Other folders with this prefix may be removed."""
+"""Prefix of the names of scratch folders."""
+
+_MARKER = ".dfplan-scratch"  # a file in every scratch folder, so that no other folder is removed
+
+# Locks of this process. A forked child inherits them, and would keep them when its parent ends.
+_locks: set[int] = set()
+
+
+def _close_inherited_locks() -> None:
+    for handle in _locks:
+        os.close(handle)
+    _locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
 def expand_path(path: str | Path) -> Path:
@@ -101,18 +117,18 @@ def scratch_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
 
     Args:
         parent: created if missing.
-        prefix: of the folder's name. No other program may use it in ``parent``.
+        prefix: of the folder's name.
     """
-    parent = Path(parent)
+    parent, process = Path(parent), os.getpid()
     parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(parent, prefix)
     folder, handle = _create_locked(parent, prefix)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if handle is not None:
-            os.close(handle)
+        if os.getpid() == process:  # else this is a forked child, and the folder its parent's
+            _remove_scratch(folder)
+            _unlock(handle)
 
 
 def remove_folder(folder: Path) -> None:
@@ -135,31 +151,34 @@ def exclusive_lock(folder: str | Path, purpose: str) -> Iterator[None]:
     Raises:
         BusyError: another process, or another call in this process, has locked the folder.
     """
-    path = Path(folder) / ".lock"
+    path, process = Path(folder) / ".lock", os.getpid()
     with _created(path.parent):
-        while True:
-            # Not "w", which would truncate the owner's file.
-            with path.open("a+", encoding="utf-8") as file:
-                if not _lock(file.fileno()):
-                    file.seek(0)
-                    owner = file.read().strip() or "another process"
-                    raise BusyError(
-                        f"{folder} is in use by {owner}. Wait until it ends, or choose another "
-                        "folder."
-                    )
-                if not _is_at(file.fileno(), path):
-                    continue  # the owner removed it between the two calls
-                file.truncate(0)
-                since = datetime.now().astimezone().isoformat(timespec="seconds")
-                file.write(
-                    f"{purpose}: process {os.getpid()} on {socket.gethostname()}, since {since}\n"
-                )
-                file.flush()
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
+        handle = _open_locked(path, folder)
+        try:
+            since = datetime.now().astimezone().isoformat(timespec="seconds")
+            owner = f"{purpose}: process {process} on {socket.gethostname()}, since {since}\n"
+            os.ftruncate(handle, 0)
+            os.write(handle, owner.encode())
+            yield
+        finally:
+            if os.getpid() == process:  # else this is a forked child, and the lock its parent's
+                path.unlink(missing_ok=True)
+                _unlock(handle)
+
+
+def _open_locked(path: Path, folder: str | Path) -> int:
+    """Open and lock a lock file, which is created if it is missing; return its handle."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        if not _lock(handle):
+            owner = os.read(handle, 1000).decode(errors="replace").strip() or "another process"
+            os.close(handle)
+            raise BusyError(
+                f"{folder} is in use by {owner}. Wait until it ends, or choose another folder."
+            )
+        if _is_at(handle, path):
+            return handle
+        _unlock(handle)  # the owner removed the file between the two calls
 
 
 @contextmanager
@@ -189,17 +208,26 @@ def _create_locked(parent: Path, prefix: str) -> tuple[Path, int | None]:
             handle = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
             continue  # another process removed it as a leftover
-        if _lock(handle) and _is_at(handle, folder):
-            return folder, handle
-        os.close(handle)
+        if _lock(handle):
+            if _is_at(handle, folder):
+                (folder / _MARKER).touch()
+                return folder, handle
+            _unlock(handle)
+        else:
+            os.close(handle)
 
 
 def remove_leftovers(parent: Path, prefix: str = SCRATCH_PREFIX) -> None:
-    """Remove the scratch folders of killed processes from ``parent``."""
+    """Remove the scratch folders of killed processes from ``parent``.
+
+    A scratch folder has a name that :func:`scratch_folder` gives and holds a marker file; a process
+    that was killed before it wrote the marker left an empty folder.
+    """
     if fcntl is None:
         return
+    scratch = re.compile(f"{re.escape(prefix)}[0-9a-f]{{8}}")
     with os.scandir(parent) as entries:
-        names = [entry.path for entry in entries if entry.name.startswith(prefix)]
+        names = [entry.path for entry in entries if scratch.fullmatch(entry.name)]
     for name in names:
         try:
             handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
@@ -207,23 +235,43 @@ def remove_leftovers(parent: Path, prefix: str = SCRATCH_PREFIX) -> None:
             continue  # removed meanwhile, not a folder, or no permission
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(name, ignore_errors=True)
+            if not (content := os.listdir(name)) or _MARKER in content:
+                _remove_scratch(Path(name))
         except OSError:
             pass  # in use, or the file system has no locks
         finally:
             os.close(handle)
 
 
+def _remove_scratch(folder: Path) -> None:
+    """Remove a scratch folder, the marker last, so that a kill meanwhile leaves a leftover."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _MARKER:
+                path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _lock(handle: int) -> bool:
     """Lock a handle; return False if another handle has the lock."""
-    if fcntl is None:
-        return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
         # Other errors mean that the file system has no locks.
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    _locks.add(handle)
     return True
+
+
+def _unlock(handle: int | None) -> None:
+    """Close a locked handle."""
+    if handle is not None:
+        _locks.discard(handle)
+        os.close(handle)
 
 
 def _is_at(handle: int, path: Path) -> bool:

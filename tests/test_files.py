@@ -210,3 +210,51 @@ def test_devices_and_pipes_are_not_replaced(tmp_path: Path) -> None:
                 pass
     assert pipe.is_fifo() and link.is_symlink() and stream.is_symlink()
     assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", ["backup", "2024", "0123abcd", "0123abcde"])
+@pytest.mark.parametrize("prefix", [SCRATCH_PREFIX, "dfplan-job-"])
+def test_folders_of_the_user_are_kept(tmp_path: Path, prefix: str, name: str) -> None:
+    own = tmp_path / f"{prefix}{name}"
+    own.mkdir()
+    (own / "thesis.txt").write_text("work")
+    with scratch_folder(tmp_path, prefix):
+        pass
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("a")
+    remove_folder(tmp_path / "gone")
+    assert (own / "thesis.txt").read_text() == "work"
+    assert names(tmp_path) == sorted([own.name, "a.txt"])
+
+
+def test_a_forked_child_keeps_no_lock_of_its_parent(tmp_path: Path) -> None:
+    owner = os.fork()
+    if owner == 0:
+        with exclusive_lock(tmp_path / "run", "a training"), scratch_folder(tmp_path, ".dfplan-"):
+            if (child := os.fork()) == 0:
+                signal.pause()
+            (tmp_path / "child").write_text(str(child))
+            signal.pause()
+    while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
+        pass
+    with pytest.raises(BusyError), exclusive_lock(tmp_path / "run", "another"):
+        pass
+    os.kill(owner, signal.SIGKILL)
+    os.waitpid(owner, 0)
+    with exclusive_lock(tmp_path / "run", "another"), scratch_folder(tmp_path, ".dfplan-"):
+        assert len([name for name in names(tmp_path) if name.startswith(".dfplan-")]) == 1
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+
+def test_a_forked_child_that_leaves_the_block_changes_nothing(tmp_path: Path) -> None:
+    with exclusive_lock(tmp_path / "run", "a training"), atomic_path(tmp_path / "a") as temporary:
+        temporary.write_text("a")
+        if (child := os.fork()) == 0:
+            try:
+                raise RuntimeError
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        with pytest.raises(BusyError), exclusive_lock(tmp_path / "run", "another"):
+            pass
+    assert (tmp_path / "a").read_text() == "a"
