@@ -1,4 +1,4 @@
-"""Walk long arrays in blocks, so that no second array of their length is made."""
+"""Iterates over long arrays in blocks, so that no temporary array has their length."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ import numpy as np
 from dfplan.record import Record
 
 SEGMENT_ROWS = 1 << 20
-"""Rows of a block of segments. Sums over blocks depend on it in their last digits."""
+"""Largest number of rows in a block of segments. It affects the last digits of sums over blocks."""
 
 
 def blocks(stop: int, size: int, *, start: int = 0) -> Iterator[slice]:
-    """Slices of at most ``size`` rows that cover the rows ``start`` to ``stop`` in order."""
+    """Yield slices of at most ``size`` rows that cover ``start`` to ``stop`` - 1 in order."""
     for first in range(start, stop, size):
         yield slice(first, min(first + size, stop))
 
 
 def segment_blocks(segments: np.ndarray) -> Iterator[slice]:
-    """Slices that cover the rows inside ``segments`` [S, 2] in order.
+    """Yield slices that cover all rows of ``segments`` in order.
 
-    Each has at most :data:`SEGMENT_ROWS` rows.
+    Args:
+        segments: first and one-past-last row of each; int [S, 2].
+
+    Yields:
+        Slices of at most :data:`SEGMENT_ROWS` rows.
     """
-    # Segments that follow one another without a gap are walked as one.
+    # Segments without a gap between them are one range of rows.
     gaps = np.flatnonzero(segments[1:, 0] != segments[:-1, 1])
     firsts = segments[np.concatenate([[0], gaps + 1]), 0]
     lasts = segments[np.concatenate([gaps, [len(segments) - 1]]), 1]
@@ -34,7 +38,12 @@ def segment_blocks(segments: np.ndarray) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class PositionBlocks(Record):
-    """The positions inside segments, in blocks [R, 2]. It can be iterated more than once."""
+    """Iterates over the positions inside segments, in blocks [R, 2], as often as needed.
+
+    Attributes:
+        observations: [N, 2] or [N, 4]; the position is in the first two columns.
+        segments: first and one-past-last row of each; int [S, 2].
+    """
 
     observations: np.ndarray
     segments: np.ndarray

@@ -1,4 +1,4 @@
-"""Collect data in mazes as each suite did."""
+"""Collects data in mazes in the same way as the authors of each suite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controllers that collected the data, as policies: the row that every planner has to beat."""
+"""The controllers that collected the data, as policies. They are reference methods."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from dfplan.collect.minari import PointMazeController
 from dfplan.collect.waypoint import Routes, WaypointController
 from dfplan.errors import MazeError, ObservationError
 from dfplan.mazes import Maze
-from dfplan.suites import D4RL, OGBENCH
+from dfplan.suites import D4RL, GYMNASIUM, OGBENCH, Suite
 
 _OGBENCH_ORDER = ((-1, 0), (0, -1), (1, 0), (0, 1))
-"""In which OGBench's oracle takes equally short ways."""
+"""Order of preference among equally short paths of OGBench's oracle."""
 
-Driver = Callable[[list[float], tuple[float, float]], tuple[float, ...]]
-"""From an observation and a goal to an action."""
+ControlLaw = Callable[[list[float], tuple[float, float]], tuple[float, ...]]
+"""Computes an action from an observation and a goal."""
 
 
 class DataController:
-    """What walked when the data of a maze's suite was collected, without noise on its actions.
+    """The controller that collected the data of a maze's suite, without noise on its actions.
 
-    It is given the maze, so it is a reference and not a planner. D4RL's finds a fresh route each
-    episode, to the integer cell nearest to the goal; gymnasium-robotics' is that of Minari's
-    PointMaze data, on shortest ways; OGBench's heads for the middle of one cell after another and
-    ends in the middle of the goal's, from where a noisy goal can be out of reach.
+    It knows the maze, so it is a reference and not a planner. D4RL's controller plans a new path in
+    each episode, to the integer point of the goal's cell. gymnasium-robotics' controller is that of
+    Minari's PointMaze data, with shortest paths. OGBench's controller moves to the center of one
+    cell after another. It stops in the center of the goal's cell, from where a goal with noise may
+    be out of reach.
 
     Args:
-        maze: the maze that it walks in, in the suite's frame.
+        maze: the maze, in its suite's coordinates.
     """
 
     def __init__(self, maze: Maze) -> None:
@@ -36,59 +37,71 @@ class DataController:
         self.reset()
 
     def reset(self, seed: int | None = None) -> None:
-        """Forget all routes. Row ``b`` draws its waypoints from ``seed + b``."""
+        """Discard all paths. Row ``b`` of a batch draws its waypoints from ``seed + b``."""
         self._seed = seed
-        self._drivers: list[Driver] = []
+        self._laws: list[ControlLaw] = []
 
     def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-        """Actions in [-1, 1].
+        """Compute actions in [-1, 1].
 
         Args:
-            observation: position, and velocity where the suite shows one, [4] or [2], or [B, 4]
-                or [B, 2].
+            observation: position, and velocity if the suite observes it: [4] or [2], or [B, 4] or
+                [B, 2].
             goal: [2] or [B, 2].
 
         Returns:
             [2] or [B, 2].
 
         Raises:
-            ObservationError: no goal was given, or the batch changed without :meth:`reset`.
+            ObservationError: there is no goal, or the size of the batch has changed since
+                :meth:`reset`.
         """
         if goal is None:
-            raise ObservationError("The data's controller needs a goal; pass goal=... to act.")
+            raise ObservationError("A controller needs a goal; pass goal=... to act.")
         states = np.atleast_2d(observation)
         goals = np.broadcast_to(goal, (len(states), 2))
-        if not self._drivers:
+        if not self._laws:
             seeds = [None if self._seed is None else self._seed + b for b in range(len(states))]
-            self._drivers = [_driver(self._maze, np.random.default_rng(seed)) for seed in seeds]
-        if len(self._drivers) != len(states):
+            make = CONTROL_LAWS[self._maze.suite]
+            self._laws = [make(self._maze, np.random.default_rng(seed)) for seed in seeds]
+        if len(self._laws) != len(states):
             raise ObservationError(
-                f"Expected the {len(self._drivers)} episodes that began together; got "
+                f"Expected a batch of the {len(self._laws)} episodes that began together; got "
                 f"{len(states)}. Call reset() before another batch."
             )
-        rows = zip(self._drivers, states.tolist(), goals.tolist(), strict=True)
-        actions = np.array([drive(state, (g0, g1)) for drive, state, (g0, g1) in rows])
+        rows = zip(self._laws, states.tolist(), goals.tolist(), strict=True)
+        actions = np.array([law(state, (g0, g1)) for law, state, (g0, g1) in rows])
         return np.asarray(actions.clip(-1.0, 1.0).reshape((*np.shape(observation)[:-1], 2)))
 
 
-def _driver(maze: Maze, rng: np.random.Generator) -> Driver:
-    if maze.suite is D4RL:
-        waypoints = WaypointController(maze, rng)
-        return lambda state, goal: waypoints.act(state[0], state[1], state[2], state[3], goal)[:2]
-    if maze.suite is OGBENCH:
-        routes = Routes(maze, _OGBENCH_ORDER)
-        return lambda state, goal: _to_next_cell(maze, routes, state, goal)
-    walker = PointMazeController(maze, rng)
-    return lambda state, goal: walker.act(state[0], state[1], state[2], state[3], goal)
+def _d4rl(maze: Maze, rng: np.random.Generator) -> ControlLaw:
+    waypoints = WaypointController(maze, rng)
+    return lambda state, goal: waypoints.act(state[0], state[1], state[2], state[3], goal)[:2]
 
 
-def _to_next_cell(
-    maze: Maze, routes: Routes, state: list[float], goal: tuple[float, float]
-) -> tuple[float, ...]:
-    here, there = (tuple(maze.xy_to_cell(np.array(at[:2])).tolist()) for at in (state, goal))
-    try:
-        aim = maze.cell_to_xy(routes.step(here, there))
-    except MazeError:  # a teleport may lead there, of which OGBench's oracle knows nothing either
-        aim = maze.cell_to_xy(here)
-    ahead = aim - state[:2]
-    return tuple((ahead / (np.linalg.norm(ahead) + 1e-6)).tolist())
+def _gymnasium(maze: Maze, rng: np.random.Generator) -> ControlLaw:
+    controller = PointMazeController(maze, rng)
+    return lambda state, goal: controller.act(state[0], state[1], state[2], state[3], goal)
+
+
+def _ogbench(maze: Maze, rng: np.random.Generator) -> ControlLaw:
+    routes = Routes(maze, _OGBENCH_ORDER)
+
+    def law(state: list[float], goal: tuple[float, float]) -> tuple[float, ...]:
+        here, there = (tuple(maze.xy_to_cell(np.array(xy[:2])).tolist()) for xy in (state, goal))
+        try:
+            target = maze.cell_to_xy(routes.step(here, there))
+        except MazeError:  # only a teleport leads there, and OGBench's oracle ignores teleports too
+            target = maze.cell_to_xy(here)
+        offset = target - state[:2]
+        return tuple((offset / (np.linalg.norm(offset) + 1e-6)).tolist())
+
+    return law
+
+
+CONTROL_LAWS: dict[Suite, Callable[[Maze, np.random.Generator], ControlLaw]] = {
+    D4RL: _d4rl,
+    GYMNASIUM: _gymnasium,
+    OGBENCH: _ogbench,
+}
+"""Makes the control law of each suite for a maze, with a generator for random waypoints."""

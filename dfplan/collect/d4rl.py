@@ -1,39 +1,52 @@
-"""The recipe of D4RL's Maze2D data, and their hdf5 file.
+"""Collects data like D4RL's Maze2D data sets, and writes D4RL's hdf5 file.
 
-The scripted waypoint controller walks from random goal to random goal; Gaussian noise of standard
-deviation 0.5 is added to its action, which is then clipped to [-1, 1] (the ``--noisy`` switch of
-D4RL's ``scripts/generation/generate_maze2d_datasets.py``; only with it do the published files'
-statistics come out). Positions in D4RL's frame, one unit a cell; a step is 0.01 s.
+The scripted waypoint controller moves from one random goal to the next. Gaussian noise of standard
+deviation 0.5 is added to its actions, which are then clipped to [-1, 1]. This is the switch
+``--noisy`` of D4RL's ``scripts/generation/generate_maze2d_datasets.py``; without it the statistics
+differ from those of the published files. Positions are in D4RL's coordinates, one unit a cell. A
+step is 0.01 s.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from dfplan.blocks import blocks
+from dfplan.collect.collector import (
+    DEFAULT_STEPS,
+    SHARD_STEPS,
+    CollectorEntry,
+    require_file_path,
+    split_evenly,
+)
+from dfplan.collect.shards import join_shards
 from dfplan.collect.waypoint import WaypointController
 from dfplan.data.checksums import replacing
-from dfplan.data.storage import Sink
+from dfplan.data.hdf5 import Sink
 from dfplan.mazes import Maze
 from dfplan.suites import D4RL
 from dfplan.types import Recording
 
 _ACTION_NOISE = 0.5
-_PLACE_NOISE = 0.1
+_POSITION_NOISE = 0.1
 _START_SPEED = 0.1
+
+_PUBLISHED_STEPS = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 
 
 @dataclass(frozen=True)
-class D4RLRecipe:
-    """Streams of ``shard`` steps, each from a random start.
+class D4RLCollector:
+    """Collects streams, each from a random start.
 
     Attributes:
-        maze: in D4RL's frame.
-        steps: of all streams.
-        shard: steps of a stream; the last may be shorter.
+        maze: a maze in D4RL's coordinates.
+        steps: environment steps of all streams together.
+        shard_steps: environment steps of a stream; the last may be shorter.
 
     Raises:
         MissingSimulatorError: the packages that simulate mazes are not installed.
@@ -41,38 +54,38 @@ class D4RLRecipe:
 
     maze: Maze
     steps: int
-    shard: int
+    shard_steps: int
 
     version = "dfplan waypoint collector 1"
 
     def __post_init__(self) -> None:
         from dfplan.envs.dynamics import PointMass
 
-        PointMass(self.maze)  # a missing simulator shows here, before a worker is started
+        PointMass(self.maze)  # raises here, before a worker is started
 
     @property
-    def sizes(self) -> list[int]:
+    def shard_sizes(self) -> list[int]:
         """Environment steps of each stream."""
-        return [min(self.shard, self.steps - first) for first in range(0, self.steps, self.shard)]
+        return split_evenly(self.steps, self.shard_steps)
 
     def collect(self, shard: int, seed: np.random.SeedSequence) -> Recording:
-        """One stream: the noisy controller walks from goal to goal.
+        """Collect one stream, in which the noisy controller moves from goal to goal.
 
-        ``timeouts`` is True where the goal that was being walked to is reached, as in D4RL's v1
-        files, and on the last row. ``rewards`` are those of the maze's fixed goal on
-        ``observations[t]``, as in D4RL's files, or zero where it has none.
+        ``timeouts`` is True where the controller reaches its goal, as in D4RL's v1 files, and in
+        the last row. ``rewards`` are those of the maze's fixed goal at ``observations[t]``, as in
+        D4RL's files; 0 if it has none.
         """
         from dfplan.envs.dynamics import PointMass
 
-        steps = self.sizes[shard]
-        maze = replace(self.maze)  # a copy, so that the routes it remembers go when this ends
+        steps = self.shard_sizes[shard]
+        maze = replace(self.maze)  # a copy, so that its cache of paths is released at the end
         rng = np.random.default_rng(seed)
         noise = (_ACTION_NOISE * rng.standard_normal((steps, 2))).tolist()
         controller = WaypointController(maze, rng)
         ball = PointMass(maze)
-        ball.set_state(np.array(_place(maze, rng)), _START_SPEED * rng.standard_normal(2))
+        ball.set_state(np.array(_random_position(maze, rng)), _START_SPEED * rng.standard_normal(2))
         q0, q1, v0, v1 = ball.state().tolist()
-        goal = _place(maze, rng)
+        goal = _random_position(maze, rng)
         observations, actions, goals, arrived = [], [], [], []
         for e0, e1 in noise:
             a0, a1, done = controller.act(q0, q1, v0, v1, goal)
@@ -83,7 +96,7 @@ class D4RLRecipe:
             arrived.append(done)
             q0, q1, v0, v1 = ball.advance(a0, a1)
             if done:
-                goal = _place(maze, rng)
+                goal = _random_position(maze, rng)
         arrived[-1] = True
         rows = np.array(observations, np.float32)
         return Recording(
@@ -97,11 +110,43 @@ class D4RLRecipe:
             source="",
         )
 
+    def require_path(self, path: Path) -> None:
+        """Raise :class:`ConfigError` unless ``path`` can be an hdf5 file."""
+        require_file_path(path, (".hdf5", ".h5"), "D4RL")
 
-def _place(maze: Maze, rng: np.random.Generator) -> tuple[float, float]:
-    """A random free cell's integer point, moved by up to 0.1 an axis: a start or a goal."""
+    def write(self, files: Sequence[Path], seed: int, path: Path) -> None:
+        """Write an hdf5 file, with the seed that gives the same data again.
+
+        ``metadata/joints`` holds the first row of each stream.
+
+        Raises:
+            OSError: the file cannot be written, for example because the disk is full.
+        """
+        recording = join_shards(files, path.name, self.maze.text)
+        with replacing(path) as temporary, Sink(temporary) as sink:
+            with h5py.File(sink, "w") as file:
+                _create_datasets(file, recording, self, seed)
+                for rows in blocks(self.steps, self.shard_steps):
+                    _write_rows(file, rows, recording, self.maze)
+                    file.flush()
+                    if sink.failure is not None:
+                        break
+            sink.require_success()
+
+
+def _plan(maze: Maze, steps: int | None) -> D4RLCollector:
+    steps = steps or _PUBLISHED_STEPS.get(maze.text, DEFAULT_STEPS)
+    return D4RLCollector(maze, steps, SHARD_STEPS)
+
+
+COLLECTORS = {"d4rl": CollectorEntry(D4RL, _plan)}
+"""D4RL's collectors by name."""
+
+
+def _random_position(maze: Maze, rng: np.random.Generator) -> tuple[float, float]:
+    """A start or goal: the integer point of a random free cell, plus up to 0.1 along each axis."""
     cell = maze.free_cells[rng.integers(len(maze.free_cells))]
-    i, j = (cell + rng.uniform(-_PLACE_NOISE, _PLACE_NOISE, 2)).tolist()
+    i, j = (cell + rng.uniform(-_POSITION_NOISE, _POSITION_NOISE, 2)).tolist()
     return i, j
 
 
@@ -124,42 +169,24 @@ _WIDTHS = {
 }
 
 
-def write_collected(recording: Recording, recipe: D4RLRecipe, seed: int, path: Path) -> None:
-    """Write what ``recipe`` collected, with the seed that makes it again.
-
-    ``metadata/joints`` holds the first row of each stream.
-
-    Raises:
-        OSError: the file cannot be written, as on a full disk.
-    """
-    with replacing(path) as temporary, Sink(temporary) as sink:
-        with h5py.File(sink, "w") as file:
-            _write_head(file, recording, recipe, seed)
-            for row in range(0, recipe.steps, recipe.shard):
-                _write_rows(file, slice(row, row + recipe.shard), recording, recipe.maze)
-                file.flush()
-                if sink.failure is not None:
-                    break
-        if sink.failure is not None:
-            raise sink.failure
-
-
-def _write_head(file: h5py.File, recording: Recording, recipe: D4RLRecipe, seed: int) -> None:
+def _create_datasets(
+    file: h5py.File, recording: Recording, collector: D4RLCollector, seed: int
+) -> None:
     for name, width in _WIDTHS.items():
         tail = () if width is None else (width,)
         file.create_dataset(
             name,
-            shape=(recipe.steps, *tail),
+            shape=(collector.steps, *tail),
             dtype=bool if name in ("terminals", "timeouts") else np.float32,
-            chunks=(min(recipe.steps, recipe.shard), *tail),
+            chunks=(min(collector.steps, collector.shard_steps), *tail),
             compression="gzip",
             compression_opts=1,
             shuffle=True,
         )
     file["metadata/joints"] = recording.episodes
-    file.attrs["generator"] = recipe.version
+    file.attrs["generator"] = collector.version
     file.attrs["seed"] = str(seed)
-    file.attrs["maze"] = recipe.maze.text
+    file.attrs["maze"] = collector.maze.text
 
 
 def _write_rows(file: h5py.File, rows: slice, recording: Recording, maze: Maze) -> None:
@@ -172,7 +199,7 @@ def _write_rows(file: h5py.File, rows: slice, recording: Recording, maze: Maze) 
         "infos/qpos": observations[:, :2],
         "infos/qvel": observations[:, 2:],
     }
-    if maze.goal is not None:  # what is not written reads as zero
+    if maze.goal is not None:  # rows that are not written are zero
         fields["rewards"] = np.asarray(recording.rewards)[rows]
     for name, values in fields.items():
         file[name][rows] = values

@@ -1,54 +1,66 @@
-"""The recipe of Minari's D4RL/pointmaze data.
+"""Collects data like Minari's D4RL/pointmaze data sets.
 
-A scripted waypoint controller walks in gymnasium-robotics' PointMaze with ``continuing_task`` and
-``reset_target``: within 0.45 of the goal the episode is cut and another goal is drawn, and the
-ball goes on from where it is. Gaussian noise of standard deviation 0.5 is added to the action,
-which is then clipped to [-1, 1]. After ``scripts/pointmaze`` of Farama's
-minari-dataset-generation-scripts and ``envs/maze/{maze_v4,point_maze}.py`` of gymnasium-robotics.
-Positions in the latter's frame; a step is 0.01 s.
+A scripted waypoint controller moves in gymnasium-robotics' PointMaze with ``continuing_task`` and
+``reset_target``: within 0.45 of the goal the episode ends and a new goal is drawn, and the ball
+continues from its position. Gaussian noise of standard deviation 0.5 is added to the action, which
+is then clipped to [-1, 1]. The behavior is that of ``scripts/pointmaze`` in Farama's
+minari-dataset-generation-scripts, and of ``envs/maze/{maze_v4,point_maze}.py`` in
+gymnasium-robotics. Positions are in the coordinates of the latter. A step is 0.01 s.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from dfplan.collect.collector import (
+    DEFAULT_STEPS,
+    SHARD_STEPS,
+    CollectorEntry,
+    split_evenly,
+)
+from dfplan.collect.shards import join_shards
 from dfplan.collect.waypoint import Cell, Routes
-from dfplan.errors import MazeError
+from dfplan.data.formats.minari_write import write_minari
+from dfplan.errors import ConfigError, MazeError
 from dfplan.mazes import Maze
-from dfplan.suites import CELL_OFFSET
+from dfplan.suites import CELL_OFFSET, GYMNASIUM
 from dfplan.types import Recording
 
 _P_GAIN = 10.0
 _WAYPOINT_REACHED = 0.1
 _WAYPOINT_NOISE = 0.2
 _ACTION_NOISE = 0.5
-_PLACE_NOISE = 0.25
+_POSITION_NOISE = 0.25
 _GOAL_REACHED = 0.45
-_LEAST_START = 0.5
+_MIN_START_DISTANCE = 0.5
 _DIRECTIONS = ((0, 1), (0, -1), (-1, 0), (1, 0))
-"""Order in which the planner takes equally short ways, that of its actions."""
+"""Order of preference among equally short paths: that of the planner's actions."""
 
 XY = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class MinariRecipe:
-    """Streams of ``shard`` steps, each from a random start at rest.
+class MinariCollector:
+    """Collects streams, each from a random start at rest.
 
-    The published sets are one stream each. Any free cell may hold a goal.
+    The published data sets are one stream each. Every free cell may be a goal.
 
     Attributes:
-        maze: in gymnasium-robotics' frame, with at least two free cells.
-        steps: of all streams.
-        shard: steps of a stream; the last may be shorter.
-        depth_first: take the ways that a depth-first search finds, and not the shortest. Minari
-            names Q-iteration, which finds the shortest, but its script leaves the controller's
-            default, which is this; and only with this do the episodes become as many, and so as
-            long, as in the published sets whose mazes have loops.
+        maze: a maze in gymnasium-robotics' coordinates, with at least two free cells.
+        steps: environment steps of all streams together.
+        shard_steps: environment steps of a stream; the last may be shorter.
+        depth_first: follow the paths of a depth-first search instead of the shortest paths.
+            Minari's documentation names Q-iteration, which finds the shortest paths. Its script
+            however uses the controller's default, which is depth-first search. Only with this are
+            there as many episodes, of the same length, as in the published data sets of mazes with
+            loops.
 
     Raises:
         MazeError: the maze has only one free cell.
@@ -57,7 +69,7 @@ class MinariRecipe:
 
     maze: Maze
     steps: int
-    shard: int
+    shard_steps: int
     depth_first: bool = False
 
     version = "dfplan minari collector 1"
@@ -67,59 +79,83 @@ class MinariRecipe:
 
         if len(self.maze.free_cells) < 2:
             raise MazeError(
-                f"The minari recipe needs at least two free cells, to start away from the goal; "
-                f"maze {self.maze.name!r} has one. Open a wall, or collect with recipe d4rl."
+                "The collector minari needs at least two free cells, because starts are away from "
+                f"the goal; maze {self.maze.name!r} has one. Open a wall, or use the collector "
+                "d4rl."
             )
-        PointMass(self.maze)  # a missing simulator shows here, before a worker is started
+        PointMass(self.maze)  # raises here, before a worker is started
 
     @property
-    def sizes(self) -> list[int]:
+    def shard_sizes(self) -> list[int]:
         """Environment steps of each stream."""
-        return [min(self.shard, self.steps - first) for first in range(0, self.steps, self.shard)]
+        return split_evenly(self.steps, self.shard_steps)
 
     def collect(self, shard: int, seed: np.random.SeedSequence) -> Recording:
-        """One stream, an episode a goal; the last is cut where the stream ends.
+        """Collect one stream, with an episode for each goal; the last episode is truncated.
 
-        ``goals`` are those that the environment's observations hold. They lag one step behind: the
-        observation in which a goal is reached, and with it the first of the next episode, still
-        holds the reached one, and so the controller's first action is for that.
+        ``goals`` are those in the environment's observations, which are one step late: the
+        observation in which a goal is reached, which is also the first one of the next episode,
+        still has the goal that was reached. The controller's first action is for that goal.
         """
-        maze = replace(self.maze)  # a copy, so that the routes it remembers go when this ends
+        maze = replace(self.maze)  # a copy, so that its cache of paths is released at the end
         rng = np.random.default_rng(seed)
-        steps = self.sizes[shard]
+        steps = self.shard_sizes[shard]
         noise = (_ACTION_NOISE * rng.standard_normal((steps, 2))).tolist()
         controller = PointMazeController(maze, rng, self.depth_first)
-        goal = _place(maze, rng)
-        state = (*_start(maze, rng, goal), 0.0, 0.0)
+        goal = _random_goal(maze, rng)
+        state = (*_random_start(maze, rng, goal), 0.0, 0.0)
         ball = _Ball(maze, state)
-        shown = goal
-        log = _Log()
+        observed_goal = goal
+        log = _EpisodeLog()
         for ex, ey in noise:
-            ax, ay = controller.act(*state, shown)
+            ax, ay = controller.act(*state, observed_goal)
             action = _clipped(ax + ex), _clipped(ay + ey)
             after = ball.advance(*action)
             reached = math.dist(after[:2], goal) <= _GOAL_REACHED
-            log.add(state, action, shown, reached)
-            state, shown = after, goal
+            log.add(state, action, observed_goal, reached)
+            state, observed_goal = after, goal
             if reached:
-                log.end(state, shown)
+                log.end(state, observed_goal)
                 while math.dist(state[:2], goal) <= _GOAL_REACHED:
-                    goal = _place(maze, rng)
+                    goal = _random_goal(maze, rng)
         if not log.ended:
-            log.end(state, shown)
+            log.end(state, observed_goal)
         return log.recording()
+
+    def require_path(self, path: Path) -> None:
+        """Raise :class:`ConfigError` unless nothing exists at ``path``."""
+        if path.exists():
+            raise ConfigError(
+                f"{path} exists already, but a Minari data set needs a new folder. Remove it, or "
+                "choose another folder."
+            )
+
+    def write(self, files: Sequence[Path], seed: int, path: Path) -> None:
+        """Write a Minari data set."""
+        write_minari(join_shards(files, path.name, self.maze.text), path)
+
+
+def _plan(maze: Maze, steps: int | None, depth_first: bool = False) -> MinariCollector:
+    return MinariCollector(maze, steps or DEFAULT_STEPS, SHARD_STEPS, depth_first)
+
+
+COLLECTORS = {
+    "minari": CollectorEntry(GYMNASIUM, _plan),
+    "minari-dfs": CollectorEntry(GYMNASIUM, partial(_plan, depth_first=True)),
+}
+"""gymnasium-robotics' collectors by name."""
 
 
 class PointMazeController:
-    """Walks from cell to cell as Minari's PointMaze controller does.
+    """Moves from cell to cell like Minari's PointMaze controller.
 
-    The first waypoint of a way is the middle of the next cell, later ones are up to 0.2 below it
-    on both axes, and the last is the goal.
+    The first waypoint of a path is the center of the next cell. Later waypoints are up to 0.2 less
+    than the center along both axes, and the last one is the goal.
 
     Args:
-        maze: in gymnasium-robotics' frame.
+        maze: a maze in gymnasium-robotics' coordinates.
         rng: draws the offset of each waypoint.
-        depth_first: how ways are found, see :class:`MinariRecipe`.
+        depth_first: whether to follow depth-first paths, see :class:`MinariCollector`.
     """
 
     def __init__(self, maze: Maze, rng: np.random.Generator, depth_first: bool = False) -> None:
@@ -128,50 +164,50 @@ class PointMazeController:
         self._routes = Routes(maze, _DIRECTIONS)
         self._depth_first = depth_first
         self._goal: XY | None = None
-        self._aim: XY = (0.0, 0.0)
-        self._way: deque[Cell] = deque()
+        self._waypoint: XY = (0.0, 0.0)
+        self._path: deque[Cell] = deque()
 
-    def way(self, start: Cell, target: Cell) -> list[Cell]:
-        """The cells after ``start`` up to and with ``target``.
+    def path(self, start: Cell, target: Cell) -> list[Cell]:
+        """The cells after ``start`` up to and including ``target``.
 
-        Where the two are one, the shortest leads to a neighbor and back, and the depth-first search
-        finds none: then the goal is walked to at once.
+        If the two are equal, the shortest path leads to a neighbor and back. The path of the
+        depth-first search is empty: the controller moves to the goal directly.
         """
         if self._depth_first:
             return self._routes.depth_first(start, target)
         cells = [self._routes.step(start, target)]
         if start == target:
-            cells = [self._routes.beside(start)[0]]
+            cells = [self._routes.neighbors(start)[0]]
         while cells[-1] != target:
             cells.append(self._routes.step(cells[-1], target))
         return cells
 
     def act(self, x: float, y: float, vx: float, vy: float, goal: XY) -> XY:
-        """The forces along x and y, not limited yet."""
+        """The forces along x and y, not clipped."""
         if goal != self._goal:
             self._goal = goal
-            self._way = deque(self.way(self._cell((x, y)), self._cell(goal)))
-            self._aim = self._middle(self._way.popleft()) if self._way else goal
-        if self._way and math.dist(self._aim, (x, y)) <= _WAYPOINT_REACHED:
-            mx, my = self._middle(self._way.popleft())
-            if self._way:
+            self._path = deque(self.path(self._cell((x, y)), self._cell(goal)))
+            self._waypoint = self._center(self._path.popleft()) if self._path else goal
+        if self._path and math.dist(self._waypoint, (x, y)) <= _WAYPOINT_REACHED:
+            mx, my = self._center(self._path.popleft())
+            if self._path:
                 dx, dy = self._rng.uniform(0.0, _WAYPOINT_NOISE, 2).tolist()
-                self._aim = mx - dx, my - dy
+                self._waypoint = mx - dx, my - dy
             else:
-                self._aim = goal
-        return _P_GAIN * (self._aim[0] - x) - vx, _P_GAIN * (self._aim[1] - y) - vy
+                self._waypoint = goal
+        return _P_GAIN * (self._waypoint[0] - x) - vx, _P_GAIN * (self._waypoint[1] - y) - vy
 
     def _cell(self, position: XY) -> Cell:
         i, j = self._maze.xy_to_cell(np.array(position)).tolist()
         return i, j
 
-    def _middle(self, cell: Cell) -> XY:
+    def _center(self, cell: Cell) -> XY:
         x, y = self._maze.cell_to_xy(cell).tolist()
         return x, y
 
 
 class _Ball:
-    """The point mass seen in gymnasium-robotics' frame."""
+    """The point mass of D4RL, in gymnasium-robotics' coordinates."""
 
     def __init__(self, maze: Maze, state: tuple[float, float, float, float]) -> None:
         from dfplan.envs.dynamics import PointMass
@@ -187,13 +223,13 @@ class _Ball:
         return q1 + self._x0, self._y0 - q0, v1, -v0
 
 
-class _Log:
-    """What happened, row by row."""
+class _EpisodeLog:
+    """Collects rows and ends of episodes."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[float, ...]] = []
         self._reached: list[bool] = []
-        self._ends: list[int] = []  # the bare row of each episode
+        self._ends: list[int] = []  # row of the final observation of each episode
 
     @property
     def ended(self) -> bool:
@@ -220,34 +256,34 @@ class _Log:
             terminals=np.zeros(len(rows), bool),
             timeouts=timeouts,
             episodes=np.concatenate([[0], ends[:-1] + 1]),
-            bare_ends=np.ones(len(ends), bool),
+            final_observations=np.ones(len(ends), bool),
             source="",
         )
 
 
 def _clipped(force: float) -> float:
-    """In [-1, 1], and a float32: what is recorded is what was applied."""
+    """Clip to [-1, 1] and round to float32, so that the recorded action is the applied one."""
     return float(np.float32(min(1.0, max(-1.0, force))))
 
 
-def _place(maze: Maze, rng: np.random.Generator) -> XY:
-    """A random free cell's middle, moved by up to 0.25 an axis."""
-    return _moved(_free_middle(maze, rng), rng)
+def _random_goal(maze: Maze, rng: np.random.Generator) -> XY:
+    """The center of a random free cell, plus up to 0.25 along each axis."""
+    return _add_noise(_random_center(maze, rng), rng)
 
 
-def _start(maze: Maze, rng: np.random.Generator, goal: XY) -> XY:
-    """The same, of the cells whose middle is farther than 0.5 from the goal."""
-    middle = _free_middle(maze, rng)
-    while math.dist(middle, goal) <= _LEAST_START:
-        middle = _free_middle(maze, rng)
-    return _moved(middle, rng)
+def _random_start(maze: Maze, rng: np.random.Generator, goal: XY) -> XY:
+    """The same for the cells whose center is farther than 0.5 from the goal."""
+    center = _random_center(maze, rng)
+    while math.dist(center, goal) <= _MIN_START_DISTANCE:
+        center = _random_center(maze, rng)
+    return _add_noise(center, rng)
 
 
-def _free_middle(maze: Maze, rng: np.random.Generator) -> XY:
+def _random_center(maze: Maze, rng: np.random.Generator) -> XY:
     x, y = maze.cell_to_xy(maze.free_cells[rng.integers(len(maze.free_cells))]).tolist()
     return x, y
 
 
-def _moved(position: XY, rng: np.random.Generator) -> XY:
-    x, y = (np.array(position) + rng.uniform(-_PLACE_NOISE, _PLACE_NOISE, 2)).tolist()
+def _add_noise(position: XY, rng: np.random.Generator) -> XY:
+    x, y = (np.array(position) + rng.uniform(-_POSITION_NOISE, _POSITION_NOISE, 2)).tolist()
     return x, y

@@ -1,52 +1,60 @@
-"""The recipes of OGBench's pointmaze data, in OGBench's own environments.
+"""Collects data like OGBench's pointmaze data sets, in OGBench's own environments.
 
-A ball follows the package's oracle from cell to cell; Gaussian noise of standard deviation 0.5 is
-added to its action, the unit vector to the next cell, which is then clipped to [-1, 1]
-(``data_gen_scripts/generate_locomaze.py`` with ``--noise=0.5``, as ``commands.sh`` has it for the
-published pointmaze files). ``navigate`` draws another goal, among the cells that are no hallway,
-whenever one is reached; ``stitch`` goes to a cell four away and stays there.
+A ball follows the package's oracle from cell to cell. The action is the unit vector to the next
+cell, plus Gaussian noise of standard deviation 0.5, clipped to [-1, 1]. These are the settings of
+``data_gen_scripts/generate_locomaze.py`` (``--noise=0.5``) in ``commands.sh`` for the published
+pointmaze files. ``navigate`` draws a new goal, among the cells that are not in a hallway, each time
+one is reached. ``stitch`` moves to a cell four steps away and stays there.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dfplan.errors import ConfigError
+from dfplan.collect.collector import CollectorEntry, require_file_path, split_evenly
+from dfplan.collect.shards import join_shards
+from dfplan.data.formats.ogbench import write_ogbench
+from dfplan.errors import ConfigError, MazeError, MissingSimulatorError
 from dfplan.mazes import Maze
+from dfplan.suites import OGBENCH
 from dfplan.types import Recording
 
 _ACTION_NOISE = 0.5
-_NEIGHBOR_STEPS = 4  # from the start to the goal of stitch
-_VALIDATION = 10  # one episode for validation to so many for training
+_STITCH_STEPS = 4  # cells from the start to the goal of stitch
+_VALIDATION_RATIO = 10  # episodes for training per episode for validation
+_SHARD_STEPS = 10_000  # fewer than in other suites, because a step takes longer
 
-PREFIX = "ogbench-"
-"""Before the package's name of a maze, in the name of ours."""
+_EPISODES = {"navigate": (1000, 1001), "stitch": (5000, 201)}
+"""Number and length of the published training episodes."""
+
+_GIANT_NAVIGATE = (500, 2001)
+
+_PREFIX = f"{OGBENCH.prefix}-"
 
 Cell = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class OGBenchRecipe:
-    """Episodes of fixed length, for training and then, a tenth as many, for validation.
+class OGBenchCollector:
+    """Collects episodes of fixed length for training, then a tenth as many for validation.
 
     Attributes:
-        maze: one of OGBench's.
-        stitch: whether it is ``stitch`` and not ``navigate``.
-        episodes: for training.
-        length: steps of an episode.
-        shard: steps of a shard, about; it holds whole episodes.
+        maze: a maze of OGBench.
+        stitch: whether to collect ``stitch`` data; else ``navigate``.
+        episodes: number of training episodes.
+        length: environment steps of an episode.
+        shard_steps: approximate environment steps of a shard, which has whole episodes.
 
     Raises:
-        ConfigError: the maze is none of OGBench's.
+        ConfigError: the maze is not one of OGBench's.
         MissingSimulatorError: ogbench is not installed.
     """
 
@@ -54,47 +62,47 @@ class OGBenchRecipe:
     stitch: bool
     episodes: int
     length: int
-    shard: int
+    shard_steps: int
 
     version = "dfplan ogbench collector 1"
 
     def __post_init__(self) -> None:
-        if not self.maze.text.startswith(PREFIX):
+        if not self.maze.text.startswith(_PREFIX):
             raise ConfigError(
-                "OGBench's recipes collect in the mazes that its package builds, ogbench-medium, "
-                f"-large, -giant and -teleport; got maze {self.maze.name!r}. Leave out the line "
-                "'frame ogbench' to collect in it by D4RL's recipe."
+                "OGBench's collectors need a maze that its package can build: ogbench-medium, "
+                f"-large, -giant or -teleport; got maze {self.maze.name!r}. Remove the line 'frame "
+                "ogbench' from it to use D4RL's collector."
             )
-        _make_maze_env()  # a missing package shows here, before a worker is started
+        _make_maze_env()  # raises here, before a worker is started
 
     @property
     def validation_episodes(self) -> int:
-        """How many episodes are kept for validation, at least one."""
-        return max(1, self.episodes // _VALIDATION)
+        """Number of validation episodes, at least one."""
+        return max(1, self.episodes // _VALIDATION_RATIO)
 
     @property
     def training_shards(self) -> int:
-        """How many of the shards, the first, are for training."""
-        return len(self._cut(self.episodes))
+        """Number of shards for training. They are the first ones."""
+        return len(self._split(self.episodes))
 
     @property
-    def sizes(self) -> list[int]:
+    def shard_sizes(self) -> list[int]:
         """Environment steps of each shard."""
-        counts = self._cut(self.episodes) + self._cut(self.validation_episodes)
+        counts = self._split(self.episodes) + self._split(self.validation_episodes)
         return [count * self.length for count in counts]
 
-    def _cut(self, episodes: int) -> list[int]:
-        most = max(1, self.shard // self.length)
-        return [min(most, episodes - first) for first in range(0, episodes, most)]
+    def _split(self, episodes: int) -> list[int]:
+        """Number of episodes in each shard."""
+        return split_evenly(episodes, max(1, self.shard_steps // self.length))
 
     def collect(self, shard: int, seed: np.random.SeedSequence) -> Recording:
-        """The episodes of one shard; numpy's global generator is as before when it returns."""
+        """Collect the episodes of one shard; NumPy's global generator is restored afterwards."""
         env = _environment(self.maze.name)
-        maze = replace(self.maze)  # a copy, so that the routes it remembers go when this ends
+        maze = replace(self.maze)  # a copy, so that its cache of paths is released at the end
         rng = np.random.default_rng(seed)
-        word = int(rng.integers(1 << 31))
-        env.action_space.seed(word)
-        count = self.sizes[shard] // self.length
+        env_seed = int(rng.integers(1 << 31))
+        env.action_space.seed(env_seed)
+        count = self.shard_sizes[shard] // self.length
         rows = [
             np.empty((count * self.length, 2), np.float32),
             np.empty((count * self.length, 2), np.float32),
@@ -104,9 +112,9 @@ class OGBenchRecipe:
         with _global_generator(rng.integers(1 << 32, size=8, dtype=np.uint32)):
             for start in starts.tolist():
                 init, goal = self._task(maze, rng)
-                # The seed of the first reset decides what the later ones draw.
+                # The seed of the first reset also determines what later resets draw.
                 observation, _ = env.reset(
-                    seed=None if start else word,
+                    seed=None if start else env_seed,
                     options={"task_info": {"init_ij": init, "goal_ij": goal}},
                 )
                 noise = (_ACTION_NOISE * rng.standard_normal((self.length, 2))).tolist()
@@ -117,40 +125,64 @@ class OGBenchRecipe:
                     rows[0][row], rows[1][row] = observation, action
                     observation, _, _, _, info = env.step(action)
                     if info["success"] and not self.stitch:
-                        env.set_goal(_drawn(junctions(maze), rng))
+                        env.set_goal(_draw(junctions(maze), rng))
         return Recording(observations=rows[0], actions=rows[1], episodes=starts, source="")
 
     def _task(self, maze: Maze, rng: np.random.Generator) -> tuple[Cell, Cell]:
-        """Cells to start from and to go to."""
-        init = _drawn(maze.free_cells, rng)
+        """Draw the cells of the start and the goal."""
+        init = _draw(maze.free_cells, rng)
         if not self.stitch:
-            return init, _drawn(junctions(maze), rng)
-        around = cells_at(maze, init, _NEIGHBOR_STEPS)
-        return init, _drawn(around, rng) if len(around) else init
+            return init, _draw(junctions(maze), rng)
+        goals = cells_at(maze, init, _STITCH_STEPS)
+        return init, _draw(goals, rng) if len(goals) else init
+
+    def require_path(self, path: Path) -> None:
+        """Raise :class:`ConfigError` unless ``path`` can be an npz file."""
+        require_file_path(path, (".npz",), "OGBench")
+
+    def write(self, files: Sequence[Path], seed: int, path: Path) -> None:
+        """Write an npz file, and ``*-val.npz`` next to it for validation."""
+        maze, training = self.maze.text, self.training_shards
+        validation = path.with_name(f"{path.stem}-val.npz")
+        # The training data last: if it exists, all files do.
+        write_ogbench(join_shards(files[training:], validation.name, maze), validation)
+        write_ogbench(join_shards(files[:training], path.name, maze), path)
+
+
+def _plan(maze: Maze, steps: int | None, name: str) -> OGBenchCollector:
+    giant = name == "navigate" and maze.text == "ogbench-giant"
+    episodes, length = _GIANT_NAVIGATE if giant else _EPISODES[name]
+    if steps is not None:
+        episodes = -(-steps // length)
+    return OGBenchCollector(maze, name == "stitch", episodes, length, _SHARD_STEPS)
+
+
+COLLECTORS = {name: CollectorEntry(OGBENCH, partial(_plan, name=name)) for name in _EPISODES}
+"""OGBench's collectors by name."""
 
 
 class Oracle:
-    """The package's oracle, asked once for each cell and goal cell: it depends on nothing else."""
+    """The package's oracle, with a cache: it depends only on the cells of ball and goal."""
 
     def __init__(self, env: Any) -> None:
         self._env = env
-        self._known: dict[tuple[Cell, Cell], tuple[float, float]] = {}
+        self._subgoals: dict[tuple[Cell, Cell], tuple[float, float]] = {}
 
     def direction(self) -> tuple[float, float]:
-        """Unit vector from where the ball is to the next cell on the way to the goal."""
+        """Unit vector from the ball to the next cell on the path to the goal."""
         env = self._env
         position = env.get_xy()
         pair = env.xy_to_ij(position), env.xy_to_ij(env.cur_goal_xy)
-        if pair not in self._known:
+        if pair not in self._subgoals:
             subgoal, _ = env.get_oracle_subgoal(position, env.cur_goal_xy)
-            self._known[pair] = subgoal.tolist()
-        (x, y), (sx, sy) = position.tolist(), self._known[pair]
+            self._subgoals[pair] = subgoal.tolist()
+        (x, y), (sx, sy) = position.tolist(), self._subgoals[pair]
         distance = math.hypot(sx - x, sy - y) + 1e-6
         return (sx - x) / distance, (sy - y) / distance
 
 
 def junctions(maze: Maze) -> np.ndarray:
-    """Free cells but those of a straight hallway: a way on at two opposite sides only; [C, 2]."""
+    """Free cells that are not in a hallway, open only at two opposite sides; int [C, 2]."""
     free = ~maze.walls
     i, j = maze.free_cells.T
     up, down, left, right = free[i - 1, j], free[i + 1, j], free[i, j - 1], free[i, j + 1]
@@ -159,41 +191,32 @@ def junctions(maze: Maze) -> np.ndarray:
 
 
 def cells_at(maze: Maze, start: Cell, steps: int) -> np.ndarray:
-    """Cells whose shortest way to ``start`` has ``steps`` steps; [C, 2], row by row.
-
-    A maze's own ways do not do: those of OGBench's teleport maze do not join all its cells.
-    """
-    away = {start: 0}
-    queue = deque([start])
-    while queue:
-        i, j = queue.popleft()
-        for beside in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
-            if beside not in away and not maze.walls[beside] and away[i, j] < steps:
-                away[beside] = away[i, j] + 1
-                queue.append(beside)
-    found = [cell for cell, distance in away.items() if distance == steps]
-    return np.array(sorted(found), int).reshape(-1, 2)
+    """Cells whose shortest path to ``start`` has ``steps`` steps; int [C, 2], row by row."""
+    cells = []
+    for cell in map(tuple, maze.free_cells.tolist()):
+        with suppress(MazeError):  # no path joins some cells of OGBench's teleport maze
+            if cell != start and len(maze.shortest_path(cell, start)) == steps:
+                cells.append(cell)
+    return np.array(cells, int).reshape(-1, 2)
 
 
-def _drawn(cells: np.ndarray, rng: np.random.Generator) -> Cell:
+def _draw(cells: np.ndarray, rng: np.random.Generator) -> Cell:
     i, j = cells[rng.integers(len(cells))].tolist()
     return i, j
 
 
 @contextmanager
 def _global_generator(seed: np.ndarray) -> Iterator[None]:
-    """Seed numpy's global generator, which the package draws from, and put it back afterwards."""
-    kept = np.random.get_state()
+    """Seed NumPy's global generator, which the package uses, and restore it afterwards."""
+    state = np.random.get_state()
     np.random.seed(seed)
     try:
         yield
     finally:
-        np.random.set_state(kept)
+        np.random.set_state(state)
 
 
 def _make_maze_env() -> Any:
-    from dfplan.errors import MissingSimulatorError
-
     try:
         from ogbench.locomaze.maze import make_maze_env
     except ImportError as error:
@@ -203,12 +226,13 @@ def _make_maze_env() -> Any:
 
 @lru_cache(maxsize=1)
 def _environment(name: str) -> Any:
-    """The package's environment that goes on at a goal; building it takes longer than an episode.
+    """The package's environment, which continues at a goal.
 
-    It is handed out again: a reset with a seed leaves nothing of what was before.
+    It is cached, because making it takes longer than an episode. A reset with a seed removes all
+    traces of earlier use.
     """
     env = _make_maze_env()(
-        "point", "maze", maze_type=name.removeprefix(PREFIX), terminate_at_goal=False
+        "point", "maze", maze_type=name.removeprefix(_PREFIX), terminate_at_goal=False
     )
-    Path(env.fullpath).unlink(missing_ok=True)  # the package leaves its model's text behind
+    Path(env.fullpath).unlink(missing_ok=True)  # the package does not delete the file of its model
     return env

@@ -1,7 +1,8 @@
-"""Collecting data in pieces, by several processes, each piece kept as soon as it is there.
+"""Collects data in shards, in several processes, and stores each shard when it is complete.
 
-The pieces lie in a folder until the data set is written from them, so that a run that was broken
-off goes on where it was. What a piece holds depends on the recipe, the seed and its number alone.
+The shards stay in a folder until the data set is written from them, so that an interrupted
+collection can be continued. The content of a shard depends only on the collector, the seed and the
+number of the shard.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from dfplan.collect.collector import Collector
+from dfplan.data.npz import DAMAGE
 from dfplan.data.storage import allocate
 from dfplan.errors import ConfigError, DataError, DfplanError
 from dfplan.files import atomic_path, remove_folder
@@ -28,92 +31,122 @@ from dfplan.processes import exit_with_parent
 from dfplan.types import Recording
 
 _HEADER = "header.json"
-_OF_EPISODES = ("episodes", "final_observations")
-_OF_ROWS = ("observations", "actions", "rewards", "goals", "terminals", "timeouts")
+_ROW_FIELDS = ("observations", "actions", "rewards", "goals", "terminals", "timeouts")
 
-
-class Recipe(Protocol):
-    """A way to collect data, cut into shards; it goes to worker processes pickled."""
-
-    @property
-    def version(self) -> str:
-        """Counted up when the same seed would give other data."""
-
-    @property
-    def sizes(self) -> Sequence[int]:
-        """Environment steps of each shard."""
-
-    def collect(self, shard: int, seed: np.random.SeedSequence) -> Recording:
-        """The data of one shard; it depends on nothing else than the arguments and the recipe."""
+_STORED_NAMES = {
+    **{name: name for name in (*_ROW_FIELDS, "episodes")},
+    "final_observations": "bare_ends",
+}
+"""The array in a shard's file for each field of a recording."""
 
 
 def collect_shards(
-    recipe: Recipe,
+    collector: Collector,
     seed: int,
     folder: Path,
     facts: Mapping[str, str | int],
     workers: int,
     bar: tqdm[Any],
 ) -> list[Path]:
-    """Collect the shards of ``recipe`` that ``folder`` does not hold yet.
+    """Collect the shards that ``folder`` does not contain yet.
 
     Args:
-        recipe: what to collect.
+        collector: what to collect.
         seed: at least 0.
-        folder: where the shards are kept; made if it is not there. It goes again where the run
-            fails before the first shard is done.
-        facts: what tells this collection from another; a folder with others is refused.
-        workers: processes, at least 1; never more than there are shards left.
-        bar: shows the steps that are done.
+        folder: folder for the shards; created if missing. It is removed if the collection fails
+            before the first shard is complete.
+        facts: identify the collection. A folder with other facts is refused.
+        workers: number of processes, at least 1; never more than there are shards left.
+        bar: shows the completed steps.
 
     Returns:
-        The file of each shard, in order, for :func:`joined`.
+        The file of each shard, in order, for :func:`join_shards`.
 
     Raises:
-        ConfigError: the folder holds shards of another collection.
+        ConfigError: the folder contains shards of another collection.
         DfplanError: a worker process died.
-        OSError: a shard cannot be written, as on a full disk.
+        OSError: a shard cannot be written, for example because the disk is full.
     """
-    _open(folder, {**facts, "version": recipe.version, "shards": len(recipe.sizes)})
-    files = [folder / f"{shard:06}.npz" for shard in range(len(recipe.sizes))]
+    sizes = collector.shard_sizes
+    _prepare(folder, {**facts, "version": collector.version, "shards": len(sizes)})
+    files = [folder / f"{shard:06}.npz" for shard in range(len(sizes))]
     seeds = np.random.SeedSequence(seed).spawn(len(files))
     done = [file.exists() for file in files]
-    jobs = [
-        (recipe, shard, seeds[shard], file) for shard, file in enumerate(files) if not done[shard]
+    tasks = [
+        (collector, shard, seeds[shard], file)
+        for shard, file in enumerate(files)
+        if not done[shard]
     ]
-    bar.update(sum(size for size, there in zip(recipe.sizes, done, strict=True) if there))
+    bar.update(sum(size for size, exists in zip(sizes, done, strict=True) if exists))
     try:
-        with closing(_finished(jobs, min(workers, len(jobs)))) as finished:
-            for shard in finished:
-                bar.update(recipe.sizes[shard])
+        with closing(_run(tasks, min(workers, len(tasks)))) as completed:
+            for shard in completed:
+                bar.update(sizes[shard])
     finally:
         if not any(file.exists() for file in files):
             remove_folder(folder)
     return files
 
 
-_Job = tuple[Recipe, int, np.random.SeedSequence, Path]
+def join_shards(files: Sequence[Path], source: str, maze: str) -> Recording:
+    """Join shards to one recording; its arrays may be mapped from a temporary file.
+
+    Args:
+        files: files of the shards, in order.
+        source: name of the recording.
+        maze: its maze as text.
+
+    Raises:
+        DataError: a shard is damaged.
+    """
+    lengths = [len(shard["observations"]) for shard in map(_read, files)]
+    fields: dict[str, Any] = {}
+    episodes: list[np.ndarray] = []
+    final: list[np.ndarray] = []
+    row = 0
+    for file, length in zip(files, lengths, strict=True):
+        shard = _read(file)
+        episodes.append(shard["episodes"] + row)
+        final += [shard["final_observations"]] if "final_observations" in shard else []
+        for name in _ROW_FIELDS:
+            if name not in shard:
+                continue
+            if name not in fields:
+                shape = (sum(lengths), *shard[name].shape[1:])
+                fields[name] = allocate(shape, shard[name].dtype)
+            fields[name][row : row + length] = shard[name]
+        row += length
+    return Recording(
+        **fields,
+        episodes=np.concatenate(episodes),
+        final_observations=np.concatenate(final) if final else None,
+        source=source,
+        maze=maze,
+    )
 
 
-def _finished(jobs: Sequence[_Job], workers: int) -> Generator[int, None, None]:
-    """Do the jobs, in up to ``workers`` processes; the number of each shard when it is done."""
+_Task = tuple[Collector, int, np.random.SeedSequence, Path]
+
+
+def _run(tasks: Sequence[_Task], workers: int) -> Generator[int, None, None]:
+    """Collect shards in up to ``workers`` processes; yield the number of each completed shard."""
     if workers <= 1:
-        for job in jobs:
-            yield _do(job)
+        for task in tasks:
+            yield _collect(task)
         return
-    # A fresh interpreter a worker: forking one that holds threads or a simulator can hang.
+    # New interpreters: a fork of a process with threads or a simulator can hang.
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
     )
     try:
-        with _interrupts_held():
-            futures = [pool.submit(_do, job) for job in jobs]
+        with _block_interrupts():
+            futures = [pool.submit(_collect, task) for task in tasks]
         for future in futures:
             yield future.result()
     except BaseException as error:
-        # Ctrl-C is not to wait for the shards in work: they are written whole or not at all.
+        # After Ctrl-C, do not wait for the current shards. Their files are written atomically.
         for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         if not isinstance(error, BrokenProcessPool):
@@ -121,18 +154,18 @@ def _finished(jobs: Sequence[_Job], workers: int) -> Generator[int, None, None]:
         raise DfplanError(
             f"A process that collects data died ({error}). In a script, call generate() under "
             'if __name__ == "__main__": (each worker imports the script again), or pass '
-            "workers=1; if memory ran out, pass fewer workers. What is done is kept: the same "
-            "call goes on from there."
+            "workers=1. If there was not enough memory, pass fewer workers. Completed parts are "
+            "kept: call it again to continue."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block, and never reaches processes that begin in it.
+def _block_interrupts() -> Iterator[None]:
+    """Delay Ctrl-C until the end of the block, and block it in processes that start in it.
 
-    They would end with a traceback each while they are still importing.
+    Otherwise each of them would print a traceback while it imports its modules.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -150,85 +183,57 @@ def _start_worker(parent: int) -> None:
     exit_with_parent(parent)
 
 
-def _do(job: _Job) -> int:
-    recipe, shard, seed, file = job
-    recording = recipe.collect(shard, seed)
-    fields = {name: getattr(recording, name) for name in (*_OF_ROWS, *_OF_EPISODES)}
+def _collect(task: _Task) -> int:
+    """Collect one shard and write its file; return its number."""
+    collector, shard, seed, file = task
+    recording = collector.collect(shard, seed)
+    arrays = {stored: getattr(recording, name) for name, stored in _STORED_NAMES.items()}
     memory = io.BytesIO()
-    np.savez(memory, **{name: values for name, values in fields.items() if values is not None})
+    np.savez(memory, **{name: values for name, values in arrays.items() if values is not None})
     with atomic_path(file) as temporary:
         temporary.write_bytes(memory.getbuffer())
     return shard
 
 
-def _open(folder: Path, facts: Mapping[str, str | int]) -> None:
-    """Make the folder of the shards, or check that it is this collection's."""
+def _prepare(folder: Path, facts: Mapping[str, str | int]) -> None:
+    """Create the folder of the shards, or check that it belongs to this collection."""
     header = folder / _HEADER
     if not header.exists():
         with suppress(FileNotFoundError):
             if any(not file.name.startswith(".") for file in folder.iterdir()):
                 raise ConfigError(
-                    f"{folder} must be free for the parts of the collection; it holds other files. "
-                    "Move them away, or write to another path."
+                    f"{folder} is needed for the parts of the collection, but contains other "
+                    "files. Move them away, or write to another path."
                 )
         with atomic_path(header) as temporary:
             temporary.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
         return
     try:
-        found = dict(json.loads(header.read_text("utf-8")))
+        stored = dict(json.loads(header.read_text("utf-8")))
     except ValueError:
-        found = {}
-    if found != facts:
-        others = [
-            f"{name} {found.get(name)!r} instead of {facts.get(name)!r}"
-            for name in {**facts, **found}
-            if found.get(name) != facts.get(name)
+        stored = {}
+    if stored != facts:
+        differences = [
+            f"{name} {stored.get(name)!r} instead of {facts.get(name)!r}"
+            for name in {**facts, **stored}
+            if stored.get(name) != facts.get(name)
         ]
         raise ConfigError(
-            f"{folder} holds the parts of another collection that was broken off: "
-            f"{', '.join(others)}. Delete the folder to begin anew, write to another path, or "
-            "finish that one with its own arguments."
+            f"{folder} contains the parts of another interrupted collection: "
+            f"{', '.join(differences)}. Delete the folder to start again, write to another path, "
+            "or continue that collection with its own arguments."
         )
 
 
-def joined(files: Sequence[Path], source: str, maze: str) -> Recording:
-    """Shards one behind the other as one recording; its arrays may be mapped from a file.
-
-    Raises:
-        DataError: a shard is damaged.
-    """
-    lengths = [len(shard["observations"]) for shard in map(_read, files)]
-    fields: dict[str, Any] = {}
-    episodes: list[np.ndarray] = []
-    final_observations: list[np.ndarray] = []
-    row = 0
-    for file, length in zip(files, lengths, strict=True):
-        shard = _read(file)
-        episodes.append(shard["episodes"] + row)
-        final_observations += [shard["final_observations"]] if "final_observations" in shard else []
-        for name in _OF_ROWS:
-            if name not in shard:
-                continue
-            if name not in fields:
-                shape = (sum(lengths), *shard[name].shape[1:])
-                fields[name] = allocate(shape, shard[name].dtype)
-            fields[name][row : row + length] = shard[name]
-        row += length
-    return Recording(
-        **fields,
-        episodes=np.concatenate(episodes),
-        final_observations=np.concatenate(final_observations) if final_observations else None,
-        source=source,
-        maze=maze,
-    )
-
-
 def _read(file: Path) -> dict[str, np.ndarray]:
+    """Read the fields in a shard's file by name."""
     try:
         with np.load(file) as shard:
-            return dict(shard)
-    except Exception as error:  # zipfile and NumPy raise various things
+            return {
+                name: shard[stored] for name, stored in _STORED_NAMES.items() if stored in shard
+            }
+    except DAMAGE as error:
         raise DataError(
-            f"{file} is damaged ({error}). Delete it and run the same command again: only this "
-            "part is collected anew."
+            f"{file} is damaged ({error}). Delete it and run the same command again. Only this "
+            "part is collected again."
         ) from error

@@ -1,7 +1,7 @@
-"""The scripted controller that collected D4RL's maze2d data.
+"""The scripted controller of D4RL's maze2d data.
 
-It walks a shortest path of the grid from waypoint to waypoint with a proportional-derivative
-law. Behaviour after D4RL's ``d4rl/pointmaze/waypoint_controller.py``.
+It follows a shortest path on the grid from waypoint to waypoint with a proportional-derivative law,
+as ``d4rl/pointmaze/waypoint_controller.py`` of D4RL.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _D_GAIN = -1.0
 _REACHED = 0.1
 _WAYPOINT_NOISE = 0.2
 _NEIGHBORS = ((0, -1), (0, 1), (-1, 0), (1, 0))
-"""Order in which D4RL's planner takes equally short ways: it shapes where the data lies."""
+"""Order of preference among equally short paths. It affects which cells are visited."""
 
 Cell = tuple[int, int]
 
 
 class Routes:
-    """Ways from cell to cell; remembers the shortest that it found.
+    """Finds paths from cell to cell, and caches the shortest ones.
 
     Args:
-        maze: the maze to walk in.
-        order: the four directions (rows down, columns right) in which neighbors are looked at; of
-            equally short ways the one whose first step comes first here is taken.
+        maze: the maze.
+        order: the four directions (row, column) in order of preference: of equally short paths,
+            the one whose first step comes first is used.
     """
 
     def __init__(self, maze: Maze, order: Sequence[Cell]) -> None:
@@ -39,51 +39,52 @@ class Routes:
         self._next: dict[tuple[Cell, Cell], Cell] = {}
 
     def step(self, cell: Cell, target: Cell) -> Cell:
-        """The cell after ``cell`` on the way to ``target``; ``target`` itself at its end."""
+        """The next cell on a shortest path from ``cell``; ``target`` if the two are equal."""
         if (cell, target) not in self._next:
-            left = len(self._maze.shortest_cells(cell, target))
+            length = len(self._maze.shortest_path(cell, target))
             nearer = (
-                beside
-                for beside in self.beside(cell)
-                if len(self._maze.shortest_cells(beside, target)) < left
+                neighbor
+                for neighbor in self.neighbors(cell)
+                if len(self._maze.shortest_path(neighbor, target)) < length
             )
-            self._next[cell, target] = target if left == 1 else next(nearer)
+            self._next[cell, target] = target if length == 1 else next(nearer)
         return self._next[cell, target]
 
     def depth_first(self, start: Cell, target: Cell) -> list[Cell]:
-        """The way after ``start``, up to and with ``target``, that a depth-first search finds.
+        """The cells after ``start`` up to and including ``target`` on a depth-first path.
 
-        It goes on from the neighbor seen last; a cell's way is that by which it was first seen.
+        The search continues from the last neighbor that it saw. The path to a cell is the one on
+        which it was seen first.
         """
         before = {start: start}
         stack = [start]
         while (cell := stack.pop()) != target:
-            for beside in self.beside(cell):
-                if beside not in before:
-                    before[beside] = cell
-                    stack.append(beside)
-        way = []
+            for neighbor in self.neighbors(cell):
+                if neighbor not in before:
+                    before[neighbor] = cell
+                    stack.append(neighbor)
+        path = []
         while cell != start:
-            way.append(cell)
+            path.append(cell)
             cell = before[cell]
-        return way[::-1]
+        return path[::-1]
 
-    def beside(self, cell: Cell) -> list[Cell]:
-        """The free cells next to ``cell``, in the order of the directions."""
-        around = [(cell[0] + i, cell[1] + j) for i, j in self._order]
-        return [beside for beside in around if not self._maze.walls[beside]]
+    def neighbors(self, cell: Cell) -> list[Cell]:
+        """The free cells next to ``cell``, in order of preference."""
+        cells = [(cell[0] + i, cell[1] + j) for i, j in self._order]
+        return [neighbor for neighbor in cells if not self._maze.walls[neighbor]]
 
 
 class WaypointController:
-    """Drives a point mass to the integer point of the goal's cell; positions in D4RL's frame.
+    """Drives a point mass to the integer point of the goal's cell, in D4RL's coordinates.
 
-    A route is planned once per target cell, so a controller that is not :meth:`reset` keeps
-    driving along its old route when only the start has changed. D4RL's published reference
-    scores were made that way.
+    A path is planned once for each target cell. A controller that is not :meth:`reset` therefore
+    follows its old path when only the start changes. D4RL's published reference scores were
+    measured that way.
 
     Args:
-        maze: the maze to walk in.
-        rng: draws the offset of each waypoint, U(0, 0.2) an axis below the integer cell.
+        maze: the maze.
+        rng: draws the offset of each waypoint: U(0, 0.2) below the integer point along each axis.
     """
 
     def __init__(self, maze: Maze, rng: np.random.Generator) -> None:
@@ -92,7 +93,7 @@ class WaypointController:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the route and the last position."""
+        """Discard the path and the last position."""
         self._target: Cell | None = None
         self._waypoints: list[tuple[float, float]] = []
         self._index = 0
@@ -101,7 +102,7 @@ class WaypointController:
     def act(
         self, q0: float, q1: float, v0: float, v1: float, goal: tuple[float, float]
     ) -> tuple[float, float, bool]:
-        """The action (two forces in [-1, 1]) and whether the goal's cell was reached."""
+        """Return the action (two forces in [-1, 1]), and whether the goal's cell is reached."""
         target = _cell(goal)
         if target != self._target:
             self._plan(_cell((q0, q1)), target)
@@ -132,6 +133,6 @@ class WaypointController:
 
 
 def _cell(position: tuple[float, float]) -> Cell:
-    """``Maze.xy_to_cell`` for a position of D4RL's frame, in plain numbers: it runs every step."""
+    """``Maze.xy_to_cell`` for D4RL's coordinates, without NumPy because it runs in every step."""
     i, j = (math.floor(coordinate - CELL_OFFSET + 0.5) for coordinate in position)
     return i, j

@@ -1,8 +1,8 @@
-"""Checksums of data files, kept beside them in the format of ``sha256sum``.
+"""SHA-256 checksums of data files, in the format of ``sha256sum``.
 
-The checksum of ``walk.npz`` lies in ``walk.npz.sha256``, those of a Minari data set's files in
-``folder.sha256`` beside the folder. ``sha256sum -c`` takes both. Where there is such a file,
-readers compare the data with it.
+The checksum of ``walk.npz`` is in ``walk.npz.sha256``. Those of all files of a Minari data set are
+in ``folder.sha256`` next to its folder. ``sha256sum -c`` can read both. Readers compare data with
+its checksum file if there is one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from dfplan.data.formats.minari_files import is_dataset
 from dfplan.errors import DataError
-from dfplan.files import atomic_path, expanded
+from dfplan.files import atomic_path, expand_path
 from dfplan.types import FileStamp
-
-MINARI_FILE = "main_data.hdf5"
-"""The file of a Minari data set that holds its episodes."""
 
 _ENDING = ".sha256"
 _BLOCK = 1 << 20
@@ -28,94 +26,114 @@ _LINE = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}  # of sha256sum, in names of files
 
 _SETTLED = 2_000_000_000
-"""Age in nanoseconds of a file's last change from which on the next one surely has another time."""
+"""Nanoseconds after a file's last change from which on the next change has another time stamp."""
 
 _digests: dict[FileStamp, str] = {}
 
 
 def stamp(path: str | Path) -> FileStamp:
-    """What the file at ``path`` looks like now.
+    """Return the present state of the file at ``path``.
 
     Raises:
-        OSError: there is none.
+        OSError: there is no such file.
     """
-    found = os.stat(path)
+    status = os.stat(path)
     absolute = Path(os.path.abspath(path))
-    return FileStamp(absolute, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    return FileStamp(
+        absolute, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    )
 
 
-def settled(looked: FileStamp) -> bool:
-    """Whether any later change of the file shows in its stamp.
+def is_settled(file: FileStamp) -> bool:
+    """Whether every later change of the file changes its stamp.
 
     A change within the resolution of the file system's clock may not.
     """
-    return time.time_ns() - max(looked.mtime_ns, looked.ctime_ns) > _SETTLED
+    return time.time_ns() - max(file.mtime_ns, file.ctime_ns) > _SETTLED
 
 
 def checksum(source: str | Path) -> Path:
-    """Write the checksum of a data file, or of all files of a Minari data set, beside it.
+    """Write the checksum of a data file, or of all files of a Minari data set.
 
-    From then on the data is compared with it whenever it is read, and :func:`dfplan.data.write`
-    renews it.
+    From then on the data is compared with it whenever it is read. :func:`dfplan.data.write`
+    updates it.
 
     Args:
-        source: a file, or a Minari data set's folder.
+        source: a file, or the folder of a Minari data set.
 
     Returns:
-        The path that was written: that of ``source`` with ``.sha256`` after it.
+        The checksum file: the path of ``source`` with ``.sha256`` appended.
 
     Raises:
-        ConfigError: ``source`` is no path.
+        ConfigError: ``source`` is not a valid path.
         DataError: there is no such file or data set, or it cannot be read.
         OSError: the checksum cannot be written.
     """
-    path = Path(os.path.abspath(expanded(source)))
+    path = Path(os.path.abspath(expand_path(source)))
     if os.path.isdir(path):
-        if not any((data / MINARI_FILE).is_file() for data in (path, path / "data")):
-            raise DataError(
-                f"{path} is a folder without {MINARI_FILE}, so it is no Minari data set. Name one, "
-                "or a single file."
-            )
+        if not is_dataset(path):
+            raise DataError(f"The folder {path} is not a Minari data set. Pass one, or a file.")
         files = sorted(file for file in path.rglob("*") if file.is_file())
     elif os.path.isfile(path):
         files = [path]
     else:
         raise DataError(f"There is no file or Minari data set at {path}. Check the path.")
-    lines = [_line(_digest(file), file.relative_to(path.parent).as_posix()) for file in files]
-    with atomic_path(_sidecar(path)) as temporary:
+    lines = [_line(sha256(file), file.relative_to(path.parent).as_posix()) for file in files]
+    with atomic_path(_checksum_file(path)) as temporary:
         temporary.write_text("".join(lines), "utf-8", "surrogateescape")
-    return _sidecar(path)
+    return _checksum_file(path)
+
+
+def recorded_sha256(path: Path) -> str | None:
+    """Return the checksum in the checksum file of ``path``; None if there is no checksum file.
+
+    ``path`` itself need not exist.
+
+    Raises:
+        DataError: the checksum file is invalid, or has no line for ``path``.
+    """
+    path = Path(os.path.abspath(path))
+    file = _checksum_file(path)
+    if not os.path.isfile(file):
+        return None
+    entries = _entries(file)
+    # The line may name the file relative to another folder.
+    same_name = [digest for entry, digest in entries.items() if entry.name == path.name]
+    if not same_name:
+        raise DataError(f"{file} has no line for {path.name}. {_how_to_renew(file)}")
+    return entries.get(path, same_name[0])
 
 
 def verify(path: Path, folder: Path | None = None) -> None:
-    """Compare a file with its checksum, where that lies beside it or beside ``folder``.
+    """Compare a file with its checksum file, if there is one.
 
     Args:
         path: the file.
-        folder: a folder that holds it; all files that its checksum names are compared.
+        folder: a folder that contains it. If given, the checksum file is that of the folder, and
+            all files that it names are compared.
 
     Raises:
-        DataError: a file is not what its checksum says, or the checksum does not name it.
+        DataError: a file does not match its checksum, or the checksum file does not name it.
     """
     path = Path(os.path.abspath(path))
-    sidecar = _sidecar(Path(os.path.abspath(folder or path)))
-    if not os.path.isfile(sidecar):
-        return
-    expected = _entries(sidecar)
+    file = _checksum_file(Path(os.path.abspath(folder or path)))
     if folder is None:
-        # The file may have been named from another folder.
-        named = [digest for file, digest in expected.items() if file.name == path.name]
-        expected = dict.fromkeys([path] * len(named), expected.get(path, named[0] if named else ""))
-    if path not in expected:
-        raise DataError(f"{sidecar} has no line for {path.name}. {_renew(sidecar)}")
-    for file, digest in expected.items():
-        if not os.path.isfile(file):
-            raise DataError(f"{sidecar} names {file}, which is not there. {_renew(sidecar)}")
-        if _digest(file) != digest:
+        digest = recorded_sha256(path)
+        expected = {} if digest is None else {path: digest}
+    elif os.path.isfile(file):
+        expected = _entries(file)
+        if path not in expected:
+            raise DataError(f"{file} has no line for {path.name}. {_how_to_renew(file)}")
+    else:
+        expected = {}
+    for entry, digest in expected.items():
+        if not os.path.isfile(entry):
+            raise DataError(f"{file} names {entry}, which does not exist. {_how_to_renew(file)}")
+        if sha256(entry) != digest:
             raise DataError(
-                f"{file} is not what its checksum in {sidecar} says: it was damaged or replaced. "
-                f"If it was downloaded, fetch it again. If it was changed on purpose: "
-                f"{_renew(sidecar)}"
+                f"{entry} does not match its checksum in {file}: it was damaged or replaced. If it "
+                "was downloaded, delete it and fetch it again. If it was changed on purpose: "
+                f"{_how_to_renew(file)}"
             )
 
 
@@ -124,69 +142,84 @@ def replacing(
     path: Path,
     atomic: Callable[[Path], AbstractContextManager[Path]] = atomic_path,
 ) -> Iterator[Path]:
-    """Write data by ``atomic``; if there was a checksum of the old data, it is renewed."""
-    sidecar = _sidecar(path)
+    """Write data with ``atomic``, and update its checksum file if there is one.
+
+    Args:
+        path: the file or folder to write.
+        atomic: :func:`~dfplan.files.atomic_path` or :func:`~dfplan.files.atomic_folder`.
+
+    Yields:
+        The temporary path to write to.
+    """
+    file = _checksum_file(path)
     with atomic(path) as temporary:
         yield temporary
-        had = os.path.isfile(sidecar)
-        if had:
-            sidecar.unlink()
-    if had:
+        had_checksum = os.path.isfile(file)
+        if had_checksum:
+            file.unlink()
+    if had_checksum:
         checksum(path)
 
 
-def _sidecar(path: Path) -> Path:
-    return path.with_name(path.name + _ENDING)
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file, in hexadecimal digits; once while the file does not change.
 
-
-def _line(digest: str, name: str) -> str:
-    escaped = re.sub(r"[\\\n\r]", lambda found: _ESCAPES[found[0]], name)
-    return f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n"
-
-
-def _entries(sidecar: Path) -> dict[Path, str]:
-    """The checksums in a file of ``sha256sum``, by the files that it names."""
-    plain = {escaped: character for character, escaped in _ESCAPES.items()}
-    entries = {}
+    Raises:
+        DataError: the file cannot be read, or changes meanwhile.
+    """
     try:
-        text = sidecar.read_text("utf-8-sig", "surrogateescape")
-    except OSError as error:
-        raise DataError(f"{sidecar} cannot be read ({error}). {_renew(sidecar)}") from error
-    for line in text.split("\n"):
-        if not line.strip():
-            continue
-        found = _LINE.fullmatch(line.rstrip("\r"))
-        if found is None:
-            raise DataError(
-                f"{sidecar} must have lines of sha256sum (64 digits, two blanks, a name); got "
-                f"{line[:100]!r}. {_renew(sidecar)}"
-            )
-        name = found[3]
-        if found[1]:
-            name = re.sub(r"\\[\\nr]", lambda escape: plain[escape[0]], name)
-        entries[Path(os.path.abspath(sidecar.parent / name))] = found[2].lower()
-    return entries
-
-
-def _renew(sidecar: Path) -> str:
-    return f"`dfplan data checksum {sidecar.with_suffix('')}` writes the checksum again."
-
-
-def _digest(path: Path) -> str:
-    """The file's sha256; computed once while the file stays as it is."""
-    try:
-        looked = stamp(path)
-        if looked in _digests:
-            return _digests[looked]
+        before = stamp(path)
+        if before in _digests:
+            return _digests[before]
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
-        changed = stamp(path) != looked
+        changed = stamp(path) != before
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}).") from error
     if changed:
-        raise DataError(f"{path} was changed while it was read. Try again when it is whole.")
-    if settled(looked):
-        _digests[looked] = digest.hexdigest()
+        raise DataError(f"{path} was changed while it was read. Try again when it is complete.")
+    if is_settled(before):
+        _digests[before] = digest.hexdigest()
     return digest.hexdigest()
+
+
+def _checksum_file(path: Path) -> Path:
+    return path.with_name(path.name + _ENDING)
+
+
+def _line(digest: str, name: str) -> str:
+    escaped = re.sub(r"[\\\n\r]", lambda match: _ESCAPES[match[0]], name)
+    return f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n"
+
+
+def _entries(checksum_file: Path) -> dict[Path, str]:
+    """Read the checksums in a file of ``sha256sum``, by the path of each file."""
+    unescaped = {escape: character for character, escape in _ESCAPES.items()}
+    entries = {}
+    try:
+        text = checksum_file.read_text("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise DataError(
+            f"{checksum_file} cannot be read ({error}). {_how_to_renew(checksum_file)}"
+        ) from error
+    for line in text.split("\n"):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line.rstrip("\r"))
+        if match is None:
+            raise DataError(
+                f"{checksum_file} must have lines of sha256sum (64 digits, two blanks, a name); "
+                f"got {line[:100]!r}. {_how_to_renew(checksum_file)}"
+            )
+        name = match[3]
+        if match[1]:
+            name = re.sub(r"\\[\\nr]", lambda escape: unescaped[escape[0]], name)
+        entries[Path(os.path.abspath(checksum_file.parent / name))] = match[2].lower()
+    return entries
+
+
+def _how_to_renew(checksum_file: Path) -> str:
+    data = checksum_file.with_suffix("")
+    return f"To write the checksum again: `dfplan data checksum {data}`."

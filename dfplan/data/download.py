@@ -1,143 +1,45 @@
-"""Fetching the files that D4RL and OGBench publish."""
+"""Downloads published data sets, with the package pooch.
+
+pooch makes the request, follows redirects, and checks certificates. Added here is what it does not
+do: only https after https, a limit of size and a lowest speed, and files that appear when they are
+complete, with a checksum that later downloads are compared with.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from http.client import HTTPException
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
-import h5py
 from tqdm import tqdm
 
-from dfplan.errors import ConfigError, DataError, unknown_name
-from dfplan.files import atomic_path, expanded
-from dfplan.record import Record
+from dfplan.data.checksums import checksum, recorded_sha256, sha256
+from dfplan.data.formats.format import Publisher
+from dfplan.data.formats.registry import FORMATS
+from dfplan.errors import DataError, lookup
+from dfplan.files import atomic_path, expand_path
 
 TIMEOUT = 30.0
-"""Seconds that a server may be silent."""
+"""Seconds without data after which a download fails."""
 
-SLOWEST = 1 << 10
-"""Bytes a second, over :data:`TIMEOUT`, below which a server is given up."""
+MIN_SPEED = 1 << 10
+"""Bytes per second, averaged over :data:`TIMEOUT`, below which a download fails."""
 
-LARGEST = 4 << 30
-"""Bytes of a file at most: several times those of the largest published one."""
+MAX_SIZE = 4 << 30
+"""Largest size of a file in bytes, several times that of the largest published one."""
 
 _BLOCK = 1 << 20
 
-
-@dataclass(frozen=True)
-class Publisher(Record):
-    """A suite that publishes data sets.
-
-    Attributes:
-        title: what messages call it.
-        url: address of the folder that holds the files.
-        variable: environment variable that says where to keep them...
-        folder: ...and where otherwise, in the home folder.
-        fault: why a file is not a whole one, or None if it is.
-        files: the files of each data set by its name, the one to read first.
-    """
-
-    title: str
-    url: str
-    variable: str
-    folder: str
-    fault: Callable[[Path], str | None]
-    files: dict[str, tuple[str, ...]]
-
-    def directory(self) -> Path:
-        """Where the suite's own tools keep the files.
-
-        Raises:
-            ConfigError: there is no home folder, and the variable is not set.
-        """
-        try:
-            return expanded(os.environ.get(self.variable) or Path.home() / self.folder)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"There is no home folder to keep {self.title}'s files in. Name a folder by the "
-                f"environment variable {self.variable}."
-            ) from error
-
-
-def _fault_of_hdf5(path: Path) -> str | None:
-    try:
-        with h5py.File(path, "r") as file:  # compares the size with what the file says of itself
-            file.visititems(lambda name, item: None)
-            return None
-    except (OSError, RuntimeError, KeyError) as error:
-        return f"what came is not a whole hdf5 file ({error})"
-
-
-def _fault_of_npz(path: Path) -> str | None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        EOFError,
-        RuntimeError,  # encrypted, or packed in a way that is not known here
-        ValueError,
-    ) as error:
-        return f"what came is not a whole npz file ({error})"
-    return None if damaged is None else f"what came is damaged in {damaged}"
-
-
-def _d4rl_names() -> dict[str, tuple[str, ...]]:
-    first, second = ("open", "umaze", "medium", "large"), ("umaze", "medium", "large")
-    mazes = [(maze, "-v0") for maze in first]
-    mazes += [(f"{kind}{maze}", "-v1") for kind in ("", "eval-") for maze in second]
-    return {
-        f"maze2d-{maze}{dense}{version}": (
-            f"maze2d-{maze}{dense or '-sparse'}{version.removesuffix('-v0')}.hdf5",
-        )
-        for maze, version in mazes
-        for dense in ("", "-dense")
-    }
-
-
-def _ogbench_names() -> dict[str, tuple[str, ...]]:
-    names = [
-        f"pointmaze-{maze}-{kind}-v0"
-        for maze in ("medium", "large", "giant", "teleport")
-        for kind in ("navigate", "stitch")
-    ]
-    files = {name: (f"{name}.npz", f"{name}-val.npz") for name in names}
-    return files | {f"{name}-val": pair[::-1] for name, pair in files.items()}
-
-
-D4RL = Publisher(
-    title="D4RL",
-    url="https://rail.eecs.berkeley.edu/datasets/offline_rl/maze2d",
-    variable="D4RL_DATASET_DIR",
-    folder=".d4rl/datasets",
-    fault=_fault_of_hdf5,
-    files=_d4rl_names(),
-)
-"""D4RL's maze2d data sets (``d4rl/pointmaze/__init__.py``)."""
-
-OGBENCH = Publisher(
-    title="OGBench",
-    url="https://rail.eecs.berkeley.edu/datasets/ogbench",
-    variable="OGBENCH_DATASET_DIR",
-    folder=".ogbench/data",
-    fault=_fault_of_npz,
-    files=_ogbench_names(),
-)
-"""OGBench's point mazes (``ogbench/utils.py``): for training, and with ``-val`` for validation."""
-
-PUBLISHED = {name: publisher for publisher in (D4RL, OGBENCH) for name in publisher.files}
-"""Who publishes each data set that :func:`download` knows."""
+PUBLISHERS: dict[str, Publisher] = {
+    name: format.publisher
+    for format in FORMATS.values()
+    if format.publisher is not None
+    for name in format.publisher.files
+}
+"""The publisher of each data set that :func:`download` knows, by name."""
 
 
 def download(
@@ -145,118 +47,152 @@ def download(
     directory: str | Path | None = None,
     *,
     base_url: str | None = None,
+    known_hash: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Fetch a data set that D4RL or OGBench publishes, unless it is there already.
+    """Download a published data set, unless it is here already.
+
+    The SHA-256 of the first download is kept next to each file (``<file>.sha256``). If the file is
+    downloaded again later, it must have the same checksum.
 
     Args:
-        name: one of D4RL's, such as ``maze2d-umaze-v1``, or OGBench's, such as
-            ``pointmaze-giant-navigate-v0``, of which the file for validation is fetched too.
-        directory: where to keep it; by default where the suite does: ``D4RL_DATASET_DIR``, or
-            ``~/.d4rl/datasets`` where that is not set; ``OGBENCH_DATASET_DIR``, or
-            ``~/.ogbench/data``.
-        base_url: the address of the folder that holds the files; by default the suite's, by https.
-            A redirect from https to anything else is refused.
-        progress: show a progress bar on stderr.
+        name: a data set of D4RL, such as ``maze2d-umaze-v1``, or of OGBench, such as
+            ``pointmaze-giant-navigate-v0``, which has a second file for validation.
+        directory: folder for the files; default: that of the suite's own tools
+            (``D4RL_DATASET_DIR``, or ``~/.d4rl/datasets``; ``OGBENCH_DATASET_DIR``, or
+            ``~/.ogbench/data``).
+        base_url: address of the folder that contains the files; default: the suite's, by https.
+            A redirect from https to another protocol is refused.
+        known_hash: SHA-256 that the file for training must have, in hexadecimal digits.
+        progress: whether to show a progress bar on stderr.
 
     Returns:
-        The path of the file to train on. A file appears only once it is whole.
+        The path of the file for training. A file appears when it is complete.
 
     Raises:
         ConfigError: ``name`` is not a published data set.
-        DataError: the server cannot be reached or is too slow, what it sent is not a whole file, or
-            the file cannot be written.
+        DataError: the server cannot be reached or is too slow; it sends an incomplete file or one
+            with another checksum; or the file cannot be written.
     """
-    if name not in PUBLISHED:
-        raise unknown_name("data set", name, PUBLISHED)
-    publisher = PUBLISHED[name]
-    folder = publisher.directory() if directory is None else expanded(directory)
+    publisher = lookup("data set", name, PUBLISHERS)
+    folder = publisher.directory() if directory is None else expand_path(directory)
     paths = [folder / file for file in publisher.files[name]]
     for path in paths:
         url = f"{(base_url or publisher.url).rstrip('/')}/{path.name}"
+        expected = known_hash.lower() if known_hash and path == paths[0] else None
         try:
-            if path.exists():
-                continue
-            with atomic_path(path) as temporary:
-                with temporary.open("wb") as out:
-                    _fetch(url, out, progress)
-                fault = publisher.fault(temporary)
-                if fault is not None:
-                    raise _unreachable(url, fault)
+            if not path.exists():
+                _download(url, path, publisher, expected, progress)
+            elif expected is not None and sha256(path) != expected:
+                raise DataError(
+                    f"{path} has the SHA-256 {sha256(path)}; expected {expected}. Delete it to "
+                    "download it again."
+                )
         except OSError as error:
             raise DataError(
-                f"Could not write {path}: {error}. Make room there, or name another directory."
+                f"Could not write {path}: {error}. Make room there, or pass another directory."
             ) from error
     return paths[0]
 
 
-def fetched(name: str) -> Path | None:
-    """Where a published data set lies, in the suite's own folder; None if it is not there."""
-    publisher = PUBLISHED[name]
-    paths = [publisher.directory() / file for file in publisher.files[name]]
-    return paths[0] if all(path.exists() for path in paths) else None
+def datasets() -> dict[str, Path | None]:
+    """All known data sets of all formats by name: the path if the data set is here, else None."""
+    return {name: path for format in FORMATS.values() for name, path in format.datasets().items()}
 
 
-class _Redirects(HTTPRedirectHandler):
-    """Follows redirects, but from https only to https."""
+def _download(
+    url: str, path: Path, publisher: Publisher, expected: str | None, progress: bool
+) -> None:
+    """Download one file, check it, and write its checksum."""
+    earlier = recorded_sha256(path)
+    with atomic_path(path) as temporary:
+        with tqdm(
+            unit="B", unit_scale=True, desc=path.name, disable=not progress, dynamic_ncols=True
+        ) as bar:
+            _fetch(url, temporary, bar)
+        fault = publisher.fault(temporary)
+        if fault is not None:
+            raise _failure(url, fault)
+        digest = sha256(temporary)
+        for value, origin in ((expected, "known_hash"), (earlier, "an earlier download")):
+            if value is not None and digest != value:
+                raise _failure(url, f"its SHA-256 is {digest}, but that of {origin} is {value}")
+    checksum(path)
 
-    def redirect_request(self, req: Request, *others: Any) -> Request | None:
-        target = others[-1]
-        if urlsplit(target).scheme not in (req.type, "https"):
-            raise ValueError(f"it redirects to {target}, which is not {req.type}")
-        return super().redirect_request(req, *others)
 
+def _fetch(url: str, path: Path, bar: tqdm[Any]) -> None:
+    # Here, because the two are slow to import. Installing pooch installs requests.
+    import pooch
+    import requests
 
-def _fetch(url: str, out: BinaryIO, progress: bool) -> None:
+    downloader = pooch.HTTPDownloader(
+        timeout=TIMEOUT,
+        headers={"Accept-Encoding": "identity"},
+        # requests does not read the variable that OpenSSL's own tools read.
+        verify=os.environ.get("SSL_CERT_FILE") or True,
+        hooks={"response": lambda response, **_: _inspect(response, bar)},
+    )
     try:
-        response = build_opener(_Redirects).open(url, timeout=TIMEOUT)
-    except (OSError, HTTPException, ValueError) as error:
-        raise _unreachable(url, str(error)) from error
-    with (
-        response,
-        tqdm(
-            total=getattr(response, "length", None),
-            unit="B",
-            unit_scale=True,
-            desc=url.rpartition("/")[2],
-            disable=not progress,
-        ) as bar,
-    ):
-        for block in _blocks(url, response):
-            out.write(block)
-            bar.update(len(block))
+        downloader(url, path, None)
+    except (requests.RequestException, ValueError) as error:
+        raise _failure(url, str(error)) from error
 
 
-def _blocks(url: str, response: Any) -> Iterator[bytes]:
-    """The body of a response, as it comes."""
+def _inspect(response: Any, bar: tqdm[Any]) -> None:
+    """Check the head of a response, and limit its body; requests calls it for redirects too.
+
+    Raises:
+        ValueError: the response is refused.
+    """
+    if response.is_redirect:
+        target = urljoin(response.url, response.headers["location"])
+        if urlsplit(target).scheme not in (urlsplit(response.url).scheme, "https"):
+            raise ValueError(f"it redirects to {target}, which is not https")
+        return
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
-        raise _unreachable(url, f"it came encoded as {encoding}, which was not asked for")
-    expected = getattr(response, "length", None)  # None where the server does not say
-    limit = LARGEST if expected is None else expected
-    if limit > LARGEST:
-        raise _unreachable(url, f"it has {expected} bytes, more than {LARGEST}")
-    received, before, since = 0, 0, time.monotonic()
-    try:
-        # Not read(), which would wait for a whole block however slowly it comes.
-        while received != expected and (block := response.read1(_BLOCK)):
+        raise ValueError(f"it is encoded as {encoding}, which was not requested")
+    size = int(response.headers.get("Content-Length", 0))
+    if size > MAX_SIZE:
+        raise ValueError(f"it has {size} bytes, more than {MAX_SIZE}")
+    bar.total = size or None
+    response.raw = _Body(response.raw, bar)
+
+
+class _Body:
+    """The body of a response, limited in size and with a lowest speed.
+
+    pooch waits for whole blocks, however slowly they arrive. This returns data when it arrives.
+    """
+
+    def __init__(self, raw: Any, bar: tqdm[Any]) -> None:
+        self._raw = raw
+        self._bar = bar
+
+    def stream(self, *_: object, **__: object) -> Iterator[bytes]:
+        received, before, since = 0, 0, time.monotonic()
+        while block := self._raw.read1(_BLOCK, decode_content=False):
             yield block
+            self._bar.update(len(block))
             received += len(block)
-            if received > limit:
-                raise ValueError(f"{received} bytes came, more than {limit}")
-            if (seconds := time.monotonic() - since) > TIMEOUT:
-                if received - before < SLOWEST * seconds:
-                    raise ValueError(f"{received - before} bytes came in {seconds:.0f} s")
+            if received > MAX_SIZE:
+                raise ValueError(f"it has more than {MAX_SIZE} bytes")
+            seconds = time.monotonic() - since
+            if seconds > TIMEOUT:
+                if received - before < MIN_SPEED * seconds:
+                    raise ValueError(f"{received - before} bytes arrived in {seconds:.0f} s")
                 before, since = received, time.monotonic()
-    except (OSError, HTTPException, ValueError) as error:
-        raise _unreachable(url, str(error)) from error
-    if expected is not None and received != expected:
-        raise _unreachable(url, f"only {received} of {expected} bytes came")
+
+    def close(self) -> None:
+        self._raw.close()
+
+    def release_conn(self) -> None:
+        self._raw.release_conn()
 
 
-def _unreachable(url: str, why: str) -> DataError:
+def _failure(url: str, why: str) -> DataError:
     return DataError(
-        f"Could not fetch {url}: {' '.join(why.split())}. Try again or give another base_url; or "
+        f"Could not fetch {url}: {' '.join(why.split())}. Try again or pass another base_url; or "
         "pass the path of a copy that you have; or collect the same kind of data yourself: "
         "`dfplan data generate`."
     )

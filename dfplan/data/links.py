@@ -1,8 +1,8 @@
-"""What an hdf5 file takes from other files: links, virtual datasets, external storage.
+"""Checks what an hdf5 file takes from other files: links, virtual datasets, external storage.
 
-HDF5 gives fill values where the source of a virtual dataset is missing, and reads any file of this
-machine that a link names. Here missing sources are refused, and so are sources outside of the
-folder of the data, unless links are to be followed.
+If the source of a virtual dataset is missing, HDF5 returns fill values. It also reads every file of
+this machine that a link names. The checks here refuse missing sources, and sources outside the
+folder of the data unless links may be followed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALLOW = "If you trust the file, allow it: read(..., follow_links=True) or --fol
 
 
 def require_links(file: h5py.File, follow_links: bool) -> None:
-    """Refuse a file with links that lead nowhere or, unless that is allowed, to other files.
+    """Refuse a file with dead links or, unless they may be followed, links to other files.
 
     Raises:
         DataError: there is such a link.
@@ -41,14 +41,14 @@ def require_links(file: h5py.File, follow_links: bool) -> None:
         shown = f"{file.filename}: {os.fsdecode(name)}"
         if kind != h5l.TYPE_SOFT:
             if kind != h5l.TYPE_EXTERNAL:
-                raise DataError(f"{shown} is a link of an unknown kind ({kind}).")
+                raise DataError(f"{shown} is a link of an unknown type ({kind}).")
             named = os.fsdecode(file.id.links.get_val(name)[0])
             if not follow_links:
                 raise DataError(f"{shown} is a link to another file, {named}. {_ALLOW}")
-            if _found(Path(file.filename), named) is None:
-                raise DataError(f"{shown} is a link to {named}, which is not there.")
+            if _resolve(Path(file.filename), named) is None:
+                raise DataError(f"{shown} is a link to {named}, which does not exist.")
         if file.get(name) is None:
-            raise DataError(f"{shown} is a link to something that is not there.")
+            raise DataError(f"{shown} is a link to something that does not exist.")
 
 
 def require_sources(
@@ -56,17 +56,17 @@ def require_sources(
     follow_links: bool,
     seen: frozenset[tuple[Path, str]] = frozenset(),
 ) -> None:
-    """Refuse a dataset whose values lie in files that are missing, too short or elsewhere.
+    """Check the files that hold the values of a dataset.
 
     Args:
-        dataset: any dataset; those whose values lie in their own file pass.
-        follow_links: whether sources may lie outside of the file's own folder.
-        seen: virtual datasets that take their values from this one.
+        dataset: any dataset; its values may be in its own file.
+        follow_links: whether sources may be outside the file's folder.
+        seen: virtual datasets that take values from this one.
 
     Raises:
-        DataError: a source is missing or too short, does not fill the dataset, or may not be read.
+        DataError: a source is missing or too short, does not fill the dataset, or is refused.
     """
-    if dataset.get_offset() is not None:  # in one piece in its own file
+    if dataset.get_offset() is not None:  # contiguous in its own file
         return
     plist = dataset.get_create_plist()
     path = Path(os.fsdecode(h5f.get_name(dataset)))
@@ -94,53 +94,53 @@ def _require_virtual(
         file, part = plist.get_virtual_filename(index), plist.get_virtual_dsetname(index)
         if "%" in (file + part).replace("%%", ""):
             raise DataError(
-                f"{shown} takes its values from numbered sources ({file}: {part}), of which nobody "
-                "can tell whether one is missing. Copy the values into one dataset."
+                f"{shown} takes its values from numbered sources ({file}: {part}). It is not "
+                "possible to check whether one is missing. Copy the values into one dataset."
             )
         files.setdefault(file.replace("%%", "%"), []).append(index)
     filled = h5s.create_simple(dataset.shape)
     filled.select_none()
     for named, indices in files.items():
-        with _opened(dataset, path, named, shown, follow_links) as opened:
+        with _open_source(dataset, path, named, shown, follow_links) as opened:
             for index in indices:
                 part = plist.get_virtual_dsetname(index).replace("%%", "%")
                 try:
                     source = h5d.open(opened, os.fsencode(part))
                 except (KeyError, ValueError) as error:
                     raise DataError(
-                        f"{shown} takes values from the dataset {part} of {named}, which is not "
-                        "there. Put it back, or copy the values into one dataset."
+                        f"{shown} takes values from the dataset {part} of {named}, which does "
+                        "not exist. Put it back, or copy the values into one dataset."
                     ) from error
                 require_sources(source, follow_links, seen)
                 spaces = plist.get_virtual_vspace(index), plist.get_virtual_srcspace(index)
                 alone = plist.get_virtual_count() == 1
-                if not _filled(filled, *spaces, source.shape, alone):
+                if not _add_source(filled, *spaces, source.shape, alone):
                     raise DataError(
-                        f"{shown} takes other values from the dataset {part} of {named} than it "
-                        f"holds; its shape is {list(source.shape)}. Copy the values that are meant "
-                        "into one dataset."
+                        f"{shown} selects values that the dataset {part} of {named} does not have; "
+                        f"its shape is {list(source.shape)}. Copy the intended values into one "
+                        "dataset."
                     )
-    given, wanted = filled.get_select_npoints(), prod(dataset.shape)
-    if given != wanted:
+    actual, expected = filled.get_select_npoints(), prod(dataset.shape)
+    if actual != expected:
         raise DataError(
-            f"{shown} has {wanted} values, and its sources give {given}. Copy the values that are "
-            "meant into one dataset."
+            f"{shown} has {expected} values, but its sources have {actual}. Copy the intended "
+            "values into one dataset."
         )
 
 
 @contextmanager
-def _opened(
+def _open_source(
     dataset: h5d.DatasetID, path: Path, named: str, shown: str, follow_links: bool
 ) -> Iterator[h5f.FileID]:
-    """A file that a virtual dataset names as a source."""
+    """Open a source file of a virtual dataset."""
     if named == ".":
         yield h5i.get_file_id(dataset)
         return
-    found = _found(path, named)
+    found = _resolve(path, named)
     if found is None or not h5py.is_hdf5(found):
         raise DataError(
-            f"{shown} takes values from {named}, which is not there or no hdf5 file. Put it back, "
-            "or copy the values into one dataset."
+            f"{shown} takes values from {named}, which does not exist or is not an hdf5 file. Put "
+            "it back, or copy the values into one dataset."
         )
     _require_inside(path, found, shown, follow_links)
     verify(found)
@@ -149,25 +149,28 @@ def _opened(
         yield file.id
 
 
-def _filled(
+def _add_source(
     filled: h5s.SpaceID,
     target: h5s.SpaceID,
     selected: h5s.SpaceID,
     source: tuple[int, ...],
     alone: bool,
 ) -> bool:
-    """Add ``target`` to what is ``filled``; False where the source has not all that is selected.
+    """Add the elements of one source to the filled elements of a virtual dataset.
 
     Args:
-        filled: elements of the virtual dataset that have a source.
-        target: those that this source gives.
-        selected: elements of the source that are taken.
+        filled: elements of the virtual dataset that have a source; changed in place.
+        target: elements that this source fills.
+        selected: elements of the source that are used.
         source: shape of the source.
         alone: whether there is no other source.
+
+    Returns:
+        Whether the source has all selected elements.
     """
     try:
         count = target.get_select_npoints()
-    except RuntimeError:  # as many as there are
+    except RuntimeError:  # an unlimited selection
         filled.select_all()
         return alone and source == filled.shape
     if selected.get_select_type() == h5s.SEL_ALL:
@@ -194,19 +197,19 @@ def _require_raw(
     missing = prod(dataset.shape) * dataset.dtype.itemsize
     for index in range(plist.get_external_count()):
         named, offset, size = plist.get_external(index)
-        file = Path(os.fsdecode(named))  # HDF5 looks for it from the working folder
+        file = Path(os.fsdecode(named))  # HDF5 resolves it in the working folder
         _require_inside(path, file, shown, follow_links)
         taken = min(size, missing)
-        # HDF5 gives zeros beyond the end of the file.
+        # HDF5 returns zeros beyond the end of the file.
         if not os.path.isfile(file) or os.path.getsize(file) < offset + taken:
-            raise DataError(f"{shown} has its values in {file}, which is not there or too short.")
+            raise DataError(f"{shown} has its values in {file}, which is missing or too short.")
         missing -= taken
     if missing:
-        raise DataError(f"{shown} has {missing} bytes more than the files that hold its values.")
+        raise DataError(f"{shown} has {missing} bytes more than the files of its values.")
 
 
-def _found(path: Path, named: str) -> Path | None:
-    """The file that HDF5 opens where the file at ``path`` names another one."""
+def _resolve(path: Path, named: str) -> Path | None:
+    """The file that HDF5 opens if the file at ``path`` names another one; None if there is none."""
     absolute = os.path.isabs(named)
     rest = os.path.basename(named) if absolute else named
     places = [Path(named)] if absolute else []
@@ -217,5 +220,5 @@ def _found(path: Path, named: str) -> Path | None:
 def _require_inside(path: Path, file: Path, shown: str, follow_links: bool) -> None:
     if not follow_links and not file.resolve().is_relative_to(path.resolve().parent):
         raise DataError(
-            f"{shown} takes values from {file}, outside of the folder of {path.name}. {_ALLOW}"
+            f"{shown} takes values from {file}, outside the folder of {path.name}. {_ALLOW}"
         )

@@ -1,7 +1,6 @@
-"""From a file as it is to what is trained on: where the motion is whole, and where it breaks off.
+"""Cuts a recording into continuous segments, which windows for training never leave.
 
-No window crosses an episode's end, a row that is not to be trusted, or a jump. Such rows are not
-taken out, which would copy the data; they are left outside of every segment.
+Excluded rows are not removed, because that would copy the data. They belong to no segment.
 """
 
 from __future__ import annotations
@@ -12,39 +11,38 @@ import warnings
 import numpy as np
 
 from dfplan.blocks import blocks
-from dfplan.data.anomalies import Faults, find_faults, nonfinite_rows, stretches
-from dfplan.errors import DataError, unknown_name
+from dfplan.data.anomalies import Anomalies, find_anomalies, nonfinite_rows, split_rows
+from dfplan.errors import DataError, require_name
 from dfplan.types import Recording, Trajectories
 
 _ROWS = 1 << 20  # of a block
+
 SEGMENT_BY = ("none", "timeouts", "goals")
-"""What else cuts an episode: nothing; every timeout that the file marks; every change of goal."""
+"""Where else to cut episodes: nowhere, after each timeout, or where the goal changes."""
 
 
 class DataWarning(UserWarning):
-    """Data has faults that dfplan works around."""
+    """Data has anomalies that are excluded."""
 
 
 def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
-    """The continuous stretches of a file.
+    """Cut a recording into continuous segments.
 
-    Episodes are cut at rows that are not finite, all zero with nothing that leads there, of a
-    velocity that no step bears out, or parted by jumps from where the body was, which belong to no
-    segment, and before rows to which the position jumps: a step along either axis of more than
-    three times what 95% of the file's steps keep within. :mod:`dfplan.data.anomalies` defines each.
-    What was left out or cut is said once, as a warning.
+    Episodes are cut at jumps: steps along an axis of more than three times the 95% quantile of all
+    steps. They are also cut at rows that are excluded: rows that are not finite, zero padding,
+    velocity outliers, and rows that are isolated by jumps. :mod:`dfplan.data.anomalies` defines
+    each. One warning says what was excluded.
 
     Args:
-        recording: the file as it is.
+        recording: the data.
         segment_by: one of :data:`SEGMENT_BY`.
 
     Raises:
-        ConfigError: an unknown ``segment_by``.
-        DataError: fewer than two rows, actions that are not finite, a kind of cut of which the file
-            says nothing, or no two successive rows left.
+        ConfigError: ``segment_by`` is unknown.
+        DataError: there are fewer than two rows; actions are not finite; the recording has no
+            values to cut by; or no segment has two rows.
     """
-    if segment_by not in SEGMENT_BY:
-        raise unknown_name("way to cut episodes", segment_by, SEGMENT_BY)
+    require_name("way to cut episodes", segment_by, SEGMENT_BY)
     source = recording.source
     if len(recording) < 2:
         raise DataError(
@@ -54,18 +52,18 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
     if len(wrong):
         raise DataError(
             f"{source}: actions must be finite; row {wrong[0]} is "
-            f"{recording.actions[wrong[0]].tolist()} ({len(wrong)} such rows). Leave them out or "
-            f"mend them; `dfplan data check` lists what else there is."
+            f"{recording.actions[wrong[0]].tolist()} ({len(wrong)} such rows). Remove or correct "
+            "them. `dfplan data check` lists all problems."
         )
-    faults = find_faults(recording.observations, recording.episodes)
-    edges = np.concatenate([recording.episodes, faults.jumps, _cuts(recording, segment_by)])
-    segments = stretches(edges, faults.left_out, len(recording))
+    anomalies = find_anomalies(recording.observations, recording.episodes)
+    edges = np.concatenate([recording.episodes, anomalies.jumps, _cuts(recording, segment_by)])
+    segments = split_rows(edges, anomalies.excluded, len(recording))
     if not (np.diff(segments) > 1).any():
         raise DataError(
-            f"{source}: no two rows follow one another within an episode, so there is no motion to "
-            "learn from. Does every row end an episode? See `dfplan data check`."
+            f"{source}: no episode has two successive rows, so there is no motion to learn from. "
+            "Does every row end an episode? Run `dfplan data check`."
         )
-    _tell(source, faults)
+    _warn(source, anomalies)
     return Trajectories(
         observations=recording.observations,
         actions=recording.actions,
@@ -79,49 +77,52 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
     )
 
 
-def changes(goals: np.ndarray) -> np.ndarray:
-    """Where ``goals`` [k, 2] differ from the row before, bool [k - 1]; all that are NaN are one."""
+def goal_changes(goals: np.ndarray) -> np.ndarray:
+    """Whether each row of ``goals`` [k, 2] differs from the row before; bool [k - 1].
+
+    Two goals that are NaN are equal.
+    """
     before, after = goals[:-1], goals[1:]
-    both_lost = np.isnan(before) & np.isnan(after)
-    return np.asarray(((before != after) & ~both_lost).any(1))
+    both_nan = np.isnan(before) & np.isnan(after)
+    return np.asarray(((before != after) & ~both_nan).any(1))
 
 
 def _cuts(recording: Recording, segment_by: str) -> np.ndarray:
-    """First rows of what follows a timeout or a change of goal, int64 [k]."""
+    """The rows after a timeout or a change of the goal, int64 [k]."""
     if segment_by == "none":
         return np.zeros(0, np.int64)
-    marks = recording.timeouts if segment_by == "timeouts" else recording.goals
-    if marks is None:
+    values = recording.timeouts if segment_by == "timeouts" else recording.goals
+    if values is None:
         raise DataError(
-            f"{recording.source} says nothing of {segment_by}, so it cannot be cut by them; cut by "
-            f"one of {', '.join(SEGMENT_BY)}."
+            f"{recording.source} has no {segment_by} to cut by. Cut by one of "
+            f"{', '.join(SEGMENT_BY)}."
         )
-    found = []
-    for rows in blocks(len(marks) - 1, _ROWS):
-        part = marks[rows.start : rows.stop + 1]
-        after = part[:-1].astype(bool) if segment_by == "timeouts" else changes(part)
-        found.append(np.flatnonzero(after) + rows.start + 1)
-    return np.concatenate(found)
+    rows = []
+    for block in blocks(len(values) - 1, _ROWS):
+        part = values[block.start : block.stop + 1]
+        cut = part[:-1].astype(bool) if segment_by == "timeouts" else goal_changes(part)
+        rows.append(np.flatnonzero(cut) + block.start + 1)
+    return np.concatenate(rows)
 
 
-def _tell(source: str, faults: Faults) -> None:
-    left_out = {
-        "not finite": faults.lost,
-        "all zero": faults.blank,
-        "faster than their steps": faults.rushed,
-        "parted from those around them": faults.stray,
+def _warn(source: str, anomalies: Anomalies) -> None:
+    excluded = {
+        "not finite": anomalies.nonfinite,
+        "zero padding": anomalies.zero_padding,
+        "velocity outliers": anomalies.velocity_outliers,
+        "isolated": anomalies.isolated,
     }
-    told = [
-        f"{len(rows)} rows that are {what} (the first {rows[0]}) were left out"
-        for what, rows in left_out.items()
+    parts = [
+        f"{len(rows)} rows are excluded: {kind} (the first is row {rows[0]})"
+        for kind, rows in excluded.items()
         if len(rows)
     ]
-    jumps = faults.jumps
+    jumps = anomalies.jumps
     if len(jumps):
-        told.append(f"it was cut at {len(jumps)} jumps (the first at row {jumps[0]})")
-    if told:
+        parts.append(f"it is cut at {len(jumps)} jumps (the first is row {jumps[0]})")
+    if parts:
         warnings.warn(
-            f"{source}: {'; '.join(told)}. `dfplan data check` has the rest.",
+            f"{source}: {'; '.join(parts)}. `dfplan data check` shows the details.",
             DataWarning,
             stacklevel=3,
         )

@@ -1,1 +1,1 @@
-"""What a token holds: features, windows, normalization, and statistics of the data."""
+"""Tokens: windows of the data, normalization, and statistics of the data."""

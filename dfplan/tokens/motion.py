@@ -1,6 +1,6 @@
-"""How the body moves, fitted from recorded states and actions.
+"""The motion of the body, fitted to recorded states and actions.
 
-A point mass whose axes are driven alike:
+The model is a point mass whose axes are independent and alike:
 
     v_next = (1 - drag) * clip(v, -limit, limit) + gain * action
     q_next = q + dt * v_next
@@ -18,26 +18,49 @@ from dfplan.errors import DataError
 from dfplan.tokens.sampler import WindowSampler
 from dfplan.types import Trajectories
 
-_STEADY = 0.5
-_NO_COASTING = 0.95  # D4RL's ball loses 0.2% of its velocity in a step, OGBench's all of it
-_UNEXPLAINED = 0.25  # share of the top speed below which the law says too little of how bodies move
-_MOST_DRAG, _LEAST_DRAG = 1.2, -0.2  # what noise makes of none and of all, with some to spare
-_MOST_UNDONE = 0.35  # of OGBench's noisiest steps the next undoes 0.23, of shuffled rows' a half
-_ENOUGH = 50  # transitions from which on that is no chance
-_CERTAIN = 6.0  # standard errors
-_MOST_GAIN = 10.0  # times the fastest velocity
-_PLAIN = 2.0**20  # velocities within this factor of 1 can be fitted along with actions
+_MAX_SPREAD = 0.5
+"""Largest interquartile range of the time step, as a share of its median."""
+
+_NO_INERTIA = 0.95
+"""Drag from which on a body has no inertia. D4RL's ball loses 0.2% of its velocity in a step,
+OGBench's all of it."""
+
+_MIN_EXPLAINED = 0.25
+"""Share of the top speed that the model must explain; below it, drag is set to 0."""
+
+_MIN_DRAG, _MAX_DRAG = -0.2, 1.2
+"""Range of the drag that noise can make of true values between 0 and 1, with a reserve."""
+
+_MAX_REVERSAL = 0.35
+"""Share of a step that the next step may reverse: 0.23 in OGBench's noisiest data, 0.5 in shuffled
+rows."""
+
+_MIN_TRANSITIONS = 50
+"""Number of transitions from which on a reversal is not chance."""
+
+_STANDARD_ERRORS = 6.0
+_MAX_GAIN = 10.0
+"""Largest gain, in multiples of the top speed."""
+
+_MAX_UNIT = 2.0**20
+"""Velocities within this factor of 1 are fitted together with actions without a change of unit."""
+
+_MIN_SPACINGS = 8
+"""Spacings of float32 numbers that the longest step must span."""
+
+_LARGEST = 1e15
+"""The square of this number, and the inverse of its square, are within the range of float32."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """A point mass fitted to data; one unit of time is one environment step.
+    """A point mass fitted to data. The unit of time is one environment step.
 
     Attributes:
-        dt: displacement in a step for a unit of velocity.
-        drag: share of the velocity lost in a step.
-        gain: velocity that a unit of action adds in a step.
-        limit: velocity an axis is clipped to before each step.
+        dt: displacement in a step per unit of velocity.
+        drag: share of the velocity that is lost in a step.
+        gain: velocity that an action of 1 adds in a step.
+        limit: each component of the velocity is clipped to this value before each step.
     """
 
     dt: float
@@ -46,20 +69,20 @@ class Motion:
     limit: float
 
     @property
-    def coasts(self) -> bool:
-        """Whether velocity lasts; else a step is what its action says, as in OGBench."""
-        return self.drag < _NO_COASTING
+    def has_inertia(self) -> bool:
+        """Whether velocity persists. If not, the action alone determines a step, as in OGBench."""
+        return self.drag < _NO_INERTIA
 
     @property
     def max_step(self) -> float:
-        """The farthest an axis moves in one environment step."""
+        """The largest displacement along an axis in one environment step."""
         return self.dt * ((1 - self.drag) * self.limit + self.gain)
 
     def advance(
         self, position: np.ndarray, velocity: np.ndarray, action: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One step from ``position`` and ``velocity`` under ``action``, each [..., 2]."""
-        position, velocity, action = copy_array(position), copy_array(velocity), copy_array(action)
+        """Return position and velocity one step later; all arrays are [..., 2]."""
+        position, velocity, action = (copy_array(x) for x in (position, velocity, action))
         velocity = (1 - self.drag) * np.clip(velocity, -self.limit, self.limit)
         velocity = velocity + self.gain * np.clip(action, -1.0, 1.0)
         return position + self.dt * velocity, velocity
@@ -68,72 +91,61 @@ class Motion:
 def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     """Fit a :class:`Motion` to at most ``rows`` evenly spaced transitions.
 
-    Transitions that hit something do not follow the law; medians over all transitions and a
-    second fit without the worst tenth keep them from mattering.
-
-    Where no velocities were recorded they are taken from the positions
-    (:func:`velocities`).
-
-    Bodies that neither coast nor do as their actions say are taken to go on as they are.
+    Contacts do not follow the model. Medians over all transitions, and a second fit without the
+    worst tenth, keep their influence small. Velocities that were not recorded are differences of
+    positions (:func:`velocities`). If a body has no inertia and its actions do not explain its
+    steps either, its velocity is taken as constant (drag 0).
 
     Raises:
-        DataError: no recorded body ever moves, steps undo one another as those of shuffled rows do,
-            positions do not change as velocities say, or what is fitted is no motion that a body
-            can have.
+        DataError: no body moves; steps reverse each other, as in shuffled rows; positions do not
+            change along the velocities; or the fitted values are physically impossible.
     """
     index = _transitions(trajectories, rows)
     velocity, after = velocities(trajectories, index), velocities(trajectories, index + 1)
-    if not velocity.any():
-        raise DataError(
-            f"{trajectories.source}: a body must move for its motion to be fitted, but every "
-            "velocity (columns 3 and 4 of the observations) is 0 on all rows with a successor."
-        )
-    undone = -_carried(velocity, after)
-    if undone > _MOST_UNDONE and len(index) >= _ENOUGH:
-        raise DataError(
-            f"{trajectories.source}: rows must be in the order in which they were recorded; "
-            f"here a step undoes {undone:.0%} of the one before, as where rows are shuffled, or "
-            "positions noisier than steps are long. Sort or smooth them."
-        )
+    source = trajectories.source
+    _require_order(velocity, after, source)
     moved = trajectories.observations[index + 1, :2].astype(np.float64)
     moved -= trajectories.observations[index, :2]
+    dt, spread = estimate_dt(moved, after)
+    if not is_consistent(dt, spread):
+        raise DataError(
+            f"{source}: positions must change along the velocities (columns 3 and 4 of the "
+            f"observations). The displacement is {dt:.3g} of the velocity in the median, with an "
+            f"interquartile range of {spread:.3g}. Is the order of the columns different, or are "
+            "rows of several episodes mixed? Run `dfplan data check`."
+        )
     action = np.clip(trajectories.actions[index].astype(np.float64), -1.0, 1.0)
     top = float(np.quantile(np.abs(velocity), 0.999))
-    free = np.abs(velocity) < 0.9 * top
-    if not velocity[free].any():  # slow rows that say nothing about drag
-        free[:] = True
-    drag, gain, doubt = _two_slopes(velocity[free], action[free], after[free])
-    dt, spread = time_step(moved, after)
-    if not steady(dt, spread):
-        raise DataError(
-            f"{trajectories.source}: positions must change along the velocities (columns 3 and 4 "
-            f"of the observations); the change is {dt:.3g} of the velocity in the median, half of "
-            f"them within {spread:.3g}. Are the columns in another order, or the rows of several "
-            "episodes mixed? See `dfplan data check`."
-        )
-    # Noise of positions looks like drag in the velocities that are taken from them.
-    most_drag = _MOST_DRAG if trajectories.observations.shape[1] == 4 else math.inf
-    possible = _LEAST_DRAG <= drag <= most_drag and -_CERTAIN * doubt <= gain <= _MOST_GAIN * top
+    below_top = np.abs(velocity) < 0.9 * top
+    if not velocity[below_top].any():  # only rows at rest, which carry no information on drag
+        below_top[:] = True
+    drag, gain, error = _fit_slopes(velocity[below_top], action[below_top], after[below_top])
+    # Noise of positions looks like drag if velocities are differences of positions.
+    max_drag = _MAX_DRAG if trajectories.observations.shape[1] == 4 else math.inf
+    possible = (
+        _MIN_DRAG <= drag <= max_drag and -_STANDARD_ERRORS * error <= gain <= _MAX_GAIN * top
+    )
     kept = 1 - drag
-    if drag >= _NO_COASTING and (drag > _MOST_DRAG or kept * top + gain < _UNEXPLAINED * top):
+    if drag >= _NO_INERTIA and (drag > _MAX_DRAG or kept * top + gain < _MIN_EXPLAINED * top):
         drag = 0.0
-    limit = (top - gain) / (1 - drag) if drag < _NO_COASTING and gain < top else top
+    limit = (top - gain) / (1 - drag) if drag < _NO_INERTIA and gain < top else top
     motion = Motion(dt=dt, drag=drag, gain=gain, limit=limit)
     if not (possible and motion.limit > 0 and 0 < motion.max_step < math.inf):
         raise DataError(
-            f"{trajectories.source}: no body moves as these rows say: from one to the next it "
-            f"keeps {kept:.3g} of its velocity (expected 0 to 1), an action of 1 adds {gain:.3g} "
-            f"to it (expected 0 to {_MOST_GAIN * top:.3g}), and velocities go up to {top:.3g} "
-            "(expected above 0). Are columns in another order, or actions in another unit, of the "
-            "opposite sign or of other rows? Mend them; actions alone can be left out."
+            f"{source}: the fitted motion is impossible. A body keeps {kept:.3g} of its velocity "
+            f"from row to row (expected 0 to 1), an action of 1 adds {gain:.3g} to it (expected 0 "
+            f"to {_MAX_GAIN * top:.3g}), and the top speed is {top:.3g} (expected above 0). Is the "
+            "order of the columns different, or do actions have another unit, the opposite sign, "
+            "or belong to other rows? Correct them, or leave out the actions."
         )
     return motion
 
 
 def velocities(trajectories: Trajectories, rows: np.ndarray) -> np.ndarray:
-    """Velocities at ``rows`` [...], none the first of a segment, float64 [..., 2].
+    """Return the velocities at ``rows`` [...], float64 [..., 2].
 
-    Where none were recorded it is the step that led to the row, in units of position a step.
+    Without recorded velocities, this is the displacement from the row before, in units of position
+    per step. ``rows`` must then not contain the first row of a segment.
     """
     observations = trajectories.observations
     if observations.shape[1] == 4:
@@ -142,65 +154,113 @@ def velocities(trajectories: Trajectories, rows: np.ndarray) -> np.ndarray:
     return np.asarray(here - observations[rows - 1])
 
 
-def time_step(moved: np.ndarray, velocity: np.ndarray) -> tuple[float, float]:
-    """Displacement by velocity, where that is fast: the median, and its middle half's width.
+def estimate_dt(moved: np.ndarray, velocity: np.ndarray) -> tuple[float, float]:
+    """Estimate displacement per unit of velocity, from rows with high velocity.
 
     Args:
         moved: displacements [R, 2].
-        velocity: at their ends [R, 2]; where none is fast, both are 0.
+        velocity: velocity after each displacement [R, 2].
+
+    Returns:
+        (median, interquartile range); both are 0 if nothing moves.
     """
     size = np.abs(velocity)
     fast = size > 0.5 * np.quantile(size, 0.999)
     if not fast.any():
         return 0.0, 0.0
-    with np.errstate(over="ignore", invalid="ignore"):  # where the two are worlds apart
+    with np.errstate(over="ignore", invalid="ignore"):  # units may differ by many magnitudes
         low, middle, high = np.quantile(moved[fast] / velocity[fast], [0.25, 0.5, 0.75])
         return float(middle), float(high - low)
 
 
-def steady(middle: float, spread: float) -> bool:
-    """Whether a :func:`time_step` is one that positions follow velocities by."""
-    return middle > 0 and spread < _STEADY * middle
+def is_consistent(median: float, spread: float) -> bool:
+    """Whether an estimate by :func:`estimate_dt` means that positions follow velocities."""
+    return median > 0 and spread < _MAX_SPREAD * median
+
+
+def require_resolved(farthest: float, motion: Motion, source: str) -> None:
+    """Raise :class:`DataError` unless float32 can represent positions and resolve steps.
+
+    Args:
+        farthest: the largest absolute coordinate, in units of position.
+        motion: the fitted motion.
+        source: name of the data, for error messages.
+    """
+    step = motion.max_step
+    if not (farthest < _LARGEST and 1 / _LARGEST < step < _LARGEST):
+        raise DataError(
+            f"{source}: networks compute with float32, so positions and steps must be smaller than "
+            f"{_LARGEST:g}, and steps larger than {1 / _LARGEST:g}. Got positions up to "
+            f"{farthest:.3g} and steps up to {step:.3g}. Convert them to another unit."
+        )
+    spacing = float(np.spacing(np.float32(farthest)))
+    if step < _MIN_SPACINGS * spacing:
+        raise DataError(
+            f"{source}: positions are as large as {farthest:.6g}, where the spacing of float32 "
+            f"numbers is {spacing:.3g}, but the longest step is only {step:.3g}. Subtract an "
+            "offset from the positions first, such as their mean."
+        )
 
 
 def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
-    """Indices, evenly spaced, whose successor lies in the same segment; int [R].
+    """Evenly spaced rows whose successor is in the same segment; int [R].
 
-    Without recorded velocities their predecessor does, too.
+    Without recorded velocities, the predecessor is in the same segment too.
     """
-    before = int(trajectories.observations.shape[1] == 2)
-    starts = WindowSampler(trajectories, successors=1, predecessors=before)
+    starts = WindowSampler(
+        trajectories.segments,
+        successors=1,
+        predecessors=int(trajectories.observations.shape[1] == 2),
+        source=trajectories.source,
+    )
     return starts.locate(np.arange(0, len(starts), max(1, len(starts) // rows)))[0]
 
 
+def _require_order(velocity: np.ndarray, after: np.ndarray, source: str) -> None:
+    """Raise unless bodies move, and steps do not reverse each other as in shuffled rows."""
+    if not velocity.any():
+        raise DataError(
+            f"{source}: a body must move before its motion can be fitted, but every velocity "
+            "(columns 3 and 4 of the observations) is 0 in all rows that have a successor."
+        )
+    reversal = -_persistence(velocity, after)
+    if reversal > _MAX_REVERSAL and len(velocity) >= _MIN_TRANSITIONS:
+        raise DataError(
+            f"{source}: rows must be in the order in which they were recorded. Here a step "
+            f"reverses {reversal:.0%} of the step before it. Either rows are shuffled, or the "
+            "noise of positions is larger than the steps. Sort or smooth the rows."
+        )
+
+
 @np.errstate(over="ignore", invalid="ignore")
-def _carried(velocity: np.ndarray, after: np.ndarray) -> float:
-    """The share of all ``velocity`` [R, 2], not all 0, that ``after`` [R, 2] goes on with."""
+def _persistence(velocity: np.ndarray, after: np.ndarray) -> float:
+    """Regression slope of ``after`` [R, 2] on ``velocity`` [R, 2], which is not all 0."""
     top = np.abs(velocity).max()
     velocity, after = velocity / top, after / top
     return float((velocity * after).sum() / np.square(velocity).sum())
 
 
-@np.errstate(over="ignore", invalid="ignore")  # whoever calls looks at what comes out
-def _two_slopes(
+@np.errstate(over="ignore", invalid="ignore")  # the caller checks the result
+def _fit_slopes(
     velocity: np.ndarray, action: np.ndarray, after: np.ndarray
 ) -> tuple[float, float, float]:
-    """(drag, gain, standard error of gain) by trimmed least squares.
+    """Fit ``after = (1 - drag) velocity + gain action`` by trimmed least squares.
 
-    Fitted is ``after = (1 - drag) velocity + gain action``.
+    Returns:
+        (drag, gain, standard error of gain).
     """
-    # In a very small or large unit what velocities say would pass for rounding beside actions.
+    # Velocities in a very small or very large unit would vanish by rounding next to actions.
     top = max(np.abs(velocity).max(), np.abs(after).max())
     unit = float(2.0 ** np.round(np.log2(top)))
-    unit = 1.0 if 1 / _PLAIN <= unit <= _PLAIN else unit
+    unit = 1.0 if 1 / _MAX_UNIT <= unit <= _MAX_UNIT else unit
     inputs, after = np.stack([velocity / unit, action], 1), after / unit
     keep = np.ones(len(after), dtype=bool)
     solution, error = np.zeros(2), 0.0
     for _ in range(2):
         solution = np.linalg.lstsq(inputs[keep], after[keep], rcond=None)[0]
         residual = np.abs(after - inputs @ solution)
-        acted = np.square(action[keep]).sum()
+        sum_of_squares = np.square(action[keep]).sum()
         error = float(np.sqrt(np.square(residual[keep]).sum() / max(keep.sum(), 1)))
-        error = error / float(np.sqrt(acted)) if acted else 0.0
+        error = error / float(np.sqrt(sum_of_squares)) if sum_of_squares else 0.0
         keep = residual <= np.quantile(residual, 0.9)
     return float(1 - solution[0]), unit * float(solution[1]), unit * error

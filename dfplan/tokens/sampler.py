@@ -1,59 +1,72 @@
-"""Rows of trajectories that lie far enough inside their segment."""
+"""Draws rows of the data that have enough rows of the same segment around them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 
 from dfplan.errors import DataError
-from dfplan.types import Trajectories
+
+if TYPE_CHECKING:
+    import torch
 
 
 class WindowSampler:
-    """Draws rows that have enough rows of the same segment before and after them.
+    """The rows that are followed and preceded by enough rows of their own segment.
 
-    Every such row has the same probability.
+    A window never crosses the end of a segment. Every row that fits has the same probability.
 
     Args:
-        trajectories: the data.
-        successors: rows of the segment that must follow a drawn row.
-        predecessors: rows of the segment that must come before it.
+        segments: first and one-past-last row of each segment; int [S, 2].
+        successors: rows of the segment that must follow.
+        predecessors: rows of the segment that must come before.
+        source: name of the data, for error messages.
 
     Raises:
-        DataError: there is no such row.
+        DataError: no segment is long enough.
     """
 
     def __init__(
-        self, trajectories: Trajectories, successors: int = 0, predecessors: int = 0
+        self,
+        segments: np.ndarray,
+        successors: int = 0,
+        predecessors: int = 0,
+        *,
+        source: str = "the data",
     ) -> None:
-        first, last = trajectories.segments.T
-        counts = np.maximum(last - first - predecessors - successors, 0)
+        first, end = segments.astype(np.int64).reshape(-1, 2).T
+        counts = np.maximum(end - first - predecessors - successors, 0)
         if not counts.any():
             needed = 1 + predecessors + successors
             raise DataError(
-                f"A window of {needed} rows must fit into one segment of {trajectories.source}; "
-                f"its longest segment has {int((last - first).max(initial=0))} rows. Use longer "
-                "recordings or shorter windows."
+                f"A window of {needed} rows must fit into one segment of {source}; its longest "
+                f"segment has {int((end - first).max(initial=0))} rows. Use longer recordings or "
+                "shorter windows."
             )
-        self._until = np.cumsum(counts)
-        self._after_last = last - successors
-        self._ends = last
+        self._cumulative = np.cumsum(counts)
+        self._last_fit = end - successors  # one past the last row that fits
+        self._ends = end
 
     def __len__(self) -> int:
-        return int(self._until[-1])
+        """The number of rows that fit."""
+        return int(self._cumulative[-1])
 
     def locate(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The rows with these numbers among all that can be drawn.
+        """Find rows by their index among the rows that fit.
 
         Args:
             index: int [R], from 0 to ``len(self) - 1``.
 
         Returns:
-            (rows int [R], one past the last row of the segment of each int [R]).
+            (rows int [R], end of the segment of each row, exclusive, int [R]).
         """
-        segment = np.searchsorted(self._until, index, side="right")
-        return self._after_last[segment] - (self._until[segment] - index), self._ends[segment]
+        segment = np.searchsorted(self._cumulative, index, side="right")
+        rows = self._last_fit[segment] - (self._cumulative[segment] - index)
+        return rows, self._ends[segment]
 
-    def draw(self, size: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """As :meth:`locate`, for ``size`` random numbers."""
-        return self.locate(torch.randint(len(self), (size,), generator=generator).numpy())
+    def draw(self, count: int, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw ``count`` rows uniformly, with replacement; returns the same as :meth:`locate`."""
+        import torch  # here, because checks of data use this class without PyTorch
+
+        return self.locate(torch.randint(len(self), (count,), generator=generator).numpy())

@@ -1,4 +1,4 @@
-"""What a planner keeps of its data: it travels inside the checkpoint."""
+"""Statistics of the training data, which are stored in the checkpoint."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ import torch
 
 from dfplan.blocks import PositionBlocks, segment_blocks
 from dfplan.boundary import isolated
-from dfplan.errors import DataError
 from dfplan.record import Record
-from dfplan.tokens.motion import Motion, fit_motion
+from dfplan.tokens.motion import Motion, fit_motion, require_resolved
 from dfplan.tokens.normalizer import Normalizer, fit_normalizer
 from dfplan.tokens.support import Support, fit_support
 from dfplan.types import Trajectories
 
-_FINE = 8  # parts of a step that positions must tell apart
-_PLAIN_REWARD = 1e3  # rewards up to this, and down to its inverse, are learned as they are
+_MAX_REWARD_SCALE = 1e3  # rewards between this and its inverse need no other unit
 _LARGEST_REWARD = float(np.finfo(np.float32).max)
-_LARGEST = 1e15  # its square, and the inverse's, is well within what 32 bits hold
 
-_FORMS = {
+_SHAPES = {
     "mean": ((2,), torch.float32),
     "std": ((2,), torch.float32),
     "support.origin": ((2,), torch.float32),
@@ -29,19 +26,19 @@ _FORMS = {
     "motion": ((4,), torch.float64),
     "reward_unit": ((), torch.float64),
 }
-_SCALES = ("std", "support.resolution", "reward_unit")
+_POSITIVE = ("std", "support.resolution", "reward_unit")
 
 
 @dataclass(frozen=True)
 class Statistics(Record):
-    """Scale of the positions, where they have been, and how the body moves.
+    """The scale of positions, the visited region, and the motion of the body.
 
     Attributes:
         normalizer: mean and standard deviation of positions.
-        support: the places visited.
+        support: the visited region.
         motion: the fitted point mass.
-        reward_unit: reward that a value is learned in units of; 1 but where rewards are in a very
-            small or large unit.
+        reward_unit: unit of the rewards for value learning. It is 1, except for very small or very
+            large rewards.
     """
 
     normalizer: Normalizer
@@ -51,7 +48,7 @@ class Statistics(Record):
 
     @isolated()
     def to_tensors(self) -> dict[str, torch.Tensor]:
-        """Flat tensors for a checkpoint; :meth:`from_tensors` is the inverse."""
+        """Convert to named tensors for a checkpoint; :meth:`from_tensors` is the inverse."""
         motion = self.motion
         tensors = {
             "mean": self.normalizer.mean,
@@ -69,17 +66,19 @@ class Statistics(Record):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> Statistics:
-        """Rebuild from :meth:`to_tensors`.
+        """Inverse of :meth:`to_tensors`.
 
         Raises:
-            KeyError: an entry is missing; its name.
-            ValueError: an entry has another shape or type, or cannot be a scale; its name.
+            KeyError: a tensor is missing; the argument is its name.
+            ValueError: a tensor has the wrong shape, type or sign; the argument is its name.
         """
-        for name, held in tensors.items():
-            form = _FORMS.get(name, (held.shape, held.dtype))
-            if (held.shape, held.dtype) != form or (name in _SCALES and not (held > 0).all()):
+        for name, tensor in tensors.items():
+            actual = tensor.shape, tensor.dtype
+            if actual != _SHAPES.get(name, actual) or (
+                name in _POSITIVE and not (tensor > 0).all()
+            ):
                 raise ValueError(name)
-            is_grid = held.dtype == torch.bool and held.ndim == 2 and min(held.shape) > 1
+            is_grid = tensor.dtype == torch.bool and tensor.ndim == 2 and min(tensor.shape) > 1
             if name == "support.visited" and not is_grid:
                 raise ValueError(name)
         return cls(
@@ -96,11 +95,11 @@ class Statistics(Record):
 
 @isolated()
 def fit_statistics(trajectories: Trajectories) -> Statistics:
-    """Statistics of ``trajectories``.
+    """Compute the statistics of ``trajectories``.
 
     Raises:
-        DataError: no motion can be fitted (:func:`~dfplan.tokens.motion.fit_motion`), or 32-bit
-            numbers do not hold the positions.
+        DataError: no motion can be fitted (:func:`~dfplan.tokens.motion.fit_motion`), or float32
+            cannot represent the positions.
     """
     positions = PositionBlocks(trajectories.observations, trajectories.segments)
     motion = fit_motion(trajectories)
@@ -115,34 +114,11 @@ def fit_statistics(trajectories: Trajectories) -> Statistics:
 
 
 def _reward_unit(trajectories: Trajectories) -> float:
-    """The largest reward where it is very small or large, else 1."""
+    """The largest absolute reward if it is very small or very large, else 1."""
     rewards = trajectories.rewards
     if rewards is None:
         return 1.0
     sizes = (np.abs(rewards[rows]) for rows in segment_blocks(trajectories.segments))
     largest = max(float(size.max(initial=0, where=size <= _LARGEST_REWARD)) for size in sizes)
-    return largest if largest and not 1 / _PLAIN_REWARD <= largest <= _PLAIN_REWARD else 1.0
-
-
-def require_resolved(farthest: float, motion: Motion, source: str) -> None:
-    """Raise :class:`DataError` unless 32-bit numbers hold positions and tell steps apart.
-
-    Args:
-        farthest: the largest coordinate, in units of position.
-        motion: how far a body moves in a step.
-        source: where the data came from.
-    """
-    step = motion.max_step
-    if not (farthest < _LARGEST and 1 / _LARGEST < step < _LARGEST):
-        raise DataError(
-            f"{source}: positions and steps must be smaller than {_LARGEST:g}, steps longer than "
-            f"{1 / _LARGEST:g}, as networks are shown 32-bit numbers; got positions up to "
-            f"{farthest:.3g} and steps up to {step:.3g}. Convert them to another unit."
-        )
-    apart = float(np.spacing(np.float32(farthest)))
-    if step < _FINE * apart:
-        raise DataError(
-            f"{source}: positions go up to {farthest:.6g}, where 32-bit numbers are {apart:.3g} "
-            f"apart, and bodies move by {step:.3g} a step at most. Take the offset off the "
-            "positions first, such as their mean."
-        )
+    usual = 1 / _MAX_REWARD_SCALE <= largest <= _MAX_REWARD_SCALE
+    return 1.0 if usual or not largest else largest

@@ -1,4 +1,4 @@
-"""Where the data has been: the only map a planner ever has."""
+"""The support of the data: the region that was visited. It is the only map of a planner."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch.nn import functional as F  # noqa: N812
 
 from dfplan.boundary import as_tensor
 from dfplan.record import Record
 
-_LARGEST_SIDE = 2048
-_BORDER = 8
+_MAX_CELLS = 2048  # along a side of the grid
+_BORDER = 8  # cells around the visited ones
 
 
 @dataclass(frozen=True)
 class Support(Record):
-    """A grid of visited places, and the distance from any position to the nearest of them.
+    """A grid of visited cells, and the distance from any position to the nearest of them.
 
     Attributes:
         origin: position of the outer corner of cell (0, 0); float32 [2].
         resolution: side of a cell, in units of position.
-        visited: whether the data was ever in each cell; bool [G0, G1].
+        visited: whether the data has a position in the cell; bool [G0, G1].
     """
 
     origin: torch.Tensor
@@ -34,18 +33,20 @@ class Support(Record):
 
     @cached_property
     def _distance(self) -> torch.Tensor:
-        """Distance of each cell's centre to the nearest visited one; float [1, 1, G0, G1]."""
+        """Distance from each cell's center to the nearest visited center; [1, 1, G0, G1]."""
+        from scipy import ndimage  # here, since reading a checkpoint does not need it
+
         distance = ndimage.distance_transform_edt(~self.visited.numpy())
-        with torch.inference_mode(False):  # what is kept must serve gradients, too
+        with torch.inference_mode(False):  # the cached tensor is used with gradients, too
             field = torch.from_numpy(distance.astype(np.float32)) * self.resolution
         return field[None, None]
 
     def distance(self, points: torch.Tensor) -> torch.Tensor:
-        """How far each position [..., 2] is from where the data has been; [...] units.
+        """Distance from positions [..., 2] to the visited region; [...], in units of position.
 
-        Measured to the nearest visited cell's centre, and bilinear between centres, so it is
-        zero where a cell and its neighbors were visited and has a gradient that leads back.
-        Beyond the grid the distance to the grid is added.
+        It is the distance between cell centers, interpolated bilinearly. It is therefore 0 where a
+        cell and its neighbors were visited, and elsewhere its negative gradient points to the
+        visited region. Outside the grid, the distance to the grid is added.
         """
         points = as_tensor(points)
         size = torch.tensor(self.visited.shape, dtype=points.dtype, device=points.device)
@@ -53,20 +54,23 @@ class Support(Record):
         inside = torch.minimum(cell.clamp_min(0.0), size - 1)
         grid = (2 * inside / (size - 1) - 1).flip(-1).reshape(1, -1, 1, 2)
         field = self._distance.to(grid.dtype)
-        looked_up = F.grid_sample(field, grid, mode="bilinear", align_corners=True)
-        beyond = (cell - inside).abs().sum(-1) * self.resolution
-        return looked_up.reshape(points.shape[:-1]) + beyond
+        interpolated = F.grid_sample(field, grid, mode="bilinear", align_corners=True)
+        outside = (cell - inside).abs().sum(-1) * self.resolution
+        return interpolated.reshape(points.shape[:-1]) + outside
 
 
 def fit_support(positions: Iterable[np.ndarray], resolution: float) -> Support:
-    """Mark the cells of side ``resolution`` that positions lie in, given in blocks [N, 2], twice.
+    """Mark the cells that contain positions.
 
-    The natural resolution is the farthest that one step can move: finer cells would show gaps
-    between successive positions. Grids of more than 2048 cells a side are made coarser.
+    Args:
+        positions: blocks of positions [N, 2]; they are iterated more than once.
+        resolution: side of a cell, in units of position. The length of the longest step is a good
+            value: smaller cells leave gaps between successive positions. It is increased if the
+            grid would have more than 2048 cells along a side.
     """
     low = np.min([block.min(0) for block in positions], axis=0).astype(np.float64)
     high = np.max([block.max(0) for block in positions], axis=0).astype(np.float64)
-    resolution = max(resolution, float((high - low).max()) / _LARGEST_SIDE) or 1.0
+    resolution = max(resolution, float((high - low).max()) / _MAX_CELLS) or 1.0
     origin = low - _BORDER * resolution
     shape = np.ceil((high - origin) / resolution).astype(int) + _BORDER
     visited = np.zeros(shape, dtype=bool)

@@ -1,4 +1,4 @@
-"""Windows of successive transitions (action, then observation), and their limits."""
+"""Windows of successive transitions (action, position, velocity), and their range of values."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from dfplan.types import Trajectories
 
 @dataclass(frozen=True)
 class Limits(Record):
-    """Maps what lies between two limits to [-1, 1], a feature at a time, and back.
+    """Scales each feature from [low, high] to [-1, 1], and back.
 
     Attributes:
         low: float32 [D].
-        high: float32 [D], above ``low``.
+        high: float32 [D], greater than ``low``.
     """
 
     low: torch.Tensor
     high: torch.Tensor
 
     def normalize(self, values: torch.Tensor) -> torch.Tensor:
-        """Values [..., D] in physical units to normalized ones."""
+        """Scale values [..., D] in physical units to [-1, 1]."""
         return 2 * (values - self.low) / (self.high - self.low) - 1
 
     def unnormalize(self, values: torch.Tensor) -> torch.Tensor:
@@ -36,10 +36,10 @@ class Limits(Record):
 
 
 def transition_limits(statistics: Statistics) -> Limits:
-    """Limits of a transition (action, position, velocity), D = 6, as the data knew them.
+    """Compute the limits of a transition (action, position, velocity), D = 6, from the data.
 
-    Actions lie in [-1, 1]; positions in the box around the places visited, to a cell of the
-    support; velocities within the body's top speed.
+    Actions lie in [-1, 1], positions in the bounding box of the visited cells, and velocities
+    within the top speed of the fitted motion.
     """
     support, motion = statistics.support, statistics.motion
     visited = support.visited.nonzero().to(support.origin.dtype)
@@ -55,22 +55,24 @@ class TransitionWindows:
     """Draws random windows of successive transitions.
 
     Args:
-        trajectories: the data; windows never leave a segment.
-        horizon: H, transitions in a window, one environment step apart.
+        trajectories: the data; a window never crosses the end of a segment.
+        horizon: H, number of transitions in a window, one environment step apart.
 
     Raises:
         DataError: no segment is as long as a window.
     """
 
     def __init__(self, trajectories: Trajectories, horizon: int) -> None:
-        # Velocities that were not recorded are taken from the row before.
-        before = int(trajectories.observations.shape[1] == 2)
-        self._starts = WindowSampler(trajectories, horizon - 1, predecessors=before)
+        # Velocities that were not recorded are differences to the row before.
+        predecessors = int(trajectories.observations.shape[1] == 2)
+        self._starts = WindowSampler(
+            trajectories.segments, horizon - 1, predecessors, source=trajectories.source
+        )
         self._steps = np.arange(horizon)
         self._trajectories = trajectories
 
     def draw(self, batch: int, generator: torch.Generator) -> torch.Tensor:
-        """Windows whose start is uniform over what fits, float [B, H, 6] in physical units."""
+        """Draw windows with a uniform start; float32 [B, H, 6] in physical units."""
         start, _ = self._starts.draw(batch, generator)
         rows = start[:, None] + self._steps
         data = self._trajectories

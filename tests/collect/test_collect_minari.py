@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from dfplan.collect.minari import MinariRecipe, PointMazeController
+from dfplan.collect.minari import MinariCollector, PointMazeController
 from dfplan.errors import MazeError
 from dfplan.mazes import named_maze, parse_maze
 from dfplan.suites import GYMNASIUM
@@ -21,7 +21,7 @@ EPISODES = {"umaze": 13_210, "medium": 4_752}
 
 
 def collected(name: str, steps: int, seed: int = 0, depth_first: bool = False) -> Recording:
-    recipe = MinariRecipe(named_maze(f"pointmaze-{name}"), steps, steps, depth_first)
+    recipe = MinariCollector(named_maze(f"pointmaze-{name}"), steps, steps, depth_first)
     return recipe.collect(0, np.random.SeedSequence(seed))
 
 
@@ -73,7 +73,7 @@ def test_episodes_end_at_their_goals_and_the_next_goes_on_from_there(recording: 
     assert np.flatnonzero(recording.timeouts).tolist() == ends
     assert recording.rewards[ends[:-1]].all() and recording.rewards.sum() <= len(ends)
     assert not recording.actions[recording.episodes[1:] - 1].any()
-    assert recording.bare_ends.all() and not recording.terminals.any()
+    assert recording.final_observations.all() and not recording.terminals.any()
     assert len(recording) == 3000 + len(pairs)
 
 
@@ -104,7 +104,7 @@ def test_types_are_those_of_the_published_sets(recording: Recording) -> None:
         "goals": "float64",
         "terminals": "bool",
         "timeouts": "bool",
-        "bare_ends": "bool",
+        "final_observations": "bool",
         "episodes": "int64",
     }
 
@@ -117,7 +117,7 @@ def test_ways_are_those_of_q_iteration(name: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(60):
         start, target = (cells[index] for index in rng.integers(len(cells), size=2))
-        assert controller.way(start, target) == q_iteration(maze.walls, start, target)
+        assert controller.path(start, target) == q_iteration(maze.walls, start, target)
 
 
 def q_iteration(
@@ -151,14 +151,14 @@ def test_the_depth_first_way_is_a_way(seeds: int = 40) -> None:
     longer = 0
     for _ in range(seeds):
         start, target = (cells[index] for index in rng.integers(len(cells), size=2))
-        way = controller.way(start, target)
+        way = controller.path(start, target)
         if start == target:
             assert way == []
             continue
         assert way[-1] == target and len(set(way)) == len(way)
         steps = np.abs(np.diff([start, *way], axis=0)).sum(1)
         assert (steps == 1).all() and set(way) <= set(cells)
-        longer += len(way) > len(maze.shortest_cells(start, target))
+        longer += len(way) > len(maze.shortest_path(start, target))
     assert longer > seeds / 10
 
 
@@ -191,10 +191,10 @@ def test_noise_is_added_and_the_sum_clipped() -> None:
 
 def test_a_maze_without_room_for_start_and_goal_is_refused() -> None:
     with pytest.raises(MazeError, match=r"at least two free cells.*has one"):
-        MinariRecipe(parse_maze("###\n#O#\n###", suite=GYMNASIUM), 10, 10)
+        MinariCollector(parse_maze("###\n#O#\n###", suite=GYMNASIUM), 10, 10)
 
 
 def test_two_cells_are_enough() -> None:
     maze = replace(parse_maze("####\n#OO#\n####", suite=GYMNASIUM))
-    recording = MinariRecipe(maze, 500, 500).collect(0, np.random.SeedSequence(0))
+    recording = MinariCollector(maze, 500, 500).collect(0, np.random.SeedSequence(0))
     assert len(recording.episodes) > 5

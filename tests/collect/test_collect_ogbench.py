@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dfplan.collect import ogbench as collect_ogbench
-from dfplan.collect.ogbench import OGBenchRecipe, cells_at, junctions
+from dfplan.collect.ogbench import OGBenchCollector, cells_at, junctions
 from dfplan.errors import ConfigError
 from dfplan.mazes import named_maze, parse_maze
 from dfplan.suites import OGBENCH
@@ -22,9 +22,9 @@ from dfplan.types import Recording
 SEED = np.random.SeedSequence(0)
 
 
-def recipe(name: str, stitch: bool = False, episodes: int = 2, length: int = 400) -> OGBenchRecipe:
+def recipe(name: str, stitch: bool = False, episodes: int = 2, length: int = 400) -> OGBenchCollector:
     maze = named_maze(f"ogbench-{name}")
-    return OGBenchRecipe(maze, stitch, episodes, length, episodes * length)
+    return OGBenchCollector(maze, stitch, episodes, length, episodes * length)
 
 
 def made(name: str) -> Any:
@@ -114,14 +114,14 @@ def test_stitch_goes_four_cells_and_stays() -> None:
     for start in data.episodes.tolist():
         first, last = maze.xy_to_cell(data.observations[[start, start + 200]])
         # At rest it may lean over the edge of the goal's cell, and hardly further.
-        assert 3 <= len(maze.shortest_cells(first, last)) <= 5 or (first == last).all()
+        assert 3 <= len(maze.shortest_path(first, last)) <= 5 or (first == last).all()
 
 
 def test_a_tenth_as_many_episodes_are_for_validation() -> None:
-    plan = OGBenchRecipe(named_maze("ogbench-giant"), False, 500, 2001, 10_000)
+    plan = OGBenchCollector(named_maze("ogbench-giant"), False, 500, 2001, 10_000)
     assert plan.training_shards == 125
-    assert sum(plan.sizes[:125]) == 500 * 2001
-    assert sum(plan.sizes[125:]) == 50 * 2001
+    assert sum(plan.shard_sizes[:125]) == 500 * 2001
+    assert sum(plan.shard_sizes[125:]) == 50 * 2001
     assert recipe("medium", episodes=3).validation_episodes == 1
 
 
@@ -150,7 +150,7 @@ def test_the_cells_are_the_packages(name: str) -> None:
 
 def test_other_mazes_are_refused() -> None:
     with pytest.raises(ConfigError, match="in the mazes that its package builds"):
-        OGBenchRecipe(parse_maze("####\n#OO#\n####", suite=OGBENCH), False, 1, 10, 10)
+        OGBenchCollector(parse_maze("####\n#OO#\n####", suite=OGBENCH), False, 1, 10, 10)
 
 
 def test_a_missing_package_is_named_with_its_cure() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import dfplan.envs
-from dfplan.collect.d4rl import D4RLRecipe
-from dfplan.collect.minari import MinariRecipe, PointMazeController
+from dfplan.collect.d4rl import D4RLCollector
+from dfplan.collect.minari import MinariCollector, PointMazeController
 from dfplan.collect.waypoint import WaypointController
 from dfplan.mazes import Maze, parse_maze
 from dfplan.suites import GYMNASIUM
@@ -41,7 +41,7 @@ def random_maze(seed: int) -> Maze:
         a, b, c, d = fresh[rng.integers(len(fresh))]
         free[a, b] = free[c, d] = True
         path.append((a, b))
-    # Walls that touch a free cell may go: what they leave is joined to it.
+    # Walls that touch a free cell may go: what they leave is join_shards to it.
     for i, j in np.argwhere(~free[1:-1, 1:-1]) + 1:
         beside = free[i - 1, j] or free[i + 1, j] or free[i, j - 1] or free[i, j + 1]
         if beside and rng.random() < 0.15 * (seed % 3):
@@ -72,12 +72,12 @@ def test_data_is_collected_in_any_maze(seed: int) -> None:
     env.reset(seed=seed)
     env.step(np.zeros(2, np.float32))
 
-    data = D4RLRecipe(maze, STEPS, STEPS).collect(0, np.random.SeedSequence(seed))
-    assert maze.contains(data.observations[:, :2], _ROOM).all()
+    data = D4RLCollector(maze, STEPS, STEPS).collect(0, np.random.SeedSequence(seed))
+    assert maze.is_free(data.observations[:, :2], _ROOM).all()
     other = replace(maze, suite=GYMNASIUM)
     if len(maze.free_cells) > 1:
-        data = MinariRecipe(other, STEPS, STEPS).collect(0, np.random.SeedSequence(seed))
-        assert other.contains(data.observations[:, :2], _ROOM).all()
+        data = MinariCollector(other, STEPS, STEPS).collect(0, np.random.SeedSequence(seed))
+        assert other.is_free(data.observations[:, :2], _ROOM).all()
 
     rng = np.random.default_rng(seed)
     d4rl, minari = WaypointController(maze, rng), PointMazeController(other, rng)
@@ -86,13 +86,13 @@ def test_data_is_collected_in_any_maze(seed: int) -> None:
             tuple(maze.free_cells[index].tolist())
             for index in rng.integers(len(maze.free_cells), size=2)
         )
-        shortest = maze.shortest_cells(start, target)
+        shortest = maze.shortest_path(start, target)
         d4rl.reset()
         d4rl.act(*map(float, start), 0.0, 0.0, target)
         walked = [tuple(cell) for cell in np.ceil(d4rl._waypoints).astype(int).tolist()]
         require_way(maze, start, walked, shortest)
         if start != target:
-            require_way(maze, start, minari.way(start, target), shortest)
+            require_way(maze, start, minari.path(start, target), shortest)
 
 
 def require_way(

@@ -13,7 +13,7 @@ from dfplan.collect.waypoint import WaypointController
 from dfplan.envs.make import make
 from dfplan.errors import MazeError, ObservationError
 from dfplan.evaluation.bounds import steps_needed
-from dfplan.evaluation.episodes import rollout
+from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.protocols import named_task, problems
 from dfplan.evaluation.statistics import mean
 
@@ -22,7 +22,7 @@ UMAZE = named_task("maze2d-umaze", "validation")
 
 def test_scores_as_the_controller_of_the_data_does() -> None:
     drawn = problems(UMAZE, 100)
-    played = rollout(DataController(UMAZE.maze), UMAZE, drawn, progress=False)
+    played = run_episodes(DataController(UMAZE.maze), UMAZE, drawn, progress=False)
     assert played.success.all() and played.rewards[:, -1].all()
     assert mean(played.scores()[None]).value == pytest.approx(142.5, abs=15)  # three errors
     most = UMAZE.most(steps_needed(UMAZE.maze, drawn.starts, drawn.goals))
@@ -57,7 +57,7 @@ def test_d4rls_is_its_waypoint_controller(name: str) -> None:
 def test_pointmazes_is_that_of_minaris_data(name: str) -> None:
     task = named_task(name)
     drawn = problems(task, 3)
-    played = rollout(DataController(task.maze), task, drawn, seed=5, progress=False)
+    played = run_episodes(DataController(task.maze), task, drawn, seed=5, progress=False)
     assert drawn.seeds is not None
     for row in range(3):
         env, rng = make(task.environment), np.random.default_rng(5 + row)
@@ -92,7 +92,7 @@ def test_ogbenchs_is_the_packages_oracle(name: str) -> None:
             policy.reset()
             np.testing.assert_allclose(policy.act(place, goal), wanted, atol=1e-9)
             try:
-                task.maze.shortest_cells(here, there)
+                task.maze.shortest_path(here, there)
             except MazeError:
                 split += 1
     env.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -12,20 +11,16 @@ import numpy as np
 import pytest
 
 from dfplan.collect import d4rl as writer
-from dfplan.collect import generate, shards
-from dfplan.collect.d4rl import D4RLRecipe
+from dfplan.collect import d4rl, generate, shards
+from dfplan.collect.d4rl import D4RLCollector
 from dfplan.envs.dynamics import PointMass
 from dfplan.errors import ConfigError, DfplanError, MazeError
 from dfplan.mazes import named_maze
 
-# The package's attribute of this name is the function.
-collector = importlib.import_module("dfplan.collect.generate")
-
 FULL_DISK = """
-import importlib, resource, sys
-collector = importlib.import_module("dfplan.collect.generate")
-collector.SHARD = int(sys.argv[2])
-generate = collector.generate
+import resource, sys
+from dfplan.collect import d4rl, generate
+d4rl.SHARD_STEPS = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     generate("umaze", 60_000, seed=0, path=sys.argv[1], workers=1, progress=False)
@@ -67,7 +62,7 @@ BLOCK = 10_000
 
 @pytest.fixture
 def shard(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(collector, "SHARD", 700)
+    monkeypatch.setattr(d4rl, "SHARD_STEPS", 700)
     return 700
 
 
@@ -124,7 +119,7 @@ def test_fields_are_d4rls(tmp_path: Path) -> None:
     assert np.abs(data["actions"]).max() == 1.0
     with h5py.File(path) as file:
         assert dict(file.attrs) == {
-            "generator": D4RLRecipe.version,
+            "generator": D4RLCollector.version,
             "seed": "2",
             "maze": "umaze",
         }
@@ -191,14 +186,14 @@ def test_a_failure_midway_leaves_the_previous_file_whole_and_the_parts(
 ) -> None:
     path = generate("umaze", 1500, seed=0, path=tmp_path / "a.hdf5", workers=1)
     before = path.read_bytes()
-    write = writer._write_rows
+    write = d4rl._write_rows
 
     def full(file: h5py.File, rows: slice, *rest: object) -> None:
         if rows.start:
             raise OSError(28, "No space left on device")
         write(file, rows, *rest)
 
-    monkeypatch.setattr(writer, "_write_rows", full)
+    monkeypatch.setattr(d4rl, "_write_rows", full)
     with pytest.raises(OSError, match="No space left"):
         generate("umaze", 1500, seed=1, path=path, workers=1)
     assert path.read_bytes() == before

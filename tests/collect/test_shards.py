@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
@@ -14,23 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfplan.collect import generate
-from dfplan.collect.d4rl import D4RLRecipe
-from dfplan.collect.minari import MinariRecipe
-from dfplan.collect.ogbench import OGBenchRecipe
-from dfplan.collect.shards import collect_shards, joined
+from dfplan.collect import d4rl, generate
+from dfplan.collect.d4rl import D4RLCollector
+from dfplan.collect.minari import MinariCollector
+from dfplan.collect.ogbench import OGBenchCollector
+from dfplan.collect.shards import collect_shards, join_shards
 from dfplan.errors import ConfigError, DataError
 from dfplan.mazes import named_maze
 from dfplan.types import Recording
 
-collector = importlib.import_module("dfplan.collect.generate")
-
 RUN = """
-import importlib, sys
-collector = importlib.import_module("dfplan.collect.generate")
-collector.SHARD = 1000
+import sys
+from dfplan.collect import d4rl, generate
+d4rl.SHARD_STEPS = 1000
 if __name__ == "__main__":
-    collector.generate("umaze", 40_000, seed=3, path=sys.argv[1], workers=1, progress=False)
+    generate("umaze", 40_000, seed=3, path=sys.argv[1], workers=1, progress=False)
 """
 
 
@@ -55,15 +52,15 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(
     kept = {file.name: file.stat().st_mtime_ns for file in parts.glob("0*.npz")}
     assert 3 < len(kept) < 40
 
-    monkeypatch.setattr(collector, "SHARD", 1000)
+    monkeypatch.setattr(d4rl, "SHARD_STEPS", 1000)
     began: list[int] = []
-    collect = D4RLRecipe.collect
+    collect = D4RLCollector.collect
 
-    def counted(recipe: D4RLRecipe, shard: int, seed: np.random.SeedSequence) -> Recording:
+    def counted(collector: D4RLCollector, shard: int, seed: np.random.SeedSequence) -> Recording:
         began.append(shard)
-        return collect(recipe, shard, seed)
+        return collect(collector, shard, seed)
 
-    monkeypatch.setattr(D4RLRecipe, "collect", counted)
+    monkeypatch.setattr(D4RLCollector, "collect", counted)
     generate("umaze", 40_000, seed=3, path=path, workers=1, progress=False)
     assert len(began) == 40 - len(kept)
     assert not parts.exists()
@@ -92,7 +89,7 @@ def test_an_interrupt_does_not_wait_for_the_parts_in_work(tmp_path: Path) -> Non
     """Each of the two would take minutes."""
     script = tmp_path / "run.py"
     endless = RUN.replace("workers=1", "workers=2").replace("40_000", "40_000_000")
-    script.write_text(endless.replace("SHARD = 1000", "SHARD = 20_000_000"))
+    script.write_text(endless.replace("STEPS = 1000", "STEPS = 20_000_000"))
     run = subprocess.Popen(
         [sys.executable, script, tmp_path / "data.hdf5"],
         stderr=subprocess.DEVNULL,
@@ -122,9 +119,9 @@ def until(fulfilled: object, seconds: float = 100.0) -> None:
 
 
 PLANS = {
-    "d4rl": lambda: D4RLRecipe(named_maze("umaze"), 1000, 300),
-    "minari": lambda: MinariRecipe(named_maze("pointmaze-umaze"), 1000, 300),
-    "ogbench": lambda: OGBenchRecipe(named_maze("ogbench-medium"), True, 4, 60, 60),
+    "d4rl": lambda: D4RLCollector(named_maze("umaze"), 1000, 300),
+    "minari": lambda: MinariCollector(named_maze("pointmaze-umaze"), 1000, 300),
+    "ogbench": lambda: OGBenchCollector(named_maze("ogbench-medium"), True, 4, 60, 60),
 }
 
 
@@ -137,14 +134,14 @@ def test_an_interrupt_changes_no_number(
 
     def run(folder: Path) -> Recording:
         files = collect_shards(plan, 7, folder, {"seed": 7}, 1, _NoBar())  # type: ignore[arg-type]
-        return joined(files, "test", plan.maze.text)
+        return join_shards(files, "test", plan.maze.text)
 
     whole = run(tmp_path / "whole")
 
-    def broken_off(recipe: object, shard: int, seed: np.random.SeedSequence) -> Recording:
+    def broken_off(collector: object, shard: int, seed: np.random.SeedSequence) -> Recording:
         if shard == 2:
             raise KeyboardInterrupt
-        return collect(recipe, shard, seed)  # type: ignore[arg-type]
+        return collect(collector, shard, seed)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(type(plan), "collect", broken_off)
@@ -153,8 +150,8 @@ def test_an_interrupt_changes_no_number(
     again = run(tmp_path / "parts")
     for field, values in vars(whole).items():
         np.testing.assert_array_equal(values, getattr(again, field), err_msg=field)
-    assert sum(plan.sizes) == len(whole) - (
-        0 if whole.bare_ends is None else int(whole.bare_ends.sum())
+    assert sum(plan.shard_sizes) == len(whole) - (
+        0 if whole.final_observations is None else int(whole.final_observations.sum())
     )
 
 
@@ -168,17 +165,17 @@ def test_every_shard_is_other_data(tmp_path: Path) -> None:
 @pytest.fixture
 def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The path of a collection (umaze, 1000 steps, seed 0) that was broken off."""
-    monkeypatch.setattr(collector, "SHARD", 300)
-    collect = D4RLRecipe.collect
+    monkeypatch.setattr(d4rl, "SHARD_STEPS", 300)
+    collect = D4RLCollector.collect
 
-    def broken_off(recipe: D4RLRecipe, shard: int, seed: np.random.SeedSequence) -> Recording:
+    def broken_off(collector: D4RLCollector, shard: int, seed: np.random.SeedSequence) -> Recording:
         if shard == 2:
             raise KeyboardInterrupt
-        return collect(recipe, shard, seed)
+        return collect(collector, shard, seed)
 
     path = tmp_path / "a.hdf5"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(D4RLRecipe, "collect", broken_off)
+        patch.setattr(D4RLCollector, "collect", broken_off)
         generate("umaze", 1000, seed=0, path=path, workers=1, progress=False)
     return path
 

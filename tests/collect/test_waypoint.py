@@ -42,7 +42,7 @@ def test_waypoints_lie_at_most_a_fifth_below_the_cells_of_a_shortest_path() -> N
     goal = (7, 9)
     waypoints = np.array(route(WaypointController(maze, np.random.default_rng(0)), (1, 1), goal))
     cells = np.ceil(waypoints).astype(int)
-    assert len(cells) == len(maze.shortest_cells((1, 1), goal))
+    assert len(cells) == len(maze.shortest_path((1, 1), goal))
     assert not maze.walls[tuple(cells.T)].any()
     assert (np.abs(np.diff(cells, axis=0)).sum(1) == 1).all()
     assert ((cells - waypoints) <= 0.2).all()
@@ -73,7 +73,7 @@ def test_a_ball_in_any_corner_of_a_cell_belongs_to_that_cell() -> None:
         for corner in ((-0.39, -0.39), (-0.39, 0.39), (0.39, -0.39), (0.39, 0.39)):
             controller = WaypointController(maze, np.random.default_rng(0))
             start = cell + CELL_OFFSET + np.array(corner)
-            assert len(route(controller, start, (3, 1))) == len(maze.shortest_cells(cell, (3, 1)))
+            assert len(route(controller, start, (3, 1))) == len(maze.shortest_path(cell, (3, 1)))
 
 
 def test_forces_are_within_one() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from dfplan.data import anomalies
 from dfplan.data.anomalies import (
-    blank_rows,
-    inner_rows,
+    zero_padding_rows,
+    sample_steps,
     jump_rows,
     nonfinite_rows,
     step_limit,
@@ -119,7 +119,7 @@ def test_a_sample_of_the_steps_serves_whatever_the_episodes_length(
     whole = step_limit(observations, episodes)
     monkeypatch.setattr(anomalies, "_SAMPLE", 2000)
     assert step_limit(observations, episodes) == pytest.approx(whole, rel=0.05)
-    inner = inner_rows(np.stack([episodes, episodes + length], 1), 2000)
+    inner = sample_steps(np.stack([episodes, episodes + length], 1), 2000)
     assert not (inner % length == 0).any()
     assert len(np.unique(inner)) == len(inner) == 2000
 
@@ -129,7 +129,7 @@ def test_a_body_at_rest_at_the_origin_is_no_filling() -> None:
     there = np.stack([along, along, 0 * along, 0 * along], 1)
     there[20] = 0.0
     limit = step_limit(there, ONE)
-    assert zero_rows(there).tolist() == [20] and not len(blank_rows(there, limit))
+    assert zero_rows(there).tolist() == [20] and not len(zero_padding_rows(there, limit))
     far = there + np.array([5.0, 0.0, 0.0, 0.0])
     far[[0, 7, 8, 9, 40]] = 0.0
-    assert blank_rows(far, limit).tolist() == [0, 7, 8, 9, 40]
+    assert zero_padding_rows(far, limit).tolist() == [0, 7, 8, 9, 40]

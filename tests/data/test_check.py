@@ -57,8 +57,7 @@ def brief(finding: Finding) -> tuple[str, int, int | None, int | None]:
 
 @pytest.fixture(params=[13, 64, 1 << 16], autouse=True, ids=lambda size: f"block{size}")
 def _block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dfplan.data.checks.check.ROWS", request.param)
-    monkeypatch.setattr("dfplan.data.checks.rewards.ROWS", request.param)
+    monkeypatch.setattr("dfplan.data.checks.rows.ROWS", request.param)
     monkeypatch.setattr(anomalies, "_ROWS", request.param)
 
 
@@ -83,9 +82,9 @@ def test_rows_left_out_are_found_and_cut_at() -> None:
     observations[[3, 500, 997]] = 0
     data = replace(PLAIN, observations=observations)
     found = findings(data)
-    assert list(found) == ["not finite", "zeros"]
-    assert brief(found["not finite"]) == ("mended", 3, 260, 1)
-    assert brief(found["zeros"]) == ("mended", 3, 3, 0)
+    assert list(found) == ["not finite", "zero padding"]
+    assert brief(found["not finite"]) == ("handled", 3, 260, 1)
+    assert brief(found["zero padding"]) == ("handled", 3, 3, 0)
     report = check(data)
     assert report.ok and report.boundaries["rows left out"] == 6
     assert len(report.segments) == 8
@@ -116,7 +115,7 @@ def test_jumps_are_counted_within_episodes() -> None:
     observations[500:, 1] += 0.5  # a new episode: no jump
     data = replace(PLAIN, observations=observations)
     found = only(data, "jumps")
-    assert brief(found) == ("mended", 2, 100, 0)
+    assert brief(found) == ("handled", 2, 100, 0)
     assert found.rows.tolist() == [100, 120]
     assert "up to 0.2" in found.message
     assert check(data).boundaries["jumps"] == 2
@@ -131,10 +130,10 @@ def test_repeated_rows_are_counted_with_their_longest_run() -> None:
     found = findings(data)["repeated rows"]
     assert brief(found) == ("note", 101, 11, 0)
     assert ", 99 in a row" in found.message and "101 of them follow" in found.message
-    assert "no harm" in found.mend
+    assert "no harm" in found.advice
     resting = np.repeat(PLAIN.observations[::4], 4, axis=0)
     found = findings(recording(episodes=1, observations=resting, actions=0 * PLAIN.actions))
-    assert found["repeated rows"].count == 750 and "75%" in found["repeated rows"].mend
+    assert found["repeated rows"].count == 750 and "75%" in found["repeated rows"].advice
 
 
 def test_the_first_row_of_an_episode_repeats_nothing() -> None:
@@ -155,14 +154,14 @@ def test_short_segments_are_counted_by_the_window_that_is_given() -> None:
     data = replace(data, episodes=episodes)
     assert brief(only(data, "short")) == ("note", 1, 0, 0)
     assert brief(only(data, "short", window=300)) == ("note", 2, 0, 0)
-    assert "None is left" in only(data, "short", window=900).mend
+    assert "None is left" in only(data, "short", window=900).advice
 
 
 def test_bare_last_observations_are_told_and_a_mixture_is_noted() -> None:
     assert "an action on every row" in check(PLAIN).facts["episodes"]
     bare = np.array([True] * 4)
-    assert "T + 1" in check(replace(PLAIN, bare_ends=bare)).facts["episodes"]
-    found = only(replace(PLAIN, bare_ends=changed(bare, [1, 3], False)), "mixed ends")
+    assert "T + 1" in check(replace(PLAIN, final_observations=bare)).facts["episodes"]
+    found = only(replace(PLAIN, final_observations=changed(bare, [1, 3], False)), "mixed ends")
     assert brief(found) == ("note", 2, 250, 1)
 
 
@@ -177,7 +176,7 @@ def test_a_terminal_within_an_episode_is_found_and_one_before_a_bare_end_is_not(
     before = np.roll(PLAIN.terminals, -1)
     data = replace(PLAIN, terminals=before)
     assert only(data, "terminals").count == 4
-    assert not check(replace(data, bare_ends=np.ones(4, bool))).findings
+    assert not check(replace(data, final_observations=np.ones(4, bool))).findings
 
 
 def test_a_file_that_marks_no_end_is_noted() -> None:
@@ -244,8 +243,8 @@ def test_rewards_are_tried_with_the_radius_of_the_suite(frame: str, radius: floa
 
 def moved_to(maze: Maze) -> Recording:
     """The same motion in another frame, positions alone."""
-    grid = parse_maze(ROOM).on_grid(PLAIN.observations[:, :2])
-    actions = (maze.cell_to_xy(PLAIN.actions) - maze.cell_to_xy([0, 0])) / maze.suite.unit
+    grid = parse_maze(ROOM).xy_to_grid(PLAIN.observations[:, :2])
+    actions = (maze.cell_to_xy(PLAIN.actions) - maze.cell_to_xy([0, 0])) / maze.suite.cell_size
     return replace(PLAIN, observations=maze.cell_to_xy(grid), actions=actions, maze=maze.text)
 
 
@@ -254,13 +253,13 @@ def test_velocities_that_do_not_fit_are_refused() -> None:
     own = PLAIN.observations
     swapped = own[:, [0, 1, 3, 2]]
     found = only(replace(PLAIN, observations=swapped), "velocities")
-    assert found.severity == "error" and "swap them" in found.mend
+    assert found.severity == "error" and "swap them" in found.advice
     mixed = np.concatenate([own[:, :2], rng.standard_normal((1000, 2))], axis=1)
     assert only(replace(PLAIN, observations=mixed), "velocities").severity == "error"
     backwards = own * np.float32([1, 1, -1, -1])
     assert only(replace(PLAIN, observations=backwards), "velocities").severity == "error"
     still = own * np.float32([1, 1, 0, 0])
-    assert "positions alone" in only(replace(PLAIN, observations=still), "velocities").mend
+    assert "positions alone" in only(replace(PLAIN, observations=still), "velocities").advice
     assert not check(replace(PLAIN, observations=own[:, :2])).findings
 
 
@@ -296,7 +295,7 @@ def test_coverage_and_walls_are_found_in_every_frame(frame: str) -> None:
     assert report.facts["coverage"].startswith(f"{seen} of 15 free cells visited")
     assert not report.findings
     deep = data.observations.copy()
-    clear = maze.suite.ball_radius / maze.suite.unit - 0.07
+    clear = maze.suite.ball_radius / maze.suite.cell_size - 0.07
     deep[1] = maze.cell_to_xy([2, 0.5 + clear + 0.01])  # pressed into the left wall, not too far
     deep[[5, 600]] = maze.cell_to_xy([2, 0.5 + clear - 0.01])
     deep[601] = maze.cell_to_xy([-50, 1e9])
@@ -326,7 +325,7 @@ def test_the_report_reads_in_lines_that_fit() -> None:
     report = check(replace(PLAIN, observations=observations, rewards=np.arange(1000.0)))
     lines = str(report).splitlines()
     assert max(map(len, lines)) <= 100
-    heads = [line for line in lines if line.lstrip().startswith(("mended", "note"))]
+    heads = [line for line in lines if line.lstrip().startswith(("handled", "note"))]
     assert len(heads) == len(report.findings) == 3
     assert "row 260 (episode 1)" in heads[0] and "1 row " in heads[0]
 

@@ -44,9 +44,8 @@ def test_memory_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyPatch) -> 
         return top
 
     for module, name in (
-        ("data.checks.check", "ROWS"),
-        ("data.checks.check", "_SAMPLE"),
-        ("data.checks.rewards", "ROWS"),
+        ("data.checks.rows", "ROWS"),
+        ("data.checks.training", "_SAMPLE"),
         ("data.anomalies", "_ROWS"),
         ("data.anomalies", "_SAMPLE"),
         ("data.segments", "_ROWS"),

@@ -78,7 +78,7 @@ def test_fields_come_back_as_they_were_written(file: Path) -> None:
     np.testing.assert_array_equal(read.timeouts, marks, strict=True)
     np.testing.assert_array_equal(read.terminals, np.zeros(100, bool), strict=True)
     np.testing.assert_array_equal(read.episodes, np.array([0], np.int64), strict=True)
-    assert read.bare_ends is None
+    assert read.final_observations is None
     assert read.source == file.name
 
 
@@ -234,7 +234,7 @@ def test_a_damaged_field_is_refused(file: Path) -> None:
 
 def test_what_d4rls_tools_look_for_is_always_written(tmp_path: Path) -> None:
     episodes = np.array([0, 30, 60])
-    bare = Recording(walk(100), forces(100), episodes, "bare", bare_ends=np.array([1, 1, 0], bool))
+    bare = Recording(walk(100), forces(100), episodes, "bare", final_observations=np.array([1, 1, 0], bool))
     with h5py.File(write_d4rl(bare, tmp_path / "bare.hdf5")) as file:
         assert not file["rewards"][()].any() and not file["terminals"][()].any()
         assert np.flatnonzero(file["timeouts"]).tolist() == [29, 59, 99]
@@ -263,7 +263,7 @@ def test_no_step_is_taken_from_a_bare_end(tmp_path: Path) -> None:
         "bare",
         terminals=terminals,
         timeouts=np.arange(100) == 98,
-        bare_ends=np.array([True, True]),
+        final_observations=np.array([True, True]),
     )
     path = write_d4rl(recording, tmp_path / "bare.hdf5")
     with h5py.File(path) as file:

@@ -340,7 +340,7 @@ def odd_paths(folder: Path) -> list[str | Path]:
 def test_what_is_no_data_file_is_refused_in_a_line(tmp_path: Path) -> None:
     keys = {"observations": "obs"}
     for path in odd_paths(tmp_path):
-        for how in ({}, {"keys": keys}, *({"layout": n} for n in ("d4rl", "ogbench", "minari"))):
+        for how in ({}, {"keys": keys}, *({"format": n} for n in ("d4rl", "ogbench", "minari"))):
             with pytest.raises(DfplanError) as raised:
                 read(path, **how)
             assert "\n" not in str(raised.value)
@@ -361,7 +361,7 @@ def test_data_at_home_is_read_and_written(tmp_path: Path, monkeypatch: pytest.Mo
     assert write(RECORDING, "~/walk.npz") == tmp_path / "walk.npz"
     for path in ("~/walk.npz", Path("~/walk.npz")):
         np.testing.assert_array_equal(read(path).observations, ROWS)
-        np.testing.assert_array_equal(read(path, layout="ogbench").observations, ROWS)
+        np.testing.assert_array_equal(read(path, format="ogbench").observations, ROWS)
     assert checksum("~/walk.npz") == tmp_path / "walk.npz.sha256"
     keys = {"observations": "observations"}
     np.testing.assert_array_equal(read("~/walk.npz", keys=keys).observations, ROWS)

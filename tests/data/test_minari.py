@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dfplan.data.formats.minari import MissingMinariError, read_minari, write_minari
+from dfplan.data.formats.minari_read import read_minari
+from dfplan.data.formats.minari_write import write_minari
 from dfplan.errors import ConfigError, DataError
 from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.suites import GYMNASIUM
@@ -71,7 +72,7 @@ def drive(maze: Maze, observation: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """A force [2] towards the next cell on the way, in a frame whose forces follow its axes."""
     position, velocity = observation[:2], observation[2:]
     here, there = (tuple(maze.xy_to_cell(place)) for place in (position, goal))
-    target = goal if here == there else maze.cell_to_xy(maze.shortest_cells(here, there)[0])
+    target = goal if here == there else maze.cell_to_xy(maze.shortest_path(here, there)[0])
     return np.clip(10 * (target - position) - velocity, -1, 1).astype(np.float32)
 
 
@@ -117,7 +118,7 @@ def require_same_as_minari(recording: Recording, dataset: Any) -> None:
     """Each row of the recording is what Minari iterates over."""
     edges = np.append(recording.episodes, len(recording))
     assert len(recording.episodes) == dataset.total_episodes
-    assert recording.bare_ends is not None and recording.bare_ends.all()
+    assert recording.final_observations is not None and recording.final_observations.all()
     for episode, first, end in zip(dataset, edges[:-1], edges[1:], strict=True):
         nested = isinstance(episode.observations, dict)
         stored = episode.observations["observation"] if nested else episode.observations
@@ -178,7 +179,7 @@ def record(
         goals=rng.normal(size=(count, 2)).astype(dtype) if goals else None,
         terminals=terminals if marks else None,
         timeouts=timeouts if marks else None,
-        bare_ends=None if bare is None else np.array(bare),
+        final_observations=None if bare is None else np.array(bare),
         maze=maze,
     )
 
@@ -267,15 +268,15 @@ def test_episodes_come_in_the_order_of_their_numbers() -> None:
 def test_episodes_may_end_with_an_observation_or_with_an_action() -> None:
     created(buffer(5, 4), buffer(6, 6), buffer(3, 2))
     recording = read_minari("tests/buffers-v0")
-    assert recording.bare_ends is not None
-    assert recording.bare_ends.tolist() == [True, False, True]
+    assert recording.final_observations is not None
+    assert recording.final_observations.tolist() == [True, False, True]
     assert recording.episodes.tolist() == [0, 5, 11]
     assert recording.timeouts is not None
     assert np.flatnonzero(recording.timeouts).tolist() == [3, 10, 12]
     assert recording.actions[[4, 13]].any() == np.False_
     assert recording.actions[10].all()
     created(buffer(6, 6), name="tests/others-v0")
-    assert read_minari("tests/others-v0").bare_ends is None
+    assert read_minari("tests/others-v0").final_observations is None
 
 
 def test_numbers_are_kept_as_they_are_and_whole_ones_become_float32() -> None:
@@ -503,7 +504,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
         import errno, resource, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import minari, test_minari
-        from dfplan.data.formats.minari import write_minari
+        from dfplan.data.formats.minari_write import write_minari
         for size in (0, 3_000, 100_000):
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
             try:
@@ -567,7 +568,7 @@ def test_minari_is_asked_for_where_it_is_needed_and_only_there(
     for name in [name for name in sys.modules if name.split(".")[0] == "minari"]:
         monkeypatch.setitem(sys.modules, name, None)
     require_equal(read_minari(folder), record())
-    with pytest.raises(MissingMinariError, match=r"pip install 'dfplan\[minari\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'dfplan\[minari\]'"):
         write_minari(record(), tmp_path / "more-v0")
     with pytest.raises(DataError, match=r"could not be downloaded: .*minari.*dfplan data generate"):
         read_minari("D4RL/pointmaze/large-v2")

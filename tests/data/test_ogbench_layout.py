@@ -66,7 +66,7 @@ def test_a_published_file_is_read_as_it_is(file: Path) -> None:
     np.testing.assert_array_equal(read.observations, fields["observations"], strict=True)
     np.testing.assert_array_equal(read.actions, fields["actions"], strict=True)
     np.testing.assert_array_equal(read.episodes, np.array(FIRST, np.int64), strict=True)
-    assert read.terminals is read.timeouts is read.rewards is read.goals is read.bare_ends is None
+    assert read.terminals is read.timeouts is read.rewards is read.goals is read.final_observations is None
     assert read.maze == "ogbench-giant"
     assert read.source == file.name
 
@@ -93,14 +93,14 @@ def test_the_compact_form_is_the_file(file: Path, tmp_path: Path) -> None:
 def test_the_regular_form_gets_its_last_rows_back(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr("dfplan.data.storage._BLOCK", block)
+    monkeypatch.setattr("dfplan.data.storage.BLOCK", block)
     regular = loaded(file, compact=False)
     rewards = np.arange(COUNT - len(LENGTHS), dtype=np.float32) + 1
     np.savez(tmp_path / "regular.npz", **regular, rewards=rewards)
     read, whole = read_ogbench(tmp_path / "regular.npz"), read_ogbench(file)
     np.testing.assert_array_equal(read.observations, whole.observations, strict=True)
     np.testing.assert_array_equal(read.episodes, whole.episodes, strict=True)
-    assert read.bare_ends.tolist() == [True] * len(LENGTHS)
+    assert read.final_observations.tolist() == [True] * len(LENGTHS)
     last = published()["terminals"]
     np.testing.assert_array_equal(read.actions[~last], whole.actions[~last], strict=True)
     np.testing.assert_array_equal(read.rewards[~last], rewards, strict=True)
@@ -127,7 +127,7 @@ def test_ogbenchs_loader_takes_what_is_written(tmp_path: Path, compress: bool, w
         goals=rows(),
         terminals=np.zeros(COUNT, bool),
         timeouts=np.zeros(COUNT, bool),
-        bare_ends=np.array([True, False, True]),
+        final_observations=np.array([True, False, True]),
         maze="ogbench-large",
     )
     path = write_ogbench(recording, tmp_path / "a.npz", compress=compress)
@@ -164,7 +164,7 @@ def test_what_is_written_can_be_mapped_and_is_the_same_each_time(
         ({"terminals": None}, r"no array 'terminals'.*Expected OGBench's layout"),
         ({"terminals": np.zeros(14)}, r"terminals must have shape \[15\]; got \[14\]"),
         ({"terminals": np.full(15, "no")}, "terminals must hold numbers"),
-        ({"bare_ends": np.ones(2, bool)}, r"bare_ends must have shape \[3\]; got \[2\]"),
+        ({"final_observations": np.ones(2, bool)}, r"final_observations must have shape \[3\]; got \[2\]"),
         (dict.fromkeys(published()), "no array 'observations'; it has none"),
     ],
 )
@@ -202,7 +202,7 @@ def recordings() -> list[Recording]:
         goals=rows(),
         terminals=flags,
         timeouts=flags[::-1] | (np.arange(COUNT) == 6),
-        bare_ends=bare,
+        final_observations=bare,
         maze="frame ogbench\n#####\n#OOO#\n#####",
     )
     few = Recording(rows().astype(float), rows(), np.array(FIRST), "")
@@ -212,9 +212,9 @@ def recordings() -> list[Recording]:
         every,
         few,
         Recording(spoilt, rows(), np.array(FIRST), "", terminals=flags, maze="large"),
-        Recording(rows(), rows(), np.array(FIRST), "", timeouts=flags, bare_ends=bare),
-        Recording(rows(4), rows(), np.array(FIRST), "", bare_ends=np.zeros(3, bool)),
-        Recording(rows(count=1), rows(count=1), np.array([0]), "", bare_ends=np.array([True])),
+        Recording(rows(), rows(), np.array(FIRST), "", timeouts=flags, final_observations=bare),
+        Recording(rows(4), rows(), np.array(FIRST), "", final_observations=np.zeros(3, bool)),
+        Recording(rows(count=1), rows(count=1), np.array([0]), "", final_observations=np.array([True])),
         Recording(rows(4, 0), rows(2, 0), np.zeros(0, np.int64), "", rewards=np.zeros(0)),
     ]
 

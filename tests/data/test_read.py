@@ -42,10 +42,10 @@ def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
 
 def test_a_file_is_known_by_what_is_in_it(tmp_path: Path) -> None:
     for layout in ("d4rl", "ogbench"):
-        path = write(RECORDING, tmp_path / f"{layout}.data", layout=layout)
-        assert len(read(path)) == len(read(path, layout=layout)) == 10
+        path = write(RECORDING, tmp_path / f"{layout}.data", format=layout)
+        assert len(read(path)) == len(read(path, format=layout)) == 10
     with pytest.raises(DataError, match="not a whole npz file"):
-        read(tmp_path / "d4rl.data", layout="ogbench")
+        read(tmp_path / "d4rl.data", format="ogbench")
 
 
 def test_minaris_folders_files_and_names_go_to_its_reader(
@@ -62,7 +62,7 @@ def test_minaris_folders_files_and_names_go_to_its_reader(
     for source in sources:
         assert read(source) is RECORDING
     assert minari == [Path(source) for source in sources]
-    assert read("anything", layout="minari") is RECORDING
+    assert read("anything", format="minari") is RECORDING
     assert write(RECORDING, tmp_path / "new") == tmp_path / "new"
     assert minari[-2:] == [Path("anything"), tmp_path / "new"]
 
@@ -88,7 +88,7 @@ def test_a_file_named_like_a_data_set_is_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write(RECORDING, tmp_path / "maze2d-large-v1", layout="d4rl")
+    write(RECORDING, tmp_path / "maze2d-large-v1", format="d4rl")
     assert read("maze2d-large-v1").source == "maze2d-large-v1"
 
 
@@ -104,12 +104,12 @@ def test_bare_arrays_need_their_names(tmp_path: Path) -> None:
         read(tmp_path / "own.npz")
     keys = {"observations": "obs"}
     for layout in (None, "arrays"):
-        got = read(tmp_path / "own.npz", layout=layout, keys=keys).observations
+        got = read(tmp_path / "own.npz", format=layout, keys=keys).observations
         np.testing.assert_array_equal(got, ROWS)
     with pytest.raises(ConfigError, match=r"layout 'arrays' and keys None.*keys=\{'obs"):
-        read(tmp_path / "own.npz", layout="arrays")
+        read(tmp_path / "own.npz", format="arrays")
     with pytest.raises(ConfigError, match="layout 'ogbench' and keys"):
-        read(tmp_path / "own.npz", layout="ogbench", keys=keys)
+        read(tmp_path / "own.npz", format="ogbench", keys=keys)
 
 
 def test_what_is_of_no_known_kind_is_refused(tmp_path: Path) -> None:
@@ -131,9 +131,9 @@ def test_what_is_of_no_known_kind_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_layouts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'd4rl'"):
-        read(tmp_path, layout="drl")
+        read(tmp_path, format="drl")
     with pytest.raises(ConfigError, match=r"Unknown layout to write 'arrays'.*Known: d4rl, minari"):
-        write(RECORDING, tmp_path / "a.npz", layout="arrays")
+        write(RECORDING, tmp_path / "a.npz", format="arrays")
     with pytest.raises(ConfigError, match=r"\.hdf5 or \.h5 \(D4RL\).*got .*a\.csv"):
         write(RECORDING, tmp_path / "a.csv")
     assert not list(tmp_path.iterdir())

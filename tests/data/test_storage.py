@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from dfplan.data import storage
-from dfplan.data.storage import allocate, npz_arrays, open_hdf5, read_hdf5, read_npz
+from dfplan.data.hdf5 import open_hdf5, read_hdf5
+from dfplan.data.npz import npz_arrays, read_npz
+from dfplan.data.storage import allocate
 from dfplan.errors import DataError, DfplanError
 
 VALUES = {
@@ -81,7 +83,7 @@ readers = pytest.mark.parametrize("read", [from_hdf5, from_npz])
 def test_values_come_back_and_plain_ones_in_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Reader, name: str, packed: bool
 ) -> None:
-    monkeypatch.setattr(storage, "_BLOCK", 1000)
+    monkeypatch.setattr(storage, "BLOCK", 1000)
     values = VALUES[name]
     got = read(tmp_path / "a", values, packed)
     assert got.dtype == kept(values).dtype and got.dtype.isnative

@@ -152,7 +152,7 @@ def test_a_body_that_does_not_coast_is_known_as_such(gain: float, contact: float
     assert fitted.drag == pytest.approx(1, abs=1e-3)
     assert fitted.gain == pytest.approx(gain, rel=1e-3)
     assert fitted.max_step == pytest.approx(gain, rel=5e-3)
-    assert not fitted.coasts
+    assert not fitted.has_inertia
     start, velocity = np.zeros(2), np.array([gain, -gain])
     moved, _ = fitted.advance(start, velocity, np.array([0.5, 1.0]))
     assert moved == pytest.approx([0.5 * gain, gain], abs=3e-3 * gain)
@@ -160,7 +160,7 @@ def test_a_body_that_does_not_coast_is_known_as_such(gain: float, contact: float
 
 @pytest.mark.parametrize("motion", MADE_UP, ids=str)
 def test_bodies_that_keep_their_velocity_coast(motion: Motion) -> None:
-    assert fit_motion(drive(motion)).coasts
+    assert fit_motion(drive(motion)).has_inertia
 
 
 SUITES = ("umaze", "pointmaze-umaze", "ogbench-medium")
@@ -180,7 +180,7 @@ def test_shuffled_rows_are_refused_and_the_same_in_order_are_not(recorded: Recor
     for width in {2, recorded.observations.shape[1]}:
         states = recorded.observations[:, :width]
         fitted = fit_motion(segmented(replace(recorded, observations=states)))
-        assert fitted.drag == pytest.approx(0 if fitted.coasts else 1, abs=0.01)
+        assert fitted.drag == pytest.approx(0 if fitted.has_inertia else 1, abs=0.01)
         shuffled = from_arrays(states[order], recorded.actions[order])
         with pytest.raises(DataError, match=r"order in which they were recorded|columns"):
             fit_motion(segmented(shuffled))

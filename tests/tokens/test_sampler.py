@@ -23,7 +23,7 @@ def walks(*lengths: int) -> Trajectories:
 @pytest.mark.parametrize("successors", [0, 1, 3])
 def test_all_rows_with_enough_successors_are_drawn_alike(successors: int) -> None:
     data = walks(5, 2, 4, 9)
-    rows, ends = WindowSampler(data, successors).draw(60_000, torch.Generator().manual_seed(0))
+    rows, ends = WindowSampler(data.segments, successors).draw(60_000, torch.Generator().manual_seed(0))
     expected, last = [], {}
     for first, end in data.segments.tolist():
         expected += list(range(first, max(first, end - successors)))
@@ -36,5 +36,5 @@ def test_all_rows_with_enough_successors_are_drawn_alike(successors: int) -> Non
 
 def test_segments_that_are_all_too_short_are_refused() -> None:
     with pytest.raises(DataError, match=r"6 rows .*walks.* segment has 5 row"):
-        WindowSampler(walks(5, 2), 5)
-    WindowSampler(walks(5, 2), 4)
+        WindowSampler(walks(5, 2).segments, 5, source="walks")
+    WindowSampler(walks(5, 2).segments, 4)

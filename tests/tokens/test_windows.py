@@ -1,4 +1,4 @@
-"""Windows and tokens: inverse pairs, and nothing that was not recorded in one go."""
+"""TokenWindows and tokens: inverse pairs, and nothing that was not recorded in one go."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from dfplan.data import from_arrays, segmented
 from dfplan.errors import ConfigError, DataError
-from dfplan.tokens.windows import TokenLayout, Windows
+from dfplan.tokens.windows import TokenLayout, TokenWindows
 from dfplan.types import Trajectories
 
 LAYOUTS = [
@@ -57,7 +57,7 @@ def test_first_token_is_one_position_and_the_others_follow(layout: TokenLayout) 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_windows_never_leave_a_segment(layout: TokenLayout) -> None:
     data = numbered(1, layout.token_steps, layout.token_steps + 1, 3, 137, 40, 2)
-    frames, horizon = Windows(data, layout).draw(500, generator())
+    frames, horizon = TokenWindows(data, layout).draw(500, generator())
     assert frames.shape == (500, 1 + (layout.tokens - 1) * layout.frame_stack, 2)
     assert torch.equal(frames[..., 1], -frames[..., 0])
     rows = frames[..., 0].long().numpy()
@@ -70,7 +70,7 @@ def test_windows_never_leave_a_segment(layout: TokenLayout) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_frames_are_a_stride_apart_until_the_horizon_and_then_stay(layout: TokenLayout) -> None:
-    frames, horizon = Windows(numbered(150, 90), layout).draw(300, generator())
+    frames, horizon = TokenWindows(numbered(150, 90), layout).draw(300, generator())
     steps = frames[..., 0].diff(dim=1)
     frame = torch.arange(steps.shape[1])
     inside = frame < horizon[:, None] * layout.frame_stack
@@ -80,7 +80,7 @@ def test_frames_are_a_stride_apart_until_the_horizon_and_then_stay(layout: Token
 def test_every_start_that_fits_is_as_likely() -> None:
     layout, draws = TokenLayout(3, 2, 2), 40_000
     data = numbered(4, 9, 5, 12)  # a window needs 5 rows: 5 starts, 1 and 8
-    frames, _ = Windows(data, layout).draw(draws, generator())
+    frames, _ = TokenWindows(data, layout).draw(draws, generator())
     starts, counts = np.unique(frames[:, 0, 0].numpy(), return_counts=True)
     assert starts.tolist() == [*range(4, 9), 13, *range(18, 26)]
     expected = draws / len(starts)
@@ -89,7 +89,7 @@ def test_every_start_that_fits_is_as_likely() -> None:
 
 def test_every_horizon_that_fits_is_as_likely() -> None:
     layout, draws = TokenLayout(6, 1, 1), 40_000
-    frames, horizon = Windows(numbered(100), layout).draw(draws, generator())
+    frames, horizon = TokenWindows(numbered(100), layout).draw(draws, generator())
     start, expected = frames[:, 0, 0], draws / 5 * 95 / 99
     for wanted in range(1, 6):
         among = (horizon[start < 95] == wanted).sum()
@@ -98,7 +98,7 @@ def test_every_horizon_that_fits_is_as_likely() -> None:
 
 
 def test_a_seed_is_a_batch() -> None:
-    windows = Windows(numbered(200, 50), TokenLayout(5, 2, 3))
+    windows = TokenWindows(numbered(200, 50), TokenLayout(5, 2, 3))
     first, again, other = (windows.draw(64, generator(seed)) for seed in (1, 1, 2))
     assert all(map(torch.equal, first, again))
     assert not torch.equal(first[0], other[0])
@@ -106,7 +106,7 @@ def test_a_seed_is_a_batch() -> None:
 
 def test_segments_too_short_for_two_tokens_are_refused() -> None:
     with pytest.raises(DataError, match=r"more than 20 steps.*longest of arrays has 20"):
-        Windows(numbered(20, 5), TokenLayout(4, 2, 10))
+        TokenWindows(numbered(20, 5), TokenLayout(4, 2, 10))
 
 
 @pytest.mark.parametrize("wrong", [(1, 2, 10), (4, 0, 10), (4, 2, 0), (4, 2, 2.5)])

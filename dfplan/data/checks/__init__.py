@@ -1,1 +1,1 @@
-"""Checks of data before anything is trained on it."""
+"""Checks of data before a model is trained on it."""

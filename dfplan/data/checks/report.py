@@ -1,41 +1,42 @@
-"""What was found in a data file, and its text."""
+"""The findings of a data check, and the report as text."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from textwrap import wrap
+from textwrap import indent, wrap
 
 import numpy as np
+from tabulate import tabulate
 
 from dfplan.record import Record
 
-SEVERITIES = ("error", "mended", "note")
-"""Training stops; dfplan leaves the rows out or cuts there; harmless for dfplan, worth knowing."""
+SEVERITIES = ("error", "handled", "note")
+"""Training fails; dfplan excludes the rows or cuts there; harmless, but good to know."""
 
-KEPT = 1000
-"""Rows of a finding that are kept, for pictures."""
+MAX_ROWS = 1000
+"""Number of rows that a finding keeps for pictures."""
 
-_NONE = np.zeros(0, np.int64)
+_NO_ROWS = np.zeros(0, np.int64)
 _WIDTH = 100
 _INDENT = " " * 10
 
 
 @dataclass(frozen=True)
 class Finding(Record):
-    """One kind of fault of a file.
+    """One kind of problem in a data set.
 
     Attributes:
         severity: one of :data:`SEVERITIES`.
-        kind: a short name.
-        count: how many there are.
-        unit: of what: ``row``, ``episode``, ``segment``, or ``file`` for the whole of it.
-        first: the first row, or None where it has no place.
-        episode: the episode of that row, or None.
-        message: what it is.
-        mend: how to mend it, or what dfplan does about it.
-        rows: the first thousand of the rows; int64 [k].
+        kind: short name.
+        count: number of cases.
+        unit: what is counted: ``row``, ``episode``, ``segment``, or ``file`` for the whole file.
+        first: first row; None if the finding has no rows.
+        episode: episode of that row, or None.
+        message: description.
+        advice: how to correct it, or what dfplan does about it.
+        rows: the first :data:`MAX_ROWS` of the rows; int64 [k].
     """
 
     severity: str
@@ -45,17 +46,17 @@ class Finding(Record):
     first: int | None
     episode: int | None
     message: str
-    mend: str
-    rows: np.ndarray = field(default_factory=lambda: _NONE, repr=False, compare=False)
+    advice: str
+    rows: np.ndarray = field(default_factory=lambda: _NO_ROWS, repr=False, compare=False)
 
     @property
     def number(self) -> str:
-        """How many there are, in words."""
+        """The count with its unit."""
         return "whole file" if self.unit == "file" else plural(self.count, self.unit)
 
     @property
     def place(self) -> str:
-        """Where it is first, in words."""
+        """The first row and its episode."""
         if self.first is None:
             return ""
         return f"row {self.first}" + ("" if self.episode is None else f" (episode {self.episode})")
@@ -63,15 +64,15 @@ class Finding(Record):
 
 @dataclass(frozen=True)
 class Report(Record):
-    """What :func:`check` found; ``str`` of it is what ``dfplan data check`` prints.
+    """The result of :func:`~dfplan.data.checks.check.check`; ``str`` gives the text.
 
     Attributes:
-        source: where the data came from.
-        findings: what is wrong, the worst first.
-        facts: what else there is to know, by name.
-        statistics: mean, standard deviation, least and greatest by column, over the sound rows.
-        segments: first and one-past-last row of each stretch that is trained on; int64 [S, 2].
-        boundaries: how many there are of each kind of place where motion breaks off, or might.
+        source: name of the data.
+        findings: the problems, most severe first.
+        facts: other information, by name.
+        statistics: mean, standard deviation, minimum and maximum of each column, over valid rows.
+        segments: first and one-past-last row of each segment for training; int64 [S, 2].
+        boundaries: number of places where motion is or may be interrupted, by kind.
     """
 
     source: str
@@ -83,35 +84,34 @@ class Report(Record):
 
     @property
     def ok(self) -> bool:
-        """Whether training would start."""
+        """Whether training is possible."""
         return all(finding.severity != "error" for finding in self.findings)
 
     @property
     def verdict(self) -> str:
-        """The findings counted, and what they mean for training."""
+        """The number of findings, and what they mean for training."""
         if not self.findings:
-            return "Nothing wrong."
+            return "No problems found."
         counts = Counter(finding.severity for finding in self.findings)
-        names = {"error": "error", "mended": "mended by dfplan", "note": "note"}
         parts = [
-            f"{counts[key]} {name}{'s' if key != 'mended' and counts[key] > 1 else ''}"
-            for key, name in names.items()
-            if counts[key]
+            f"{counts['error']} error{'s' if counts['error'] > 1 else ''}",
+            f"{counts['handled']} handled by dfplan",
+            f"{counts['note']} note{'s' if counts['note'] > 1 else ''}",
         ]
-        ending = "training goes ahead" if self.ok else "training would stop"
-        return f"{plural(len(self.findings), 'finding')}: {', '.join(parts)}; {ending}."
+        listed = ", ".join(part for part in parts if not part.startswith("0 "))
+        ending = "training is possible" if self.ok else "training would fail"
+        return f"{plural(len(self.findings), 'finding')}: {listed}; {ending}."
 
     def summary(self) -> str:
-        """What there is to know besides the findings, to be read."""
-        rows: list[tuple[str, ...]]
-        lines = [self.source, *_aligned(list(self.facts.items()))]
+        """The text without the findings."""
+        lines = [self.source, _table(list(self.facts.items()))]
         if self.statistics:
-            rows = [("", "mean", "std", "least", "greatest")]
+            rows: list[tuple[str, ...]] = [("", "mean", "std", "min", "max")]
             rows += [
                 (name, *(f"{value:.4g}" for value in values))
                 for name, values in self.statistics.items()
             ]
-            lines += ["", "Statistics", *_aligned(rows, right=True)]
+            lines += ["", "Statistics", _table(rows, align="right")]
         if len(self.segments):
             lengths = np.diff(self.segments)
             rows = [
@@ -121,18 +121,18 @@ class Report(Record):
                 ("longest", plural(int(lengths.max()), "row")),
                 *((name, f"{count:,}") for name, count in self.boundaries.items()),
             ]
-            lines += ["", "What training sees", *_aligned(rows)]
+            lines += ["", "Training data", _table(rows)]
         return "\n".join(lines)
 
     def text(self) -> str:
-        """The whole report, to be read."""
+        """The whole text."""
         lines = [self.summary()]
         if self.findings:
             rows = [(x.severity, x.kind, x.number, x.place) for x in self.findings]
-            heads = _aligned([("", "what", "how many", "first"), *rows])
+            heads = _table([("", "kind", "count", "first"), *rows]).splitlines()
             lines += ["", "Findings", heads[0]]
             for head, finding in zip(heads[1:], self.findings, strict=True):
-                lines += [head, *_indented(finding.message), *_indented(finding.mend)]
+                lines += [head, *_wrapped(finding.message), *_wrapped(finding.advice)]
         return "\n".join([*lines, "", self.verdict])
 
     def __str__(self) -> str:
@@ -140,10 +140,10 @@ class Report(Record):
 
 
 class Findings:
-    """Findings as they come; knows the episode of each row.
+    """Collects findings, and looks up the episode of their first row.
 
     Args:
-        episodes: first row of each; int64 [E].
+        episodes: first row of each episode; int64 [E].
     """
 
     def __init__(self, episodes: np.ndarray) -> None:
@@ -154,46 +154,50 @@ class Findings:
         self,
         severity: str,
         kind: str,
-        rows: np.ndarray | list[int],
         message: str,
-        mend: str,
+        advice: str,
         *,
+        rows: np.ndarray = _NO_ROWS,
         count: int | None = None,
         unit: str = "row",
     ) -> None:
-        """Add one at ``rows``, rising; ``count`` where these are not all of them."""
-        kept = np.asarray(rows[:KEPT], np.int64)
+        """Add a finding.
+
+        Args:
+            severity: one of :data:`SEVERITIES`.
+            kind: short name.
+            message: description.
+            advice: how to correct it, or what dfplan does about it.
+            rows: its rows in increasing order.
+            count: number of cases; default: the number of rows.
+            unit: what is counted, see :class:`Finding`.
+        """
+        kept = np.asarray(rows[:MAX_ROWS], np.int64)
         first = int(kept[0]) if len(kept) else None
         episode = None
         if first is not None and len(self._episodes) > 1:
             episode = int(np.searchsorted(self._episodes, first, side="right")) - 1
         number = 1 if unit == "file" else len(rows) if count is None else count
         self._findings.append(
-            Finding(severity, kind, number, unit, first, episode, message, mend, kept)
+            Finding(severity, kind, number, unit, first, episode, message, advice, kept)
         )
 
     def sorted(self) -> tuple[Finding, ...]:
-        """All of them, the worst first."""
+        """All findings, most severe first."""
         return tuple(sorted(self._findings, key=lambda x: SEVERITIES.index(x.severity)))
 
 
-def plural(count: int, one: str) -> str:
-    """``count`` things in words."""
-    return f"{count:,} {one}" if count == 1 else f"{count:,} {one}s"
+def plural(count: int, noun: str) -> str:
+    """A count with its noun, in the plural if necessary."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def _indented(text: str) -> list[str]:
+def _wrapped(text: str) -> list[str]:
     return wrap(text, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
 
 
-def _aligned(rows: Sequence[tuple[str, ...]], right: bool = False) -> list[str]:
-    """Lines of columns, the first of them flush left, the others too unless ``right``."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  "
-        + "  ".join(
-            text.rjust(width) if right and place else text.ljust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+def _table(rows: Sequence[tuple[str, ...]], align: str = "left") -> str:
+    """Aligned columns; ``align`` is for all columns but the first."""
+    alignment = ["left"] + [align] * (len(rows[0]) - 1)
+    text = tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=alignment)
+    return indent("\n".join(line.rstrip() for line in text.splitlines()), "  ")

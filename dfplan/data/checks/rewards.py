@@ -1,4 +1,4 @@
-"""What recorded rewards pay for: which goal, and at which end of a step."""
+"""Checks which goal, and which end of a step, recorded rewards refer to."""
 
 from __future__ import annotations
 
@@ -6,117 +6,128 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfplan.blocks import blocks
-from dfplan.data.anomalies import sound
+from dfplan.data.anomalies import is_valid
 from dfplan.data.checks.report import Findings
-from dfplan.data.checks.rows import ROWS, starts
+from dfplan.data.checks.rows import check_blocks, starts_in
 from dfplan.mazes import Maze
 from dfplan.suites import DEFAULT
 from dfplan.types import Recording
 
-_NEAR = 1e-3
-_FITS = 0.95
+_TOLERANCE = 1e-3
+_MIN_SHARE = 0.95
+"""Share of the rewards that a goal must explain."""
 
 
-def explain_rewards(
+def check_rewards(
     recording: Recording, rewards: np.ndarray, maze: Maze | None, findings: Findings
 ) -> dict[str, str]:
-    """Facts about ``rewards`` [N] in words: which there are, and what they pay for.
+    """Describe ``rewards`` [N]: their values, and the goal that explains them.
 
-    Tried are the maze's own goal and the goal of each row, with the radius that the maze's suite
-    pays within; rewards of more than two levels are tried as D4RL's and gymnasium-robotics'
-    ``exp(-distance)``. That none fits is added to ``findings``.
+    The maze's own goal and the goal of each row are tried. Rewards with two values are compared
+    with the goal radius of the maze's suite, others with ``exp(-distance)``, as in D4RL and
+    gymnasium-robotics.
+
+    Args:
+        recording: the data.
+        rewards: its rewards.
+        maze: its maze; None if it is not known.
+        findings: receives a finding if no goal explains the rewards.
+
+    Returns:
+        Facts by name.
     """
     scale = _reward_scale(rewards)
-    if not scale.least < scale.greatest:
-        return {"rewards": f"all {scale.least:g}" if scale.least == scale.greatest else "none"}
-    text = f"{scale.least:.4g} {'or' if scale.two else 'to'} {scale.greatest:.4g}"
+    if not scale.minimum < scale.maximum:
+        return {"rewards": f"all {scale.minimum:g}" if scale.minimum == scale.maximum else "none"}
+    text = f"{scale.minimum:.4g} {'or' if scale.binary else 'to'} {scale.maximum:.4g}"
     goals: dict[str, np.ndarray] = {}
     if maze is not None and maze.goal is not None:
         goals["the maze's goal"] = np.broadcast_to(maze.goal, (len(recording), 2))
     if recording.goals is not None:
-        goals["the goal of the row"] = recording.goals
+        goals["the row's goal"] = recording.goals
     if not goals:
-        return {"rewards": f"{text}; no goal is known that they could be for"}
+        return {"rewards": f"{text}; no goal is known to compare them with"}
     radius = (DEFAULT if maze is None else maze.suite).goal_radius
     shares = {
-        name: _shares_explained(recording, rewards, goal, scale, radius)
+        name: _explained_shares(recording, rewards, goal, scale, radius)
         for name, goal in goals.items()
     }
     best = max(shares, key=lambda name: max(shares[name]))
-    own, after = shares[best]
-    what = f"within {radius:g} of {best}" if scale.two else f"for nearness to {best}"
-    if max(own, after) < _FITS:
+    here, after = shares[best]
+    meaning = f"within {radius:g} of {best}" if scale.binary else f"exp(-distance) to {best}"
+    if max(here, after) < _MIN_SHARE:
         findings.add(
             "note",
             "rewards",
-            [],
-            f"The rewards fit no goal that is known. Nearest comes pay {what}: measured from the "
-            f"row's own position it explains {own:.1%} of them, from the next row's {after:.1%}.",
-            "Planning by goals uses no rewards; before learning from them find out what they pay.",
+            f"No known goal explains the rewards. The best explanation is: {meaning}. It holds for "
+            f"{here:.1%} of them with the row's own position, and for {after:.1%} with the next "
+            "row's position.",
+            "Planning to goals does not use rewards. Before learning from them, find out what they "
+            "mean.",
             unit="file",
         )
-        return {"rewards": f"{text}; they fit no goal that is known"}
-    how = (
-        f"the row's own position, as D4RL relabelled its files ({own:.1%} fit; next row's "
-        f"{after:.1%})"
-        if own > after
-        else f"the next row's position, as environments pay ({after:.1%} fit; row's own {own:.1%})"
+        return {"rewards": f"{text}; no known goal explains them"}
+    position = (
+        f"the row's own position, as in D4RL's relabelled files ({here:.1%} match; next row's "
+        f"position: {after:.1%})"
+        if here > after
+        else f"the next row's position, as in environments ({after:.1%} match; row's own position: "
+        f"{here:.1%})"
     )
-    return {"rewards": f"{text}, {what}", "paid by": how}
+    return {"rewards": f"{text}, {meaning}", "measured at": position}
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """Least and greatest reward, and whether there are only these ``two``."""
+    """Range of rewards, and whether there are only two values."""
 
-    least: float
-    greatest: float
-    two: bool
+    minimum: float
+    maximum: float
+    binary: bool
 
 
 def _reward_scale(rewards: np.ndarray) -> _Scale:
-    least, greatest, other = np.inf, -np.inf, 0
-    for block in blocks(len(rewards), ROWS):
+    minimum, maximum, between = np.inf, -np.inf, 0
+    for block in check_blocks(len(rewards)):
         part = rewards[block]
         part = part[np.isfinite(part)]
-        least = min(least, float(part.min(initial=np.inf)))
-        greatest = max(greatest, float(part.max(initial=-np.inf)))
-    for block in blocks(len(rewards), ROWS):
+        minimum = min(minimum, float(part.min(initial=np.inf)))
+        maximum = max(maximum, float(part.max(initial=-np.inf)))
+    for block in check_blocks(len(rewards)):
         part = rewards[block]
-        other += int(np.count_nonzero((part > least) & (part < greatest)))
-    return _Scale(least, greatest, two=not other)
+        between += int(np.count_nonzero((part > minimum) & (part < maximum)))
+    return _Scale(minimum, maximum, binary=not between)
 
 
-def _shares_explained(
+def _explained_shares(
     recording: Recording, rewards: np.ndarray, goals: np.ndarray, scale: _Scale, radius: float
 ) -> tuple[float, float]:
-    """Share of the rewards that a goal explains by a row's own position, and by the next row's.
+    """Share of the rewards that a goal explains, from the row's own and the next row's position.
 
-    Of rewards with two levels only rows that pay, or should, are counted: nearly all the others
-    fit whatever the goal. Rows at which the goal changes are not: files differ in which of the two
-    they name there.
+    With two reward values, only rows count that have the higher one, or should have it: nearly all
+    others match every goal. Rows at which the goal changes do not count, because files differ in
+    the goal that they record there.
     """
-    fit, counted = np.zeros(2), np.zeros(2)
-    for block in blocks(len(recording) - 1, ROWS):
+    matches, total = np.zeros(2), np.zeros(2)
+    for block in check_blocks(len(recording) - 1):
         rows = recording.observations[block.start : block.stop + 1]
-        goal, paid = goals[block], rewards[block]
-        new = starts(recording.episodes, slice(block.start + 1, block.stop + 1))
-        known = sound(rows)
-        known = known[:-1] & known[1:] & np.isfinite(paid)
-        known[new - block.start - 1] = False
+        goal, reward = goals[block], rewards[block]
+        starts = starts_in(recording.episodes, slice(block.start + 1, block.stop + 1))
+        known = is_valid(rows)
+        known = known[:-1] & known[1:] & np.isfinite(reward)
+        known[starts - block.start - 1] = False
         known &= (goals[block.start + 1 : block.stop + 1] == goal).all(1)
         for later in (0, 1):
-            here = rows[later : later + len(paid)]
+            position = rows[later : later + len(reward)]
             with np.errstate(invalid="ignore", over="ignore"):
-                distance = np.hypot(here[:, 0] - goal[:, 0], here[:, 1] - goal[:, 1])
-            if scale.two:
-                pays, should = paid == scale.greatest, distance <= radius
-                fit[later] += np.count_nonzero(pays & should & known)
-                counted[later] += np.count_nonzero((pays | should) & known)
+                distance = np.hypot(position[:, 0] - goal[:, 0], position[:, 1] - goal[:, 1])
+            if scale.binary:
+                actual, expected = reward == scale.maximum, distance <= radius
+                matches[later] += np.count_nonzero(actual & expected & known)
+                total[later] += np.count_nonzero((actual | expected) & known)
             else:
-                near = np.abs(paid - np.exp(-distance)) < _NEAR
-                fit[later] += np.count_nonzero(near & known)
-                counted[later] += np.count_nonzero(known)
-    own, after = fit / np.maximum(counted, 1)
-    return float(own), float(after)
+                match = np.abs(reward - np.exp(-distance)) < _TOLERANCE
+                matches[later] += np.count_nonzero(match & known)
+                total[later] += np.count_nonzero(known)
+    here, after = matches / np.maximum(total, 1)
+    return float(here), float(after)

@@ -1,31 +1,49 @@
-"""Rows that checks find while they walk over a recording in blocks."""
+"""Collects rows while a check iterates over a recording in blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dfplan.data.checks.report import KEPT
+from dfplan.blocks import blocks
+from dfplan.data.checks.report import MAX_ROWS
 
 ROWS = 1 << 16
 """Rows of a block: few enough for a processor's cache."""
 
 
-def starts(episodes: np.ndarray, rows: slice) -> np.ndarray:
-    """First rows of episodes among ``rows``."""
+def check_blocks(count: int) -> Iterator[slice]:
+    """Yield slices of :data:`ROWS` rows that cover ``count`` rows in order."""
+    return blocks(count, ROWS)
+
+
+def starts_in(episodes: np.ndarray, rows: slice) -> np.ndarray:
+    """The first rows of episodes that are in ``rows``."""
     return episodes[np.searchsorted(episodes, rows.start) : np.searchsorted(episodes, rows.stop)]
 
 
+def either(pairs: np.ndarray) -> np.ndarray:
+    """The maximum of each pair, or whether one of two flags is True; [k] from [k, 2]."""
+    # A reduction along a short last axis is several times slower.
+    return np.asarray(np.maximum(pairs[:, 0], pairs[:, 1]))
+
+
 @dataclass(eq=False)
-class Rows:
-    """Rows that come block by block: how many, and the first of them."""
+class RowCollector:
+    """Collects rows block by block.
+
+    Attributes:
+        count: number of rows.
+        first: the first of them, at most :data:`~dfplan.data.checks.report.MAX_ROWS`; int64 [k].
+    """
 
     count: int = 0
-    kept: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    first: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    def take(self, first: int, marked: np.ndarray) -> None:
-        """Add the rows of a block from ``first`` on that are ``marked``, bool [k]."""
-        self.count += int(np.count_nonzero(marked))
-        if len(self.kept) < KEPT:
-            self.kept = np.append(self.kept, first + np.flatnonzero(marked))[:KEPT]
+    def add(self, start: int, mask: np.ndarray) -> None:
+        """Add the rows of a block where ``mask``, bool [k], is True; its first row is ``start``."""
+        self.count += int(np.count_nonzero(mask))
+        if len(self.first) < MAX_ROWS:
+            self.first = np.append(self.first, start + np.flatnonzero(mask))[:MAX_ROWS]

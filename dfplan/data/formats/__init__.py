@@ -1,1 +1,1 @@
-"""Read and write each layout of data files."""
+"""The formats of data files."""

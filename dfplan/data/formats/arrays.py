@@ -1,4 +1,4 @@
-"""Recordings from bare arrays: given as such, or under whatever names a file keeps them."""
+"""Recordings from bare arrays, in memory or in a file with names of its own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from numpy.typing import ArrayLike
 
 from dfplan.arrays import as_array
 from dfplan.data.formats.fields import PLANE, STATE, Field, cut_where_not_next, first_rows
+from dfplan.data.hdf5 import list_datasets, open_hdf5
 from dfplan.data.links import require_sources
-from dfplan.data.storage import NpzArray, npz_arrays, open_hdf5
-from dfplan.errors import ConfigError, DataError, unknown_name
-from dfplan.files import expanded
+from dfplan.data.npz import NpzArray, npz_arrays
+from dfplan.errors import ConfigError, DataError, lookup, require_name
+from dfplan.files import expand_path
 from dfplan.types import Recording
 
 FIELDS = ("observations", "actions", "ends", "rewards", "goals", "next_observations")
-"""What may be given, of which only the observations must be."""
+"""Fields of bare arrays. Only the observations are required."""
 
 
 def from_arrays(
@@ -31,29 +32,29 @@ def from_arrays(
     *,
     next_observations: ArrayLike | None = None,
 ) -> Recording:
-    """A recording from bare arrays, in any frame.
+    """Make a recording from bare arrays, in any coordinates.
 
-    They are copied, into memory or from :data:`~dfplan.data.storage.LARGE` bytes on into a
-    temporary file. Arrays of numbers in any order and precision, lists and tensors are taken.
+    Arrays in any memory order and precision, lists and tensors are accepted. They are copied into
+    memory, or from :data:`~dfplan.data.storage.LARGE` bytes on into a temporary file.
 
     Args:
-        observations: positions and velocities [N, 4], or positions alone [N, 2].
-        actions: [N, 2]; zeros if they are not known.
-        ends: True on the last row of each episode, [N]; without it there is one episode.
-        rewards: what each row's action was paid, [N].
-        goals: the goal pursued at each row, [N, 2].
-        source: where the data came from, for messages and checkpoints.
-        next_observations: the observation after each row's action, as replay buffers keep it;
-            where it is not the next row, an episode ends.
+        observations: positions and velocities [N, 4], or only positions [N, 2].
+        actions: [N, 2]; default: zeros.
+        ends: True in the last row of each episode, [N]; default: there is one episode.
+        rewards: reward of each row's action, [N].
+        goals: goal of each row, [N, 2].
+        source: name of the data, for messages and checkpoints.
+        next_observations: the observation after each row's action, as in replay buffers. An
+            episode ends where it is not the next row.
 
     Raises:
-        DataError: an array of the wrong shape, not of numbers, or with values that are masked;
-            rows that are shuffled transitions.
+        DataError: an array has the wrong shape, does not hold numbers or has masked values; or the
+            rows are shuffled transitions.
     """
-    given = (observations, actions, ends, rewards, goals, next_observations)
+    arrays = (observations, actions, ends, rewards, goals, next_observations)
     fields = {
         name: Field(name, _array(name, values, source), source)
-        for name, values in zip(FIELDS, given, strict=True)
+        for name, values in zip(FIELDS, arrays, strict=True)
         if values is not None or name == "observations"
     }
     return _recording(fields, source)
@@ -62,43 +63,40 @@ def from_arrays(
 def read_arrays(
     path: str | Path, keys: Mapping[str, str], *, follow_links: bool = False
 ) -> Recording:
-    """Read an npz or hdf5 file whose arrays have names of their own.
+    """Read an npz or hdf5 file whose arrays have any names.
 
-    An array whose name is that of the observations with ``next_`` before it is taken for
-    ``next_observations`` if it has the same shape, unless ``keys`` names another.
+    If the file has an array with ``next_`` before the name of the observations, and of the same
+    shape, it is ``next_observations``, unless ``keys`` names another one.
 
     Args:
         path: the file.
-        keys: the name in the file of each field that :func:`from_arrays` takes, such as
-            ``{"observations": "obs", "actions": "act", "ends": "done"}``; in an hdf5 file with
-            the groups it lies in (``"data/obs"``).
-        follow_links: as in :func:`~dfplan.data.formats.d4rl.read_d4rl`.
+        keys: the name in the file of each field of :func:`from_arrays`, such as
+            ``{"observations": "obs", "actions": "act", "ends": "done"}``. In an hdf5 file the name
+            includes groups (``"data/obs"``).
+        follow_links: whether an hdf5 file may contain links to other files, and take values from
+            files outside its folder; see :mod:`dfplan.data.links`.
 
     Raises:
-        ConfigError: a field that is not known, no ``observations``, or a name not in the file.
-        DataError: no such file, neither npz nor hdf5, or damaged; an array of the wrong shape.
+        ConfigError: ``keys`` has an unknown field or no ``observations``, or the file has no array
+            of this name.
+        DataError: there is no such file; it is neither npz nor hdf5, or damaged; or an array has
+            the wrong shape.
     """
-    path = expanded(path)
+    path = expand_path(path)
     for field in keys:
-        if field not in FIELDS:
-            raise unknown_name("field", field, FIELDS)
+        require_name("field", field, FIELDS)
     if "observations" not in keys:
         raise ConfigError(
-            "keys must say which array holds the observations, such as "
-            f"{{'observations': 'obs'}}; got {dict(keys)!r}."
+            "keys must name the array of the observations, such as {'observations': 'obs'}; got "
+            f"{dict(keys)!r}."
         )
     if path.suffix == ".npz":
         return _recording(_fields(npz_arrays(path), keys, path), path.name)
     with open_hdf5(path, follow_links) as file:
-        datasets: dict[str, h5py.Dataset] = {}
-        file.visititems(
-            lambda name, item: (
-                datasets.update({name: item}) if isinstance(item, h5py.Dataset) else None
-            )
-        )
+        datasets: dict[str, h5py.Dataset] = {name: file[name] for name in list_datasets(file)}
         names = {field: name.strip("/") for field, name in keys.items()}
         for name in names.values():
-            if isinstance(file.get(name), h5py.Dataset):  # behind a link, it may be
+            if isinstance(file.get(name), h5py.Dataset):  # perhaps behind a link
                 datasets[name] = file[name]
         fields = _fields(datasets, names, path)
         for array in fields.values():
@@ -109,11 +107,10 @@ def read_arrays(
 def _fields(
     stored: Mapping[str, h5py.Dataset | NpzArray], keys: Mapping[str, str], path: Path
 ) -> dict[str, Field]:
-    """The arrays of the file at ``path`` by the fields that ``keys`` takes them for."""
+    """The arrays of the file at ``path`` by the names of their fields."""
     names = dict(keys)
     for name in names.values():
-        if name not in stored:
-            raise unknown_name(f"array of {path.name}", name, stored)
+        lookup(f"array of {path.name}", name, stored)
     group, _, last = names["observations"].rpartition("/")
     following = f"{group}/next_{last}".strip("/")
     if following in stored and stored[following].shape == stored[names["observations"]].shape:

@@ -1,4 +1,4 @@
-"""What the fields of a recording must be, whatever the layout of its file."""
+"""Checks of the fields of a recording, which are the same for all formats."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
+from dfplan.data.hdf5 import read_hdf5
+from dfplan.data.npz import NpzArray, read_npz
 from dfplan.data.segments import DataWarning
-from dfplan.data.storage import NpzArray, copy_array, read_hdf5, read_npz, row_blocks
+from dfplan.data.storage import convert, row_blocks
 from dfplan.errors import DataError
 from dfplan.record import Record
 
 STATE = (4, 2)
-"""Widths that observations may have: with velocities, or positions alone."""
+"""Possible widths of observations: with velocities, or positions only."""
 
 PLANE = (2,)
 """Width of actions and goals."""
 
-_ROUNDED = 2.0**-10  # relative difference of numbers of which one was stored as float16
+_ROUNDING = 2.0**-10  # relative, of a number that was stored as float16
 
 
 @dataclass(frozen=True)
 class Field(Record):
-    """A field of a file, or an array of the caller's, before it is read.
+    """A field of a file, or an array of the caller, that has not been read yet.
 
     Attributes:
-        name: for messages.
-        stored: where its values are.
-        source: where that is from, for messages.
+        name: name of the field, for error messages.
+        stored: the stored values.
+        source: name of the file or data, for error messages.
     """
 
     name: str
@@ -39,66 +41,66 @@ class Field(Record):
     def read(
         self, widths: tuple[int, ...] = (), count: int | None = None, *, flags: bool = False
     ) -> np.ndarray:
-        """Its values, checked first: [count, width], or [count] where ``widths`` is empty.
+        """Check and read the values: [count, width], or [count] if ``widths`` is empty.
 
-        [N, 1] is taken for [N].
+        [N, 1] is read as [N].
 
         Args:
-            widths: any of which it may have.
-            count: rows that it must have, where that is known.
-            flags: whether they are to be read as bool.
+            widths: possible widths.
+            count: required number of rows; None for any.
+            flags: whether to convert the values to bool.
 
         Raises:
-            DataError: it does not hold numbers, is of another shape, or has NaN for a flag.
+            DataError: the values are not numbers, have the wrong shape, or contain NaN as a flag.
         """
         stored = self.stored
         if stored.dtype.kind not in "fiub":
             raise DataError(f"{self.source}: {self.name} must hold numbers; got {stored.dtype}.")
-        shape = tuple(stored.shape or ())  # None of an hdf5 dataset without any
+        shape = tuple(stored.shape or ())  # the shape of an empty hdf5 dataset is None
         if not widths and len(shape) == 2 and shape[1] == 1:
             shape = shape[:1]
         tails: list[tuple[int, ...]] = [(width,) for width in widths] or [()]
         if not shape or shape[1:] not in tails or count not in (None, shape[0]):
             rows = "N" if count is None else str(count)
-            known = " or ".join(f"[{', '.join([rows, *map(str, tail)])}]" for tail in tails)
-            came = list(stored.shape or ())
-            raise DataError(f"{self.source}: {self.name} must have shape {known}; got {came}.")
+            expected = " or ".join(f"[{', '.join([rows, *map(str, tail)])}]" for tail in tails)
+            actual = list(stored.shape or ())
+            raise DataError(f"{self.source}: {self.name} must have shape {expected}; got {actual}.")
         if flags and stored.dtype.kind == "f":
             numbers = self.read(widths, count)
             if np.isnan(numbers).any():
                 row = int(np.argmax(np.isnan(numbers)))
-                raise DataError(f"{self.source}: {self.name} must say yes or no; row {row} is NaN.")
+                raise DataError(f"{self.source}: {self.name} must hold flags; row {row} is NaN.")
             return np.asarray(numbers != 0)
         if isinstance(stored, NpzArray):
             values = read_npz(stored, flags=flags)
         elif isinstance(stored, h5py.Dataset):
             values = read_hdf5(stored, flags=flags)
         else:
-            values = copy_array(stored, flags=flags)
+            values = convert(stored, stored.dtype, flags=flags)
         return values.reshape(shape)
 
 
 def cut_where_not_next(
     ends: np.ndarray, observations: np.ndarray, following: np.ndarray, source: str
 ) -> np.ndarray:
-    """Last rows of episodes: ``ends``, and those whose next observation is not the next row.
+    """End episodes also where the next observation is not the next row.
 
     Args:
-        ends: last rows by the file's own marks; bool [N].
+        ends: whether a row is the last of an episode, from the file; bool [N].
         observations: float [N, D].
-        following: the observation after each row's action; float [N, D]. Rows with NaN pass.
-        source: where the data is from, for messages.
+        following: the observation after each row's action; float [N, D]. NaN matches everything.
+        source: name of the data, for error messages.
 
     Returns:
-        ``ends`` itself where nothing is added to it.
+        Whether a row is the last of an episode, bool [N]; ``ends`` itself if nothing is added.
 
     Raises:
-        DataError: most of the rows are not followed by their next observation.
+        DataError: most rows are not followed by their next observation.
     """
     added = np.zeros(len(ends), bool)
     for rows in row_blocks(max(0, len(ends) - 1), observations[:1].nbytes):
-        after, meant = observations[rows.start + 1 : rows.stop + 1], following[rows]
-        same = np.isclose(meant, after, rtol=_ROUNDED, atol=0) | np.isnan(meant)
+        after, recorded = observations[rows.start + 1 : rows.stop + 1], following[rows]
+        same = np.isclose(recorded, after, rtol=_ROUNDING, atol=0) | np.isnan(recorded)
         added[rows] = ~same.all(axis=1) & ~ends[rows]
     count, inner = int(np.count_nonzero(added)), int(np.count_nonzero(~ends[:-1]))
     if not count:
@@ -106,13 +108,13 @@ def cut_where_not_next(
     row = int(np.argmax(added))
     if 2 * count > inner:
         raise DataError(
-            f"{source}: the rows are shuffled transitions: next_observations is not the next row "
-            f"of observations after {count} of {inner} rows that end no episode (the first is row "
+            f"{source}: the rows are shuffled transitions. next_observations differs from the next "
+            f"row of observations in {count} of {inner} rows inside episodes (the first is row "
             f"{row}). Save the rows in the order in which they were recorded."
         )
     warnings.warn(
-        f"{source}: after {count} rows (the first {row}) next_observations is not the next row of "
-        "observations, so an episode ends there.",
+        f"{source}: next_observations differs from the next row of observations in {count} rows "
+        f"(the first is row {row}). An episode ends at each of them.",
         DataWarning,
         stacklevel=3,
     )
@@ -120,10 +122,10 @@ def cut_where_not_next(
 
 
 def first_rows(ends: np.ndarray) -> np.ndarray:
-    """First row of each episode, int64 [E], where ``ends`` (bool [N]) marks the last rows."""
+    """First row of each episode, int64 [E]; ``ends`` (bool [N]) marks the last rows."""
     return np.concatenate([np.zeros(min(1, len(ends)), np.int64), np.flatnonzero(ends[:-1]) + 1])
 
 
 def last_rows(episodes: np.ndarray, count: int) -> np.ndarray:
-    """Last row of each episode, int64 [E]; they begin at ``episodes``, of ``count`` rows."""
+    """Last row of each episode, int64 [E], from their first rows and the number of rows."""
     return np.append(episodes[1:], count)[: len(episodes)] - 1

@@ -1,9 +1,9 @@
-"""OGBench's layout: one npz file, trajectories one after another.
+"""OGBench's format: one npz file with one trajectory after another.
 
-OGBench's own files have a row for each observation of a trajectory and ``terminals`` on its last.
-``ogbench.utils.load_dataset`` makes two other forms of them, which people save: the regular one,
-with ``next_observations`` and without the last rows, and the compact one, with ``valids``. All
-three are read. Positions are those of OGBench's frame, four units a cell.
+OGBench's own files have a row for each observation of a trajectory, and ``terminals`` in its last
+row. ``ogbench.utils.load_dataset`` converts them to two other forms, which may be saved too: the
+regular form has ``next_observations`` and no last rows, the compact form has ``valids``. All three
+are read. Positions are in OGBench's coordinates, four units a cell.
 """
 
 from __future__ import annotations
@@ -24,47 +24,51 @@ from dfplan.data.formats.fields import (
     first_rows,
     last_rows,
 )
-from dfplan.data.storage import NpzArray, allocate, npz_arrays, read_npz_text, row_blocks
+from dfplan.data.formats.format import Contents, Format, Publisher
+from dfplan.data.npz import NpzArray, npz_arrays, npz_fault, read_npz_text
+from dfplan.data.storage import allocate, row_blocks
 from dfplan.errors import ConfigError, DataError, MazeError
-from dfplan.files import expanded
+from dfplan.files import expand_path
 from dfplan.mazes import parse_maze
 from dfplan.types import Recording
 
-# What OGBench's layout has no place for; it leaves arrays of other names alone.
+# Arrays that OGBench's format does not have. Its tools ignore them.
 _TERMINALS = "env_terminals"
 _TIMEOUTS = "env_timeouts"
-_BARE_ENDS = "bare_ends"
+_FINAL_OBSERVATIONS = "bare_ends"
 _MAZE = "maze"
 
 _FILE_NAME = re.compile(r"pointmaze-(medium|large|giant|teleport)-")
 _ALIGNMENT = 64
-_PADDING = 0xD935  # an extra field of a zip file that only moves what follows it
+_LOCAL_HEADER = 30  # bytes of a member's local header, without its name and extra field
+_PADDING = 0xD935  # id of an extra field of a zip file that has no meaning
 _ZIP64 = 20  # bytes of the extra field that holds sizes beyond 4 GiB
 
 
-def read_ogbench(path: str | Path) -> Recording:
-    """Read an npz file of OGBench's layout (``ogbench/utils.py``, ``load_dataset``).
+def read_ogbench(path: str | Path, *, follow_links: bool = False) -> Recording:
+    """Read an npz file in OGBench's format (``ogbench/utils.py``, ``load_dataset``).
 
-    ``observations`` [N, 2] (or [N, 4]), ``actions`` [N, 2] and ``terminals`` [N] must be there.
-    ``terminals`` only parts trajectories, so they become ``episodes``. Each trajectory of the
-    regular form gets back its last row, of which only the observation is known; where
-    ``next_observations`` is not the next row, a trajectory ends. The maze is what the file notes,
-    else that of its name (``pointmaze-giant-navigate-v0.npz``).
+    ``observations`` [N, 2] (or [N, 4]), ``actions`` [N, 2] and ``terminals`` [N] are required.
+    ``terminals`` only separate trajectories, so they become ``episodes``. In the regular form, each
+    trajectory gets its last row back, with nothing but the observation. A trajectory also ends
+    where ``next_observations`` is not the next row. The maze is the array ``maze``, or that in the
+    file's name (``pointmaze-giant-navigate-v0.npz``).
 
     Args:
         path: the file.
+        follow_links: not used; npz files have no links.
 
     Raises:
-        DataError: no such file; not npz, or cut short; an array missing or of the wrong shape; not
-            a point maze; rows that are shuffled transitions.
+        DataError: there is no such file; it is not a complete npz file; an array is missing or has
+            the wrong shape; it is not a point maze; or the rows are shuffled transitions.
     """
-    path = expanded(path)
+    path = expand_path(path)
     arrays = npz_arrays(path)
     shape = _field(arrays, "observations").stored.shape
     if len(shape) != 2 or shape[1] > max(STATE):
         raise DataError(
             f"{path}: observations have shape {list(shape)}. Of OGBench's data only point mazes "
-            "are read (pointmaze-...: observations [N, 2]), not ants, humanoids or images."
+            "can be read (pointmaze-...: observations [N, 2]), not ants, humanoids or images."
         )
     observations = _field(arrays, "observations").read(STATE)
     count = len(observations)
@@ -83,12 +87,12 @@ def read_ogbench(path: str | Path) -> Recording:
     if following is not None:
         last = last_rows(episodes, count)
         return Recording(
-            observations=_with_last(observations, last, following),
-            actions=_with_last(actions, last),
+            observations=_insert_last(observations, last, following),
+            actions=_insert_last(actions, last),
             episodes=episodes + np.arange(len(episodes)),
             source=path.name,
-            rewards=None if rewards is None else _with_last(rewards, last),
-            bare_ends=np.ones(len(episodes), bool),
+            rewards=None if rewards is None else _insert_last(rewards, last),
+            final_observations=np.ones(len(episodes), bool),
             maze=_maze(arrays, path),
         )
     return Recording(
@@ -100,29 +104,30 @@ def read_ogbench(path: str | Path) -> Recording:
         goals=_optional(arrays, "goals", PLANE, count),
         terminals=_optional(arrays, _TERMINALS, (), count, flags=True),
         timeouts=_optional(arrays, _TIMEOUTS, (), count, flags=True),
-        bare_ends=_optional(arrays, _BARE_ENDS, (), len(episodes), flags=True),
+        final_observations=_optional(arrays, _FINAL_OBSERVATIONS, (), len(episodes), flags=True),
         maze=_maze(arrays, path),
     )
 
 
 def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = False) -> Path:
-    """Write a recording as OGBench's npz file, so that :func:`read_ogbench` gives the same again.
+    """Write a recording as an npz file; :func:`read_ogbench` gives the same recording again.
 
-    ``ogbench.utils.load_dataset`` loads it. Rewards, goals, the environment's terminals and
-    timeouts, bare ends and the maze, where there are any, go to arrays that it does not look at.
+    ``ogbench.utils.load_dataset`` loads it, too. The fields that OGBench's format does not have
+    (rewards, goals, terminals and timeouts of the environment, final observations, maze) are arrays
+    that it ignores.
 
     Args:
         recording: what to write.
-        path: the file to write; it appears only once it is whole.
-        compress: pack it. It can then not be read in place.
+        path: the file to write. It appears when it is complete.
+        compress: whether to compress it. A compressed file cannot be mapped.
 
     Returns:
-        The path that was written.
+        The path.
 
     Raises:
-        OSError: the file cannot be written, as on a full disk.
+        OSError: the file cannot be written, for example because the disk is full.
     """
-    path = expanded(path)
+    path = expand_path(path)
     ends = np.zeros(len(recording), bool)
     ends[last_rows(recording.episodes, len(recording))] = True
     arrays = {
@@ -135,7 +140,7 @@ def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = Fa
         "goals": recording.goals,
         _TERMINALS: recording.terminals,
         _TIMEOUTS: recording.timeouts,
-        _BARE_ENDS: recording.bare_ends,
+        _FINAL_OBSERVATIONS: recording.final_observations,
         _MAZE: None if recording.maze is None else np.array(recording.maze),
     }
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -145,12 +150,16 @@ def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = Fa
     return path
 
 
+def _detect(contents: Contents) -> bool:
+    return contents.npz is not None and {"observations", "terminals"} <= contents.npz
+
+
 def _field(arrays: dict[str, NpzArray], name: str) -> Field:
     path = next(iter(arrays.values())).file.path if arrays else "The file"
     if name not in arrays:
         raise DataError(
             f"{path} has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}. "
-            "Expected OGBench's layout: observations [N, 2], actions [N, 2], terminals [N]."
+            "Expected OGBench's format: observations [N, 2], actions [N, 2], terminals [N]."
         )
     return Field(name, arrays[name], str(path))
 
@@ -172,14 +181,17 @@ def _maze(arrays: dict[str, NpzArray], path: Path) -> str | None:
             return parse_maze(read_npz_text(arrays[_MAZE])).text
         except (ConfigError, MazeError):
             return None
-    named = _FILE_NAME.match(path.name)
-    return f"ogbench-{named[1]}" if named else None
+    match = _FILE_NAME.match(path.name)
+    return f"ogbench-{match[1]}" if match else None
 
 
-def _with_last(
+def _insert_last(
     values: np.ndarray, last: np.ndarray, following: np.ndarray | None = None
 ) -> np.ndarray:
-    """``values`` [N] or [N, D], after each of ``last`` a row more: ``following``'s, or zeros."""
+    """Copy ``values`` [N] or [N, D], and insert a row after each row in ``last``.
+
+    The inserted row is that of ``following``, or zeros.
+    """
     longer = allocate((len(values) + len(last), *values.shape[1:]), values.dtype)
     first = 0
     for episode, end in enumerate(last + 1):
@@ -192,11 +204,12 @@ def _with_last(
 
 
 def _write(archive: zipfile.ZipFile, member: str, values: np.ndarray, compress: bool) -> None:
-    info = zipfile.ZipInfo(member)  # with a fixed date: the same recording, the same bytes
+    info = zipfile.ZipInfo(member)  # its date is constant: the same recording, the same bytes
     info.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-    # So that the values of a map begin at a multiple of their size, which some readers need.
-    short = -(archive.start_dir + 30 + len(member) + _ZIP64 + 4) % _ALIGNMENT
-    info.extra = np.array([_PADDING, short], "<u2").tobytes() + bytes(short)
+    # Align the values: some readers need mapped values at a multiple of their size.
+    start = archive.start_dir + _LOCAL_HEADER + len(member) + _ZIP64 + 4
+    padding = -start % _ALIGNMENT
+    info.extra = np.array([_PADDING, padding], "<u2").tobytes() + bytes(padding)
     with archive.open(info, "w", force_zip64=True) as out:
         _write_values(out, values)
 
@@ -215,3 +228,36 @@ def _write_values(out: IO[bytes], values: np.ndarray) -> None:
         return
     for rows in row_blocks(len(values), values[:1].nbytes):
         out.write(values[rows].tobytes())
+
+
+def _published_files() -> dict[str, tuple[str, ...]]:
+    names = [
+        f"pointmaze-{maze}-{kind}-v0"
+        for maze in ("medium", "large", "giant", "teleport")
+        for kind in ("navigate", "stitch")
+    ]
+    files = {name: (f"{name}.npz", f"{name}-val.npz") for name in names}
+    return files | {f"{name}-val": pair[::-1] for name, pair in files.items()}
+
+
+_PUBLISHER = Publisher(
+    title="OGBench",
+    url="https://rail.eecs.berkeley.edu/datasets/ogbench",
+    variable="OGBENCH_DATASET_DIR",
+    folder=".ogbench/data",
+    fault=npz_fault,
+    files=_published_files(),
+)
+
+OGBENCH = Format(
+    name="ogbench",
+    title="OGBench (npz: observations, actions, terminals)",
+    detect=_detect,
+    read=read_ogbench,
+    write=write_ogbench,
+    endings=(".npz",),
+    datasets=_PUBLISHER.datasets,
+    publisher=_PUBLISHER,
+)
+"""OGBench's format, and its point mazes (``ogbench/utils.py``): for training, and with ``-val`` for
+validation."""

@@ -1,0 +1,80 @@
+"""What a collector of data must provide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from dfplan.blocks import blocks
+from dfplan.errors import ConfigError
+from dfplan.mazes import Maze
+from dfplan.suites import Suite
+from dfplan.types import Recording
+
+DEFAULT_STEPS = 1_000_000
+"""Default number of environment steps in a maze that was not published."""
+
+SHARD_STEPS = 50_000
+"""Environment steps of a shard of one stream. Workers collect whole shards, so their number does
+not change the data."""
+
+
+class Collector(Protocol):
+    """Collects the data of one maze in shards. It is pickled for worker processes."""
+
+    @property
+    def version(self) -> str:
+        """Must change when the same seed gives different data."""
+
+    @property
+    def shard_sizes(self) -> Sequence[int]:
+        """Environment steps of each shard."""
+
+    def collect(self, shard: int, seed: np.random.SeedSequence) -> Recording:
+        """Collect one shard; the result depends only on the arguments and the collector."""
+
+    def require_path(self, path: Path) -> None:
+        """Raise :class:`ConfigError` unless the data can be written to ``path``."""
+
+    def write(self, files: Sequence[Path], seed: int, path: Path) -> None:
+        """Write the data set to ``path``.
+
+        Args:
+            files: the files of all shards in order, for
+                :func:`~dfplan.collect.shards.join_shards`.
+            seed: seed of the collection.
+            path: the file or folder to write.
+        """
+
+
+@dataclass(frozen=True)
+class CollectorEntry:
+    """An entry in the table of collectors.
+
+    Attributes:
+        suite: the suite whose mazes it collects in.
+        plan: makes the collector for a maze and a number of environment steps; None for the
+            published number, or :data:`DEFAULT_STEPS` in other mazes.
+    """
+
+    suite: Suite
+    plan: Callable[[Maze, int | None], Collector]
+
+
+def split_evenly(total: int, size: int) -> list[int]:
+    """Sizes of the parts of ``total``: ``size`` each, but the last may be smaller."""
+    return [part.stop - part.start for part in blocks(total, size)]
+
+
+def require_file_path(path: Path, endings: tuple[str, ...], title: str) -> None:
+    """Raise :class:`ConfigError` unless ``path`` can be a file with one of the endings."""
+    if path.suffix not in endings:
+        raise ConfigError(
+            f"The name of a file of {title} must end in {' or '.join(endings)}; got {path.name!r}."
+        )
+    if path.is_dir():
+        raise ConfigError(f"Expected a file to write at {path}, but it is a folder.")

@@ -1,0 +1,11 @@
+"""The table of data formats. To add one, write its module, and add its record here."""
+
+from __future__ import annotations
+
+from dfplan.data.formats.d4rl import D4RL
+from dfplan.data.formats.format import Format
+from dfplan.data.formats.minari import MINARI
+from dfplan.data.formats.ogbench import OGBENCH
+
+FORMATS: dict[str, Format] = {format.name: format for format in (MINARI, D4RL, OGBENCH)}
+"""Formats by name. The first one that detects a file reads it."""
