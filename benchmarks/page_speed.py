@@ -24,12 +24,12 @@ from playwright.sync_api import sync_playwright
 from tqdm import tqdm
 
 from dfplan.errors import ConfigError
-from dfplan.view.planning import serve_planners
-from dfplan.view.server import address_of, listening
+from dfplan.view.planners import load_planners
+from dfplan.view.server import bind_server, server_url
 
 SETTINGS: dict[str, dict[str, str]] = {
     "defaults": {},
-    "16 futures": {"futures": "16"},
+    "16 futures": {"mc_samples": "16"},
     "pyramid": {"matrix": "pyramid"},
     "pyramid, 4 candidates": {"matrix": "pyramid", "candidates": "4"},
     "autoregressive": {"matrix": "autoregressive"},
@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 
 _WATCH = """
 (key) => new Promise((done) => {
-  const stage = document.querySelector(".stage");
+  const stage = document.querySelector(".panel");
   const status = stage.querySelector(".status");
   const old = status.textContent;
   const began = performance.now();
@@ -71,14 +71,14 @@ def main(maze: str = "maze2d-large", plans: int = 20, out: Path = RESULTS) -> No
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise ConfigError("Expected Chromium on the path (Debian's package is called chromium).")
-    server, listener = listening(serve_planners([maze]), "127.0.0.1", 0)
+    server, listener = bind_server(load_planners([maze]), "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             rows = [
-                _row(browser, address_of(listener), name, plans)
+                _row(browser, server_url(listener), name, plans)
                 for name in tqdm(SETTINGS, unit="setting")
             ]
             browser.close()
@@ -93,13 +93,13 @@ def _row(browser: Any, address: str, name: str, plans: int) -> dict[str, object]
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.set_default_timeout(60_000)
     page.goto(address)
-    page.wait_for_selector(".stage[aria-busy=false]")
+    page.wait_for_selector(".panel[aria-busy=false]")
     for field, value in SETTINGS[name].items():
         if field == "matrix":
             page.locator(f"input[name=matrix][value={value}]").check(force=True)
         else:
             page.locator(f"#set-{field}").fill(value)
-    page.wait_for_selector(".stage[aria-busy=false]")
+    page.wait_for_selector(".panel[aria-busy=false]")
     keys = ("ArrowLeft", "ArrowRight")
     times, said = [], ""
     for index in range(-2, plans):  # two warm up

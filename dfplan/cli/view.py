@@ -8,8 +8,8 @@ from pathlib import Path
 from dfplan.cli.arguments import (
     Names,
 )
-from dfplan.view.export import export_page
-from dfplan.view.planning import serve_planners
+from dfplan.view.export import export_html
+from dfplan.view.planners import load_planners
 from dfplan.view.server import serve
 
 
@@ -30,9 +30,9 @@ def view(
         export: write an HTML file with recorded plans instead. It needs no server.
         open: open it in a browser.
     """
-    served = serve_planners(mazes)
+    served = load_planners(mazes)
     if export is not None:
-        print(export_page(export, served))
+        print(export_html(export, served))
         address = export.resolve().as_uri()
         if open:
             webbrowser.open(address)

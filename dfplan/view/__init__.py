@@ -1,1 +1,1 @@
-"""A local page that shows plans while they are made: what it may ask, the answers, the server."""
+"""A local web app that shows plans while they are made: requests, answers, document, server."""

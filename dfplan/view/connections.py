@@ -1,4 +1,4 @@
-"""Connections that do not wait for ever: uvicorn limits neither how long nor how many."""
+"""Connections with limits on waiting times and on their number, which uvicorn does not have."""
 
 from __future__ import annotations
 
@@ -8,61 +8,62 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-_LOOKS = 10  # in the time that a client has
-_STRIDE = 32 * 1024  # bytes of an answer that a client reads in that time at least
+_CHECKS_PER_TIMEOUT = 10
+_BYTES_PER_TIMEOUT = 32 * 1024
 
 
-class Connection(H11Protocol):
-    """Ends where its client is too slow, or to make room for others.
+class LimitedConnection(H11Protocol):
+    """A connection that is closed if its client is too slow or if there are too many connections.
 
     Args:
-        patience: seconds that a client has for a request's head, then for its body, and for each
-            32 KiB of the answer. What the server takes for an answer does not count.
-        most: how many may be open at a time. Of more, the one is closed whose client has been
-            waited for longest.
-        given: of uvicorn.
+        timeout: seconds that a client may take to send the head of a request, then to send its
+            body, and to read each 32 KiB of the answer. The server's own time does not count.
+        max_connections: most open connections. If there are more, the one whose client is waited
+            for longest is closed.
+        arguments: arguments of uvicorn.
     """
 
-    def __init__(self, *, patience: float, most: int, **given: Any) -> None:
-        super().__init__(**given)
-        self._patience = patience
-        self._most = most
+    def __init__(self, *, timeout: float, max_connections: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._timeout = timeout
+        self._max_connections = max_connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See :class:`asyncio.Protocol`."""
         super().connection_made(transport)
-        self._ended = False
+        self._closed = False
         self._since = self.loop.time()
         self._awaited: object = None
-        self._look()
-        others = (cast(Connection, each) for each in self.connections)
-        present = [each for each in others if not each._ended]
-        if len(present) > self._most:  # this one waits for its request, so there is one to choose
-            slow = [each for each in present if each._awaits() is not None]
-            min(slow, key=lambda each: each._since)._end()
+        self._check()
+        connections = (cast(LimitedConnection, each) for each in self.connections)
+        connections_open = [each for each in connections if not each._closed]
+        if len(connections_open) > self._max_connections:
+            # This connection waits for its request, so at least one client is waited for.
+            waiting = [each for each in connections_open if each._awaits() is not None]
+            min(waiting, key=lambda each: each._since)._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See :class:`asyncio.Protocol`."""
         super().connection_lost(exc)
-        self._next_look.cancel()
+        self._next_check.cancel()
 
-    def _look(self) -> None:
-        """End the connection if what it waits for has been the same for too long."""
+    def _check(self) -> None:
+        """Close the connection if it has waited for the same thing for too long."""
         awaited, now = self._awaits(), self.loop.time()
         if awaited != self._awaited:
             self._awaited, self._since = awaited, now
-        elif awaited is not None and now - self._since > self._patience:
-            self._end()
-        self._next_look = self.loop.call_later(self._patience / _LOOKS, self._look)
+        elif awaited is not None and now - self._since > self._timeout:
+            self._close()
+        self._next_check = self.loop.call_later(self._timeout / _CHECKS_PER_TIMEOUT, self._check)
 
-    def _end(self) -> None:
-        self._ended = True
+    def _close(self) -> None:
+        self._closed = True
         self.transport.abort()
 
     def _awaits(self) -> object:
-        """What the client is to do; None where it waits for the server."""
+        """What the client must do next; None if the server must."""
         if self.flow.write_paused or self.transport.is_closing():
-            return self.transport.get_write_buffer_size() // _STRIDE
+            return self.transport.get_write_buffer_size() // _BYTES_PER_TIMEOUT
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
             return self.conn.their_state, self.cycle
         return None

@@ -1,4 +1,4 @@
-"""The page with recorded plans in it, which opens without a server."""
+"""Writes the web app with recorded plans to one HTML file, which opens without a server."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ import numpy as np
 from tqdm import tqdm
 
 from dfplan.errors import DfplanError
-from dfplan.files import atomic_path, expanded
+from dfplan.files import atomic_path, expand_path
+from dfplan.view.answer import answer
 from dfplan.view.document import document
-from dfplan.view.planning import Event, Served, answer, rounded
+from dfplan.view.execution import Event
+from dfplan.view.planners import ServedPlanner, rounded
 from dfplan.view.requests import PlanRequest
 
-PROBLEMS = 6
-"""Starts and goals that are recorded in each maze."""
+QUERIES = 6
+"""Number of recorded starts and goals in each maze."""
 
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"matrix": "full_sequence"},
@@ -27,48 +29,53 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"matrix": "pyramid", "uncertainty_scale": 1.0},
     {"matrix": "autoregressive"},
 )
-"""Of the plans that are recorded for each problem."""
+"""Settings of the plans that are recorded for each query."""
 
-PER_CELL = 200
-"""Whole numbers that a cell's side is cut into."""
+UNITS_PER_CELL = 200
+"""Resolution of recorded positions."""
 
 _CANDIDATES = 6
-_MOST_ROWS = 24
-_EVERY = 4  # steps of a drive between two positions
+_MAX_ROWS = 24
+_STEPS_PER_POSITION = 4
 
 
-def export_page(
+def export_html(
     path: str | Path,
-    served: Mapping[str, Served],
-    problems: int = PROBLEMS,
+    served: Mapping[str, ServedPlanner],
+    queries: int = QUERIES,
     settings: tuple[dict[str, Any], ...] = SETTINGS,
 ) -> Path:
-    """Plan and drive problems in every maze, and write the page with what came of it.
+    """Plan and execute some queries in every maze, and write the web app with the results.
 
     Args:
-        path: HTML file, written whole or not at all.
+        path: HTML file, written completely or not at all.
         served: planners by name.
-        problems: starts and goals in each maze, drawn from a fixed seed.
-        settings: fields of :class:`~dfplan.view.requests.PlanRequest` to record each with.
+        queries: number of starts and goals in each maze, drawn with a fixed seed.
+        settings: fields of :class:`~dfplan.view.requests.PlanRequest`, one recording for each.
 
     Returns:
-        The path that was written.
+        The path.
     """
-    path = expanded(path)
+    path = expand_path(path)
     recorded: dict[str, Any] = {
-        "planners": [one.described for one in served.values()],
-        "per_cell": PER_CELL,
+        "planners": [one.description for one in served.values()],
+        "units_per_cell": UNITS_PER_CELL,
     }
-    with tqdm(total=len(served) * problems * len(settings), unit="plan", disable=None) as bar:
+    with tqdm(total=len(served) * queries * len(settings), unit="plan", disable=None) as bar:
         for name, one in served.items():
             recorded[name] = []
-            for start, goal in _places(one, problems):
+            for start, goal in _draw_queries(one, queries):
                 runs = []
-                for own in settings:
+                for changes in settings:
                     request = PlanRequest(
-                        name, start, goal, candidates=_CANDIDATES, drive=True, **own
+                        planner=name,
+                        start=start,
+                        goal=goal,
+                        candidates=_CANDIDATES,
+                        execute=True,
+                        **changes,
                     )
-                    runs.append({"settings": own, "events": _recorded(request, one)})
+                    runs.append({"settings": changes, "events": _record(request, one)})
                     bar.update()
                 recorded[name].append({"start": start, "goal": goal, "runs": runs})
     packed = gzip.compress(json.dumps(recorded, separators=(",", ":")).encode(), mtime=0)
@@ -78,46 +85,49 @@ def export_page(
     return path
 
 
-def _places(served: Served, count: int) -> list[tuple[Any, Any]]:
-    """The problem to begin with, and others far apart: the best of some that are drawn."""
-    described, maze = served.described, served.maze
+def _draw_queries(served: ServedPlanner, count: int) -> list[tuple[Any, Any]]:
+    """The first query of the web app, and other starts and goals that are far apart."""
+    description, maze = served.description, served.maze
     rng = np.random.default_rng(0)
     cells = maze.free_cells
-    places = [(tuple(described["start"]), tuple(described["goal"]))]
-    while len(places) < count:
-        drawn = [rng.choice(len(cells), 2, replace=False) for _ in range(8)]
-        first, last = max(drawn, key=lambda pair: len(maze.shortest_cells(*cells[pair])))
+    queries = [(tuple(description["start"]), tuple(description["goal"]))]
+    while len(queries) < count:
+        pairs = [rng.choice(len(cells), 2, replace=False) for _ in range(8)]
+        first, last = max(pairs, key=lambda pair: len(maze.shortest_path(*cells[pair])))
         start, goal = maze.cell_to_xy(cells[first]), maze.cell_to_xy(cells[last])
-        places.append((tuple(rounded(start)), tuple(rounded(goal))))
-    return places
+        queries.append((tuple(rounded(start)), tuple(rounded(goal))))
+    return queries
 
 
-def _recorded(request: PlanRequest, served: Served) -> list[Event]:
-    """The answer's events, fewer and smaller."""
+def _record(request: PlanRequest, served: ServedPlanner) -> list[Event]:
+    """The events of an answer: fewer rows, one episode, and encoded lines."""
     events: list[Event] = []
     answer(request, served, events.append)
     for event in events:
         if event["kind"] == "error":
             raise DfplanError(f"Cannot record {request}: {event['message']}")
     rows = [event for event in events if event["kind"] == "row"]
-    kept = {int(i) for i in np.linspace(0, len(rows) - 1, min(len(rows), _MOST_ROWS)).round()}
-    drives = [event for event in events if event["kind"] == "driven"]
-    positions = [place for event in drives for place in event["positions"]]
+    indices = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MAX_ROWS)).round())
     (plan,) = (event for event in events if event["kind"] == "plan")
-    few = [
-        {**event, "points": _whole(event["points"], served)}
-        for index, event in enumerate(rows)
-        if index in kept
+    episode = [event for event in events if event["kind"] == "episode"]
+    positions = [position for event in episode for position in event["positions"]]
+    return [
+        *(
+            {**rows[int(i)], "points": _encode_lines(rows[int(i)]["points"], served)}
+            for i in indices
+        ),
+        {**plan, "points": _encode_lines(plan["points"], served)},
+        {
+            **episode[-1],
+            "positions": _encode_lines(positions[::_STEPS_PER_POSITION], served),
+            "every": _STEPS_PER_POSITION,
+        },
     ]
-    plan = {**plan, "points": _whole(plan["points"], served)}
-    drive = {**drives[-1], "positions": _whole(positions[::_EVERY], served), "every": _EVERY}
-    return [*few, plan, drive]
 
 
-def _whole(points: list[Any], served: Served) -> Any:
-    """Lines [..., P, 2] in whole numbers: the first point, then the way to each next one."""
+def _encode_lines(points: list[Any], served: ServedPlanner) -> Any:
+    """Encode lines [..., P, 2] as integers: the first point, then the steps between points."""
     maze = served.maze
-    grid = (np.array(points) - maze.cell_to_xy((0, 0))) / maze.suite.unit * PER_CELL
-    whole = grid.round().astype(int)
-    first = np.zeros_like(whole[..., :1, :])
-    return np.diff(whole, axis=-2, prepend=first).tolist()
+    cells = (np.array(points) - maze.cell_to_xy((0, 0))) / maze.suite.cell_size
+    integers = (cells * UNITS_PER_CELL).round().astype(int)
+    return np.diff(integers, axis=-2, prepend=np.zeros_like(integers[..., :1, :])).tolist()

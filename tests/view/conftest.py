@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from dfplan.view.planning import Served, serve_planners
+from dfplan.view.planners import ServedPlanner, load_planners
 
 
 @dataclass(frozen=True)
-class Here:
-    """A server that runs."""
+class RunningServer:
+    """A running server."""
 
     port: int
     open_connections: Callable[[], int] = lambda: 0
@@ -24,7 +24,7 @@ class Here:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
-    def ask(
+    def request(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> HTTPResponse:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -33,36 +33,36 @@ class Here:
 
 
 @pytest.fixture(scope="session")
-def served() -> dict[str, Served]:
-    return serve_planners(["maze2d-umaze", "ogbench-medium"])
+def served() -> dict[str, ServedPlanner]:
+    return load_planners(["maze2d-umaze", "ogbench-medium"])
 
 
 @contextmanager
-def running(served: dict[str, Served], **limits: Any) -> Iterator[Here]:
-    """A server in a thread; ``limits`` as :func:`dfplan.view.server.listening` has them."""
+def running(served: dict[str, ServedPlanner], **limits: Any) -> Iterator[RunningServer]:
+    """A server in a thread; ``limits`` are arguments of :func:`dfplan.view.server.bind_server`."""
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")
-    from dfplan.view.server import listening
+    from dfplan.view.server import bind_server
 
-    server, listener = listening(served, "127.0.0.1", 0, **limits)
-    # So that little is under way to a client that does not read.
+    server, listener = bind_server(served, "127.0.0.1", 0, **limits)
+    # A small buffer, so that the server soon notices a client that does not read.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    yield Here(listener.getsockname()[1], lambda: len(server.server_state.connections))
+    yield RunningServer(listener.getsockname()[1], lambda: len(server.server_state.connections))
     server.should_exit = True
     thread.join(10)
     listener.close()
 
 
 @pytest.fixture(scope="session")
-def here(served: dict[str, Served]) -> Iterator[Here]:
-    with running(served) as server:
-        yield server
+def server(served: dict[str, ServedPlanner]) -> Iterator[RunningServer]:
+    with running(served) as running_server:
+        yield running_server
 
 
 @pytest.fixture(scope="session")
-def hasty(served: dict[str, Served]) -> Iterator[Here]:
-    """A server that waits half a second for its clients, and has eight of them at most."""
-    with running(served, patience=0.5, connections=8) as server:
-        yield server
+def impatient_server(served: dict[str, ServedPlanner]) -> Iterator[RunningServer]:
+    """A server that waits half a second for clients and has at most eight connections."""
+    with running(served, timeout=0.5, max_connections=8) as running_server:
+        yield running_server

@@ -1,0 +1,219 @@
+"""Answers requests with streams of events: the denoising row by row, the plan, its execution."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from dfplan.errors import ConfigError, DfplanError, MazeError, ObservationError
+from dfplan.planning.rewards import (
+    Box,
+    ComposableReward,
+    KeepOut,
+    OnSupport,
+    PassThrough,
+    Short,
+    points_on_lines,
+)
+from dfplan.planning.settings import PlannerSettings
+from dfplan.planning.single import ForcingPlanner
+from dfplan.types import DenoisingStep, Plan, Reward
+from dfplan.view.execution import Emit, execute_plan
+from dfplan.view.planners import ServedPlanner, rounded
+from dfplan.view.requests import PlanRequest, Position, RequestError
+
+MAX_EVALUATIONS = 50_000
+"""Most network evaluations for one request; they take some minutes on one core."""
+
+_STEEPNESS = 30.0  # of via-points and zones, so that plans make detours (benchmarks/rewards.py)
+_ZONE_MARGIN = 0.2  # cells
+
+
+def answer(request: PlanRequest, served: ServedPlanner, emit: Emit) -> None:
+    """Plan, and execute the plan if the request says so.
+
+    The events are dicts with a ``kind``, in this order; numbers are rounded to 3 decimals:
+
+    ======= ========================================================================================
+    row     for each row of the scheduling matrix: ``row`` from 1 to ``rows``, ``level`` [C][T] of
+            the candidates' tokens and ``points`` [C][P][2]
+    plan    ``points`` [P][2], ``stride``, ``steps``, ``level`` [T], ``max_level``, ``spread`` [P],
+            ``scores`` [C], ``best`` (index of the chosen candidate), ``evaluations``, ``seconds``,
+            ``via_distances`` (distance of the plan to each via-point) and ``zone_depths`` (how deep
+            the plan enters each zone; 0 if it does not)
+    episode ``positions`` [S][2] since the last such event, ``step`` of the last one, ``reached``
+            (step at which the goal was reached, or null), ``replanned`` (number of new plans),
+            ``over`` (whether the episode is over)
+    error   ``message`` and ``field`` of the request, or an empty field; the last event
+    ======= ========================================================================================
+
+    Args:
+        request: the request.
+        served: the planner that the request names.
+        emit: called with each event. An exception from it stops planning and is passed on.
+    """
+    try:
+        _check_cost(request)
+        planner = replace(served.planner, settings=planner_settings(request, served))
+        evaluations = request.candidates * planner.evaluations(planner.layout.tokens - 1)
+        if evaluations > MAX_EVALUATIONS:
+            raise RequestError(
+                "candidates",
+                f"Expected at most {MAX_EVALUATIONS} network evaluations; this request may need "
+                f"{evaluations}. Reduce candidates, Monte Carlo samples, steps or the uncertainty "
+                "scale.",
+            )
+        reward = reward_of(request, served)
+        _check_positions(request, served, planner)
+        try:
+            plan = _make_plan(request, planner, reward, emit)
+        except ConfigError as error:
+            raise RequestError("goal" if "horizon" in str(error) else "", str(error)) from error
+        if request.execute:
+            execute_plan(request, served, planner, reward, plan, emit)
+    except RequestError as error:
+        emit({"kind": "error", "field": error.field, "message": str(error)})
+    except DfplanError as error:
+        emit({"kind": "error", "field": "", "message": str(error)})
+
+
+def _check_cost(request: PlanRequest) -> None:
+    if request.matrix == "pyramid" and request.uncertainty_scale > request.steps:
+        raise RequestError(
+            "uncertainty_scale",
+            "Expected an uncertainty scale of at most the number of sampling steps, "
+            f"{request.steps}; got {request.uncertainty_scale:g}.",
+        )
+
+
+def planner_settings(request: PlanRequest, served: ServedPlanner) -> PlannerSettings:
+    """The planner's settings for a request.
+
+    Rewards of via-points and zones are steep. With them, the other terms of the guidance get larger
+    weights, and guidance takes smaller steps.
+    """
+    settings = replace(
+        served.planner.settings,
+        matrix=request.matrix,
+        uncertainty_scale=request.uncertainty_scale,
+        stop_fraction=request.stop_fraction,
+        steps=request.steps,
+        candidates=request.candidates,
+        mc_samples=request.mc_samples,
+        guidance=replace(served.planner.settings.guidance, scale=request.guidance),
+    )
+    if not (request.via_points or request.zones):
+        return settings
+    factor = _STEEPNESS / served.maze.suite.cell_size**2
+    return replace(
+        settings,
+        guidance=replace(settings.guidance, scale=3 * request.guidance / factor),
+        smoothness_weight=settings.smoothness_weight * factor,
+        support_weight=settings.support_weight * factor,
+        support_penalty=200.0,
+        refine_steps=60,
+        refine_top_k=min(4, request.candidates),
+    )
+
+
+def reward_of(request: PlanRequest, served: ServedPlanner) -> Reward | None:
+    """Via-points and zones as one reward; None without any."""
+    terms: list[ComposableReward] = []
+    unit = served.maze.suite.cell_size
+    if request.via_points:
+        terms.append(1000 / unit**2 * PassThrough(request.via_points))  # type: ignore[arg-type]
+    if request.zones:
+        zones = zone_boxes(request)
+        terms.append(10000 / unit**2 * KeepOut(zones, margin=_ZONE_MARGIN * unit, points_per_line=4))
+    if not terms:
+        return None
+    return sum(terms, 2400 / unit**2 * OnSupport(served.planner.statistics.support))
+
+
+def zone_boxes(request: PlanRequest) -> list[Box]:
+    """The zones as regions of a reward."""
+    return [Box((a, b), (c, d)) for a, b, c, d in request.zones]
+
+
+def _check_positions(request: PlanRequest, served: ServedPlanner, planner: ForcingPlanner) -> None:
+    """Raise :class:`RequestError` with the field of a position that cannot be planned with."""
+    start, any_reward = np.array(request.start), Short()
+    try:
+        served.maze.require_free(start, "start")
+        planner.read_query(start, None, any_reward)
+    except (MazeError, ObservationError) as error:
+        raise RequestError("start", str(error)) from error
+    try:
+        if request.goal is not None:
+            served.maze.require_free(np.array(request.goal), "goal", radius=0.0)
+            planner.read_query(start, np.array(request.goal), None)
+    except (MazeError, ObservationError) as error:
+        raise RequestError("goal", str(error)) from error
+    for number, position in enumerate(request.via_points, 1):
+        try:
+            served.maze.require_free(np.array(position), f"via-point {number}", radius=0.0)
+        except MazeError as error:
+            raise RequestError("via_points", str(error)) from error
+    ends: dict[str, Position | None] = {"start": request.start, "goal": request.goal}
+    for low0, low1, high0, high1 in request.zones:
+        for name, end in ends.items():
+            if end and low0 <= end[0] <= high0 and low1 <= end[1] <= high1:
+                message = f"The {name} must be outside the zones. Move it, or erase the zone."
+                raise RequestError("zones", message)
+
+
+def _make_plan(
+    request: PlanRequest, planner: ForcingPlanner, reward: Reward | None, emit: Emit
+) -> Plan:
+    """Plan, and emit the events ``row`` and ``plan``."""
+    stack = planner.layout.frame_stack
+
+    def emit_row(step: DenoisingStep) -> None:
+        emit(
+            {
+                "kind": "row",
+                "row": step.row,
+                "rows": step.rows,
+                "level": step.level[0, :, ::stack].tolist(),
+                "points": rounded(step.points[0]),
+            }
+        )
+
+    goal = None if request.goal is None else np.array(request.goal)
+    plan = planner.plan(
+        np.array(request.start), goal, reward=reward, seed=request.seed, callback=emit_row
+    )
+    # The plan is a refined candidate; the nearest candidate is the one that was refined.
+    distances = np.abs(plan.candidates[0] - plan.points[:1]).sum((-1, -2))
+    emit(
+        {
+            "kind": "plan",
+            "points": rounded(plan.points[0]),
+            "stride": plan.stride,
+            "steps": int(plan.steps[0]),
+            "level": plan.level[0, ::stack].tolist(),
+            "max_level": plan.max_level,
+            "spread": rounded(plan.spread[0]),
+            "scores": rounded(plan.scores[0]),
+            "best": int(distances.argmin()),
+            "evaluations": plan.evaluations,
+            "seconds": round(plan.seconds, 4),
+            **_constraint_distances(request, plan),
+        }
+    )
+    return plan
+
+
+def _constraint_distances(request: PlanRequest, plan: Plan) -> dict[str, Any]:
+    """Distance of a plan to each via-point, and how deep it enters each zone."""
+    line = points_on_lines(torch.from_numpy(plan.points), 8)
+    steps = torch.zeros(line.shape[1])
+    distances = [(line - torch.tensor(point)).norm(dim=-1).min() for point in request.via_points]
+    depths = [-box.signed_distance(line, steps).clamp_max(0.0).min() for box in zone_boxes(request)]
+    return {
+        "via_distances": rounded(np.array(distances)),
+        "zone_depths": rounded(np.abs(depths)),
+    }
