@@ -45,7 +45,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_inherited_locks)
 
 
-def expand_path(path: str | Path) -> Path:
+def expand_path(path: str | os.PathLike[str]) -> Path:
     """Replace ``~`` and ``~user`` at the start of a path, as a shell does.
 
     A name that only starts with ``~``, such as ``~$notes``, stays a file of the working folder.
@@ -53,9 +53,12 @@ def expand_path(path: str | Path) -> Path:
     Raises:
         ConfigError: the path is empty or has a null character, or the home folder is unknown.
     """
-    text = os.fspath(path)
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        text = ""
     if not text or "\0" in text:
-        raise ConfigError(f"Expected the path of a file or folder; got {text!r}.")
+        raise ConfigError(f"Expected the path of a file or folder; got {path!r}.")
     home = Path(os.path.expanduser(text))
     if len(home.parts) > 1 and home.parts[0].startswith("~"):
         raise ConfigError(

@@ -40,7 +40,7 @@ from dfplan.planning.state_estimator import StateEstimator, StateEstimatorSettin
 from dfplan.planning.trackers import Tracker
 from dfplan.types import Plan, Planner, Reward
 
-ON_ERROR = ("raise", "keep_plan")
+ON_ERROR = ("raise", "hold")
 """What a policy can do if it cannot plan for a row."""
 
 _OUTLIER = 6.0
@@ -83,7 +83,7 @@ class Policy:
             exact.
         on_error: what to do if a row's observation or goal is not finite, or if the planner raises
             an error for it. ``"raise"`` raises an error whatever the other rows are.
-            ``"keep_plan"`` continues with the row's last plan, from its last valid observation if
+            ``"hold"`` continues with the row's last plan, from its last valid observation if
             the new one is the cause, until it can be planned for again. The first plan of a policy
             or an episode always raises. With a state estimator, an impossible position then counts
             as missing.
@@ -126,7 +126,7 @@ class Policy:
             require_numbers({"tolerance": tolerance}, above=0, maximum=math.inf)
         require_name("on_error", on_error, ON_ERROR)
         self._estimator = _estimator(planner, state_estimator)
-        self._keep_plan = on_error == "keep_plan"
+        self._hold = on_error == "hold"
         self._planner = planner
         self._tracker = tracker
         self._goal = None if goal is None else read_goal(goal, 1)[0]
@@ -248,12 +248,12 @@ class Policy:
                 "Policy(..., goal=...), a dict observation with desired_goal, or "
                 "Policy(..., reward=...)."
             )
-        allow_missing = self._keep_plan or self._estimator is not None
+        allow_missing = self._hold or self._estimator is not None
         states = read_observation(observation, allow_missing=allow_missing)
         count = len(states)
         goals = np.full((count, 2), np.nan, dtype=np.float32)
         if goal is not None:
-            goals = read_goal(goal, count, allow_missing=self._keep_plan)
+            goals = read_goal(goal, count, allow_missing=self._hold)
         if self.plan is None:
             self._start(count)
         elif count != len(self._stale):
@@ -294,7 +294,7 @@ class Policy:
         estimator = self._estimator
         assert estimator is not None
         planner = estimator.planner
-        if self._keep_plan:
+        if self._hold:
             try:
                 self._require_possible(states[:, :2])
             except ObservationError as error:
@@ -355,7 +355,7 @@ class Policy:
                 return rows, attempt(rows)
             except DfplanError as error:
                 renumber_rows(error, rows, len(states))
-                if not self._keep_plan:
+                if not self._hold:
                     raise
                 for row in failing_rows(error, rows, attempt):
                     if self._stale[row]:

@@ -215,8 +215,10 @@ class ForcingPlanner(Record):
         token_steps = self.layout.token_steps
         before = 0 if query.history is None else query.history.tokens(self.layout) - 1
         limit = self.longest_horizon - before * token_steps
-        steps = limit if horizon is None else horizon
-        if not (isinstance(steps, int | np.integer) and 1 <= steps <= limit):
+        given = limit if horizon is None else horizon
+        # As Python's int: NumPy's unsigned integers have no negative numbers.
+        steps = int(given) if isinstance(given, int | np.integer) else 0
+        if not 1 <= steps <= limit:
             raise ConfigError(
                 f"The horizon must be a whole number from 1 to {limit} environment steps; got "
                 f"{horizon!r}. Plan to a nearer goal first, or train with more tokens."

@@ -5,6 +5,7 @@ Reading a checkpoint needs only PyTorch: planners and networks are imported when
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dfplan.boundary import isolated
-from dfplan.errors import CheckpointError, ConfigError, unknown_name
+from dfplan.errors import CheckpointError, ConfigError, require_name, unknown_name
 from dfplan.files import expand_path
 from dfplan.mazes import parse_maze
 from dfplan.training.checkpoint import Checkpoint
@@ -41,7 +42,7 @@ def pretrained_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob(f"*{_SUFFIX}"))
 
 
-def checkpoint_path(name: str | Path) -> Path:
+def checkpoint_path(name: str | os.PathLike[str]) -> Path:
     """Return the file of a checkpoint.
 
     Args:
@@ -50,20 +51,19 @@ def checkpoint_path(name: str | Path) -> Path:
     Raises:
         ConfigError: there is no such name, file or folder.
     """
-    if not (isinstance(name, str | Path) and str(name)):
+    if not (isinstance(name, str | os.PathLike) and os.fspath(name)):
         raise unknown_name("checkpoint", name, pretrained_names())
     path = expand_path(name)
     if path.is_dir():
         return path / f"checkpoint{_SUFFIX}"
     if path.suffix == _SUFFIX or path.exists():
         return path
-    if str(name) not in pretrained_names():
-        raise unknown_name("checkpoint", name, pretrained_names())
-    return _FOLDER / f"{name}{_SUFFIX}"
+    require_name("checkpoint", str(path), pretrained_names())
+    return _FOLDER / f"{path}{_SUFFIX}"
 
 
 @isolated()
-def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlanner | LearnedPolicy:
+def load(name: str | os.PathLike[str], device: str = "cpu") -> ForcingPlanner | DiffuserPlanner | LearnedPolicy:
     """Load a planner, or a policy if the run trained one.
 
     >>> planner = dfplan.load("maze2d-large")
@@ -84,7 +84,7 @@ def load(name: str | Path, device: str = "cpu") -> ForcingPlanner | DiffuserPlan
 
 
 @isolated()
-def load_value(name: str | Path, device: str = "cpu") -> LearnedValue:
+def load_value(name: str | os.PathLike[str], device: str = "cpu") -> LearnedValue:
     """Load a learned value, which is a reward to plan with.
 
     >>> value = dfplan.load_value("runs/value-umaze")
@@ -108,7 +108,7 @@ def load_value(name: str | Path, device: str = "cpu") -> LearnedValue:
 
 
 @isolated()
-def load_inverse(name: str | Path, device: str = "cpu") -> InverseDynamics:
+def load_inverse(name: str | os.PathLike[str], device: str = "cpu") -> InverseDynamics:
     """Load learned inverse dynamics, which is a tracker. Each policy needs its own tracker.
 
     >>> tracker = dfplan.load_inverse("runs/inverse-umaze")
@@ -127,7 +127,7 @@ def load_inverse(name: str | Path, device: str = "cpu") -> InverseDynamics:
     return loaded
 
 
-def read_checkpoint(name: str | Path) -> Checkpoint:
+def read_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint without building its network.
 
     Args:
@@ -146,7 +146,7 @@ def read_checkpoint(name: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def _load(name: str | Path, device: str, *products: Product) -> Any:
+def _load(name: str | os.PathLike[str], device: str, *products: Product) -> Any:
     """Load a checkpoint whose recipe makes one of ``products``."""
     path, checkpoint = checkpoint_path(name), read_checkpoint(name)
     _require_device(device)

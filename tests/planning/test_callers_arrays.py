@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import dfplan
 from dfplan.errors import ConfigError, DfplanError, ObservationError
-from dfplan.planning.observation_history import Past
+from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.rewards import Box, Dense, Disc, Follow, KeepOut, PassThrough, Reach, Short
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import TimedPD
@@ -95,7 +95,9 @@ def tracked(make: Callable[[ForcingPlanner], Any]) -> Read:
 
 
 def pulled(make: Callable[[Any], Any]) -> Read:
-    return lambda planner, given_: planner.pull(STATES[:, None, :2].repeat(4, 1), make(given_))
+    return lambda planner, given_: planner.reward_gradient(
+        STATES[:, None, :2].repeat(4, 1), make(given_)
+    )
 
 
 def driven(planner: ForcingPlanner, states: Any, **more: Any) -> np.ndarray:
@@ -112,7 +114,7 @@ ENTRIES: dict[str, tuple[Read, np.ndarray]] = {
     "plan to": (lambda planner, x: planner.plan(STATES, x, seed=0).points, GOALS),
     "act on": (driven, STATES),
     "act in noise on": (
-        lambda planner, x: driven(planner, x, past=dfplan.PastSettings(0.1)),
+        lambda planner, x: driven(planner, x, state_estimator=dfplan.StateEstimatorSettings(0.1)),
         STATES,
     ),
     "act to": (lambda planner, x: dfplan.Policy(planner, seed=0).act(STATES, x), GOALS),
@@ -126,8 +128,11 @@ ENTRIES: dict[str, tuple[Read, np.ndarray]] = {
         lambda planner, x: dfplan.Policy(planner, goal=x, seed=0).act(STATES),
         GOALS[0],
     ),
-    "past": (lambda planner, x: planner.estimate(Past(x, LEVEL), seed=0), STATES[:, None, :2]),
-    "pull": (lambda planner, x: planner.pull(x), STATES[:, None, :2].repeat(4, 1)),
+    "past": (
+        lambda planner, x: planner.estimate(ObservationHistory(x, LEVEL), seed=0),
+        STATES[:, None, :2],
+    ),
+    "pull": (lambda planner, x: planner.reward_gradient(x), STATES[:, None, :2].repeat(4, 1)),
     "reach": (pulled(Reach), GOALS[0]),
     "dense": (pulled(Dense), GOALS[0]),
     "pass through": (pulled(PassThrough), GOALS),
@@ -146,7 +151,7 @@ LOST = {
 
 @pytest.fixture(scope="module")
 def quick(planner: ForcingPlanner) -> ForcingPlanner:
-    return replace(planner, settings=dfplan.PlannerSettings(candidates=2, polish=2))
+    return replace(planner, settings=dfplan.PlannerSettings(candidates=2, refine_steps=2))
 
 
 def contents(values: Any) -> np.ndarray:
@@ -206,10 +211,10 @@ def test_rewards_can_be_called_with_arrays(quick: ForcingPlanner) -> None:
 
 def test_numbers_of_numpy_weigh_rewards(quick: ForcingPlanner) -> None:
     points = STATES[:, None, :2].repeat(4, 1)
-    wanted = quick.pull(points, 0.5 * Reach(GOALS[0]))
+    wanted = quick.reward_gradient(points, 0.5 * Reach(GOALS[0]))
     for weight in (np.float32(0.5), np.float64(0.5), np.float16(0.5)):
         for reward in (weight * Reach(GOALS[0]), Reach(GOALS[0]) * weight):
-            np.testing.assert_array_equal(quick.pull(points, reward), wanted)
+            np.testing.assert_array_equal(quick.reward_gradient(points, reward), wanted)
 
 
 def test_a_plan_stays_as_it_was_when_the_buffer_goes_on(quick: ForcingPlanner) -> None:
@@ -218,9 +223,9 @@ def test_a_plan_stays_as_it_was_when_the_buffer_goes_on(quick: ForcingPlanner) -
     plans = [
         quick.plan(states, goals, seed=0),
         dfplan.TreePlanner(quick, dfplan.TreeSettings(evaluations=48)).plan(states, goals, seed=0),
-        quick.plan(states, goals, seed=0, past=Past(positions, level)),
+        quick.plan(states, goals, seed=0, history=ObservationHistory(positions, level)),
     ]
-    names = ("observation", "goal", "points", "past")
+    names = ("observation", "goal", "points", "history")
     kept = [[np.copy(getattr(plan, name)) for name in names if name] for plan in plans]
     for buffer in (states, goals, positions):
         buffer += 1.0
@@ -234,23 +239,23 @@ def test_a_reward_stays_as_it_was_made(quick: ForcingPlanner) -> None:
     array, tensor = GOALS[0].astype(np.float32), torch.tensor(GOALS, dtype=torch.float32)
     regions = [Disc(array, 30.0)]
     rewards = [Reach(array), Follow(tensor), KeepOut(regions), KeepOut([Box(array, [99.0, 99.0])])]
-    wanted = [quick.pull(points, reward) for reward in rewards]
+    wanted = [quick.reward_gradient(points, reward) for reward in rewards]
     array += 5.0
     tensor += 5.0
     regions.clear()
     for reward, pull in zip(rewards, wanted, strict=True):
-        np.testing.assert_array_equal(quick.pull(points, reward), pull)
+        np.testing.assert_array_equal(quick.reward_gradient(points, reward), pull)
 
 
-@pytest.mark.parametrize("on_error", ["raise", "hold"])
-@pytest.mark.parametrize("past", [None, dfplan.PastSettings(noise=0.1)])
+@pytest.mark.parametrize("on_error", ["raise", "keep_plan"])
+@pytest.mark.parametrize("past", [None, dfplan.StateEstimatorSettings(noise=0.1)])
 def test_what_goes_in_and_comes_out_may_be_written_over(
-    quick: ForcingPlanner, corridor: Any, on_error: str, past: dfplan.PastSettings | None
+    quick: ForcingPlanner, corridor: Any, on_error: str, past: dfplan.StateEstimatorSettings | None
 ) -> None:
     def play(spoil: bool) -> np.ndarray:
         goal = GOALS[0].astype(np.float32)
         policy = dfplan.Policy(
-            quick, goal=goal, seed=0, past=past, on_error=on_error, replan_every=4
+            quick, goal=goal, seed=0, state_estimator=past, on_error=on_error, replan_every=4
         )
         states, actions = STATES.astype(np.float32), []
         for _ in range(10):
@@ -261,7 +266,7 @@ def test_what_goes_in_and_comes_out_may_be_written_over(
             if spoil:
                 assert policy.plan is not None and policy.states is not None
                 plan = policy.plan
-                for array in (seen, goal, action, policy.states, policy.held, plan.points):
+                for array in (seen, goal, action, policy.states, policy.failed, plan.points):
                     array[...] = 7
                 plan.candidates[...] = plan.observation[...] = plan.steps[...] = 7
         return np.stack(actions)

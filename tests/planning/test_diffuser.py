@@ -12,13 +12,14 @@ from dfplan.diffusion.schedules import NoiseSchedule, cosine_schedule, interpola
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.policy import Policy
-from dfplan.planning.trackers import DiffusedActions, TimedPD
+from dfplan.planning.trackers import PlannedActions, TimedPD
 from dfplan.sampling.steps import ancestral
 from dfplan.tokens.statistics import fit_statistics
 from dfplan.tokens.transitions import transition_limits
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.diffuser import DIFFUSER, DiffuserConfig
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Plan, Planner, Trajectories
 
 TINY = DiffuserConfig(horizon=16, noise_levels=8, width=16, multiples=(1, 2))
@@ -130,7 +131,7 @@ def test_the_plan_has_the_actions_that_were_diffused(
 def test_its_actions_are_executed_one_after_another(
     diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    policy = Policy(diffuser, DiffusedActions(), tolerance=None, seed=0)
+    policy = Policy(diffuser, PlannedActions(), tolerance=None, seed=0)
     for step in range(15):
         action = policy.act(states, goal=goals)
         assert policy.plan is not None and policy.plan.actions is not None
@@ -261,7 +262,7 @@ def test_training_learns_and_its_checkpoint_plans_alike(
     assert loaded.recipe == "diffuser"
     config = DiffuserConfig.from_json(loaded.config)
     assert config == TINY
-    plans = [config.planner(each).plan(states, goals, seed=3) for each in (trained, loaded)]
+    plans = [config.load(each).plan(states, goals, seed=3) for each in (trained, loaded)]
     assert np.array_equal(plans[0].points, plans[1].points)
 
 

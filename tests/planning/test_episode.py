@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dfplan
-from dfplan.planning.episode import drive
+from dfplan.planning.episode import run_episode
 from dfplan.planning.policy import Policy
 
 
@@ -19,7 +19,9 @@ def planner() -> Any:
 
 def test_it_is_what_the_loop_by_hand_is(planner: Any) -> None:
     env = dfplan.make("multi2d-umaze")
-    kept = drive(env, Policy(planner, replan_every=20), seed=3, past_goal=True, max_steps=120)
+    kept = run_episode(
+        env, Policy(planner, replan_every=20), seed=3, stop_at_goal=False, max_steps=120
+    )
     policy = Policy(planner, replan_every=20)
     observation, _ = env.reset(seed=3)
     policy.reset(3)
@@ -40,9 +42,9 @@ def test_it_is_what_the_loop_by_hand_is(planner: Any) -> None:
 
 def test_it_ends_at_the_goal_or_with_the_episode(planner: Any) -> None:
     env = dfplan.make("multi2d-umaze", max_steps=150)
-    kept = drive(env, Policy(planner), seed=3)
+    kept = run_episode(env, Policy(planner), seed=3)
     assert kept.reached == len(kept.rewards) == len(kept.positions) - 1
-    whole = drive(env, Policy(planner), seed=3, past_goal=True)
+    whole = run_episode(env, Policy(planner), seed=3, stop_at_goal=False)
     assert len(whole.rewards) == 150
     np.testing.assert_array_equal(whole.positions[: len(kept.positions)], kept.positions)
 
@@ -52,11 +54,11 @@ def test_other_forms_of_an_environment(planner: Any) -> None:
 
     flat = gymnasium.make("dfplan/multi2d-umaze-v1")  # the goal is in info
     start = {"options": {"start": [1.0, 1.0], "goal": [3.0, 1.0]}}
-    kept = drive(flat, Policy(planner), seed=0, **start)
+    kept = run_episode(flat, Policy(planner), seed=0, **start)
     np.testing.assert_array_equal(kept.goal, [3.0, 1.0])
     assert kept.reached is not None and kept.maze == planner.maze
     with pytest.raises(dfplan.DfplanError, match="max_steps"):
-        drive(flat, Policy(planner), max_steps=0)
+        run_episode(flat, Policy(planner), max_steps=0)
 
 
 def test_a_seed_may_be_numpys_in_environments_that_take_none(planner: Any) -> None:
@@ -69,10 +71,10 @@ def test_a_seed_may_be_numpys_in_environments_that_take_none(planner: Any) -> No
 
     env = Strict(dfplan.make("multi2d-umaze"))
     seed: Any = np.uint8(3)
-    kept = drive(env, Policy(planner), seed=seed, max_steps=5)
-    expected = drive(dfplan.make("multi2d-umaze"), Policy(planner), seed=3, max_steps=5)
+    kept = run_episode(env, Policy(planner), seed=seed, max_steps=5)
+    expected = run_episode(dfplan.make("multi2d-umaze"), Policy(planner), seed=3, max_steps=5)
     np.testing.assert_array_equal(kept.positions, expected.positions)
     wrong: Any
     for wrong in (1.5, -1, "3"):
         with pytest.raises(dfplan.DfplanError, match="seed"):
-            drive(env, Policy(planner), seed=wrong)
+            run_episode(env, Policy(planner), seed=wrong)

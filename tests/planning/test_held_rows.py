@@ -88,7 +88,7 @@ glitches = st.dictionaries(
 def test_a_glitch_holds_its_row_for_its_time_and_no_other_row_notices(
     glitches: dict[tuple[int, int], tuple[str, float]], names: bool, replan_every: int | None
 ) -> None:
-    policy = Policy(Straight(names), replan_every=replan_every, on_error="hold")
+    policy = Policy(Straight(names), replan_every=replan_every, on_error="keep_plan")
     alone = Policy(Straight(), replan_every=replan_every)
     states = others = STARTS
     for step in range(STEPS):
@@ -98,7 +98,7 @@ def test_a_glitch_holds_its_row_for_its_time_and_no_other_row_notices(
             (seen if what == "observation" else goals)[row] = value
         kept = seen.copy(), goals.copy()
         actions = quiet(policy, seen, goals)
-        np.testing.assert_array_equal(np.flatnonzero(policy.held), sorted(bad))
+        np.testing.assert_array_equal(np.flatnonzero(policy.failed), sorted(bad))
         np.testing.assert_array_equal(seen, kept[0], "the caller's own")
         np.testing.assert_array_equal(goals, kept[1], "the caller's own")
         assert np.isfinite(actions).all() and np.abs(actions).max() <= 1
@@ -115,7 +115,7 @@ def test_a_held_row_acts_from_its_last_good_observation(value: float, single: bo
     row = 0 if single else 3
     states = STARTS[0] if single else STARTS
     goals = GOALS[0] if single else GOALS
-    policy = Policy(Straight(), on_error="hold")
+    policy = Policy(Straight(), on_error="keep_plan")
     for _ in range(4):
         before = policy.act(states, goals)
         states = moved(states, before)
@@ -124,7 +124,7 @@ def test_a_held_row_acts_from_its_last_good_observation(value: float, single: bo
     if not single:
         bad[row] = value
     action = quiet(policy, bad, goals)
-    assert action.shape == before.shape and policy.held[row]
+    assert action.shape == before.shape and policy.failed[row]
     assert last is not None and policy.states is not None
     np.testing.assert_array_equal(policy.states[row], last[row])
     np.testing.assert_allclose(np.atleast_2d(action)[row], np.atleast_2d(before)[row], atol=1e-5)
@@ -132,7 +132,7 @@ def test_a_held_row_acts_from_its_last_good_observation(value: float, single: bo
 
 def test_a_bad_goal_leaves_the_observation_in_use_and_the_old_goal_in_place() -> None:
     planner = Straight()
-    policy, states = Policy(planner, on_error="hold"), STARTS
+    policy, states = Policy(planner, on_error="keep_plan"), STARTS
     goals = GOALS.copy()
     for step in range(400):
         goals[3] = AFAR if step > 5 else GOALS[3]
@@ -140,13 +140,13 @@ def test_a_bad_goal_leaves_the_observation_in_use_and_the_old_goal_in_place() ->
             states = states.copy()
             states[3, :2] += 2.0  # pushed off its plan, it needs a new one
         states = moved(states, quiet(policy, states, goals))
-    assert policy.held.tolist() == [row == 3 for row in range(ROWS)]
+    assert policy.failed.tolist() == [row == 3 for row in range(ROWS)]
     assert planner.planned == [ROWS, 1]
     np.testing.assert_allclose(states[:, :2], GOALS, atol=0.2)
 
 
 def test_a_goal_that_becomes_good_is_gone_to() -> None:
-    policy, states = Policy(Straight(), on_error="hold"), STARTS
+    policy, states = Policy(Straight(), on_error="keep_plan"), STARTS
     later = GOALS + 2.0
     for step in range(400):
         goals = GOALS if step < 5 else later
@@ -154,12 +154,12 @@ def test_a_goal_that_becomes_good_is_gone_to() -> None:
             goals = goals.copy()
             goals[[1, 6]] = np.nan
         states = moved(states, quiet(policy, states, goals))
-        assert policy.held.any() == (5 <= step < 9)
+        assert policy.failed.any() == (5 <= step < 9)
     np.testing.assert_allclose(states[:, :2], later, atol=0.2)
 
 
 def test_a_row_that_is_bad_for_good_is_told_once() -> None:
-    policy = Policy(Straight(), on_error="hold")
+    policy = Policy(Straight(), on_error="keep_plan")
     policy.act(STARTS, GOALS)
     bad = STARTS.copy()
     bad[[2, 5]] = np.nan
@@ -175,7 +175,7 @@ def test_a_row_that_is_bad_for_good_is_told_once() -> None:
         policy.act(bad, GOALS)
 
 
-@pytest.mark.parametrize("on_error", ["raise", "hold"])
+@pytest.mark.parametrize("on_error", ["raise", "keep_plan"])
 @pytest.mark.parametrize("value", [np.nan, AFAR])
 @pytest.mark.parametrize("what", ["observation", "goal"])
 def test_a_first_plan_raises_and_names_the_row(on_error: str, value: float, what: str) -> None:
@@ -191,7 +191,7 @@ def test_a_first_plan_raises_and_names_the_row(on_error: str, value: float, what
 
 @pytest.mark.parametrize("value", [np.nan, AFAR])
 def test_a_first_plan_of_an_episode_raises_and_can_be_asked_for_again(value: float) -> None:
-    policy = Policy(Straight(), goal=[8.0, 8.0], on_error="hold")
+    policy = Policy(Straight(), goal=[8.0, 8.0], on_error="keep_plan")
     policy.predict(STARTS)
     bad = STARTS.copy()
     bad[[1, 4]] = value
@@ -203,7 +203,7 @@ def test_a_first_plan_of_an_episode_raises_and_can_be_asked_for_again(value: flo
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         policy.predict(bad, episode_start=np.zeros(ROWS, dtype=bool))
-    assert policy.held.tolist() == [row == 1 for row in range(ROWS)]
+    assert policy.failed.tolist() == [row == 1 for row in range(ROWS)]
 
 
 def test_raising_names_the_callers_row_where_only_some_are_planned_for() -> None:
@@ -224,7 +224,7 @@ def test_a_plan_that_is_not_finite_is_an_error_of_its_row() -> None:
             plan.points[np.abs(observation[:, 0] - 50) < 1] = np.nan
             return plan
 
-    for on_error in ("raise", "hold"):
+    for on_error in ("raise", "keep_plan"):
         policy = Policy(Broken(), on_error=on_error)
         policy.act(STARTS, GOALS)
         states = STARTS.copy()
@@ -235,22 +235,22 @@ def test_a_plan_that_is_not_finite_is_an_error_of_its_row() -> None:
             assert caught.value.rows == (2, 7)
         else:
             quiet(policy, states, GOALS)
-            assert np.flatnonzero(policy.held).tolist() == [2, 7]
+            assert np.flatnonzero(policy.failed).tolist() == [2, 7]
 
 
 def test_by_a_reward_alone_rows_are_held_too() -> None:
-    policy = Policy(Straight(), reward=Reach([20.0, 20.0]), on_error="hold")
+    policy = Policy(Straight(), reward=Reach([20.0, 20.0]), on_error="keep_plan")
     policy.act(STARTS)
     bad = STARTS.copy()
     bad[2], bad[4] = np.nan, AFAR
     quiet(policy, bad)
-    assert np.flatnonzero(policy.held).tolist() == [2, 4]
+    assert np.flatnonzero(policy.failed).tolist() == [2, 4]
     goals = GOALS.copy()
     goals[[1, 2]] = np.nan, AFAR
     quiet(policy, STARTS, goals)
-    assert np.flatnonzero(policy.held).tolist() == [1, 2]
+    assert np.flatnonzero(policy.failed).tolist() == [1, 2]
     quiet(policy, STARTS, GOALS)
-    assert not policy.held.any()
+    assert not policy.failed.any()
 
 
 def test_an_error_in_the_planner_itself_is_never_held() -> None:
@@ -260,7 +260,7 @@ def test_an_error_in_the_planner_itself_is_never_held() -> None:
                 raise KeyError("a fault of the program")
             return super().plan(observation, *given_, **more)
 
-    policy = Policy(Faulty(), replan_every=1, on_error="hold")
+    policy = Policy(Faulty(), replan_every=1, on_error="keep_plan")
     policy.act(STARTS, GOALS)
     with pytest.raises(KeyError):
         policy.act(STARTS, GOALS)
@@ -293,8 +293,8 @@ def test_every_planner_can_be_held(
     made = make(planner)
     if past and made is not planner:
         return
-    observed = dfplan.PastSettings(noise=0.05) if past else None
-    policy = Policy(made, seed=0, past=observed, on_error="hold", tolerance=6.0)
+    observed = dfplan.StateEstimatorSettings(noise=0.05) if past else None
+    policy = Policy(made, seed=0, state_estimator=observed, on_error="keep_plan", tolerance=6.0)
     places = corridor.at(np.array([4.0, 10.0, 16.0]))
     states = np.concatenate([places, np.zeros((3, 2))], 1)
     goals = corridor.at(np.array([12.0, 18.0, 8.0]))
@@ -308,6 +308,6 @@ def test_every_planner_can_be_held(
         assert np.isfinite(action).all()
         lost = past and np.isnan(value)  # a past knows what to do without
         wanted = [step == 8, 3 <= step < 6 and not lost, False]
-        assert policy.held.tolist() == wanted
+        assert policy.failed.tolist() == wanted
         states = corridor.advance(states, action)
     assert corridor.away(states[:, :2]).max() < 4

@@ -1,4 +1,4 @@
-"""Learned policies: what they are shown, what they return, and what they refuse."""
+"""Learned policies: their inputs, actions and errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import dfplan
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.learned import LearnedPolicy, policy_inputs
-from dfplan.planning.query import Vicinity
+from dfplan.planning.query import MAX_START_DISTANCE
 from dfplan.tokens.statistics import Statistics, fit_statistics
 from dfplan.types import Trajectories
 
@@ -22,7 +22,7 @@ def statistics(trajectories: Trajectories) -> Statistics:
 
 
 def first_and_last(inputs: torch.Tensor) -> torch.Tensor:
-    """A law that gives away the first and the last number that it was shown."""
+    """A network that returns its first and its last input."""
     return torch.tanh(inputs[:, [0, -1]])
 
 
@@ -35,7 +35,7 @@ STATES = np.array([[-12.0, 40.0, 1.0, -2.0], [0.0, 50.0, 0.0, 0.5]], np.float32)
 GOALS = np.array([[0.0, 58.0], [-15.0, 41.0]], np.float32)
 
 
-def test_what_the_network_is_shown(statistics: Statistics) -> None:
+def test_inputs_of_the_network(statistics: Statistics) -> None:
     states, goals = torch.from_numpy(STATES), torch.from_numpy(GOALS)
     normalizer, limit = statistics.normalizer, statistics.motion.limit
     inputs = policy_inputs(states, goals, statistics, velocities=True)
@@ -55,14 +55,14 @@ def test_one_is_a_batch_of_one_and_rows_are_independent(policy: LearnedPolicy) -
         alone = policy.act(STATES[row], GOALS[row])
         assert alone.shape == (2,)
         np.testing.assert_array_equal(alone, actions[row])
-    told = {"observation": STATES, "desired_goal": GOALS, "achieved_goal": STATES[:, :2]}
-    np.testing.assert_array_equal(policy.act(told), actions)
-    np.testing.assert_array_equal(policy.act(told, GOALS[::-1])[:, 0], actions[:, 0])
-    assert (policy.act(told, GOALS[::-1]) != actions).any()
+    both = {"observation": STATES, "desired_goal": GOALS, "achieved_goal": STATES[:, :2]}
+    np.testing.assert_array_equal(policy.act(both), actions)
+    np.testing.assert_array_equal(policy.act(both, GOALS[::-1])[:, 0], actions[:, 0])
+    assert (policy.act(both, GOALS[::-1]) != actions).any()
     np.testing.assert_array_equal(policy.act(STATES, GOALS[0])[0], actions[0])
 
 
-def test_a_position_alone_is_enough_where_velocities_are_not_told(policy: LearnedPolicy) -> None:
+def test_a_position_is_enough_without_velocities(policy: LearnedPolicy) -> None:
     blind = replace(policy, velocities=False)
     actions = blind.act(STATES[:, :2], GOALS)
     np.testing.assert_array_equal(blind.act(STATES, GOALS), actions)
@@ -70,13 +70,13 @@ def test_a_position_alone_is_enough_where_velocities_are_not_told(policy: Learne
         policy.act(STATES[:, :2], GOALS)
 
 
-def test_a_policy_for_one_goal_knows_it_and_takes_no_other(policy: LearnedPolicy) -> None:
+def test_a_policy_for_one_goal_accepts_no_other(policy: LearnedPolicy) -> None:
     fixed = replace(policy, goal=(0.0, 58.0))
     actions = fixed.act(STATES)
     np.testing.assert_array_equal(fixed.act(STATES, np.array([0.0, 58.0])), actions)
     velocities = torch.tanh(torch.from_numpy(STATES[:, 3]) / policy.statistics.motion.limit)
     np.testing.assert_allclose(actions[:, 1], velocities, atol=1e-6)
-    with pytest.raises(ObservationError, match=r"for the goal \[0.0, 58.0\] alone; that of row 1 "):
+    with pytest.raises(ObservationError, match=r"goal \[0.0, 58.0\]; that of row 1"):
         fixed.act(STATES, GOALS)
 
 
@@ -90,27 +90,27 @@ def test_a_policy_for_one_goal_knows_it_and_takes_no_other(policy: LearnedPolicy
         (STATES, np.zeros((3, 2)), "one for each of 2 observations; got 3"),
         (np.add(STATES, [0, 0, np.nan, 0]), GOALS, "observation must be finite; row 0"),
         (STATES, GOALS + np.inf, "goal must be finite"),
-        (STATES, [500.0, 50.0], "goal must lie where"),
+        (STATES, [500.0, 50.0], "goal must be less than"),
         (STATES * [1, 1, 100, 1], GOALS, "no axis is faster"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_invalid_arguments_are_errors(
     policy: LearnedPolicy, observation: np.ndarray, goal: np.ndarray, message: str
 ) -> None:
     with pytest.raises(ObservationError, match=message):
         policy.act(observation, goal)
 
 
-def test_where_it_has_gone_astray_it_goes_on(policy: LearnedPolicy) -> None:
-    astray = np.add(STATES, [500, 0, 0, 0])
-    assert np.abs(policy.act(astray, GOALS)).max() <= 1
-    careful = replace(policy, vicinity=Vicinity())
-    with pytest.raises(ObservationError, match="start must lie where"):
-        careful.act(astray, GOALS)
+def test_it_acts_also_far_from_the_data(policy: LearnedPolicy) -> None:
+    far_away = np.add(STATES, [500, 0, 0, 0])
+    assert np.abs(policy.act(far_away, GOALS)).max() <= 1
+    limited = replace(policy, max_start_distance=MAX_START_DISTANCE)
+    with pytest.raises(ObservationError, match="start must be less than"):
+        limited.act(far_away, GOALS)
 
 
-def test_it_is_no_planner_and_its_seed_is_checked(policy: LearnedPolicy) -> None:
-    with pytest.raises(ConfigError, match="is a policy and makes no plans"):
+def test_a_learned_policy_is_no_planner(policy: LearnedPolicy) -> None:
+    with pytest.raises(ConfigError, match="learned policy"):
         dfplan.Policy(policy)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="A seed is a whole number"):
+    with pytest.raises(ConfigError, match="seed"):
         policy.reset(-1)

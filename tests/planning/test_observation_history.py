@@ -11,7 +11,7 @@ import torch
 
 from dfplan.diffusion.schedules import interpolation_schedule, noise_schedule
 from dfplan.errors import ConfigError, ObservationError
-from dfplan.planning.observation_history import Past, stand_in, trust
+from dfplan.planning.observation_history import ObservationHistory, fill_missing, noise_to_level
 from dfplan.planning.single import ForcingPlanner
 from dfplan.tokens.normalizer import Normalizer
 from dfplan.types import Plan
@@ -31,11 +31,11 @@ def goals(corridor: Any) -> np.ndarray:
     return np.asarray(corridor.at(np.array([30.0, 10.0, 33.0])))
 
 
-def seen_past(states: np.ndarray, tokens: int, level: int) -> Past:
+def seen_past(states: np.ndarray, tokens: int, level: int) -> ObservationHistory:
     """That comes to ``states`` at a constant speed along q1."""
     frames = 1 + (tokens - 1) * 2
     ago = np.arange(frames - 1, -1, -1)[:, None] * np.array([0.0, 0.5])
-    return Past(states[:, None, :2] - ago, np.full((len(states), frames), level))
+    return ObservationHistory(states[:, None, :2] - ago, np.full((len(states), frames), level))
 
 
 def same(first: Plan, second: Plan) -> bool:
@@ -44,14 +44,14 @@ def same(first: Plan, second: Plan) -> bool:
     )
 
 
-@pytest.mark.parametrize("futures", [1, 2])
+@pytest.mark.parametrize("mc_samples", [1, 2])
 def test_an_exact_past_of_one_position_is_no_past_bit_for_bit(
-    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, futures: int
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, mc_samples: int
 ) -> None:
-    planner = replace(planner, settings=replace(planner.settings, futures=futures))
+    planner = replace(planner, settings=replace(planner.settings, mc_samples=mc_samples))
     without = planner.plan(states, goals, seed=0, trace=True)
     elsewhere = states + np.array([3.0, 1.0, 0.0, 0.0])
-    told = planner.plan(elsewhere, goals, seed=0, trace=True, past=seen_past(states, 1, 0))
+    told = planner.plan(elsewhere, goals, seed=0, trace=True, history=seen_past(states, 1, 0))
     assert same(told, without)
     np.testing.assert_array_equal(told.observation, without.observation)
     np.testing.assert_array_equal(told.trace[0][1], without.trace[0][1])
@@ -66,7 +66,9 @@ def test_what_is_lost_may_have_any_value(
     plans = []
     for value in (0.0, 1e6, np.nan, -np.inf):
         positions = np.where(past.level[..., None] == K, value, past.positions)
-        plans.append(planner.plan(states, goals, seed=0, past=Past(positions, past.level)))
+        plans.append(
+            planner.plan(states, goals, seed=0, history=ObservationHistory(positions, past.level))
+        )
     assert all(same(plan, plans[0]) for plan in plans[1:])
     assert np.isfinite(plans[0].points).all()
 
@@ -77,44 +79,44 @@ def test_rows_are_independent(
 ) -> None:
     past = seen_past(states, 3, 4)
     past.level[0, :3] = K
-    others = Past(np.roll(past.positions, 1, 0), np.roll(past.level, 1, 0))
+    others = ObservationHistory(np.roll(past.positions, 1, 0), np.roll(past.level, 1, 0))
     others.positions[row], others.level[row] = past.positions[row], past.level[row]
-    first = planner.plan(states, goals, seed=0, past=past)
-    second = planner.plan(states, goals, seed=0, past=others)
-    assert first.past is not None and second.past is not None
-    np.testing.assert_allclose(first.past[row], second.past[row], atol=1e-5)
+    first = planner.plan(states, goals, seed=0, history=past)
+    second = planner.plan(states, goals, seed=0, history=others)
+    assert first.history is not None and second.history is not None
+    np.testing.assert_allclose(first.history[row], second.history[row], atol=1e-5)
     np.testing.assert_allclose(first.points[row], second.points[row], atol=1e-3)
-    assert np.abs(first.past - second.past).max() > 1
+    assert np.abs(first.history - second.history).max() > 1
 
 
 def test_a_plan_goes_on_from_the_estimate_which_nothing_pulls(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
 ) -> None:
-    taut = replace(planner, settings=replace(planner.settings, tautness=50.0))
+    taut = replace(planner, settings=replace(planner.settings, smoothness_weight=50.0))
     past = seen_past(states, 3, 3)
     for chosen in (planner, taut):
-        plan = chosen.plan(states, goals, seed=0, past=past)
-        assert plan.past is not None and plan.past.shape == past.positions.shape
-        np.testing.assert_array_equal(plan.past, planner.estimate(past, seed=0))
-        np.testing.assert_allclose(plan.points[:, 0], plan.past[:, -1], atol=1e-4)
+        plan = chosen.plan(states, goals, seed=0, history=past)
+        assert plan.history is not None and plan.history.shape == past.positions.shape
+        np.testing.assert_array_equal(plan.history, planner.estimate(past, seed=0))
+        np.testing.assert_allclose(plan.points[:, 0], plan.history[:, -1], atol=1e-4)
         np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-4)
-        np.testing.assert_array_equal(plan.observation[:, :2], plan.past[:, -1])
-        assert np.linalg.norm(plan.past - past.positions, axis=-1).max() > 0.01
-    assert corridor.away(planner.plan(states, goals, seed=0, past=past).points).max() < 5
+        np.testing.assert_array_equal(plan.observation[:, :2], plan.history[:, -1])
+        assert np.linalg.norm(plan.history - past.positions, axis=-1).max() > 0.01
+    assert corridor.away(planner.plan(states, goals, seed=0, history=past).points).max() < 5
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 5, 13])
 def test_the_horizon_counts_from_the_present_and_the_window_holds_both(
-    settled: ForcingPlanner, states: np.ndarray, tokens: int
+    unguided: ForcingPlanner, states: np.ndarray, tokens: int
 ) -> None:
     near = states[:, :2] + 0.5
     past = seen_past(states, tokens, 0)
-    limit = settled.longest_horizon - 10 * (tokens - 1)
-    plan = settled.plan(states, near, horizon=limit, seed=0, past=past)
+    limit = unguided.longest_horizon - 10 * (tokens - 1)
+    plan = unguided.plan(states, near, horizon=limit, seed=0, history=past)
     assert (plan.steps == limit).all() and plan.points.shape[1] == 1 + limit // plan.stride
     assert plan.level.shape == plan.points.shape[:2]
     with pytest.raises(ConfigError, match=f"1 to {limit} environment steps"):
-        settled.plan(states, near, horizon=limit + 1, past=past)
+        unguided.plan(states, near, horizon=limit + 1, history=past)
 
 
 def test_more_context_than_the_window_is_refused(
@@ -123,7 +125,7 @@ def test_more_context_than_the_window_is_refused(
     for tokens in (14, 20):
         message = f"More context than the window.*14 tokens.*past of {tokens}.*at most 13"
         with pytest.raises(ConfigError, match=message):
-            planner.plan(states, goals, past=seen_past(states, tokens, 0))
+            planner.plan(states, goals, history=seen_past(states, tokens, 0))
         with pytest.raises(ConfigError, match=message):
             planner.estimate(seen_past(states, tokens, 0))
 
@@ -150,7 +152,7 @@ def test_what_is_no_past_is_refused(
     message: str,
 ) -> None:
     with pytest.raises(ObservationError, match=message):
-        planner.plan(states, goals, past=Past(positions, level))
+        planner.plan(states, goals, history=ObservationHistory(positions, level))
 
 
 def test_where_nothing_is_known_of_a_body_there_is_no_plan(
@@ -158,7 +160,7 @@ def test_where_nothing_is_known_of_a_body_there_is_no_plan(
 ) -> None:
     past = seen_past(states, 3, 4)
     past.level[1] = K
-    for ask in (planner.estimate, lambda past: planner.plan(states, goals, past=past)):
+    for ask in (planner.estimate, lambda past: planner.plan(states, goals, history=past)):
         with pytest.raises(ObservationError, match="Of row 1 every position is lost"):
             ask(past)
     past.level[1, 0] = K - 1
@@ -168,17 +170,20 @@ def test_where_nothing_is_known_of_a_body_there_is_no_plan(
 @pytest.mark.parametrize("noise", [-1.0, np.nan])
 def test_a_noise_that_is_none_has_no_level(planner: ForcingPlanner, noise: float) -> None:
     with pytest.raises(ConfigError, match="at least 0"):
-        trust(np.array([0.1, noise]), planner.statistics, planner.schedule)
+        noise_to_level(np.array([0.1, noise]), planner.statistics, planner.schedule)
 
 
 @pytest.mark.parametrize("wrong", [(np.zeros((3, 3, 2)), np.zeros((3, 3), int)), 0.2])
 def test_what_is_not_even_a_past_is_refused(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, wrong: Any
 ) -> None:
-    with pytest.raises(ObservationError, match=r"A past is a dfplan.planning.observation_history.Past .*; got "):
-        planner.plan(states, goals, past=wrong)
+    with pytest.raises(
+        ObservationError,
+        match=r"A past is a dfplan.planning.observation_history.ObservationHistory .*; got ",
+    ):
+        planner.plan(states, goals, history=wrong)
     with pytest.raises(ObservationError, match="in numbers"):
-        planner.estimate(Past([[["a", "b"]]], np.zeros((1, 1), int)))  # type: ignore[arg-type]
+        planner.estimate(ObservationHistory([[["a", "b"]]], np.zeros((1, 1), int)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("level", [0, 3])
@@ -192,7 +197,7 @@ def test_every_sequence_through_the_network_is_counted(
         return planner.denoiser(x, level)
 
     past = seen_past(states, 3, level)
-    plan = replace(planner, denoiser=counted).plan(states, goals, seed=0, past=past)
+    plan = replace(planner, denoiser=counted).plan(states, goals, seed=0, history=past)
     assert plan.evaluations * len(states) == sum(sequences)
 
 
@@ -201,10 +206,10 @@ def test_a_start_off_the_data_is_refused_only_where_it_is_exact(
 ) -> None:
     past = seen_past(states, 1, 3)
     past.positions[1, 0] += 14.0
-    assert np.isfinite(planner.plan(states, goals, seed=0, past=past).points).all()
+    assert np.isfinite(planner.plan(states, goals, seed=0, history=past).points).all()
     past.level[1] = 0
     with pytest.raises(ObservationError, match=r"start must lie where.*row 1"):
-        planner.plan(states, goals, seed=0, past=past)
+        planner.plan(states, goals, seed=0, history=past)
 
 
 @pytest.mark.parametrize("stack", [1, 2])
@@ -246,7 +251,9 @@ def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
     noise[0, 1] = noise[3, 3] = np.inf
     noise = noise[:, (np.arange(frames) + stack - 1) // stack]
     seen = rng.normal(size=(5, frames, 2)) * 2
-    past = Past(3 * seen + np.array([2.0, -1.0]), trust(3 * noise, statistics, levels))
+    past = ObservationHistory(
+        3 * seen + np.array([2.0, -1.0]), noise_to_level(3 * noise, statistics, levels)
+    )
     got = (gaussian.estimate(past, seed=0) - np.array([2.0, -1.0])) / 3
     for row in range(5):
         known = np.isfinite(noise[row])
@@ -261,7 +268,7 @@ def test_trust_counts_the_axis_in_which_noise_weighs_more(planner: ForcingPlanne
         planner.statistics, normalizer=Normalizer(torch.zeros(2), torch.tensor([4.0, 2.0]))
     )
     noise = np.array([0.0, 2.0, 6.0, 0.2, np.inf])
-    assert trust(noise, statistics, levels).tolist() == [0, 50, 75, 10, 100]
+    assert noise_to_level(noise, statistics, levels).tolist() == [0, 50, 75, 10, 100]
 
 
 def test_a_lost_position_is_stood_in_for_by_the_other_of_its_token(
@@ -269,7 +276,9 @@ def test_a_lost_position_is_stood_in_for_by_the_other_of_its_token(
 ) -> None:
     positions = np.arange(14.0).reshape(1, 7, 2)
     level = np.array([[K, K, 3, 0, K, K, K]])
-    told = stand_in(Past(positions, level), planner.layout, planner.statistics, planner.schedule)
+    told = fill_missing(
+        ObservationHistory(positions, level), planner.layout, planner.statistics, planner.schedule
+    )
     assert told.positions[0, 1:5, 0].tolist() == [4, 4, 6, 6]
     std, reach = float(planner.statistics.normalizer.std.min()), 5 * 0.26  # half of 5 steps at 0.52
     ratio = np.hypot([3 / 17, 0.0], reach / std)

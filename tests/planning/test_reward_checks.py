@@ -25,11 +25,11 @@ from dfplan.planning.rewards import (
     ReachBy,
     Short,
     SlowIn,
-    checked,
+    check_reward,
 )
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import TreePlanner, TreeSettings
-from dfplan.sampling.guidance import climb
+from dfplan.sampling.guidance import gradient_ascent
 
 STEPS = 10.0 * torch.arange(6)
 
@@ -73,7 +73,7 @@ def test_every_part_is_checked_and_named(
 ) -> None:
     points = plans(batch).requires_grad_()
     with pytest.raises(ConfigError, match=rf"reward <lambda> must give .*\[{batch}\].*got {got}"):
-        checked(composed(part))(points, STEPS)
+        check_reward(composed(part))(points, STEPS)
 
 
 def test_parts_of_one_number_for_all_plans_are_refused(planner: ForcingPlanner) -> None:
@@ -89,11 +89,11 @@ def test_a_gradient_of_parameters_alone_is_none() -> None:
         return network(points.detach()[:, -1])[:, 0]
 
     with pytest.raises(ConfigError, match=r"cut_off .* no gradient"):
-        checked(Short() + cut_off)(plans().requires_grad_(), STEPS)
+        check_reward(Short() + cut_off)(plans().requires_grad_(), STEPS)
 
 
 def test_what_guides_nowhere_may_still_be_evaluated() -> None:
-    reward = checked(Short() + (lambda q, s: (q[:, -1, 0] > 0).float()))
+    reward = check_reward(Short() + (lambda q, s: (q[:, -1, 0] > 0).float()))
     points = plans()
     assert reward(points, STEPS).shape == (3,)
     with torch.no_grad():
@@ -104,8 +104,8 @@ def test_checks_change_neither_value_nor_gradient() -> None:
     reward = 2 * (Short() + leftward) + 0.5 * Reach([1.0, 2.0])
     points = plans().requires_grad_()
     for made, same in (
-        (reward, checked(reward)),
-        (leftward, checked(leftward)),
+        (reward, check_reward(reward)),
+        (leftward, check_reward(leftward)),
         (leftward, Custom(leftward)),
     ):
         assert torch.equal(made(points, STEPS), same(points, STEPS))
@@ -123,13 +123,13 @@ def test_a_reward_whose_gradient_is_not_finite_is_named(planner: ForcingPlanner)
 
 def test_gradients_that_no_reward_is_to_blame_for_blame_none() -> None:
     def value(points: torch.Tensor) -> torch.Tensor:
-        return 1e30 * (1e30 * checked(Short() + leftward)(points, STEPS))
+        return 1e30 * (1e30 * check_reward(Short() + leftward)(points, STEPS))
 
     with pytest.raises(ConfigError, match="Guidance needs a finite gradient") as raised:
-        climb(value, plans(), torch.ones(1, 1, 1), 1, 0.1)
+        gradient_ascent(value, plans(), torch.ones(1, 1, 1), 1, 0.1)
     assert "leftward" not in str(raised.value)
     with pytest.raises(ConfigError, match="as the positions are not: check the settings"):
-        checked(Short())(plans() * torch.nan, STEPS)
+        check_reward(Short())(plans() * torch.nan, STEPS)
 
 
 @pytest.mark.parametrize("made", [np.array, torch.tensor, list], ids=["numpy", "torch", "list"])
@@ -143,7 +143,7 @@ def test_rewards_come_in_the_positions_type(
     def reach(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return -0.5 * (points[:, -1] - target).square().sum(-1)
 
-    assert checked(reach)(plans(), STEPS).dtype == torch.float32
+    assert check_reward(reach)(plans(), STEPS).dtype == torch.float32
     tree = TreePlanner(planner, TreeSettings(evaluations=24))
     for of in (planner, tree):
         mine, theirs = (
@@ -222,8 +222,8 @@ ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
     (lambda: PassThrough(torch.zeros(0, 2)), "PassThrough needs places"),
     (lambda: PassThrough([]), "PassThrough needs places"),
     (
-        lambda: PassThrough([[1.0, 2.0]], between=0),
-        "between must be a whole number, at least 1; got 0",
+        lambda: PassThrough([[1.0, 2.0]], points_per_line=0),
+        "points_per_line must be a whole number, at least 1; got 0",
     ),
     (lambda: Follow([[1.0, 2.0]]), "Follow needs path.*Q at least 2"),
     (lambda: Follow([1.0, 2.0]), "Follow needs path"),
@@ -240,11 +240,20 @@ ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
     (lambda: KeepOut([DISC, (1.0, 2.0)]), "a region is"),
     (lambda: KeepOut([DISC], margin=-0.1), "margin must be a finite number, at least 0; got -0.1"),
     (lambda: KeepOut([DISC], margin=NAN), "margin must be a finite number, at least 0; got nan"),
-    (lambda: KeepOut([DISC], between=0), "between must be a whole number, at least 1; got 0"),
-    (lambda: KeepOut([DISC], between=1.5), "between must be a whole number, at least 1; got 1.5"),
+    (
+        lambda: KeepOut([DISC], points_per_line=0),
+        "points_per_line must be a whole number, at least 1; got 0",
+    ),
+    (
+        lambda: KeepOut([DISC], points_per_line=1.5),
+        "points_per_line must be a whole number, at least 1; got 1.5",
+    ),
     (lambda: SlowIn([DISC], 1.0), r"SlowIn one region.*Got \[Disc"),
     (lambda: SlowIn(DISC, -0.1), "limit must be a finite number, at least 0; got -0.1"),
-    (lambda: OnSupport(None, between=0), "between must be a whole number, at least 1; got 0"),
+    (
+        lambda: OnSupport(None, points_per_line=0),
+        "points_per_line must be a whole number, at least 1; got 0",
+    ),
     (lambda: LearnedValue(torch.nn.Linear(4, 1)), r"positions \[3, 2\] got RuntimeError"),
     (lambda: LearnedValue(torch.nn.Linear(2, 1)), r"got values \[3, 1\]"),
     (lambda: LearnedValue(lambda points, steps: points), "got TypeError"),
@@ -260,7 +269,7 @@ def test_arguments_that_mean_nothing_are_refused(made: Callable[[], Any], messag
 
 
 def test_regions_may_have_no_end() -> None:
-    left = KeepOut([Box((-torch.inf, -torch.inf), (0.0, torch.inf))], between=1)
+    left = KeepOut([Box((-torch.inf, -torch.inf), (0.0, torch.inf))], points_per_line=1)
     points = torch.tensor([[[1.0, 0.0], [2.0, 9.0], [-3.0, 5.0]]]).requires_grad_()
     value = left(points, STEPS[:3])
     (gradient,) = torch.autograd.grad(value.sum(), points)

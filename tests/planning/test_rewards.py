@@ -24,7 +24,7 @@ from dfplan.planning.rewards import (
     Short,
     SlowIn,
     Smooth,
-    on_lines,
+    points_on_lines,
 )
 from dfplan.tokens.support import Support, fit_support
 from dfplan.types import Reward
@@ -48,11 +48,13 @@ REWARDS: dict[str, ComposableReward] = {
     "dense": Dense(torch.tensor([2.0, 2.0])),
     "fast": Fast(torch.tensor([2.0, 2.0])),
     "keep out": KeepOut([Disc((1.0, 1.0), 1.5), Box((3.0, 3.0), (5.0, 4.0))], margin=0.3),
-    "keep out of what moves": KeepOut([Disc((0.0, 2.0), 2.0, velocity=(0.1, -0.02))], between=3),
+    "keep out of what moves": KeepOut(
+        [Disc((0.0, 2.0), 2.0, velocity=(0.1, -0.02))], points_per_line=3
+    ),
     "slow in": SlowIn(Box((-9.0, -9.0), (9.0, 9.0)), limit=0.2),
     "short": Short(),
     "on support": OnSupport(support()),
-    "sum": Short() + OnSupport(support(), between=3),
+    "sum": Short() + OnSupport(support(), points_per_line=3),
     "weighted": 0.3 * Short() + Reach(torch.tensor([1.0, 1.0])) * 2.0,
 }
 
@@ -132,13 +134,13 @@ def test_places_are_passed_in_order() -> None:
     near, far = (2.0, 1.0), (6.0, 2.0)
 
     def passed(*places: tuple[float, float]) -> float:
-        return float(PassThrough(torch.tensor(places), between=1)(points, STEPS[:4]))
+        return float(PassThrough(torch.tensor(places), points_per_line=1)(points, STEPS[:4]))
 
     assert passed(near) == -0.5 and passed(far) == -2
     assert passed(near, far) == -2.5
     # The wrong way round one of the two is missed: both at (4, 0), or one and then the other.
     assert passed(far, near) == -0.5 * min((4 + 4) + (4 + 1), 4 + 17, 16 + 4 + 1)
-    between = PassThrough(torch.tensor([[3.0, 0.0]]), between=2)
+    between = PassThrough(torch.tensor([[3.0, 0.0]]), points_per_line=2)
     assert between(points, STEPS[:4]) == 0
 
 
@@ -188,19 +190,19 @@ def test_fast_counts_the_steps_outside_by_hand() -> None:
     ],
 )
 def test_distance_from_regions(region: Any, place: tuple[float, float], outside: float) -> None:
-    found = region.outside(line(place), torch.tensor([10.0]))
+    found = region.signed_distance(line(place), torch.tensor([10.0]))
     assert found.shape == (1, 1) and found.item() == pytest.approx(outside, abs=1e-5)
 
 
 def test_keep_out_sees_lines_and_the_time() -> None:
     disc = Disc((2.0, 0.0), 1.0)
     across = line((0, 0), (4, 0))
-    keep = KeepOut([disc], between=2)
+    keep = KeepOut([disc], points_per_line=2)
     assert keep(across, STEPS[:2]) == pytest.approx(-0.5, abs=1e-5)  # its middle is 1 deep
-    assert KeepOut([disc], between=1)(across, STEPS[:2]) == 0
+    assert KeepOut([disc], points_per_line=1)(across, STEPS[:2]) == 0
     assert keep(line((0, 1.2), (4, 1.2)), STEPS[:2]) == 0
     assert KeepOut([disc], margin=0.5)(line((0, 1.2), (4, 1.2)), STEPS[:2]) < 0
-    moving = KeepOut([Disc((0.0, 5.0), 1.0, (0.0, -1.0))], between=2)
+    moving = KeepOut([Disc((0.0, 5.0), 1.0, (0.0, -1.0))], points_per_line=2)
     # The disc crosses the line's middle at step 5 and is long gone at 15.
     assert moving(line((-2, 0), (2, 0)), STEPS[:2]) == pytest.approx(-0.5, abs=1e-5)
     assert moving(line((-2, 0), (2, 0)), STEPS[1:3]) == 0
@@ -241,19 +243,21 @@ def test_on_support_asks_for_nothing_inside_and_sees_the_lines_between() -> None
     inside = line((0.5, 0.5), (3.5, 0.5), (3.5, 3.5))
     assert OnSupport(support())(inside, STEPS[:3]) == 0
     jump = line((0.5, 3.5), (2.0, 6.5), (3.5, 3.5))
-    assert OnSupport(support(), between=1)(jump, STEPS[:3]) == pytest.approx(-3.125, rel=0.1)
+    assert OnSupport(support(), points_per_line=1)(jump, STEPS[:3]) == pytest.approx(
+        -3.125, rel=0.1
+    )
     ends_inside = line((-0.2, 2.0), (2.0, 4.2))  # cuts no corner but its own ends
     assert OnSupport(support())(ends_inside, STEPS[:2]) < 0
     hole = fit_support([np.array([[0.0, 0.0], [3.0, 0.0]])], 0.1)
     there = line((0.0, 0.0), (3.0, 0.0))
-    assert OnSupport(hole, between=1)(there, STEPS[:2]).abs() < 0.02
-    assert OnSupport(hole, between=2)(there, STEPS[:2]) == pytest.approx(-1.125, rel=0.15)
+    assert OnSupport(hole, points_per_line=1)(there, STEPS[:2]).abs() < 0.02
+    assert OnSupport(hole, points_per_line=2)(there, STEPS[:2]) == pytest.approx(-1.125, rel=0.15)
 
 
 @pytest.mark.parametrize("between", [1, 2, 5])
 def test_points_on_lines(between: int) -> None:
     points = plans()
-    found = on_lines(points, between)
+    found = points_on_lines(points, between)
     assert found.shape == (BATCH, (POINTS - 1) * between, 2)
     assert torch.allclose(found[:, between - 1 :: between], points[:, 1:], atol=1e-6)
     steps = torch.cat([points[:, :1], found], 1).diff(dim=1)

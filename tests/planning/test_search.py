@@ -15,7 +15,7 @@ from dfplan.planning.search import NONE, ROOT, Leaves, SearchSettings, Tree
 
 @dataclass
 class Game:
-    """What a node is worth, by its problem and the actions that lead to it."""
+    """What a node is worth, by its index and the actions that lead to it."""
 
     worth: Callable[[int, tuple[int, ...]], float]
     paths: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
@@ -24,17 +24,17 @@ class Game:
         for _ in range(rounds):
             chosen = Leaves.joined([tree.select() for _ in range(leaves)])
             values = []
-            for problem, parent, action, node in zip(
-                chosen.problem.tolist(),
+            for index, parent, action, node in zip(
+                chosen.tree.tolist(),
                 chosen.parent.tolist(),
                 chosen.action.tolist(),
                 chosen.node.tolist(),
                 strict=True,
             ):
-                path = (*self.paths.get((problem, parent), ()), action)
-                assert (problem, node) not in self.paths
-                self.paths[problem, node] = path
-                values.append(self.worth(problem, path))
+                path = (*self.paths.get((index, parent), ()), action)
+                assert (index, node) not in self.paths
+                self.paths[index, node] = path
+                values.append(self.worth(index, path))
             tree.back_up(chosen, torch.tensor(values))
 
 
@@ -42,7 +42,7 @@ def test_a_bandit_is_played_by_the_upper_confidence_rule() -> None:
     # Whatever follows an arm is worth what the arm is; the arms' values are scaled to 1, 0.5, 0.
     worth = (3.0, 2.0, 1.0)
     one_child = SearchSettings(exploration=0.7, width=1.0, widening=0.0)
-    tree = Tree(problems=1, root_width=3, settings=one_child)
+    tree = Tree(count=1, root_width=3, settings=one_child)
     Game(lambda _, path: worth[path[0]]).play(tree, rounds=36)
 
     visits = [1, 1, 1]
@@ -60,7 +60,7 @@ def test_a_small_tree_by_hand() -> None:
     # Two children a node. The root's are worth 0 and 4; both of the better one's, 1 and 3, are
     # made before it is left, for its mean stays the higher.
     two = SearchSettings(exploration=0.0, width=2.0, widening=0.0)
-    tree = Tree(problems=1, root_width=2, settings=two)
+    tree = Tree(count=1, root_width=2, settings=two)
     values = {(0,): 0.0, (1,): 4.0, (1, 0): 1.0, (1, 1): 3.0}
     game = Game(lambda _, path: values[path])
     game.play(tree, rounds=4)
@@ -74,14 +74,14 @@ def test_a_small_tree_by_hand() -> None:
 @pytest.mark.parametrize("leaves", [1, 2, 5, 20])
 def test_leaves_of_a_round_differ_and_nodes_count_themselves_and_those_below(leaves: int) -> None:
     settings = SearchSettings(width=2.0, widening=0.5)
-    tree = Tree(problems=3, root_width=3, settings=settings)
+    tree = Tree(count=3, root_width=3, settings=settings)
     game = Game(lambda _, path: float(sum(path)))  # which refuses a node that is made twice
     game.play(tree, rounds=20 // leaves, leaves=leaves)
     assert (tree.size == 21).all()
-    for (problem, node), path in game.paths.items():
-        parent = int(tree.parent[problem, node])
-        assert game.paths.get((problem, parent), ()) == path[:-1]
-        assert tree.child[problem, parent, path[-1]] == node
+    for (index, node), path in game.paths.items():
+        parent = int(tree.parent[index, node])
+        assert game.paths.get((index, parent), ()) == path[:-1]
+        assert tree.child[index, parent, path[-1]] == node
     below = torch.ones(3, 21, dtype=torch.long)
     for node in range(20, 0, -1):
         below[torch.arange(3), tree.parent[:, node]] += below[:, node]
@@ -90,22 +90,22 @@ def test_leaves_of_a_round_differ_and_nodes_count_themselves_and_those_below(lea
 
 
 def test_problems_do_not_touch_each_other() -> None:
-    def worth(problem: int, path: tuple[int, ...]) -> float:
-        return float(len(path) + (path[0] == problem))
+    def worth(index: int, path: tuple[int, ...]) -> float:
+        return float(len(path) + (path[0] == index))
 
     settings = SearchSettings(exploration=0.5)
-    together = Tree(problems=2, root_width=3, settings=settings)
+    together = Tree(count=2, root_width=3, settings=settings)
     Game(worth).play(together, rounds=12, leaves=2)
-    for problem in (0, 1):
-        alone = Tree(problems=1, root_width=3, settings=settings)
-        Game(lambda _, path, own=problem: worth(own, path)).play(alone, rounds=12, leaves=2)
-        assert torch.equal(alone.parent[0], together.parent[problem])
-        assert torch.equal(alone.total[0], together.total[problem])
+    for index in (0, 1):
+        alone = Tree(count=1, root_width=3, settings=settings)
+        Game(lambda _, path, own=index: worth(own, path)).play(alone, rounds=12, leaves=2)
+        assert torch.equal(alone.parent[0], together.parent[index])
+        assert torch.equal(alone.total[0], together.total[index])
 
 
 def test_children_grow_with_the_visits_of_their_parent() -> None:
     narrow = SearchSettings(width=1.0, widening=0.5)
-    tree = Tree(problems=1, root_width=1, settings=narrow)
+    tree = Tree(count=1, root_width=1, settings=narrow)
     Game(lambda *_: 0.0).play(tree, rounds=100)
     children = (tree.child[0] != NONE).sum(1)
     assert (children <= tree.visits[0].float().sqrt().ceil()).all()

@@ -1,4 +1,4 @@
-"""Odometry on a body that does what it is told, and policies that see little of theirs."""
+"""StateEstimator on a body that does what it is told, and policies that see little of theirs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from dfplan.errors import ConfigError, ObservationError
-from dfplan.planning.observation_history import Past
+from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import Reach
 from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.state_estimator import Odometry, PastSettings
+from dfplan.planning.state_estimator import StateEstimator, StateEstimatorSettings
 from dfplan.planning.trackers import Pursuit, pursuit_gains
 from dfplan.tokens.normalizer import Normalizer
 
@@ -24,8 +24,8 @@ BODIES = 40
 class Unaided(ForcingPlanner):
     """A planner whose estimate is what was observed."""
 
-    def estimate(self, past: Past, *, seed: int | None = None) -> np.ndarray:
-        return past.positions
+    def estimate(self, history: ObservationHistory, *, seed: int | None = None) -> np.ndarray:
+        return history.positions
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def unaided(planner: ForcingPlanner) -> ForcingPlanner:
 
 
 def drive(
-    odometry: Odometry,
+    estimator: StateEstimator,
     steps: int,
     corridor: Any,
     noise: float,
@@ -61,13 +61,13 @@ def drive(
     for step in range(steps):
         observed = state + scale * rng.normal(size=(BODIES, 4))
         there = (rng.random(BODIES) >= lost) & arrives[step]
-        odometry.observe(np.where(there[:, None], observed, np.nan), state[:, :2] * 0)
+        estimator.observe(np.where(there[:, None], observed, np.nan), state[:, :2] * 0)
         held[there] = observed[there]
         true.append(state)
-        tracked.append(odometry.states())
+        tracked.append(estimator.states())
         last.append(held.copy())
         action = np.sin(phase + step / 15)
-        odometry.send(action)
+        estimator.send(action)
         if step % 10 == 0:
             pushed, way = rng.random((BODIES, 1)) < 0.2, rng.normal(size=(BODIES, 2))
         if push == "force":
@@ -89,8 +89,8 @@ def off(values: np.ndarray) -> float:
 def test_exact_observations_are_where_the_body_is(
     planner: ForcingPlanner, corridor: Any, speed_noise: float, push: str
 ) -> None:
-    odometry = Odometry(planner, PastSettings())
-    true, tracked, _ = drive(odometry, 60, corridor, 0.0, speed_noise=speed_noise, push=push)
+    estimator = StateEstimator(planner, StateEstimatorSettings())
+    true, tracked, _ = drive(estimator, 60, corridor, 0.0, speed_noise=speed_noise, push=push)
     assert np.abs(tracked - true)[..., :2].max() < 1e-3
     if speed_noise == 0 and push != "blow":  # which can be faster than any body of the data
         assert off((tracked - true)[5:, :, 2:]) < 0.02
@@ -99,7 +99,9 @@ def test_exact_observations_are_where_the_body_is(
 def test_where_nothing_arrives_it_goes_on_from_what_was_sent(
     unaided: ForcingPlanner, corridor: Any
 ) -> None:
-    true, tracked, _ = drive(Odometry(unaided, PastSettings()), 160, corridor, 0.0, slice(60))
+    true, tracked, _ = drive(
+        StateEstimator(unaided, StateEstimatorSettings()), 160, corridor, 0.0, slice(60)
+    )
     moved = np.linalg.norm(true[-1, :, :2] - true[60, :, :2], axis=-1)
     assert moved.min() > 5
     apart = np.abs(tracked - true)[-1]
@@ -112,11 +114,11 @@ def test_many_noisy_observations_are_better_than_one(
     unaided: ForcingPlanner, corridor: Any, every: int, noise: float
 ) -> None:
     """And the speed comes out, which nobody observed."""
-    told = Odometry(unaided, PastSettings(noise))
+    told = StateEstimator(unaided, StateEstimatorSettings(noise))
     true, tracked, _ = drive(told, 200, corridor, noise, slice(0, None, every))
     assert off((tracked - true)[60:, :, :2]) < (0.5 if every == 1 else 0.9) * noise
     assert off((tracked - true)[60:, :, 2:]) < 0.6 * off(true[60:, :, 2:])
-    believed = Odometry(unaided, PastSettings())
+    believed = StateEstimator(unaided, StateEstimatorSettings())
     _, trusting, _ = drive(believed, 200, corridor, noise, slice(0, None, every))
     assert off((trusting - true)[60:, :, :2]) > 1.1 * off((tracked - true)[60:, :, :2])
 
@@ -127,9 +129,9 @@ def test_many_noisy_observations_are_better_than_one(
 def test_exact_velocities_make_it_better_than_what_was_received_last(
     planner: ForcingPlanner, corridor: Any, noise: float, lost: float, push: str, seed: int
 ) -> None:
-    odometry = Odometry(planner, PastSettings(noise))
+    estimator = StateEstimator(planner, StateEstimatorSettings(noise))
     true, tracked, last = drive(
-        odometry, 100, corridor, noise, seed=seed, speed_noise=0.0, lost=lost, push=push
+        estimator, 100, corridor, noise, seed=seed, speed_noise=0.0, lost=lost, push=push
     )
     assert off((tracked - true)[20:, :, :2]) < 0.6 * off((last - true)[20:, :, :2])
     assert off((tracked - true)[20:, :, 2:]) < 1.1 * off((last - true)[20:, :, 2:]) + 0.2
@@ -141,8 +143,8 @@ def test_the_more_noise_the_larger_the_error(
 ) -> None:
     errors = []
     for noise in (0.0, 0.1, 0.3, 1.0, 3.0):
-        odometry = Odometry(unaided, PastSettings(noise))
-        true, tracked, _ = drive(odometry, 100, corridor, noise, speed_noise=speed_noise, lost=0.3)
+        estimator = StateEstimator(unaided, StateEstimatorSettings(noise))
+        true, tracked, _ = drive(estimator, 100, corridor, noise, speed_noise=speed_noise, lost=0.3)
         errors.append(off((tracked - true)[20:, :, :2]))
     assert (np.diff(errors) > 0).all(), errors
 
@@ -152,22 +154,22 @@ def test_velocities_of_no_body_make_it_no_worse_than_without_a_filter(
     unaided: ForcingPlanner, corridor: Any, garbage: float
 ) -> None:
     """All of one value, or of the wrong sign; where there are none they are better left NaN."""
-    odometry = Odometry(unaided, PastSettings(0.3))
-    observe = odometry.observe
+    estimator = StateEstimator(unaided, StateEstimatorSettings(0.3))
+    observe = estimator.observe
 
-    def with_garbage(observed: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    def with_garbage(observed: np.ndarray, default: np.ndarray) -> np.ndarray:
         velocity = -observed[:, 2:] if garbage == -1 else np.full((BODIES, 2), garbage)
-        return observe(np.concatenate([observed[:, :2], velocity], 1), otherwise)
+        return observe(np.concatenate([observed[:, :2], velocity], 1), default)
 
-    odometry.observe = with_garbage  # type: ignore[assignment, method-assign]
-    true, tracked, last = drive(odometry, 100, corridor, 0.3, speed_noise=0.0)
+    estimator.observe = with_garbage  # type: ignore[assignment, method-assign]
+    true, tracked, last = drive(estimator, 100, corridor, 0.3, speed_noise=0.0)
     assert off((tracked - true)[20:, :, :2]) < off((last - true)[20:, :, :2])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e6, 1e30])
 def test_no_estimate_is_ever_nan(planner: ForcingPlanner, corridor: Any, value: float) -> None:
     """Whether nothing arrives at all, or only at first, or what cannot be."""
-    odometry, rng = Odometry(planner, PastSettings(0.2)), np.random.default_rng(0)
+    estimator, rng = StateEstimator(planner, StateEstimatorSettings(0.2)), np.random.default_rng(0)
     home = rng.normal(size=(4, 2))
     for step in range(60):
         observed = np.concatenate([home, np.zeros((4, 2))], 1)
@@ -177,12 +179,12 @@ def test_no_estimate_is_ever_nan(planner: ForcingPlanner, corridor: Any, value: 
         observed[2, step % 4] = value
         if step < 30 or step == 40:
             observed[3] = value
-        odometry.observe(observed, home)
-        assert np.isfinite(odometry.states()).all()
-        assert np.isfinite(odometry.past().positions).all()
-        odometry.send(rng.uniform(-1, 1, (4, 2)) * odometry.received[:, None])
-        assert not odometry.received[0]
-    np.testing.assert_array_equal(odometry.states()[0], [*home[0].astype(np.float32), 0, 0])
+        estimator.observe(observed, home)
+        assert np.isfinite(estimator.states()).all()
+        assert np.isfinite(estimator.history().positions).all()
+        estimator.send(rng.uniform(-1, 1, (4, 2)) * estimator.received[:, None])
+        assert not estimator.received[0]
+    np.testing.assert_array_equal(estimator.states()[0], [*home[0].astype(np.float32), 0, 0])
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -192,18 +194,18 @@ def test_rows_are_independent_and_forget(unaided: ForcingPlanner, seed: int) -> 
     observed[rng.random((50, 3)) < 0.4] = np.nan
     observed[30, 1] = 1.0, 2.0, 0.0, 0.0
     actions, place = rng.uniform(-1, 1, (50, 3, 2)), np.zeros((3, 2))
-    together = Odometry(unaided, PastSettings(0.3))
-    alone, anew = (Odometry(unaided, PastSettings(0.3)) for _ in range(2))
+    together = StateEstimator(unaided, StateEstimatorSettings(0.3))
+    alone, anew = (StateEstimator(unaided, StateEstimatorSettings(0.3)) for _ in range(2))
     for step in range(50):
         together.observe(observed[step], place)
         alone.observe(observed[step, :1], place[:1])
         np.testing.assert_allclose(together.states()[:1], alone.states(), atol=1e-6)
         if step == 29:
-            together.forget(np.array([False, True, False]))
+            together.reset(np.array([False, True, False]))
         if step >= 30:
             anew.observe(observed[step, 1:2], place[1:2])
             np.testing.assert_allclose(together.states()[1:2], anew.states(), atol=1e-6)
-            np.testing.assert_array_equal(together.past().level[1:2], anew.past().level)
+            np.testing.assert_array_equal(together.history().level[1:2], anew.history().level)
             anew.send(actions[step, 1:2])
         together.send(actions[step])
         alone.send(actions[step, :1])
@@ -221,8 +223,10 @@ def test_units_do_not_matter_nor_whether_bodies_coast(
         motion=replace(motion, dt=unit * motion.dt),
         normalizer=Normalizer(known.normalizer.mean * unit, known.normalizer.std * unit),
     )
-    usual = Odometry(replace(unaided, statistics=replace(known, motion=motion)), PastSettings(0.3))
-    other = Odometry(replace(unaided, statistics=scaled), PastSettings(0.3 * unit))
+    usual = StateEstimator(
+        replace(unaided, statistics=replace(known, motion=motion)), StateEstimatorSettings(0.3)
+    )
+    other = StateEstimator(replace(unaided, statistics=scaled), StateEstimatorSettings(0.3 * unit))
     rng = np.random.default_rng(0)
     place, velocity = np.zeros((9, 2)), np.zeros((9, 2))
     factor, apart, last = np.array([unit, unit, 1.0, 1.0]), [], []
@@ -245,16 +249,16 @@ def test_the_planner_counts_the_more_the_less_is_known(
     planner: ForcingPlanner, corridor: Any
 ) -> None:
     class Away(ForcingPlanner):
-        def estimate(self, past: Past, *, seed: int | None = None) -> np.ndarray:
-            return past.positions + 1
+        def estimate(self, history: ObservationHistory, *, seed: int | None = None) -> np.ndarray:
+            return history.positions + 1
 
     away, unaided = (kind(**vars(planner)) for kind in (Away, Unaided))
     moved = []
     for noise in (0.0, 0.3, 3.0, 30.0):
         tracked = []
         for kind in (away, unaided):
-            odometry = Odometry(kind, PastSettings(noise))
-            tracked.append(drive(odometry, 6, corridor, noise)[1][-1])
+            estimator = StateEstimator(kind, StateEstimatorSettings(noise))
+            tracked.append(drive(estimator, 6, corridor, noise)[1][-1])
         moved.append(float((tracked[0] - tracked[1])[:, :2].mean()))
     assert moved[0] < 1e-3 and (np.diff(moved) > 0).all() and moved[-1] > 0.5
 
@@ -263,9 +267,9 @@ def test_the_past_is_trusted_by_how_much_was_seen_of_it(
     unaided: ForcingPlanner, corridor: Any
 ) -> None:
     def level(noise: float, seen: slice) -> np.ndarray:
-        odometry = Odometry(unaided, PastSettings(noise, tokens=4))
-        drive(odometry, 75, corridor, noise, seen)
-        return np.asarray(odometry.past().level[0])
+        estimator = StateEstimator(unaided, StateEstimatorSettings(noise, tokens=4))
+        drive(estimator, 75, corridor, noise, seen)
+        return np.asarray(estimator.history().level[0])
 
     often, seldom = level(2.0, slice(None)), level(2.0, slice(4, None, 10))
     assert (often <= seldom).all() and often[-1] < seldom[-1]
@@ -276,32 +280,32 @@ def test_the_past_is_trusted_by_how_much_was_seen_of_it(
 
 
 def test_bodies_never_seen_rest_where_they_are_said_to(unaided: ForcingPlanner) -> None:
-    odometry = Odometry(unaided, PastSettings(0.1))
+    estimator = StateEstimator(unaided, StateEstimatorSettings(0.1))
     place, lost = np.array([[1.0, 2.0], [3.0, 4.0]]), np.full((2, 2), np.nan)
-    assert not odometry.observe(lost, place).any()
-    odometry.send(np.ones((2, 2)))
+    assert not estimator.observe(lost, place).any()
+    estimator.send(np.ones((2, 2)))
     one = np.array([[7.0, 7.0], [np.nan, 7.0]])
-    assert odometry.observe(one, place).tolist() == [True, False]
-    np.testing.assert_array_equal(odometry.states(), [[7, 7, 0, 0], [3, 4, 0, 0]])
-    assert not odometry.observe(one, place).any()
-    odometry.forget(np.array([True, False]))
-    assert odometry.received.tolist() == [False, False]
-    assert odometry.observe(one + 1, place).tolist() == [True, False]
-    np.testing.assert_array_equal(odometry.states()[0], [8, 8, 0, 0])
+    assert estimator.observe(one, place).tolist() == [True, False]
+    np.testing.assert_array_equal(estimator.states(), [[7, 7, 0, 0], [3, 4, 0, 0]])
+    assert not estimator.observe(one, place).any()
+    estimator.reset(np.array([True, False]))
+    assert estimator.received.tolist() == [False, False]
+    assert estimator.observe(one + 1, place).tolist() == [True, False]
+    np.testing.assert_array_equal(estimator.states()[0], [8, 8, 0, 0])
 
 
 @pytest.mark.parametrize("wrong", [{"noise": -0.1}, {"noise": np.inf}, {"noise": np.nan}])
 def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="noise must be a finite number, at least 0"):
-        PastSettings(**wrong)
+        StateEstimatorSettings(**wrong)
 
 
 def test_more_context_than_the_window_is_refused(planner: ForcingPlanner) -> None:
     for tokens in (0, 1.5):
         with pytest.raises(ConfigError, match=f"tokens must be .* at least 1; got {tokens}"):
-            PastSettings(tokens=tokens)  # type: ignore[arg-type]
+            StateEstimatorSettings(tokens=tokens)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="More context than the window"):
-        Policy(planner, past=PastSettings(tokens=14))
+        Policy(planner, state_estimator=StateEstimatorSettings(tokens=14))
 
 
 @pytest.mark.parametrize(("noise", "lost"), [(0.0, 0.0), (0.5, 0.0), (0.2, 0.7)])
@@ -311,7 +315,7 @@ def test_a_policy_arrives_by_what_it_sees(
     rng = np.random.default_rng(0)
     starts, goals = corridor.at(np.array([3.0, 36.0, 17.0])), corridor.at(np.array([30.0, 8, 33]))
     states = np.concatenate([starts, np.zeros((3, 2))], 1)
-    policy = Policy(planner, tolerance=6.0, seed=0, past=PastSettings(noise))
+    policy = Policy(planner, tolerance=6.0, seed=0, state_estimator=StateEstimatorSettings(noise))
     for _ in range(200):
         seen = states + noise * rng.normal(size=states.shape)
         seen[:, 2:] = np.nan
@@ -330,7 +334,11 @@ def test_a_seed_fixes_every_state_and_action_whatever_is_lost(
     start = np.concatenate([corridor.at(np.array([3.0, 36.0])), np.zeros((2, 2))], 1)
     runs = []
     for seed in (0, 0, 1):
-        policy, states, actions = Policy(planner, past=PastSettings(noise, tokens)), start, []
+        policy, states, actions = (
+            Policy(planner, state_estimator=StateEstimatorSettings(noise, tokens)),
+            start,
+            [],
+        )
         policy.reset(seed)
         for step in range(11):
             seen = states if step % 5 == 0 else states * np.nan
@@ -348,7 +356,9 @@ def test_without_a_goal_what_was_never_seen_is_not_driven(
 ) -> None:
     goals = corridor.at(np.array([30.0, 8.0]))
     reward = 20.0 * Reach(torch.from_numpy(goals[0]).float())
-    policy = Policy(planner, tolerance=6.0, seed=0, reward=reward, past=PastSettings(0.1))
+    policy = Policy(
+        planner, tolerance=6.0, seed=0, reward=reward, state_estimator=StateEstimatorSettings(0.1)
+    )
     states = np.append(corridor.at(np.array(5.0)), [0.0, 0.0])[None]
     for _ in range(6):
         assert (policy.act(states * np.nan) == 0).all()
@@ -357,7 +367,7 @@ def test_without_a_goal_what_was_never_seen_is_not_driven(
 
 def test_what_was_never_seen_is_not_driven(planner: ForcingPlanner, corridor: Any) -> None:
     goals = corridor.at(np.array([30.0, 8.0]))
-    policy = Policy(planner, tolerance=6.0, seed=0, past=PastSettings(0.1))
+    policy = Policy(planner, tolerance=6.0, seed=0, state_estimator=StateEstimatorSettings(0.1))
     lost = np.full((2, 4), np.nan)
     for _ in range(15):
         assert (policy.act(lost, goals) == 0).all()
@@ -381,6 +391,6 @@ def test_a_planner_must_know_what_a_past_is(planner: ForcingPlanner) -> None:
 
     tracker = Pursuit(pursuit_gains(planner.statistics.motion), 1.0)
     with pytest.raises(ConfigError, match="Other cannot plan from a noisy past"):
-        Policy(Other(), tracker, past=PastSettings())
-    with pytest.raises(ConfigError, match=r"PastSettings\(noise=\.\.\.\); got 0\.2"):
-        Policy(planner, past=0.2)  # type: ignore[arg-type]
+        Policy(Other(), tracker, state_estimator=StateEstimatorSettings())
+    with pytest.raises(ConfigError, match=r"StateEstimatorSettings\(noise=\.\.\.\); got 0\.2"):
+        Policy(planner, state_estimator=0.2)  # type: ignore[arg-type]

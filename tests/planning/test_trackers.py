@@ -9,8 +9,8 @@ import pytest
 
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.trackers import (
-    DiffusedActions,
     InverseDynamics,
+    PlannedActions,
     Pursuit,
     PursuitGains,
     TimedPD,
@@ -326,7 +326,7 @@ def test_planned_actions_are_executed_exactly(stride: int) -> None:
     made = acted(points, actions, stride)
     # The second plan is over a point earlier.
     made = replace(made, steps=np.array([4, 3]) * stride)
-    tracker = DiffusedActions()
+    tracker = PlannedActions()
     tracker.assign(np.arange(2), made)
     done = np.stack([tracker.act(rng.normal(size=(2, 4))) for _ in range(6 * stride)], 1)
     for row, count in ((0, 4), (1, 3)):
@@ -338,7 +338,7 @@ def test_planned_actions_are_executed_exactly(stride: int) -> None:
 def test_planned_actions_are_restarted_row_by_row() -> None:
     points = np.zeros((2, 4, 2))
     actions = np.arange(16.0).reshape(2, 4, 2) / 16
-    tracker = DiffusedActions()
+    tracker = PlannedActions()
     tracker.assign(np.arange(2), acted(points, actions, 1))
     still = np.zeros((2, 2))
     tracker.act(still)
@@ -349,7 +349,7 @@ def test_planned_actions_are_restarted_row_by_row() -> None:
 
 def test_plans_without_actions_are_refused() -> None:
     with pytest.raises(ConfigError, match="this plan has none; make it with a planner of transit"):
-        DiffusedActions().assign(np.array([0]), acted(np.zeros((1, 4, 2)), None, 1))
+        PlannedActions().assign(np.array([0]), acted(np.zeros((1, 4, 2)), None, 1))
 
 
 @pytest.mark.parametrize("stride", [1, 4])

@@ -11,13 +11,14 @@ import torch
 
 from dfplan.errors import ConfigError
 from dfplan.planning.rewards import Reach
+from dfplan.planning.select import Objective
 from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.tree import Change, TreePlanner, TreeSettings
+from dfplan.planning.tree import Expansion, TreePlanner, TreeSettings
 from dfplan.sampling.matrices import full_sequence
-from dfplan.types import Plan, Planner, SearchTree
+from dfplan.types import Plan, Planner, Reward, SearchTree
 
 ROUND = 8 * 3
-"""Network evaluations of 8 leaves in 3 sampling steps."""
+"""Network evaluations of a round: 8 leaves with 3 sampling steps."""
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def with_settings(planner: ForcingPlanner, **changes: Any) -> ForcingPlanner:
     return replace(planner, settings=replace(planner.settings, **changes))
 
 
-def test_it_is_a_planner_that_keeps_start_and_goal(
+def test_plans_keep_start_and_goal(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     tree = TreePlanner(planner, TreeSettings(evaluations=4 * ROUND))
@@ -47,7 +48,9 @@ def test_it_is_a_planner_that_keeps_start_and_goal(
     assert not plan.level.any()
 
 
-def test_a_seed_is_a_plan(planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray) -> None:
+def test_a_seed_determines_the_plan(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
     tree = TreePlanner(planner, TreeSettings(evaluations=2 * ROUND))
     first, second = (tree.plan(states, goals, seed=3) for _ in range(2))
     assert np.array_equal(first.points, second.points)
@@ -69,15 +72,15 @@ def test_a_larger_budget_never_lowers_the_score(
     assert (best[-1] > best[0]).any()
 
 
-@pytest.mark.parametrize("futures", [1, 3])
+@pytest.mark.parametrize("mc_samples", [1, 3])
 @pytest.mark.parametrize("horizon", [None, 100])
 @pytest.mark.parametrize("matrix", ["full_sequence", "pyramid", "autoregressive"])
-def test_evaluations_are_counted_and_kept_to(
+def test_evaluations_stay_within_the_budget(
     planner: ForcingPlanner,
     states: np.ndarray,
     goals: np.ndarray,
     matrix: str,
-    futures: int,
+    mc_samples: int,
     horizon: int | None,
 ) -> None:
     rows: list[int] = []
@@ -87,9 +90,9 @@ def test_evaluations_are_counted_and_kept_to(
         return planner.denoiser(x, level)
 
     counted = with_settings(
-        replace(planner, denoiser=counting), matrix=matrix, futures=futures, largest_batch=10
+        replace(planner, denoiser=counting), matrix=matrix, mc_samples=mc_samples, largest_batch=10
     )
-    longest = counted.cost(counted.layout.tokens - 2)
+    longest = counted.evaluations(counted.layout.tokens - 2)
     budget = 3 * longest
     tree = TreePlanner(counted, TreeSettings(evaluations=budget))
     plan = tree.plan(states, goals, horizon=horizon, seed=0)
@@ -97,11 +100,9 @@ def test_evaluations_are_counted_and_kept_to(
     assert budget - longest < plan.evaluations <= budget
 
 
-def test_it_keeps_what_is_good_where_single_plans_must_be_lucky_all_along(
-    planner: ForcingPlanner, corridor: Any
-) -> None:
-    # Of 11 tokens between the ends each is on the way or far off it, by a throw of the noise, so
-    # a whole plan is good once in 2048 times.
+def test_good_parts_of_plans_are_kept(planner: ForcingPlanner, corridor: Any) -> None:
+    # Each of the 11 tokens between the ends is on the path or far from it, depending on its noise,
+    # so a whole plan is good once in 2048 times.
     way = torch.from_numpy(corridor.at(np.linspace(2.0, 38.0, 25))).float()
     tokens = planner.statistics.normalizer.normalize(way)
     right = planner.layout.to_tokens(tokens[None])[0]
@@ -112,30 +113,32 @@ def test_it_keeps_what_is_good_where_single_plans_must_be_lucky_all_along(
 
     guidance = replace(planner.settings.guidance, scale=0.0)
     single = with_settings(
-        replace(planner, denoiser=lucky), steps=1, candidates=64, polish=0, guidance=guidance
+        replace(planner, denoiser=lucky), steps=1, candidates=64, refine_steps=0, guidance=guidance
     )
-    tree = TreePlanner(single, TreeSettings(evaluations=64, changes=(Change(0), Change(1))))
+    tree = TreePlanner(
+        single, TreeSettings(evaluations=64, expansions=(Expansion(0), Expansion(1)))
+    )
     start, goal = np.append(corridor.at(np.array(2.0)), [0, 0]), corridor.at(np.array(38.0))
     horizon = single.longest_horizon - single.layout.token_steps
 
     def off(planner: Planner) -> float:
         plan = planner.plan(start, goal, horizon=horizon, seed=0)
         assert plan.evaluations == 64
-        return float(single.off_support(torch.from_numpy(plan.points)).sum())
+        return float(single.objective().off_support(torch.from_numpy(plan.points)).sum())
 
     assert off(single) > 1
     assert off(tree) == 0
 
 
-def test_the_tree_is_kept_and_seen_as_it_grows(
+def test_a_callback_gets_the_tree_after_each_round(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     seen: list[SearchTree] = []
     search = TreePlanner(planner, TreeSettings(evaluations=4 * ROUND))
-    plan = search.plan(states, goals, seed=0, trace=True, watch=seen.append)
+    plan = search.plan(states, goals, seed=0, trace=True, callback=seen.append)
     tree = plan.tree
     assert tree is not None and [one.parent.shape[1] for one in seen] == [9, 17, 25, 33]
-    for one in seen:  # as it was then, and not as it became
+    for one in seen:  # it is a copy
         count = one.parent.shape[1]
         np.testing.assert_array_equal(one.scores, tree.scores[:, :count])
         np.testing.assert_array_equal(one.parent, tree.parent[:, :count])
@@ -148,34 +151,39 @@ def test_the_tree_is_kept_and_seen_as_it_grows(
 
 
 def lengths(plan: Plan) -> np.ndarray:
-    """Steps after which each candidate [B, C] does not move any more."""
+    """Steps after which each candidate [B, C] no longer moves."""
     moves = np.abs(np.diff(plan.candidates, axis=2)).sum(-1) > 0
     return plan.stride * (moves.shape[2] - moves[:, :, ::-1].argmax(2))
 
 
-class Lost(ForcingPlanner):
-    """To whom nothing is on the data."""
+class OffSupport(Objective):
+    """All points are off the data."""
 
     def off_support(self, points: torch.Tensor) -> torch.Tensor:
         return torch.ones(len(points), points.shape[1] - 1)
 
 
-def test_plans_that_go_on_from_bad_ones_may_be_longer_than_asked(
-    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
-) -> None:
-    asked, lost = 100, Lost(**vars(planner))
-    longer = TreeSettings(evaluations=4 * ROUND, changes=(Change(2, 3),), horizons=1)
-    plan = TreePlanner(lost, longer).plan(states, goals, horizon=asked, seed=0)
-    assert lengths(plan).max() > asked
-    same = TreePlanner(lost, replace(longer, changes=(Change(2),)))
-    assert lengths(same.plan(states, goals, horizon=asked, seed=0)).max() <= asked
+class OffSupportPlanner(ForcingPlanner):
+    def objective(self, reward: Reward | None = None) -> Objective:
+        return OffSupport(self.settings, self.statistics, self.layout.stride, reward)
 
 
-def test_plans_that_go_on_from_good_ones_may_be_shorter(
+def test_expansions_of_bad_plans_may_be_longer_than_the_horizon(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    anywhere = with_settings(planner, margin=1e6)  # nothing is off the data
-    settings = TreeSettings(evaluations=4 * ROUND, horizons=1, changes=(Change(1, 5),))
+    horizon, off = 100, OffSupportPlanner(**vars(planner))
+    longer = TreeSettings(evaluations=4 * ROUND, expansions=(Expansion(2, 3),), horizons=1)
+    plan = TreePlanner(off, longer).plan(states, goals, horizon=horizon, seed=0)
+    assert lengths(plan).max() > horizon
+    same = TreePlanner(off, replace(longer, expansions=(Expansion(2),)))
+    assert lengths(same.plan(states, goals, horizon=horizon, seed=0)).max() <= horizon
+
+
+def test_expansions_of_good_plans_may_be_shorter(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    anywhere = with_settings(planner, support_margin=1e6)  # nothing is off the data
+    settings = TreeSettings(evaluations=4 * ROUND, horizons=1, expansions=(Expansion(1, 5),))
     plan = TreePlanner(anywhere, settings).plan(states, goals, seed=0)
     first = TreePlanner(anywhere, replace(settings, evaluations=3)).plan(states, goals, seed=0)
     assert (lengths(plan).min(1) < first.steps - planner.layout.token_steps).all()
@@ -186,8 +194,8 @@ def test_plans_that_go_on_from_good_ones_may_be_shorter(
 def test_time_ends_the_search_after_a_round(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    hurried = TreeSettings(evaluations=100 * ROUND, milliseconds=1e-3)
-    assert TreePlanner(planner, hurried).plan(states, goals, seed=0).evaluations == ROUND
+    settings = TreeSettings(evaluations=100 * ROUND, milliseconds=1e-3)
+    assert TreePlanner(planner, settings).plan(states, goals, seed=0).evaluations == ROUND
 
 
 def test_time_alone_can_be_the_budget(
@@ -199,7 +207,7 @@ def test_time_alone_can_be_the_budget(
     assert np.array_equal(by_calls.plan(states, goals, seed=0).points, made.points)
 
 
-def test_a_reward_without_a_goal_is_searched_for(
+def test_a_tree_can_plan_by_reward_alone(
     planner: ForcingPlanner, states: np.ndarray, corridor: Any
 ) -> None:
     there = corridor.at(np.array(20.0))
@@ -210,10 +218,10 @@ def test_a_reward_without_a_goal_is_searched_for(
     np.testing.assert_allclose(plan.points[:, 0], states[:, :2], atol=1e-4)
 
 
-def test_a_budget_too_small_for_one_expansion_is_refused(
+def test_a_budget_too_small_for_one_node_is_an_error(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    with pytest.raises(ConfigError, match=r"at least one expansion, here 3 network.*got 2"):
+    with pytest.raises(ConfigError, match="at least 3 network.*got 2"):
         TreePlanner(planner, TreeSettings(evaluations=2)).plan(states, goals)
 
 
@@ -222,8 +230,8 @@ def test_a_budget_too_small_for_one_expansion_is_refused(
     [
         {"leaves": 0},
         {"horizons": 0},
-        {"changes": ()},
-        {"changes": Change(1)},
+        {"expansions": ()},
+        {"expansions": Expansion(1)},
         {"leaves": 2.5},
         {"evaluations": 3.5},
         {"evaluations": 0},
@@ -233,29 +241,29 @@ def test_a_budget_too_small_for_one_expansion_is_refused(
         {"evaluations": None},
     ],
 )
-def test_settings_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_settings_are_errors(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         TreeSettings(**wrong)
     with pytest.raises(ConfigError):
-        Change(-1)
+        Expansion(-1)
     with pytest.raises(ConfigError):
-        Change(1, scale=float("nan"))
+        Expansion(1, scale=float("nan"))
 
 
-def test_planners_it_cannot_go_on_from_are_refused(planner: ForcingPlanner) -> None:
-    with pytest.raises(ConfigError, match="rows=1"):
-        TreePlanner(with_settings(planner, matrix="pyramid", rows=0.5))
+def test_planners_that_cannot_be_searched_are_errors(planner: ForcingPlanner) -> None:
+    with pytest.raises(ConfigError, match="stop_fraction=1"):
+        TreePlanner(with_settings(planner, matrix="pyramid", stop_fraction=0.5))
     with pytest.raises(ConfigError, match="a ForcingPlanner"):
         TreePlanner(TreePlanner(planner))  # type: ignore[arg-type]
 
 
-def test_a_matrix_that_is_dearest_for_few_tokens_keeps_to_the_budget(
+def test_a_matrix_that_costs_most_for_few_tokens_stays_within_the_budget(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    def own(tokens: int, max_level: int, steps: int, scale: float) -> torch.Tensor:
+    def matrix(tokens: int, max_level: int, steps: int, scale: float) -> torch.Tensor:
         return full_sequence(tokens, max_level, 2 if tokens > 5 else 20)
 
-    tree = TreePlanner(with_settings(planner, matrix=own), TreeSettings(evaluations=100))
+    tree = TreePlanner(with_settings(planner, matrix=matrix), TreeSettings(evaluations=100))
     assert 0 < tree.plan(states, goals, seed=0).evaluations <= 100
-    with pytest.raises(ConfigError, match="here 20 network"):
+    with pytest.raises(ConfigError, match="at least 20 network"):
         replace(tree, settings=TreeSettings(evaluations=19)).plan(states, goals)
