@@ -11,6 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dfplan.record import Record
+
 Cells = tuple[tuple[int, int], ...]
 """Cells as (row, column)."""
 
@@ -30,8 +32,8 @@ class Teleports:
     radius: float
 
 
-@dataclass(frozen=True, eq=False)
-class Suite:
+@dataclass(frozen=True)
+class Suite(Record):
     """The names and numbers of one suite. Lengths are in the suite's units of position.
 
     Attributes:

@@ -30,6 +30,7 @@ from dfplan.envs.options import (
 from dfplan.envs.picture import draw_frame
 from dfplan.errors import ConfigError, MissingSimulatorError, read_seed, require_numbers
 from dfplan.mazes import Maze, parse_maze
+from dfplan.record import Record
 from dfplan.suites import Suite
 
 # Attributes that each copy creates itself: wrapped parts, methods bound to them, and renderers.
@@ -50,7 +51,7 @@ _NOT_COPIED = {
 
 
 @dataclass(frozen=True)
-class MazeSpec:
+class MazeSpec(Record):
     """How ``gymnasium.make`` makes the environment of a maze.
 
     Attributes:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfplan.record import Record
 from dfplan.types import Plan, Planner, Reward
 
 
 @dataclass(frozen=True)
-class PlanArguments:
+class PlanArguments(Record):
     """The arguments of :meth:`dfplan.types.Planner.plan`, unchecked."""
 
     observation: np.ndarray

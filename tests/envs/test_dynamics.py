@@ -45,7 +45,7 @@ def test_the_dynamics_equal_those_of_point_maze(name: str) -> None:
         observation = reference.step(np.array([force[1], -force[0]]))[0]["observation"]
         x, y, vx, vy = observation
         theirs.append((height / 2 - 0.7 - y, x - 0.7 + width / 2, -vy, vx))
-    assert (~maze.contains(np.array(ours)[:, :2], D4RL.ball_radius)).sum() > 100, (
+    assert (~maze.is_free(np.array(ours)[:, :2], D4RL.ball_radius)).sum() > 100, (
         "no wall was touched"
     )
     np.testing.assert_allclose(ours, theirs, rtol=0.0, atol=1e-9)
@@ -61,7 +61,7 @@ def test_walls_keep_the_ball_in_free_space(name: str) -> None:
     gaps = [
         radius
         for radius in (0.03, 0.06, D4RL.ball_radius)
-        if maze.contains(visited[:, :2], radius).all()
+        if maze.is_free(visited[:, :2], radius).all()
     ]
     assert 0.03 in gaps, "the ball sank into a wall"
     assert D4RL.ball_radius not in gaps, "the ball never leaned on a wall"
