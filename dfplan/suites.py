@@ -135,8 +135,8 @@ GYMNASIUM = Suite(
     episode_steps=_STEPS,
     data_name="data-v0",
 )
-"""PointMaze (``envs/maze/maze_v4.py``, ``envs/maze/maps.py``): x points right, y up; a cell has side
-1; the maze's center is the origin."""
+"""PointMaze (``envs/maze/maze_v4.py``, ``envs/maze/maps.py``): x points right, y up; a cell has
+side 1; the maze's center is the origin."""
 
 OGBENCH = Suite(
     "ogbench",

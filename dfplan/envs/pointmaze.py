@@ -129,7 +129,8 @@ class PointMazeEnv(MazeEnv):
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Replace the suite's ``step``, for actions within the limits.
 
-        Assumes the suite's defaults: when the goal is reached, it stays in place and the episode continues.
+        Assumes the suite's defaults: when the goal is reached, it stays in place and the episode
+        continues.
         """
         suite = self._suite_env
         model, data = suite.point_env.model, suite.point_env.data
