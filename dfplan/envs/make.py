@@ -12,13 +12,13 @@ import gymnasium
 from dfplan.envs.d4rl import D4RLMazeEnv
 from dfplan.envs.maze_env import MazeEnv, MazeSpec
 from dfplan.envs.ogbench import OGBenchMazeEnv
-from dfplan.envs.pointmaze import PointMazeEnv
+from dfplan.envs.pointmaze import GymnasiumMazeEnv
 from dfplan.errors import lookup, require_name, require_numbers
 from dfplan.mazes import Maze, parse_maze
 from dfplan.suites import Suite
 
 ADAPTERS: dict[Suite, type[MazeEnv]] = {
-    adapter.suite: adapter for adapter in (D4RLMazeEnv, PointMazeEnv, OGBenchMazeEnv)
+    adapter.suite: adapter for adapter in (D4RLMazeEnv, GymnasiumMazeEnv, OGBenchMazeEnv)
 }
 """The environment class of each suite."""
 
@@ -54,7 +54,7 @@ def make(
     Args:
         maze: a name, or a maze as :func:`dfplan.mazes.parse_maze` accepts it. ``Maze.text`` of a
             suite's maze gives that suite's environment (``large``: ``maze2d-large``).
-        render_mode: None or ``"rgb_array"``: a view from above that needs no display.
+        render_mode: ``"rgb_array"``, a view from above that needs no display; default: none.
         max_steps: length of an episode; default: the suite's (300, 600, 800 steps for umaze,
             medium, large; 1000 for OGBench and for custom mazes).
 

@@ -54,9 +54,9 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
 
     Args:
         maze: a name, text or rows (see :func:`dfplan.mazes.parse_maze`).
-        goal: a position [2]; ``"random"``; or None: the cell that the maze marks G, or random if
-            there is none.
-        render_mode: None or ``"rgb_array"``: a view from above that needs no display.
+        goal: a position [2] or ``"random"``; default: the cell G of the maze, or random if it has
+            no such cell.
+        render_mode: ``"rgb_array"``, a view from above that needs no display; default: none.
 
     Raises:
         MazeError: the maze cannot be read, or the goal is in a wall or outside the maze.

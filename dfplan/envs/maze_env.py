@@ -121,7 +121,10 @@ class MazeEnv(
     @classmethod
     @abstractmethod
     def specs(cls) -> dict[str, MazeSpec]:
-        """The suite's environments by dfplan's names. Names come first that mazes are known by."""
+        """The suite's environments by dfplan's names.
+
+        If a maze has several environments, :func:`~dfplan.envs.make.make` uses the first for it.
+        """
 
     @classmethod
     @abstractmethod

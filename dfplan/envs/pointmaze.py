@@ -24,7 +24,7 @@ _MAX_SPEED = 5.0  # units per second and axis (``PointEnv._clip_velocity``)
 _ROUNDING = 1e-9  # larger than the difference between two ways to compute a distance
 
 
-class PointMazeEnv(MazeEnv):
+class GymnasiumMazeEnv(MazeEnv):
     """Wraps gymnasium-robotics' PointMaze; computes dynamics and distance once per step.
 
     The suite's own step computes the dynamics twice (once more when it sets the clipped velocity),
@@ -160,5 +160,5 @@ def _from_maze_map(cells: Sequence[Sequence[object]]) -> Maze:
     goals = sum(str(cell).lower() == "g" for row in cells for cell in row)
     rows = [["O" if goals > 1 and cell == "g" else cell for cell in row] for row in cells]
     maze = parse_maze(rows, suite=GYMNASIUM)
-    known = [spec.maze for spec in PointMazeEnv.specs().values() if spec.maze.rows == maze.rows]
+    known = [spec.maze for spec in GymnasiumMazeEnv.specs().values() if spec.maze.rows == maze.rows]
     return known[0] if known else maze
