@@ -103,9 +103,10 @@ def measure(file: Path, train_steps: int) -> None:
     from dfplan.data.read import read
     from dfplan.data.segments import segmented
     from dfplan.tokens.statistics import fit_statistics
-    from dfplan.tokens.windows import Windows
-    from dfplan.training.loop import TrainSettings, train
+    from dfplan.tokens.windows import TokenWindows
+    from dfplan.training.loop import train
     from dfplan.training.presets import PRESETS
+    from dfplan.training.settings import TrainSettings
 
     recipe = PRESETS["maze2d-large"].recipe
     settings = TrainSettings(steps=train_steps, batch_size=64)
@@ -114,7 +115,7 @@ def measure(file: Path, train_steps: int) -> None:
         began = time.perf_counter()
         data = segmented(read(file))
         fit_statistics(data)
-        Windows(data, recipe.layout).draw(64, torch.Generator().manual_seed(0))
+        TokenWindows(data, recipe.layout).draw(64, torch.Generator().manual_seed(0))
         seconds = time.perf_counter() - began
         first = memory.anonymous
         _forget(file)

@@ -38,15 +38,16 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from dfplan.bench.plan import bench, roster
-from dfplan.bench.records import cell_paths, read_cell, read_head, read_rows, write_cell
+from dfplan.bench.plan import bench, plan_runs
+from dfplan.bench.records import read_episodes, read_header, read_run, run_paths, write_run
 from dfplan.collect import generate
 from dfplan.data import checksum, read, segmented, write
 from dfplan.errors import DfplanError
 from dfplan.pretrained import checkpoint_path, load
 from dfplan.training.checkpoint import read_tensors
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Recording
 
 _PATIENCE = 60.0  # seconds until a process counts as dead
@@ -86,7 +87,7 @@ class Subject:
 def main(kills: int = 300, mutations: int = 1000, seed: int = 0, out: Path = RESULTS) -> None:
     began = time.perf_counter()
     torch.set_num_threads(1)  # a process with more threads cannot be forked safely
-    sys.modules["dfplan.collect.generate"].SHARD = _SHARD  # type: ignore[attr-defined]
+    sys.modules["dfplan.collect.d4rl"].SHARD_STEPS = _SHARD  # type: ignore[attr-defined]
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as name:
         data = walk(Path(name))
@@ -134,7 +135,7 @@ def _works(data: Recording) -> dict[str, Work]:
     def benchmark(folder: Path) -> None:
         bench(
             folder,
-            roster(tasks=["maze2d-umaze"], planners=["controller"], episodes=2),
+            plan_runs(tasks=["maze2d-umaze"], planners=["controller"], episodes=2),
             workers=1,
             progress=False,
         )
@@ -166,7 +167,7 @@ def _recorded(folder: Path) -> str:
 
 
 def _played(folder: Path) -> str:
-    rows = [(path.name, read_rows(path)) for path in cell_paths(folder)]
+    rows = [(path.name, read_episodes(path)) for path in run_paths(folder)]
     return repr([(name, [astuple(row) for row in found]) for name, found in rows])
 
 
@@ -194,10 +195,10 @@ def _subjects(data: Recording) -> dict[str, Subject]:
         return path, path
 
     def played(folder: Path) -> tuple[Path, Path]:
-        source = cell_paths(RESULTS / "pointmaze")[0]
-        path = write_cell(
+        source = run_paths(RESULTS / "pointmaze")[0]
+        path = write_run(
             folder,
-            read_head(source).name,
+            read_header(source).name,
             source.read_text(encoding="utf-8"),
             source.with_suffix(".json").read_text(encoding="utf-8"),
         )
@@ -215,7 +216,7 @@ def _subjects(data: Recording) -> dict[str, Subject]:
     )
     subjects["plain hdf5"] = Subject(plain, _recording, checksum=False)
     subjects["benchmark's record"] = Subject(
-        played, lambda path: repr(read_cell(path).rows), checksum=False
+        played, lambda path: repr(read_run(path).rows), checksum=False
     )
     return subjects
 

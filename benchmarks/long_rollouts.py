@@ -49,15 +49,16 @@ from lightning_fabric import Fabric
 from dfplan.data import load_data
 from dfplan.diffusion.levels import FULL_SEQUENCE, INDEPENDENT
 from dfplan.mazes import named_maze
-from dfplan.networks.cache import Recomputing
+from dfplan.networks.cache import RecomputedCache
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.replacement import replaced
 from dfplan.sampling.rollout import rollout
 from dfplan.sampling.steps import sampling_step
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.loop import TrainSettings, train
+from dfplan.training.loop import train
 from dfplan.training.presets import PRESETS, preset_data
 from dfplan.training.recipes.forcing import ForcingConfig
+from dfplan.training.settings import TrainSettings
 from dfplan.types import Denoiser
 
 STRETCHES = (1, 2, 4, 8)
@@ -73,7 +74,7 @@ _WINDOWS = ((REPLACED, "ddim", 5), (REPLACED, "ddpm", 50), (0, "ddim", 5), (NOTH
 
 ARMS: dict[str, tuple[dict[str, Any], bool, tuple[Way, ...]]] = {
     "Diffusion Forcing": ({"levels": INDEPENDENT}, False, _TOLD),
-    "next token": ({"levels": INDEPENDENT, "clean_past": True}, False, _TOLD),
+    "next token": ({"levels": INDEPENDENT, "parallel_teacher_forcing": True}, False, _TOLD),
     "full sequence": ({"levels": FULL_SEQUENCE}, True, _WINDOWS),
 }
 """What is trained, whether it goes on by half windows, and how it is sampled, by name."""
@@ -212,7 +213,7 @@ def _rolled_out(arm: Arm, rollouts: int, seed: int) -> list[dict[str, object]]:
         known, tokens = context, STRETCHES[-1] * horizon
         if past == REPLACED:
             noisy = replaced(network, network.schedule, generator)
-            denoiser = Recomputing(noisy, recipe.tokens - chunk)
+            denoiser = RecomputedCache(noisy, recipe.tokens - chunk)
         elif past == NOTHING:
             known, tokens, chunk = context[:, :0], recipe.tokens, recipe.tokens
         made = rollout(
@@ -223,7 +224,7 @@ def _rolled_out(arm: Arm, rollouts: int, seed: int) -> list[dict[str, object]]:
             scheduling_matrix("full_sequence", chunk, recipe.noise_levels, steps),
             step=sampling_step(step, network.schedule),
             generator=generator,
-            told_level=past if isinstance(past, int) else 0,
+            conditioning_level=past if isinstance(past, int) else 0,
         )
         frames = normalizer.unnormalize(recipe.layout.to_frames(torch.cat([known, made], 1)))
         rows.append(
@@ -257,7 +258,7 @@ def _shares(frames: torch.Tensor, arm: Arm) -> dict[str, object]:
     lines = np.diff(positions, axis=1)
     share = np.arange(1, recipe.stride + 1)[:, None] / recipe.stride
     on_lines = positions[:, :-1, None] + share * lines[:, :, None]
-    inside = ~named_maze(arm.maze).contains(on_lines, radius=0.0)
+    inside = ~named_maze(arm.maze).is_free(on_lines, radius=0.0)
     fast = np.abs(lines).max(-1) > 1.05 * recipe.stride * motion.max_step
     lines_a_horizon = (recipe.tokens - 1) * recipe.frame_stack
     row: dict[str, object] = {}

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from dfplan.diffusion.schedules import interpolation_schedule
 from dfplan.diffusion.targets import FLOW
-from dfplan.networks.cache import Recomputing, Remembers
+from dfplan.networks.cache import RecomputedCache, CachedDenoiser
 from dfplan.networks.gru import GRU
 from dfplan.networks.transformer import Transformer
 from dfplan.sampling.denoiser import NetworkDenoiser
@@ -67,7 +67,7 @@ def _compare(name: str, sequences: int, tokens: int, steps: int) -> dict[str, ob
     for parameter in network.parameters():  # fresh networks say 0
         parameter.normal_(std=0.02, generator=generator)
     remembered, short = _timed(network, sequences, tokens, steps)
-    recomputed, whole = _timed(Recomputing(network, heard), sequences, tokens, steps)
+    recomputed, whole = _timed(RecomputedCache(network, heard), sequences, tokens, steps)
     return {
         "network": name,
         "sequences": sequences,
@@ -81,7 +81,7 @@ def _compare(name: str, sequences: int, tokens: int, steps: int) -> dict[str, ob
 
 
 def _timed(
-    network: Remembers, sequences: int, tokens: int, steps: int
+    network: CachedDenoiser, sequences: int, tokens: int, steps: int
 ) -> tuple[torch.Tensor, float]:
     schedule = interpolation_schedule(K)
     began = time.process_time()  # other processes may share the machine
