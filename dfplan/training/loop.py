@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from dfplan.tokens.statistics import fit_statistics
 from dfplan.training.batches import draw_batches
 from dfplan.training.checkpoint import Checkpoint, data_description
 from dfplan.training.metrics import MetricsLog
-from dfplan.training.objective import LoopRecipe, Objective
+from dfplan.training.objective import Batch, LoopRecipe, Objective
 from dfplan.training.settings import TrainSettings
 from dfplan.training.state import TrainingState
 from dfplan.types import Trajectories
@@ -61,7 +61,7 @@ def train(
         ConfigError: ``out`` holds a run and ``resume`` is False.
         CheckpointError: there is no state to resume from, or it was made with other settings.
         DataError: a file that ``trajectories`` is mapped from was changed. This is checked at the
-            beginning and before each save.
+            beginning, before each batch and before each save.
         DfplanError: training diverged.
     """
     fabric = fabric or Fabric(accelerator="auto", devices=1)
@@ -119,7 +119,14 @@ def _train(
         state.save(out / "state.safetensors", description)
 
     objective = recipe.objective(trajectories, statistics)
-    _fit(state, objective, out / "metrics.jsonl", settings, fabric, save, progress)
+
+    def draw(size: int, generator: torch.Generator) -> Batch:
+        # Reading a mapped file that was cut would end the process.
+        require_unchanged(trajectories.mapped)
+        return objective.draw(size, generator)
+
+    checked = replace(objective, draw=draw)
+    _fit(state, checked, out / "metrics.jsonl", settings, fabric, save, progress)
     last = checkpoint()
     if fabric.is_global_zero:
         last.save(out / "checkpoint.safetensors")

@@ -35,12 +35,13 @@ class MetricsLog:
             elif logged <= step:
                 kept.append(line + b"\n")
                 last = logged
-        # A state is only saved at a step that was logged.
-        missing = f"; those after step {last} are missing" if last < step else ""
-        if damaged or missing:
+        found = [f"{damaged} damaged or repeated lines were removed"] if damaged else []
+        if last < step:  # a state is only saved at a step that was logged
+            found.append(f"the lines after step {last} are missing")
+        if found:
             warnings.warn(
-                f"{path} had {damaged} damaged or repeated lines, which were removed{missing}. "
-                "The training state is complete, so the run continues.",
+                f"{path}: {' and '.join(found)}. The training state is complete, so the run "
+                "continues.",
                 MetricsWarning,
                 stacklevel=2,
             )
@@ -64,7 +65,7 @@ class MetricsLog:
 def _logged_step(line: bytes) -> int | None:
     """Return the step of a line of metrics, or None if the line is damaged."""
     try:
-        step = dict(json.loads(line))["step"]
+        step = dict(json.loads(line.decode()))["step"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return step if isinstance(step, int) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from dfplan.errors import DataError
 from dfplan.training import state as state_module
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import train
+from dfplan.training.metrics import MetricsLog
+from dfplan.training.recipes.cloning import CloningConfig
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, train_offline
 from dfplan.training.settings import TrainSettings
@@ -98,3 +101,20 @@ def test_nothing_is_saved_after_the_file_has_changed(
     data = load_data(file)
     resumed = train(tiny, data, tmp_path / "run", settings=SETTINGS, resume=True, progress=False)
     assert isinstance(resumed, Checkpoint) and resumed.training["step"] == SETTINGS.steps
+
+
+def test_a_file_that_is_cut_between_two_saves_is_an_error(
+    file: Path, mapped: Trajectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the missing part of a mapped file would end the process."""
+    write = MetricsLog.write
+
+    def cut(log: MetricsLog, step: int, *values: float) -> None:
+        write(log, step, *values)
+        if step == 4:
+            os.truncate(file, 1000)
+
+    monkeypatch.setattr(MetricsLog, "write", cut)
+    settings = replace(SETTINGS, steps=100, save_every=100)
+    with pytest.raises(DataError, match=r"data\.npz was changed"):
+        train(CloningConfig(width=8), mapped, tmp_path / "run", settings=settings, progress=False)
