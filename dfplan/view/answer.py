@@ -126,8 +126,8 @@ def reward_of(request: PlanRequest, served: ServedPlanner) -> Reward | None:
     if request.via_points:
         terms.append(1000 / unit**2 * PassThrough(request.via_points))  # type: ignore[arg-type]
     if request.zones:
-        zones = zone_boxes(request)
-        terms.append(10000 / unit**2 * KeepOut(zones, margin=_ZONE_MARGIN * unit, points_per_line=4))
+        keep_out = KeepOut(zone_boxes(request), margin=_ZONE_MARGIN * unit, points_per_line=4)
+        terms.append(10000 / unit**2 * keep_out)
     if not terms:
         return None
     return sum(terms, 2400 / unit**2 * OnSupport(served.planner.statistics.support))

@@ -352,7 +352,7 @@ def test_records_without_the_drawn_fields_are_refused() -> None:
     for flat in (np.zeros(4), np.ones((4, 1)), [1.0, 2.0]):
         with pytest.raises(DataError, match="observations"):
             plotting.plot_coverage(flat, new_axes())  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="reward_gradient"):
+    with pytest.raises(DataError, match="gradient"):
         plotting.plot_reward_gradient(plan, np.zeros((3, 2)), new_axes())
 
 
