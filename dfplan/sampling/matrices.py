@@ -45,8 +45,8 @@ def pyramid(
 ) -> torch.Tensor:
     """Tokens start one after the other, so the near future is certain first.
 
-    Token t starts ``round(t * uncertainty_scale)`` rows late, halves rounded up. M is ``steps`` plus
-    the delay of the last token (arXiv 2407.01392, figure 3).
+    Token t starts ``round(t * uncertainty_scale)`` rows late, halves rounded up. The last token ends
+    after its delay and ``steps`` rows, which is M (arXiv 2407.01392, figure 3).
 
     Args:
         tokens: to denoise.

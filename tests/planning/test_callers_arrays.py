@@ -1,4 +1,4 @@
-"""Arrays that callers hand over: whatever holds the numbers, and whatever becomes of it later."""
+"""Arrays of the caller: all types are accepted, and later changes have no effect."""
 
 from __future__ import annotations
 
@@ -94,14 +94,14 @@ def tracked(make: Callable[[ForcingPlanner], Any]) -> Read:
     return read
 
 
-def pulled(make: Callable[[Any], Any]) -> Read:
-    return lambda planner, given_: planner.reward_gradient(
-        STATES[:, None, :2].repeat(4, 1), make(given_)
+def gradient_with(make: Callable[[Any], Any]) -> Read:
+    return lambda planner, values_: planner.reward_gradient(
+        STATES[:, None, :2].repeat(4, 1), make(values_)
     )
 
 
-def driven(planner: ForcingPlanner, states: Any, **more: Any) -> np.ndarray:
-    return dfplan.Policy(planner, seed=0, **more).act(states, GOALS)
+def acted(planner: ForcingPlanner, states: Any, **options: Any) -> np.ndarray:
+    return dfplan.Policy(planner, seed=0, **options).act(states, GOALS)
 
 
 LEVEL = np.full((2, 1), 2)
@@ -112,9 +112,9 @@ ENTRIES: dict[str, tuple[Read, np.ndarray]] = {
         STATES[:, :2],
     ),
     "plan to": (lambda planner, x: planner.plan(STATES, x, seed=0).points, GOALS),
-    "act on": (driven, STATES),
+    "act on": (acted, STATES),
     "act in noise on": (
-        lambda planner, x: driven(planner, x, state_estimator=dfplan.StateEstimatorSettings(0.1)),
+        lambda planner, x: acted(planner, x, state_estimator=dfplan.StateEstimatorSettings(0.1)),
         STATES,
     ),
     "act to": (lambda planner, x: dfplan.Policy(planner, seed=0).act(STATES, x), GOALS),
@@ -128,25 +128,28 @@ ENTRIES: dict[str, tuple[Read, np.ndarray]] = {
         lambda planner, x: dfplan.Policy(planner, goal=x, seed=0).act(STATES),
         GOALS[0],
     ),
-    "past": (
+    "history": (
         lambda planner, x: planner.estimate(ObservationHistory(x, LEVEL), seed=0),
         STATES[:, None, :2],
     ),
-    "pull": (lambda planner, x: planner.reward_gradient(x), STATES[:, None, :2].repeat(4, 1)),
-    "reach": (pulled(Reach), GOALS[0]),
-    "dense": (pulled(Dense), GOALS[0]),
-    "pass through": (pulled(PassThrough), GOALS),
-    "follow": (pulled(Follow), GOALS),
-    "disc": (pulled(lambda x: KeepOut([Disc(x, 30.0, x)])), GOALS[0]),
-    "box": (pulled(lambda x: KeepOut([Box(x, [99.0, 99.0])])), GOALS[0]),
+    "reward gradient": (
+        lambda planner, x: planner.reward_gradient(x),
+        STATES[:, None, :2].repeat(4, 1),
+    ),
+    "reach": (gradient_with(Reach), GOALS[0]),
+    "dense": (gradient_with(Dense), GOALS[0]),
+    "pass through": (gradient_with(PassThrough), GOALS),
+    "follow": (gradient_with(Follow), GOALS),
+    "disc": (gradient_with(lambda x: KeepOut([Disc(x, 30.0, x)])), GOALS[0]),
+    "box": (gradient_with(lambda x: KeepOut([Box(x, [99.0, 99.0])])), GOALS[0]),
     "pursuit": (tracked(ForcingPlanner.tracker), STATES),
     "timed": (tracked(lambda planner: TimedPD(1.0, 1.0)), STATES),
 }
-LOST = {
+VALID = {
     "act in noise on": {"not finite", "too large"},
     **{entry: {"too large"} for entry in ("disc", "dense", "box")},
 }
-"""What means something after all."""
+"""Bad forms that are valid for these entries."""
 
 
 @pytest.fixture(scope="module")
@@ -162,31 +165,33 @@ def contents(values: Any) -> np.ndarray:
 
 @pytest.mark.filterwarnings("error", "ignore:the matrix subclass")
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_any_holder_of_numbers_will_do_and_is_left_alone(entry: str, quick: ForcingPlanner) -> None:
+def test_numbers_of_any_type_are_accepted_and_not_changed(
+    entry: str, quick: ForcingPlanner
+) -> None:
     read, numbers = ENTRIES[entry]
     wanted = read(quick, numbers)
     for form, make in FORMS.items():
-        given_ = make(numbers)
-        kept = contents(given_)
-        found = read(quick, given_)
-        # What is shown is in halves and quarters, which no type rounds.
+        values_ = make(numbers)
+        kept = contents(values_)
+        found = read(quick, values_)
+        # The numbers are multiples of 0.25, which no type rounds.
         np.testing.assert_array_equal(found, wanted, f"{entry}: {form}")
-        np.testing.assert_array_equal(contents(given_), kept)
-        assert not (isinstance(given_, np.ndarray) and np.shares_memory(found, given_))
+        np.testing.assert_array_equal(contents(values_), kept)
+        assert not (isinstance(values_, np.ndarray) and np.shares_memory(found, values_))
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_what_is_no_finite_numbers_is_one_clear_error(entry: str, quick: ForcingPlanner) -> None:
+def test_other_values_are_errors(entry: str, quick: ForcingPlanner) -> None:
     read, numbers = ENTRIES[entry]
     for form, make in BAD.items():
-        if form not in LOST.get(entry, ()):
+        if form not in VALID.get(entry, ()):
             with pytest.raises(DfplanError) as caught:
                 read(quick, make(numbers))
             assert isinstance(caught.value, ObservationError | ConfigError), form
 
 
-def test_whole_numbers_are_numbers(quick: ForcingPlanner) -> None:
+def test_integers_are_accepted(quick: ForcingPlanner) -> None:
     wanted = quick.plan([-15.0, 41.0], [-4.0, 42.0], seed=0).points
     for kind in (int, np.int8, np.int64, ">i4", object):
         found = quick.plan(np.array([-15, 41], kind), np.array([-4, 42], kind), seed=0)
@@ -209,7 +214,7 @@ def test_rewards_can_be_called_with_arrays(quick: ForcingPlanner) -> None:
         reward(GOALS[0], steps)
 
 
-def test_numbers_of_numpy_weigh_rewards(quick: ForcingPlanner) -> None:
+def test_weights_may_be_numpy_numbers(quick: ForcingPlanner) -> None:
     points = STATES[:, None, :2].repeat(4, 1)
     wanted = quick.reward_gradient(points, 0.5 * Reach(GOALS[0]))
     for weight in (np.float32(0.5), np.float64(0.5), np.float16(0.5)):
@@ -217,7 +222,7 @@ def test_numbers_of_numpy_weigh_rewards(quick: ForcingPlanner) -> None:
             np.testing.assert_array_equal(quick.reward_gradient(points, reward), wanted)
 
 
-def test_a_plan_stays_as_it_was_when_the_buffer_goes_on(quick: ForcingPlanner) -> None:
+def test_plans_do_not_change_with_the_callers_arrays(quick: ForcingPlanner) -> None:
     states, goals = STATES.astype(np.float32), GOALS.astype(np.float32)
     positions, level = states[:, None, :2].copy(), LEVEL.copy()
     plans = [
@@ -234,7 +239,7 @@ def test_a_plan_stays_as_it_was_when_the_buffer_goes_on(quick: ForcingPlanner) -
             np.testing.assert_array_equal(getattr(plan, name), array)
 
 
-def test_a_reward_stays_as_it_was_made(quick: ForcingPlanner) -> None:
+def test_rewards_do_not_change_with_the_callers_arrays(quick: ForcingPlanner) -> None:
     points = STATES[:, None, :2].repeat(4, 1)
     array, tensor = GOALS[0].astype(np.float32), torch.tensor(GOALS, dtype=torch.float32)
     regions = [Disc(array, 30.0)]
@@ -243,19 +248,22 @@ def test_a_reward_stays_as_it_was_made(quick: ForcingPlanner) -> None:
     array += 5.0
     tensor += 5.0
     regions.clear()
-    for reward, pull in zip(rewards, wanted, strict=True):
-        np.testing.assert_array_equal(quick.reward_gradient(points, reward), pull)
+    for reward, gradient in zip(rewards, wanted, strict=True):
+        np.testing.assert_array_equal(quick.reward_gradient(points, reward), gradient)
 
 
-@pytest.mark.parametrize("on_error", ["raise", "keep_plan"])
-@pytest.mark.parametrize("past", [None, dfplan.StateEstimatorSettings(noise=0.1)])
-def test_what_goes_in_and_comes_out_may_be_written_over(
-    quick: ForcingPlanner, corridor: Any, on_error: str, past: dfplan.StateEstimatorSettings | None
+@pytest.mark.parametrize("on_error", ["raise", "hold"])
+@pytest.mark.parametrize("estimator", [None, dfplan.StateEstimatorSettings(noise=0.1)])
+def test_arguments_and_results_of_a_policy_may_be_overwritten(
+    quick: ForcingPlanner,
+    corridor: Any,
+    on_error: str,
+    estimator: dfplan.StateEstimatorSettings | None,
 ) -> None:
-    def play(spoil: bool) -> np.ndarray:
+    def run(overwrite: bool) -> np.ndarray:
         goal = GOALS[0].astype(np.float32)
         policy = dfplan.Policy(
-            quick, goal=goal, seed=0, state_estimator=past, on_error=on_error, replan_every=4
+            quick, goal=goal, seed=0, state_estimator=estimator, on_error=on_error, replan_every=4
         )
         states, actions = STATES.astype(np.float32), []
         for _ in range(10):
@@ -263,7 +271,7 @@ def test_what_goes_in_and_comes_out_may_be_written_over(
             action = policy.act(seen)
             actions.append(action.copy())
             states = corridor.advance(states, action).astype(np.float32)
-            if spoil:
+            if overwrite:
                 assert policy.plan is not None and policy.states is not None
                 plan = policy.plan
                 for array in (seen, goal, action, policy.states, policy.failed, plan.points):
@@ -271,7 +279,7 @@ def test_what_goes_in_and_comes_out_may_be_written_over(
                 plan.candidates[...] = plan.observation[...] = plan.steps[...] = 7
         return np.stack(actions)
 
-    np.testing.assert_array_equal(play(spoil=True), play(spoil=False))
+    np.testing.assert_array_equal(run(overwrite=True), run(overwrite=False))
 
 
 BOOLS = st.sampled_from([bool, np.bool_, int, float, np.float32])
@@ -279,7 +287,7 @@ BOOLS = st.sampled_from([bool, np.bool_, int, float, np.float32])
 
 @settings(deadline=None, max_examples=25)
 @given(data=st.data(), kind=BOOLS)
-def test_the_start_of_episodes_may_be_told_in_any_form(
+def test_episode_starts_of_any_type(
     data: st.DataObject, kind: Callable[[bool], Any], quick: ForcingPlanner
 ) -> None:
     rows = data.draw(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=3))
@@ -310,7 +318,7 @@ def test_the_start_of_one_episode_may_be_a_bool(
     assert plans[0] is plans[1] is not plans[2] is plans[3]
 
 
-def test_one_bool_holds_for_all_environments(quick: ForcingPlanner) -> None:
+def test_one_bool_applies_to_all_environments(quick: ForcingPlanner) -> None:
     policy = dfplan.Policy(quick, goal=GOALS[0], seed=0)
     for start, count in ((True, 2), (False, 2), (True, 1)):
         policy.predict(STATES[:count], episode_start=start)
@@ -322,7 +330,7 @@ def test_one_bool_holds_for_all_environments(quick: ForcingPlanner) -> None:
 @pytest.mark.parametrize(
     "wrong", [[True], [False] * 3, [], [2, 0], [np.nan, 0], "no", [None, None]]
 )
-def test_other_starts_of_episodes_are_refused(quick: ForcingPlanner, wrong: Any) -> None:
+def test_invalid_episode_starts_are_errors(quick: ForcingPlanner, wrong: Any) -> None:
     policy = dfplan.Policy(quick, goal=GOALS[0], seed=0)
     with pytest.raises(ObservationError, match="episode_start"):
         policy.predict(STATES, episode_start=wrong)

@@ -8,26 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from dfplan.diffusion.schedules import NoiseSchedule, cosine_schedule, interpolation_schedule
+from dfplan.diffusion.schedules import cosine_schedule
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.policy import Policy
-from dfplan.planning.trackers import PlannedActions, TimedPD
-from dfplan.sampling.steps import ancestral
+from dfplan.planning.trackers import PlannedActions
 from dfplan.tokens.statistics import fit_statistics
 from dfplan.tokens.transitions import transition_limits
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import train
-from dfplan.training.recipes.diffuser import DIFFUSER, DiffuserConfig
+from dfplan.training.recipes.diffuser import DiffuserConfig
 from dfplan.training.settings import TrainSettings
-from dfplan.types import Plan, Planner, Trajectories
+from dfplan.types import Planner, Trajectories
 
 TINY = DiffuserConfig(horizon=16, noise_levels=8, width=16, multiples=(1, 2))
 
 
 @pytest.fixture(scope="module")
 def diffuser(trajectories: Trajectories) -> DiffuserPlanner:
-    """A tiny planner whose network is not trained."""
+    """A tiny planner with an untrained network."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = TINY.untrained().eval()
@@ -44,58 +43,7 @@ def goals(trajectories: Trajectories) -> np.ndarray:
     return trajectories.observations[[500, 1300, 2100, 2900, 3700], :2]
 
 
-def plan_of(points: list[list[float]], velocities: list[list[float]] | None, stride: int) -> Plan:
-    array = np.array([points], dtype=np.float32)
-    return Plan(
-        points=array,
-        steps=np.array([stride * (len(points) - 1)]),
-        stride=stride,
-        level=np.zeros(array.shape[:2], dtype=int),
-        max_level=8,
-        spread=np.zeros(array.shape[:2]),
-        candidates=array[:, None],
-        scores=np.zeros((1, 1)),
-        observation=np.zeros((1, 4)),
-        goal=None,
-        evaluations=0,
-        seconds=0.0,
-        velocities=None if velocities is None else np.array([velocities], dtype=np.float32),
-    )
-
-
-@pytest.mark.parametrize("levels", [1, 2, 64, 256])
-def test_cosine_schedule_falls_from_clean_to_noise(levels: int) -> None:
-    schedule = cosine_schedule(levels)
-    assert schedule.max_level == levels
-    assert (schedule.alpha[0], schedule.sigma[0]) == (1, 0)
-    assert (schedule.alpha[-1], schedule.sigma[-1]) == (0, 1)
-    assert (schedule.alpha.diff() < 0).all()
-    assert (schedule.sigma.diff() > 0).all()
-    torch.testing.assert_close(
-        schedule.alpha.square() + schedule.sigma.square(), torch.ones(levels + 1)
-    )
-
-
-@pytest.mark.parametrize("schedule", [cosine_schedule(20), interpolation_schedule(20)])
-@pytest.mark.parametrize(("level", "lower"), [(20, 19), (20, 7), (12, 11), (12, 3), (1, 0), (5, 0)])
-def test_ancestral_step_draws_from_the_posterior(
-    schedule: NoiseSchedule, level: int, lower: int
-) -> None:
-    # Mean, variance and covariance with where it came from fix a Gaussian posterior.
-    generator = torch.Generator().manual_seed(0)
-    clean = torch.full((200_000, 1, 1), 0.7)
-    levels, lowers = torch.full((2, 200_000, 1), level), torch.full((200_000, 1), lower)
-    noise = torch.randn(clean.shape, generator=generator)
-    x = schedule.add_noise(clean, noise, levels[0])
-    drawn = ancestral(schedule)(x, clean, levels[0], lowers, generator)
-    alpha, sigma = schedule.alpha[lower], schedule.sigma[lower]
-    covariance = schedule.alpha[level] / alpha * sigma.square()
-    np.testing.assert_allclose(drawn.mean(), 0.7 * alpha, atol=0.01)
-    np.testing.assert_allclose(drawn.std(), sigma, atol=0.01)
-    np.testing.assert_allclose(((x - x.mean()) * drawn).mean(), covariance, atol=0.01)
-
-
-def test_start_and_goal_are_kept_and_the_goal_is_at_rest(
+def test_plans_keep_the_start_and_end_at_rest_at_the_goal(
     diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     plan = diffuser.plan(states, goals, seed=0)
@@ -108,7 +56,7 @@ def test_start_and_goal_are_kept_and_the_goal_is_at_rest(
     np.testing.assert_allclose(plan.velocities[:, -1], 0.0, atol=1e-5)
 
 
-def test_the_plan_has_the_actions_that_were_diffused(
+def test_plans_have_the_sampled_actions(
     diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     plan = diffuser.plan(states, goals, seed=0)
@@ -128,7 +76,7 @@ def test_the_plan_has_the_actions_that_were_diffused(
     assert np.abs(plan.actions).max() <= 1 + 1e-6
 
 
-def test_its_actions_are_executed_one_after_another(
+def test_planned_actions_are_executed_in_order(
     diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     policy = Policy(diffuser, PlannedActions(), tolerance=None, seed=0)
@@ -170,7 +118,7 @@ def test_rows_of_a_batch_are_independent(
     assert np.abs(other.points[1] - plan.points[1]).max() > 0.01
 
 
-def test_the_seed_decides_the_plan(
+def test_a_seed_determines_the_plan(
     diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     first, again, other = (diffuser.plan(states[0], goals[0], seed=seed) for seed in (1, 1, 2))
@@ -186,20 +134,20 @@ def test_large_batches_are_planned_in_parts(
     assert plan.evaluations == 8
 
 
-def test_what_it_cannot_do_is_refused(
+def test_unsupported_arguments_are_errors(
     diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    with pytest.raises(ConfigError, match="pass a goal"):
+    with pytest.raises(ConfigError, match="needs a goal"):
         diffuser.plan(states)
     with pytest.raises(ConfigError, match="no reward"):
         diffuser.plan(states, goals, reward=lambda points, steps: points.sum((1, 2)))
-    with pytest.raises(ConfigError, match=r"15 environment steps.*got a horizon of 16"):
+    with pytest.raises(ConfigError, match=r"15 environment steps.*horizon of 16"):
         diffuser.plan(states, goals, horizon=16)
-    with pytest.raises(ObservationError, match="goal must lie where"):
+    with pytest.raises(ObservationError, match="goal must be less than"):
         diffuser.plan(states, [50.0, 50.0])
 
 
-def test_it_is_a_planner_and_drives_a_policy(
+def test_a_policy_uses_diffusers_controller(
     diffuser: DiffuserPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     assert isinstance(diffuser, Planner)
@@ -212,43 +160,7 @@ def test_it_is_a_planner_and_drives_a_policy(
     assert policy.plan is plan
 
 
-def test_timed_control_by_hand() -> None:
-    points = [[0.0, 0.0], [0.1, 0.0], [0.3, 0.2]]
-    velocities = [[0.0, 0.0], [0.4, 0.1], [0.2, 0.3]]
-    tracker = TimedPD(1.0, 1.0)
-    tracker.assign(np.array([0]), plan_of(points, velocities, stride=1))
-    state = np.array([[0.05, 0.1, 0.3, -0.2]])
-    # To the next planned state, then the last, then the last position at rest for good.
-    expected = [[0.05 + 0.1, -0.1 + 0.3], [0.25 - 0.1, 0.1 + 0.5], [0.25 - 0.3, 0.1 + 0.2]]
-    for action in [*expected, expected[-1], expected[-1]]:
-        np.testing.assert_allclose(tracker.act(state)[0], action, atol=1e-6)
-    assert tracker.act(np.array([[9.0, -9.0, 0.0, 0.0]])).tolist() == [[-1.0, 1.0]]
-
-
-def test_timed_control_of_a_plan_without_velocities() -> None:
-    tracker = TimedPD(12.5, 1.2, dt=0.5)
-    tracker.assign(np.array([0]), plan_of([[0.0, 0.0], [0.04, 0.02]], None, stride=2))
-    at_rest = np.zeros((1, 4))
-    steps = [12.5 * np.array([0.02, 0.01]), 12.5 * np.array([0.04, 0.02])]
-    moving = 1.2 * np.array([0.04, 0.02])
-    for action in (steps[0] + moving, steps[1] + moving, steps[1]):
-        np.testing.assert_allclose(tracker.act(at_rest)[0], action, atol=1e-6)
-
-
-def test_rows_are_tracked_on_their_own() -> None:
-    tracker = TimedPD(1.0, 0.0)
-    tracker.assign(np.array([1]), plan_of([[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]], None, stride=1))
-    tracker.assign(np.array([0]), plan_of([[0.0, 0.0], [0.0, 0.3]], None, stride=1))
-    states = np.zeros((2, 4))
-    np.testing.assert_allclose(tracker.act(states), [[0.0, 0.3], [0.1, 0.0]], atol=1e-6)
-    tracker.assign(np.array([0]), plan_of([[0.0, 0.0], [0.5, 0.0]], None, stride=1))
-    np.testing.assert_allclose(tracker.act(states), [[0.5, 0.0], [0.2, 0.0]], atol=1e-6)
-    away = np.array([[0.5, 0.4, 0.0, 0.0], [0.1, -0.3, 0.0, 0.0]])
-    np.testing.assert_allclose(tracker.deviation(away), [0.4, 0.3], atol=1e-6)
-    assert tracker.act(away[:1]).shape == (1, 2)
-
-
-def test_training_learns_and_its_checkpoint_plans_alike(
+def test_training_learns_and_a_checkpoint_gives_the_same_plans(
     trajectories: Trajectories, states: np.ndarray, goals: np.ndarray, tmp_path: Path
 ) -> None:
     settings = TrainSettings(
@@ -278,12 +190,6 @@ def test_the_objective_repeats_with_the_seed(trajectories: Trajectories) -> None
     assert first != other
 
 
-def test_horizons_and_steps_are_diffusers() -> None:
-    sizes = {maze: (config.horizon, config.noise_levels) for maze, config in DIFFUSER.items()}
-    assert sizes == {"umaze": (128, 64), "medium": (256, 256), "large": (384, 256)}
-    assert all(config.multiples == (1, 4, 8) and config.width == 32 for config in DIFFUSER.values())
-
-
-def test_a_horizon_that_does_not_halve_is_refused() -> None:
+def test_a_horizon_that_the_network_cannot_halve_is_an_error() -> None:
     with pytest.raises(ConfigError, match="multiple of 4"):
         DiffuserConfig(horizon=130)

@@ -1,4 +1,4 @@
-"""An episode that is kept to be looked at."""
+"""Episodes of a policy in an environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def planner() -> Any:
     return dfplan.load("maze2d-umaze")
 
 
-def test_it_is_what_the_loop_by_hand_is(planner: Any) -> None:
+def test_an_episode_equals_a_loop_by_hand(planner: Any) -> None:
     env = dfplan.make("multi2d-umaze")
     kept = run_episode(
         env, Policy(planner, replan_every=20), seed=3, stop_at_goal=False, max_steps=120
@@ -40,7 +40,7 @@ def test_it_is_what_the_loop_by_hand_is(planner: Any) -> None:
         np.testing.assert_allclose(plan.points[0, 0], kept.positions[step], atol=1e-3)
 
 
-def test_it_ends_at_the_goal_or_with_the_episode(planner: Any) -> None:
+def test_it_stops_at_the_goal_or_at_the_end(planner: Any) -> None:
     env = dfplan.make("multi2d-umaze", max_steps=150)
     kept = run_episode(env, Policy(planner), seed=3)
     assert kept.reached == len(kept.rewards) == len(kept.positions) - 1
@@ -61,7 +61,7 @@ def test_other_forms_of_an_environment(planner: Any) -> None:
         run_episode(flat, Policy(planner), max_steps=0)
 
 
-def test_a_seed_may_be_numpys_in_environments_that_take_none(planner: Any) -> None:
+def test_seeds_may_be_numpy_integers(planner: Any) -> None:
     import gymnasium
 
     class Strict(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -1,4 +1,4 @@
-"""Plans from a noisy past, on a network trained in a corridor and on optimal ones."""
+"""Plans from a noisy history, with a trained network and with optimal denoisers."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def goals(corridor: Any) -> np.ndarray:
     return np.asarray(corridor.at(np.array([30.0, 10.0, 33.0])))
 
 
-def seen_past(states: np.ndarray, tokens: int, level: int) -> ObservationHistory:
-    """That comes to ``states`` at a constant speed along q1."""
+def observed_history(states: np.ndarray, tokens: int, level: int) -> ObservationHistory:
+    """A history that reaches ``states`` at a constant speed along q1."""
     frames = 1 + (tokens - 1) * 2
     ago = np.arange(frames - 1, -1, -1)[:, None] * np.array([0.0, 0.5])
     return ObservationHistory(states[:, None, :2] - ago, np.full((len(states), frames), level))
@@ -45,29 +45,33 @@ def same(first: Plan, second: Plan) -> bool:
 
 
 @pytest.mark.parametrize("mc_samples", [1, 2])
-def test_an_exact_past_of_one_position_is_no_past_bit_for_bit(
+def test_an_exact_history_of_one_position_equals_no_history(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, mc_samples: int
 ) -> None:
     planner = replace(planner, settings=replace(planner.settings, mc_samples=mc_samples))
     without = planner.plan(states, goals, seed=0, trace=True)
     elsewhere = states + np.array([3.0, 1.0, 0.0, 0.0])
-    told = planner.plan(elsewhere, goals, seed=0, trace=True, history=seen_past(states, 1, 0))
-    assert same(told, without)
-    np.testing.assert_array_equal(told.observation, without.observation)
-    np.testing.assert_array_equal(told.trace[0][1], without.trace[0][1])
+    filled = planner.plan(
+        elsewhere, goals, seed=0, trace=True, history=observed_history(states, 1, 0)
+    )
+    assert same(filled, without)
+    np.testing.assert_array_equal(filled.observation, without.observation)
+    np.testing.assert_array_equal(filled.trace[0][1], without.trace[0][1])
 
 
 @pytest.mark.parametrize("tokens", [2, 3])
-def test_what_is_lost_may_have_any_value(
+def test_missing_positions_may_have_any_value(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, tokens: int
 ) -> None:
-    past = seen_past(states, tokens, 4)
-    past.level[1, 1:], past.level[2, :-1] = K, K
+    history = observed_history(states, tokens, 4)
+    history.level[1, 1:], history.level[2, :-1] = K, K
     plans = []
     for value in (0.0, 1e6, np.nan, -np.inf):
-        positions = np.where(past.level[..., None] == K, value, past.positions)
+        positions = np.where(history.level[..., None] == K, value, history.positions)
         plans.append(
-            planner.plan(states, goals, seed=0, history=ObservationHistory(positions, past.level))
+            planner.plan(
+                states, goals, seed=0, history=ObservationHistory(positions, history.level)
+            )
         )
     assert all(same(plan, plans[0]) for plan in plans[1:])
     assert np.isfinite(plans[0].points).all()
@@ -77,11 +81,11 @@ def test_what_is_lost_may_have_any_value(
 def test_rows_are_independent(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, row: int
 ) -> None:
-    past = seen_past(states, 3, 4)
-    past.level[0, :3] = K
-    others = ObservationHistory(np.roll(past.positions, 1, 0), np.roll(past.level, 1, 0))
-    others.positions[row], others.level[row] = past.positions[row], past.level[row]
-    first = planner.plan(states, goals, seed=0, history=past)
+    history = observed_history(states, 3, 4)
+    history.level[0, :3] = K
+    others = ObservationHistory(np.roll(history.positions, 1, 0), np.roll(history.level, 1, 0))
+    others.positions[row], others.level[row] = history.positions[row], history.level[row]
+    first = planner.plan(states, goals, seed=0, history=history)
     second = planner.plan(states, goals, seed=0, history=others)
     assert first.history is not None and second.history is not None
     np.testing.assert_allclose(first.history[row], second.history[row], atol=1e-5)
@@ -89,45 +93,45 @@ def test_rows_are_independent(
     assert np.abs(first.history - second.history).max() > 1
 
 
-def test_a_plan_goes_on_from_the_estimate_which_nothing_pulls(
+def test_a_plan_starts_at_the_estimate_which_guidance_does_not_move(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
 ) -> None:
-    taut = replace(planner, settings=replace(planner.settings, smoothness_weight=50.0))
-    past = seen_past(states, 3, 3)
-    for chosen in (planner, taut):
-        plan = chosen.plan(states, goals, seed=0, history=past)
-        assert plan.history is not None and plan.history.shape == past.positions.shape
-        np.testing.assert_array_equal(plan.history, planner.estimate(past, seed=0))
+    smooth = replace(planner, settings=replace(planner.settings, smoothness_weight=50.0))
+    history = observed_history(states, 3, 3)
+    for chosen in (planner, smooth):
+        plan = chosen.plan(states, goals, seed=0, history=history)
+        assert plan.history is not None and plan.history.shape == history.positions.shape
+        np.testing.assert_array_equal(plan.history, planner.estimate(history, seed=0))
         np.testing.assert_allclose(plan.points[:, 0], plan.history[:, -1], atol=1e-4)
         np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-4)
         np.testing.assert_array_equal(plan.observation[:, :2], plan.history[:, -1])
-        assert np.linalg.norm(plan.history - past.positions, axis=-1).max() > 0.01
-    assert corridor.away(planner.plan(states, goals, seed=0, history=past).points).max() < 5
+        assert np.linalg.norm(plan.history - history.positions, axis=-1).max() > 0.01
+    assert corridor.away(planner.plan(states, goals, seed=0, history=history).points).max() < 5
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 5, 13])
-def test_the_horizon_counts_from_the_present_and_the_window_holds_both(
+def test_history_and_plan_share_the_window(
     unguided: ForcingPlanner, states: np.ndarray, tokens: int
 ) -> None:
     near = states[:, :2] + 0.5
-    past = seen_past(states, tokens, 0)
+    history = observed_history(states, tokens, 0)
     limit = unguided.longest_horizon - 10 * (tokens - 1)
-    plan = unguided.plan(states, near, horizon=limit, seed=0, history=past)
+    plan = unguided.plan(states, near, horizon=limit, seed=0, history=history)
     assert (plan.steps == limit).all() and plan.points.shape[1] == 1 + limit // plan.stride
     assert plan.level.shape == plan.points.shape[:2]
-    with pytest.raises(ConfigError, match=f"1 to {limit} environment steps"):
-        unguided.plan(states, near, horizon=limit + 1, history=past)
+    with pytest.raises(ConfigError, match=f"from 1 to {limit} environment steps"):
+        unguided.plan(states, near, horizon=limit + 1, history=history)
 
 
-def test_more_context_than_the_window_is_refused(
+def test_a_history_that_fills_the_window_is_an_error(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     for tokens in (14, 20):
-        message = f"More context than the window.*14 tokens.*past of {tokens}.*at most 13"
+        message = f"14 tokens.*history of {tokens}.*at most 13"
         with pytest.raises(ConfigError, match=message):
-            planner.plan(states, goals, history=seen_past(states, tokens, 0))
+            planner.plan(states, goals, history=observed_history(states, tokens, 0))
         with pytest.raises(ConfigError, match=message):
-            planner.estimate(seen_past(states, tokens, 0))
+            planner.estimate(observed_history(states, tokens, 0))
 
 
 @pytest.mark.parametrize(
@@ -137,13 +141,13 @@ def test_more_context_than_the_window_is_refused(
         (np.zeros((2, 3, 2)), np.zeros((2, 3), int), r"positions \[3, .*\[2, 3, 2\]"),
         (np.zeros((3, 3, 2)), np.zeros((3, 2), int), r"\[3, 3, 2\] and \[3, 2\]"),
         (np.zeros((3, 3)), np.zeros((3, 3), int), "needs positions"),
-        (np.zeros((3, 3, 2)), np.zeros((3, 3)), "whole numbers from 0, exact, to 20, lost"),
+        (np.zeros((3, 3, 2)), np.zeros((3, 3)), "whole numbers from 0.* to 20"),
         (np.zeros((3, 3, 2)), np.full((3, 3), 21), "from 21 to 21"),
         (np.zeros((3, 3, 2)), np.full((3, 3), -1), "from -1 to -1"),
         (np.full((3, 3, 2), np.nan), np.full((3, 3), 19), "position 0 of row 0 is .* level 19"),
     ],
 )
-def test_what_is_no_past_is_refused(
+def test_invalid_histories_are_errors(
     planner: ForcingPlanner,
     states: np.ndarray,
     goals: np.ndarray,
@@ -155,39 +159,39 @@ def test_what_is_no_past_is_refused(
         planner.plan(states, goals, history=ObservationHistory(positions, level))
 
 
-def test_where_nothing_is_known_of_a_body_there_is_no_plan(
+def test_a_history_without_any_position_is_an_error(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    past = seen_past(states, 3, 4)
-    past.level[1] = K
-    for ask in (planner.estimate, lambda past: planner.plan(states, goals, history=past)):
-        with pytest.raises(ObservationError, match="Of row 1 every position is lost"):
-            ask(past)
-    past.level[1, 0] = K - 1
-    assert np.isfinite(planner.estimate(past, seed=0)).all()
+    history = observed_history(states, 3, 4)
+    history.level[1] = K
+    for call in (planner.estimate, lambda history: planner.plan(states, goals, history=history)):
+        with pytest.raises(ObservationError, match="positions of row 1 are missing"):
+            call(history)
+    history.level[1, 0] = K - 1
+    assert np.isfinite(planner.estimate(history, seed=0)).all()
 
 
 @pytest.mark.parametrize("noise", [-1.0, np.nan])
-def test_a_noise_that_is_none_has_no_level(planner: ForcingPlanner, noise: float) -> None:
+def test_invalid_noise_has_no_level(planner: ForcingPlanner, noise: float) -> None:
     with pytest.raises(ConfigError, match="at least 0"):
         noise_to_level(np.array([0.1, noise]), planner.statistics, planner.schedule)
 
 
 @pytest.mark.parametrize("wrong", [(np.zeros((3, 3, 2)), np.zeros((3, 3), int)), 0.2])
-def test_what_is_not_even_a_past_is_refused(
+def test_other_types_are_errors(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, wrong: Any
 ) -> None:
     with pytest.raises(
         ObservationError,
-        match=r"A past is a dfplan.planning.observation_history.ObservationHistory .*; got ",
+        match="must be a dfplan.ObservationHistory",
     ):
         planner.plan(states, goals, history=wrong)
-    with pytest.raises(ObservationError, match="in numbers"):
+    with pytest.raises(ObservationError, match="numeric"):
         planner.estimate(ObservationHistory([[["a", "b"]]], np.zeros((1, 1), int)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("level", [0, 3])
-def test_every_sequence_through_the_network_is_counted(
+def test_evaluations_are_counted(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, level: int
 ) -> None:
     sequences = []
@@ -196,20 +200,20 @@ def test_every_sequence_through_the_network_is_counted(
         sequences.append(len(x))
         return planner.denoiser(x, level)
 
-    past = seen_past(states, 3, level)
-    plan = replace(planner, denoiser=counted).plan(states, goals, seed=0, history=past)
+    history = observed_history(states, 3, level)
+    plan = replace(planner, denoiser=counted).plan(states, goals, seed=0, history=history)
     assert plan.evaluations * len(states) == sum(sequences)
 
 
-def test_a_start_off_the_data_is_refused_only_where_it_is_exact(
+def test_only_an_exact_start_must_be_near_the_data(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    past = seen_past(states, 1, 3)
-    past.positions[1, 0] += 14.0
-    assert np.isfinite(planner.plan(states, goals, seed=0, history=past).points).all()
-    past.level[1] = 0
-    with pytest.raises(ObservationError, match=r"start must lie where.*row 1"):
-        planner.plan(states, goals, seed=0, history=past)
+    history = observed_history(states, 1, 3)
+    history.positions[1, 0] += 14.0
+    assert np.isfinite(planner.plan(states, goals, seed=0, history=history).points).all()
+    history.level[1] = 0
+    with pytest.raises(ObservationError, match=r"start must be less than.*row 1"):
+        planner.plan(states, goals, seed=0, history=history)
 
 
 @pytest.mark.parametrize("stack", [1, 2])
@@ -217,7 +221,7 @@ def test_a_start_off_the_data_is_refused_only_where_it_is_exact(
 def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
     planner: ForcingPlanner, stack: int, schedule: str
 ) -> None:
-    """A walk with steps of 0.5, from N(0, 1): the mean given all observations is a linear map."""
+    """A random walk with steps of 0.5 from N(0, 1): the conditional mean is a linear map."""
     levels, tokens, window = noise_schedule(schedule, 4000), 4, 6
     frames = 1 + (window - 1) * stack
     layout = replace(planner.layout, tokens=window, frame_stack=stack)
@@ -229,9 +233,9 @@ def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
 
     def optimal(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         rows = []
-        for row, own in zip(x.double(), level, strict=True):
-            alpha = levels.alpha[own].double().repeat_interleave(stack)
-            sigma = levels.sigma[own].double().repeat_interleave(stack)
+        for row, levels_of_row in zip(x.double(), level, strict=True):
+            alpha = levels.alpha[levels_of_row].double().repeat_interleave(stack)
+            sigma = levels.sigma[levels_of_row].double().repeat_interleave(stack)
             seen = alpha[:, None] * spread * alpha + sigma.square().diag()
             gain = (spread * alpha) @ torch.linalg.inv(seen)
             rows.append((gain @ row.reshape(-1, 2)).reshape(window, -1))
@@ -251,10 +255,10 @@ def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
     noise[0, 1] = noise[3, 3] = np.inf
     noise = noise[:, (np.arange(frames) + stack - 1) // stack]
     seen = rng.normal(size=(5, frames, 2)) * 2
-    past = ObservationHistory(
+    history = ObservationHistory(
         3 * seen + np.array([2.0, -1.0]), noise_to_level(3 * noise, statistics, levels)
     )
-    got = (gaussian.estimate(past, seed=0) - np.array([2.0, -1.0])) / 3
+    got = (gaussian.estimate(history, seed=0) - np.array([2.0, -1.0])) / 3
     for row in range(5):
         known = np.isfinite(noise[row])
         inside = walk.numpy()[np.ix_(known, known)] + np.diag(noise[row, known] ** 2)
@@ -262,7 +266,7 @@ def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
         np.testing.assert_allclose(got[row], wanted, atol=5e-3)
 
 
-def test_trust_counts_the_axis_in_which_noise_weighs_more(planner: ForcingPlanner) -> None:
+def test_noise_to_level_uses_the_axis_with_more_noise(planner: ForcingPlanner) -> None:
     levels = interpolation_schedule(100)
     statistics = replace(
         planner.statistics, normalizer=Normalizer(torch.zeros(2), torch.tensor([4.0, 2.0]))
@@ -271,18 +275,18 @@ def test_trust_counts_the_axis_in_which_noise_weighs_more(planner: ForcingPlanne
     assert noise_to_level(noise, statistics, levels).tolist() == [0, 50, 75, 10, 100]
 
 
-def test_a_lost_position_is_stood_in_for_by_the_other_of_its_token(
+def test_a_missing_position_is_replaced_by_another_of_its_token(
     planner: ForcingPlanner,
 ) -> None:
     positions = np.arange(14.0).reshape(1, 7, 2)
     level = np.array([[K, K, 3, 0, K, K, K]])
-    told = fill_missing(
+    filled = fill_missing(
         ObservationHistory(positions, level), planner.layout, planner.statistics, planner.schedule
     )
-    assert told.positions[0, 1:5, 0].tolist() == [4, 4, 6, 6]
+    assert filled.positions[0, 1:5, 0].tolist() == [4, 4, 6, 6]
     std, reach = float(planner.statistics.normalizer.std.min()), 5 * 0.26  # half of 5 steps at 0.52
     ratio = np.hypot([3 / 17, 0.0], reach / std)
-    assert told.level[0].tolist() == [
+    assert filled.level[0].tolist() == [
         K,
         int(np.ceil(K * ratio[0] / (1 + ratio[0]))),
         3,

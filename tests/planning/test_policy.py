@@ -1,4 +1,4 @@
-"""When a policy plans and when it does not, and what it takes for an observation."""
+"""When a policy plans, and which observations it accepts."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ AWAY = np.array([5.0, 6.0])
 
 @dataclass
 class Straight:
-    """Plans straight lines, by reward alone to ``AWAY``, and counts how often it is asked.
+    """Plans straight lines, by reward alone to ``AWAY``, and records its calls.
 
-    Refuses goals beyond 100.
+    Goals beyond 100 are errors.
     """
 
     calls: list[tuple[np.ndarray, np.ndarray, int | None]] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Straight:
 def follow(
     policy: Policy, states: np.ndarray, goals: np.ndarray | None, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(states after, actions [steps, ...]) of bodies that do as the policy says."""
+    """Run a policy on bodies: (last states, actions [steps, ...])."""
     actions = []
     for _ in range(steps):
         action = policy.act(states, goals)
@@ -73,7 +73,7 @@ def follow(
     return states, np.stack(actions)
 
 
-def test_plans_once_and_arrives() -> None:
+def test_it_plans_once_and_reaches_the_goal() -> None:
     planner = Straight()
     policy = Policy(planner)
     assert policy.plan is None
@@ -87,13 +87,13 @@ def test_plans_once_and_arrives() -> None:
 
 
 @pytest.mark.parametrize("reward", [None, Short()])
-def test_the_reward_goes_with_every_plan(reward: Reward | None) -> None:
+def test_the_reward_is_passed_to_every_plan(reward: Reward | None) -> None:
     planner = Straight()
     follow(Policy(planner, reward=reward, replan_every=10), STARTS, GOALS, 25)
     assert planner.rewards == [reward] * 3
 
 
-def test_by_a_reward_alone_it_plans_once_and_arrives() -> None:
+def test_by_reward_alone_it_plans_once_and_arrives() -> None:
     planner = Straight()
     states, _ = follow(Policy(planner, reward=Short()), STARTS, None, 300)
     assert [len(call[0]) for call in planner.calls] == [3]
@@ -102,7 +102,7 @@ def test_by_a_reward_alone_it_plans_once_and_arrives() -> None:
     assert len(planner.calls) == 4
 
 
-def test_a_goal_that_comes_or_goes_is_another_goal() -> None:
+def test_adding_or_removing_a_goal_is_a_new_goal() -> None:
     planner = Straight()
     policy = Policy(planner, reward=Short())
     for goals in (None, None, GOALS, GOALS, None):
@@ -112,7 +112,7 @@ def test_a_goal_that_comes_or_goes_is_another_goal() -> None:
     )
 
 
-def test_by_a_reward_alone_it_drives_in_an_environment() -> None:
+def test_by_reward_alone_it_acts_in_an_environment() -> None:
     env = gymnasium.make("dfplan/maze2d-umaze-v1")
     observation, _ = env.reset(seed=0, options={"start": [3.0, 1.0]})
     place = torch.tensor([1.0, 1.0])
@@ -124,7 +124,7 @@ def test_by_a_reward_alone_it_drives_in_an_environment() -> None:
     assert nearest < 0.5
 
 
-def test_reset_plans_anew() -> None:
+def test_reset_discards_plans() -> None:
     planner = Straight()
     policy = Policy(planner)
     follow(policy, STARTS, GOALS, 20)
@@ -134,7 +134,7 @@ def test_reset_plans_anew() -> None:
     assert len(planner.calls) == 2 and len(planner.calls[1][0]) == 3
 
 
-def test_a_changed_goal_plans_that_row_anew() -> None:
+def test_a_new_goal_gives_its_row_a_new_plan() -> None:
     planner = Straight()
     policy = Policy(planner)
     states, _ = follow(policy, STARTS, GOALS, 20)
@@ -147,7 +147,7 @@ def test_a_changed_goal_plans_that_row_anew() -> None:
 
 
 @pytest.mark.parametrize("tolerance", [0.3, 1.0])
-def test_a_row_that_left_its_plan_is_planned_anew(tolerance: float) -> None:
+def test_a_row_that_leaves_its_plan_gets_a_new_one(tolerance: float) -> None:
     planner = Straight()
     policy = Policy(planner, tolerance=tolerance)
     states, _ = follow(policy, STARTS, GOALS, 20)
@@ -161,7 +161,7 @@ def test_a_row_that_left_its_plan_is_planned_anew(tolerance: float) -> None:
     assert len(planner.calls) == 2
 
 
-def test_without_tolerance_no_push_matters() -> None:
+def test_without_tolerance_a_push_gives_no_new_plan() -> None:
     planner = Straight()
     policy = Policy(planner, tolerance=None)
     follow(policy, STARTS, GOALS, 5)
@@ -169,25 +169,27 @@ def test_without_tolerance_no_push_matters() -> None:
     assert len(planner.calls) == 1
 
 
-def test_a_body_that_is_held_up_is_planned_anew_when_its_plan_is_over() -> None:
-    held = np.array([STARTS[0], [*(GOALS[1] + np.array([0.3, 0.0])), 0.0, 0.0]])
+def test_a_body_that_is_not_at_the_end_of_its_plan_gets_a_new_one() -> None:
+    still = np.array([STARTS[0], [*(GOALS[1] + np.array([0.3, 0.0])), 0.0, 0.0]])
     for tolerance, calls in ((1.0, 3), (None, 1)):
         planner = Straight()
         policy = Policy(planner, tolerance=tolerance)
         for _ in range(250):  # two and a half times the plan's 100 steps
-            policy.act(held, GOALS[:2])
+            policy.act(still, GOALS[:2])
         assert len(planner.calls) == calls
-        assert all(len(call[0]) == 1 for call in planner.calls[1:]), "who has arrived may rest"
+        assert all(len(call[0]) == 1 for call in planner.calls[1:]), (
+            "a body at its goal needs no plan"
+        )
 
 
 @pytest.mark.parametrize("every", [1, 7, 20])
-def test_plans_at_an_interval_if_asked(every: int) -> None:
+def test_replan_every_makes_plans_at_an_interval(every: int) -> None:
     planner = Straight()
     follow(Policy(planner, replan_every=every), STARTS, GOALS, 60)
     assert len(planner.calls) == -(-60 // every)
 
 
-def test_the_interval_counts_from_a_rows_own_plan() -> None:
+def test_the_interval_starts_with_the_plan_of_the_row() -> None:
     planner = Straight()
     policy = Policy(planner, replan_every=10)
     states, _ = follow(policy, STARTS, GOALS, 5)
@@ -197,7 +199,7 @@ def test_the_interval_counts_from_a_rows_own_plan() -> None:
     assert [len(call[0]) for call in planner.calls] == [3, 1, 2, 1]
 
 
-def test_an_error_leaves_the_question_open() -> None:
+def test_after_an_error_the_plan_is_tried_again() -> None:
     planner = Straight()
     policy = Policy(planner)
     bad = np.array([500.0, 1.0])
@@ -212,7 +214,7 @@ def test_an_error_leaves_the_question_open() -> None:
     assert len(planner.calls) == 1
 
 
-def test_one_and_many_agree() -> None:
+def test_a_batch_equals_single_environments() -> None:
     together, _ = follow(Policy(Straight()), STARTS, GOALS, 50)
     for row in range(3):
         alone, actions = follow(Policy(Straight()), STARTS[row], GOALS[row], 50)
@@ -223,27 +225,27 @@ def test_one_and_many_agree() -> None:
         np.testing.assert_allclose(single[0], alone, rtol=0, atol=1e-12)
 
 
-def test_dict_observations_bring_their_goal() -> None:
+def test_dict_observations_contain_their_goal() -> None:
     flat, keyed = Straight(), Straight()
     policy = Policy(keyed)
     for states, goals in ((STARTS, GOALS), (STARTS[0], GOALS[0])):
         wanted = Policy(flat).act(states, goals)
         policy.reset()
-        given = {"observation": states, "desired_goal": goals, "achieved_goal": states[..., :2]}
-        np.testing.assert_array_equal(policy.act(given), wanted)
+        both = {"observation": states, "desired_goal": goals, "achieved_goal": states[..., :2]}
+        np.testing.assert_array_equal(policy.act(both), wanted)
     policy.reset()
-    policy.act(given, goal=GOALS[2])
+    policy.act(both, goal=GOALS[2])
     np.testing.assert_allclose(keyed.calls[-1][1], GOALS[[2]])
-    own = Policy(keyed, goal=GOALS[1])
-    own.act({"observation": STARTS[0]})
+    fixed = Policy(keyed, goal=GOALS[1])
+    fixed.act({"observation": STARTS[0]})
     np.testing.assert_allclose(keyed.calls[-1][1], GOALS[[1]])
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_arguments_are_errors() -> None:
     policy = Policy(Straight())
-    with pytest.raises(ObservationError, match="needs a goal: pass act"):
+    with pytest.raises(ObservationError, match="needs a goal"):
         policy.act(STARTS)
-    with pytest.raises(ObservationError, match="needs a goal: pass act"):
+    with pytest.raises(ObservationError, match="needs a goal"):
         policy.act({"observation": STARTS})
     with pytest.raises(ObservationError, match=r"keys observation.*got state"):
         policy.act({"state": STARTS})
@@ -254,14 +256,14 @@ def test_what_is_missing_is_named() -> None:
 def test_another_number_of_environments_needs_a_reset() -> None:
     policy = Policy(Straight())
     policy.act(STARTS, GOALS)
-    with pytest.raises(ObservationError, match=r"Expected 3 environments.*got 2\. Call reset\(\)"):
+    with pytest.raises(ObservationError, match=r"Expected 3 environments.*got 2"):
         policy.act(STARTS[:2], GOALS[:2])
     policy.reset()
     assert policy.act(STARTS[:2], GOALS[:2]).shape == (2, 2)
     assert policy.act(STARTS[:2], GOALS[:2]).shape == (2, 2)
 
 
-def test_seeds_are_handed_on_and_never_repeat() -> None:
+def test_seeds_of_plans_never_repeat() -> None:
     seeds = []
     for _ in range(2):
         planner = Straight()
@@ -278,7 +280,7 @@ def test_seeds_are_handed_on_and_never_repeat() -> None:
     assert planner.calls[1][2] not in seeds[0] and planner.calls[2][2] is None
 
 
-def test_a_seed_fixes_every_action(planner: ForcingPlanner, corridor: Any) -> None:
+def test_a_seed_determines_every_action(planner: ForcingPlanner, corridor: Any) -> None:
     start = np.concatenate([corridor.at(np.array([3.0, 36.0])), np.zeros((2, 2))], 1)
     goal = corridor.at(np.array([30.0, 10.0]))
     runs = []
@@ -295,13 +297,13 @@ def test_a_seed_fixes_every_action(planner: ForcingPlanner, corridor: Any) -> No
 
 @pytest.fixture
 def steered(planner: ForcingPlanner) -> ForcingPlanner:
-    """A planner of a body that goes as far, but is moved by its actions and does not coast."""
+    """A planner for a body without inertia that covers the same distance in a step."""
     step = planner.statistics.motion.max_step
     motion = Motion(dt=1.0, drag=1.0, gain=step, limit=step)
     return replace(planner, statistics=replace(planner.statistics, motion=motion))
 
 
-def test_a_body_that_does_not_coast_is_planned_for_by_its_position(
+def test_positions_are_enough_to_plan_without_inertia(
     steered: ForcingPlanner, corridor: Any
 ) -> None:
     starts, goal = corridor.at(np.array([3.0, 36.0])), corridor.at(np.array([30.0, 10.0]))
@@ -316,50 +318,50 @@ def test_a_body_that_does_not_coast_is_planned_for_by_its_position(
     assert alone.points.shape[0] == 1
 
 
-def test_a_body_that_does_not_coast_is_driven_by_its_position(
+def test_positions_are_enough_to_act_without_inertia(
     steered: ForcingPlanner, corridor: Any
 ) -> None:
     position, goal = corridor.at(np.array([3.0, 36.0])), corridor.at(np.array([30.0, 10.0]))
     step = steered.statistics.motion.max_step
-    policy, told = (Policy(steered, tolerance=3.0, seed=0) for _ in range(2))
+    policy, with_velocity = (Policy(steered, tolerance=3.0, seed=0) for _ in range(2))
     for _ in range(200):
         action = policy.act({"observation": position, "desired_goal": goal})
         assert action.shape == (2, 2) and np.abs(action).max() <= 1
         state = np.concatenate([position, np.zeros((2, 2))], 1)
-        np.testing.assert_array_equal(told.act(state, goal), action)
+        np.testing.assert_array_equal(with_velocity.act(state, goal), action)
         position = position + step * action
     assert np.linalg.norm(position - goal, axis=1).max() < step
     assert corridor.away(position).max() < 3
     assert Policy(steered).act(position[0], goal[0]).shape == (2,)
 
 
-def test_a_body_that_coasts_is_planned_for_but_not_driven_without_its_velocity(
+def test_with_inertia_acting_needs_velocities_and_planning_does_not(
     planner: ForcingPlanner, corridor: Any
 ) -> None:
     start, goal = corridor.at(np.array([3.0]))[0], corridor.at(np.array([30.0]))[0]
     at_rest = planner.plan(np.append(start, [0.0, 0.0]), goal, seed=0)
     np.testing.assert_array_equal(planner.plan(start, goal, seed=0).points, at_rest.points)
     for observation in (start, np.stack([start] * 3)):
-        with pytest.raises(ObservationError, match=r"velocity must be known.*got 2 numbers"):
+        with pytest.raises(ObservationError, match=r"velocities.*got 2 numbers"):
             Policy(planner).act(observation, goal)
 
 
-def test_trackers_and_intervals_are_checked() -> None:
+def test_invalid_arguments_are_errors() -> None:
     class Bare:
         plan = Straight().plan
 
-    with pytest.raises(ConfigError, match=r"Bare has no tracker\(\).*pass a tracker"):
+    with pytest.raises(ConfigError, match="Bare has no tracker"):
         Policy(Bare())
     assert Policy(Bare(), Straight().tracker()).act(STARTS, GOALS).shape == (3, 2)
     for every in (0, 1.5):
-        with pytest.raises(ConfigError, match=f"replan_every must be .* at least 1; got {every}"):
+        with pytest.raises(ConfigError, match="replan_every must be"):
             Policy(Straight(), replan_every=every)  # type: ignore[arg-type]
     for tolerance in (0.0, -1.0, float("nan")):
-        with pytest.raises(ConfigError, match=f"tolerance must be .* above 0.*; got {tolerance}"):
+        with pytest.raises(ConfigError, match="tolerance must be"):
             Policy(Straight(), tolerance=tolerance)
 
 
-def test_predict_plans_anew_where_an_episode_starts() -> None:
+def test_predict_makes_new_plans_for_new_episodes() -> None:
     planner = Straight()
     policy = Policy(planner, goal=GOALS[0])
     nobody, second = np.zeros(3, dtype=bool), np.array([False, True, False])
@@ -372,7 +374,7 @@ def test_predict_plans_anew_where_an_episode_starts() -> None:
 
 
 class GoalInside(gymnasium.ObservationWrapper):  # type: ignore[misc]
-    """The goal as part of the observation, as goal-conditioned environments have it."""
+    """Adds the goal to the observation, as in goal-conditioned environments."""
 
     def __init__(self, env: gymnasium.Env) -> None:  # type: ignore[type-arg]
         super().__init__(env)
@@ -402,7 +404,7 @@ class GoalInside(gymnasium.ObservationWrapper):  # type: ignore[misc]
 OPEN = "#######\n#OOOOO#\n#OOOOO#\n#OOOOO#\n#######"
 
 
-def test_stable_baselines3_evaluates_it_on_flat_observations() -> None:
+def test_stable_baselines3_evaluates_flat_observations() -> None:
     planner = Straight()
     env = make_vec_env("dfplan/maze2d-umaze-v1", n_envs=2, seed=0)
     goal = np.array([1.0, 1.0])
@@ -410,13 +412,13 @@ def test_stable_baselines3_evaluates_it_on_flat_observations() -> None:
         Policy(planner, goal=goal), env, n_eval_episodes=4, return_episode_rewards=True, warn=False
     )
     assert lengths == [300] * 4 and len(returns) == 4
-    # Episodes that ended have begun anew, and so have their plans.
+    # New episodes started, with new plans.
     assert sum(len(call[0]) for call in planner.calls) >= 4
     assert (np.concatenate([call[1] for call in planner.calls]) == goal).all()
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_stable_baselines3_evaluates_it_on_dict_observations(count: int) -> None:
+def test_stable_baselines3_evaluates_dict_observations(count: int) -> None:
     planner = Straight()
 
     def make() -> gymnasium.Env:  # type: ignore[type-arg]

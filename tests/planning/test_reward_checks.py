@@ -43,7 +43,7 @@ def leftward(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
 
 
 def steep(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """A value of 0 for all, and no gradient that is a number."""
+    """The value is 0 and the gradient NaN."""
     return (0 * points).square().sum((1, 2)).sqrt()
 
 
@@ -68,21 +68,21 @@ PARTS: list[tuple[Any, str]] = [
         lambda part: Custom(leftward) + 0.5 * Custom(part),
     ],
 )
-def test_every_part_is_checked_and_named(
+def test_every_part_is_checked(
     part: Any, got: str, batch: int, composed: Callable[[Any], Any]
 ) -> None:
     points = plans(batch).requires_grad_()
-    with pytest.raises(ConfigError, match=rf"reward <lambda> must give .*\[{batch}\].*got {got}"):
+    with pytest.raises(ConfigError, match=rf"<lambda> .*\[{batch}\].*got {got}"):
         check_reward(composed(part))(points, STEPS)
 
 
-def test_parts_of_one_number_for_all_plans_are_refused(planner: ForcingPlanner) -> None:
+def test_one_value_for_all_plans_is_an_error(planner: ForcingPlanner) -> None:
     one = Short() + (lambda q, s: 0.0 * q[:1, 0, 0])
     with pytest.raises(ConfigError, match=r"reward <lambda> must.*got shape \[1\]"):
         planner.plan([-20.0, 40.0, 0.0, 0.0], reward=one, seed=0)
 
 
-def test_a_gradient_of_parameters_alone_is_none() -> None:
+def test_a_gradient_of_parameters_only_is_an_error() -> None:
     network = torch.nn.Linear(2, 1)
 
     def cut_off(points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
@@ -92,7 +92,7 @@ def test_a_gradient_of_parameters_alone_is_none() -> None:
         check_reward(Short() + cut_off)(plans().requires_grad_(), STEPS)
 
 
-def test_what_guides_nowhere_may_still_be_evaluated() -> None:
+def test_rewards_without_a_gradient_can_be_evaluated() -> None:
     reward = check_reward(Short() + (lambda q, s: (q[:, -1, 0] > 0).float()))
     points = plans()
     assert reward(points, STEPS).shape == (3,)
@@ -109,31 +109,31 @@ def test_checks_change_neither_value_nor_gradient() -> None:
         (leftward, Custom(leftward)),
     ):
         assert torch.equal(made(points, STEPS), same(points, STEPS))
-        mine, theirs = (
-            torch.autograd.grad(of(points, STEPS).sum(), points)[0] for of in (made, same)
+        first, second = (
+            torch.autograd.grad(reward(points, STEPS).sum(), points)[0] for reward in (made, same)
         )
-        assert torch.equal(mine, theirs)
+        assert torch.equal(first, second)
 
 
-def test_a_reward_whose_gradient_is_not_finite_is_named(planner: ForcingPlanner) -> None:
+def test_a_gradient_that_is_not_finite_is_an_error_of_its_reward(planner: ForcingPlanner) -> None:
     reward = Short() + 3 * (Custom(leftward) + steep)
-    with pytest.raises(ConfigError, match=r"reward steep must.*gradient that is not finite.*root"):
+    with pytest.raises(ConfigError, match=r"steep .*gradient that is not finite"):
         planner.plan([-20.0, 40.0, 0.0, 0.0], reward=reward, seed=0)
 
 
-def test_gradients_that_no_reward_is_to_blame_for_blame_none() -> None:
+def test_gradients_that_become_infinite_outside_rewards_name_none() -> None:
     def value(points: torch.Tensor) -> torch.Tensor:
         return 1e30 * (1e30 * check_reward(Short() + leftward)(points, STEPS))
 
     with pytest.raises(ConfigError, match="Guidance needs a finite gradient") as raised:
         gradient_ascent(value, plans(), torch.ones(1, 1, 1), 1, 0.1)
     assert "leftward" not in str(raised.value)
-    with pytest.raises(ConfigError, match="as the positions are not: check the settings"):
+    with pytest.raises(ConfigError, match="as the positions are not"):
         check_reward(Short())(plans() * torch.nan, STEPS)
 
 
 @pytest.mark.parametrize("made", [np.array, torch.tensor, list], ids=["numpy", "torch", "list"])
-def test_rewards_come_in_the_positions_type(
+def test_rewards_have_the_dtype_of_the_positions(
     planner: ForcingPlanner, corridor: Any, made: Callable[[list[float]], Any]
 ) -> None:
     there = corridor.at(np.array(20.0))
@@ -145,15 +145,15 @@ def test_rewards_come_in_the_positions_type(
 
     assert check_reward(reach)(plans(), STEPS).dtype == torch.float32
     tree = TreePlanner(planner, TreeSettings(evaluations=24))
-    for of in (planner, tree):
-        mine, theirs = (
-            of.plan(state, reward=20.0 * reward, horizon=80, seed=0)
+    for planner_ in (planner, tree):
+        first, second = (
+            planner_.plan(state, reward=20.0 * reward, horizon=80, seed=0)
             for reward in (Reach(made(there.tolist())), Custom(reach))
         )
-        np.testing.assert_allclose(mine.points, theirs.points, atol=1e-3)
+        np.testing.assert_allclose(first.points, second.points, atol=1e-3)
 
 
-def test_what_is_no_reward_does_not_compose() -> None:
+def test_only_rewards_compose() -> None:
     short = Short()
     assert short + 0 is short and 0 + short is short
     for wrong in (3, 0.5, "x", None, [short]):
@@ -163,7 +163,7 @@ def test_what_is_no_reward_does_not_compose() -> None:
     with pytest.raises(ConfigError, match=r"two arguments.*got <lambda>"):
         short + (lambda points: points[:, -1, 0])  # type: ignore[arg-type, misc]
     for reward in (short, leftward):
-        with pytest.raises(ConfigError, match="weighs a reward by a number"):
+        with pytest.raises(ConfigError, match="multiplied by a number"):
             short * reward  # type: ignore[operator]
     for weight in ("x", None, torch.ones(3), torch.nan, torch.inf):
         with pytest.raises(ConfigError, match="weight must be a finite number; got"):
@@ -181,13 +181,13 @@ def test_weights_may_be_any_number() -> None:
 
 
 def test_plain_functions_compose_in_custom() -> None:
-    asked = plans(), STEPS
-    assert torch.equal((2 * Custom(leftward))(*asked), 2 * leftward(*asked))
-    assert torch.equal((Custom(leftward) + leftward)(*asked), 2 * leftward(*asked))
+    arguments = plans(), STEPS
+    assert torch.equal((2 * Custom(leftward))(*arguments), 2 * leftward(*arguments))
+    assert torch.equal((Custom(leftward) + leftward)(*arguments), 2 * leftward(*arguments))
 
 
 @pytest.mark.parametrize("kept", [torch.tensor, np.array, tuple, list])
-def test_positions_may_be_given_in_any_form(kept: Callable[[Any], Any]) -> None:
+def test_positions_may_be_arrays_tensors_or_lists(kept: Callable[[Any], Any]) -> None:
     one, many = [1.0, 2.0], [[1.0, 2.0], [3.0, 0.0]]
     for made, plain in (
         (Reach, one),
@@ -198,8 +198,8 @@ def test_positions_may_be_given_in_any_form(kept: Callable[[Any], Any]) -> None:
         (Follow, many),
         (lambda at: KeepOut([Disc(at, 3.0, at), Box([-9, -9], at)]), one),
     ):
-        given, expected = made(kept(plain)), made(torch.tensor(plain))
-        assert torch.equal(given(plans(), STEPS), expected(plans(), STEPS))
+        got, expected = made(kept(plain)), made(torch.tensor(plain))
+        assert torch.equal(got(plans(), STEPS), expected(plans(), STEPS))
     assert torch.equal(Follow(np.array(many)[::-1]).path, torch.tensor(many).flip(0))
     assert Reach(np.ones(2)).target.dtype == torch.float32
 
@@ -216,43 +216,43 @@ ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
     (lambda: Reach([[1.0, 2.0], [3.0]]), "Reach needs target"),
     (lambda: Reach(5.0), "Reach needs target.*got 5.0"),
     (lambda: ReachBy([1.0], 3), "ReachBy needs target"),
-    (lambda: ReachBy([1.0, 2.0], NAN), "step must be a finite number, at least 0; got nan"),
-    (lambda: ReachBy([1.0, 2.0], "x"), "step must be a finite number, at least 0; got 'x'"),
+    (lambda: ReachBy([1.0, 2.0], NAN), "step must be a finite number"),
+    (lambda: ReachBy([1.0, 2.0], "x"), "step must be a finite number"),
     (lambda: PassThrough([1.0, 2.0]), r"places: numbers \[Q, 2\], Q at least 1; got \[1.0, 2.0\]"),
     (lambda: PassThrough(torch.zeros(0, 2)), "PassThrough needs places"),
     (lambda: PassThrough([]), "PassThrough needs places"),
     (
         lambda: PassThrough([[1.0, 2.0]], points_per_line=0),
-        "points_per_line must be a whole number, at least 1; got 0",
+        "points_per_line must be a whole number",
     ),
     (lambda: Follow([[1.0, 2.0]]), "Follow needs path.*Q at least 2"),
     (lambda: Follow([1.0, 2.0]), "Follow needs path"),
     (lambda: Dense([1.0]), "Dense needs target"),
     (lambda: Fast([1.0]), "Fast needs target"),
     (lambda: Disc((1.0,), 1.0), "Disc needs center"),
-    (lambda: Disc((1.0, 2.0), -1.0), "radius must be a finite number, at least 0; got -1.0"),
-    (lambda: Disc((1.0, 2.0), NAN), "radius must be a finite number, at least 0; got nan"),
+    (lambda: Disc((1.0, 2.0), -1.0), "radius must be a finite number"),
+    (lambda: Disc((1.0, 2.0), NAN), "radius must be a finite number"),
     (lambda: Disc((1.0, 2.0), 1.0, (NAN, 0.0)), "Disc needs velocity"),
     (lambda: Box((0.0, 0.0), (1.0, 2.0, 3.0)), "Box needs high"),
     (lambda: Box((3.0, 0.0), (1.0, 2.0)), "low below high"),
     (lambda: KeepOut([]), r"at least one region.*Got \[\]"),
     (lambda: KeepOut(DISC), r"at least one region.*Got Disc\("),
     (lambda: KeepOut([DISC, (1.0, 2.0)]), "a region is"),
-    (lambda: KeepOut([DISC], margin=-0.1), "margin must be a finite number, at least 0; got -0.1"),
-    (lambda: KeepOut([DISC], margin=NAN), "margin must be a finite number, at least 0; got nan"),
+    (lambda: KeepOut([DISC], margin=-0.1), "margin must be a finite number"),
+    (lambda: KeepOut([DISC], margin=NAN), "margin must be a finite number"),
     (
         lambda: KeepOut([DISC], points_per_line=0),
-        "points_per_line must be a whole number, at least 1; got 0",
+        "points_per_line must be a whole number",
     ),
     (
         lambda: KeepOut([DISC], points_per_line=1.5),
-        "points_per_line must be a whole number, at least 1; got 1.5",
+        "points_per_line must be a whole number",
     ),
     (lambda: SlowIn([DISC], 1.0), r"SlowIn one region.*Got \[Disc"),
-    (lambda: SlowIn(DISC, -0.1), "limit must be a finite number, at least 0; got -0.1"),
+    (lambda: SlowIn(DISC, -0.1), "limit must be a finite number"),
     (
         lambda: OnSupport(None, points_per_line=0),
-        "points_per_line must be a whole number, at least 1; got 0",
+        "points_per_line must be a whole number",
     ),
     (lambda: LearnedValue(torch.nn.Linear(4, 1)), r"positions \[3, 2\] got RuntimeError"),
     (lambda: LearnedValue(torch.nn.Linear(2, 1)), r"got values \[3, 1\]"),
@@ -263,12 +263,12 @@ ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
 
 
 @pytest.mark.parametrize(("made", "message"), ARGUMENTS)
-def test_arguments_that_mean_nothing_are_refused(made: Callable[[], Any], message: str) -> None:
+def test_invalid_arguments_are_errors(made: Callable[[], Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         made()
 
 
-def test_regions_may_have_no_end() -> None:
+def test_regions_may_be_infinite() -> None:
     left = KeepOut([Box((-torch.inf, -torch.inf), (0.0, torch.inf))], points_per_line=1)
     points = torch.tensor([[[1.0, 0.0], [2.0, 9.0], [-3.0, 5.0]]]).requires_grad_()
     value = left(points, STEPS[:3])

@@ -1,4 +1,4 @@
-"""Tree search, on trees and bandits that are worked by hand."""
+"""Tree search on small trees and bandits, worked by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dfplan.planning.search import NONE, ROOT, Leaves, SearchSettings, Tree
 
 @dataclass
 class Game:
-    """What a node is worth, by its index and the actions that lead to it."""
+    """The value of a node, by its tree and the actions that lead to it."""
 
     worth: Callable[[int, tuple[int, ...]], float]
     paths: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Game:
             tree.back_up(chosen, torch.tensor(values))
 
 
-def test_a_bandit_is_played_by_the_upper_confidence_rule() -> None:
+def test_a_bandit_follows_upper_confidence_bounds() -> None:
     # Whatever follows an arm is worth what the arm is; the arms' values are scaled to 1, 0.5, 0.
     worth = (3.0, 2.0, 1.0)
     one_child = SearchSettings(exploration=0.7, width=1.0, widening=0.0)
@@ -56,7 +56,7 @@ def test_a_bandit_is_played_by_the_upper_confidence_rule() -> None:
     assert visits[0] > visits[1] > visits[2]
 
 
-def test_a_small_tree_by_hand() -> None:
+def test_a_small_tree_worked_by_hand() -> None:
     # Two children a node. The root's are worth 0 and 4; both of the better one's, 1 and 3, are
     # made before it is left, for its mean stays the higher.
     two = SearchSettings(exploration=0.0, width=2.0, widening=0.0)
@@ -72,7 +72,7 @@ def test_a_small_tree_by_hand() -> None:
 
 
 @pytest.mark.parametrize("leaves", [1, 2, 5, 20])
-def test_leaves_of_a_round_differ_and_nodes_count_themselves_and_those_below(leaves: int) -> None:
+def test_leaves_of_a_round_differ_and_visits_are_counted(leaves: int) -> None:
     settings = SearchSettings(width=2.0, widening=0.5)
     tree = Tree(count=3, root_width=3, settings=settings)
     game = Game(lambda _, path: float(sum(path)))  # which refuses a node that is made twice
@@ -89,7 +89,7 @@ def test_leaves_of_a_round_differ_and_nodes_count_themselves_and_those_below(lea
     assert torch.equal(tree.values[:, 1:21], below[:, 1:])
 
 
-def test_problems_do_not_touch_each_other() -> None:
+def test_trees_are_independent() -> None:
     def worth(index: int, path: tuple[int, ...]) -> float:
         return float(len(path) + (path[0] == index))
 
@@ -103,7 +103,7 @@ def test_problems_do_not_touch_each_other() -> None:
         assert torch.equal(alone.total[0], together.total[index])
 
 
-def test_children_grow_with_the_visits_of_their_parent() -> None:
+def test_the_number_of_children_grows_with_the_visits() -> None:
     narrow = SearchSettings(width=1.0, widening=0.5)
     tree = Tree(count=1, root_width=1, settings=narrow)
     Game(lambda *_: 0.0).play(tree, rounds=100)
@@ -115,6 +115,6 @@ def test_children_grow_with_the_visits_of_their_parent() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"exploration": -1.0}, {"width": 0.5}, {"widening": 1.5}, {"widening": math.nan}]
 )
-def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+def test_invalid_settings_are_errors(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(wrong))} must be"):
         SearchSettings(**wrong)

@@ -414,7 +414,7 @@ def test_goals_beyond_the_longest_plan_are_errors(
 ) -> None:
     short = replace(planner, layout=replace(planner.layout, tokens=3))
     assert short.plan(states[:1], states[:1, :2] + 2.0, seed=0).steps <= 20
-    with pytest.raises(ConfigError, match="goal of row 0 .*longest is 20"):
+    with pytest.raises(ConfigError, match=r"goal of row 0 .*longest is 20"):
         short.plan(states, goals)
 
 
@@ -430,9 +430,9 @@ def test_invalid_arguments_are_errors(
     with pytest.raises(ObservationError, match="one for each of 4 observations; got 3"):
         planner.plan(states, goals[:3])
     far = goals + np.where(np.arange(4)[:, None] == 2, 30.0, 0.0)
-    with pytest.raises(ObservationError, match="goal must .*row 2"):
+    with pytest.raises(ObservationError, match=r"goal must .*row 2"):
         planner.plan(states, far)
-    with pytest.raises(ObservationError, match="start must .*row 0.*other coordinates"):
+    with pytest.raises(ObservationError, match=r"start must .*row 0.*other coordinates"):
         planner.plan(states[:1] * 10, goals[:1])
     fast = states + np.where(np.arange(4)[:, None] == 3, [0.0, 0.0, 0.0, 1e9], 0.0)
     with pytest.raises(ObservationError, match=r"faster than 4\.78; row 3 has the velocity"):
@@ -474,12 +474,12 @@ def _three(points: torch.Tensor, steps: torch.Tensor, goal: torch.Tensor) -> tor
 @pytest.mark.parametrize(
     ("reward", "message"),
     [
-        (3, "two arguments.*got 3"),
-        (lambda points: points[:, -1, 0], "two arguments.*got <lambda>"),
-        (_three, "two arguments.*got _three"),
-        (lambda points, steps: 1.0, "one finite number.*got a float"),
+        (3, r"two arguments.*got 3"),
+        (lambda points: points[:, -1, 0], r"two arguments.*got <lambda>"),
+        (_three, r"two arguments.*got _three"),
+        (lambda points, steps: 1.0, r"one finite number.*got a float"),
         (2 * (Short() + (lambda points, steps: points[:, 0])), r"reward <lambda> must.*shape \["),
-        (lambda points, steps: points[:, -1], "one finite number.*got shape"),
+        (lambda points, steps: points[:, -1], r"one finite number.*got shape"),
         (lambda points, steps: points[:, -1, 0].log(), r"not finite"),
         (lambda points, steps: points[:, -1, 0].detach(), r"got no gradient"),
         (lambda points, steps: (points[:, -1, 0] > 3).float(), r"got no gradient"),
@@ -516,7 +516,7 @@ def test_refinement_never_lowers_the_score(
     ("wrong", "message"),
     [
         ({"matrix": "pyramids"}, "Did you mean 'pyramid'"),
-        ({"matrix": "pyramid", "uncertainty_scale": 9.0}, "scale must be from 0.*got 9"),
+        ({"matrix": "pyramid", "uncertainty_scale": 9.0}, r"scale must be from 0.*got 9"),
         ({"uncertainty_scale": np.nan}, "uncertainty_scale must be a finite number"),
         ({"step": "ddim2"}, "Did you mean 'ddim'"),
         ({"steps": 0}, "steps must be a whole number"),

@@ -1,4 +1,4 @@
-"""Trackers drive a point mass along plans; resampling keeps the line it is given."""
+"""Trackers on point masses, and resampling of lines."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def straight(body: Motion, start: tuple[float, float], way: tuple[float, float])
 def chase(
     tracker: Tracker, body: Motion, state: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(states [steps + 1, B, 4], actions [steps, B, 2]) of bodies that do as they are told."""
+    """Run a tracker: (states [steps + 1, B, 4], actions [steps, B, 2])."""
     states, actions = [state], []
     for _ in range(steps):
         actions.append(tracker.act(states[-1]))
@@ -79,7 +79,9 @@ def rest(*starts: np.ndarray) -> np.ndarray:
 
 @each_body
 @pytest.mark.parametrize("way", [(1.0, 0.0), (0.0, -1.0), (0.8, 0.8), (-1.0, 0.3)])
-def test_on_a_straight_line_it_arrives_and_stays(body: Motion, way: tuple[float, float]) -> None:
+def test_pursuit_reaches_the_end_of_a_line_and_stays(
+    body: Motion, way: tuple[float, float]
+) -> None:
     line = straight(body, (3.0, -2.0), way)
     tracker = pursuit(body)
     tracker.assign(np.array([0]), plan(line))
@@ -87,15 +89,15 @@ def test_on_a_straight_line_it_arrives_and_stays(body: Motion, way: tuple[float,
     assert np.abs(actions).max() <= 1
     away = np.linalg.norm(states[:, 0, :2] - line[-1], axis=-1)
     near = 2 * body.max_step
-    assert (away[200:] < near).all(), "it is late or does not stay"
+    assert (away[200:] < near).all(), "late, or does not stay"
     assert np.abs(states[-1, 0, 2:]).max() < 0.05 * body.limit
     across = np.array([-way[1], way[0]]) / np.hypot(*way)
-    assert np.abs((states[:, 0, :2] - line[0]) @ across).max() < 1.5 * near, "it leaves the line"
-    assert np.abs(states[:, 0, 2:]).max() > 0.9 * body.limit, "it dawdles"
+    assert np.abs((states[:, 0, :2] - line[0]) @ across).max() < 1.5 * near, "off the line"
+    assert np.abs(states[:, 0, 2:]).max() > 0.9 * body.limit, "too slow"
 
 
 @each_body
-def test_round_a_corner_it_stays_near_the_plan(body: Motion) -> None:
+def test_pursuit_stays_near_the_plan_at_a_corner(body: Motion) -> None:
     corner = np.concatenate(
         [straight(body, (0, 0), (0.8, 0)), straight(body, (80 * body.max_step, 0), (0, 0.8))]
     )
@@ -110,7 +112,7 @@ def test_round_a_corner_it_stays_near_the_plan(body: Motion) -> None:
     assert np.linalg.norm(state[0, :2] - corner[-1]) < 2 * body.max_step
 
 
-def test_rows_are_independent_whatever_the_others_do() -> None:
+def test_rows_are_independent() -> None:
     body = BODIES[0]
     lines = [straight(body, (0, 0), way) for way in [(1, 0), (0.2, 0.5), (-0.5, -0.5)]]
     together = pursuit(body)
@@ -119,13 +121,13 @@ def test_rows_are_independent_whatever_the_others_do() -> None:
     for row, line in enumerate(lines):
         alone = pursuit(body)
         alone.assign(np.array([0]), plan(line))
-        own_states, own_actions = chase(alone, body, rest(line[0]), 200)
-        np.testing.assert_allclose(own_actions[:, 0], actions[:, row], rtol=0, atol=1e-9)
-        np.testing.assert_allclose(own_states[:, 0], states[:, row], rtol=0, atol=1e-9)
+        alone_states, alone_actions = chase(alone, body, rest(line[0]), 200)
+        np.testing.assert_allclose(alone_actions[:, 0], actions[:, row], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(alone_states[:, 0], states[:, row], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("make", [lambda: pursuit(BODIES[0]), lambda: TimedPD(12.5, 1.2, dt=0.01)])
-def test_a_new_plan_for_one_row_leaves_the_others_alone(make) -> None:  # type: ignore[no-untyped-def]
+def test_a_new_plan_for_one_row_does_not_affect_others(make) -> None:  # type: ignore[no-untyped-def]
     body = BODIES[0]
     lines = [straight(body, (0, 0), way) for way in [(1, 0), (0.2, 0.5), (-0.5, -0.5)]]
     longer = straight(body, tuple(lines[1][5]), (3, 0))
@@ -185,18 +187,18 @@ def test_deviation_is_the_distance_to_the_path() -> None:
     assert tracker.deviation(off) == pytest.approx([0.7, 0.2], abs=1e-6)
 
 
-def test_gains_follow_from_the_body() -> None:
+def test_gains_depend_on_the_body() -> None:
     gains = pursuit_gains(BODIES[0])
     brake = 0.01 * 25 / (2 * 0.2382)
     assert gains.position == pytest.approx(1 / BODIES[0].max_step)
     assert gains.velocity == pytest.approx(gains.position * brake / 5)
     assert pursuit_gains(BODIES[0], 3.0).lookahead == pytest.approx(3 * brake)
-    wide = pursuit_gains(BODIES[2])  # the same body in units a tenth as large
+    wide = pursuit_gains(BODIES[2])  # the same body in other units
     assert wide.lookahead == pytest.approx(100 * gains.lookahead, rel=0.05)
     assert wide.position == pytest.approx(gains.position / 100, rel=0.05)
 
 
-def test_a_body_that_actions_do_not_move_has_no_gains() -> None:
+def test_gains_of_a_body_that_actions_do_not_move_are_errors() -> None:
     with pytest.raises(ConfigError, match="actions"):
         pursuit_gains(Motion(dt=1.0, drag=0.0, gain=0.0, limit=1.0))
 
@@ -227,12 +229,12 @@ def test_resampling_twice_changes_nothing_on_a_straight_line() -> None:
     np.testing.assert_allclose(resample(dense, 0.5), dense, atol=1e-12)
 
 
-def test_a_line_without_length_is_one_place() -> None:
+def test_resampling_a_line_without_length() -> None:
     dense = resample(np.full((5, 2), 3.0), 0.1)
     assert (dense == 3).all() and 1 <= len(dense) <= 2
 
 
-def test_pursuit_stays_where_the_plan_is_one_place() -> None:
+def test_pursuit_of_a_single_place() -> None:
     body = BODIES[0]
     tracker = pursuit(body)
     tracker.assign(np.array([0]), plan(np.full((4, 2), 1.0)))
@@ -240,7 +242,7 @@ def test_pursuit_stays_where_the_plan_is_one_place() -> None:
     assert np.linalg.norm(states[-1, 0, :2] - 1) < 0.02
 
 
-def test_aims_no_farther_than_the_lookahead() -> None:
+def test_the_target_is_no_farther_than_the_lookahead() -> None:
     line = np.stack([np.linspace(0, 10, 50), np.zeros(50)], 1)
     tracker = Pursuit(PursuitGains(lookahead=0.5, position=1.0, velocity=0.0), 0.1)
     tracker.assign(np.array([0]), plan(line))
@@ -249,42 +251,40 @@ def test_aims_no_farther_than_the_lookahead() -> None:
 
 @each_body
 @pytest.mark.parametrize("fade", [5.0, 12.0])
-def test_an_error_of_a_timed_plan_fades_as_its_gains_promise(body: Motion, fade: float) -> None:
-    """Started beside a standing plan, by less than force can make up at once."""
+def test_errors_decay_as_in_critical_damping(body: Motion, fade: float) -> None:
+    """The start is next to a plan at rest, so near that the force is not clipped."""
     position, velocity = timed_gains(body, fade)
-    beside = 0.5 / position
+    offset = 0.5 / position
     tracker = TimedPD(position, velocity, dt=body.dt)
     tracker.assign(np.array([0]), plan(np.zeros((30, 2))))
-    states, _ = chase(tracker, body, rest(np.array([beside, 0.0])), 200)
+    states, _ = chase(tracker, body, rest(np.array([offset, 0.0])), 200)
     time = np.arange(201) / fade
-    expected = beside * (1 + time) * np.exp(-time)  # the critically damped answer from rest
-    # The law acts once a step and not all the time, the more roughly the faster it is.
-    np.testing.assert_allclose(states[:, 0, 0], expected, atol=0.6 / fade * beside)
-    assert (states[:, 0, 0] > -0.03 * beside).all(), "it overshoots"
+    expected = offset * (1 + time) * np.exp(-time)  # the critically damped answer from rest
+    # Control acts once per step, so it is less exact if it is fast.
+    np.testing.assert_allclose(states[:, 0, 0], expected, atol=0.6 / fade * offset)
+    assert (states[:, 0, 0] > -0.03 * offset).all(), "overshoots"
 
 
-STEERED = [
+WITHOUT_INERTIA = [
     Motion(dt=1.0, drag=1.0, gain=0.2, limit=0.2),
     Motion(dt=1.0, drag=0.999, gain=30.0, limit=30.0),
 ]
 
-each_steered = pytest.mark.parametrize("body", STEERED, ids=["ogbench", "wide"])
+each_without_inertia = pytest.mark.parametrize("body", WITHOUT_INERTIA, ids=["ogbench", "wide"])
 
 
-@each_steered
+@each_without_inertia
 @pytest.mark.parametrize("lookahead", [0.5, 1.5])
-def test_a_body_that_does_not_coast_needs_no_brake(body: Motion, lookahead: float) -> None:
+def test_without_inertia_there_is_no_velocity_gain(body: Motion, lookahead: float) -> None:
     gains = pursuit_gains(body, lookahead)
     assert gains.velocity == 0
     assert gains.position * body.max_step == pytest.approx(1)
     assert gains.lookahead == pytest.approx(2 * body.max_step)
 
 
-@each_steered
+@each_without_inertia
 @pytest.mark.parametrize("way", [(0.8, 0.8), (-0.8, 0.8), (1.0, 0.0), (0.3, -1.0)])
-def test_a_body_that_does_not_coast_is_driven_at_full_force_by_its_position(
-    body: Motion, way: tuple[float, float]
-) -> None:
+def test_without_inertia_pursuit_uses_full_force(body: Motion, way: tuple[float, float]) -> None:
     line = straight(body, (3.0, -2.0), way)
     tracker = pursuit(body)
     tracker.assign(np.array([0]), plan(line))
@@ -296,22 +296,22 @@ def test_a_body_that_does_not_coast_is_driven_at_full_force_by_its_position(
     assert forces[0].shape == (1, 2) and np.abs(forces).max() <= 1
     under_way = np.abs(np.concatenate(forces[: round(90 * max(np.abs(way)))]))
     longer = int(np.abs(way).argmax())
-    assert (under_way[:, longer] > 0.9).all(), "it dawdles"
+    assert (under_way[:, longer] > 0.9).all(), "too slow"
     if abs(way[0]) == abs(way[1]):
-        assert (under_way > 1 - 1e-6).all(), "a diagonal is full force on both axes"
+        assert (under_way > 1 - 1e-6).all(), "full force on both axes on a diagonal"
     assert max(away) < 1.5 * body.max_step
     assert np.linalg.norm(position[0] - line[-1]) < 0.1 * body.max_step
 
 
-def test_velocities_change_nothing_where_a_body_does_not_coast() -> None:
-    body = STEERED[0]
+def test_without_inertia_velocities_have_no_effect() -> None:
+    body = WITHOUT_INERTIA[0]
     line = straight(body, (0, 0), (0.5, 0.2))
     for velocity in (0.0, 0.2):
-        alone, told = pursuit(body), pursuit(body)
-        for tracker in (alone, told):
+        alone, with_velocity = pursuit(body), pursuit(body)
+        for tracker in (alone, with_velocity):
             tracker.assign(np.array([0]), plan(line))
         state = np.concatenate([line[:1], np.full((1, 2), velocity)], 1)
-        np.testing.assert_array_equal(alone.act(line[:1]), told.act(state))
+        np.testing.assert_array_equal(alone.act(line[:1]), with_velocity.act(state))
 
 
 def acted(points: np.ndarray, actions: np.ndarray | None, stride: int) -> Plan:
@@ -320,7 +320,7 @@ def acted(points: np.ndarray, actions: np.ndarray | None, stride: int) -> Plan:
 
 
 @pytest.mark.parametrize("stride", [1, 3])
-def test_planned_actions_are_executed_exactly(stride: int) -> None:
+def test_planned_actions_are_executed(stride: int) -> None:
     rng = np.random.default_rng(0)
     points, actions = rng.normal(size=(2, 5, 2)), rng.uniform(-2, 2, (2, 5, 2))
     made = acted(points, actions, stride)
@@ -335,7 +335,7 @@ def test_planned_actions_are_executed_exactly(stride: int) -> None:
         assert (done[row, count * stride :] == 0).all(), "nothing is left to execute"
 
 
-def test_planned_actions_are_restarted_row_by_row() -> None:
+def test_planned_actions_restart_per_row() -> None:
     points = np.zeros((2, 4, 2))
     actions = np.arange(16.0).reshape(2, 4, 2) / 16
     tracker = PlannedActions()
@@ -347,24 +347,24 @@ def test_planned_actions_are_restarted_row_by_row() -> None:
     np.testing.assert_allclose(tracker.deviation(still), [0, 3 * 2**0.5])
 
 
-def test_plans_without_actions_are_refused() -> None:
-    with pytest.raises(ConfigError, match="this plan has none; make it with a planner of transit"):
+def test_plans_without_actions_are_errors() -> None:
+    with pytest.raises(ConfigError, match="plan with actions"):
         PlannedActions().assign(np.array([0]), acted(np.zeros((1, 4, 2)), None, 1))
 
 
 @pytest.mark.parametrize("stride", [1, 4])
 @pytest.mark.parametrize("steps", [3, 10])
-def test_inverse_dynamics_aims_at_where_the_plan_will_be(stride: int, steps: int) -> None:
+def test_inverse_dynamics_targets_the_plan_ahead(stride: int, steps: int) -> None:
     body = BODIES[1]
     shown: list[np.ndarray] = []
 
-    def law(inputs: np.ndarray) -> np.ndarray:
+    def model(inputs: np.ndarray) -> np.ndarray:
         shown.append(inputs)
         return 3 * inputs[:, :2]
 
     rng = np.random.default_rng(0)
     points = np.cumsum(rng.normal(size=(2, 5, 2)), 1)
-    tracker = InverseDynamics(law, body, steps, velocities=True)
+    tracker = InverseDynamics(model, body, steps, velocities=True)
     tracker.assign(np.arange(2), plan(*points, stride=stride))
     for now in range(5 * stride + steps):
         state = rng.normal(size=(2, 4))
@@ -378,10 +378,48 @@ def test_inverse_dynamics_aims_at_where_the_plan_will_be(stride: int, steps: int
             np.testing.assert_allclose(action[row], np.clip(3 * share, -1, 1), rtol=1e-4, atol=1e-4)
 
 
-def test_a_timed_law_needs_velocities() -> None:
+def test_timed_control_needs_velocities() -> None:
     tracker = TimedPD(12.5, 1.2)
-    line = straight(STEERED[0], (0, 0), (0.5, 0.2))
+    line = straight(WITHOUT_INERTIA[0], (0, 0), (0.5, 0.2))
     tracker.assign(np.array([0]), plan(line))
-    with pytest.raises(ObservationError, match=r"velocity must be known.*\[B, 4\]; got 2 numbers"):
+    with pytest.raises(ObservationError, match=r"velocities.*got 2 numbers"):
         tracker.act(line[:1])
     assert tracker.act(rest(line[0])).shape == (1, 2)
+
+
+def test_timed_control_worked_by_hand() -> None:
+    points = [[0.0, 0.0], [0.1, 0.0], [0.3, 0.2]]
+    velocities = [[0.0, 0.0], [0.4, 0.1], [0.2, 0.3]]
+    tracker = TimedPD(1.0, 1.0)
+    tracker.assign(
+        np.array([0]), plan(np.array(points), velocities=np.array([velocities]), stride=1)
+    )
+    state = np.array([[0.05, 0.1, 0.3, -0.2]])
+    # To the next planned state, then the last, then the last position at rest for good.
+    expected = [[0.05 + 0.1, -0.1 + 0.3], [0.25 - 0.1, 0.1 + 0.5], [0.25 - 0.3, 0.1 + 0.2]]
+    for action in [*expected, expected[-1], expected[-1]]:
+        np.testing.assert_allclose(tracker.act(state)[0], action, atol=1e-6)
+    assert tracker.act(np.array([[9.0, -9.0, 0.0, 0.0]])).tolist() == [[-1.0, 1.0]]
+
+
+def test_timed_control_of_a_plan_without_velocities() -> None:
+    tracker = TimedPD(12.5, 1.2, dt=0.5)
+    tracker.assign(np.array([0]), plan(np.array([[0.0, 0.0], [0.04, 0.02]]), stride=2))
+    at_rest = np.zeros((1, 4))
+    steps = [12.5 * np.array([0.02, 0.01]), 12.5 * np.array([0.04, 0.02])]
+    moving = 1.2 * np.array([0.04, 0.02])
+    for action in (steps[0] + moving, steps[1] + moving, steps[1]):
+        np.testing.assert_allclose(tracker.act(at_rest)[0], action, atol=1e-6)
+
+
+def test_rows_are_tracked_independently() -> None:
+    tracker = TimedPD(1.0, 0.0)
+    tracker.assign(np.array([1]), plan(np.array([[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]]), stride=1))
+    tracker.assign(np.array([0]), plan(np.array([[0.0, 0.0], [0.0, 0.3]]), stride=1))
+    states = np.zeros((2, 4))
+    np.testing.assert_allclose(tracker.act(states), [[0.0, 0.3], [0.1, 0.0]], atol=1e-6)
+    tracker.assign(np.array([0]), plan(np.array([[0.0, 0.0], [0.5, 0.0]]), stride=1))
+    np.testing.assert_allclose(tracker.act(states), [[0.5, 0.0], [0.2, 0.0]], atol=1e-6)
+    away = np.array([[0.5, 0.4, 0.0, 0.0], [0.1, -0.3, 0.0, 0.0]])
+    np.testing.assert_allclose(tracker.deviation(away), [0.4, 0.3], atol=1e-6)
+    assert tracker.act(away[:1]).shape == (1, 2)

@@ -221,7 +221,7 @@ def test_a_tree_can_plan_by_reward_alone(
 def test_a_budget_too_small_for_one_node_is_an_error(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    with pytest.raises(ConfigError, match="at least 3 network.*got 2"):
+    with pytest.raises(ConfigError, match=r"at least 3 network.*got 2"):
         TreePlanner(planner, TreeSettings(evaluations=2)).plan(states, goals)
 
 

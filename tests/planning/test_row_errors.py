@@ -1,4 +1,4 @@
-"""One bad row of a batch: it is named as the caller counts, or held on its last plan."""
+"""Errors of single rows: they name the caller's row, or the row keeps its last plan."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ BODY = Motion(dt=0.01, drag=0.00238, gain=0.2382, limit=5.0)
 ROWS, STEPS = 8, 12
 STARTS = np.concatenate([np.arange(2.0 * ROWS).reshape(ROWS, 2), np.zeros((ROWS, 2))], 1)
 GOALS = STARTS[:, :2] + 3.0
-AFAR = 1e5
+FAR = 1e5
 
 
 @dataclass
 class Straight:
-    """Plans straight lines, draws nothing, and refuses what is farther than 100 off.
+    """Plans straight lines without noise; positions beyond 100 are errors.
 
     Attributes:
-        names: whether its errors say which rows they are about.
-        planned: how many rows each plan was for.
+        names: whether errors have the rows that they are about.
+        planned: number of rows of each plan.
     """
 
     names: bool = True
@@ -53,10 +53,10 @@ class Straight:
         seed: int | None = None,
     ) -> Plan:
         goal = np.full((len(observation), 2), 20.0) if goal is None else goal
-        for what, places in (("start", observation[:, :2]), ("goal", goal)):
+        for name, places in (("start", observation[:, :2]), ("goal", goal)):
             far = np.flatnonzero(~(np.abs(places).max(1) < 100))
             if len(far):
-                message = f"The {what} of row {far[0]} is too far."
+                message = f"The {name} of row {far[0]} is too far."
                 raise ObservationError(message, rows=far if self.names else ())
         self.planned.append(len(observation))
         return straight_plan(observation, goal)
@@ -65,17 +65,17 @@ class Straight:
         return Pursuit(pursuit_gains(BODY), BODY.max_step)
 
 
-def quiet(policy: Policy, *given_: Any) -> np.ndarray:
+def quiet(policy: Policy, *args: Any) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return policy.act(*given_)
+        return policy.act(*args)
 
 
 def moved(states: np.ndarray, actions: np.ndarray) -> np.ndarray:
     return np.concatenate(BODY.advance(states[..., :2], states[..., 2:], actions), -1)
 
 
-values = st.sampled_from([np.nan, np.inf, -np.inf, AFAR, -1e30])
+values = st.sampled_from([np.nan, np.inf, -np.inf, FAR, -1e30])
 glitches = st.dictionaries(
     st.tuples(st.integers(1, STEPS - 1), st.integers(0, ROWS - 1)),
     st.tuples(st.sampled_from(["observation", "goal"]), values),
@@ -85,10 +85,10 @@ glitches = st.dictionaries(
 
 @settings(deadline=None, max_examples=60)
 @given(glitches=glitches, names=st.booleans(), replan_every=st.sampled_from([None, 3]))
-def test_a_glitch_holds_its_row_for_its_time_and_no_other_row_notices(
+def test_an_invalid_value_affects_its_row_and_no_other(
     glitches: dict[tuple[int, int], tuple[str, float]], names: bool, replan_every: int | None
 ) -> None:
-    policy = Policy(Straight(names), replan_every=replan_every, on_error="keep_plan")
+    policy = Policy(Straight(names), replan_every=replan_every, on_error="hold")
     alone = Policy(Straight(), replan_every=replan_every)
     states = others = STARTS
     for step in range(STEPS):
@@ -99,23 +99,23 @@ def test_a_glitch_holds_its_row_for_its_time_and_no_other_row_notices(
         kept = seen.copy(), goals.copy()
         actions = quiet(policy, seen, goals)
         np.testing.assert_array_equal(np.flatnonzero(policy.failed), sorted(bad))
-        np.testing.assert_array_equal(seen, kept[0], "the caller's own")
-        np.testing.assert_array_equal(goals, kept[1], "the caller's own")
+        np.testing.assert_array_equal(seen, kept[0], "the caller's arrays changed")
+        np.testing.assert_array_equal(goals, kept[1], "the caller's arrays changed")
         assert np.isfinite(actions).all() and np.abs(actions).max() <= 1
         wanted = alone.act(others, GOALS)
-        well = np.isin(np.arange(ROWS), [row for _, row in glitches], invert=True)
-        np.testing.assert_array_equal(actions[well], wanted[well])
+        unaffected = np.isin(np.arange(ROWS), [row for _, row in glitches], invert=True)
+        np.testing.assert_array_equal(actions[unaffected], wanted[unaffected])
         states, others = moved(states, actions), moved(others, wanted)
-    assert np.abs(states - others).max() < 1.0, "a moment's glitch changes little"
+    assert np.abs(states - others).max() < 1.0, "a short failure changes little"
 
 
-@pytest.mark.parametrize("value", [np.nan, AFAR])
+@pytest.mark.parametrize("value", [np.nan, FAR])
 @pytest.mark.parametrize("single", [False, True])
-def test_a_held_row_acts_from_its_last_good_observation(value: float, single: bool) -> None:
+def test_a_failed_row_acts_from_its_last_valid_observation(value: float, single: bool) -> None:
     row = 0 if single else 3
     states = STARTS[0] if single else STARTS
     goals = GOALS[0] if single else GOALS
-    policy = Policy(Straight(), on_error="keep_plan")
+    policy = Policy(Straight(), on_error="hold")
     for _ in range(4):
         before = policy.act(states, goals)
         states = moved(states, before)
@@ -130,23 +130,23 @@ def test_a_held_row_acts_from_its_last_good_observation(value: float, single: bo
     np.testing.assert_allclose(np.atleast_2d(action)[row], np.atleast_2d(before)[row], atol=1e-5)
 
 
-def test_a_bad_goal_leaves_the_observation_in_use_and_the_old_goal_in_place() -> None:
+def test_with_an_invalid_goal_the_old_goal_is_kept() -> None:
     planner = Straight()
-    policy, states = Policy(planner, on_error="keep_plan"), STARTS
+    policy, states = Policy(planner, on_error="hold"), STARTS
     goals = GOALS.copy()
     for step in range(400):
-        goals[3] = AFAR if step > 5 else GOALS[3]
+        goals[3] = FAR if step > 5 else GOALS[3]
         if step == 50:
             states = states.copy()
-            states[3, :2] += 2.0  # pushed off its plan, it needs a new one
+            states[3, :2] += 2.0  # off its plan, it needs a new one
         states = moved(states, quiet(policy, states, goals))
     assert policy.failed.tolist() == [row == 3 for row in range(ROWS)]
     assert planner.planned == [ROWS, 1]
     np.testing.assert_allclose(states[:, :2], GOALS, atol=0.2)
 
 
-def test_a_goal_that_becomes_good_is_gone_to() -> None:
-    policy, states = Policy(Straight(), on_error="keep_plan"), STARTS
+def test_a_goal_that_becomes_valid_is_reached() -> None:
+    policy, states = Policy(Straight(), on_error="hold"), STARTS
     later = GOALS + 2.0
     for step in range(400):
         goals = GOALS if step < 5 else later
@@ -158,12 +158,12 @@ def test_a_goal_that_becomes_good_is_gone_to() -> None:
     np.testing.assert_allclose(states[:, :2], later, atol=0.2)
 
 
-def test_a_row_that_is_bad_for_good_is_told_once() -> None:
-    policy = Policy(Straight(), on_error="keep_plan")
+def test_each_failed_row_is_warned_about_once() -> None:
+    policy = Policy(Straight(), on_error="hold")
     policy.act(STARTS, GOALS)
     bad = STARTS.copy()
     bad[[2, 5]] = np.nan
-    with pytest.warns(UserWarning, match=r"8 .* these go on .*: 2, 5\. .*finite; row 2 is"):
+    with pytest.warns(UserWarning, match=r"8 .*: 2, 5\. .*finite; row 2"):
         policy.act(bad, GOALS)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -175,23 +175,23 @@ def test_a_row_that_is_bad_for_good_is_told_once() -> None:
         policy.act(bad, GOALS)
 
 
-@pytest.mark.parametrize("on_error", ["raise", "keep_plan"])
-@pytest.mark.parametrize("value", [np.nan, AFAR])
+@pytest.mark.parametrize("on_error", ["raise", "hold"])
+@pytest.mark.parametrize("value", [np.nan, FAR])
 @pytest.mark.parametrize("what", ["observation", "goal"])
-def test_a_first_plan_raises_and_names_the_row(on_error: str, value: float, what: str) -> None:
+def test_an_error_in_the_first_plan_names_the_row(on_error: str, value: float, what: str) -> None:
     policy = Policy(Straight(), on_error=on_error)
-    given_ = {"observation": STARTS.copy(), "goal": GOALS.copy()}
-    given_[what][[3, 6]] = value
+    args = {"observation": STARTS.copy(), "goal": GOALS.copy()}
+    args[what][[3, 6]] = value
     for _ in range(2):
         with pytest.raises(ObservationError, match="row 3 ") as caught:
-            policy.act(**given_)
+            policy.act(**args)
         assert caught.value.rows == (3, 6)
     policy.act(STARTS, GOALS)
 
 
-@pytest.mark.parametrize("value", [np.nan, AFAR])
-def test_a_first_plan_of_an_episode_raises_and_can_be_asked_for_again(value: float) -> None:
-    policy = Policy(Straight(), goal=[8.0, 8.0], on_error="keep_plan")
+@pytest.mark.parametrize("value", [np.nan, FAR])
+def test_an_error_in_the_first_plan_of_an_episode_can_be_corrected(value: float) -> None:
+    policy = Policy(Straight(), goal=[8.0, 8.0], on_error="hold")
     policy.predict(STARTS)
     bad = STARTS.copy()
     bad[[1, 4]] = value
@@ -206,12 +206,12 @@ def test_a_first_plan_of_an_episode_raises_and_can_be_asked_for_again(value: flo
     assert policy.failed.tolist() == [row == 1 for row in range(ROWS)]
 
 
-def test_raising_names_the_callers_row_where_only_some_are_planned_for() -> None:
+def test_errors_name_the_callers_row_if_only_some_are_planned_for() -> None:
     for names, match in ((True, "start of row 5 is"), (False, r"plan for 5, 6 of 8 environ")):
         policy = Policy(Straight(names))
         policy.act(STARTS, GOALS)
         states = STARTS.copy()
-        states[5], states[6, :2] = AFAR, STARTS[6, :2] + 5.0
+        states[5], states[6, :2] = FAR, STARTS[6, :2] + 5.0
         with pytest.raises(ObservationError, match=match) as caught:
             policy.act(states, GOALS)
         assert caught.value.rows == ((5,) if names else ())
@@ -219,12 +219,12 @@ def test_raising_names_the_callers_row_where_only_some_are_planned_for() -> None
 
 def test_a_plan_that_is_not_finite_is_an_error_of_its_row() -> None:
     class Broken(Straight):
-        def plan(self, observation: np.ndarray, *given_: Any, **more: Any) -> Plan:
-            plan = super().plan(observation, *given_, **more)
+        def plan(self, observation: np.ndarray, *args: Any, **options: Any) -> Plan:
+            plan = super().plan(observation, *args, **options)
             plan.points[np.abs(observation[:, 0] - 50) < 1] = np.nan
             return plan
 
-    for on_error in ("raise", "keep_plan"):
+    for on_error in ("raise", "hold"):
         policy = Policy(Broken(), on_error=on_error)
         policy.act(STARTS, GOALS)
         states = STARTS.copy()
@@ -238,37 +238,37 @@ def test_a_plan_that_is_not_finite_is_an_error_of_its_row() -> None:
             assert np.flatnonzero(policy.failed).tolist() == [2, 7]
 
 
-def test_by_a_reward_alone_rows_are_held_too() -> None:
-    policy = Policy(Straight(), reward=Reach([20.0, 20.0]), on_error="keep_plan")
+def test_rows_without_a_goal_can_fail_too() -> None:
+    policy = Policy(Straight(), reward=Reach([20.0, 20.0]), on_error="hold")
     policy.act(STARTS)
     bad = STARTS.copy()
-    bad[2], bad[4] = np.nan, AFAR
+    bad[2], bad[4] = np.nan, FAR
     quiet(policy, bad)
     assert np.flatnonzero(policy.failed).tolist() == [2, 4]
     goals = GOALS.copy()
-    goals[[1, 2]] = np.nan, AFAR
+    goals[[1, 2]] = np.nan, FAR
     quiet(policy, STARTS, goals)
     assert np.flatnonzero(policy.failed).tolist() == [1, 2]
     quiet(policy, STARTS, GOALS)
     assert not policy.failed.any()
 
 
-def test_an_error_in_the_planner_itself_is_never_held() -> None:
+def test_other_exceptions_of_the_planner_are_raised() -> None:
     class Faulty(Straight):
-        def plan(self, observation: np.ndarray, *given_: Any, **more: Any) -> Plan:
+        def plan(self, observation: np.ndarray, *args: Any, **options: Any) -> Plan:
             if self.planned:
-                raise KeyError("a fault of the program")
-            return super().plan(observation, *given_, **more)
+                raise KeyError("a bug")
+            return super().plan(observation, *args, **options)
 
-    policy = Policy(Faulty(), replan_every=1, on_error="keep_plan")
+    policy = Policy(Faulty(), replan_every=1, on_error="hold")
     policy.act(STARTS, GOALS)
     with pytest.raises(KeyError):
         policy.act(STARTS, GOALS)
 
 
 @pytest.mark.parametrize("wrong", ["ignore", "Hold", None, True, 1])
-def test_other_ways_to_meet_errors_are_refused(wrong: Any) -> None:
-    with pytest.raises(ConfigError, match="meet an error"):
+def test_unknown_values_of_on_error_are_errors(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="on_error"):
         Policy(Straight(), on_error=wrong)
 
 
@@ -280,34 +280,34 @@ def diffuser(planner: ForcingPlanner) -> Planner:
     return DiffuserPlanner(lambda x, level: 0.5 * x, 8, cosine_schedule(3), planner.statistics)
 
 
-@pytest.mark.parametrize("value", [np.nan, AFAR, 300.0])
-@pytest.mark.parametrize("past", [False, True])
+@pytest.mark.parametrize("value", [np.nan, FAR, 300.0])
+@pytest.mark.parametrize("estimated", [False, True])
 @pytest.mark.parametrize("make", [lambda planner: planner, tree, diffuser])
-def test_every_planner_can_be_held(
+def test_every_planner_can_fail_for_a_row(
     planner: ForcingPlanner,
     corridor: Any,
     make: Callable[[ForcingPlanner], Planner],
-    past: bool,
+    estimated: bool,
     value: float,
 ) -> None:
     made = make(planner)
-    if past and made is not planner:
+    if estimated and made is not planner:
         return
-    observed = dfplan.StateEstimatorSettings(noise=0.05) if past else None
-    policy = Policy(made, seed=0, state_estimator=observed, on_error="keep_plan", tolerance=6.0)
+    observed = dfplan.StateEstimatorSettings(noise=0.05) if estimated else None
+    policy = Policy(made, seed=0, state_estimator=observed, on_error="hold", tolerance=6.0)
     places = corridor.at(np.array([4.0, 10.0, 16.0]))
     states = np.concatenate([places, np.zeros((3, 2))], 1)
     goals = corridor.at(np.array([12.0, 18.0, 8.0]))
     for step in range(12):
-        seen, asked = states.copy(), goals.copy()
+        seen, wanted_goals = states.copy(), goals.copy()
         if 3 <= step < 6:
             seen[1, :2] = value
         if step == 8:
-            asked[0] = value
-        action = quiet(policy, seen, asked)
+            wanted_goals[0] = value
+        action = quiet(policy, seen, wanted_goals)
         assert np.isfinite(action).all()
-        lost = past and np.isnan(value)  # a past knows what to do without
-        wanted = [step == 8, 3 <= step < 6 and not lost, False]
+        missing = estimated and np.isnan(value)  # an estimator needs no observation
+        wanted = [step == 8, 3 <= step < 6 and not missing, False]
         assert policy.failed.tolist() == wanted
         states = corridor.advance(states, action)
     assert corridor.away(states[:, :2]).max() < 4
