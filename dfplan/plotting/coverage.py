@@ -56,7 +56,7 @@ def count_visits(observations: np.ndarray, maze: Maze | None) -> Visits:
 
     Args:
         observations: position in the first two columns; float [N, D].
-        maze: the maze, or None.
+        maze: the maze; None without a maze.
 
     Raises:
         DataError: no row is finite and not zero.

@@ -29,13 +29,13 @@ class DrawnPlan:
         index: which plan of the batch.
 
     Attributes:
-        maze: the plan's maze, or None.
+        maze: the plan's maze; None if it is not known.
         suite: suite of the maze; the default suite without a maze.
         points: points until arrival, [P, 2].
         level: noise level of each of these points, [P].
         spread: spread of the candidates at each of these points, [P].
         candidates: [C, P', 2], including the repeated points after arrival.
-        goal: [2], or None.
+        goal: [2]; None without a goal.
 
     Raises:
         ConfigError: ``index`` is not in the batch.
@@ -61,7 +61,7 @@ class DrawnPlan:
         """Limits that show the whole maze, or without a maze everything that is drawn.
 
         Args:
-            executed: visited positions [S, 2] that are drawn too, or None.
+            executed: visited positions [S, 2] that are drawn too; None without a path.
         """
         if self.maze is not None:
             return maze_limits(self.maze)

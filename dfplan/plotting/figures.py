@@ -99,7 +99,7 @@ def plan_figure(
     Args:
         plan: batch of plans.
         index: which plan of the batch.
-        executed: visited positions in the suite's coordinates; float [S, 2], or None.
+        executed: visited positions in the suite's coordinates; float [S, 2]; None without a path.
         theme: ``light`` or ``dark``.
 
     Raises:
@@ -244,7 +244,7 @@ def require_picture_path(path: Output, format: str | None = None) -> Path | Any:
     """Return where a picture is written to.
 
     Raises:
-        ConfigError: ``path`` is neither a path nor a file, or the ending is unknown.
+        ConfigError: ``path`` is not a path or a file, or the ending is unknown.
     """
     return check_output(path, "picture", ENDINGS, format)[0]
 

@@ -213,7 +213,7 @@ class _Canvas:
     """A maze that is drawn once, as the background of all frames.
 
     Args:
-        maze: the maze, or None.
+        maze: the maze; None without a maze.
         limits: what to show.
         theme: colors.
         width: of a frame, in pixels.

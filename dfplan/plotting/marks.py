@@ -189,7 +189,7 @@ def draw_ends(
     Args:
         axes: axes to draw on.
         start: [2].
-        goal: [2], or None.
+        goal: [2]; None without a goal.
         size: diameter of a token in typographic points.
         suite: suite of the maze.
         theme: colors.

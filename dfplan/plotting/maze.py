@@ -163,7 +163,7 @@ def plot_maze(
 
 
 def current_axes(ax: Axes | None) -> Axes:
-    """Return ``ax``, or pyplot's current axes if it is None."""
+    """Return ``ax``; if it is None, pyplot's current axes."""
     if ax is not None:
         return ax
     from matplotlib import pyplot
@@ -172,7 +172,7 @@ def current_axes(ax: Axes | None) -> Axes:
 
 
 def draw_maze_once(ax: Axes, maze: Maze | None, limits: Limits, theme: Theme) -> None:
-    """Draw the maze, or a floor without walls, unless the axes already have one."""
+    """Draw the maze unless the axes already have one; without a maze, draw the floor."""
     if any(patch.get_gid() == _FLOOR for patch in ax.patches):
         return
     draw_maze(ax, maze, limits, theme=theme)

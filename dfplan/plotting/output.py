@@ -28,7 +28,7 @@ def check_output(
         format: ending to use instead of the name's.
 
     Raises:
-        ConfigError: ``output`` is neither a path nor a file, or the ending is unknown.
+        ConfigError: ``output`` is not a path or a file, or the ending is unknown.
     """
     target: Path | Any
     if isinstance(output, str | os.PathLike):

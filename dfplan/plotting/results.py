@@ -109,7 +109,7 @@ def times_svg(
         points: milliseconds and shares of each task, by label. A marker shows the geometric mean
             of the milliseconds and the mean of the shares; whiskers show the minimum and maximum.
         ranked: labels in the order that determines their colors and markers.
-        line: label and share of a method that makes no plans, or None.
+        line: label and share of a method that makes no plans; None without such a method.
     """
     from matplotlib.ticker import LogFormatter
 

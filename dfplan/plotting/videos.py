@@ -97,7 +97,7 @@ def require_video_path(path: Output, format: str | None = None) -> Path | Any:
     """Return where a video is written to.
 
     Raises:
-        ConfigError: ``path`` is neither a path nor a file, or the ending is unknown.
+        ConfigError: ``path`` is not a path or a file, or the ending is unknown.
         MissingPackageError: the package that writes MP4 is not installed.
     """
     return _check_target(path, format)[0]

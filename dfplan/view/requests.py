@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from dfplan.errors import ConfigError, MissingPackageError, unknown_name
 
-from dfplan.errors import ConfigError, unknown_name
+try:
+    from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+except ImportError as error:
+    raise MissingPackageError("The web app", "pydantic", "view") from error
 
 MAX_COORDINATE = 1e4
 """Largest accepted coordinate, in units of position; all mazes are much smaller."""

@@ -23,7 +23,9 @@ from dfplan.view.requests import PlanRequest
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from dfplan.view.server import MAX_BODY_BYTES, MAX_CONCURRENT_PLANS, bind_server, refusal_reason
+from dfplan.view.access import refusal_reason
+from dfplan.view.application import MAX_BODY_BYTES, MAX_CONCURRENT_PLANS
+from dfplan.view.server import bind_server
 
 JSON = {"Content-Type": "application/json"}
 MINIMAL = {"planner": "maze2d-umaze", "start": [2.8, 0.8], "goal": [0.8, 0.8], "candidates": 2}
@@ -172,8 +174,11 @@ def test_a_port_in_use_is_refused(served: dict[str, ServedPlanner]) -> None:
 def test_missing_packages_are_named(
     served: dict[str, ServedPlanner], monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
-    for name in (package, "starlette.applications"):
+    monkeypatch.setitem(sys.modules, package, None)
+    for name in [name for name in sys.modules if name.startswith(("starlette.", "uvicorn."))]:
         monkeypatch.setitem(sys.modules, name, None)
+    for name in ("application", "connections"):
+        monkeypatch.delitem(sys.modules, f"dfplan.view.{name}", raising=False)
     with pytest.raises(MissingPackageError, match=rf"{package}.*pip install 'dfplan\[view\]'"):
         bind_server(served, "127.0.0.1", 0)
 
