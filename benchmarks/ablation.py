@@ -57,7 +57,7 @@ from jsonargparse import auto_cli
 from lightning_fabric import Fabric
 from tqdm import tqdm
 
-from dfplan.cli import Names
+from dfplan.cli.arguments import Names
 from dfplan.data import load_data
 from dfplan.diffusion.levels import (
     FULL_SEQUENCE,

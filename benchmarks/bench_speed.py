@@ -34,13 +34,13 @@ from joblib import cpu_count
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from dfplan.bench.methods import Contender, follower, named_contender
-from dfplan.bench.worker import Watched
-from dfplan.cli import Names
+from dfplan.bench.methods import Method, follower, named_method
+from dfplan.bench.worker import MonitoredPolicy
+from dfplan.cli.arguments import Names
 from dfplan.collect.controllers import DataController
 from dfplan.envs.make import make
 from dfplan.errors import ConfigError
-from dfplan.evaluation.episodes import GROUP, Actor, Arena, Rollouts
+from dfplan.evaluation.episodes import GROUP_SIZE, Actor, EpisodeRunner, EpisodeBatch
 from dfplan.evaluation.protocols import Task, named_task, problems
 from dfplan.planning.policy import Policy
 from dfplan.types import Planner
@@ -133,7 +133,7 @@ def main(
         ]
     folders = [Path(folder) for folder in checkpoints]
     loop = [
-        {"task": task, "planner": planner, **_loop(named_contender(planner), task, folders)}
+        {"task": task, "planner": planner, **_loop(named_method(planner), task, folders)}
         for task in tqdm(loop_tasks)
         for planner in planners
     ]
@@ -165,20 +165,20 @@ def _environments(
 def _driven(name: str, driver: str, seconds: float) -> tuple[float, float]:
     """Environment steps a second of one process: ours, and the suite's, 0 where it ships none."""
     task = named_task(name)
-    posed, arena, actor = problems(task, GROUP), Arena(task, GROUP), Tape(DRIVERS[driver](task))
-    arena.play(actor, posed, seed=0)  # records, and warms up
+    posed, runner, actor = problems(task, GROUP_SIZE), EpisodeRunner(task, GROUP_SIZE), Tape(DRIVERS[driver](task))
+    runner.run(actor, posed, seed=0)  # records, and warms up
     _barrier.wait(_LONGEST_WAIT)
     steps, spent, until = 0, 0.0, time.perf_counter() + seconds
     while not steps or time.perf_counter() < until:
-        played = arena.play(actor, posed, seed=0)
+        played = runner.run(actor, posed, seed=0)
         steps += int(played.steps.sum())
         spent += played.environment_seconds
-    arena.close()
+    runner.close()
     _barrier.wait(_LONGEST_WAIT)
     return steps / spent, _as_shipped(played, np.clip(actor.actions, -1.0, 1.0))
 
 
-def _as_shipped(played: Rollouts, actions: np.ndarray) -> float:
+def _as_shipped(played: EpisodeBatch, actions: np.ndarray) -> float:
     """Steps a second of the suite's environment in the same episodes; ``actions`` [T, B, 2]."""
     task, posed = played.task, played.problems
     if posed.seeds is None:
@@ -187,7 +187,7 @@ def _as_shipped(played: Rollouts, actions: np.ndarray) -> float:
     suite = gymnasium.make(identifier, disable_env_checker=True, max_episode_steps=task.max_steps)
     began = time.perf_counter()
     for row, steps in enumerate(played.steps):
-        part, seed = int(posed.parts[row]), int(posed.seeds[row])
+        part, seed = int(posed.strata[row]), int(posed.seeds[row])
         np.random.seed(seed)  # OGBench draws from here
         state, _ = suite.reset(seed=seed, options={"task_id": part} if part else None)
         for action in actions[:steps, row]:
@@ -200,23 +200,23 @@ def _as_shipped(played: Rollouts, actions: np.ndarray) -> float:
     return int(played.steps.sum()) / spent
 
 
-def _loop(contender: Contender, name: str, folders: list[Path]) -> dict[str, object]:
+def _loop(method: Method, name: str, folders: list[Path]) -> dict[str, object]:
     """The rest of a row, with nothing in it where there is no checkpoint."""
     columns = ("steps", "policy, s", "environments, s", "overhead, %", "with the watch, %")
     task = named_task(name)
     try:
-        path = contender.checkpoint(task, 0, folders)
+        path = method.checkpoint(task, 0, folders)
     except ConfigError:
         return dict.fromkeys(columns)
-    made = contender.make(task, 0, path)
+    made = method.make(task, 0, path)
     if isinstance(made, Planner):
-        tracker = follower(made, contender.tracker, task, folders)
-        made = Policy(made, tracker, tolerance=contender.tolerance)
-    arena = Arena(task, GROUP)
+        tracker = follower(made, method.tracker, task, folders)
+        made = Policy(made, tracker, tolerance=method.tolerance)
+    runner = EpisodeRunner(task, GROUP_SIZE)
     with NamedTemporaryFile() as beat:
-        actor = Watched(made, Path(beat.name))
-        played = arena.play(actor, problems(task, GROUP), seed=0)
-    arena.close()
+        actor = MonitoredPolicy(made, Path(beat.name))
+        played = runner.run(actor, problems(task, GROUP_SIZE), seed=0)
+    runner.close()
     alone, environments = sum(actor.seconds), played.environment_seconds
     values = (
         int(played.steps.sum()),

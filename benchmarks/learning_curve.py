@@ -19,10 +19,10 @@ from findings import RESULTS, publish
 from joblib import Parallel, delayed
 from jsonargparse import auto_cli
 
-from dfplan.cli import Names
+from dfplan.cli.arguments import Names
 from dfplan.errors import ConfigError
 from dfplan.evaluation import statistics
-from dfplan.evaluation.episodes import rollout
+from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.protocols import Split, named_task, problems
 from dfplan.evaluation.published import published
 from dfplan.planning.policy import Policy
@@ -76,7 +76,7 @@ def played(path: Path, task_name: str, split: Split, episodes: int) -> dict[str,
     torch.set_num_threads(1)
     task, training = named_task(task_name, split), Checkpoint.load(path).training
     policy = Policy(load(path), tolerance=None)
-    result = rollout(policy, task, problems(task, episodes), progress=False)
+    result = run_episodes(policy, task, problems(task, episodes), progress=False)
     score = statistics.mean(result.scores()[None])
     (figure,) = (
         each.mean
@@ -88,7 +88,7 @@ def played(path: Path, task_name: str, split: Split, episodes: int) -> dict[str,
         "training s": round(training["cpu_seconds"]),
         "n": episodes,
         "score": score.value,
-        "±": score.half,
+        "±": score.half_width,
         "success, %": 100 * float(result.success.mean()),
         "published": figure,
         "ratio": score.value / figure,

@@ -57,11 +57,13 @@ from dfplan.evaluation.protocols import Split, named_task, problems
 from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.planning.observation_history import ObservationHistory, noise_to_level
 from dfplan.planning.policy import Policy
+from dfplan.planning.query import PlanQuery
+from dfplan.planning.select import Objective
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import StateEstimatorSettings
 from dfplan.pretrained import load
 from dfplan.training.presets import PRESETS, preset_data
-from dfplan.types import Plan, PlanCallback, Reward, Trajectories
+from dfplan.types import Reward, Trajectories
 
 SENSORS = (
     *((noise, 0.0) for noise in (0.0, 0.1, 0.2, 0.3, 0.5)),
@@ -84,24 +86,19 @@ TRUE_STATE = "exact, every step"
 
 
 class Unaided(ForcingPlanner):
-    """A planner that believes what it is told of the past, and plans without it."""
+    """A planner that takes histories as exact, and plans without them."""
 
     def estimate(self, history: ObservationHistory, *, seed: int | None = None) -> np.ndarray:
         return history.positions
 
-    def plan(
+    def read_query(
         self,
         observation: np.ndarray,
-        goal: np.ndarray | None = None,
-        *,
-        reward: Reward | None = None,
-        horizon: int | None = None,
-        seed: int | None = None,
-        trace: bool = False,
-        callback: PlanCallback | None = None,
+        goal: np.ndarray | None,
+        reward: Reward | None,
         history: ObservationHistory | None = None,
-    ) -> Plan:
-        return super().plan(observation, goal, seed=seed)
+    ) -> tuple[PlanQuery, Objective]:
+        return super().read_query(observation, goal, reward)
 
 
 class Sensor:

@@ -52,7 +52,7 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from dfplan.cli import Names
+from dfplan.cli.arguments import Names
 from dfplan.errors import MazeError, unknown_name
 from dfplan.evaluation.bounds import steps_needed
 from dfplan.evaluation.episodes import EpisodeRunner

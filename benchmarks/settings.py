@@ -21,7 +21,7 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from dfplan.cli import Names
+from dfplan.cli.arguments import Names
 from dfplan.errors import unknown_name
 from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems

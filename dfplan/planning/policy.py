@@ -82,7 +82,7 @@ class Policy:
         state_estimator: noise of observations and length of the history; None if observations are
             exact.
         on_error: what to do if a row's observation or goal is not finite, or if the planner raises
-            an error for it. ``"raise"`` raises an error whatever the other rows are.
+            an error for it. ``"raise"`` raises an error, even if the other rows are valid.
             ``"hold"`` continues with the row's last plan, from its last valid observation if
             the new one is the cause, until it can be planned for again. The first plan of a policy
             or an episode always raises. With a state estimator, an impossible position then counts
@@ -143,7 +143,7 @@ class Policy:
         self.plan: Plan | None = None
         self.states: np.ndarray | None = None
         self._rng = None if seed is None else np.random.default_rng(seed)
-        # A generator of its own, so that a plan's noise does not depend on the number of estimates.
+        # A separate generator, so that a plan's noise does not depend on the number of estimates.
         self._estimator_rng = None if self._rng is None else self._rng.spawn(1)[0]
         self._start(0)
 

@@ -22,16 +22,16 @@ from dfplan.tokens.windows import TokenLayout
 from dfplan.types import Denoiser
 
 _VELOCITY = np.array([0.003, 0.05, 1.0])
-"""Standard deviations of the change of velocity in a step, from that of the fitted motion, in top
-speeds. Three modes: as commanded; under an unknown force; struck, or stopped by a wall. These and
+"""Standard deviations of a step's change of velocity around that of the fitted motion, in top
+speeds. Three modes: as commanded; under an unknown force; pushed, or stopped by a wall. These and
 the numbers below were chosen on validation starts."""
 
 _VELOCITY_SWITCH = np.array([[0.9989, 0.001, 0.0001], [0.02, 0.9799, 0.0001], [0.25, 0.25, 0.5]])
 """Probability of each mode in the next step (column) given the mode in this one (row)."""
 
 _POSITION = np.array([0.003, 1.0])
-"""The same for the change of position, in step lengths. Two modes: as the velocity predicts;
-displaced."""
+"""The same for the change of position, in step lengths (a step length is the distance covered in a
+step at top speed). Two modes: as the velocity predicts; displaced."""
 
 _POSITION_SWITCH = np.array([[0.9997, 0.0003], [0.02, 0.98]])
 

@@ -183,7 +183,7 @@ def test_other_types_are_errors(
 ) -> None:
     with pytest.raises(
         ObservationError,
-        match="must be a dfplan.ObservationHistory",
+        match="must be a dfplan",
     ):
         planner.plan(states, goals, history=wrong)
     with pytest.raises(ObservationError, match="numeric"):

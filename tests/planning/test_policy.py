@@ -15,6 +15,7 @@ from straight import straight_plan
 
 import dfplan
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import Reach, Short
 from dfplan.planning.single import ForcingPlanner
@@ -29,7 +30,7 @@ AWAY = np.array([5.0, 6.0])
 
 
 @dataclass
-class Straight:
+class Straight(BasePlanner):
     """Plans straight lines, by reward alone to ``AWAY``, and records its calls.
 
     Goals beyond 100 are errors.
@@ -38,22 +39,15 @@ class Straight:
     calls: list[tuple[np.ndarray, np.ndarray, int | None]] = field(default_factory=list)
     rewards: list[Reward | None] = field(default_factory=list)
 
-    def plan(
-        self,
-        observation: np.ndarray,
-        goal: np.ndarray | None = None,
-        *,
-        reward: Reward | None = None,
-        horizon: int | None = None,
-        seed: int | None = None,
-    ) -> Plan:
+    def make_plan(self, arguments: PlanArguments) -> Plan:
+        observation, goal = arguments.observation, arguments.goal
         if goal is None:
-            assert reward is not None
+            assert arguments.reward is not None
             goal = np.tile(AWAY, (len(observation), 1))
         if (goal > 100).any():
             raise ObservationError("too far")
-        self.calls.append((observation, goal, seed))
-        self.rewards.append(reward)
+        self.calls.append((observation, goal, arguments.seed))
+        self.rewards.append(arguments.reward)
         return straight_plan(observation, goal)
 
     def tracker(self) -> Pursuit:

@@ -17,12 +17,13 @@ import dfplan
 from dfplan.diffusion.schedules import cosine_schedule
 from dfplan.errors import ConfigError, DfplanError, ObservationError
 from dfplan.planning.diffuser import DiffuserPlanner
+from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import Reach
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import Pursuit, pursuit_gains
 from dfplan.tokens.motion import Motion
-from dfplan.types import Plan, Planner, Reward
+from dfplan.types import Plan, Planner
 
 BODY = Motion(dt=0.01, drag=0.00238, gain=0.2382, limit=5.0)
 ROWS, STEPS = 8, 12
@@ -32,7 +33,7 @@ FAR = 1e5
 
 
 @dataclass
-class Straight:
+class Straight(BasePlanner):
     """Plans straight lines without noise; positions beyond 100 are errors.
 
     Attributes:
@@ -43,15 +44,8 @@ class Straight:
     names: bool = True
     planned: list[int] = field(default_factory=list)
 
-    def plan(
-        self,
-        observation: np.ndarray,
-        goal: np.ndarray | None = None,
-        *,
-        reward: Reward | None = None,
-        horizon: int | None = None,
-        seed: int | None = None,
-    ) -> Plan:
+    def make_plan(self, arguments: PlanArguments) -> Plan:
+        observation, goal = arguments.observation, arguments.goal
         goal = np.full((len(observation), 2), 20.0) if goal is None else goal
         for name, places in (("start", observation[:, :2]), ("goal", goal)):
             far = np.flatnonzero(~(np.abs(places).max(1) < 100))
@@ -219,9 +213,9 @@ def test_errors_name_the_callers_row_if_only_some_are_planned_for() -> None:
 
 def test_a_plan_that_is_not_finite_is_an_error_of_its_row() -> None:
     class Broken(Straight):
-        def plan(self, observation: np.ndarray, *args: Any, **options: Any) -> Plan:
-            plan = super().plan(observation, *args, **options)
-            plan.points[np.abs(observation[:, 0] - 50) < 1] = np.nan
+        def make_plan(self, arguments: PlanArguments) -> Plan:
+            plan = super().make_plan(arguments)
+            plan.points[np.abs(arguments.observation[:, 0] - 50) < 1] = np.nan
             return plan
 
     for on_error in ("raise", "hold"):
@@ -255,10 +249,10 @@ def test_rows_without_a_goal_can_fail_too() -> None:
 
 def test_other_exceptions_of_the_planner_are_raised() -> None:
     class Faulty(Straight):
-        def plan(self, observation: np.ndarray, *args: Any, **options: Any) -> Plan:
+        def make_plan(self, arguments: PlanArguments) -> Plan:
             if self.planned:
                 raise KeyError("a bug")
-            return super().plan(observation, *args, **options)
+            return super().make_plan(arguments)
 
     policy = Policy(Faulty(), replan_every=1, on_error="hold")
     policy.act(STARTS, GOALS)
