@@ -122,6 +122,8 @@ def test_names_in_the_text_exist(text: str) -> None:
             resolve(name.partition("(")[0])
         elif re.fullmatch(r"(dfplan|tests|benchmarks|examples)/[\w./-]+(?<!-v1)", name):
             assert (ROOT / name).exists(), name
+        elif name.startswith("python "):
+            assert (ROOT / name.split()[1]).exists(), name
         elif name.startswith("dfplan "):
             words = takewhile(re.compile(r"[a-z][\w-]*$").match, name.split()[1:])
             assert is_command(tuple(words)), name
