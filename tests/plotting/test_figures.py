@@ -316,13 +316,6 @@ def test_invalid_arrays_are_refused(tmp_path: Path, changes: dict[str, Any], wor
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name, words", [("plan.pgn", "'.pgn'.*'.png'"), ("p", "'p'")])
-def test_unknown_endings_are_refused(tmp_path: Path, name: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        draw(tmp_path / name, plan_without_maze(np.zeros((5, 2))))
-    assert not list(tmp_path.iterdir())
-
-
 def test_invalid_traces_are_refused(tmp_path: Path) -> None:
     def strip(trace: list[tuple[np.ndarray, np.ndarray]], panels: int = 6) -> Path:
         return draw_strip(
