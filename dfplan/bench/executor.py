@@ -122,7 +122,7 @@ def execute_runs(
         return []  # no cluster is started
     lost: list[str] = []
     with (
-        scratch_folder(out, f"{SCRATCH_PREFIX}sweep-") as token,
+        scratch_folder(out, SCRATCH_PREFIX) as token,
         _backend(backend, workers and min(workers, len(specs)), address),
         tqdm(total=len(specs), desc="runs", unit="spec", disable=not progress) as bar,
     ):

@@ -147,21 +147,25 @@ def to_text(table: Table, width: int = WIDTH) -> str:
 def _text_block(
     table: Table, rows: Sequence[Sequence[str]], columns: Sequence[int], widths: Sequence[int]
 ) -> str:
-    content: list[Sequence[str] | str] = [[row[column] for column in columns] for row in rows]
+    # tabulate would widen columns by two characters for headings, and its own wrapping fails for
+    # texts such as "1,234". So the header is a row like the others.
+    content: list[Sequence[str] | str] = [
+        [_wrap(row[column], widths[column]) for column in columns] for row in (table.header, *rows)
+    ]
     if table.reference_rows:
-        content.insert(table.reference_rows, SEPARATING_LINE)
-    alignment = ["left" if table.is_text(column) or not column else "right" for column in columns]
+        content.insert(1 + table.reference_rows, SEPARATING_LINE)
+    content.insert(1, SEPARATING_LINE)
     text = tabulate(
         content,
-        [table.header[column] for column in columns],
-        colalign=alignment,
-        headersalign=alignment,
-        maxcolwidths=[widths[column] for column in columns],
-        maxheadercolwidths=[widths[column] for column in columns],
+        colalign=["left" if table.is_text(each) or not each else "right" for each in columns],
         disable_numparse=True,
         preserve_whitespace=True,
     )
     return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def _wrap(text: str, width: int) -> str:
+    return textwrap.fill(text, width, drop_whitespace=False, break_on_hyphens=False)
 
 
 def escape_markdown(text: str) -> str:

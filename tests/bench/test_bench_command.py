@@ -21,6 +21,7 @@ from dfplan.files import exclusive_lock
 
 HERE = Path(__file__).parent
 SHORT = "dfplan-maze2d-umaze"
+FOLDER = f"--checkpoints={HERE.parent.parent / 'benchmarks' / 'checkpoints'}"
 
 
 class Output(NamedTuple):
@@ -33,7 +34,7 @@ Run = Callable[..., Output]
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
+def launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
     """Jobs that are played, here and without a process."""
     monkeypatch.syspath_prepend(str(HERE))
     monkeypatch.setenv("PYTHONPATH", str(HERE))
@@ -41,7 +42,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
 
     def launch_here(job: RunSpec) -> list[RunFiles]:
         if job.method == "toy_plugins:leaves":
-            raise LostRunError(f"{job.task} is lost")
+            raise LostRunError(f"{job.task_id} is lost")
         jobs.append(job)
         folder = tmp_path / "jobs" / str(len(jobs))
         folder.mkdir(parents=True)
@@ -73,52 +74,52 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_it_runs_what_is_missing_and_reports_everything(
-    run: Run, asked: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, launched: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "a run"
     flags = ["--out", out, "--tasks", SHORT, "--episodes=3", "--workers=1"]
-    # What a run leaves that is killed.
+    # Folders that a killed process leaves.
     temporary = tmp_path / "temporary"
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    left = [out / "cells" / SHORT / ".dfplan-1", out / ".dfplan-sweep-2", out / ".dfplan-3"]
-    for folder in (*left, temporary / "dfplan-job-4", temporary / "dfplan-import-5"):
+    left = [out / "cells" / SHORT / ".dfplan-00000001", out / ".dfplan-00000002"]
+    left += [temporary / "dfplan-job-00000003", temporary / "dfplan-import-00000004"]
+    for folder in left:
         folder.mkdir(parents=True)
-        (folder / "half").write_text("half")
     (out / ".lock").write_text("a benchmark: process 1 on nowhere")
     output = run("bench", *flags, "--planner=controller")
     assert output.code == 0, output.error
-    assert [path.name for path in temporary.iterdir()] == ["dfplan-import-5"]
+    assert [path.name for path in temporary.iterdir()] == ["dfplan-import-00000004"]
     assert not [path.name for path in out.rglob(".*")]
-    assert [job.method for job in asked] == ["controller"]
+    assert [job.method for job in launched] == ["controller"]
     assert "controller" in output.out and output.out.splitlines()[-1].startswith("Written: ")
     assert sorted(path.name for path in out.iterdir()) == ["cells", "report.html", "report.md"]
-    (run,) = read_runs(out)
+    (first,) = read_runs(out)
     wanted = f"dfplan bench --out '{out}' --tasks {SHORT} --episodes=3 --workers=1"
-    assert run.provenance.command == f"{wanted} --planner=controller"
+    assert first.provenance.command == f"{wanted} --planner=controller"
 
     both = "--planner=controller,toy_plugins:tracked"
     again = run("bench", "run", *flags, both)
-    assert again.code == 0 and [job.method for job in asked][1:] == ["toy_plugins:tracked"]
+    assert again.code == 0 and [job.method for job in launched][1:] == ["toy_plugins:tracked"]
     assert len(read_runs(out)) == 2 and "toy_plugins:tracked" in again.out
     assert not list(temporary.iterdir())  # a planner of one's own was imported for a try
     assert read_runs(out)[1].provenance.command == f"{wanted} {both}"
-    assert run("bench", *flags, both).code == 0 and len(asked) == 2
+    assert run("bench", *flags, both).code == 0 and len(launched) == 2
 
     compared = run("bench", "compare", out, out)
     assert compared.code == 0 and "toy_plugins:tracked" in compared.out
 
 
-def test_a_folder_in_use_is_refused(run: Run, asked: list[RunSpec], tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused(run: Run, launched: list[RunSpec], tmp_path: Path) -> None:
     with exclusive_lock(tmp_path / "out", "a benchmark"):
         output = run("bench", "--out", tmp_path / "out", f"--tasks={SHORT}", "--planner=controller")
-    assert output.code == 2 and not asked
+    assert output.code == 2 and not launched
     assert output.error.startswith("dfplan: error: ") and output.error.count("\n") == 1
     assert "a benchmark: process" in output.error
     assert not list(tmp_path.glob("out/*"))
 
 
 def test_lost_runs_are_printed_and_the_others_reported(
-    run: Run, asked: list[RunSpec], tmp_path: Path
+    run: Run, launched: list[RunSpec], tmp_path: Path
 ) -> None:
     flags = ["--out", tmp_path / "out", f"--tasks={SHORT}", "--episodes=2", "--workers=2"]
     output = run(
@@ -132,7 +133,7 @@ def test_lost_runs_are_printed_and_the_others_reported(
     assert "raised ValueError" in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_only_lost_runs_is_an_error(run: Run, asked: list[RunSpec], tmp_path: Path) -> None:
+def test_only_lost_runs_is_an_error(run: Run, launched: list[RunSpec], tmp_path: Path) -> None:
     flags = ["--out", tmp_path / "out", f"--tasks={SHORT}", "--episodes=2", "--workers=1"]
     output = run("bench", *flags, "--planner=toy_plugins:leaves")
     assert output.code == 1 and output.out == "" and f"{SHORT} is lost" in output.error
@@ -142,45 +143,49 @@ def test_only_lost_runs_is_an_error(run: Run, asked: list[RunSpec], tmp_path: Pa
 def test_the_default_is_the_shipped_planners_on_the_mazes_of_d4rl(
     words: list[str], run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    entered: list[RunPlan] = []
+    planned: list[RunPlan] = []
 
-    def instead(out: Path, roster: RunPlan, **how: Any) -> list[str]:
+    def stop(out: Path, plan: RunPlan, **how: Any) -> list[str]:
         assert out == Path("runs/bench") and how["backend"] == "processes"
-        entered.append(roster)
+        planned.append(plan)
         raise planning.ConfigError("enough")
 
-    monkeypatch.setattr("dfplan.cli.bench.run_benchmark", instead)
+    monkeypatch.setattr("dfplan.cli.bench.run_benchmark", stop)
     monkeypatch.chdir(tmp_path)
     output = run(*words)
     assert output.code == 2 and output.error == "dfplan: error: enough\n"
-    (roster,) = entered
-    assert {job.task.protocol.id for job in roster.specs} == {"d4rl-maze2d-v1"}
-    assert {job.method for job in roster.specs} == {*planning.DEFAULT_METHODS}
-    assert {job.episodes for job in roster.specs} == {500 if "--full" in words else 20}
-    assert {job.command for job in roster.specs} == {
+    (plan,) = planned
+    assert {job.task.protocol.id for job in plan.specs} == {"d4rl-maze2d-v1"}
+    assert {job.method for job in plan.specs} == {*planning.DEFAULT_METHODS}
+    assert {job.episodes for job in plan.specs} == {500 if "--full" in words else 20}
+    assert {job.command for job in plan.specs} == {
         "dfplan bench --full" if "--full" in words else "dfplan bench"
     }
 
 
 def test_an_impossible_folder_is_a_short_error(
-    run: Run, asked: list[RunSpec], tmp_path: Path
+    run: Run, launched: list[RunSpec], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/dfplan")):
         output = run("bench", "--out", out, f"--tasks={SHORT}", "--planner=controller")
-        assert output.code == 2 and not asked
+        assert output.code == 2 and not launched
         (line,) = [line for line in output.error.splitlines() if "error" in line]
         assert line.startswith("dfplan: error: ") and out.name in line
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_what_cannot_run_is_printed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def instead(out: Path, roster: RunPlan, **how: Any) -> list[str]:
-        assert {job.method for job in roster.specs} == {"diffuser-brief"}
+    def stop(out: Path, plan: RunPlan, **how: Any) -> list[str]:
+        assert {job.method for job in plan.specs} == {
+            "diffuser",
+            "diffuser-brief",
+            "diffuser-replan",
+        }
         raise planning.ConfigError("enough")
 
-    monkeypatch.setattr("dfplan.cli.bench.run_benchmark", instead)
-    output = run("bench", f"--tasks={SHORT}", "--planner=all", "--tracker=planned-actions")
+    monkeypatch.setattr("dfplan.cli.bench.run_benchmark", stop)
+    output = run("bench", f"--tasks={SHORT}", "--planner=all", "--tracker=planned-actions", FOLDER)
     assert output.error == "dfplan: error: enough\n"
     assert f"skipped: dfplan on {SHORT}: plans no actions\n" in output.out
     assert f"skipped: iql on {SHORT}: only knows one fixed goal\n" in output.out

@@ -73,7 +73,7 @@ def test_a_shorter_run_is_compared_on_its_problems(
     run = make_run("maze2d-umaze", "dfplan")
     few = replace(
         run,
-        rows=run.episodes[:8],
+        episodes=run.episodes[:8],
         header=replace(run.header, episode_count=8, problems_digest="1" * 64),
     )
     whole, part = write_runs(tmp_path / "a", [run]), write_runs(tmp_path / "b", [few])
@@ -115,7 +115,7 @@ def test_another_format_is_refused(
     make_run: MakeRun, write_runs: WriteRuns, tmp_path: Path
 ) -> None:
     folder = write_runs(tmp_path, [make_run("maze2d-umaze", "dfplan")])
-    (path,) = folder.glob("runs/*/*.jsonl")
+    (path,) = folder.glob("cells/*/*.jsonl")
     path.write_text(path.read_text().replace('"format": 2', '"format": 1', 1))
     with pytest.raises(DataError, match="format 1"):
         compare(folder, folder)

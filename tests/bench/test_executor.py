@@ -34,6 +34,7 @@ from dfplan.bench.records import (
     read_run,
     read_runs,
     run_path,
+    run_paths,
 )
 from dfplan.bench.spec import RunSpec
 from dfplan.bench.worker import run_worker
@@ -57,7 +58,7 @@ def _plugins_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_here(job: RunSpec, folder: Path) -> list[RunFiles]:
-    """What :func:`dfplan.bench.job.run` gives, without a process."""
+    """What :func:`dfplan.bench.launcher.launch` gives, without a process."""
     folder.mkdir(parents=True)
     (folder / HEARTBEAT).touch()
     run_worker(job, folder)
@@ -292,7 +293,7 @@ def test_nothing_is_missing_in_a_complete_folder(filled: Path) -> None:
 def test_other_episodes_need_another_folder(filled: Path, change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"21 test episodes of maze2d-umaze.*--out"):
         missing_runs([replace(GOOD[0], **change)], filled)
-    other = replace(GOOD[0], task="multi2d-umaze", **change)
+    other = replace(GOOD[0], task_id="multi2d-umaze", **change)
     assert missing_runs([other], filled) == [other]
 
 
@@ -557,7 +558,7 @@ def test_interrupt_and_kill_leave_complete_runs_and_no_process(
         text=True,
     )
     try:
-        until(lambda: list(here.rglob("*.jsonl")))  # the first is there, another is played
+        until(lambda: run_paths(here / mark))  # one run is complete, another is running
         # A terminal sends an interrupt to the whole group; a kill reaches the command alone.
         (os.killpg if signalled == signal.SIGINT else os.kill)(process.pid, signalled)
         said = process.communicate(timeout=60)[1]
@@ -571,8 +572,8 @@ def test_interrupt_and_kill_leave_complete_runs_and_no_process(
     else:
         assert [path.name for path in (here / mark).iterdir()] == ["cells"]
     until(lambda: not processes(mark), 60)
-    for path in here.rglob("*.jsonl"):
-        assert path.name[0] != "." and read_run(path).header == read_header(path)
+    for path in run_paths(here / mark):
+        assert read_run(path).header == read_header(path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     execute_runs([], here / mark, progress=False)  # cleans up even without specs
     assert not list((tmp_path / "temporary").iterdir())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, custom_problems, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dfplan.bench.compare import compare
@@ -91,7 +91,7 @@ def changed(content: bytes, changes: list[Change]) -> bytes:
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@custom_problems(changes=CHANGES, ending=st.sampled_from([".jsonl", ".json"]))
+@given(changes=CHANGES, ending=st.sampled_from([".jsonl", ".json"]))
 def test_changed_bytes_give_an_error_or_a_run(
     kept: list[Run],
     write_runs: WriteRuns,
@@ -135,7 +135,7 @@ def places(content: Any, place: tuple[Any, ...] = ()) -> Iterable[tuple[Any, ...
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@custom_problems(data=st.data(), ending=st.sampled_from([".jsonl", ".json"]))
+@given(data=st.data(), ending=st.sampled_from([".jsonl", ".json"]))
 def test_changed_values_give_an_error_or_a_report(
     kept: list[Run],
     write_runs: WriteRuns,
