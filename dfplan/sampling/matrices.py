@@ -45,8 +45,8 @@ def pyramid(
 ) -> torch.Tensor:
     """Tokens start one after the other, so the near future is certain first.
 
-    Token t starts ``round(t * uncertainty_scale)`` rows late, halves rounded up. The last token ends
-    after its delay and ``steps`` rows, which is M (arXiv 2407.01392, figure 3).
+    Token t starts ``round(t * uncertainty_scale)`` rows late, halves rounded up. M is the delay of
+    the last token plus ``steps`` (arXiv 2407.01392, figure 3).
 
     Args:
         tokens: to denoise.
@@ -181,7 +181,7 @@ def check_matrix(
         matrix: should be int [M+1, T] or [M+1, B, T].
         max_level: K.
         held: the level that each token keeps, or ``FREE``, as in :func:`hold`; int [T] or [B, T].
-            None: no token is held.
+            By default no token is held.
         allow_noisy: whether tokens may be noisy in the last row.
 
     Raises:
