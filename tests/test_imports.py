@@ -115,15 +115,27 @@ def test_no_import_cycle() -> None:
     TopologicalSorter({m: of_dfplan(names) - {m} for m, names in GRAPH.items()}).prepare()
 
 
-@pytest.mark.parametrize("package", ["plotting", "mazes", "envs", "evaluation"])
-def test_package_needs_no_torch(package: str) -> None:
-    reached, queue = set(), [m for m in MODULES if package_of(m) == package]
+def reachable(package: str) -> set[str]:
+    """The modules of a package, and all modules of dfplan that they import, also indirectly."""
+    reached: set[str] = set()
+    queue = [module for module in MODULES if package_of(module) == package]
     while queue:
         module = queue.pop()
         reached.add(module)
+        queue.extend(of_dfplan(GRAPH[module]) & MODULES.keys() - reached)
+    return reached
+
+
+@pytest.mark.parametrize("package", ["plotting", "mazes", "envs", "evaluation"])
+def test_package_needs_no_torch(package: str) -> None:
+    for module in reachable(package):
         packages = {name.split(".")[0] for name in GRAPH[module]}
         assert not packages & {"torch", "lightning_fabric"}, f"{package} imports torch by {module}"
-        queue.extend(of_dfplan(GRAPH[module]) & MODULES.keys() - reached)
+
+
+def test_evaluation_knows_no_planner() -> None:
+    packages = {package_of(module) for module in reachable("evaluation")}
+    assert not packages & {"planning", "training", "pretrained", "sampling", "networks", "bench"}
 
 
 KNOW_SUITES = (

@@ -63,7 +63,8 @@ def read_json(kind: Any, path: Path, number: int, line: bytes | str) -> Any:
 
 def to_mapping(record: Any) -> dict[str, Any]:
     """Return the values of a dataclass by their names in files."""
-    content: dict[str, Any] = _adapter(type(record)).dump_python(record, by_alias=True)
+    kind: Any = type(record)
+    content: dict[str, Any] = _adapter(kind).dump_python(record, by_alias=True)
     return content
 
 
