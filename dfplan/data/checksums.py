@@ -222,4 +222,4 @@ def _entries(checksum_file: Path) -> dict[Path, str]:
 
 def _how_to_renew(checksum_file: Path) -> str:
     data = checksum_file.with_suffix("")
-    return f"To write the checksum again: `dfplan data checksum {data}`."
+    return f"`dfplan data checksum {data}` writes the checksum again."

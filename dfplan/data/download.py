@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -125,17 +126,23 @@ def _fetch(url: str, path: Path, bar: tqdm[Any]) -> None:
     import pooch
     import requests
 
-    downloader = pooch.HTTPDownloader(
-        timeout=TIMEOUT,
-        headers={"Accept-Encoding": "identity"},
-        # requests does not read the variable that OpenSSL's own tools read.
-        verify=os.environ.get("SSL_CERT_FILE") or True,
-        hooks={"response": lambda response, **_: _inspect(response, bar)},
-    )
-    try:
-        downloader(url, path, None)
-    except (requests.RequestException, ValueError) as error:
-        raise _failure(url, str(error)) from error
+    with ExitStack() as opened:
+
+        def inspect(response: requests.Response, **_: object) -> None:
+            opened.callback(response.close)  # pooch leaves it open after an error
+            _inspect(response, bar)
+
+        downloader = pooch.HTTPDownloader(
+            timeout=TIMEOUT,
+            headers={"Accept-Encoding": "identity"},
+            # requests does not read the variable that OpenSSL's own tools read.
+            verify=os.environ.get("SSL_CERT_FILE") or True,
+            hooks={"response": inspect},
+        )
+        try:
+            downloader(url, path, None)
+        except (requests.RequestException, ValueError) as error:
+            raise _failure(url, str(error)) from error
 
 
 def _inspect(response: Any, bar: tqdm[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ DAMAGE = (
     TypeError,
     OverflowError,
     MemoryError,
+    SyntaxError,  # NumPy parses the header of an array as Python
+    tokenize.TokenError,
 )
 """Exceptions that zipfile and NumPy raise when they read a damaged file."""
 

@@ -10,7 +10,6 @@ import h5py
 import numpy as np
 import pytest
 
-from dfplan.collect import d4rl as writer
 from dfplan.collect import d4rl, generate, shards
 from dfplan.collect.d4rl import D4RLCollector
 from dfplan.envs.dynamics import PointMass

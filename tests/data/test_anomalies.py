@@ -7,11 +7,11 @@ import pytest
 
 from dfplan.data import anomalies
 from dfplan.data.anomalies import (
-    zero_padding_rows,
-    sample_steps,
     jump_rows,
     nonfinite_rows,
+    sample_steps,
     step_limit,
+    zero_padding_rows,
     zero_rows,
 )
 

@@ -147,10 +147,10 @@ def test_what_are_no_plain_numbers_is_refused(values: Any) -> None:
 def test_an_end_that_is_neither_yes_nor_no_is_refused(tmp_path: Path) -> None:
     ends = np.zeros(10)
     ends[4] = np.nan
-    with pytest.raises(DataError, match=r"own: ends must say yes or no; row 4 is NaN"):
+    with pytest.raises(DataError, match=r"own: ends must hold flags; row 4"):
         from_arrays(ROWS, ends=ends, source="own")
     np.savez(tmp_path / "a.npz", observations=ROWS, actions=ROWS[:, :2], terminals=ends)
-    with pytest.raises(DataError, match=r"terminals must say yes or no; row 4 is NaN"):
+    with pytest.raises(DataError, match=r"terminals must hold flags; row 4"):
         read(tmp_path / "a.npz")
 
 
@@ -261,7 +261,7 @@ def test_wrong_keys_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "own.npz")
     with pytest.raises(ConfigError, match=r"Unknown field 'action'.*mean 'actions'"):
         read_arrays(path, {"observations": "obs", "action": "act"})
-    with pytest.raises(ConfigError, match="must say which array holds the observations"):
+    with pytest.raises(ConfigError, match="must name the array"):
         read_arrays(path, {"actions": "act"})
     with pytest.raises(DataError, match="no data file at"):
         read_arrays(tmp_path / "none.npz", KEYS)

@@ -73,7 +73,7 @@ PLAIN = recording()
 def test_nothing_is_wrong_with_sound_data() -> None:
     report = check(PLAIN)
     assert report.findings == () and report.ok
-    assert str(report).splitlines()[-1] == "Nothing wrong."
+    assert str(report).splitlines()[-1] == "No problems found."
     assert report.segments.tolist() == [[0, 250], [250, 500], [500, 750], [750, 1000]]
 
 
@@ -86,16 +86,16 @@ def test_rows_left_out_are_found_and_cut_at() -> None:
     assert brief(found["not finite"]) == ("handled", 3, 260, 1)
     assert brief(found["zero padding"]) == ("handled", 3, 3, 0)
     report = check(data)
-    assert report.ok and report.boundaries["rows left out"] == 6
+    assert report.ok and report.boundaries["excluded rows"] == 6
     assert len(report.segments) == 8
-    assert report.verdict == "2 findings: 2 mended by dfplan; training goes ahead."
+    assert report.verdict == "2 findings: 2 handled by dfplan; training is possible."
 
 
 def test_actions_that_are_not_finite_stop_training() -> None:
     data = replace(PLAIN, actions=changed(PLAIN.actions, [77, 78], [np.inf, 0.0]))
     assert brief(only(data, "actions")) == ("error", 2, 77, 0)
     assert not check(data).ok
-    assert str(check(data)).endswith("1 finding: 1 error; training would stop.")
+    assert str(check(data)).endswith("1 finding: 1 error; training would fail.")
 
 
 def test_rewards_and_goals_that_are_not_finite_are_noted() -> None:
@@ -129,8 +129,8 @@ def test_repeated_rows_are_counted_with_their_longest_run() -> None:
     data = replace(PLAIN, observations=observations)
     found = findings(data)["repeated rows"]
     assert brief(found) == ("note", 101, 11, 0)
-    assert ", 99 in a row" in found.message and "101 of them follow" in found.message
-    assert "no harm" in found.advice
+    assert "99 in succession" in found.message and "101 of them follow" in found.message
+    assert "harmless" in found.advice
     resting = np.repeat(PLAIN.observations[::4], 4, axis=0)
     found = findings(recording(episodes=1, observations=resting, actions=0 * PLAIN.actions))
     assert found["repeated rows"].count == 750 and "75%" in found["repeated rows"].advice
@@ -154,11 +154,11 @@ def test_short_segments_are_counted_by_the_window_that_is_given() -> None:
     data = replace(data, episodes=episodes)
     assert brief(only(data, "short")) == ("note", 1, 0, 0)
     assert brief(only(data, "short", window=300)) == ("note", 2, 0, 0)
-    assert "None is left" in only(data, "short", window=900).advice
+    assert "No segment is left" in only(data, "short", window=900).advice
 
 
 def test_bare_last_observations_are_told_and_a_mixture_is_noted() -> None:
-    assert "an action on every row" in check(PLAIN).facts["episodes"]
+    assert "an action in every row" in check(PLAIN).facts["episodes"]
     bare = np.array([True] * 4)
     assert "T + 1" in check(replace(PLAIN, final_observations=bare)).facts["episodes"]
     found = only(replace(PLAIN, final_observations=changed(bare, [1, 3], False)), "mixed ends")
@@ -217,13 +217,17 @@ def test_it_is_said_by_which_end_of_a_step_rewards_are_paid() -> None:
     assert 20 < here.sum() < 980
     facts = check(replace(PLAIN, rewards=here)).facts
     assert facts["rewards"] == "0 or 1, within 0.5 of the maze's goal"
-    assert "row's own" in facts["paid by"] and "100.0%" in facts["paid by"]
+    assert "row's own" in facts["measured at"] and "100.0%" in facts["measured at"]
     after = np.roll(here, -1)
     facts = check(replace(PLAIN, rewards=after - 1)).facts
-    assert facts["rewards"].startswith("-1 or 0") and facts["paid by"].startswith("the next row's")
+    assert facts["rewards"].startswith("-1 or 0") and facts["measured at"].startswith(
+        "the next row's"
+    )
     distance = np.linalg.norm(PLAIN.observations[:, :2] - goal, axis=1)
     facts = check(replace(PLAIN, rewards=np.exp(-np.roll(distance, -1)))).facts
-    assert "nearness" in facts["rewards"] and facts["paid by"].startswith("the next row's")
+    assert "exp(-distance)" in facts["rewards"] and facts["measured at"].startswith(
+        "the next row's"
+    )
     assert check(replace(PLAIN, rewards=0 * here)).facts["rewards"] == "all 0"
     random = np.random.default_rng(0).integers(0, 2, 1000).astype(float)
     assert only(replace(PLAIN, rewards=random), "rewards").severity == "note"
@@ -237,12 +241,12 @@ def test_rewards_are_tried_with_the_radius_of_the_suite(frame: str, radius: floa
     rewards = np.roll(paid(data, goals[0], radius), -1).astype(float)
     assert rewards.any()
     facts = check(replace(data, goals=goals, rewards=rewards)).facts
-    assert facts["rewards"] == f"0 or 1, within {radius:g} of the goal of the row"
-    assert "100.0%" in facts["paid by"]
+    assert facts["rewards"] == f"0 or 1, within {radius:g} of the row's goal"
+    assert "100.0%" in facts["measured at"]
 
 
 def moved_to(maze: Maze) -> Recording:
-    """The same motion in another frame, positions alone."""
+    """The same motion in another frame, positions are sufficient."""
     grid = parse_maze(ROOM).xy_to_grid(PLAIN.observations[:, :2])
     actions = (maze.cell_to_xy(PLAIN.actions) - maze.cell_to_xy([0, 0])) / maze.suite.cell_size
     return replace(PLAIN, observations=maze.cell_to_xy(grid), actions=actions, maze=maze.text)
@@ -259,7 +263,9 @@ def test_velocities_that_do_not_fit_are_refused() -> None:
     backwards = own * np.float32([1, 1, -1, -1])
     assert only(replace(PLAIN, observations=backwards), "velocities").severity == "error"
     still = own * np.float32([1, 1, 0, 0])
-    assert "positions alone" in only(replace(PLAIN, observations=still), "velocities").advice
+    assert (
+        "positions are sufficient" in only(replace(PLAIN, observations=still), "velocities").advice
+    )
     assert not check(replace(PLAIN, observations=own[:, :2])).findings
 
 
@@ -274,7 +280,7 @@ def test_too_few_rows_are_refused(count: int) -> None:
     data = Recording(np.ones((count, 4)), np.ones((count, 2)), episodes, "tiny")
     report = check(data)
     assert [x.kind for x in report.findings] == ["rows"] and not report.ok
-    assert "training would stop" in str(report)
+    assert "training would fail" in str(report)
 
 
 def test_data_without_a_good_row_is_reported_and_not_choked_on() -> None:
@@ -332,7 +338,7 @@ def test_the_report_reads_in_lines_that_fit() -> None:
 
 def test_named_mazes_are_named() -> None:
     facts = check(moved_to(named_maze("ogbench-medium"))).facts
-    assert facts["maze"] == "ogbench-medium, 8 x 8 cells, frame of ogbench"
+    assert facts["maze"] == "ogbench-medium, 8 x 8 cells, coordinates of ogbench"
 
 
 def test_actions_that_are_all_zero_are_noted() -> None:

@@ -79,7 +79,7 @@ def test_generated_data_is_sound(generated: Recording) -> None:
     report = check(generated)
     assert report.findings == ()
     assert report.facts["coverage"] == "7 of 7 free cells visited (100%)"
-    assert report.facts["paid by"].startswith("the row's own position, as D4RL")
+    assert report.facts["measured at"].startswith("the row's own position")
 
 
 def test_a_picture_of_the_report_is_drawn_even_of_bad_data(tmp_path: Path) -> None:

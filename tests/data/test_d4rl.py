@@ -147,7 +147,7 @@ def test_files_without_rows_are_read(file: Path) -> None:
         ),
         (
             {"observations": walk(10), "actions": forces(9)},
-            r"10 observations for 9 actions \(T \+ 1 for T\).*leave out the last observation",
+            r"10 observations for 9 actions",
         ),
         (
             {"observations": walk(10), "actions": forces(10), "rewards": np.ones(3)},
@@ -234,7 +234,9 @@ def test_a_damaged_field_is_refused(file: Path) -> None:
 
 def test_what_d4rls_tools_look_for_is_always_written(tmp_path: Path) -> None:
     episodes = np.array([0, 30, 60])
-    bare = Recording(walk(100), forces(100), episodes, "bare", final_observations=np.array([1, 1, 0], bool))
+    bare = Recording(
+        walk(100), forces(100), episodes, "bare", final_observations=np.array([1, 1, 0], bool)
+    )
     with h5py.File(write_d4rl(bare, tmp_path / "bare.hdf5")) as file:
         assert not file["rewards"][()].any() and not file["terminals"][()].any()
         assert np.flatnonzero(file["timeouts"]).tolist() == [29, 59, 99]

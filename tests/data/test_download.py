@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import shutil
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -25,12 +27,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dfplan.data import download
-from dfplan.data.download import D4RL, OGBENCH, PUBLISHED
+from dfplan.data.download import PUBLISHERS
 from dfplan.data.formats.d4rl import read_d4rl
 from dfplan.data.formats.ogbench import read_ogbench
 from dfplan.errors import ConfigError, DataError
 
-MODULE = sys.modules["dfplan.data.download"]  # whose name the function has, too
+MODULE = sys.modules["dfplan.data.download"]  # dfplan.data.download is the function
 NAMES = {"d4rl": "maze2d-umaze-v1", "ogbench": "pointmaze-giant-navigate-v0"}
 FILES = {
     "d4rl": ["maze2d-umaze-sparse-v1.hdf5"],
@@ -82,6 +84,14 @@ def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def with_checksums(names: list[str]) -> list[str]:
+    return sorted([*names, *(f"{name}.sha256" for name in names)])
 
 
 Answer = Callable[[str], Iterable[bytes]]
@@ -149,7 +159,7 @@ def test_published_files_are_fetched_once(server: str, tmp_path: Path, suite: st
     path = download(NAMES[suite], kept, base_url=f"{server}/good/", progress=False)
     assert path == kept / FILES[suite][0]
     assert len((read_d4rl if suite == "d4rl" else read_ogbench)(path)) == 2000
-    assert sorted(file.name for file in kept.iterdir()) == sorted(FILES[suite])
+    assert names_in(kept) == with_checksums(FILES[suite])
     assert download(NAMES[suite], kept, base_url=f"{server}/gone", progress=False) == path
 
 
@@ -157,7 +167,7 @@ def test_what_is_missing_alone_is_fetched(server: str, tmp_path: Path) -> None:
     name = NAMES["ogbench"]
     with pytest.raises(DataError, match=r"-val\.npz: .*404"):
         download(name, tmp_path, base_url=f"{server}/train", progress=False)
-    assert [file.name for file in tmp_path.iterdir()] == FILES["ogbench"][:1]
+    assert names_in(tmp_path) == with_checksums(FILES["ogbench"][:1])
     (tmp_path / FILES["ogbench"][0]).write_bytes(b"mine")
     assert (
         download(name, tmp_path, base_url=f"{server}/good", progress=False).read_bytes() == b"mine"
@@ -212,9 +222,42 @@ def test_a_failed_fetch_leaves_nothing_and_names_the_ways_out(
 
 
 def test_a_damaged_npz_file_is_refused(server: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="what came is"):
+    with pytest.raises(DataError, match="not a whole npz file"):
         download(NAMES["ogbench"], tmp_path, base_url=f"{server}/flipped", progress=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_later_download_must_have_the_checksum_of_the_first(server: str, tmp_path: Path) -> None:
+    name, file = NAMES["ogbench"], tmp_path / FILES["ogbench"][0]
+    assert download(name, tmp_path, base_url=f"{server}/good", progress=False) == file
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert digest in file.with_name(f"{file.name}.sha256").read_text()
+    file.unlink()
+    assert download(name, tmp_path, base_url=f"{server}/good", progress=False) == file
+    file.unlink()
+    file.with_name(f"{file.name}.sha256").write_text(f"{'0' * 64}  {file.name}\n")
+    with pytest.raises(DataError, match=f"{digest}.*earlier download is 0000"):
+        download(name, tmp_path, base_url=f"{server}/good", progress=False)
+    assert not file.exists()
+
+
+def test_a_file_must_have_the_known_hash(server: str, tmp_path: Path) -> None:
+    def fetch(known_hash: str) -> Path:
+        base_url = f"{server}/good"
+        return download(
+            NAMES["d4rl"], tmp_path, base_url=base_url, known_hash=known_hash, progress=False
+        )
+
+    file = tmp_path / FILES["d4rl"][0]
+    with pytest.raises(DataError, match="known_hash is 1111"):
+        fetch("1" * 64)
+    assert not list(tmp_path.iterdir())
+    digest = hashlib.sha256(Server.bodies[file.name]).hexdigest()
+    for known_hash in (digest, digest.upper()):
+        assert fetch(known_hash) == file
+    with pytest.raises(DataError, match="expected 1111"):
+        fetch("1" * 64)
+    assert file.exists()
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "no address"])
@@ -232,8 +275,8 @@ def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
 
 def test_names_are_those_of_the_suites() -> None:
     """As ``d4rl/pointmaze/__init__.py`` has them, and OGBench's list of point mazes."""
-    assert len(D4RL.files) == 20 and len(OGBENCH.files) == 16
-    assert set(PUBLISHED) == {*D4RL.files, *OGBENCH.files}
+    files = {name: publisher.files[name] for name, publisher in PUBLISHERS.items()}
+    assert sorted(Counter(each.title for each in PUBLISHERS.values()).values()) == [16, 20]
     for name, file in {
         "maze2d-open-v0": "maze2d-open-sparse.hdf5",
         "maze2d-open-dense-v0": "maze2d-open-dense.hdf5",
@@ -243,8 +286,8 @@ def test_names_are_those_of_the_suites() -> None:
         "maze2d-eval-large-v1": "maze2d-eval-large-sparse-v1.hdf5",
         "maze2d-eval-umaze-dense-v1": "maze2d-eval-umaze-dense-v1.hdf5",
     }.items():
-        assert D4RL.files[name] == (file,)
-    assert OGBENCH.files["pointmaze-teleport-stitch-v0"] == (
+        assert files[name] == (file,)
+    assert files["pointmaze-teleport-stitch-v0"] == (
         "pointmaze-teleport-stitch-v0.npz",
         "pointmaze-teleport-stitch-v0-val.npz",
     )
@@ -309,7 +352,7 @@ def test_whatever_a_server_does_is_one_error_and_leaves_nothing(
 ) -> None:
     without_proxies(monkeypatch)
     monkeypatch.setattr(MODULE, "TIMEOUT", 0.2)
-    monkeypatch.setattr(MODULE, "LARGEST", 1 << 22)
+    monkeypatch.setattr(MODULE, "MAX_SIZE", 1 << 22)
     with answering(lambda asked: BAD[kind]()) as address, pytest.raises(DataError) as raised:
         download(NAMES["ogbench"], tmp_path, base_url=address, progress=False)
     assert address in str(raised.value) and len(str(raised.value)) < 1000
@@ -330,7 +373,7 @@ def test_a_file_damaged_on_the_way_is_refused_or_read(
     body = body[: data.draw(st.one_of(st.just(len(body)), places))]
     path = tmp_path / FILES[suite][0]
     path.write_bytes(body)
-    publisher = PUBLISHED[NAMES[suite]]
+    publisher = PUBLISHERS[NAMES[suite]]
     assert publisher.fault(path) is None or isinstance(publisher.fault(path), str)
 
 
@@ -400,10 +443,10 @@ def test_every_address_is_https_and_no_other_is_tried(
     with answering(proxy) as address:
         for name in ("http_proxy", "https_proxy"):
             monkeypatch.setenv(name, address)
-        for name in PUBLISHED:
+        for name in PUBLISHERS:
             with pytest.raises(DataError, match="502"):
                 download(name, tmp_path, progress=False)
-    assert len(asked) == len(PUBLISHED)
+    assert len(asked) == len(PUBLISHERS)
     assert {line.split()[0] for line in asked} == {"CONNECT"}
 
 
@@ -453,14 +496,14 @@ def test_what_a_killed_fetch_left_is_gone_after_the_next(
         )
         fetching.start()
         assert halves.wait(60)
-        while not any(path.stat().st_size for path in tmp_path.rglob("*.hdf5")):
+        while not any(path.stat().st_size for path in tmp_path.rglob("*.hdf5") if path.is_file()):
             time.sleep(0.01)
         fetching.kill()
         fetching.join()
-    assert [path.name for path in tmp_path.iterdir()] != FILES["d4rl"]
+    assert not set(names_in(tmp_path)) & {*FILES["d4rl"]}
     with answering(lambda _: [said(body)]) as address:
         download(NAMES["d4rl"], tmp_path, base_url=address, progress=False)
-    assert [path.name for path in tmp_path.iterdir()] == FILES["d4rl"]
+    assert names_in(tmp_path) == with_checksums(FILES["d4rl"])
     assert (tmp_path / FILES["d4rl"][0]).read_bytes() == body
 
 
@@ -490,4 +533,4 @@ def test_two_that_fetch_the_same_file_both_have_it(
             thread.start()
         for thread in threads:
             thread.join()
-    assert not errors and [path.name for path in tmp_path.iterdir()] == FILES["d4rl"]
+    assert not errors and names_in(tmp_path) == with_checksums(FILES["d4rl"])

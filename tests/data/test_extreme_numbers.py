@@ -76,7 +76,7 @@ def test_arrays_are_checked_and_fitted_or_refused(data: st.DataObject) -> None:
 def test_an_offset_that_hides_steps_from_single_precision_is_refused(offset: float) -> None:
     along = offset + np.cumsum(np.full((500, 2), 0.01), 0)
     recording = from_arrays(along)
-    with pytest.raises(DataError, match=r"Take the offset off"):
+    with pytest.raises(DataError, match=r"Subtract an offset"):
         fit_statistics(segmented(recording))
     assert not check(recording).ok
     near = fit_statistics(segmented(from_arrays(along - offset)))

@@ -219,7 +219,7 @@ def test_values_without_a_source_are_refused(own: Path, name: str, follow_links:
 def test_a_lost_source_is_named(own: Path) -> None:
     path = made(own / "data.hdf5", INSIDE["relative"])
     (own / "source.hdf5").rename(own / "renamed.hdf5")
-    with pytest.raises(DataError, match=r"data\.hdf5.*actions.*source\.hdf5.*not there"):
+    with pytest.raises(DataError, match=r"data\.hdf5.*actions.*source\.hdf5.*not exist"):
         read(path)
 
 
@@ -284,5 +284,5 @@ def test_virtual_datasets_of_minaris_episodes_need_their_source(own: Path) -> No
     minari_file(own, fill)
     np.testing.assert_array_equal(read(own).actions[60:119], ACTIONS[:-1])
     (own / "source.hdf5").unlink()
-    with pytest.raises(DataError, match=r"episode_0/actions.*source\.hdf5, which is not there"):
+    with pytest.raises(DataError, match=r"episode_0/actions.*source\.hdf5, which does not exist"):
         read(own)

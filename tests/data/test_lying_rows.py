@@ -103,7 +103,7 @@ def test_many_lying_rows_of_a_short_recording_do_not_decide_what_a_jump_is() -> 
     observations, actions = (part[:40] for part in walk(1.0, 2))
     lying = observations.copy()
     lying[[7, 19, 30]] += 1e5
-    with pytest.warns(DataWarning, match=r"3 rows that are parted .* \(the first 7\)"):
+    with pytest.warns(DataWarning, match=r"3 rows .*isolated .*row 7"):
         data = segmented(from_arrays(lying, actions))
     assert data.segments.tolist() == [[0, 7], [8, 19], [20, 30], [31, 40]]
 

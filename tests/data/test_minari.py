@@ -19,7 +19,7 @@ import pytest
 
 from dfplan.data.formats.minari_read import read_minari
 from dfplan.data.formats.minari_write import write_minari
-from dfplan.errors import ConfigError, DataError
+from dfplan.errors import ConfigError, DataError, MissingPackageError
 from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.suites import GYMNASIUM
 from dfplan.types import Recording
@@ -521,7 +521,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     folder = write_minari(record(), tmp_path / "walks-v0")
     before = (folder / "data" / "main_data.hdf5").read_bytes()
-    with pytest.raises(ConfigError, match=r"walks-v0 is there already; remove it"):
+    with pytest.raises(ConfigError, match=r"walks-v0 exists already"):
         write_minari(record(), folder)
     assert (folder / "data" / "main_data.hdf5").read_bytes() == before
 
@@ -557,7 +557,7 @@ def test_an_id_that_minari_would_not_take_is_refused(
 @pytest.mark.parametrize("episodes", [[], [1, 4], [0, 4, 4], [0, 22]])
 def test_recordings_of_empty_episodes_are_refused(tmp_path: Path, episodes: list[int]) -> None:
     recording = replace(record(), episodes=np.array(episodes, np.int64))
-    with pytest.raises(DataError, match=r"a test: every episode must have a row.* got 22 rows"):
+    with pytest.raises(DataError, match=r"a test: .*every episode must have a row.*22 rows"):
         write_minari(recording, tmp_path / "walks-v0")
 
 
@@ -570,7 +570,7 @@ def test_minari_is_asked_for_where_it_is_needed_and_only_there(
     require_equal(read_minari(folder), record())
     with pytest.raises(MissingPackageError, match=r"pip install 'dfplan\[minari\]'"):
         write_minari(record(), tmp_path / "more-v0")
-    with pytest.raises(DataError, match=r"could not be downloaded: .*minari.*dfplan data generate"):
+    with pytest.raises(DataError, match=r"download failed: .*minari.*dfplan data generate"):
         read_minari("D4RL/pointmaze/large-v2")
 
 
@@ -586,12 +586,16 @@ def test_a_failed_download_names_the_ways_out(
     monkeypatch.setattr(minari, "download_dataset", fail)
     with pytest.raises(DataError) as caught:
         read_minari("tests/pointmaze/larger-v0")
-    said = str(caught.value)
-    assert "\n" not in said
-    assert said.startswith(f"There is no Minari dataset 'tests/pointmaze/larger-v0' in {root} (the")
-    assert "nearest known is 'tests/pointmaze/large-v0'" in said
-    assert "could not be downloaded: no network. Pass the folder of a copy" in said
-    assert "pip install 'minari[hdf5,hf]'" in said and "`dfplan data generate`" in said
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (
+        "'tests/pointmaze/larger-v0'",
+        "'tests/pointmaze/large-v0'",
+        str(root),
+        "no network",
+    ):
+        assert part in message
+    assert "pip install 'minari[hdf5,hf]'" in message and "`dfplan data generate`" in message
 
 
 def test_what_is_not_there_is_downloaded(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
@@ -609,14 +613,14 @@ def test_what_is_not_there_is_downloaded(monkeypatch: pytest.MonkeyPatch, root: 
 
 @pytest.mark.parametrize("source", ["no/such", "/no/such-v0", "my data-v0", Path("data.hdf5")])
 def test_what_is_no_id_and_no_file_is_refused(source: str | Path) -> None:
-    with pytest.raises(DataError, match=r"no Minari dataset at .*D4RL/pointmaze/large-v2"):
+    with pytest.raises(DataError, match=r"no Minari data set at .*D4RL/pointmaze/large-v2"):
         read_minari(source)
 
 
 def test_a_folder_of_datasets_is_refused_with_their_names(root: Path) -> None:
     created(buffer(3, 2), name="tests/one-v0")
     created(buffer(3, 2), name="tests/deep/two-v0")
-    with pytest.raises(DataError, match=r"it holds the datasets deep/two-v0, one-v0\."):
+    with pytest.raises(DataError, match=r"contains the data sets deep/two-v0, one-v0\."):
         read_minari(root / "tests")
 
 
@@ -650,14 +654,14 @@ def test_a_truncated_file_is_refused(share: float) -> None:
 
 def test_a_dataset_without_its_file_is_refused() -> None:
     main_file(created(buffer(3, 2))).unlink()
-    with pytest.raises(DataError, match=r"neither .* holds main_data.hdf5\. If it was downloaded"):
+    with pytest.raises(DataError, match=r"neither .* contains main_data.hdf5\."):
         read_minari("tests/buffers-v0")
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "d4rl.hdf5", "w") as file:
         file["observations"], file["actions"] = np.ones((3, 4)), np.ones((3, 2))
-    with pytest.raises(DataError, match=r"no episodes; expected .* got actions, observations"):
+    with pytest.raises(DataError, match=r"no episodes.*got actions, observations"):
         read_minari(tmp_path / "d4rl.hdf5")
     (tmp_path / "text.hdf5").write_text("observations")
     with pytest.raises(DataError, match="not a whole hdf5 file"):
@@ -681,7 +685,7 @@ def nest(name: str) -> Callable[[h5py.File], None]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (change("episode_1/actions", None), "episode_1 must hold the arrays .* actions,"),
+        (change("episode_1/actions", None), "episode_1 must have the arrays .* actions,"),
         (change("episode_0/observations", None), r"episode_0 has no such array among .*rewards"),
         (change("episode_0/observations", np.ones((3, 29))), r"episode_0 has \[3, 29\]"),
         (change("episode_1/observations", np.ones((5, 2))), r"shape \[5, 4\]; got \[5, 2\]"),
@@ -699,8 +703,8 @@ def nest(name: str) -> Callable[[h5py.File], None]:
         (change("episode_1/observations", np.ones((0, 4))), "episode_1 has no observation; leave"),
         (change("episode_1/observations", 3.0), "episode_1 has no observation"),
         (change("episode_1/actions", 3.0), "5 observations and 0 actions"),
-        (change("episode_1", 3), "episode_1 must hold the arrays"),
-        (nest("episode_1/observations"), "episode_1 must hold the arrays"),
+        (change("episode_1", 3), "episode_1 must have the arrays"),
+        (nest("episode_1/observations"), "episode_1 must have the arrays"),
         (nest("episode_0/observations"), r"episode_0 has no such array among .*observations/x"),
         (change("episode_0", 3), "episode_0 must be a group"),
     ],

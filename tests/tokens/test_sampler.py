@@ -23,7 +23,9 @@ def walks(*lengths: int) -> Trajectories:
 @pytest.mark.parametrize("successors", [0, 1, 3])
 def test_all_rows_with_enough_successors_are_drawn_alike(successors: int) -> None:
     data = walks(5, 2, 4, 9)
-    rows, ends = WindowSampler(data.segments, successors).draw(60_000, torch.Generator().manual_seed(0))
+    rows, ends = WindowSampler(data.segments, successors).draw(
+        60_000, torch.Generator().manual_seed(0)
+    )
     expected, last = [], {}
     for first, end in data.segments.tolist():
         expected += list(range(first, max(first, end - successors)))

@@ -52,7 +52,7 @@ def test_windows_repeat_with_the_seed() -> None:
 
 
 def test_a_horizon_longer_than_every_segment_is_refused() -> None:
-    with pytest.raises(DataError, match=r"TokenWindows of 10 steps.*has 9"):
+    with pytest.raises(DataError, match=r"10 rows.*9 rows"):
         TransitionWindows(numbered([3, 9]), 10)
 
 
