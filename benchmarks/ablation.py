@@ -1,40 +1,40 @@
-"""What does each part of the method do to the score: network, training levels, matrix, guidance?
+"""How does each part of the method change the score: network, training levels, matrix, guidance?
 
     python benchmarks/ablation.py
 
-Every network is trained on every pattern of noise levels for the same seconds of computing on one
-thread: the number of its steps follows from the time that 100 steps take, and is the same for all
-levels; "s" is what they really took. Warm-up and the horizon of the averaged weights keep the
-preset's shares of a run, or a short run would be judged by weights that it had long left. Of the
-networks, causal_transformer and gru do not see the goal from the tokens before it.
+Each network is trained with each pattern of noise levels for the same CPU time on one thread. The
+number of steps follows from the time of 100 steps and is the same for all patterns; "s" is the
+actual CPU time. Warm-up and the horizon of the averaged weights keep the preset's shares of a
+training; otherwise a short training would be judged by outdated averages. The networks
+causal_transformer and gru do not see the goal from the tokens before it.
 
-Levels: "forcing" is dfplan's own mixture; "independent" Diffusion Forcing as published, a level for
-each token; "full sequence" one level for all; "teacher forcing" a clean past and one noisy token.
-A planner shows the network a clean start and a clean goal, so all four see these equally often,
-and what is compared is the noise between.
+Levels: "forcing" is dfplan's own mixture. "independent" is Diffusion Forcing as published, with a
+level for each token. "full sequence" has one level for all tokens. "teacher forcing" has a clean
+history and one noisy token. A planner shows the network a clean start and a clean goal, so all four
+patterns contain these equally often, and the comparison is about the noise in between. A window of
+teacher forcing has one token to denoise; those after it are pure noise, for which the network
+learns the mean.
 
-A window of teacher forcing has one token to denoise; those after it are pure noise, of which the
-mean is learned.
+Each trained network plans from the same starts with each scheduling matrix and each guidance.
+Guidance "none" samples what the network has learned. "reward" moves each clean estimate toward
+short lines inside the data's support; this is Monte Carlo guidance with N = 1. "Monte Carlo"
+averages over N samples that are estimated in one network call each, "sampled" over N samples that
+are drawn in three calls each, so that its N = 1 is guided by one sample. "tree" is tree search
+under the reward, with as many evaluations as Monte Carlo with N = 16 and as "64 candidates", the
+reward alone with 16 times as many candidates. These and the sampled variants are run with one
+matrix only.
 
-Each trained network plans from the same starts with every scheduling matrix and every guidance.
-Guidance "none" samples what the network has learned; "reward" pulls each clean estimate to short
-lines where the data has been, which is Monte Carlo guidance with N = 1. "Monte Carlo" averages over
-N futures that are estimated in one call each; "sampled" over N that are drawn in three calls each,
-so that its N = 1 is guided by one sample. "Tree" is the tree search under the reward, with as many
-evaluations as Monte Carlo, N = 16, and as "64 candidates", the reward alone with 16 times as many
-candidates; these and the sampled futures are tried under one matrix.
+With every guidance, the plan is the best of 4 candidates of different lengths, of the 64, or of the
+tree, by travel time and by the share of the plan outside the data's support: "none" does not use
+the support in sampling, but in this choice. There is no refinement, which would also be guidance.
+Each episode has one plan, which is tracked by pure pursuit.
 
-Whatever the guidance, the plan is the best of 4 candidates of different lengths, of the 64, or of
-the tree, by travel time and by how much of it lies off the data: "none" does without the map of
-visited places in sampling, but not in this choice. Nothing is polished afterwards, which would be
-guidance too. Each episode is planned once and followed by pure pursuit.
-
-"Score" is of the true summed reward, ± half of its 95% interval; "against first" is the paired
-difference to the table's first row on the same starts. Tables are means over all that they do not
-name, start by start before anything else, so their intervals say what other starts would change;
-each network was trained once, so they do not say what another seed would. Where the guidance is
-not named, only those count that every matrix has. "Evaluations" are of the
-network for one plan, and "plan ms" its computing time on one thread, of the first start's.
+"score" is the score of the true sum of rewards, ± half of its 95% interval. "against first" is the
+paired difference to the first row of the table on the same starts. The tables are means over all
+parts that they do not name, start by start, so their intervals describe the variation between
+starts. Each network was trained once, so they do not describe the variation between seeds. Tables
+that do not name the guidance contain only the guidances that all matrices have. "evaluations" are
+network evaluations per plan, and "plan ms" is the CPU time of the first start's plan on one thread.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.sampling.matrices import MATRICES
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.loop import train
+from dfplan.training.loop import train as train_model
 from dfplan.training.presets import PRESETS, preset_data
 from dfplan.training.recipes.forcing import NETWORKS, ForcingConfig
 from dfplan.types import Planner
@@ -104,22 +104,22 @@ def _sampled(mc_samples: int) -> Callable[[PlannerSettings], PlannerSettings]:
     )
 
 
-COSTLY: dict[str, Callable[[PlannerSettings], PlannerSettings]] = {
+ONE_MATRIX_GUIDANCES: dict[str, Callable[[PlannerSettings], PlannerSettings]] = {
     **{f"sampled, N={mc_samples}": _sampled(mc_samples) for mc_samples in (1, 4, 16)},
     "64 candidates": lambda settings: replace(settings, candidates=64),
 }
-"""Those for one matrix."""
+"""Settings of a guidance by name, for one matrix only."""
 
 
 def _sampling(matrix: str, guidance: str, planner: ForcingPlanner) -> Planner:
-    """``planner`` with that matrix and that guidance."""
+    """Return ``planner`` with a matrix and a guidance."""
     settings = replace(planner.settings, matrix=matrix)
-    return replace(planner, settings=(GUIDANCES | COSTLY)[guidance](settings))
+    return replace(planner, settings=(GUIDANCES | ONE_MATRIX_GUIDANCES)[guidance](settings))
 
 
 PLANNERS: dict[tuple[str, str], Callable[[ForcingPlanner], Planner]] = {
     names: partial(_sampling, *names)
-    for names in (*product(MATRICES, GUIDANCES), *product(["full_sequence"], COSTLY))
+    for names in (*product(MATRICES, GUIDANCES), *product(["full_sequence"], ONE_MATRIX_GUIDANCES))
 }
 PLANNERS["full_sequence", "tree"] = lambda planner: TreePlanner(planner, TreeSettings(192))
 """How to plan with a trained network, by matrix and guidance."""
@@ -141,7 +141,7 @@ class Arm:
         steps: optimizer steps.
         seed: of weights and batches.
         data: the maze's data file.
-        folder: where the run is or will be.
+        folder: of the training.
     """
 
     maze: str
@@ -152,12 +152,12 @@ class Arm:
     data: Path
     folder: Path
 
-    def trained(self) -> Checkpoint:
-        """The finished run, trained now if there is none."""
+    def train(self) -> Checkpoint:
+        """Return the finished training; train now if there is none."""
         file = self.folder / "checkpoint.safetensors"
         if file.exists():
             return Checkpoint.load(file)
-        rmtree(self.folder, ignore_errors=True)  # what an interrupted run left
+        rmtree(self.folder, ignore_errors=True)  # of an interrupted training
         preset = PRESETS[f"maze2d-{self.maze}"]
         share = self.steps / preset.settings.steps
         settings = replace(
@@ -167,7 +167,7 @@ class Arm:
             warmup=round(share * preset.settings.warmup),
             ema_decay=max(0.0, 1 - (1 - preset.settings.ema_decay) / share),
         )
-        return train(
+        return train_model(
             replace(
                 cast(ForcingConfig, preset.recipe),
                 network=self.network,
@@ -182,7 +182,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Run:
+class Result:
     """One way of planning with one trained network.
 
     Attributes:
@@ -190,16 +190,16 @@ class Run:
         levels: see :class:`Arm`.
         matrix: see :data:`PLANNERS`.
         guidance: see :data:`PLANNERS`.
-        played: an episode from each start.
-        evaluations: of the network, a plan.
-        ms: milliseconds of computing, a plan.
+        batch: one episode per start.
+        evaluations: network evaluations per plan.
+        ms: CPU milliseconds per plan.
     """
 
     network: str
     levels: str
     matrix: str
     guidance: str
-    played: EpisodeBatch
+    batch: EpisodeBatch
     evaluations: int
     ms: float
 
@@ -216,37 +216,37 @@ def main(
     runs: Path = Path("runs/ablation"),
     out: Path = RESULTS,
 ) -> None:
-    """Train all networks that are not yet trained, and plan with each in every way.
+    """Train all networks that are not yet trained, and run each with all matrices and guidances.
 
     Args:
         mazes: umaze, medium or large.
         networks: keys of NETWORKS.
         levels: keys of LEVELS.
-        seconds: of computing to train each arm for.
+        seconds: CPU time of each training.
         seed: of weights and batches.
-        episodes: starts a maze.
+        episodes: number of starts per maze.
         split: of the problems.
-        workers: processes, of one thread each.
-        runs: folder for data and runs; a finished run is used again.
-        out: folder for the findings.
+        workers: processes with one thread each.
+        runs: folder for data and trainings; a finished training is used again.
+        out: folder for the results.
     """
     for kind, names, known in (("network", networks, NETWORKS), ("levels", levels, LEVELS)):
         for name in names:
             if name not in known:
                 raise unknown_name(kind, name, known)
-    began = time.perf_counter()
+    started = time.perf_counter()
     data = {maze: preset_data(PRESETS[f"maze2d-{maze}"], runs / maze) for maze in mazes}
     with _pool(workers) as pool:
-        # What a step takes does not depend on the levels.
-        tried = [
+        # The time of a step does not depend on the levels.
+        timed = [
             Arm(
                 maze, network, "forcing", _TIMED_STEPS, seed, data[maze], runs / f"{maze}-{network}"
             )
             for maze, network in product(mazes, networks)
         ]
         steps = {
-            (arm.maze, arm.network): max(1, round(_TIMED_STEPS * seconds / took))
-            for arm, took in zip(tried, tqdm(pool.map(_seconds, tried), "time"), strict=True)
+            (arm.maze, arm.network): max(1, round(_TIMED_STEPS * seconds / spent))
+            for arm, spent in zip(timed, tqdm(pool.map(_seconds, timed), "time"), strict=True)
         }
         arms = [
             Arm(
@@ -262,25 +262,25 @@ def main(
         ]
         trained = list(tqdm(pool.map(_training, arms), "train", total=len(arms)))
         tables: dict[str, list[dict[str, object]]] = {f"Training, {seconds:g} s each": trained}
-        play = partial(_played, episodes=episodes, split=split)
-        played = list(tqdm(pool.map(play, arms), "play", total=len(arms)))
+        run = partial(_run, episodes=episodes, split=split)
+        batch = list(tqdm(pool.map(run, arms), "run", total=len(arms)))
     for maze in mazes:
-        cells = [
-            cell
-            for arm, of_arm in zip(arms, played, strict=True)
-            for cell in of_arm
+        results = [
+            result
+            for arm, of_arm in zip(arms, batch, strict=True)
+            for result in of_arm
             if arm.maze == maze
         ]
         task = named_task(f"multi2d-{maze}", split)
-        everywhere = [cell for cell in cells if cell.guidance in GUIDANCES]
+        all_matrices = [result for result in results if result.guidance in GUIDANCES]
         for keys, group in (
-            (("network", "levels"), everywhere),
-            (("matrix", "guidance"), cells),
-            (("levels", "matrix"), everywhere),
-            (("network", "levels", "matrix", "guidance"), cells),
+            (("network", "levels"), all_matrices),
+            (("matrix", "guidance"), results),
+            (("levels", "matrix"), all_matrices),
+            (("network", "levels", "matrix", "guidance"), results),
         ):
-            tables[f"{task.id}: {', '.join(keys)}"] = _compared(group, keys)
-    publish(out, "ablation", __doc__, began, tables)
+            tables[f"{task.id}: {', '.join(keys)}"] = _compare(group, keys)
+    publish(out, "ablation", __doc__, started, tables)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -291,13 +291,13 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _seconds(arm: Arm) -> float:
-    """Seconds of computing that the run of ``arm`` took."""
-    return float(arm.trained().training["cpu_seconds"])
+    """CPU seconds of the training of ``arm``."""
+    return float(arm.train().training["cpu_seconds"])
 
 
 def _training(arm: Arm) -> dict[str, object]:
-    """Train ``arm`` unless that is done; a row of the table of training."""
-    checkpoint = arm.trained()
+    """Train ``arm`` unless that is done; return a row of the training table."""
+    checkpoint = arm.train()
     return {
         "maze": arm.maze,
         "network": arm.network,
@@ -308,44 +308,44 @@ def _training(arm: Arm) -> dict[str, object]:
     }
 
 
-def _played(arm: Arm, episodes: int, split: Split) -> list[Run]:
-    """Plan and drive in every way with the trained network of ``arm``."""
+def _run(arm: Arm, episodes: int, split: Split) -> list[Result]:
+    """Run the trained network of ``arm`` with all matrices and guidances."""
     task = named_task(f"multi2d-{arm.maze}", split)
     starts = problems(task, episodes)
-    trained = arm.trained()
+    trained = arm.train()
     network = replace(ForcingConfig.from_json(trained.config).load(trained), settings=_SETTINGS)
-    cells = []
+    results = []
     for (matrix, guidance), build in PLANNERS.items():
         planner = build(network)
         policy = Policy(planner, network.tracker(), tolerance=None)
-        played = run_episodes(policy, task, starts, progress=False)
-        began = time.process_time()  # other processes share the machine
+        batch = run_episodes(policy, task, starts, progress=False)
+        started = time.process_time()  # other processes share the machine
         plan = planner.plan(starts.starts[0], starts.goals[0], seed=0)
-        seconds = time.process_time() - began
-        cells.append(
-            Run(
+        seconds = time.process_time() - started
+        results.append(
+            Result(
                 network=arm.network,
                 levels=arm.levels,
                 matrix=matrix,
                 guidance=guidance,
-                played=played,
+                batch=batch,
                 evaluations=plan.evaluations,
                 ms=1e3 * seconds,
             )
         )
-    return cells
+    return results
 
 
-def _compared(cells: Sequence[Run], keys: Sequence[str]) -> list[dict[str, object]]:
-    """A row for each combination of the attributes ``keys``, the mean over its cells."""
-    groups: dict[tuple[str, ...], list[Run]] = {}
-    for cell in cells:
-        groups.setdefault(tuple(getattr(cell, key) for key in keys), []).append(cell)
+def _compare(results: Sequence[Result], keys: Sequence[str]) -> list[dict[str, object]]:
+    """Return a row per combination of the attributes ``keys``: the mean over its results."""
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for result in results:
+        groups.setdefault(tuple(getattr(result, key) for key in keys), []).append(result)
     rows: list[dict[str, object]] = []
     first = None
     for names, group in groups.items():
-        rewards = np.stack([cell.played.rewards for cell in group])
-        scores = np.mean([cell.played.scores() for cell in group], axis=0)[None]
+        rewards = np.stack([result.batch.rewards for result in group])
+        scores = np.mean([result.batch.scores() for result in group], axis=0)[None]
         first = scores if first is None else first
         score, difference = mean(scores), paired_difference(scores, first)
         rows.append(
@@ -357,8 +357,8 @@ def _compared(cells: Sequence[Run], keys: Sequence[str]) -> list[dict[str, objec
                 "± of it": difference.half_width,
                 "success at any step": float((rewards > 0).any(-1).mean()),
                 "at the last": float((rewards[..., -1] > 0).mean()),
-                "evaluations": float(np.mean([cell.evaluations for cell in group])),
-                "plan ms": float(np.mean([cell.ms for cell in group])),
+                "evaluations": float(np.mean([result.evaluations for result in group])),
+                "plan ms": float(np.mean([result.ms for result in group])),
             }
         )
     return rows

@@ -1,19 +1,19 @@
-"""How fast is the benchmark beside the planners: its environments, and the loop around both?
+"""How fast are the environments of the benchmark, and what is the overhead of its loop?
 
     python benchmarks/bench_speed.py --checkpoints runs/models
 
-"Environments": as many processes as cores play groups of 20 episodes at the same time, as the
-benchmark does, and what counts is the time that their environments take, resets included. Driven
-"to the goal" they replay the actions of the data's own controller, which were recorded before;
-driven "at random" each action is held for ten steps. An episode that is over costs nothing more.
-Wanted are 40,000 steps a second on two cores. "as shipped": the suite's own environment, driven
-through the same episodes in the same processes, and how many "times" as fast ours is; Maze2D's
-suite, D4RL, has none for Gymnasium.
+"Environments": one process per core runs groups of 20 episodes at the same time, as the benchmark
+does. Only the time in the environments counts, including resets. "to the goal" replays recorded
+actions of the data's own controller; "at random" repeats each random action for ten steps. A
+finished episode costs nothing more. The target is 40,000 steps per second on two cores. "as
+shipped" runs the suite's own environment through the same episodes in the same processes, and
+"times" is how much faster ours is. D4RL ships no environment for Gymnasium, so Maze2D has no such
+number.
 
-"Loop": one process plays one group with one thread. "overhead" is what all takes over what policy
-and environments take, less one; "with the watch" counts as overhead, too, what the benchmark puts
-around a policy to copy what it is shown and to notice where it hangs. Wanted are 5% at most for
-whoever plans. Where a planner is not shipped and not in the named folders, its row is empty.
+"Loop": one process runs one group with one thread. "overhead" is the whole time divided by the time
+of policy and environments, minus one. "with monitoring" also counts as overhead what the benchmark
+adds to a policy: copies of its arguments, and the file that shows that it still runs. The target is
+at most 5% for planners. The row of a method without a checkpoint is empty.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from joblib import cpu_count
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from dfplan.bench.methods import Method, follower, named_method
+from dfplan.bench.methods import Method, make_tracker, named_method
 from dfplan.bench.worker import MonitoredPolicy
 from dfplan.cli.arguments import Names
 from dfplan.collect.controllers import DataController
 from dfplan.envs.make import make
 from dfplan.errors import ConfigError
-from dfplan.evaluation.episodes import GROUP_SIZE, Actor, EpisodeRunner, EpisodeBatch
+from dfplan.evaluation.episodes import GROUP_SIZE, Actor, EpisodeBatch, EpisodeRunner
 from dfplan.evaluation.protocols import Task, named_task, problems
 from dfplan.planning.policy import Policy
 from dfplan.types import Planner
 
-_HELD = 10
-_LONGEST_WAIT = 300.0  # seconds until all processes are ready
+_REPEATS = 10
+_START_TIMEOUT = 300.0  # seconds until all processes are ready
 
 _barrier: Barrier  # of the processes, in each of them
 
 
-class Tape:
-    """The actions of a policy, made the first time through and given again every later time.
+class RecordedPolicy:
+    """Records the actions of a policy in the first run, and repeats them in later runs.
 
     Attributes:
         actions: [B, 2] of each step.
@@ -75,8 +75,8 @@ class Tape:
         return self.actions[self._step - 1]
 
 
-class Random:
-    """Uniform actions, each held for some steps, so that the body gets somewhere."""
+class RandomPolicy:
+    """Uniform random actions, each repeated for some steps, so that the body moves."""
 
     def reset(self, seed: int | None = None) -> None:
         """See :class:`~dfplan.evaluation.episodes.Actor`."""
@@ -85,17 +85,17 @@ class Random:
 
     def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
         """See :class:`~dfplan.evaluation.episodes.Actor`."""
-        if self._step % _HELD == 0:
+        if self._step % _REPEATS == 0:
             self._actions = self._rng.uniform(-1.0, 1.0, (len(observation), 2))
         self._step += 1
         return self._actions
 
 
-DRIVERS: dict[str, Callable[[Task], Actor]] = {
+POLICIES: dict[str, Callable[[Task], Actor]] = {
     "to the goal": lambda task: DataController(task.maze),
-    "at random": lambda task: Random(),
+    "at random": lambda task: RandomPolicy(),
 }
-"""Who drives the environments whose speed is measured."""
+"""Policies for measuring the environments, by name."""
 
 
 def main(
@@ -113,23 +113,23 @@ def main(
     """Measure both.
 
     Args:
-        tasks: whose environments are measured.
-        loop_tasks: on which the loop is measured.
-        planners: of the benchmark, with which the loop is measured.
-        seconds: that each environment is driven for, in whole groups of episodes.
-        workers: processes; by default as many as there are cores.
-        checkpoints: folders in which to look for planners that are not shipped.
-        out: folder of the results.
+        tasks: for measuring environments.
+        loop_tasks: for measuring the loop.
+        planners: methods for measuring the loop.
+        seconds: duration of each measurement of environments, in whole groups of episodes.
+        workers: processes; by default one per core.
+        checkpoints: folders to search for checkpoints that are not shipped.
+        out: folder for the results.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     torch.set_num_threads(1)
     workers = workers or cpu_count()
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, context, _ready, (context.Barrier(workers),)) as pool:
         environments = [
-            _environments(pool, workers, task, driver, seconds)
+            _environments(pool, workers, task, policy_name, seconds)
             for task in tqdm(tasks)
-            for driver in DRIVERS
+            for policy_name in POLICIES
         ]
     folders = [Path(folder) for folder in checkpoints]
     loop = [
@@ -137,7 +137,7 @@ def main(
         for task in tqdm(loop_tasks)
         for planner in planners
     ]
-    publish(out, "bench_speed", __doc__, began, {"Environments": environments, "Loop": loop})
+    publish(out, "bench_speed", __doc__, started, {"Environments": environments, "Loop": loop})
 
 
 def _ready(barrier: Barrier) -> None:
@@ -146,14 +146,14 @@ def _ready(barrier: Barrier) -> None:
 
 
 def _environments(
-    pool: ProcessPoolExecutor, workers: int, task: str, driver: str, seconds: float
+    pool: ProcessPoolExecutor, workers: int, task: str, policy_name: str, seconds: float
 ) -> dict[str, object]:
-    """A row: every process drives at once, none begins before all are ready."""
-    driven = [pool.submit(_driven, task, driver, seconds) for _ in range(workers)]
-    ours, shipped = np.sum([future.result() for future in driven], axis=0)
+    """Return a row: all processes start together when all are ready."""
+    futures = [pool.submit(_steps_per_second, task, policy_name, seconds) for _ in range(workers)]
+    ours, shipped = np.sum([future.result() for future in futures], axis=0)
     return {
         "task": task,
-        "driven": driver,
+        "driven": policy_name,
         "processes": workers,
         "steps a second": round(ours),
         "a second and process": round(ours / workers),
@@ -162,47 +162,53 @@ def _environments(
     }
 
 
-def _driven(name: str, driver: str, seconds: float) -> tuple[float, float]:
-    """Environment steps a second of one process: ours, and the suite's, 0 where it ships none."""
+def _steps_per_second(name: str, policy_name: str, seconds: float) -> tuple[float, float]:
+    """Steps per second in this process: our environment, and the suite's (0 if there is none)."""
     task = named_task(name)
-    posed, runner, actor = problems(task, GROUP_SIZE), EpisodeRunner(task, GROUP_SIZE), Tape(DRIVERS[driver](task))
-    runner.run(actor, posed, seed=0)  # records, and warms up
-    _barrier.wait(_LONGEST_WAIT)
+    episodes, runner, actor = (
+        problems(task, GROUP_SIZE),
+        EpisodeRunner(task, GROUP_SIZE),
+        RecordedPolicy(POLICIES[policy_name](task)),
+    )
+    runner.run(actor, episodes, seed=0)  # records, and warms up
+    _barrier.wait(_START_TIMEOUT)
     steps, spent, until = 0, 0.0, time.perf_counter() + seconds
     while not steps or time.perf_counter() < until:
-        played = runner.run(actor, posed, seed=0)
-        steps += int(played.steps.sum())
-        spent += played.environment_seconds
+        batch = runner.run(actor, episodes, seed=0)
+        steps += int(batch.steps.sum())
+        spent += batch.environment_seconds
     runner.close()
-    _barrier.wait(_LONGEST_WAIT)
-    return steps / spent, _as_shipped(played, np.clip(actor.actions, -1.0, 1.0))
+    _barrier.wait(_START_TIMEOUT)
+    return steps / spent, _as_shipped(batch, np.clip(actor.actions, -1.0, 1.0))
 
 
-def _as_shipped(played: EpisodeBatch, actions: np.ndarray) -> float:
-    """Steps a second of the suite's environment in the same episodes; ``actions`` [T, B, 2]."""
-    task, posed = played.task, played.problems
-    if posed.seeds is None:
+def _as_shipped(batch: EpisodeBatch, actions: np.ndarray) -> float:
+    """Steps per second of the suite's environment in the same episodes; ``actions`` [T, B, 2]."""
+    task, episodes = batch.task, batch.problems
+    if episodes.seeds is None:
         return 0.0
     identifier = make(task.environment).env.spec.id
     suite = gymnasium.make(identifier, disable_env_checker=True, max_episode_steps=task.max_steps)
-    began = time.perf_counter()
-    for row, steps in enumerate(played.steps):
-        part, seed = int(posed.strata[row]), int(posed.seeds[row])
+    started = time.perf_counter()
+    for row, steps in enumerate(batch.steps):
+        part, seed = int(episodes.strata[row]), int(episodes.seeds[row])
         np.random.seed(seed)  # OGBench draws from here
         state, _ = suite.reset(seed=seed, options={"task_id": part} if part else None)
         for action in actions[:steps, row]:
             state, *_ = suite.step(action)
-    spent = time.perf_counter() - began
+    spent = time.perf_counter() - started
     if isinstance(state, dict):
         state = state["observation"]
-    if not np.array_equal(state[:2].astype(np.float32), played.positions[row, steps]):
-        raise RuntimeError(f"{identifier} ended elsewhere than ours of {task.id}, driven alike.")
-    return int(played.steps.sum()) / spent
+    if not np.array_equal(state[:2].astype(np.float32), batch.positions[row, steps]):
+        raise RuntimeError(
+            f"{identifier} and our environment of {task.id} differ after the same actions."
+        )
+    return int(batch.steps.sum()) / spent
 
 
 def _loop(method: Method, name: str, folders: list[Path]) -> dict[str, object]:
-    """The rest of a row, with nothing in it where there is no checkpoint."""
-    columns = ("steps", "policy, s", "environments, s", "overhead, %", "with the watch, %")
+    """Return the rest of a row, with None if there is no checkpoint."""
+    columns = ("steps", "policy, s", "environments, s", "overhead, %", "with monitoring, %")
     task = named_task(name)
     try:
         path = method.checkpoint(task, 0, folders)
@@ -210,20 +216,20 @@ def _loop(method: Method, name: str, folders: list[Path]) -> dict[str, object]:
         return dict.fromkeys(columns)
     made = method.make(task, 0, path)
     if isinstance(made, Planner):
-        tracker = follower(made, method.tracker, task, folders)
+        tracker = make_tracker(made, method.default_tracker, task, folders)
         made = Policy(made, tracker, tolerance=method.tolerance)
     runner = EpisodeRunner(task, GROUP_SIZE)
-    with NamedTemporaryFile() as beat:
-        actor = MonitoredPolicy(made, Path(beat.name))
-        played = runner.run(actor, problems(task, GROUP_SIZE), seed=0)
+    with NamedTemporaryFile() as heartbeat:
+        actor = MonitoredPolicy(made, Path(heartbeat.name))
+        batch = runner.run(actor, problems(task, GROUP_SIZE), seed=0)
     runner.close()
-    alone, environments = sum(actor.seconds), played.environment_seconds
+    policy_seconds, environments = sum(actor.seconds), batch.environment_seconds
     values = (
-        int(played.steps.sum()),
-        played.policy_seconds,
+        int(batch.steps.sum()),
+        batch.policy_seconds,
         environments,
-        100 * (played.seconds / (played.policy_seconds + environments) - 1),
-        100 * (played.seconds / (alone + environments) - 1),
+        100 * (batch.seconds / (batch.policy_seconds + environments) - 1),
+        100 * (batch.seconds / (policy_seconds + environments) - 1),
     )
     return dict(zip(columns, values, strict=True))
 

@@ -1,15 +1,15 @@
-"""How long until the first batch, in what memory, and does training wait for data?
+"""How long does it take to the first batch, in how much memory, and does training wait for data?
 
     python benchmarks/data_reading.py
 
-Every line is a process of its own. "To first batch" is from the call that reads the file to the
-first batch of windows: reading, looking for faults, fingerprint and statistics. "Peak memory" is
-the largest anonymous memory (RssAnon, sampled every 5 ms) over what it was once dfplan was
-imported; "peak resident" counts the mapped pages of the file too, which the system takes back when
-it needs them. "Waits" is the share of the seconds of training in which the loop waits for a batch,
-with two threads, on a file that is not in the page cache when training begins. The file of 100
-million steps is the one of 4 million, 25 times over, in OGBench's layout, uncompressed, which is
-mapped; that of 1 million is its beginning. The published hdf5 files are compressed.
+Each row is measured in a separate process. "to first batch" is the time from the call that reads
+the file to the first batch of windows: reading, detecting anomalies, fingerprint and statistics.
+"peak memory" is the peak of anonymous memory (RssAnon, sampled every 5 ms) minus its value after
+importing dfplan. "peak resident" also counts the file's mapped pages, which the system reclaims
+when needed. "waits" is the share of the training time in which the loop waits for a batch, with two
+threads, on a file that is not in the page cache when training starts. The file with 100 million
+steps repeats the one with 4 million 25 times, in OGBench's format, uncompressed and memory-mapped;
+the file with 1 million is its beginning. The published hdf5 files are compressed.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def main(
     """Make the files and measure.
 
     Args:
-        folder: where the files are kept; by default a temporary one. They take 3 GB.
-        steps: of the hdf5 file.
-        copies: of it in the large file.
+        folder: for the files, which need 3 GB; by default a temporary one.
+        steps: in the hdf5 file.
+        copies: of these steps in the large file.
         train_steps: optimizer steps of each training.
-        out: folder of the results.
+        out: folder for the results.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         files = _files(Path(temporary), steps, copies)
         rows = []
@@ -60,24 +60,24 @@ def main(
                 ).stdout
             )
             rows.append({"file": f"{count / _MILLION:g} million steps, {file.suffix[1:]}", **found})
-    publish(out, "data_reading", __doc__, began, {"Reading and training": rows})
+    publish(out, "data_reading", __doc__, started, {"Reading and training": rows})
 
 
 def _files(folder: Path, steps: int, copies: int) -> dict[Path, int]:
-    """The files to read and how many steps each holds."""
+    """Write the files; return the number of steps in each."""
     from dfplan.collect.generate import generate
     from dfplan.data.read import read
 
     small = generate("maze2d-large", steps=steps, seed=0, path=folder / "data.hdf5")
     data = read(small)
-    few, many = folder / "few.npz", folder / "many.npz"
-    for file, rows, times in ((few, min(_MILLION, steps), 1), (many, steps, copies)):
+    short, long = folder / "short.npz", folder / "long.npz"
+    for file, rows, times in ((short, min(_MILLION, steps), 1), (long, steps, copies)):
         _stored_npz(file, data.observations[:rows], data.actions[:rows], times)
-    return {small: steps, few: min(_MILLION, steps), many: steps * copies}
+    return {small: steps, short: min(_MILLION, steps), long: steps * copies}
 
 
 def _stored_npz(path: Path, observations: np.ndarray, actions: np.ndarray, times: int) -> None:
-    """OGBench's layout, uncompressed: the arrays ``times`` over, a trajectory each time."""
+    """Write OGBench's format, uncompressed: the arrays repeated, one trajectory per repetition."""
     import zipfile
 
     ends = np.zeros(len(actions), bool)
@@ -97,7 +97,7 @@ def _stored_npz(path: Path, observations: np.ndarray, actions: np.ndarray, times
 
 
 def measure(file: Path, train_steps: int) -> None:
-    """Read ``file`` and train on it for a little; prints what it took, as JSON."""
+    """Read ``file`` and train on it briefly; print the measurements as JSON."""
     import torch
 
     from dfplan.data.read import read
@@ -110,15 +110,15 @@ def measure(file: Path, train_steps: int) -> None:
 
     recipe = PRESETS["maze2d-large"].recipe
     settings = TrainSettings(steps=train_steps, batch_size=64)
-    _forget(file)
+    _drop_from_cache(file)
     with _Memory() as memory:
-        began = time.perf_counter()
+        started = time.perf_counter()
         data = segmented(read(file))
         fit_statistics(data)
         TokenWindows(data, recipe.layout).draw(64, torch.Generator().manual_seed(0))
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - started
         first = memory.anonymous
-        _forget(file)
+        _drop_from_cache(file)
         with tempfile.TemporaryDirectory() as run:
             trained = train(recipe, data, run, settings=settings, progress=False).training
     print(
@@ -135,30 +135,30 @@ def measure(file: Path, train_steps: int) -> None:
     )
 
 
-def _forget(file: Path) -> None:
-    """Take the file out of the page cache, as far as the system does so."""
+def _drop_from_cache(file: Path) -> None:
+    """Ask the system to remove the file from the page cache."""
     with file.open("rb") as opened:
         os.fsync(opened.fileno())
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 class _Memory:
-    """The peaks of anonymous and of resident memory since it was entered, in bytes."""
+    """Measures peak anonymous and resident memory inside a with block, in bytes."""
 
     def __enter__(self) -> _Memory:
         self._base = self._read()
         self.anonymous = self.resident = 0
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self._watcher.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(0.005):
+        while not self._stopped.wait(0.005):
             anonymous, resident = self._read()
             self.anonymous = max(self.anonymous, anonymous - self._base[0])
             self.resident = max(self.resident, resident - self._base[1])

@@ -2,11 +2,11 @@
 
     python benchmarks/data_speed.py
 
-Environment steps a second of `dfplan data generate`: simulation, controller, the parts that an
-interrupt leaves and the writing of the file. "Collection" is D4RL's recipe: each figure is the
-median of some runs in this process; with more than one worker it includes the start of the workers,
-which a longer run spreads over more steps. "At the published size" are whole data sets, made once
-on all cores, OGBench's with the tenth more that is for validation.
+Environment steps per second of `dfplan data generate`: simulation, controller, intermediate files
+that allow resuming, and the data file. "Collection" uses D4RL's collector: each number is the
+median of several runs in this process. With more than one worker it includes the start of the
+workers, whose share is smaller in a longer run. "At the published size" collects whole data sets
+once, on all cores; OGBench's includes the additional tenth for validation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dfplan.mazes import Maze, named_maze, parse_maze
 
 
 def labyrinth(side: int, seed: int) -> Maze:
-    """A random maze of ``side`` (odd) by ``side`` cells in which one path joins any two."""
+    """Make a random maze of ``side`` (odd) by ``side`` cells with one path between any two."""
     rng = np.random.default_rng(seed)
     free = np.zeros((side, side), dtype=bool)
     free[1, 1] = True
@@ -53,7 +53,7 @@ PUBLISHED = (
 
 
 def main(steps: int = 1_000_000, repeats: int = 3, out: Path = RESULTS) -> None:
-    began = time.perf_counter()
+    started = time.perf_counter()
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
@@ -70,16 +70,16 @@ def main(steps: int = 1_000_000, repeats: int = 3, out: Path = RESULTS) -> None:
         seconds = _seconds(name, file, recipe=recipe, workers=cores)
         whole.append({"maze": name, "recipe": recipe, **_speed(size, seconds, cores)})
     tables = {"Collection": rows, "At the published size": whole}
-    publish(out, "data_speed", __doc__, began, tables)
+    publish(out, "data_speed", __doc__, started, tables)
 
 
 def _seconds(
     maze: Maze | str, file: str, *, workers: int, steps: int | None = None, recipe: str = "d4rl"
 ) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        generate(maze, steps, seed=0, path=Path(folder) / file, recipe=recipe, workers=workers)
-        return time.perf_counter() - began
+        started = time.perf_counter()
+        generate(maze, steps, seed=0, path=Path(folder) / file, collector=recipe, workers=workers)
+        return time.perf_counter() - started
 
 
 def _speed(steps: int, seconds: float, workers: int) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Write what a benchmark found: <name>.json to compute with, <name>.md to read."""
+"""Write the results of a script: <name>.json for programs, <name>.md for readers."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from dfplan.bench.provenance import Provenance, provenance
 from dfplan.files import atomic_path
 
 RESULTS = Path(__file__).parent / "results"
-"""Where findings go unless another folder is named."""
+"""Default folder for results."""
 
 Table = Sequence[Mapping[str, object]]
-"""Rows of one table; the keys are its columns."""
+"""Rows of a table; the keys are the columns."""
 
 
 def publish(
-    out: Path, name: str, purpose: str | None, began: float, tables: Mapping[str, Table]
+    out: Path, name: str, purpose: str | None, started: float, tables: Mapping[str, Table]
 ) -> None:
-    """Write the tables with where they come from, and print them.
+    """Write tables with their provenance, and print them.
 
     Args:
         out: folder to write to.
         name: of the two files.
-        purpose: the script's docstring, which says what the figures mean.
-        began: ``time.perf_counter()`` when the run began.
+        purpose: the script's docstring, which explains the numbers.
+        started: ``time.perf_counter()`` at the start of the run.
         tables: by title.
     """
     command = shlex.join(["python", *sys.argv])
-    source = provenance(command, time.perf_counter() - began)
+    source = provenance(command, time.perf_counter() - started)
     content = {"provenance": asdict(source), "tables": tables}
     text = _markdown(name, purpose or "", source, tables)
     with atomic_path(out / f"{name}.json") as temporary:
@@ -49,7 +49,7 @@ def _markdown(name: str, purpose: str, source: Provenance, tables: Mapping[str, 
         f"Command: `{source.command}`",
         f"Machine: {source.cpu}, {source.cores} cores, {source.system}",
         f"Commit {source.commit}; {versions}",
-        f"Took {source.seconds:.0f} s, ended {source.date}",
+        f"Duration {source.seconds:.0f} s, end {source.date}",
     ]
     parts = [f"# {name}", purpose.strip(), "\n".join(f"- {fact}" for fact in facts)]
     parts += [f"## {title}\n\n{_table(rows)}" for title, rows in tables.items()]

@@ -1,11 +1,11 @@
-"""Draw the frozen list of the protocol dfplan-v1, as it was drawn once.
+"""Draw the frozen list of problems of the protocol dfplan-v1.
 
     python benchmarks/freeze_problems.py
 
-For each of its mazes: many pairs of free cells, start and goal anywhere within a tenth of a cell of
-their middles, are sorted by the length of the shortest way (evaluation/bounds.py) into five strata
-of as many pairs each; a list takes as many pairs from each, the strata in turn, so that any first
-five are one of each. The file that the package ships is what this writes; a test compares them.
+For each maze, draw many pairs of free cells; start and goal lie within a tenth of a cell of the
+centers. Sort the pairs by the length of the shortest path (evaluation/bounds.py) into five strata
+of equal size. A list takes as many pairs from each stratum, in turn, so any first five problems
+contain one of each. This script writes the file that the package ships; a test compares them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(out: Path = Path(dfplan.evaluation.__file__).parent / "dfplan-v1.csv") 
     lines = [
         [task.id, stratum, *(f"{value:.4f}" for value in (*start, *goal))]
         for number, task in enumerate(tasks_of(protocol))
-        for stratum, start, goal in drawn(task.maze, protocol.episodes, number)
+        for stratum, start, goal in draw_problems(task.maze, protocol.episodes, number)
     ]
     with atomic_path(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -47,13 +47,13 @@ def main(out: Path = Path(dfplan.evaluation.__file__).parent / "dfplan-v1.csv") 
     print(out)
 
 
-def drawn(maze: Maze, count: int, seed: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """``count`` problems of a maze: stratum from 1, start [2] and goal [2]."""
+def draw_problems(maze: Maze, count: int, seed: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Draw ``count`` problems of a maze: stratum from 1, start [2] and goal [2]."""
     rng = np.random.default_rng(seed)
-    starts, goals = (_places(maze, rng) for _ in range(2))
+    starts, goals = (_draw_positions(maze, rng) for _ in range(2))
     lengths = path_lengths(maze, starts, goals)
-    apart = np.flatnonzero(lengths > 0)  # a start at the goal poses nothing
-    order = apart[np.argsort(lengths[apart], kind="stable")]
+    nonzero = np.flatnonzero(lengths > 0)  # a start at the goal is no problem
+    order = nonzero[np.argsort(lengths[nonzero], kind="stable")]
     strata = [rng.permutation(part) for part in np.array_split(order, STRATA)]
     return [
         (number % STRATA + 1, starts[row], goals[row])
@@ -62,8 +62,8 @@ def drawn(maze: Maze, count: int, seed: int) -> list[tuple[int, np.ndarray, np.n
     ]
 
 
-def _places(maze: Maze, rng: np.random.Generator) -> np.ndarray:
-    """:data:`PAIRS` places, float [PAIRS, 2], as the file rounds them."""
+def _draw_positions(maze: Maze, rng: np.random.Generator) -> np.ndarray:
+    """Draw :data:`PAIRS` positions, float [PAIRS, 2], rounded as in the file."""
     cells = rng.choice(maze.free_cells, PAIRS) + _JITTER * rng.uniform(-1, 1, (PAIRS, 2))
     return np.asarray(maze.cell_to_xy(cells)).round(4)
 

@@ -1,12 +1,13 @@
-"""How good does Diffuser get with training, beside its published figures?
+"""How does Diffuser's score grow with training, compared with its published scores?
 
     python benchmarks/learning_curve.py --runs runs/models
 
-Each checkpoint that was kept on the way (``dfplan train diffuser-umaze --settings.keep_every
-2500``) plays the same validation starts in Diffuser's own way: one plan an episode, its controller
-with both gains 1. "Training s" is computing time summed over cores, until that checkpoint. "score"
-is D4RL's, of the true sum of rewards, "±" half of its 95% interval over starts; "published" what
-the authors' code gives (arXiv 2205.09991) after two million steps, and "ratio" the score over it.
+Each intermediate checkpoint (``dfplan train diffuser-umaze --settings.keep_every 2500``) is run on
+the same validation starts with Diffuser's own execution: one plan per episode, and its controller
+with both gains 1. "training s" is the CPU time up to that checkpoint, summed over cores. "score" is
+D4RL's score of the true sum of rewards, "±" half of its 95% interval over starts. "published" is
+the score of the authors' code (arXiv 2205.09991) after two million steps, "ratio" the score divided
+by it.
 """
 
 from __future__ import annotations
@@ -39,46 +40,46 @@ def main(
     workers: int = 2,
     out: Path = RESULTS,
 ) -> None:
-    """Play every checkpoint that was kept.
+    """Evaluate all intermediate checkpoints.
 
     Args:
-        runs: folder of the runs.
+        runs: folder of the trainings.
         mazes: umaze, medium, large.
-        run: name of a maze's run in it.
-        episodes: starts a task and checkpoint.
-        split: which starts.
-        workers: processes, of one thread each.
-        out: folder of the results.
+        run: name of a maze's training in ``runs``.
+        episodes: number of starts per task and checkpoint.
+        split: of the starts.
+        workers: processes with one thread each.
+        out: folder for the results.
     """
-    began = time.perf_counter()
-    jobs = []
+    started = time.perf_counter()
+    arguments = []
     for maze in mazes:
-        kept = sorted((runs / run.format(maze)).glob("checkpoint-*.safetensors"), key=_step)
-        if not kept:
+        checkpoints = sorted((runs / run.format(maze)).glob("checkpoint-*.safetensors"), key=_step)
+        if not checkpoints:
             raise ConfigError(
                 f"Expected checkpoint-<step>.safetensors in {runs / run.format(maze)}; there are "
                 f"none. Train: dfplan train diffuser-{maze} --settings.keep_every 1000 --out ..."
             )
-        jobs += [
+        arguments += [
             (path, f"{suite}-{maze}", split, episodes)
             for suite in ("maze2d", "multi2d")
-            for path in kept
+            for path in checkpoints
         ]
-    rows = Parallel(n_jobs=workers)(delayed(played)(*job) for job in jobs)
+    rows = Parallel(n_jobs=workers)(delayed(evaluate)(*each) for each in arguments)
     tables: dict[str, list[dict[str, object]]] = {}
-    for (_, task, *_), row in zip(jobs, rows, strict=True):
+    for (_, task, *_), row in zip(arguments, rows, strict=True):
         tables.setdefault(task, []).append(row)
-    publish(out, "learning_curve", __doc__, began, tables)
+    publish(out, "learning_curve", __doc__, started, tables)
 
 
-def played(path: Path, task_name: str, split: Split, episodes: int) -> dict[str, object]:
-    """A row: one checkpoint on one task."""
+def evaluate(path: Path, task_name: str, split: Split, episodes: int) -> dict[str, object]:
+    """Return a row: one checkpoint on one task."""
     torch.set_num_threads(1)
     task, training = named_task(task_name, split), Checkpoint.load(path).training
     policy = Policy(load(path), tolerance=None)
     result = run_episodes(policy, task, problems(task, episodes), progress=False)
     score = statistics.mean(result.scores()[None])
-    (figure,) = (
+    (reference,) = (
         each.mean
         for each in published(task.id)
         if (each.method, each.scored) == ("Diffuser", "true")
@@ -90,8 +91,8 @@ def played(path: Path, task_name: str, split: Split, episodes: int) -> dict[str,
         "score": score.value,
         "±": score.half_width,
         "success, %": 100 * float(result.success.mean()),
-        "published": figure,
-        "ratio": score.value / figure,
+        "published": reference,
+        "ratio": score.value / reference,
     }
 
 

@@ -1,15 +1,16 @@
-"""How long does one plan take, beside Diffuser's, and what takes the time?
+"""How long does one plan take, compared with Diffuser, and which part takes the time?
 
     python benchmarks/planning_speed.py
 
-One plan at a time (batch 1) from test starts of the fixed-goal task. The planners take turns on
-each start, so that whatever else slows the machine slows all of them alike. "Times dfplan" is the
-ratio of the median to dfplan's. "Network calls" is the number of sequences that the network
-evaluates for a plan.
+One plan at a time (batch size 1) from test starts of the fixed-goal task. The planners take turns
+on each start, so other load on the machine affects all of them alike. "times dfplan" is the ratio
+of the median time to dfplan's. "network calls" is the number of sequences that the network
+evaluates per plan.
 
-The second table runs dfplan's plans again under Python's profiler, which costs a few percent:
-"network" is the denoiser, "guidance" the reward's gradients while sampling, "refinement" the same
-on the chosen candidate afterwards, "score" the comparison of candidates, "rest" all else.
+The second table repeats dfplan's plans under Python's profiler, which costs a few percent:
+"network" is the denoiser, "guidance" the reward's gradients during sampling, "refinement" the
+gradients on the chosen candidate afterwards, "score" the comparison of candidates, and "rest" all
+other time.
 """
 
 from __future__ import annotations
@@ -37,36 +38,39 @@ PLANNERS = ("dfplan", "dfplan-mcg", "diffuser-brief")
 def main(
     mazes: tuple[str, ...] = ("umaze", "medium", "large"), plans: int = 30, out: Path = RESULTS
 ) -> None:
-    began = time.perf_counter()
+    started = time.perf_counter()
     speeds, parts = [], []
     for maze in mazes:
         task = named_task(f"maze2d-{maze}")
-        planners = {name: _made(name, task) for name in PLANNERS}
+        planners = {name: _make(name, task) for name in PLANNERS}
         starts = problems(task, plans)
-        speeds += [{"maze": maze, **row} for row in _speeds(planners, starts)]
+        speeds += [{"maze": maze, **row} for row in _time(planners, starts)]
         parts.append({"maze": maze, **_profile(planners["dfplan"], starts)})
     tables = {"One plan": speeds, "Where dfplan's milliseconds go, mean of the plans": parts}
-    publish(out, "planning_speed", __doc__, began, tables)
+    publish(out, "planning_speed", __doc__, started, tables)
 
 
-def _made(name: str, task: Task) -> Planner:
+def _make(name: str, task: Task) -> Planner:
     method = METHODS[name]
     return cast(Planner, method.make(task, 0, method.checkpoint(task, 0, [CHECKPOINTS])))
 
 
-def _speeds(planners: Mapping[str, Planner], starts: Problems) -> list[dict[str, object]]:
-    """A row for each planner, from plans made in turns."""
+def _time(planners: Mapping[str, Planner], starts: Problems) -> list[dict[str, object]]:
+    """Return a row per planner; the planners take turns."""
     seconds: dict[str, list[float]] = {name: [] for name in planners}
     evaluations = dict.fromkeys(planners, 0)
-    for index in tqdm(range(-1, len(starts)), unit="start"):  # the first warms up
+    for index in tqdm(range(-1, len(starts)), unit="start"):  # the first plan is a warm-up
         for name, planner in planners.items():
-            began = time.perf_counter()
+            started = time.perf_counter()
             plan = planner.plan(starts.starts[index], starts.goals[index], seed=max(index, 0))
             evaluations[name] = plan.evaluations
             if index >= 0:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(time.perf_counter() - started)
     p50, p95 = (
-        {name: 1e3 * float(np.percentile(spent, share)) for name, spent in seconds.items()}
+        {
+            name: 1e3 * float(np.percentile(seconds_of, share))
+            for name, seconds_of in seconds.items()
+        }
         for share in (50, 95)
     )
     return [
@@ -82,19 +86,19 @@ def _speeds(planners: Mapping[str, Planner], starts: Problems) -> list[dict[str,
 
 
 def _profile(planner: Planner, starts: Problems) -> dict[str, float]:
-    """Milliseconds of a plan's parts, by the functions that do them."""
+    """Milliseconds of the parts of a plan, by the functions that compute them."""
     with Profile() as profile:
         for index in range(len(starts)):
             planner.plan(starts.starts[index], starts.goals[index], seed=index)
-    spent: dict[tuple[str, str], float] = {}
+    seconds_of: dict[tuple[str, str], float] = {}
     for (file, _, function), (_, _, _, seconds, _) in Stats(profile).stats.items():  # type: ignore[attr-defined]
-        spent[Path(file).name, function] = 1e3 * seconds / len(starts)
-    whole, network = spent["single.py", "plan"], spent["denoiser.py", "__call__"]
+        seconds_of[Path(file).name, function] = 1e3 * seconds / len(starts)
+    whole, network = seconds_of["single.py", "plan"], seconds_of["denoiser.py", "__call__"]
     parts = {
         "network": network,
-        "guidance": spent["guidance.py", "wrapped"] - network,
-        "refinement": spent["select.py", "refine"],
-        "score": spent["select.py", "score"],
+        "guidance": seconds_of["guidance.py", "wrapped"] - network,
+        "refinement": seconds_of["select.py", "refine"],
+        "score": seconds_of["select.py", "score"],
     }
     return {"whole": whole, **parts, "rest": whole - sum(parts.values())}
 

@@ -1,13 +1,13 @@
-"""What does a memory save in a causal rollout?
+"""How much time does a cache save in a causal rollout?
 
     python benchmarks/rollout_cache.py
 
-From one clean token the networks generate further ones, one at a time, by DDIM: "with memory" each
-call shows them the new token alone, "recomputing" all that it hears of: the whole sequence so far,
-or, where each of 4 layers looks at 28 tokens, the last 4 * 27 ("recomputed") and the new one. Both
-make the same tokens; "difference" is the largest between them. Seconds of computing on one thread;
-width 128 and 4 layers as in the default recipe, weights drawn at random, which does not change
-what they cost.
+From one clean token, the networks generate further ones by DDIM, one at a time. "with cache": each
+call evaluates only the new token. "without": each call evaluates all tokens on which the new one
+depends, i.e. the whole sequence so far or, if each of 4 layers attends to 28 tokens, the last 4 *
+27 ("recomputed") and the new one. Both generate the same tokens; "difference" is the largest
+difference between them. Times are CPU seconds on one thread. Width 128 and 4 layers as in the
+default recipe; the weights are random, which does not change the time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from dfplan.diffusion.schedules import interpolation_schedule
 from dfplan.diffusion.targets import FLOW
-from dfplan.networks.cache import RecomputedCache, CachedDenoiser
+from dfplan.networks.cache import CachedDenoiser, RecomputedCache
 from dfplan.networks.gru import GRU
 from dfplan.networks.transformer import Transformer
 from dfplan.sampling.denoiser import NetworkDenoiser
@@ -43,7 +43,7 @@ NETWORKS: Mapping[str, tuple[nn.Module, int | None]] = {
     ),
     "GRU": (GRU(FEATURES, K), None),
 }
-"""Networks, and how many tokens before it a token hears of; None: all."""
+"""Networks, and the number of previous tokens on which a token depends; None for all."""
 
 
 def main(
@@ -52,31 +52,31 @@ def main(
     steps: int = 5,
     out: Path = RESULTS,
 ) -> None:
-    began = time.perf_counter()
+    started = time.perf_counter()
     torch.set_num_threads(1)
     runs = list(product(NETWORKS, sequences, tokens))
     rows = [_compare(*run, steps) for run in tqdm(runs, unit="run")]
-    publish(out, "rollout_cache", __doc__, began, {f"{steps} sampling steps a token": rows})
+    publish(out, "rollout_cache", __doc__, started, {f"{steps} sampling steps per token": rows})
 
 
 @torch.inference_mode()
 def _compare(name: str, sequences: int, tokens: int, steps: int) -> dict[str, object]:
-    """A row: seconds with and without the network's memory."""
-    network, heard = NETWORKS[name]
+    """Return a row: seconds with and without the cache."""
+    network, context = NETWORKS[name]
     generator = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():  # fresh networks say 0
+    for parameter in network.parameters():  # new networks return 0
         parameter.normal_(std=0.02, generator=generator)
-    remembered, short = _timed(network, sequences, tokens, steps)
-    recomputed, whole = _timed(RecomputedCache(network, heard), sequences, tokens, steps)
+    cached, short = _timed(network, sequences, tokens, steps)
+    recomputed, whole = _timed(RecomputedCache(network, context), sequences, tokens, steps)
     return {
         "network": name,
         "sequences": sequences,
         "tokens": tokens,
-        "recomputed": "all" if heard is None else str(heard),
-        "with memory, s": short,
-        "recomputing, s": whole,
+        "recomputed": "all" if context is None else str(context),
+        "with cache, s": short,
+        "without, s": whole,
         "times faster": whole / short,
-        "difference": float((remembered - recomputed).abs().max()),
+        "difference": float((cached - recomputed).abs().max()),
     }
 
 
@@ -84,7 +84,7 @@ def _timed(
     network: CachedDenoiser, sequences: int, tokens: int, steps: int
 ) -> tuple[torch.Tensor, float]:
     schedule = interpolation_schedule(K)
-    began = time.process_time()  # other processes may share the machine
+    started = time.process_time()  # other processes may share the machine
     done = rollout(
         NetworkDenoiser(network, FLOW, schedule),
         torch.zeros(sequences, 1, FEATURES),
@@ -94,7 +94,7 @@ def _timed(
         step=ddim(schedule),
         generator=torch.Generator().manual_seed(0),
     )
-    return done, time.process_time() - began
+    return done, time.process_time() - started
 
 
 if __name__ == "__main__":

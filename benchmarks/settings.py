@@ -1,13 +1,13 @@
-"""What does each setting of the planner and its tracker do to the score and to the time?
+"""How does each setting of the planner and its tracker change the score and the time?
 
     python benchmarks/settings.py
     python benchmarks/settings.py --tasks multi2d-large --fields candidates,lookahead
 
-One setting is changed at a time, on validation starts, which no table reports, around the defaults.
-"Against default" is the paired difference of scores on the same starts, with half of
-its 95% interval; "plan ms" is the median of single plans. "lookahead" is the tracker's, in braking
-distances; "guidance.scale" 0 leaves out guidance and, as it is the step of both, refine_steps; with
-"network" none the denoiser gives back what it is given, so that guidance is all there is.
+Changes one setting of the defaults at a time, on validation starts, which no other table reports.
+"against default" is the paired difference of scores on the same starts, followed by half of its 95%
+interval. "plan ms" is the median time of single plans. "lookahead" belongs to the tracker, in
+braking distances. "guidance.scale" 0 disables guidance and refinement, because it is the step size
+of both. With "network" none, the denoiser returns its input, so only guidance acts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Setting = float | str
 
 _TIMED_PLANS = 10
 
-SWEEPS: dict[str, tuple[Setting, ...]] = {
+VALUES: dict[str, tuple[Setting, ...]] = {
     "candidates": (1, 4, 8, 16, 32),
     "steps": (1, 2, 3, 5, 10),
     "matrix": ("full_sequence", "pyramid", "autoregressive"),
@@ -53,15 +53,15 @@ SWEEPS: dict[str, tuple[Setting, ...]] = {
 
 def main(
     tasks: Names = Names("maze2d-umaze,maze2d-medium,maze2d-large"),
-    fields: Names = Names(tuple(SWEEPS)),
+    fields: Names = Names(tuple(VALUES)),
     episodes: int = 100,
     out: Path = RESULTS,
 ) -> None:
     for field in fields:
-        if field not in SWEEPS:
-            raise unknown_name("setting", field, SWEEPS)
-    began = time.perf_counter()
-    changes = [(field, value) for field in fields for value in SWEEPS[field]]
+        if field not in VALUES:
+            raise unknown_name("setting", field, VALUES)
+    started = time.perf_counter()
+    changes = [(field, value) for field in fields for value in VALUES[field]]
     tables: dict[str, list[dict[str, object]]] = {}
     for task in (named_task(name, "validation") for name in tasks):
         starts = problems(task, episodes)
@@ -69,14 +69,14 @@ def main(
         default = _scores(Policy(planner), task, starts)
         rows = tables[task.id] = [_row("default", "", planner, default, default, starts)]
         for field, value in tqdm(changes, desc=task.id):
-            policy, changed = _changed(planner, field, value)
+            policy, changed = _change(planner, field, value)
             scores = _scores(policy, task, starts)
             rows.append(_row(field, value, changed, scores, default, starts))
-    publish(out, "settings", __doc__, began, tables)
+    publish(out, "settings", __doc__, started, tables)
 
 
-def _changed(planner: ForcingPlanner, field: str, value: Setting) -> tuple[Policy, ForcingPlanner]:
-    """The planner with one setting changed, and its policy."""
+def _change(planner: ForcingPlanner, field: str, value: Setting) -> tuple[Policy, ForcingPlanner]:
+    """Change one setting of the planner or its tracker; return the policy and the planner."""
     if field == "lookahead":
         motion = planner.statistics.motion
         tracker = Pursuit(pursuit_gains(motion, float(value)), motion.max_step)
@@ -117,12 +117,12 @@ def _row(
 
 
 def _plan_seconds(planner: ForcingPlanner, starts: Problems) -> float:
-    """The median of single plans, after one that is not counted."""
+    """Median time of single plans, after one for warming up."""
     seconds = []
     for index in range(-1, min(_TIMED_PLANS, len(starts))):
-        began = time.perf_counter()
+        started = time.perf_counter()
         planner.plan(starts.starts[index], starts.goals[index], seed=max(index, 0))
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
     return float(np.median(seconds[1:]))
 
 

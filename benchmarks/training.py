@@ -1,12 +1,12 @@
-"""How long does training take from scratch, how much memory, and does it come out the same?
+"""How long does training take, how much memory does it need, and is the result as good?
 
     python benchmarks/training.py
 
-Trains each preset with a seed that the shipped checkpoint did not have, and plays both checkpoints
-on the same validation starts, which no table reports. "Train s" is the wall time of reading the
-data, fitting its statistics and all optimizer steps; collecting the data is beside it. "Peak GiB"
-is the largest resident memory of the process that did only this. "Ratio" is the new mean score over
-the shipped one; "difference" is paired, with half of its 95% interval.
+Trains each preset with another seed than the shipped checkpoint's, and runs both checkpoints on the
+same validation starts, which no other table reports. "train s" is the wall time of reading the
+data, fitting its statistics and all optimizer steps; collecting the data is a separate column.
+"peak GiB" is the peak resident memory of a process that did nothing else. "ratio" is the new mean
+score divided by the shipped one; "difference" is paired and followed by half of its 95% interval.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 
 from dfplan.data import load_data
-from dfplan.evaluation.episodes import rollout
+from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.protocols import named_task, problems
 from dfplan.evaluation.statistics import paired_difference
 from dfplan.planning.policy import Policy
@@ -49,27 +49,27 @@ def main(
         presets: names of presets, each of which also names a shipped checkpoint.
         steps: optimizer steps, if not the preset's.
         seed: of weights and batches.
-        episodes: starts a task.
-        runs: folder for data and runs; data that is there is used.
-        out: folder for the findings.
+        episodes: number of starts per task.
+        runs: folder for data and trainings; existing data is used again.
+        out: folder for the results.
     """
-    began = time.perf_counter()
-    # All training first: on Linux the peak of a new process begins at what its parent then held.
-    trained = {name: _trained(name, steps, seed, runs) for name in presets}
+    started = time.perf_counter()
+    # All trainings come first: on Linux, the peak memory of a new process includes its parent's.
+    trained = {name: _train_in_process(name, steps, seed, runs) for name in presets}
     scores = [
-        {"preset": name, **_compared(runs / name, name, suite, episodes)}
+        {"preset": name, **_compare(runs / name, name, suite, episodes)}
         for name in presets
         for suite in ("maze2d", "multi2d")
     ]
-    publish(out, "training", __doc__, began, {"Cost": list(trained.values()), "Score": scores})
+    publish(out, "training", __doc__, started, {"Cost": list(trained.values()), "Score": scores})
 
 
-def _trained(name: str, steps: int | None, seed: int, runs: Path) -> dict[str, object]:
-    """Train in a process of its own; a row of the first table."""
+def _train_in_process(name: str, steps: int | None, seed: int, runs: Path) -> dict[str, object]:
+    """Train in a separate process; return a row of the first table."""
     preset = PRESETS[name]
-    asked = time.perf_counter()
+    started = time.perf_counter()
     data = preset_data(preset, runs / preset.maze.name)
-    collected = time.perf_counter() - asked
+    collected = time.perf_counter() - started
     rmtree(runs / name, ignore_errors=True)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         seconds, peak, size = pool.submit(_train, name, steps, seed, data, runs / name).result()
@@ -86,24 +86,24 @@ def _trained(name: str, steps: int | None, seed: int, runs: Path) -> dict[str, o
 def _train(
     name: str, steps: int | None, seed: int, data: Path, run: Path
 ) -> tuple[float, float, int]:
-    """Seconds, GiB and steps of data of one training run, all that this process ever does."""
+    """Train once; return seconds, peak memory in GiB and the number of steps of data."""
     preset = PRESETS[name]
     settings = replace(preset.settings, seed=seed, steps=steps or preset.settings.steps)
-    began = time.perf_counter()
+    started = time.perf_counter()
     trajectories = load_data(data)
     train(preset.recipe, trajectories, run, settings=settings)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
     return seconds, peak, len(trajectories.observations)
 
 
-def _compared(run: Path, name: str, suite: str, episodes: int) -> dict[str, object]:
-    """The run beside the shipped checkpoint; a row of the second table."""
+def _compare(run: Path, name: str, suite: str, episodes: int) -> dict[str, object]:
+    """Compare a training with the shipped checkpoint; return a row of the second table."""
     task = named_task(f"{suite}-{PRESETS[name].maze.name}", "validation")
     starts = problems(task, episodes)
     new, shipped = (
-        rollout(Policy(load(checkpoint)), task, starts).scores() for checkpoint in (run, name)
+        run_episodes(Policy(load(checkpoint)), task, starts).scores() for checkpoint in (run, name)
     )
     difference = paired_difference(new[None], shipped[None])
     return {
@@ -113,7 +113,7 @@ def _compared(run: Path, name: str, suite: str, episodes: int) -> dict[str, obje
         "shipped": float(shipped.mean()),
         "ratio": float(new.mean() / shipped.mean()),
         "difference": difference.value,
-        "±": difference.half,
+        "±": difference.half_width,
     }
 
 

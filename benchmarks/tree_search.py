@@ -1,20 +1,20 @@
-"""Does a tree find plans that single ones miss, at the same number of network evaluations?
+"""Does tree search find plans that single plans miss, with the same number of network evaluations?
 
     python benchmarks/tree_search.py
 
-A maze 3 times as wide as D4RL's large one: three of it side by side, with one door from each to the
-next. The network is trained in it for about as long as the shipped one in the large maze. "single"
-denoises all candidates at once, from start to goal, and takes the best by the planner's score, as
-dfplan does by default with 16 of them (48 evaluations); "tree" is variable-horizon Monte Carlo tree
-guidance with the same network, guidance and score, and as many network evaluations. All arms have
-the same starts, plan once, and are driven by the same tracker in the environment. Settings of the
-tree were chosen on starts of another seed.
+The maze is 3 times as wide as D4RL's large one: three of them side by side, with one door between
+neighbors. The network is trained in it for about as long as the shipped one in the large maze.
+"single" denoises all candidates at once, from start to goal, and chooses the best by the planner's
+score; by default dfplan does this with 16 candidates (48 evaluations). "tree" is variable-horizon
+Monte Carlo tree search with the same network, guidance, score and number of evaluations. All
+methods have the same starts, plan once, and use the same tracker in the environment. The settings
+of the tree were chosen on starts of another seed.
 
-Starts and goals are drawn from all free cells; the first table is of those in different thirds of
-the maze, the second of any. "success" is the share of episodes that touch the goal, "±" half of its
-95% interval; "off the data" the share of plans with a line off the data, which is what planners see
-of walls; "score" the planner's own; "against single" the paired difference of success to the single
-plan of as many evaluations.
+Starts and goals are drawn from all free cells. In the first table they lie in different thirds of
+the maze, in the second anywhere. "success" is the share of episodes that reach the goal, "±" half
+of its 95% interval. "off the data" is the share of plans with a line outside the data's support,
+which is all that planners know about walls. "score" is the planner's own. "against single" is the
+paired difference of success to the single plan with as many evaluations.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from dfplan.types import Planner
 EPISODE_STEPS = 1800
 
 BUDGETS = (48, 96, 192, 384)
-"""Network evaluations a plan; 48 are those of the default single plan."""
+"""Network evaluations per plan; the default single plan has 48."""
 
 
 def wide_maze() -> Maze:
@@ -69,17 +69,17 @@ def main(
     """Train on the wide maze and plan in it.
 
     Args:
-        starts: problems.
-        seed: of the problems; 0 is for results, choose settings on others.
+        starts: number of problems.
+        seed: of the problems; 0 for results, others for choosing settings.
         steps: optimizer steps.
         runs: folder for data and training.
-        out: folder for the findings.
+        out: folder for the results.
     """
-    began = time.perf_counter()
-    planner = _planner(runs, steps)
+    started = time.perf_counter()
+    planner = _train_planner(runs, steps)
     tables: dict[str, list[dict[str, object]]] = {}
-    for title, apart in (("to another third", True), ("to any goal", False)):
-        problems = _problems(starts, seed, apart)
+    for title, distant in (("to another third", True), ("to any goal", False)):
+        problems = _problems(starts, seed, distant)
         rows = tables[f"{title}, {starts} starts"] = []
         for budget in BUDGETS:
             candidates = budget // planner.settings.steps
@@ -89,21 +89,23 @@ def main(
             tree = TreePlanner(planner, TreeSettings(evaluations=budget))
             row, reached = _row("tree", tree, planner, problems)
             difference = paired_difference(reached[None], reference[None])
-            rows.append(row | {"against single": difference.value, "± of it": difference.half_width})
-            publish(out, "tree_search", __doc__, began, tables)
+            rows.append(
+                row | {"against single": difference.value, "± of it": difference.half_width}
+            )
+            publish(out, "tree_search", __doc__, started, tables)
 
 
-def _planner(runs: Path, steps: int) -> ForcingPlanner:
+def _train_planner(runs: Path, steps: int) -> ForcingPlanner:
     data, folder = runs / "data.hdf5", runs / f"steps-{steps}"
     if not data.exists():
         generate(wide_maze(), 4_000_000, seed=0, path=data)
     if not (folder / "checkpoint.safetensors").exists():
         settings = TrainSettings(steps=steps, batch_size=64)
-        # Tokens of 20 steps, enough for the longest way between two cells.
+        # Tokens of 20 steps, enough for the longest path between two cells.
         train(ForcingConfig(tokens=72), load_data(data), folder, settings=settings)
     planner = dfplan.load(folder)
     if not isinstance(planner, ForcingPlanner):
-        raise CheckpointError(f"{folder} must hold a run of Diffusion Forcing.")
+        raise CheckpointError(f"{folder} must contain a training of Diffusion Forcing.")
     return planner
 
 
@@ -112,14 +114,14 @@ def _task() -> Task:
     return Task("wide", PROTOCOLS["d4rl-maze2d-v1"], maze, maze, "wide", EPISODE_STEPS)
 
 
-def _problems(count: int, seed: int, apart: bool) -> Problems:
-    """Starts and goals as D4RL draws them: near free cells' coordinates, nearly at rest."""
-    rng = np.random.default_rng(np.random.SeedSequence((count, seed, apart)))
+def _problems(count: int, seed: int, distant: bool) -> Problems:
+    """Draw starts and goals as D4RL does: near free cells' coordinates, nearly at rest."""
+    rng = np.random.default_rng(np.random.SeedSequence((count, seed, distant)))
     maze = wide_maze()
     cells = maze.free_cells
     third = 3 * cells[:, 1] // maze.shape[1]
     pairs = rng.integers(len(cells), size=(100 * count, 2))
-    if apart:
+    if distant:
         pairs = pairs[third[pairs[:, 0]] != third[pairs[:, 1]]]
     places = cells[pairs[:count]] + rng.uniform(-0.1, 0.1, (count, 2, 2))
     starts = np.concatenate([places[:, 0], 0.1 * rng.standard_normal((count, 2))], 1)
@@ -129,15 +131,15 @@ def _problems(count: int, seed: int, apart: bool) -> Problems:
 def _row(
     name: str, planner: Planner, judge: ForcingPlanner, problems: Problems
 ) -> tuple[dict[str, object], np.ndarray]:
-    """A row of the table, and for each episode 100 if it touched the goal."""
+    """Return a row of the table, and for each episode 100 if it reached the goal, else 0."""
     policy = Policy(planner, tolerance=None)
     runner = EpisodeRunner(_task(), len(problems))
-    played = runner.run(policy, problems, seed=0)
+    batch = runner.run(policy, problems, seed=0)
     runner.close()
     plan = policy.plan
     if plan is None or len(plan) != len(problems):
-        raise DfplanError("All problems are to be planned in one call.")
-    reached = 100.0 * played.success
+        raise DfplanError("Expected one plan for all problems.")
+    reached = 100.0 * batch.success
     success = mean(reached[None])
     off = judge.objective().off_support(torch.from_numpy(plan.points)).any(1).double()
     row: dict[str, object] = {

@@ -161,7 +161,7 @@ def freezing() -> ModuleType:
 def test_the_shipped_list_can_be_drawn_again(freezing: ModuleType) -> None:
     task = named_task("dfplan-maze2d-umaze")
     number = tasks_of(task.protocol).index(task)
-    drawn = freezing.drawn(task.maze, task.protocol.episodes, number)
+    drawn = freezing.draw_problems(task.maze, task.protocol.episodes, number)
     posed = problems(task, task.protocol.episodes)
     assert posed.strata.tolist() == [stratum for stratum, _, _ in drawn]
     assert np.array_equal(posed.starts[:, :2], [start for _, start, _ in drawn])

@@ -1,40 +1,41 @@
-"""What is a noisy past worth to a planner: context used against not used.
+"""How much does a history of noisy observations help a planner?
 
-    OMP_NUM_THREADS=1 python benchmarks/noisy_past.py  # about six minutes on two idle cores
+    OMP_NUM_THREADS=1 python benchmarks/noisy_history.py  # about six minutes on two idle cores
 
-Multi2D-medium with a poor sensor. Every 10 environment steps, the distance of two positions in a
-token, an observation is sent: the position with Gaussian noise (its standard deviation an axis, in
-cells, is "noise") and the velocity with ten times that noise in cells a second, for a tenth of a
-second passes in between. Of the observations the share "lost" never arrives, and between them there
-is nothing. The score counts the true state. All methods meet the same starts, the same noise and
-the same losses, drive with the same tracker and plan anew every ``replan_every`` steps with the
-same shipped checkpoint, which was not trained for this:
+Multi2D-medium with a poor sensor. It sends an observation every 10 environment steps, the distance
+of two positions in a token: the position with Gaussian noise ("noise" is its standard deviation per
+axis, in cells) and the velocity with ten times that noise in cells per second, because a tenth of a
+second passes in between. The share "lost" of the observations never arrives. There is no other
+information. The score uses the true state. All methods have the same starts, noise, losses and
+tracker. They plan again every ``replan_every`` steps with the same shipped checkpoint, which was
+not trained for this task:
 
-- not used: the last observation that arrived is taken for the exact state until the next arrives,
-  which is what a planner without context can do.
-- odometry alone: the policy's odometry, a filter that is told the noise of positions and finds out
-  that of velocities, carries the point mass that was fitted to the data on by the actions sent; the
-  plan starts from there. The network sees no past.
-- context used: the same odometry, and the network's estimate of the past, ``tokens`` tokens of
-  context, each at the level of its noise, which counts the more the less the filter knows; the plan
-  is made after that past.
+- not used: the last observation that arrived counts as the exact state until the next one arrives,
+  as for a planner without a history.
+- odometry alone: the policy's state estimator predicts the state with a point mass that was fitted
+  to the data and the actions that were sent. It is a filter that knows the noise of positions and
+  estimates that of velocities. The plan starts from its estimate, and the network sees no history.
+- context used: the same estimator, and the network's estimate of the history: ``tokens`` tokens of
+  context, each at the level of its noise. It has more weight if the filter is less certain. The
+  plan continues that history.
 
-So the second method less the first is what odometry does, and the third less the second is what
-context does. "±" is half of the 95% interval, "against odometry" a paired difference; "position
-error" and "velocity error" are root mean squares of what the policy thinks less the truth, an axis,
-in cells and cells a second, over the first 200 steps. In the first row every step's exact state is
-seen.
+So the second method minus the first is the effect of the estimator, and the third minus the second
+the effect of the context. "±" is half of the 95% interval, "against odometry" a paired difference.
+"position error" and "velocity error" are root mean square errors of the policy's estimate per axis,
+in cells and cells per second, over the first 200 steps. In the first row, the exact state of each
+step is observed.
 
-In the second table the sensor is good in all but position: it observes every step, velocities are
-exact, and of positions the noise and the loss are those of the row. "pushed": in a fifth of all
-tenths of a second the body is under full force in a random direction instead of what it was sent,
-of which no method is told. "exact, every step" is pushed, too.
+In the second table, only the position is uncertain: each step is observed, velocities are exact,
+and noise and losses of positions are those of the row. "pushed": in a fifth of all tenths of a
+second, the body is under full force in a random direction instead of the action, which no method is
+told. "exact, every step" is pushed, too.
 
-The last table is of the network alone, without odometry: the root mean square error an axis of the
-present, on windows of the data, estimated from ``1 + 2 (n - 1)`` observations 10 steps apart.
-"last" is the last that arrived, "mean" the mean of the last three that did. Levels are whole
-numbers, which limits what little noise gains; a lost position of a token is stood in for by the
-other, and with "n = 1" there is none. Where nothing arrived the estimate is the mean of the data.
+The last table shows the network alone, without the estimator: the root mean square error per axis
+of the current position, on windows of the data, from ``1 + 2 (n - 1)`` observations 10 steps apart.
+"last" is the last observation that arrived, "mean" the mean of the last three that arrived. Levels
+are integers, which limits the effect of little noise. A lost position of a token is replaced by the
+token's other position; with "n = 1" there is none. If nothing arrived, the estimate is the mean of
+the data.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ SENSORS = (
 """Noise in cells, and the share of observations that is lost."""
 
 STEADY = (0.25, 0.3)
-"""Noise and share lost of the sensor that observes every step, velocities exactly."""
+"""Noise and losses of the sensor that observes every step, with exact velocities."""
 
 PUSHED, PUSH_STEPS = 0.2, 10
-"""The share of spans of so many steps in which a body is pushed."""
+"""Share of the intervals of this many steps in which a body is pushed."""
 
 METHODS = ("not used", "odometry alone", "context used")
 
@@ -85,8 +86,8 @@ CONTEXTS = (1, 2, 3, 4, 6)
 TRUE_STATE = "exact, every step"
 
 
-class Unaided(ForcingPlanner):
-    """A planner that takes histories as exact, and plans without them."""
+class WithoutHistory(ForcingPlanner):
+    """A planner that takes a history as exact, and plans without it."""
 
     def estimate(self, history: ObservationHistory, *, seed: int | None = None) -> np.ndarray:
         return history.positions
@@ -102,16 +103,16 @@ class Unaided(ForcingPlanner):
 
 
 class Sensor:
-    """What a policy sees of the state: now and then, with noise, unless it is lost.
+    """Gives a policy noisy observations, some of which are lost.
 
     Args:
-        policy: is asked every step; sees NaN where nothing arrived, or with ``hold`` what arrived
-            last. Before the first, that is its goal, at rest.
+        policy: called every step. It observes NaN if nothing arrived, or with ``hold`` the last
+            observation that arrived. Before the first one, that is its goal, at rest.
         every: steps between two observations.
         noise: standard deviation of position and velocity, [4].
         lost: share of observations that never arrive.
         hold: see ``policy``.
-        pushed: whether another force acts now and then, of which the policy is not told.
+        pushed: whether another force acts at times, unknown to the policy.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class Sensor:
         return self._after_push(action) if self._pushed else action
 
     def _after_push(self, action: np.ndarray) -> np.ndarray:
-        """The force that acts instead of ``action`` [B, 2]."""
+        """Return the force that acts instead of ``action`` [B, 2]."""
         if (len(self.errors) - 1) % PUSH_STEPS == 0:
             angle = self._pushes.uniform(0, 2 * np.pi, len(action))
             self._force = np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -183,12 +184,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
         scores: of each episode, [n].
         position: root mean square error of the policy's position.
-        velocity: likewise.
+        velocity: root mean square error of the policy's velocity.
     """
 
     scores: np.ndarray
@@ -205,34 +206,34 @@ def main(
     windows: int = 1000,
     split: Split = "test",
     workers: int = 2,
-    runs: Path = Path("runs/noisy_past"),
+    runs: Path = Path("runs/noisy_history"),
     out: Path = RESULTS,
 ) -> None:
-    """Play all methods, and estimate.
+    """Run all methods and the network alone.
 
     Args:
         maze: umaze, medium or large.
-        episodes: starts, one episode each.
+        episodes: number of starts, one episode each.
         tokens: of context.
         replan_every: environment steps between two plans.
-        candidates: of a plan.
-        windows: of the data, to estimate the present of.
-        split: of starts; ``validation`` to choose settings.
-        workers: processes that play.
+        candidates: per plan.
+        windows: of the data, for the last table.
+        split: of starts; ``validation`` for choosing settings.
+        workers: processes.
         runs: folder for data and runs.
-        out: folder for the findings.
+        out: folder for the results.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     data = load_data(preset_data(PRESETS[f"maze2d-{maze}"], runs / maze))
-    todo = [Run(TRUE_STATE, 0.0, 0.0)]
-    todo += [Run(method, *sensor) for sensor in SENSORS for method in METHODS]
+    runs_of_sensor = [Run(TRUE_STATE, 0.0, 0.0)]
+    runs_of_sensor += [Run(method, *sensor) for sensor in SENSORS for method in METHODS]
     steady = [
         Run(method, *sensor, steady=True, pushed=pushed)
         for pushed in (False, True)
         for method, sensor in ((TRUE_STATE, (0.0, 0.0)), *((each, STEADY) for each in METHODS))
     ]
-    played = partial(
-        play,
+    run_one = partial(
+        run_method,
         maze=maze,
         split=split,
         episodes=episodes,
@@ -241,26 +242,28 @@ def main(
         candidates=candidates,
     )
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        every = [*todo, *steady]
-        results = dict(zip(every, pool.map(played, every), strict=True))
+        every = [*runs_of_sensor, *steady]
+        results = dict(zip(every, pool.map(run_one, every), strict=True))
     publish(
         out,
-        "noisy_past",
+        "noisy_history",
         __doc__,
-        began,
+        started,
         {
-            f"multi2d-{maze}, {episodes} {split} starts": [_row(run, results) for run in todo],
+            f"multi2d-{maze}, {episodes} {split} starts": [
+                _row(run, results) for run in runs_of_sensor
+            ],
             f"Every step observed, velocities exactly; {episodes} {split} starts": [
                 {"pushed": "yes" if run.pushed else "no", **_row(run, results)} for run in steady
             ],
-            f"Error of the estimated present, {windows} windows of the data": _estimates(
+            f"Error of the estimated current, {windows} windows of the data": _estimates(
                 _planner(maze, candidates), data, windows
             ),
         },
     )
 
 
-def play(
+def run_method(
     run: Run,
     *,
     maze: str,
@@ -270,13 +273,13 @@ def play(
     replan_every: int,
     candidates: int,
 ) -> Result:
-    """Play a run; what is named like an argument of :func:`main` is that."""
+    """Run one method with one sensor; for the other arguments see :func:`main`."""
     task = named_task(f"multi2d-{maze}", split)
     planner = _planner(maze, candidates)
     every = 1 if run.steady or run.method == TRUE_STATE else planner.layout.stride
     hold = run.method in (TRUE_STATE, "not used")
     if run.method == "odometry alone":
-        planner = Unaided(**vars(planner))
+        planner = WithoutHistory(**vars(planner))
     policy = Policy(
         planner,
         replan_every=replan_every,
@@ -294,7 +297,7 @@ def play(
 
 
 def _planner(maze: str, candidates: int) -> ForcingPlanner:
-    """The shipped planner, from anywhere, for a noisy position may lie in a wall."""
+    """The shipped planner without a limit on starts: a noisy position may lie in a wall."""
     planner = load(f"maze2d-{maze}")
     assert isinstance(planner, ForcingPlanner)
     settings = replace(planner.settings, max_start_distance=np.inf, candidates=candidates)
@@ -324,7 +327,7 @@ def _row(run: Run, results: dict[Run, Result]) -> dict[str, object]:
 def _estimates(
     planner: ForcingPlanner, data: Trajectories, windows: int
 ) -> list[dict[str, object]]:
-    """A row for each sensor."""
+    """Return a row per sensor."""
     layout = planner.layout
     frames = 1 + (CONTEXTS[-1] - 1) * layout.frame_stack
     rng = np.random.default_rng(0)
@@ -339,28 +342,28 @@ def _estimates(
         arrived[:, 0] |= ~arrived.any(1)
         order = np.argsort(~arrived[:, ::-1], axis=1, kind="stable")
         newest = np.take_along_axis(seen[:, ::-1], order[..., None], 1)[:, :3]
-        there = np.take_along_axis(arrived[:, ::-1], order, 1)[:, :3, None]
+        present_mask = np.take_along_axis(arrived[:, ::-1], order, 1)[:, :3, None]
         row: dict[str, object] = {
             "noise": str(noise),
             "lost": f"{lost:.0%}",
             "last": _error(newest[:, 0], true),
-            "mean": _error((newest * there).sum(1) / there.sum(1), true),
+            "mean": _error((newest * present_mask).sum(1) / present_mask.sum(1), true),
         }
         for n in CONTEXTS:
-            few = slice(-1 - (n - 1) * layout.frame_stack, None)
-            deviation = np.where(arrived[:, few], noise, np.inf)
+            recent = slice(-1 - (n - 1) * layout.frame_stack, None)
+            deviation = np.where(arrived[:, recent], noise, np.inf)
             level = noise_to_level(deviation, planner.statistics, planner.schedule)
-            known = arrived[:, few].any(1)
-            present = np.tile(planner.statistics.normalizer.mean.numpy(), (windows, 1))
-            past = ObservationHistory(seen[known, few], level[known])
-            present[known] = planner.estimate(past, seed=0)[:, -1]
-            row[f"n = {n}"] = _error(present, true)
+            known = arrived[:, recent].any(1)
+            current = np.tile(planner.statistics.normalizer.mean.numpy(), (windows, 1))
+            past = ObservationHistory(seen[known, recent], level[known])
+            current[known] = planner.estimate(past, seed=0)[:, -1]
+            row[f"n = {n}"] = _error(current, true)
         rows.append(row)
     return rows
 
 
-def _error(present: np.ndarray, true: np.ndarray) -> float:
-    return float(np.square(present - true[:, -1]).mean() ** 0.5)
+def _error(current: np.ndarray, true: np.ndarray) -> float:
+    return float(np.square(current - true[:, -1]).mean() ** 0.5)
 
 
 if __name__ == "__main__":

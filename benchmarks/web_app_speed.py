@@ -1,12 +1,12 @@
-"""How long does whoever looks at the page wait for a plan?
+"""How long does a user of the web app wait for a plan?
 
-    python benchmarks/page_speed.py
+    python benchmarks/web_app_speed.py
 
-``dfplan view`` serves its page, headless Chromium on the same machine opens it, and the goal is
-moved by a key, over and over. "First" is from that key to the first picture in which the plan
-stands, still noisy, "whole" to the one in which it is finished: what the page shows is asked
-before every frame that the browser draws. p50 and p95 are over the plans. Wanted on two cores are
-200 ms and a second, in the large maze.
+``dfplan view`` serves the web app, headless Chromium on the same machine opens it, and a key moves
+the goal, again and again. "first" is the time from the key to the first picture that shows the
+plan, still noisy; "whole" is the time to the finished plan. Both are read before each frame that
+the browser draws. p50 and p95 are over the plans. The targets on two cores are 200 ms and one
+second, in the large maze.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ from dfplan.view.server import bind_server, server_url
 
 SETTINGS: dict[str, dict[str, str]] = {
     "defaults": {},
-    "16 futures": {"mc_samples": "16"},
+    "16 samples": {"mc_samples": "16"},
     "pyramid": {"matrix": "pyramid"},
     "pyramid, 4 candidates": {"matrix": "pyramid", "candidates": "4"},
     "autoregressive": {"matrix": "autoregressive"},
     "autoregressive, 4 candidates": {"matrix": "autoregressive", "candidates": "4"},
 }
-"""What is set in the page, by what the row is called."""
+"""Settings in the web app, by name of the row."""
 
 _WATCH = """
 (key) => new Promise((done) => {
   const stage = document.querySelector(".panel");
   const status = stage.querySelector(".status");
   const old = status.textContent;
-  const began = performance.now();
+  const started = performance.now();
   let first = null;
   const goal = document.querySelector("[data-item=goal]");
   goal.focus();
   goal.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
-  const asked = () => {
-    const now = performance.now() - began;
-    const said = status.textContent;
-    if (first === null && /^(Row|Planned)/.test(said) && said !== old) first = now;
-    if (stage.getAttribute("aria-busy") === "false") done([first, now, said]);
-    else requestAnimationFrame(asked);
+  const check = () => {
+    const now = performance.now() - started;
+    const text = status.textContent;
+    if (first === null && /^(Row|Planned)/.test(text) && text !== old) first = now;
+    if (stage.getAttribute("aria-busy") === "false") done([first, now, text]);
+    else requestAnimationFrame(check);
   };
-  requestAnimationFrame(asked);
+  requestAnimationFrame(check);
 })
 """
 
@@ -64,10 +64,10 @@ def main(maze: str = "maze2d-large", plans: int = 20, out: Path = RESULTS) -> No
 
     Args:
         maze: name of the planner.
-        plans: how many are made with each of the settings.
-        out: folder of the results.
+        plans: number of plans per setting.
+        out: folder for the results.
     """
-    began = time.perf_counter()
+    started = time.perf_counter()
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise ConfigError("Expected Chromium on the path (Debian's package is called chromium).")
@@ -86,7 +86,7 @@ def main(maze: str = "maze2d-large", plans: int = 20, out: Path = RESULTS) -> No
         server.should_exit = True
         thread.join(10)
         listener.close()
-    publish(out, "page_speed", __doc__, began, {f"From key to picture, {maze}": rows})
+    publish(out, "web_app_speed", __doc__, started, {f"From key to picture, {maze}": rows})
 
 
 def _row(browser: Any, address: str, name: str, plans: int) -> dict[str, object]:
@@ -101,11 +101,11 @@ def _row(browser: Any, address: str, name: str, plans: int) -> dict[str, object]
             page.locator(f"#set-{field}").fill(value)
     page.wait_for_selector(".panel[aria-busy=false]")
     keys = ("ArrowLeft", "ArrowRight")
-    times, said = [], ""
-    for index in range(-2, plans):  # two warm up
-        first, whole, said = page.evaluate(_WATCH, keys[index % 2])
-        if not said.startswith("Planned"):
-            raise ConfigError(f"Expected a plan from the page; it says {said!r}.")
+    times, text = [], ""
+    for index in range(-2, plans):  # two for warming up
+        first, whole, text = page.evaluate(_WATCH, keys[index % 2])
+        if not text.startswith("Planned"):
+            raise ConfigError(f"Expected a plan from the web app; its status is {text!r}.")
         if index >= 0:
             times.append((first, whole))
     page.close()
@@ -116,7 +116,7 @@ def _row(browser: Any, address: str, name: str, plans: int) -> dict[str, object]
         "first, ms (p95)": round(float(np.quantile(first, 0.95))),
         "whole, ms (p50)": round(float(np.median(whole))),
         "whole, ms (p95)": round(float(np.quantile(whole, 0.95))),
-        "network evaluations": int(said.split(", ")[1].split()[0]),
+        "network evaluations": int(text.split(", ")[1].split()[0]),
     }
 
 

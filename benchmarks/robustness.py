@@ -1,19 +1,19 @@
-"""Is anything lost when a process is killed, or wrong when a file is damaged?
+"""Is anything lost if a process is killed, or wrong if a file is damaged?
 
-    python benchmarks/faults.py
-    python benchmarks/faults.py --kills 60 --mutations 200 --seed 1
+    python benchmarks/robustness.py
+    python benchmarks/robustness.py --kills 60 --mutations 200 --seed 1
 
 Kills: a process that trains, collects data, converts data or runs a benchmark is killed (SIGKILL)
-at a random moment, and the same work is started again. It is "whole" if the files are then those
-of a run that nobody killed (all tensors, rows and records; not the seconds), "lost" if they differ
-or the second run is refused, "raw" if it ends with an error that is not dfplan's, and "left over"
-if other files are there, too. "In time" counts the kills that came before the work was done.
+at a random time, and the same work is started again. The result is "whole" if the files equal those
+of a run that was not killed (all tensors, rows and records, but not the times), "lost" if they
+differ or the second run is refused, and "raw" if it ends with an error that is not dfplan's. "left
+over" counts runs that leave other files. "in time" counts the kills before the work was finished.
 
-Mutations: one place of a file is damaged at random: a bit, a block of zeros or of noise, a cut, two
-blocks swapped, a block written twice. Reading it is "refused" by an error of dfplan's, or gives
-"the same"; "silent" counts other content without an error, which a checksum must prevent: that of a
-checkpoint, of a zip file, or of `dfplan data checksum`. "raw" is any other error, "dead" a process
-that crashed or took longer than a minute.
+Mutations: one random place of a file is damaged: a bit flips, a block becomes zeros or noise, the
+file is cut, two blocks are exchanged, or a block is repeated. Reading it is "refused" with an error
+of dfplan's, or gives "the same" content. "silent" counts other content without an error, which a
+checksum must prevent: that of a checkpoint, of a zip file, or of `dfplan data checksum`. "raw" is
+any other error, "dead" a process that crashed or took longer than a minute.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
-from dfplan.bench.plan import bench, plan_runs
+from dfplan.bench.plan import plan_runs, run_benchmark
 from dfplan.bench.records import read_episodes, read_header, read_run, run_paths, write_run
 from dfplan.collect import generate
 from dfplan.data import checksum, read, segmented, write
@@ -50,17 +50,17 @@ from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.settings import TrainSettings
 from dfplan.types import Recording
 
-_PATIENCE = 60.0  # seconds until a process counts as dead
-_SHARD = 2000  # steps, so that a collection of data has several parts to be killed in
+_TIMEOUT = 60.0  # seconds after which a process counts as dead
+_SHARD = 2000  # steps; small, so that data is collected in several parts
 
 
 @dataclass(frozen=True)
 class Work:
-    """Something that a process does in a folder, and can be started again.
+    """Work that a process does in a folder, and that can be started again.
 
     Attributes:
-        act: does it.
-        content: what is then in the folder, without what no two runs share.
+        act: does the work.
+        content: describes the folder's content without what differs between runs.
         share: of the kills.
     """
 
@@ -71,12 +71,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Subject:
-    """A file, or a folder of which one file is damaged.
+    """A file, or a folder in which one file is damaged.
 
     Attributes:
-        make: writes it into a folder and returns the path to read and the file to damage.
+        make: writes it into a folder; returns the path to read and the file to damage.
         content: reads it.
-        checksum: whether something in or beside it shows damage.
+        checksum: whether a checksum protects it.
     """
 
     make: Callable[[Path], tuple[Path, Path]]
@@ -85,31 +85,31 @@ class Subject:
 
 
 def main(kills: int = 300, mutations: int = 1000, seed: int = 0, out: Path = RESULTS) -> None:
-    began = time.perf_counter()
+    started = time.perf_counter()
     torch.set_num_threads(1)  # a process with more threads cannot be forked safely
     sys.modules["dfplan.collect.d4rl"].SHARD_STEPS = _SHARD  # type: ignore[attr-defined]
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as name:
-        data = walk(Path(name))
+        data = record_walk(Path(name))
         works, subjects = _works(data), _subjects(data)
-        bar = tqdm(total=kills + mutations, unit="fault")
+        bar = tqdm(total=kills + mutations, unit="trial")
         with bar:
             killed = [
-                _killed(title, work, round(kills * work.share), Path(name), rng, bar)
+                _count_kills(title, work, round(kills * work.share), Path(name), rng, bar)
                 for title, work in works.items()
             ]
             counts = np.full(len(subjects), mutations // len(subjects))
             counts[: mutations % len(subjects)] += 1
             damaged = [
-                _damaged(title, subject, int(count), Path(name), rng, bar)
+                _count_mutations(title, subject, int(count), Path(name), rng, bar)
                 for (title, subject), count in zip(subjects.items(), counts, strict=True)
             ]
     tables = {"Kills": [*killed, _sum(killed)], "Mutations": [*damaged, _sum(damaged)]}
-    publish(out, "faults", __doc__, began, tables)
+    publish(out, "robustness", __doc__, started, tables)
 
 
-def walk(folder: Path) -> Recording:
-    """A short recording of Maze2D's umaze."""
+def record_walk(folder: Path) -> Recording:
+    """Make a short recording of Maze2D's umaze."""
     return read(generate("umaze", 3000, seed=0, path=folder / "walk.hdf5", progress=False))
 
 
@@ -133,22 +133,22 @@ def _works(data: Recording) -> dict[str, Work]:
                 write(data, folder / name)
 
     def benchmark(folder: Path) -> None:
-        bench(
+        run_benchmark(
             folder,
-            plan_runs(tasks=["maze2d-umaze"], planners=["controller"], episodes=2),
+            plan_runs(tasks=["maze2d-umaze"], methods=["controller"], episodes=2),
             workers=1,
             progress=False,
         )
 
     return {
-        "training": Work(training, _trained, 0.45),
-        "collection of data": Work(collection, _recorded, 0.25),
-        "conversion of data": Work(conversion, _recorded, 0.25),
-        "benchmark": Work(benchmark, _played, 0.05),
+        "training": Work(training, _training_content, 0.45),
+        "collection of data": Work(collection, _data_content, 0.25),
+        "conversion of data": Work(conversion, _data_content, 0.25),
+        "benchmark": Work(benchmark, _run_content, 0.05),
     }
 
 
-def _trained(folder: Path) -> str:
+def _training_content(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(path.name.encode())
@@ -158,7 +158,7 @@ def _trained(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _recorded(folder: Path) -> str:
+def _data_content(folder: Path) -> str:
     return " ".join(
         f"{path.name} {_recording(path)}"
         for path in sorted(folder.iterdir())
@@ -166,27 +166,27 @@ def _recorded(folder: Path) -> str:
     )
 
 
-def _played(folder: Path) -> str:
+def _run_content(folder: Path) -> str:
     rows = [(path.name, read_episodes(path)) for path in run_paths(folder)]
     return repr([(name, [astuple(row) for row in found]) for name, found in rows])
 
 
 def _subjects(data: Recording) -> dict[str, Subject]:
-    """What is damaged, by name."""
+    """Files to damage, by name."""
 
-    def written(name: str, folder: Path, *, summed: bool = False) -> tuple[Path, Path]:
+    def written(name: str, folder: Path, *, with_checksum: bool = False) -> tuple[Path, Path]:
         path = write(data, folder / name)
-        if summed:
+        if with_checksum:
             checksum(path)
         return path, path / "data" / "main_data.hdf5" if path.is_dir() else path
 
-    def plain(folder: Path, *, summed: bool = False) -> tuple[Path, Path]:
-        """As D4RL's users write it: contiguous, without a checksum of its own."""
+    def plain(folder: Path, *, with_checksum: bool = False) -> tuple[Path, Path]:
+        """Write a contiguous hdf5 file, which has no checksum of its own."""
         path = folder / "plain.hdf5"
         with h5py.File(path, "w") as file:
             for field in ("observations", "actions", "rewards"):
                 file[field] = getattr(data, field)
-        if summed:
+        if with_checksum:
             checksum(path)
         return path, path
 
@@ -194,7 +194,7 @@ def _subjects(data: Recording) -> dict[str, Subject]:
         path = Path(shutil.copy(checkpoint_path("maze2d-umaze"), folder / "c.safetensors"))
         return path, path
 
-    def played(folder: Path) -> tuple[Path, Path]:
+    def benchmark_record(folder: Path) -> tuple[Path, Path]:
         source = run_paths(RESULTS / "pointmaze")[0]
         path = write_run(
             folder,
@@ -208,15 +208,15 @@ def _subjects(data: Recording) -> dict[str, Subject]:
     for name in ("d.npz", "d.hdf5", "d-v0"):
         layout = {"d.npz": "npz", "d.hdf5": "hdf5", "d-v0": "Minari"}[name]
         subjects[f"{layout} with a checksum"] = Subject(
-            partial(written, name, summed=True), _recording, checksum=True
+            partial(written, name, with_checksum=True), _recording, checksum=True
         )
         subjects[layout] = Subject(partial(written, name), _recording, checksum=name == "d.npz")
     subjects["plain hdf5 with a checksum"] = Subject(
-        partial(plain, summed=True), _recording, checksum=True
+        partial(plain, with_checksum=True), _recording, checksum=True
     )
     subjects["plain hdf5"] = Subject(plain, _recording, checksum=False)
-    subjects["benchmark's record"] = Subject(
-        played, lambda path: repr(read_run(path).rows), checksum=False
+    subjects["benchmark record"] = Subject(
+        benchmark_record, lambda path: repr(read_run(path).episodes), checksum=False
     )
     return subjects
 
@@ -246,14 +246,14 @@ def _recording(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _killed(
+def _count_kills(
     title: str, work: Work, count: int, folder: Path, rng: np.random.Generator, bar: tqdm[None]
 ) -> dict[str, object]:
-    """A row of the table: ``count`` kills of one kind of work, each in a folder of its own."""
+    """Return a row: ``count`` kills of one kind of work, each in a new folder."""
     whole = folder / "unbroken"
-    began = time.perf_counter()
+    started = time.perf_counter()
     kind, _ = _in_a_process(partial(work.act, whole))
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     if kind != "done":
         raise RuntimeError(f"{title} fails without being killed: {kind}")
     kind, expected = _in_a_process(partial(work.content, whole))
@@ -264,7 +264,7 @@ def _killed(
         out.mkdir()
         ended, _ = _in_a_process(partial(work.act, out), kill_after=rng.uniform(0, seconds))
         found["in time"] += ended == "killed"
-        again, said = _in_a_process(partial(work.act, out))
+        again, answer = _in_a_process(partial(work.act, out))
         kind, content = _in_a_process(partial(work.content, out))
         if again == "raw" or kind == "raw":
             found["raw"] += 1
@@ -274,7 +274,7 @@ def _killed(
             found["lost"] += 1
         found["left over"] += _files(out) != files
         if (again, content, _files(out)) != ("done", expected, files):
-            bar.write(f"{title} {number}: {again} {said}; {sorted(_files(out) ^ files)}")
+            bar.write(f"{title} {number}: {again} {answer}; {sorted(_files(out) ^ files)}")
         shutil.rmtree(out)
         bar.update()
     shutil.rmtree(whole)
@@ -286,7 +286,7 @@ def _files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-def _damaged(
+def _count_mutations(
     title: str,
     subject: Subject,
     count: int,
@@ -294,7 +294,7 @@ def _damaged(
     rng: np.random.Generator,
     bar: tqdm[None],
 ) -> dict[str, object]:
-    """A row of the table: ``count`` mutations of one file."""
+    """Return a row: ``count`` mutations of one file."""
     place = folder / "subject"
     place.mkdir()
     path, file = subject.make(place)
@@ -305,15 +305,15 @@ def _damaged(
     found: Counter[str] = Counter()
     for number in range(count):
         mutated, what = content, ""
-        while mutated == content:  # zeros may meet zeros
-            mutated, what = _mutated(content, rng)
+        while mutated == content:  # zeros may replace zeros
+            mutated, what = _mutate(content, rng)
         file.write_bytes(mutated)
-        kind, said = _in_a_process(partial(subject.content, path))
+        kind, answer = _in_a_process(partial(subject.content, path))
         if kind == "done":
-            kind = "the same" if said == expected else "silent"
+            kind = "the same" if answer == expected else "silent"
         found[kind] += 1
         if kind not in ("refused", "the same") and (kind != "silent" or subject.checksum):
-            bar.write(f"{title} {number}, {what}: {kind} {said}")
+            bar.write(f"{title} {number}, {what}: {kind} {answer}")
         bar.update()
     shutil.rmtree(place)
     columns = ("refused", "the same", "silent", "raw", "dead")
@@ -325,8 +325,8 @@ def _damaged(
     }
 
 
-def _mutated(content: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
-    """The content with one kind of damage, and what that was."""
+def _mutate(content: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
+    """Return the content with one kind of damage, and a description of the damage."""
     data = bytearray(content)
     # Headers are short, and much depends on them.
     at = int(rng.integers(min(len(data), 4096) if rng.random() < 0.3 else len(data)))
@@ -353,32 +353,32 @@ def _mutated(content: bytes, rng: np.random.Generator) -> tuple[bytes, str]:
 def _in_a_process(
     act: Callable[[], str | None], kill_after: float | None = None
 ) -> tuple[str, str]:
-    """Do something in a process of its own, and say how it ended.
+    """Call a function in a forked process, and return how it ended.
 
     Args:
-        act: what to do.
+        act: the function.
         kill_after: seconds after which the process is killed, if it still runs.
 
     Returns:
-        ("done", what it returned), ("refused" or "raw", its error), ("killed", ""), or ("dead", "")
-        if it crashed or took too long.
+        ("done", its result), ("refused" or "raw", its error), ("killed", ""), or ("dead", "") if it
+        crashed or took too long.
     """
     context = multiprocessing.get_context("fork")
-    answer, end = context.Pipe(duplex=False)
-    process = context.Process(target=_report, args=(act, end))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_report, args=(act, sender))
     process.start()
-    end.close()
+    sender.close()
     try:
-        if answer.poll(_PATIENCE if kill_after is None else kill_after):
-            kind, said = answer.recv()
+        if receiver.poll(_TIMEOUT if kill_after is None else kill_after):
+            kind, answer = receiver.recv()
         else:
-            kind, said = "dead" if kill_after is None else "killed", ""
+            kind, answer = "dead" if kill_after is None else "killed", ""
     except EOFError:
-        kind, said = "dead", ""
+        kind, answer = "dead", ""
     process.kill()
     process.join()
-    answer.close()
-    return kind, said
+    receiver.close()
+    return kind, answer
 
 
 def _report(act: Callable[[], str | None], answer: multiprocessing.connection.Connection) -> None:
@@ -393,7 +393,7 @@ def _report(act: Callable[[], str | None], answer: multiprocessing.connection.Co
 
 
 def _sum(rows: list[dict[str, object]]) -> dict[str, object]:
-    """A last row with the sums of all columns of numbers."""
+    """Return a last row with the sums of all numeric columns."""
     return {
         name: sum(int(str(row[name])) for row in rows)
         if isinstance(value, int)
