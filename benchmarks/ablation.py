@@ -263,24 +263,23 @@ def main(
         trained = list(tqdm(pool.map(_training, arms), "train", total=len(arms)))
         tables: dict[str, list[dict[str, object]]] = {f"Training, {seconds:g} s each": trained}
         run = partial(_run, episodes=episodes, split=split)
-        batch = list(tqdm(pool.map(run, arms), "run", total=len(arms)))
+        of_arms = list(tqdm(pool.map(run, arms), "run", total=len(arms)))
     for maze in mazes:
-        results = [
-            result
-            for arm, of_arm in zip(arms, batch, strict=True)
-            for result in of_arm
-            if arm.maze == maze
-        ]
-        task = named_task(f"multi2d-{maze}", split)
-        all_matrices = [result for result in results if result.guidance in GUIDANCES]
-        for keys, group in (
-            (("network", "levels"), all_matrices),
-            (("matrix", "guidance"), results),
-            (("levels", "matrix"), all_matrices),
-            (("network", "levels", "matrix", "guidance"), results),
-        ):
-            tables[f"{task.id}: {', '.join(keys)}"] = _compare(group, keys)
+        pairs = zip(arms, of_arms, strict=True)
+        results = [result for arm, of_arm in pairs for result in of_arm if arm.maze == maze]
+        tables |= _tables(f"multi2d-{maze}", results)
     publish(out, "ablation", __doc__, started, tables)
+
+
+def _tables(task: str, results: Sequence[Result]) -> dict[str, list[dict[str, object]]]:
+    all_matrices = [result for result in results if result.guidance in GUIDANCES]
+    groups = {
+        ("network", "levels"): all_matrices,
+        ("matrix", "guidance"): results,
+        ("levels", "matrix"): all_matrices,
+        ("network", "levels", "matrix", "guidance"): results,
+    }
+    return {f"{task}: {', '.join(keys)}": _compare(group, keys) for keys, group in groups.items()}
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

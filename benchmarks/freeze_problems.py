@@ -2,7 +2,7 @@
 
     python benchmarks/freeze_problems.py
 
-For each maze, draw many pairs of free cells; start and goal lie within a tenth of a cell of the
+For each maze, draw many pairs of free cells; start and goal are at most a tenth of a cell from the
 centers. Sort the pairs by the length of the shortest path (evaluation/bounds.py) into five strata
 of equal size. A list takes as many pairs from each stratum, in turn, so any first five problems
 contain one of each. This script writes the file that the package ships; a test compares them.

@@ -27,8 +27,8 @@ step is observed.
 
 In the second table, only the position is uncertain: each step is observed, velocities are exact,
 and noise and losses of positions are those of the row. "pushed": in a fifth of all tenths of a
-second, the body is under full force in a random direction instead of the action, which no method is
-told. "exact, every step" is pushed, too.
+second, the body is under full force in a random direction instead of the action, of which no method
+knows. "exact, every step" is pushed, too.
 
 The last table shows the network alone, without the estimator: the root mean square error per axis
 of the current position, on windows of the data, from ``1 + 2 (n - 1)`` observations 10 steps apart.

@@ -59,6 +59,6 @@ def exit_with_parent(parent: int) -> None:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_INTERVAL)
-    if os.getsid(0) == os.getpid():  # the leader of a session of its own: see child_process
+    if os.getsid(0) == os.getpid():  # leads its session: see child_process
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

@@ -86,7 +86,7 @@ class Method:
         """Find the checkpoint for a task and a training seed; None if it needs none.
 
         Raises:
-            ConfigError: the checkpoint is neither shipped nor in one of ``folders``.
+            ConfigError: the checkpoint is not shipped, and not in one of ``folders``.
         """
         if self.checkpoint_name is None:
             return None
@@ -294,7 +294,7 @@ def tracker_checkpoint(tracker: str, task: Task, folders: Sequence[Path]) -> Pat
     """Find the checkpoint that a tracker is made from; None if it needs none.
 
     Raises:
-        ConfigError: the checkpoint is neither shipped nor in one of ``folders``.
+        ConfigError: the checkpoint is not shipped, and not in one of ``folders``.
     """
     name = TRACKERS[tracker].checkpoint_name if tracker in TRACKERS else None
     if name is None:

@@ -85,7 +85,7 @@ class RunHeader(Stored):
         problems_digest: sha256 of starts, goals and seeds.
         checkpoint_digest: sha256 of the method's checkpoint, or of a plugin's source file; None if
             there is neither.
-        tracker_digest: sha256 of the tracker's checkpoint, or None.
+        tracker_digest: sha256 of the tracker's checkpoint, if it has one.
     """
 
     name: RunName
@@ -113,7 +113,7 @@ class EpisodeRecord(Stored):
         steps: length of the episode.
         success_any: whether any step ended at the goal.
         success_last: whether the last step ended at the goal.
-        error: what the method did wrong, or None.
+        error: what the method did wrong, if anything.
     """
 
     episode: Count
@@ -317,7 +317,7 @@ def read_runs(folder: str | Path) -> list[Run]:
     """Read all runs in the folder of a benchmark, sorted by name.
 
     Raises:
-        DataError: there are none, or one cannot be read.
+        DataError: there is no run, or one cannot be read.
     """
     folder = expand_path(folder)
     paths = run_paths(folder)

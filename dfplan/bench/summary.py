@@ -242,7 +242,7 @@ def _by_tracker(
 
 
 def stratum_table(results: Sequence[Result]) -> Table | None:
-    """Success rates by the suite's own task or stratum of path length; None if there are none."""
+    """Success rates by the suite's own task or stratum of path length, if there are any."""
     strata = np.array([episode.stratum for episode in results[0].runs[0].episodes])
     numbers = sorted({*strata.tolist()} - {0})
     if not numbers:
@@ -320,7 +320,7 @@ def digest_table(board: Leaderboard) -> Table:
 
 
 def error_table(boards: Iterable[Leaderboard]) -> Table | None:
-    """Count the errors of methods by message; None if there are none.
+    """Count the errors of methods by message, if there are any.
 
     Scores above their upper bound are included.
     """

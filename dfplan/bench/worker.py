@@ -114,8 +114,8 @@ def run_worker(spec: RunSpec, folder: Path) -> None:
         )
         source = provenance(spec.command, time.perf_counter() - started)
         results.append((path.with_suffix(".json"), cost, examples, source))
-    # Plans are timed last. Their number depends on the clock, so a planner with a random generator
-    # of its own would otherwise draw other numbers in its episodes.
+    # Plans are timed last. Their number depends on the clock, so a planner with a private random
+    # generator would otherwise draw other numbers in its episodes.
     shared = _training_cost(spec)
     if isinstance(made, Planner):
         shared |= _time_plans(spec, made, heartbeat)
@@ -129,7 +129,7 @@ class MonitoredPolicy:
 
     Attributes:
         seconds: duration of each call of ``act``.
-        error: the exception that its last call raised, or None.
+        error: the exception that its last call raised, if any.
     """
 
     def __init__(self, actor: Actor, heartbeat: Path) -> None:
@@ -175,7 +175,7 @@ class PlanCache(BasePlanner):
     """A planner that caches the first plan of each group, for use by several trackers.
 
     Attributes:
-        first: the first plan since :meth:`begin_group`, or None.
+        first: the first plan since :meth:`begin_group`, if there is one.
     """
 
     def __init__(self, planner: Planner) -> None:

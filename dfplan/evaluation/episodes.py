@@ -46,7 +46,7 @@ class EpisodeBatch(Record):
         positions: before the first step and after each step, in the suite's coordinates, float32
             [n, T + 1, 2]; the last is repeated after an episode's end.
         steps: length of each episode, int [n].
-        errors: what the policy did wrong in each episode, or None; see :func:`run_episodes`.
+        errors: what the policy did wrong in each episode, if anything; see :func:`run_episodes`.
         seconds: wall time of all episodes.
         policy_seconds: part of it that the policy took.
         environment_seconds: part of it that the environments took.

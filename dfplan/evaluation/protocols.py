@@ -140,7 +140,7 @@ class Task:
 
     @property
     def goal(self) -> np.ndarray | None:
-        """The goal of all episodes, float [2], or None if each episode has its own."""
+        """The goal of all episodes, float [2]; None if goals differ between episodes."""
         return None if self.random_goals else self.maze.goal
 
     def with_split(self, split: Split) -> Task:
@@ -282,7 +282,7 @@ def named_protocol(name: str) -> Protocol:
     """Return the protocol with the id ``name``.
 
     Raises:
-        ConfigError: there is none; the message suggests the closest one.
+        ConfigError: the id is unknown; the message suggests the closest one.
     """
     return lookup("protocol", name, PROTOCOLS)
 
@@ -291,7 +291,7 @@ def named_task(name: str, split: Split = "test") -> Task:
     """Return the task with the id ``name``, on a split.
 
     Raises:
-        ConfigError: there is none; the message suggests the closest one.
+        ConfigError: the id is unknown; the message suggests the closest one.
     """
     return lookup("task", name, TASKS).with_split(split)
 

@@ -29,8 +29,8 @@ class Published:
         task: id of the task, such as ``maze2d-large``.
         method: its name in the source.
         mean: the score, in the unit of the task's protocol; or seconds.
-        spread: the number after ±, or None.
-        spread_kind: its meaning (``std``, ``s.e.``), or None.
+        spread: the number after ±, if it is given.
+        spread_kind: its meaning (``std``, ``s.e.``), if it is known.
         scored: how the score was computed.
         source: where it was published.
     """

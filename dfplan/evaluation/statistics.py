@@ -56,7 +56,7 @@ class Estimate:
 
     @property
     def half_width(self) -> float | None:
-        """Half of the interval's width, or None."""
+        """Half of the interval's width, if there is an interval."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
     @property

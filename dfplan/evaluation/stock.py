@@ -35,7 +35,7 @@ def stock_task(
         seed: of the problems.
 
     Raises:
-        ConfigError: both mazes are None, or they belong to different suites.
+        ConfigError: both mazes are missing, or they belong to different suites.
     """
     if data_maze is None and environment is None:
         raise ConfigError("The planner does not name its maze; name the environment.")

@@ -101,7 +101,7 @@ def test_it_runs_what_is_missing_and_reports_everything(
     again = run("bench", "run", *flags, both)
     assert again.code == 0 and [job.method for job in launched][1:] == ["toy_plugins:tracked"]
     assert len(read_runs(out)) == 2 and "toy_plugins:tracked" in again.out
-    assert not list(temporary.iterdir())  # a planner of one's own was imported for a try
+    assert not list(temporary.iterdir())  # of the trial import of the plugin
     assert read_runs(out)[1].provenance.command == f"{wanted} {both}"
     assert run("bench", *flags, both).code == 0 and len(launched) == 2
 

@@ -205,7 +205,7 @@ def test_clusters_write_the_same_bytes(
     pytest.importorskip({"ray": "ray", "dask": "distributed"}[backend])
     monkeypatch.setenv("RAY_worker_niceness", "0")  # else its workers are nice to all others
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:1")  # another cluster, which nobody asked for
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:1")  # another cluster, which must not be used
     lost = execute_runs(_shuffled(1), tmp_path, workers=2, backend=backend, progress=False)
     assert lost == []
     assert cells(tmp_path) == wanted
@@ -244,7 +244,7 @@ def test_another_server_at_the_address_is_a_clear_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
 
         def answer() -> None:
-            for _ in range(2):  # the first only looks whether anybody listens
+            for _ in range(2):  # the first connection is only a check
                 accepted, _ = other.accept()
                 with accepted:
                     accepted.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")

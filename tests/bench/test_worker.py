@@ -226,7 +226,7 @@ def test_first_plans_are_made_once(tmp_path: Path) -> None:
         toy_plugins.Line.calls = 0
         run_here(tmp_path / str(len(trackers)), "toy_plugins:tracked", trackers, "multi2d-umaze")
         asked.append(toy_plugins.Line.calls)
-    # Each tracker's timed episode plans for itself; the rest is plans anew, on the way.
+    # The timed episode of each tracker has its own plans; other plans are made on the way.
     assert asked[0] < asked[1]
     toy_plugins.Line.calls = 0
     planner = toy_plugins.Tracked()

@@ -138,11 +138,11 @@ def test_pushes_at_a_corner_stay_below_the_constants() -> None:
 
 def test_a_start_next_to_a_wall_is_granted_its_push() -> None:
     goals = np.stack([np.full(60, 0.8), np.linspace(1.9, 4.2, 60)], axis=1)
-    beside, clear = (
+    touching, clear = (
         steps_needed(PILLAR, np.full((60, 2), [0.3 + gap, 1.0]), goals) for gap in (0.101, 0.121)
     )
-    assert (beside <= clear).all()
-    assert (beside < clear).any()
+    assert (touching <= clear).all()
+    assert (touching < clear).any()
 
 
 def test_corner_gains_of_the_ball_stay_below_the_constant() -> None:
