@@ -1,4 +1,4 @@
-"""Minari's recipe: the real environment's motion, its goals, its ways, its published lengths."""
+"""Minari's collector: motion and goals of the real environment, paths, published lengths."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ EPISODES = {"umaze": 13_210, "medium": 4_752}
 
 
 def collected(name: str, steps: int, seed: int = 0, depth_first: bool = False) -> Recording:
-    recipe = MinariCollector(named_maze(f"pointmaze-{name}"), steps, steps, depth_first)
-    return recipe.collect(0, np.random.SeedSequence(seed))
+    collector = MinariCollector(named_maze(f"pointmaze-{name}"), steps, steps, depth_first)
+    return collector.collect(0, np.random.SeedSequence(seed))
 
 
 def bounds(recording: Recording) -> list[tuple[int, int]]:
@@ -110,7 +110,7 @@ def test_types_are_those_of_the_published_sets(recording: Recording) -> None:
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_ways_are_those_of_q_iteration(name: str) -> None:
+def test_paths_are_those_of_q_iteration(name: str) -> None:
     maze = named_maze(f"pointmaze-{name}")
     controller = PointMazeController(maze, np.random.default_rng(0))
     cells = [tuple(cell) for cell in maze.free_cells.tolist()]
@@ -143,7 +143,7 @@ def q_iteration(
     return way
 
 
-def test_the_depth_first_way_is_a_way(seeds: int = 40) -> None:
+def test_a_depth_first_path_is_a_path(seeds: int = 40) -> None:
     maze = named_maze("pointmaze-large")
     controller = PointMazeController(maze, np.random.default_rng(0), depth_first=True)
     cells = [tuple(cell) for cell in maze.free_cells.tolist()]
@@ -189,7 +189,7 @@ def test_noise_is_added_and_the_sum_clipped() -> None:
     assert 0.4 < inner.std() < 0.6
 
 
-def test_a_maze_without_room_for_start_and_goal_is_refused() -> None:
+def test_a_maze_with_one_free_cell_is_refused() -> None:
     with pytest.raises(MazeError, match=r"at least two free cells.*has one"):
         MinariCollector(parse_maze("###\n#O#\n###", suite=GYMNASIUM), 10, 10)
 

@@ -1,4 +1,4 @@
-"""OGBench's recipes: the package's own motion and oracle, and nothing left behind."""
+"""OGBench's collectors: motion and oracle of its package, and no files left."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dfplan.types import Recording
 SEED = np.random.SeedSequence(0)
 
 
-def recipe(
+def collector(
     name: str, stitch: bool = False, episodes: int = 2, length: int = 400
 ) -> OGBenchCollector:
     maze = named_maze(f"ogbench-{name}")
@@ -37,7 +37,7 @@ def made(name: str) -> Any:
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    return recipe("giant", length=1000).collect(0, SEED)
+    return collector("giant", length=1000).collect(0, SEED)
 
 
 def test_the_actions_replayed_in_the_shipped_environment_lead_where_they_led(
@@ -59,7 +59,7 @@ def test_the_actions_replayed_in_the_shipped_environment_lead_where_they_led(
 def test_asking_the_oracle_at_every_step_changes_nothing(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once = recipe(name).collect(0, SEED)
+    once = collector(name).collect(0, SEED)
     remember = collect_ogbench.Oracle.direction
     asked = []
 
@@ -69,7 +69,7 @@ def test_asking_the_oracle_at_every_step_changes_nothing(
         return asked[-1]
 
     monkeypatch.setattr(collect_ogbench.Oracle, "direction", ask)
-    every = recipe(name).collect(0, SEED)
+    every = collector(name).collect(0, SEED)
     assert len(asked) == 800
     np.testing.assert_array_equal(once.observations, every.observations)
     np.testing.assert_array_equal(once.actions, every.actions)
@@ -80,7 +80,7 @@ def test_asking_the_oracle_at_every_step_changes_nothing(
 
 
 def test_a_teleport_takes_the_ball_elsewhere() -> None:
-    data = recipe("teleport", episodes=4, length=500).collect(0, SEED)
+    data = collector("teleport", episodes=4, length=500).collect(0, SEED)
     steps = np.linalg.norm(np.diff(data.observations, axis=0), axis=1)
     steps[data.episodes[1:] - 1] = 0.0
     assert (steps > 5).any() and np.median(steps) < 0.5
@@ -90,11 +90,11 @@ def test_nothing_depends_on_what_was_before_and_nothing_is_left() -> None:
     files = set(Path(tempfile.gettempdir()).glob("*.xml"))
     collect_ogbench._environment.cache_clear()
     np.random.seed(5)
-    fresh = recipe("medium").collect(0, SEED)
+    fresh = collector("medium").collect(0, SEED)
     after = np.random.uniform()
-    recipe("medium").collect(0, np.random.SeedSequence(8))  # the environment is used in between
+    collector("medium").collect(0, np.random.SeedSequence(8))  # the environment is used in between
     np.random.seed(6)
-    again = recipe("medium").collect(0, SEED)
+    again = collector("medium").collect(0, SEED)
     np.random.seed(5)
     assert np.random.uniform() == after
     np.testing.assert_array_equal(fresh.observations, again.observations)
@@ -103,7 +103,7 @@ def test_nothing_depends_on_what_was_before_and_nothing_is_left() -> None:
 
 
 def test_rows_are_the_published_files() -> None:
-    data = recipe("medium", episodes=3, length=50).collect(0, SEED)
+    data = collector("medium", episodes=3, length=50).collect(0, SEED)
     assert data.observations.shape == data.actions.shape == (150, 2)
     assert data.observations.dtype == data.actions.dtype == np.float32
     assert data.episodes.tolist() == [0, 50, 100]
@@ -112,7 +112,7 @@ def test_rows_are_the_published_files() -> None:
 
 def test_stitch_goes_four_cells_and_stays() -> None:
     maze = named_maze("ogbench-giant")
-    data = recipe("giant", stitch=True, episodes=12, length=201).collect(0, SEED)
+    data = collector("giant", stitch=True, episodes=12, length=201).collect(0, SEED)
     for start in data.episodes.tolist():
         first, last = maze.xy_to_cell(data.observations[[start, start + 200]])
         # At rest it may lean over the edge of the goal's cell, and hardly further.
@@ -124,7 +124,7 @@ def test_a_tenth_as_many_episodes_are_for_validation() -> None:
     assert plan.training_shards == 125
     assert sum(plan.shard_sizes[:125]) == 500 * 2001
     assert sum(plan.shard_sizes[125:]) == 50 * 2001
-    assert recipe("medium", episodes=3).validation_episodes == 1
+    assert collector("medium", episodes=3).validation_episodes == 1
 
 
 @pytest.mark.parametrize("name", ["medium", "large", "giant", "teleport"])

@@ -135,7 +135,7 @@ def test_timeouts_mark_where_the_goal_was_reached_and_the_streams_end(tmp_path: 
     np.testing.assert_array_equal(changed, reached)
 
 
-def test_a_maze_of_ones_own_without_a_goal_pays_nothing(tmp_path: Path) -> None:
+def test_rewards_are_zero_in_a_maze_without_a_goal(tmp_path: Path) -> None:
     path = generate(NO_GOAL, 500, seed=0, path=tmp_path / "new" / "own.hdf5", workers=1)
     data = fields(path)
     assert not data["rewards"].any()
@@ -143,9 +143,7 @@ def test_a_maze_of_ones_own_without_a_goal_pays_nothing(tmp_path: Path) -> None:
         assert file.attrs["maze"] == NO_GOAL
 
 
-def test_progress_is_shown_unless_told_not_to(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_can_be_switched_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate("umaze", 20, seed=0, path=tmp_path / "a.hdf5", progress=False)
     assert capsys.readouterr().err == ""
     generate("umaze", 20, seed=0, path=tmp_path / "a.hdf5")
@@ -259,7 +257,7 @@ def block_error(values: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("shard", "message", "left"), [(50_000, "File too large", 1), (1_000, "No space left", 2)]
 )
-def test_a_full_disk_is_said_and_spoils_nothing(
+def test_a_full_disk_is_reported_and_keeps_the_old_file(
     tmp_path: Path, shard: int, message: str, left: int
 ) -> None:
     """The real thing, in a process whose files may not grow beyond 100 kB.

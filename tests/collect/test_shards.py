@@ -1,4 +1,4 @@
-"""An interrupted collection goes on where it was, and ends in the same file."""
+"""An interrupted collection continues, and gives the same file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _NoBar:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_run_goes_on_and_gives_the_same_bytes(
+def test_a_killed_collection_continues_and_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     script = tmp_path / "run.py"
@@ -197,7 +197,7 @@ def test_other_arguments_are_refused(
     assert before == {f: f.read_bytes() for f in half.with_name("a.hdf5.parts").iterdir()}
 
 
-def test_what_is_done_is_shown(half: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_completed_parts_are_shown(half: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generate("umaze", 1000, seed=0, path=half, workers=1)
     assert "1.00k/1.00k" in capsys.readouterr().err
 

@@ -49,7 +49,7 @@ def test_waypoints_lie_at_most_a_fifth_below_the_cells_of_a_shortest_path() -> N
     assert waypoints[-1].tolist() == list(goal)
 
 
-def test_of_equally_short_ways_it_takes_d4rls() -> None:
+def test_ties_between_shortest_paths_are_resolved_as_in_d4rl() -> None:
     """Columns before rows, and downwards before upwards in each."""
     controller = WaypointController(parse_maze(OPEN), np.random.default_rng(0))
     there = np.ceil(route(controller, (1, 1), (3, 3)))

@@ -1,4 +1,4 @@
-"""Rows that break the motion off, found block by block."""
+"""Anomalies of recordings, found block by block."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_rows_of_zeros_are_found_and_rows_with_some_zeros_are_not() -> None:
 
 
 @pytest.mark.usefixtures("block")
-def test_jumps_are_found_within_episodes_and_between_sound_rows_only() -> None:
+def test_jumps_are_found_only_inside_episodes_and_between_valid_rows() -> None:
     observations = walk(300)
     observations[50:, 0] += 0.5
     observations[64:, 1] -= 0.5
@@ -109,7 +109,7 @@ def test_nothing_moves_nothing_jumps() -> None:
 
 
 @pytest.mark.parametrize("length", [10, 11, 50, 101])
-def test_a_sample_of_the_steps_serves_whatever_the_episodes_length(
+def test_sampled_steps_cover_episodes_of_any_length(
     monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
     """Every episode begins at rest; evenly spaced rows alone could meet only its beginnings."""
@@ -124,7 +124,7 @@ def test_a_sample_of_the_steps_serves_whatever_the_episodes_length(
     assert len(np.unique(inner)) == len(inner) == 2000
 
 
-def test_a_body_at_rest_at_the_origin_is_no_filling() -> None:
+def test_a_body_at_rest_at_the_origin_is_not_padding() -> None:
     along = np.linspace(-1.0, 1.0, 41)
     there = np.stack([along, along, 0 * along, 0 * along], 1)
     there[20] = 0.0

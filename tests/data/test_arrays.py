@@ -104,7 +104,7 @@ HELD = {
 
 @pytest.mark.parametrize("held", HELD.values(), ids=HELD)
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
-def test_however_numbers_are_held_they_are_the_same(
+def test_containers_of_numbers_do_not_matter(
     held: Callable[[np.ndarray], Any], kind: type[np.floating[Any]]
 ) -> None:
     values = ROWS.astype(kind)
@@ -115,7 +115,7 @@ def test_however_numbers_are_held_they_are_the_same(
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int64, bool])
-def test_whole_numbers_and_flags_are_taken(kind: type[np.generic]) -> None:
+def test_integers_and_flags_are_accepted(kind: type[np.generic]) -> None:
     values = (10 * ROWS).astype(kind)
     np.testing.assert_array_equal(
         from_arrays(values).observations, values.astype(np.float32), strict=True
@@ -139,12 +139,12 @@ def test_whole_numbers_and_flags_are_taken(kind: type[np.generic]) -> None:
         iter(ROWS),
     ],
 )
-def test_what_are_no_plain_numbers_is_refused(values: Any) -> None:
+def test_values_that_are_not_real_numbers_are_refused(values: Any) -> None:
     with pytest.raises(DataError, match="own: observations must"):
         from_arrays(values, source="own")
 
 
-def test_an_end_that_is_neither_yes_nor_no_is_refused(tmp_path: Path) -> None:
+def test_nan_as_an_end_is_refused(tmp_path: Path) -> None:
     ends = np.zeros(10)
     ends[4] = np.nan
     with pytest.raises(DataError, match=r"own: ends must hold flags; row 4"):

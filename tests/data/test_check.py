@@ -1,4 +1,4 @@
-"""What ``dfplan data check`` finds, planted by hand."""
+"""``dfplan data check`` finds the problems of recordings that are made with them."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def changed(array: np.ndarray, rows: Any, value: Any) -> np.ndarray:
 PLAIN = recording()
 
 
-def test_nothing_is_wrong_with_sound_data() -> None:
+def test_valid_data_has_no_findings() -> None:
     report = check(PLAIN)
     assert report.findings == () and report.ok
     assert str(report).splitlines()[-1] == "No problems found."
     assert report.segments.tolist() == [[0, 250], [250, 500], [500, 750], [750, 1000]]
 
 
-def test_rows_left_out_are_found_and_cut_at() -> None:
+def test_excluded_rows_are_reported_and_cut() -> None:
     observations = changed(PLAIN.observations, [260, 261, 700], np.nan)
     observations[[3, 500, 997]] = 0
     data = replace(PLAIN, observations=observations)
@@ -157,7 +157,7 @@ def test_short_segments_are_counted_by_the_window_that_is_given() -> None:
     assert "No segment is left" in only(data, "short", window=900).advice
 
 
-def test_bare_last_observations_are_told_and_a_mixture_is_noted() -> None:
+def test_final_observations_are_described_and_a_mixture_is_reported() -> None:
     assert "an action in every row" in check(PLAIN).facts["episodes"]
     bare = np.array([True] * 4)
     assert "T + 1" in check(replace(PLAIN, final_observations=bare)).facts["episodes"]
@@ -170,7 +170,7 @@ def test_empty_episodes_are_found() -> None:
     assert brief(only(data, "empty")) == ("note", 2, 250, 2)
 
 
-def test_a_terminal_within_an_episode_is_found_and_one_before_a_bare_end_is_not() -> None:
+def test_terminals_inside_episodes_are_reported_but_not_before_a_final_observation() -> None:
     inside = changed(PLAIN.terminals, 300, True)
     assert brief(only(replace(PLAIN, terminals=inside), "terminals")) == ("note", 1, 300, 1)
     before = np.roll(PLAIN.terminals, -1)
@@ -195,7 +195,7 @@ def test_stale_goals_are_found() -> None:
     assert cuts["changes of goal within episodes (not cut)"] == 2
 
 
-def test_timeouts_cut_when_told_to() -> None:
+def test_timeouts_cut_if_requested() -> None:
     timeouts = changed(PLAIN.terminals, [99, 400], True)
     data = replace(PLAIN, timeouts=timeouts)
     assert len(check(data).segments) == 4
@@ -211,7 +211,7 @@ def paid(data: Recording, goal: np.ndarray, radius: float) -> np.ndarray:
     return np.linalg.norm(data.observations[:, :2] - goal, axis=1) <= radius
 
 
-def test_it_is_said_by_which_end_of_a_step_rewards_are_paid() -> None:
+def test_the_report_says_which_end_of_a_step_rewards_refer_to() -> None:
     goal = parse_maze(ROOM).goal
     here = paid(PLAIN, goal, 0.5).astype(np.float32)
     assert 20 < here.sum() < 980
@@ -269,7 +269,7 @@ def test_velocities_that_do_not_fit_are_refused() -> None:
     assert not check(replace(PLAIN, observations=own[:, :2])).findings
 
 
-def test_what_never_moves_is_refused() -> None:
+def test_data_without_motion_is_refused() -> None:
     data = replace(PLAIN, observations=np.full((1000, 2), 2.0))
     assert findings(data)["no motion"].severity == "error"
 
@@ -283,7 +283,7 @@ def test_too_few_rows_are_refused(count: int) -> None:
     assert "training would fail" in str(report)
 
 
-def test_data_without_a_good_row_is_reported_and_not_choked_on() -> None:
+def test_data_without_a_valid_row_is_reported() -> None:
     for value in (0.0, np.nan):
         data = replace(PLAIN, observations=np.full((1000, 4), value))
         report = check(data)
@@ -291,7 +291,7 @@ def test_data_without_a_good_row_is_reported_and_not_choked_on() -> None:
 
 
 @pytest.mark.parametrize("frame", list(SUITES))
-def test_coverage_and_walls_are_found_in_every_frame(frame: str) -> None:
+def test_coverage_and_walls_are_found_in_the_coordinates_of_every_suite(frame: str) -> None:
     maze = parse_maze(ROOM, suite=SUITES[frame])
     data = moved_to(maze)
     cells = {tuple(cell) for cell in maze.xy_to_cell(data.observations).tolist()}
@@ -314,7 +314,7 @@ def test_a_maze_that_cannot_be_read_is_noted() -> None:
     assert only(replace(PLAIN, maze="###\n#"), "maze").severity == "note"
 
 
-def test_statistics_are_those_of_the_sound_rows() -> None:
+def test_statistics_are_those_of_the_valid_rows() -> None:
     observations = changed(PLAIN.observations, [5, 6], np.nan)
     actions = changed(PLAIN.actions, 9, -1.0)
     kept = np.delete(np.concatenate([observations, actions], axis=1), [5, 6], axis=0)

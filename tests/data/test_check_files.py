@@ -1,4 +1,4 @@
-"""``dfplan data check`` on whole files: sound ones, long ones, and their pictures."""
+"""``dfplan data check`` of whole files, long files, and its pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checksums beside data: written, compared whenever the data is read, and renewed with it."""
+"""Checksum files: written, compared whenever the data is read, and updated with the data."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def minari(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_data_that_is_no_longer_what_it_was_is_refused(tmp_path: Path, name: str) -> None:
+def test_changed_data_is_refused(tmp_path: Path, name: str) -> None:
     path = write(RECORDING, tmp_path / name)
     sidecar = checksum(path)
     assert sidecar == tmp_path / f"{name}.sha256"
@@ -115,9 +115,7 @@ def test_a_source_of_a_virtual_dataset_has_a_checksum_of_its_own(tmp_path: Path)
         (b"%s  walk.npz\n" % (b"0" * 64), "does not match its checksum"),
     ],
 )
-def test_a_checksum_that_says_nothing_is_refused(
-    tmp_path: Path, content: bytes, message: str
-) -> None:
+def test_an_invalid_checksum_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = write(RECORDING, tmp_path / "walk.npz")
     checksum(path).write_bytes(content)
     with pytest.raises(DataError, match=message) as raised:
@@ -150,7 +148,7 @@ def test_collecting_renews_the_checksum_of_what_it_replaces(tmp_path: Path) -> N
     assert sorted(file.name for file in tmp_path.iterdir()) == [path.name, f"{path.name}.sha256"]
 
 
-def test_a_checksum_of_a_folder_that_is_gone_does_not_stay(tmp_path: Path) -> None:
+def test_the_checksum_of_a_removed_folder_is_replaced(tmp_path: Path) -> None:
     pytest.importorskip("minari")
     folder = write(RECORDING, tmp_path / "walk-v0")
     checksum(folder)
@@ -193,7 +191,7 @@ def test_the_command_writes_and_reading_compares(
     assert error.startswith("dfplan: error: ") and error.count("\n") == 1
 
 
-def test_what_has_no_checksum_is_said(tmp_path: Path) -> None:
+def test_missing_data_has_no_checksum(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError, match="not a Minari data set"):
         checksum(tmp_path / "folder")

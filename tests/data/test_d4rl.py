@@ -1,4 +1,4 @@
-"""D4RL's layout: files as D4RL makes them, and what is refused."""
+"""D4RL's format: files as D4RL makes them, and files that are refused."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_fields_come_back_as_they_were_written(file: Path) -> None:
     assert read.source == file.name
 
 
-def test_single_columns_other_types_and_missing_extras_are_taken(tmp_path: Path) -> None:
+def test_single_columns_other_types_and_missing_fields_are_read(tmp_path: Path) -> None:
     path = write(
         tmp_path / "extras.hdf5",
         observations=walk(100).astype(np.float64),
@@ -113,7 +113,7 @@ def test_episodes_begin_at_joints_and_after_terminals(file: Path) -> None:
     assert read_d4rl(file).episodes.tolist() == [0, 500, 700]
 
 
-def test_nothing_is_mended(file: Path) -> None:
+def test_reading_changes_no_values(file: Path) -> None:
     """Rows of zeros, NaN, infinite actions and jumps are for others to see to."""
     observations, actions = walk(100), forces(100)
     observations[20] = 0
@@ -246,7 +246,7 @@ def test_what_d4rls_tools_look_for_is_always_written(tmp_path: Path) -> None:
         assert file["metadata/joints"][()].tolist() == [0, 30, 60]
 
 
-def test_no_end_is_invented_beside_a_terminal(tmp_path: Path) -> None:
+def test_no_end_is_added_at_a_terminal(tmp_path: Path) -> None:
     ended = np.arange(100) == 29
     recording = Recording(walk(100), forces(100), np.array([0, 30]), "ended", terminals=ended)
     path = write_d4rl(recording, tmp_path / "ended.hdf5")
@@ -255,7 +255,7 @@ def test_no_end_is_invented_beside_a_terminal(tmp_path: Path) -> None:
     assert read_d4rl(path).timeouts is None
 
 
-def test_no_step_is_taken_from_a_bare_end(tmp_path: Path) -> None:
+def test_no_step_is_taken_from_a_final_observation(tmp_path: Path) -> None:
     """It is a timeout to D4RL's tools, and none to this reader; a terminal parts it from no row."""
     terminals = np.arange(100) == 28
     recording = Recording(
@@ -275,7 +275,7 @@ def test_no_step_is_taken_from_a_bare_end(tmp_path: Path) -> None:
     assert read.episodes.tolist() == [0, 30]
 
 
-def test_a_full_disk_leaves_nothing_and_is_said(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path: Path) -> None:
     """The real thing, in a process whose files may not grow beyond 100 kB."""
     path = tmp_path / "walk.hdf5"
     path.write_bytes(b"what was there before")
@@ -286,7 +286,7 @@ def test_a_full_disk_leaves_nothing_and_is_said(tmp_path: Path) -> None:
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"what was there before"]
 
 
-def test_a_published_name_says_the_maze(tmp_path: Path) -> None:
+def test_the_maze_is_read_from_a_published_name(tmp_path: Path) -> None:
     for name, maze in (
         ("maze2d-large-sparse-v1.hdf5", "large"),
         ("maze2d-umaze-dense-v1.hdf5", "umaze"),

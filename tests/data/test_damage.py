@@ -1,4 +1,4 @@
-"""Files that are damaged, changed while they are used, or no files at all."""
+"""Files that are damaged, change during use, or are not regular files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def minari(path: Path) -> Path:
     return path
 
 
-LAYOUTS: dict[str, Callable[[Path], Path]] = {
+FORMATS: dict[str, Callable[[Path], Path]] = {
     "d4rl.hdf5": lambda path: write(RECORDING, path),
     "plain.hdf5": plain_hdf5,
     "minari.hdf5": minari,
@@ -82,9 +82,9 @@ def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("seed", [0])
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", FORMATS)
 def test_with_a_checksum_damage_is_always_found(tmp_path: Path, name: str, seed: int) -> None:
-    path = LAYOUTS[name](tmp_path / name)
+    path = FORMATS[name](tmp_path / name)
     checksum(path)
     whole, expected = path.read_bytes(), read(path)
     rng = np.random.default_rng(seed)
@@ -101,7 +101,7 @@ def test_with_a_checksum_damage_is_always_found(tmp_path: Path, name: str, seed:
 @pytest.mark.parametrize("seed", [0])
 @pytest.mark.parametrize("name", ["ogbench.npz", "packed.npz"])
 def test_in_an_npz_file_damage_is_found_without_one(tmp_path: Path, name: str, seed: int) -> None:
-    path = LAYOUTS[name](tmp_path / name)
+    path = FORMATS[name](tmp_path / name)
     whole, expected = path.read_bytes(), read(path)
     rng = np.random.default_rng(seed)
     for _ in range(300):
@@ -129,7 +129,7 @@ def test_damage_of_an_hdf5_file_is_an_error_of_dfplans(
     tmp_path: Path, name: str, seed: int
 ) -> None:
     """In a process of its own, which ends where HDF5 crashes or hangs."""
-    path = LAYOUTS[name](tmp_path / name)
+    path = FORMATS[name](tmp_path / name)
     child = os.fork()
     if child == 0:
         code = 1
@@ -242,12 +242,12 @@ def test_a_wrong_checksum_of_hdf5s_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("size", [1.0, 0.3])
 def test_data_of_a_small_file_does_not_change_with_it(
     tmp_path: Path, name: str, size: float
 ) -> None:
-    path = LAYOUTS[name](tmp_path / name)
+    path = FORMATS[name](tmp_path / name)
     data, expected = load_data(path), load_data(path)
     content = np.random.default_rng(0).bytes(int(size * path.stat().st_size))
     with path.open("rb+") as file:  # the same file, not another one in its place
@@ -277,11 +277,11 @@ def replaced(path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [changed, replaced, Path.unlink, lambda path: os.truncate(path, 9)]
 )
-def test_a_large_file_that_changes_is_told(
+def test_a_change_of_a_large_file_is_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[Path], object]
 ) -> None:
     monkeypatch.setattr(storage, "LARGE", 1)
-    path = LAYOUTS[name](tmp_path / name)
+    path = FORMATS[name](tmp_path / name)
     recording, data = read(path), load_data(path)
     assert mapped_files(recording) == recording.mapped == data.mapped
     assert [file.path for file in data.mapped] == [path]
@@ -298,7 +298,7 @@ def test_a_wrong_bit_of_a_large_file_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(storage, "LARGE", 1)
-    path = LAYOUTS[name](tmp_path / name)
+    path = FORMATS[name](tmp_path / name)
     assert read(path).actions.any()
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo("actions.npy")
@@ -338,7 +338,7 @@ def odd_paths(folder: Path) -> list[str | Path]:
     return [*paths, "", "a\0b", "x" * 5000, "x/" * 2500, "~nobody-of-that-name/a.npz"]
 
 
-def test_what_is_no_data_file_is_refused_in_a_line(tmp_path: Path) -> None:
+def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
     keys = {"observations": "obs"}
     for path in odd_paths(tmp_path):
         for how in ({}, {"keys": keys}, *({"format": n} for n in ("d4rl", "ogbench", "minari"))):
@@ -347,16 +347,18 @@ def test_what_is_no_data_file_is_refused_in_a_line(tmp_path: Path) -> None:
             assert "\n" not in str(raised.value)
 
 
-def test_what_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By a process without the rights, whoever runs this."""
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.R_OK and allowed(path, mode))
-    for name, make in LAYOUTS.items():
+    for name, make in FORMATS.items():
         with pytest.raises(DataError, match=rf"{name} cannot be read: .*permission"):
             read(make(tmp_path / name))
 
 
-def test_data_at_home_is_read_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert write(RECORDING, "~/walk.npz") == tmp_path / "walk.npz"

@@ -1,4 +1,4 @@
-"""Fetching the published files, from a server of the tests' own."""
+"""Downloads of published files, from a local server."""
 
 from __future__ import annotations
 
@@ -453,7 +453,7 @@ def test_every_address_is_https_and_no_other_is_tried(
 @pytest.mark.parametrize(
     "address", ["http://[::1", "http://a b", "http://127.0.0.1:port", "gopher://x", "http://é" * 40]
 )
-def test_addresses_that_are_none_are_one_error(
+def test_an_invalid_address_is_one_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     without_proxies(monkeypatch)

@@ -1,4 +1,4 @@
-"""Whatever arrays hold: an error of dfplan, or finite statistics, and no warning of NumPy."""
+"""All arrays give an error of dfplan or finite statistics, without a warning of NumPy."""
 
 from __future__ import annotations
 

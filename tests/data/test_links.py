@@ -1,4 +1,4 @@
-"""Data that lies in other files: hdf5 links, virtual datasets and external storage."""
+"""Data in other files: hdf5 links, virtual datasets and external storage."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_sources_in_the_files_own_folder_are_read(own: Path, name: str, follow_l
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
-def test_sources_elsewhere_need_to_be_allowed(
+def test_sources_in_other_folders_must_be_allowed(
     own: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (own / "symbolic.hdf5").symlink_to(own.parent / "other" / "source.hdf5")
@@ -223,7 +223,7 @@ def test_a_lost_source_is_named(own: Path) -> None:
         read(path)
 
 
-def test_a_linked_file_is_found_from_where_the_data_really_lies(own: Path) -> None:
+def test_a_link_is_resolved_from_the_real_folder_of_the_data(own: Path) -> None:
     path = made(own / "data.hdf5", INSIDE["relative"])
     link = own.parent / "link.hdf5"
     link.symlink_to(path)
@@ -240,7 +240,7 @@ def test_a_mark_that_is_a_lost_link_does_not_count_as_absent(own: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes with a name")
-def test_pipes_and_devices_are_no_sources(own: Path) -> None:
+def test_pipes_and_devices_are_refused(own: Path) -> None:
     os.mkfifo(own / "pipe")
     for name in ("{}/pipe", "pipe", "/dev/zero"):
         for fill in (virtual((ALL, name, "actions", None)), external(name), raw(name)):

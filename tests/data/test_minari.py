@@ -311,7 +311,7 @@ def test_positions_alone_and_dictionaries_without_goals_are_read() -> None:
     assert recording.goals is None
 
 
-def test_infos_of_another_shape_are_no_goals() -> None:
+def test_infos_of_another_shape_are_not_goals() -> None:
     created(buffer(3, 2, infos={"goal": np.ones((3, 7))}), buffer(3, 2))
     assert read_minari("tests/buffers-v0").goals is None
 
@@ -371,7 +371,7 @@ ONE_GOAL = [[1, 1, 1, 1], [1, "r", "g", 1], [1, 1, 1, 1]]
         (None, None),
     ],
 )
-def test_the_maze_is_told_from_the_environment(environment: str | None, maze: str | None) -> None:
+def test_the_maze_is_read_from_the_environment(environment: str | None, maze: str | None) -> None:
     path = main_file(created(buffer(3, 2))).with_name("metadata.json")
     metadata = json.loads(path.read_text())
     path.write_text(json.dumps({**metadata, "env_spec": environment}))
@@ -409,7 +409,7 @@ def test_what_is_written_is_read_back_as_it_was(
     require_equal(read_minari(folder), recording)
 
 
-def test_marks_on_a_bare_end_are_kept(tmp_path: Path) -> None:
+def test_flags_of_a_final_observation_are_kept(tmp_path: Path) -> None:
     recording = record(bare=(True, True, True, True))
     assert recording.terminals is not None
     recording.terminals[[6, 21]] = True
@@ -518,7 +518,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
-def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+def test_existing_data_is_not_overwritten(tmp_path: Path) -> None:
     folder = write_minari(record(), tmp_path / "walks-v0")
     before = (folder / "data" / "main_data.hdf5").read_bytes()
     with pytest.raises(ConfigError, match=r"walks-v0 exists already"):
@@ -598,7 +598,7 @@ def test_a_failed_download_names_the_ways_out(
     assert "pip install 'minari[hdf5,hf]'" in message and "`dfplan data generate`" in message
 
 
-def test_what_is_not_there_is_downloaded(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+def test_a_missing_data_set_is_downloaded(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     asked = []
 
     def fetch(name: str) -> None:
@@ -612,7 +612,7 @@ def test_what_is_not_there_is_downloaded(monkeypatch: pytest.MonkeyPatch, root: 
 
 
 @pytest.mark.parametrize("source", ["no/such", "/no/such-v0", "my data-v0", Path("data.hdf5")])
-def test_what_is_no_id_and_no_file_is_refused(source: str | Path) -> None:
+def test_an_invalid_id_is_refused(source: str | Path) -> None:
     with pytest.raises(DataError, match=r"no Minari data set at .*D4RL/pointmaze/large-v2"):
         read_minari(source)
 

@@ -1,4 +1,4 @@
-"""Laws of cutting a file into continuous stretches."""
+"""Laws of cutting a recording into continuous segments."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_clean_file_is_cut_at_its_episodes_alone_and_silently() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
-def test_rows_not_to_be_trusted_belong_to_no_segment(value: float) -> None:
+def test_excluded_rows_belong_to_no_segment(value: float) -> None:
     recording = changed(walk(), slice(120, 123), value)
     assert lengths(recording) == [[0, 120], [123, 400]]
     with pytest.warns(DataWarning, match=r"3 rows .*row 120.*data check"):
@@ -80,7 +80,7 @@ def test_segment_by_cuts_at_timeouts_or_at_changes_of_the_goal() -> None:
     assert lengths(recording, "goals") == [[0, 150], [150, 400]]
 
 
-def test_a_stretch_of_unknown_goals_is_cut_off_whole() -> None:
+def test_a_run_of_unknown_goals_is_one_segment() -> None:
     goals = np.ones((400, 2))
     goals[100:150, 0] = np.nan
     recording = replace(walk(), goals=goals)
@@ -131,7 +131,7 @@ def test_velocities_are_the_recorded_or_the_steps_that_were_taken() -> None:
     np.testing.assert_allclose(velocities(walked, rows)[..., 0], step, atol=1e-6)
 
 
-def test_no_window_holds_a_row_that_is_not_to_be_trusted_or_a_jump() -> None:
+def test_no_window_contains_an_excluded_row_or_a_jump() -> None:
     recording = changed(walk(rows=4000, episodes=(0, 1000)), slice(500, 503), np.nan)
     recording.observations[2000:, :2] += 50.0
     with pytest.warns(DataWarning):

@@ -1,4 +1,4 @@
-"""Reading arrays from files: in place, in blocks, and never all of one in memory at a time."""
+"""Arrays from files: mapped, or read in blocks, with little memory."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_an_array_in_columns_is_read_in_rows(tmp_path: Path) -> None:
         assert in_place(got) != packed
 
 
-def test_a_dataset_that_is_elsewhere_than_in_its_file_is_read_in_blocks(tmp_path: Path) -> None:
+def test_a_dataset_with_values_in_other_files_is_read_in_blocks(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         file["values"] = VALUES["float32"]
         layout = h5py.VirtualLayout((1000, 4), np.float32)
@@ -177,7 +177,7 @@ def test_new_arrays_are_of_the_shape_and_type_asked_for(monkeypatch: pytest.Monk
             assert mapped(new) == (new.nbytes >= 64)
 
 
-def test_a_disk_without_room_is_said_before_anything_is_written(
+def test_a_full_disk_is_reported_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: object) -> None:
@@ -238,7 +238,7 @@ def test_other_files_within_an_npz_file_are_left_alone(tmp_path: Path) -> None:
     assert list(npz_arrays(tmp_path / "a.npz")) == ["values"]
 
 
-def test_a_file_of_text_or_none_at_all_is_refused(tmp_path: Path) -> None:
+def test_a_text_file_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_text("observations, actions\n")
     with pytest.raises(DataError, match="not a whole npz file"):
         npz_arrays(tmp_path / "a.npz")

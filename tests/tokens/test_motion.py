@@ -98,7 +98,7 @@ def test_no_step_leads_from_one_segment_to_the_next() -> None:
     assert fitted.gain == pytest.approx(motion.gain, rel=1e-3)
 
 
-def test_few_rows_say_the_same() -> None:
+def test_a_sample_of_rows_gives_the_same_motion() -> None:
     data = drive(MADE_UP[0])
     few, all_of_them = fit_motion(data, rows=1000), fit_motion(data)
     assert few.gain == pytest.approx(all_of_them.gain, rel=1e-3)
@@ -121,7 +121,7 @@ def test_a_body_that_never_moves_is_refused() -> None:
         fit_motion(segmented(from_arrays(np.ones((50, 4)) * [1, 2, 0, 0], np.ones((50, 2)))))
 
 
-def test_one_velocity_says_nothing_of_drag() -> None:
+def test_a_constant_velocity_gives_no_drag() -> None:
     along = np.arange(200)[:, None] * [0.01, 0.0]
     fitted = fit_motion(segmented(from_arrays(np.hstack([along, np.ones((200, 2)) * [1, 0]]))))
     assert fitted.drag == pytest.approx(0, abs=1e-9) and fitted.gain == 0
@@ -146,7 +146,7 @@ def steered(gain: float, contact: float, steps: int = 4000) -> Trajectories:
 
 @pytest.mark.parametrize("gain", [0.2, 30.0])
 @pytest.mark.parametrize("contact", [0.0, 0.05])
-def test_a_body_that_does_not_coast_is_known_as_such(gain: float, contact: float) -> None:
+def test_a_body_without_inertia_is_detected(gain: float, contact: float) -> None:
     fitted = fit_motion(steered(gain, contact))
     assert fitted.dt == pytest.approx(1, rel=1e-4)
     assert fitted.drag == pytest.approx(1, abs=1e-3)
@@ -159,7 +159,7 @@ def test_a_body_that_does_not_coast_is_known_as_such(gain: float, contact: float
 
 
 @pytest.mark.parametrize("motion", MADE_UP, ids=str)
-def test_bodies_that_keep_their_velocity_coast(motion: Motion) -> None:
+def test_a_body_that_keeps_its_velocity_has_inertia(motion: Motion) -> None:
     assert fit_motion(drive(motion)).has_inertia
 
 
@@ -198,7 +198,7 @@ def test_data_without_actions_knows_how_far_a_step_goes(recorded: Recording) -> 
 
 
 @pytest.mark.parametrize("factor", [-1.0, 1e-3])
-def test_actions_that_cannot_be_are_refused(recorded: Recording, factor: float) -> None:
+def test_impossible_actions_are_refused(recorded: Recording, factor: float) -> None:
     wrong = replace(recorded, actions=factor * recorded.actions)
     with pytest.raises(DataError, match=r"an action of 1 adds .*opposite sign"):
         fit_motion(segmented(wrong))

@@ -1,4 +1,4 @@
-"""Random rows keep to their segments."""
+"""Sampled rows have enough rows of their segment around them."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_a_missing_tensor_is_named(statistics: Statistics, name: str) -> None:
         Statistics.from_tensors(tensors)
 
 
-def test_they_are_of_the_data(statistics: Statistics, trajectories: Trajectories) -> None:
+def test_limits_are_those_of_the_data(statistics: Statistics, trajectories: Trajectories) -> None:
     positions = torch.from_numpy(trajectories.observations[:, :2]).float()
     assert statistics.motion == fit_motion(trajectories)
     assert statistics.normalizer.normalize(positions).std(0).tolist() == pytest.approx(

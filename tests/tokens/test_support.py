@@ -1,4 +1,4 @@
-"""Distance to where the data has been."""
+"""Distance to the visited region."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_shapes_and_rows() -> None:
     assert torch.equal(together.flatten(), alone)
 
 
-def test_a_wide_world_gets_coarser_cells() -> None:
+def test_a_large_region_has_larger_cells() -> None:
     support = fit_support([np.array([[0.0, 0.0], [1e6, 5.0]])], 0.01)
     assert max(support.visited.shape) < 2100
     assert support.visited.sum() == 2

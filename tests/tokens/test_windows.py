@@ -1,4 +1,4 @@
-"""TokenWindows and tokens: inverse pairs, and nothing that was not recorded in one go."""
+"""Tokens and windows: inverse pairs, and windows inside one segment."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_every_horizon_that_fits_is_as_likely() -> None:
     assert (horizon[start == 98] == 1).all() and horizon[start == 96].max() == 3
 
 
-def test_a_seed_is_a_batch() -> None:
+def test_a_seed_determines_a_batch() -> None:
     windows = TokenWindows(numbered(200, 50), TokenLayout(5, 2, 3))
     first, again, other = (windows.draw(64, generator(seed)) for seed in (1, 1, 2))
     assert all(map(torch.equal, first, again))

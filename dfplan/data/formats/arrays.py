@@ -1,4 +1,4 @@
-"""Recordings from bare arrays, in memory or in a file with names of its own."""
+"""Recordings from bare arrays, in memory or in a file with any names."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def read_arrays(
     Raises:
         ConfigError: ``keys`` has an unknown field or no ``observations``, or the file has no array
             of this name.
-        DataError: there is no such file; it is neither npz nor hdf5, or damaged; or an array has
-            the wrong shape.
+        DataError: there is no such file; it is not an npz or hdf5 file; it is damaged; or an array
+            has the wrong shape.
     """
     path = expand_path(path)
     for field in keys:

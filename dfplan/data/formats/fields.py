@@ -56,7 +56,7 @@ class Field(Record):
         stored = self.stored
         if stored.dtype.kind not in "fiub":
             raise DataError(f"{self.source}: {self.name} must hold numbers; got {stored.dtype}.")
-        shape = tuple(stored.shape or ())  # the shape of an empty hdf5 dataset is None
+        shape = tuple(stored.shape or ())  # None for an empty hdf5 dataset
         if not widths and len(shape) == 2 and shape[1] == 1:
             shape = shape[:1]
         tails: list[tuple[int, ...]] = [(width,) for width in widths] or [()]

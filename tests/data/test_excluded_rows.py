@@ -1,4 +1,4 @@
-"""Rows that cannot be true count for nothing, wherever they are and in whatever unit."""
+"""Rows with impossible values do not affect statistics, at any place and in any unit."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def same(one: Statistics, other: Statistics) -> bool:
     sign=st.sampled_from([-1.0, 1.0]),
     width=st.sampled_from([2, 4]),
 )
-def test_statistics_are_those_of_the_data_without_its_lying_rows(
+def test_statistics_do_not_depend_on_excluded_rows(
     unit: float, size: float, places: list[int], columns: list[int], sign: float, width: int
 ) -> None:
     observations, actions = walk(unit, width)
@@ -80,7 +80,7 @@ def test_statistics_are_those_of_the_data_without_its_lying_rows(
 
 @settings(max_examples=30, deadline=None)
 @given(unit=UNITS, size=SIZES, place=st.integers(0, ROWS - 60), length=st.integers(2, 50))
-def test_a_recorder_that_hangs_far_off_counts_for_nothing(
+def test_a_recorder_stuck_far_away_does_not_affect_statistics(
     unit: float, size: float, place: int, length: int
 ) -> None:
     observations, actions = walk(unit, 4)
@@ -91,7 +91,7 @@ def test_a_recorder_that_hangs_far_off_counts_for_nothing(
 
 
 @pytest.mark.parametrize("row", [0, 499, 500, ROWS - 1])
-def test_first_and_last_rows_of_an_episode_can_lie_too(row: int) -> None:
+def test_outliers_at_the_ends_of_an_episode_are_excluded(row: int) -> None:
     observations, actions = walk(1.0, 4)
     lying, left_out = observations.copy(), observations.copy()
     lying[row, 0] = 1e5
@@ -99,7 +99,7 @@ def test_first_and_last_rows_of_an_episode_can_lie_too(row: int) -> None:
     assert same(statistics(lying, actions), statistics(left_out, actions))
 
 
-def test_many_lying_rows_of_a_short_recording_do_not_decide_what_a_jump_is() -> None:
+def test_many_outliers_in_a_short_recording_do_not_set_the_step_limit() -> None:
     observations, actions = (part[:40] for part in walk(1.0, 2))
     lying = observations.copy()
     lying[[7, 19, 30]] += 1e5
@@ -108,7 +108,7 @@ def test_many_lying_rows_of_a_short_recording_do_not_decide_what_a_jump_is() -> 
     assert data.segments.tolist() == [[0, 7], [8, 19], [20, 30], [31, 40]]
 
 
-def test_the_check_says_which_rows_lie_and_counts_them_in_no_statistic() -> None:
+def test_the_check_reports_outliers_and_excludes_them_from_statistics() -> None:
     observations, actions = walk(1.0, 4)
     lying = observations.copy()
     lying[1000, 1], lying[2000, 3] = -1e6, 1e5

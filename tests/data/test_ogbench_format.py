@@ -1,4 +1,4 @@
-"""OGBench's layout: files as its generator writes them and as its loader returns them."""
+"""OGBench's format: files as its generator writes them and as its loader returns them."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_wrong_files_are_refused(
         read_ogbench(path)
 
 
-def test_a_full_disk_leaves_nothing_and_is_said(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_file(tmp_path: Path) -> None:
     """The real thing, in a process whose files may not grow beyond 100 kB."""
     path = tmp_path / "walk.npz"
     path.write_bytes(b"what was there before")
@@ -238,7 +238,7 @@ def require_equal(one: Recording, other: Recording) -> None:
 
 
 @pytest.mark.parametrize("recording", recordings())
-def test_to_and_fro_between_layouts_loses_nothing(tmp_path: Path, recording: Recording) -> None:
+def test_conversion_between_formats_loses_nothing(tmp_path: Path, recording: Recording) -> None:
     one = read_d4rl(write_d4rl(recording, tmp_path / "a.hdf5"))
     require_equal(recording, one)
     two = read_ogbench(write_ogbench(one, tmp_path / "b.npz"))
