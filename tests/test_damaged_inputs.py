@@ -46,15 +46,7 @@ class Said(NamedTuple):
     error: str
 
 
-def commands(below: Mapping[str, Any] = cli.COMMANDS, before: str = "") -> Iterator[str]:
-    """All commands that run something, as they are written."""
-    for name, command in below.items():
-        if isinstance(command, dict):
-            yield from commands(command, f"{before}{name} ")
-        elif name != "_help":
-            yield f"{before}{name}"
-
-
+NAMES = [" ".join(names) for names, _ in cli.commands()]
 # How each command takes each kind of input: {} stands for the file. Of trainings, see below.
 PLANNED = {"checkpoint": ["{}", "1,1", "3,3"]}
 DATA = {"data": ["{}"]}
@@ -65,15 +57,16 @@ ENTRIES: dict[str, dict[str, list[str]]] = {
         "absent": ["--planner=bc", "--tasks=maze2d-umaze", "--checkpoints={}"],
     },
     "bench compare": {"results": ["{}", "{}"], "absent": ["{}", "{}"]},
+    "bench report": {"results": ["{}"], "absent": ["{}"]},
     "evaluate": {
         "checkpoint": ["{}", "--episodes=1"],
         "maze": [NAME, "--env={}", "--episodes=1"],
     },
     "env": {"maze": ["{}"]},
     "plan": PLANNED,
-    "film denoising": PLANNED,
-    "film drive": {"checkpoint": ["{}"], "maze": [NAME, "--env={}"]},
-    "film tree": PLANNED,
+    "video denoising": PLANNED,
+    "video episode": {"checkpoint": ["{}"], "maze": [NAME, "--env={}"]},
+    "video tree": PLANNED,
     "train own": {
         "maze": ["{}", "--data=gone", "--out=run"],
         "data": ["maze.txt", "--data={}", "--out=run"],
@@ -86,7 +79,7 @@ ENTRIES: dict[str, dict[str, list[str]]] = {
     "data checksum": {"absent": ["{}"]},
     "inspect": {"checkpoint": ["{}"]},
 }
-TRAININGS = [name for name in commands() if name.startswith("train ") and name != "train own"]
+TRAININGS = [name for name in NAMES if name.startswith("train ") and name != "train own"]
 ENTRIES |= {name: {"data": ["--data={}", "--out=run"]} for name in TRAININGS}
 ALONE = {"data list"}  # takes no input
 
@@ -428,7 +421,7 @@ def result(change: Callable[[Path, Path], Any]) -> Damage:
         head = {"format": 2, **name, "tracker": "none", "seed": 0, "episodes": 1}
         head |= {"split": "test", "problems": "0" * 64, "model": None, "follows": None}
         row = {"episode": 0, "part": 0, "start": [1.0, 1.0], "goal": [1.0, 1.0], "score": 1.0}
-        row |= {"most": 2.0, "reward": 1.0, "latched": 1.0, "first_touch": None, "steps": 3}
+        row |= {"most": 2.0, "reward": 1.0, "latched": 1.0, "steps_to_goal": None, "steps": 3}
         row |= {"success_any": False, "success_last": False, "fault": None}
         lines.write_text(json.dumps(head) + "\n" + json.dumps(row) + "\n")
         aside.write_text("{}")
@@ -568,7 +561,7 @@ def faults(
 
 
 def test_every_command_has_an_entry() -> None:
-    assert set(commands()) == ENTRIES.keys() | ALONE
+    assert set(NAMES) == ENTRIES.keys() | ALONE
 
 
 @pytest.mark.parametrize("command", [name for name in ENTRIES if name not in TRAININGS])
@@ -652,7 +645,7 @@ def settings_of(shown: Mapping[str, Any], before: str = "") -> Iterator[str]:
         "train maze2d-umaze --data=gone",
         "train iql-umaze --data=gone",
         "plan gone.safetensors 1,1 3,3",
-        "film tree gone.safetensors 1,1 3,3",
+        "video tree gone.safetensors 1,1 3,3",
         "evaluate gone.safetensors",
         "bench run --checkpoints=gone",
     ],

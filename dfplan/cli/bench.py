@@ -69,6 +69,8 @@ def run(
         raise ConfigError(f"Expected --full or --episodes {episodes}, not both; leave one out.")
     flags = sys.argv[3:] if sys.argv[2:3] == ["run"] else sys.argv[2:]
     command = shlex.join(["dfplan", "bench", *flags])
+    # Names of files may hold bytes that no encoding knows, and JSON holds text.
+    command = command.encode("utf-8", "backslashreplace").decode()
     plan = plan_runs(
         protocols=protocol or (),
         tasks=tasks or (),

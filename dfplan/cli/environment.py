@@ -15,7 +15,7 @@ def environment(name: str, out: Path | None = None, seed: int = 0) -> None:
     """Make an environment, describe it and draw its first state.
 
     Args:
-        name: maze2d-large, pointmaze-large, ogbench-giant or another name, or a text file of # and O.
+        name: a name such as maze2d-large or ogbench-giant, or a text file of # and O.
         out: picture (PNG) to write.
         seed: seed of the start and goal.
     """
