@@ -258,7 +258,7 @@ def parse_maze(
         return maze
     if isinstance(maze, str):
         text = maze.removeprefix(_BYTE_ORDER_MARK).strip()
-        if text in _NAMED:
+        if text.removeprefix(_DEFAULT_PREFIX) in _NAMED:
             return named_maze(text)
         lines: list[Sequence[object]] = [
             line.strip() for line in text.replace("\\", "\n").splitlines() if line.strip()
@@ -372,8 +372,10 @@ def _check(maze: Maze) -> Maze:
     return maze
 
 
+_DEFAULT_PREFIX = f"{DEFAULT.prefix}-"  # names of its mazes may leave it out
+
 _NAMED = {
-    f"{suite.prefix}-{size}".removeprefix(f"{DEFAULT.prefix}-"): (suite, rows)
+    f"{suite.prefix}-{size}".removeprefix(_DEFAULT_PREFIX): (suite, rows)
     for suite in SUITES.values()
     for size, rows in suite.mazes.items()
 }
@@ -392,6 +394,6 @@ def named_maze(name: str) -> Maze:
     Raises:
         ConfigError: unknown name.
     """
-    known = name.removeprefix(f"{DEFAULT.prefix}-")
+    known = name.removeprefix(_DEFAULT_PREFIX)
     suite, rows = lookup("maze", known, _NAMED)
     return Maze(rows=tuple(rows.split("\\")), name=known, suite=suite)

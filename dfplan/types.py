@@ -184,8 +184,8 @@ class Plan(Record):
         maze: text of the maze, for drawing; None if unknown.
         velocities: planned velocity at each point, float32 [B, P, 2]; None if the planner plans
             no velocities.
-        history: estimated positions before the plan, from noisy observations, ``stride`` steps apart;
-            the last is the plan's first point. Float32 [B, H, 2]; None without noisy observations.
+        history: positions before the plan, estimated from noisy observations, ``stride`` steps
+            apart. The last is the plan's first point. Float32 [B, H, 2]; None without a history.
         actions: planned action at each point, float32 [B, P, 2]; None if the planner plans no
             actions.
         tree: the search tree, if requested.

@@ -127,7 +127,7 @@ class D4RLCollector:
             with h5py.File(sink, "w") as file:
                 _create_datasets(file, recording, self, seed)
                 for rows in blocks(self.steps, self.shard_steps):
-                    _write_rows(file, rows, recording, self.maze)
+                    _write_rows(file, rows, recording)
                     file.flush()
                     if sink.failure is not None:
                         break
@@ -189,17 +189,16 @@ def _create_datasets(
     file.attrs["maze"] = collector.maze.text
 
 
-def _write_rows(file: h5py.File, rows: slice, recording: Recording, maze: Maze) -> None:
+def _write_rows(file: h5py.File, rows: slice, recording: Recording) -> None:
     observations = recording.observations[rows]
     fields = {
         "observations": observations,
         "actions": recording.actions[rows],
+        "rewards": np.asarray(recording.rewards)[rows],
         "timeouts": np.asarray(recording.timeouts)[rows],
         "infos/goal": np.asarray(recording.goals)[rows],
         "infos/qpos": observations[:, :2],
         "infos/qvel": observations[:, 2:],
     }
-    if maze.goal is not None:  # rows that are not written are zero
-        fields["rewards"] = np.asarray(recording.rewards)[rows]
     for name, values in fields.items():
         file[name][rows] = values

@@ -233,8 +233,8 @@ def isolated_rows(
     * single rows;
     * up to ten rows between two jumps, if the second jump leads back to where the first began, and
       if the parts on both sides are longer;
-    * parts that are five times as far from the region of motion as that region is wide, including
-      a single row that is an episode.
+    * parts that are five times as far from the region of motion as that region is wide; of parts
+      that are a whole episode of several rows, only those that are as far from all other data.
 
     Args:
         observations: position in the first two columns; float [N, 2] or [N, 4].
@@ -259,18 +259,35 @@ def isolated_rows(
         step = _steps(observations[later - 1], observations[later])
         positions.append(observations[later[step > 0], :2])
     if positions and len(moving := np.concatenate(positions)):
-        low, high = np.quantile(moving.astype(np.float64), [1 - _QUANTILE, _QUANTILE], axis=0)
-        reach = _FAR * float((high - low).max())
+        box = np.quantile(moving.astype(np.float64), [1 - _QUANTILE, _QUANTILE], axis=0)
+        reach = _FAR * float((box[1] - box[0]).max())
 
-        def is_far(rows: np.ndarray | slice) -> np.ndarray:
+        def is_far(rows: np.ndarray | slice, box: np.ndarray) -> np.ndarray:
             position = observations[rows, :2]
-            return np.asarray(((position < low - reach) | (position > high + reach)).any(1))
+            return np.asarray(((position < box[0] - reach) | (position > box[1] + reach)).any(1))
 
-        candidates = np.flatnonzero((~whole | single) & ~isolated)
-        for part in candidates[is_far(first[candidates]) & is_far(end[candidates] - 1)]:
-            isolated[part] = is_far(slice(*parts[part])).all()
+        far = np.flatnonzero(~isolated)
+        far = far[is_far(first[far], box) & is_far(end[far] - 1, box)]
+        for part in far:
+            isolated[part] = is_far(slice(*parts[part]), box).all()
+        episodes_far = far[(isolated & whole & ~single)[far]]
+        if len(episodes_far):
+            box = _extent(observations, parts[~isolated])
+            for part in episodes_far:
+                isolated[part] = is_far(slice(*parts[part]), box).all()
     rows = [np.arange(*part) for part in parts[isolated].tolist()]
     return np.concatenate([np.empty(0, np.int64), *rows])
+
+
+def _extent(observations: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """The smallest and the largest position in ``parts`` [S, 2]; float64 [2, 2]."""
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    for first, end in parts.tolist():
+        for rows in blocks(end, _ROWS, start=first):
+            positions = observations[rows, :2]
+            low = np.minimum(low, positions.min(0))
+            high = np.maximum(high, positions.max(0))
+    return np.stack([low, high])
 
 
 def sample_steps(parts: np.ndarray, maximum: int) -> np.ndarray:

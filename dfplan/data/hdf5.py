@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import numpy as np
 
 from dfplan.data.links import require_links
 from dfplan.data.storage import BLOCK, check_once, convert, is_large, reading, target_dtype
+from dfplan.errors import DataError
 
 DAMAGE = (
     OSError,
@@ -62,11 +64,14 @@ def read_hdf5(dataset: h5py.Dataset, *, flags: bool = False) -> np.ndarray:
 
     Raises:
         OSError: the dataset is damaged.
+        DataError: a part of the dataset was never written.
         DfplanError: as :func:`~dfplan.data.storage.allocate`.
     """
+    if not flags:  # a mark that was never written was never set
+        _require_written(dataset)
+    path = dataset.file.filename
     # HDF5 returns an offset for some datasets that were never written.
     written = dataset.id.get_space_status() == h5py.h5d.SPACE_STATUS_ALLOCATED
-    path = dataset.file.filename
     plain = written and dataset.dtype == target_dtype(dataset.dtype, flags)
     if plain and is_large(os.path.getsize(path)):
         offset = dataset.id.get_offset()  # None: in chunks, in another file or in the header
@@ -74,6 +79,30 @@ def read_hdf5(dataset: h5py.Dataset, *, flags: bool = False) -> np.ndarray:
             return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
     chunk = dataset.chunks[0] if dataset.chunks else 1
     return convert(dataset, dataset.dtype, chunk=chunk, flags=flags)
+
+
+def _require_written(dataset: h5py.Dataset) -> None:
+    """Raise :class:`DataError` if HDF5 would return zeros for values that were never written.
+
+    A recorder that reserves space and is then killed leaves such a dataset, and a few bytes can
+    claim any number of rows. Another fill value than zero, such as NaN, is accepted: it shows which
+    rows are missing.
+    """
+    if dataset.is_virtual or dataset.external or not dataset.size or dataset.fillvalue != 0:
+        return
+    if dataset.chunks:
+        chunks = zip(dataset.shape, dataset.chunks, strict=True)
+        expected = math.prod(-(-length // chunk) for length, chunk in chunks)
+        missing = expected - dataset.id.get_num_chunks()
+        what = f"{missing} of {expected} chunks of dataset {dataset.name} were"
+    else:
+        missing = dataset.id.get_space_status() == h5py.h5d.SPACE_STATUS_NOT_ALLOCATED
+        what = f"the dataset {dataset.name} was"
+    if missing:
+        raise DataError(
+            f"{dataset.file.filename}: {what} never written, so their values would read as 0. Was "
+            "the recorder stopped? Write the values, or remove the rows or the dataset."
+        )
 
 
 def read_text(item: h5py.HLObject, name: str) -> str | None:

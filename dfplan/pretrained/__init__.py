@@ -63,7 +63,9 @@ def checkpoint_path(name: str | os.PathLike[str]) -> Path:
 
 
 @isolated()
-def load(name: str | os.PathLike[str], device: str = "cpu") -> ForcingPlanner | DiffuserPlanner | LearnedPolicy:
+def load(
+    name: str | os.PathLike[str], device: str = "cpu"
+) -> ForcingPlanner | DiffuserPlanner | LearnedPolicy:
     """Load a planner, or a policy if the run trained one.
 
     >>> planner = dfplan.load("maze2d-large")

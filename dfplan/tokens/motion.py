@@ -19,6 +19,7 @@ from dfplan.tokens.sampler import WindowSampler
 from dfplan.types import Trajectories
 
 _MAX_SPREAD = 0.5
+_MAX_SHARE_OFF = 0.1  # of large displacements; collisions are a few percent
 """Largest interquartile range of the time step, as a share of its median."""
 
 _NO_INERTIA = 0.95
@@ -114,6 +115,14 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
             f"interquartile range of {spread:.3g}. Is the order of the columns different, or are "
             "rows of several episodes mixed? Run `dfplan data check`."
         )
+    # Both quantiles: a few long steps alone, or the noise of bodies at rest alone, prove nothing.
+    if min(_share_off(moved, dt * after, quantile) for quantile in (0.999, 0.9)) > _MAX_SHARE_OFF:
+        raise DataError(
+            f"{source}: positions must change along the velocities (columns 3 and 4 of the "
+            f"observations) in all of the data. For high velocities the displacement is {dt:.3g} "
+            "of the velocity, but not in another part. Do the velocities of some parts have "
+            "another unit or sign?"
+        )
     action = np.clip(trajectories.actions[index].astype(np.float64), -1.0, 1.0)
     top = float(np.quantile(np.abs(velocity), 0.999))
     below_top = np.abs(velocity) < 0.9 * top
@@ -171,6 +180,15 @@ def estimate_dt(moved: np.ndarray, velocity: np.ndarray) -> tuple[float, float]:
     with np.errstate(over="ignore", invalid="ignore"):  # units may differ by many magnitudes
         low, middle, high = np.quantile(moved[fast] / velocity[fast], [0.25, 0.5, 0.75])
         return float(middle), float(high - low)
+
+
+def _share_off(moved: np.ndarray, expected: np.ndarray, quantile: float) -> float:
+    """Share of the large displacements [R, 2] that differ from the expected ones by half."""
+    size = np.abs(moved)
+    if not size.any():
+        return 0.0
+    far = size > 0.5 * np.quantile(size[size > 0], quantile)
+    return float(np.mean(np.abs(moved - expected)[far] > 0.5 * size[far]))
 
 
 def is_consistent(median: float, spread: float) -> bool:

@@ -90,6 +90,33 @@ def test_a_recorder_stuck_far_away_does_not_affect_statistics(
     assert same(statistics(lying, actions), statistics(left_out, actions))
 
 
+@pytest.mark.parametrize("size", [1e3, 1e4, 1e5])
+@pytest.mark.parametrize("length", [1, 2, 10, 100])
+def test_an_episode_far_from_all_others_counts_for_nothing(length: int, size: float) -> None:
+    observations, actions = drive()
+    lying, left_out = observations.copy(), observations.copy()
+    rows = slice(1000, 1000 + length)
+    lying[rows, :2] += size
+    left_out[rows] = np.nan
+    ends = ENDS.copy()
+    ends[rows.stop - 1] = True
+    with pytest.warns(DataWarning):
+        found = fit_statistics(segmented(from_arrays(lying, actions, ends)))
+    with pytest.warns(DataWarning):
+        wanted = fit_statistics(segmented(from_arrays(left_out, actions, ends)))
+    assert same(found, wanted)
+
+
+def test_a_far_episode_that_others_lead_to_is_kept() -> None:
+    observations, actions = drive()
+    walks = observations.reshape(-1, 500, 4).copy()
+    # Most episodes stay in a room; one goes along a corridor, and one is at its end.
+    walks[4, :, 0] += np.linspace(0, 40, 500) * (walks[:, :, 0].max() - walks[:, :, 0].min())
+    walks[5, :, 0] += walks[4, -1, 0]
+    data = segmented(from_arrays(walks.reshape(-1, 4)[:, :2], actions, ENDS))
+    assert np.diff(data.segments).sum() == ROWS
+
+
 @pytest.mark.parametrize("row", [0, 499, 500, ROWS - 1])
 def test_outliers_at_the_ends_of_an_episode_are_excluded(row: int) -> None:
     observations, actions = walk(1.0, 4)

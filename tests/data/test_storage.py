@@ -284,7 +284,7 @@ def test_a_large_file_takes_no_memory_of_its_size(tmp_path: Path) -> None:
             for row in range(0, count, len(block)):
                 written[row : row + len(block)] = block
             for name, (shape, kind) in others.items():
-                file.create_dataset(name, shape, kind)
+                file.create_dataset(name, data=np.zeros(shape, kind))
     for path, method in zip(paths[2:], (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED), strict=True):
         with zipfile.ZipFile(path, "w", method, compresslevel=1) as archive:
             with archive.open("observations.npy", "w") as out:

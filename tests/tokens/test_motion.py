@@ -134,6 +134,16 @@ def test_positions_that_do_not_follow_velocities_are_refused() -> None:
         fit_motion(segmented(from_arrays(still)))
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("factor", [1 / 60, 60.0, -1.0])
+def test_velocities_of_one_part_in_another_unit_are_refused(share: float, factor: float) -> None:
+    data = drive(MADE_UP[0])
+    observations = np.array(data.observations)
+    observations[int(share * len(observations)) :, 2:] *= factor
+    with pytest.raises(DataError, match="velocit"):
+        fit_motion(replace(data, observations=observations))
+
+
 def steered(gain: float, contact: float, steps: int = 4000) -> Trajectories:
     """Positions of a body whose step is ``gain`` times its action; a contact shortens an axis'."""
     rng = np.random.default_rng(0)

@@ -1,7 +1,7 @@
 """Is anything lost if a process is killed, or wrong if a file is damaged?
 
-    python benchmarks/robustness.py
-    python benchmarks/robustness.py --kills 60 --mutations 200 --seed 1
+    python benchmarks/faults.py
+    python benchmarks/faults.py --kills 60 --mutations 200 --seed 1
 
 Kills: a process that trains, collects data, converts data or runs a benchmark is killed (SIGKILL)
 at a random time, and the same work is started again. The result is "whole" if the files equal those
@@ -105,7 +105,7 @@ def main(kills: int = 300, mutations: int = 1000, seed: int = 0, out: Path = RES
                 for (title, subject), count in zip(subjects.items(), counts, strict=True)
             ]
     tables = {"Kills": [*killed, _sum(killed)], "Mutations": [*damaged, _sum(damaged)]}
-    publish(out, "robustness", __doc__, started, tables)
+    publish(out, "faults", __doc__, started, tables)
 
 
 def record_walk(folder: Path) -> Recording:
