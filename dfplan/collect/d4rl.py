@@ -26,7 +26,7 @@ from dfplan.collect.collector import (
 )
 from dfplan.collect.shards import join_shards
 from dfplan.collect.waypoint import WaypointController
-from dfplan.data.checksums import replacing
+from dfplan.data.sha256 import replacing
 from dfplan.data.hdf5 import Sink
 from dfplan.mazes import Maze
 from dfplan.suites import D4RL

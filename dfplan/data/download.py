@@ -17,9 +17,9 @@ from urllib.parse import urljoin, urlsplit
 
 from tqdm import tqdm
 
-from dfplan.data.checksums import checksum, recorded_sha256, sha256
 from dfplan.data.formats.format import Publisher
 from dfplan.data.formats.registry import FORMATS
+from dfplan.data.sha256 import recorded_sha256, sha256, write_checksum
 from dfplan.errors import DataError, lookup
 from dfplan.files import atomic_path, expand_path
 
@@ -118,7 +118,7 @@ def _download(
         for value, origin in ((expected, "known_hash"), (earlier, "an earlier download")):
             if value is not None and digest != value:
                 raise _failure(url, f"its SHA-256 is {digest}, but that of {origin} is {value}")
-    checksum(path)
+    write_checksum(path, [path])
 
 
 def _fetch(url: str, path: Path, bar: tqdm[Any]) -> None:

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5f, h5i, h5l, h5s
 
-from dfplan.data.checksums import verify
+from dfplan.data.sha256 import verify
 from dfplan.errors import DataError
 
 _ALLOW = "If you trust the file, allow it: read(..., follow_links=True) or --follow_links."
@@ -45,10 +45,57 @@ def require_links(file: h5py.File, follow_links: bool) -> None:
             named = os.fsdecode(file.id.links.get_val(name)[0])
             if not follow_links:
                 raise DataError(f"{shown} is a link to another file, {named}. {_ALLOW}")
-            if _resolve(Path(file.filename), named) is None:
+            linked = _resolve(Path(file.filename), named)
+            if linked is None:
                 raise DataError(f"{shown} is a link to {named}, which does not exist.")
+            verify(linked)
         if file.get(name) is None:
             raise DataError(f"{shown} is a link to something that does not exist.")
+
+
+def referenced_files(path: Path) -> set[Path]:
+    """Return all other files that an hdf5 file takes values from, directly or not.
+
+    A file of another format refers to none.
+
+    Raises:
+        DataError: an hdf5 file is damaged.
+    """
+    origin = path.resolve()
+    found, pending = {origin}, [origin]
+    while pending:
+        path = pending.pop()
+        try:
+            if h5py.is_hdf5(path):
+                with h5py.File(path, "r") as file:
+                    new = set(_references(file, path)) - found
+                pending += new
+                found |= new
+        except (OSError, RuntimeError, LookupError, ValueError) as error:
+            raise DataError(f"{path} is damaged ({error}).") from error
+    return found - {origin}
+
+
+def _references(file: h5py.File, path: Path) -> Iterator[Path]:
+    """The existing files that the links and datasets of a file refer to."""
+    named: list[str] = []
+    datasets: list[h5py.Dataset] = []
+
+    def look(name: bytes, link: Any) -> None:
+        if link.type == h5l.TYPE_EXTERNAL:
+            named.append(os.fsdecode(file.id.links.get_val(name)[0]))
+
+    file.id.links.visit(look, info=True)
+    file.visititems(lambda _, item: datasets.append(item) if hasattr(item, "dtype") else None)
+    for dataset in datasets:
+        if dataset.is_virtual:
+            named += [source.file_name for source in dataset.virtual_sources()]
+        for name, *_ in dataset.external or ():
+            if os.path.isfile(name):  # HDF5 resolves it in the working folder
+                yield Path(os.fsdecode(name)).resolve()
+    for name in set(named) - {"."}:
+        if (part := _resolve(path, name)) is not None:
+            yield part.resolve()
 
 
 def require_sources(
@@ -203,6 +250,7 @@ def _require_raw(
         # HDF5 returns zeros beyond the end of the file.
         if not os.path.isfile(file) or os.path.getsize(file) < offset + taken:
             raise DataError(f"{shown} has its values in {file}, which is missing or too short.")
+        verify(file)
         missing -= taken
     if missing:
         raise DataError(f"{shown} has {missing} bytes more than the files of its values.")

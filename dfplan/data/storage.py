@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from dfplan.blocks import blocks
-from dfplan.data.checksums import is_settled, stamp, verify
+from dfplan.data.sha256 import is_settled, stamp, verify
 from dfplan.errors import DataError, DfplanError
 from dfplan.types import FileStamp, Recording
 

@@ -198,3 +198,52 @@ def test_missing_data_has_no_checksum(tmp_path: Path) -> None:
     for name in ("none.npz", "x" * 5000):
         with pytest.raises(DataError, match="no file or Minari data set"):
             checksum(tmp_path / name)
+
+
+PARTS = ("virtual", "raw", "link")
+
+
+@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize("own", [False, True])
+def test_a_checksum_covers_the_files_that_values_come_from(
+    kind: str, own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a checksum of the whole, or of the part alone."""
+    monkeypatch.chdir(tmp_path)
+    actions = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+    part, main = tmp_path / "part", tmp_path / "main.hdf5"
+    if kind == "raw":
+        part.write_bytes(actions.tobytes())
+    else:
+        with h5py.File(part, "w") as file:
+            file["actions"] = actions
+    with h5py.File(main, "w") as file:
+        file["observations"] = np.cumsum(actions, 0)
+        if kind == "raw":
+            external = [("part", 0, actions.nbytes)]
+            file.create_dataset("actions", actions.shape, actions.dtype, external=external)
+        elif kind == "link":
+            file["actions"] = h5py.ExternalLink("part", "actions")
+        else:
+            layout = h5py.VirtualLayout(actions.shape, actions.dtype)
+            layout[:] = h5py.VirtualSource("part", "actions", actions.shape)
+            file.create_virtual_dataset("actions", layout)
+    checksum(part if own else main)
+    assert (read(main, follow_links=True).actions == actions).all()
+    raw = bytearray(part.read_bytes())
+    raw[raw.index(actions[100].tobytes())] ^= 1
+    part.write_bytes(raw)
+    with pytest.raises(DataError, match="part does not match its checksum"):
+        read(main, follow_links=True)
+
+
+def test_a_link_to_a_file_is_compared_with_the_checksum_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    target = tmp_path / "store" / "a.npz"
+    np.savez(target, observations=np.cumsum(np.ones((50, 2)), 0), actions=np.ones((50, 2)))
+    checksum(target)
+    (tmp_path / "a.npz").symlink_to(target)
+    read(tmp_path / "a.npz")
+    np.savez(target, observations=np.cumsum(np.ones((60, 2)), 0), actions=np.ones((60, 2)))
+    with pytest.raises(DataError, match="checksum"):
+        read(tmp_path / "a.npz")

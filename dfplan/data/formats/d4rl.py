@@ -13,7 +13,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dfplan.data.checksums import replacing
 from dfplan.data.formats.fields import (
     PLANE,
     STATE,
@@ -25,6 +24,7 @@ from dfplan.data.formats.fields import (
 from dfplan.data.formats.format import Format, Publisher
 from dfplan.data.hdf5 import Sink, hdf5_fault, list_datasets, open_hdf5, read_flag, read_text
 from dfplan.data.links import require_sources
+from dfplan.data.sha256 import replacing
 from dfplan.data.storage import row_blocks
 from dfplan.errors import ConfigError, DataError, MazeError
 from dfplan.files import expand_path

@@ -17,7 +17,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dfplan.data.checksums import verify
 from dfplan.data.formats.minari_files import (
     ADDED_TRUNCATION,
     LAST_ROW,
@@ -30,6 +29,7 @@ from dfplan.data.formats.minari_files import (
 )
 from dfplan.data.hdf5 import list_datasets, open_hdf5, read_text
 from dfplan.data.links import require_sources
+from dfplan.data.sha256 import verify
 from dfplan.data.storage import allocate, target_dtype
 from dfplan.errors import DataError
 from dfplan.mazes import parse_maze

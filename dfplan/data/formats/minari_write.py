@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from dfplan.data.checksums import replacing
 from dfplan.data.formats.minari_files import (
     ADDED_TRUNCATION,
     ID,
@@ -23,6 +22,7 @@ from dfplan.data.formats.minari_files import (
     root_folder,
 )
 from dfplan.data.hdf5 import DAMAGE, Sink
+from dfplan.data.sha256 import replacing
 from dfplan.errors import ConfigError, DataError, MissingPackageError
 from dfplan.files import atomic_folder, expand_path
 from dfplan.mazes import Maze, parse_maze

@@ -15,7 +15,6 @@ from typing import IO
 
 import numpy as np
 
-from dfplan.data.checksums import replacing
 from dfplan.data.formats.fields import (
     PLANE,
     STATE,
@@ -26,6 +25,7 @@ from dfplan.data.formats.fields import (
 )
 from dfplan.data.formats.format import Contents, Format, Publisher
 from dfplan.data.npz import NpzArray, npz_arrays, npz_fault, read_npz_text
+from dfplan.data.sha256 import replacing
 from dfplan.data.storage import allocate, row_blocks
 from dfplan.errors import ConfigError, DataError, MazeError
 from dfplan.files import expand_path
