@@ -211,13 +211,13 @@ def test_a_checksum_covers_the_files_that_values_come_from(
     """With a checksum of the whole, or of the part alone."""
     monkeypatch.chdir(tmp_path)
     actions = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
-    part, main = tmp_path / "part", tmp_path / "main.hdf5"
+    part, whole = tmp_path / "part", tmp_path / "main.hdf5"
     if kind == "raw":
         part.write_bytes(actions.tobytes())
     else:
         with h5py.File(part, "w") as file:
             file["actions"] = actions
-    with h5py.File(main, "w") as file:
+    with h5py.File(whole, "w") as file:
         file["observations"] = np.cumsum(actions, 0)
         if kind == "raw":
             external = [("part", 0, actions.nbytes)]
@@ -228,22 +228,27 @@ def test_a_checksum_covers_the_files_that_values_come_from(
             layout = h5py.VirtualLayout(actions.shape, actions.dtype)
             layout[:] = h5py.VirtualSource("part", "actions", actions.shape)
             file.create_virtual_dataset("actions", layout)
-    checksum(part if own else main)
-    assert (read(main, follow_links=True).actions == actions).all()
+    checksum(part if own else whole)
+    assert (read(whole, follow_links=True).actions == actions).all()
     raw = bytearray(part.read_bytes())
     raw[raw.index(actions[100].tobytes())] ^= 1
     part.write_bytes(raw)
     with pytest.raises(DataError, match="part does not match its checksum"):
-        read(main, follow_links=True)
+        read(whole, follow_links=True)
 
 
-def test_a_link_to_a_file_is_compared_with_the_checksum_of_the_file(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_compared_with_the_checksum_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     target = tmp_path / "store" / "a.npz"
-    np.savez(target, observations=np.cumsum(np.ones((50, 2)), 0), actions=np.ones((50, 2)))
+
+    def save(count: int) -> None:
+        moves, ends = np.ones((count, 2), np.float32), np.arange(count) == count - 1
+        np.savez(target, observations=np.cumsum(moves, 0), actions=moves, terminals=ends)
+
+    save(50)
     checksum(target)
     (tmp_path / "a.npz").symlink_to(target)
     read(tmp_path / "a.npz")
-    np.savez(target, observations=np.cumsum(np.ones((60, 2)), 0), actions=np.ones((60, 2)))
+    save(60)
     with pytest.raises(DataError, match="checksum"):
         read(tmp_path / "a.npz")
