@@ -102,7 +102,7 @@ def video_tree(
     width: int = 640,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
-    """Make a video of a tree search growing.
+    """Make a video of a tree search.
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
@@ -130,7 +130,7 @@ def video_episode(
     width: int = 640,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
-    """Make a video of a drive in the running environment, planned anew on the way.
+    """Make a video of an episode with replanning.
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.

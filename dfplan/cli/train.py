@@ -116,7 +116,7 @@ def train_own(
     resume: bool = False,
     follow_links: bool = False,
 ) -> None:
-    """Train a planner for a maze of your own. Without data, it is collected first.
+    """Train a planner for any maze. Without data, it is collected first.
 
     Args:
         maze: text file of # (wall) and O (free), one line for each row.

@@ -152,7 +152,7 @@ def split_observation(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The array of an observation, and the goal.
 
-    The goal is ``goal``; if that is None, the ``desired_goal`` of a dict observation, or None.
+    The goal is ``goal`` if it is given, otherwise the ``desired_goal`` of a dict observation.
     """
     if not isinstance(observation, Mapping):
         return observation, goal

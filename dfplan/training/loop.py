@@ -118,19 +118,25 @@ def _train(
             checkpoint().save(out / f"checkpoint-{state.step}.safetensors")
         state.save(out / "state.safetensors", description)
 
-    objective = recipe.objective(trajectories, statistics)
-
-    def draw(size: int, generator: torch.Generator) -> Batch:
-        # Reading a mapped file that was cut would end the process.
-        require_unchanged(trajectories.mapped)
-        return objective.draw(size, generator)
-
-    checked = replace(objective, draw=draw)
-    _fit(state, checked, out / "metrics.jsonl", settings, fabric, save, progress)
+    objective = _check_data(recipe.objective(trajectories, statistics), trajectories)
+    _fit(state, objective, out / "metrics.jsonl", settings, fabric, save, progress)
     last = checkpoint()
     if fabric.is_global_zero:
         last.save(out / "checkpoint.safetensors")
     return last
+
+
+def _check_data(objective: Objective, trajectories: Trajectories) -> Objective:
+    """Check before each batch that the data has not changed.
+
+    Reading a mapped file that was cut would end the process.
+    """
+
+    def draw(size: int, generator: torch.Generator) -> Batch:
+        require_unchanged(trajectories.mapped)
+        return objective.draw(size, generator)
+
+    return replace(objective, draw=draw)
 
 
 def _fit(
