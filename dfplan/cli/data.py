@@ -55,14 +55,15 @@ def generate(
     print(path)
 
 
-def download(name: str, directory: Path | None = None) -> None:
+def download(name: str, directory: Path | None = None, known_hash: str | None = None) -> None:
     """Download a published data set, unless it is there already.
 
     Args:
         name: a data set of D4RL (maze2d-large-v1) or OGBench (pointmaze-giant-navigate-v0).
         directory: where to store it; default: the folder that the suite's own tools use.
+        known_hash: SHA-256 that the file must have, in hexadecimal digits.
     """
-    print(data.download(name, directory))
+    print(data.download(name, directory, known_hash=known_hash))
 
 
 def check(

@@ -26,8 +26,8 @@ from dfplan.collect.collector import (
 )
 from dfplan.collect.shards import join_shards
 from dfplan.collect.waypoint import WaypointController
-from dfplan.data.sha256 import replacing
 from dfplan.data.hdf5 import Sink
+from dfplan.data.sha256 import replacing
 from dfplan.mazes import Maze
 from dfplan.suites import D4RL
 from dfplan.types import Recording

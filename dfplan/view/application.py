@@ -9,12 +9,13 @@ import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
+from h11 import LocalProtocolError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from dfplan.view.access import refusal_reason
 from dfplan.view.answer import answer
@@ -84,7 +85,13 @@ class Application:
                 for name, value in scope["headers"]
             )
             reason = refusal_reason(dict(pairs), self._host)
-        await (_refusal(403, reason) if reason else self._app)(scope, receive, send)
+
+        async def send_once(message: Message) -> None:
+            # Uvicorn may have refused the rest of the request, and accepts no second answer.
+            with suppress(LocalProtocolError):
+                await send(message)
+
+        await (_refusal(403, reason) if reason else self._app)(scope, receive, send_once)
 
     async def _show(self, _: Request) -> Response:
         policy = {"Content-Security-Policy": self._document.policy}

@@ -106,6 +106,16 @@ def test_clients_that_do_not_read_are_closed(impatient_server: RunningServer) ->
         assert plan(impatient_server, MINIMAL)[-1] == "plan"
 
 
+def test_a_malformed_body_is_refused_without_a_traceback(
+    server: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = f"POST /plan HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nTransfer-Encoding: chunked\r\n"
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=10)) as client:
+        client.sendall(head.encode() + b"\r\nZZZ\r\n")
+        assert b" 4" in client.recv(1000).splitlines()[0]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def wait_until_closed(server: RunningServer) -> None:
     for _ in range(600):
         if not server.open_connections():
