@@ -172,7 +172,7 @@ async def _stream(
                 _log.exception("A plan failed: %s", request)
                 message = f"The planner failed ({type(error).__name__}). See the terminal."
                 emit({"kind": "error", "field": "", "message": message})
-        with suppress(LocalProtocolError):
+        with suppress(RuntimeError):
             # The slot is free when the work is finished, not when the client disconnects.
             loop.call_soon_threadsafe(slots.release)
             loop.call_soon_threadsafe(lines.put_nowait, None)
