@@ -661,7 +661,7 @@ def test_the_console_command_runs() -> None:
 # the imports take long. What a process says goes to a file, what it exits with to the last line.
 STREAMS = """
 import json, os, signal, sys, threading, traceback
-from dfplan.cli import main
+from dfplan.cli import data, inspect, main, plan, train, view
 
 def full(number):
     os.dup2(os.open("/dev/full", os.O_WRONLY), number)

@@ -13,7 +13,7 @@ from pathlib import Path
 import dfplan
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = {".py", ".typed", ".csv", ".json", ".jinja", ".safetensors", ".html", ".css", ".js"}
+SHIPPED = {".py", ".pyi", ".typed", ".csv", ".json", ".jinja", ".safetensors", ".html", ".css", ".js"}
 
 
 def test_metadata_is_that_of_setup_cfg() -> None:

@@ -241,8 +241,7 @@ def test_pictures_are_drawn_with_invalid_settings_of_matplotlib(
         capture_output=True,
         text=True,
     )
-    assert done.stdout.splitlines() == [
-        "matplotlib cannot read its settings, w",
-        f"{variables['MPLBACKEND']} {rc} {tmp_path}",
-    ], done.stderr
+    warning, after = done.stdout.splitlines()
+    assert "matplotlib" in warning and "settings" in warning, done.stderr
+    assert after == f"{variables['MPLBACKEND']} {rc} {tmp_path}"
     assert (tmp_path / "maze.png").read_bytes().startswith(b"\x89PNG")
