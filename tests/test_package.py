@@ -13,7 +13,18 @@ from pathlib import Path
 import dfplan
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = {".py", ".pyi", ".typed", ".csv", ".json", ".jinja", ".safetensors", ".html", ".css", ".js"}
+SHIPPED = {
+    ".css",
+    ".csv",
+    ".html",
+    ".jinja",
+    ".js",
+    ".json",
+    ".py",
+    ".pyi",
+    ".safetensors",
+    ".typed",
+}
 
 
 def test_metadata_is_that_of_setup_cfg() -> None:
