@@ -17,7 +17,7 @@ bench: $(READY)  ## benchmark dfplan beside a baseline (make bench ARGS=... pass
 	@$(BIN)/dfplan bench $(BENCH) $(ARGS)
 
 test: $(READY)  ## run the tests (make test ARGS=... passes flags on to pytest)
-	@$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
 lint: $(READY)  ## check the style
 	@$(BIN)/ruff check .
