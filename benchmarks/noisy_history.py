@@ -59,7 +59,7 @@ from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.planning.observation_history import ObservationHistory, noise_to_level
 from dfplan.planning.policy import Policy
 from dfplan.planning.query import PlanQuery
-from dfplan.planning.select import Objective
+from dfplan.planning.select import PlanObjective
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import StateEstimatorSettings
 from dfplan.pretrained import load
@@ -98,7 +98,7 @@ class WithoutHistory(ForcingPlanner):
         goal: np.ndarray | None,
         reward: Reward | None,
         history: ObservationHistory | None = None,
-    ) -> tuple[PlanQuery, Objective]:
+    ) -> tuple[PlanQuery, PlanObjective]:
         return super().read_query(observation, goal, reward)
 
 

@@ -1,3 +1,16 @@
+from . import bench as bench
+from . import collect as collect
+from . import data as data
+from . import diffusion as diffusion
+from . import envs as envs
+from . import evaluation as evaluation
+from . import networks as networks
+from . import planning as planning
+from . import plotting as plotting
+from . import pretrained as pretrained
+from . import sampling as sampling
+from . import tokens as tokens
+from . import training as training
 from .envs.make import make as make
 from .errors import DfplanError as DfplanError
 from .mazes import Maze as Maze

@@ -166,7 +166,7 @@ def test_help_names_every_setting(run: Run) -> None:
         ("bench compare gone lost", "gone.*there are none"),
         ("bench --episodes 0", "episodes of .* must be .* at least 1, .*; got 0"),
         ("plan nothing.safetensors 1,1 2,2", "No checkpoint at nothing.safetensors"),
-        ("plan x 1,1", "required: plan.goal"),
+        ("plan x 1,1", "required: goal"),
         ("plan x 1,1 2", "two numbers with a comma between; got '2'"),
         ("plan x 1,1 2,north", "goal.*north"),
         ("plan x 1,1 2,2 --planner.matrix=pyramyd", "Did you mean 'pyramid'"),

@@ -320,9 +320,9 @@ def digest_table(board: Leaderboard) -> Table:
 
 
 def error_table(boards: Iterable[Leaderboard]) -> Table | None:
-    """Count the errors of methods by message, if there are any.
+    """Table of error messages and how often each method had them; None without errors.
 
-    Scores above their upper bound are included.
+    A score above its upper bound counts as an error.
     """
     counts = Counter(
         (result.task.id, result.label, error)

@@ -125,7 +125,9 @@ def run_worker(spec: RunSpec, folder: Path) -> None:
 
 
 class MonitoredPolicy:
-    """A policy whose calls touch a file, are timed, and whose errors are recognized as its own.
+    """Wraps a policy: times each call, keeps its errors, and updates a heartbeat file.
+
+    Without a new heartbeat the launcher ends a call that hangs.
 
     Attributes:
         seconds: duration of each call of ``act``.

@@ -37,6 +37,13 @@ class Parser(ArgumentParser):
             del kwargs["type"]
         return super().add_argument(*args, **kwargs)
 
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        """The help, without the markup of docstrings."""
+        text = super().format_help(*args, **kwargs)
+        text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"\1", text)
+        text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
+        return text.replace("``", "")
+
     def parse_args(self, args: Any = None, *others: Any, **kwargs: Any) -> Any:
         """Report files that are not text and numbers that are too large, too."""
         try:
@@ -108,8 +115,6 @@ def run_command(names: Sequence[str], command: Callable[..., Any], args: Sequenc
     Returns:
         The exit code that the command returns; 0 if it returns none.
     """
-    commands: Any = command
-    for name in reversed(names):
-        commands = {name: commands}
-    returned = auto_cli(commands, args=list(args), prog="dfplan", parser_class=Parser)
+    prog = " ".join(["dfplan", *names])
+    returned = auto_cli(command, args=list(args[len(names) :]), prog=prog, parser_class=Parser)
     return returned if isinstance(returned, int) else 0

@@ -34,13 +34,11 @@ MAX_SIZE = 4 << 30
 
 _BLOCK = 1 << 20
 
-PUBLISHERS: dict[str, Publisher] = {
-    name: format.publisher
-    for format in FORMATS.values()
-    if format.publisher is not None
-    for name in format.publisher.files
-}
-"""The publisher of each data set that :func:`download` knows, by name."""
+
+def publishers() -> dict[str, Publisher]:
+    """The publisher of each data set that :func:`download` knows, by name."""
+    known = (format.publisher for format in FORMATS.values())
+    return {name: publisher for publisher in known if publisher for name in publisher.files}
 
 
 def download(
@@ -75,7 +73,7 @@ def download(
         DataError: the server cannot be reached or is too slow; it sends an incomplete file or one
             with another checksum; or the file cannot be written.
     """
-    publisher = lookup("data set", name, PUBLISHERS)
+    publisher = lookup("data set", name, publishers())
     folder = publisher.directory() if directory is None else expand_path(directory)
     paths = [folder / file for file in publisher.files[name]]
     for path in paths:

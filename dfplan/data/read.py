@@ -8,7 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from dfplan.data.download import PUBLISHERS, download
+from dfplan.data.download import download, publishers
 from dfplan.data.formats.arrays import FIELDS, read_arrays
 from dfplan.data.formats.format import Contents, Format
 from dfplan.data.formats.registry import FORMATS
@@ -127,8 +127,8 @@ def _format_of_id(source: str) -> Format | None:
     """The format that reads a data set by this id."""
     for format in FORMATS.values():
         if format.ids is not None and format.ids.fullmatch(source):
-            if get_close_matches(source, PUBLISHERS, n=1, cutoff=_SIMILAR):
-                raise unknown_name("data set", source, PUBLISHERS)
+            if get_close_matches(source, publishers(), n=1, cutoff=_SIMILAR):
+                raise unknown_name("data set", source, publishers())
             return format
     return None
 

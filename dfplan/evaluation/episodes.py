@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -111,14 +112,15 @@ def run_episodes(
         seed: of the policy. The environment's randomness depends on the problems alone.
         progress: whether to show a progress bar.
     """
-    runner = EpisodeRunner(task, min(GROUP_SIZE, len(problems)))
-    with tqdm(total=len(problems), desc=task.id, unit="episode", disable=not progress) as bar:
-        groups = []
+    groups = []
+    with (
+        closing(EpisodeRunner(task, min(GROUP_SIZE, len(problems)))) as runner,
+        tqdm(total=len(problems), desc=task.id, unit="episode", disable=not progress) as bar,
+    ):
         for first in range(0, len(problems), GROUP_SIZE):
             group = problems.subset(slice(first, first + GROUP_SIZE))
             groups.append(runner.run(policy, group, seed + first))
             bar.update(len(group))
-    runner.close()
     return concatenate_episodes(groups, problems)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
@@ -58,56 +59,55 @@ class Protocol:
     frozen: str | None = None
 
 
+_MAZE2D = Protocol(
+    "d4rl-maze2d-v1",
+    "D4RL's maze2d (maze2d-*: one goal) and its variant with a random goal per episode "
+    "(multi2d-*). Start: a free cell's integer coordinates +- 0.1, velocity N(0, 0.1^2); "
+    "it may lie on the goal. Episodes last 300, 600 or 800 steps. The reward is 1 for each "
+    "step that ends within 0.5 of the goal.",
+    "100 (R - min) / (max - min), R the true sum of rewards, with D4RL's reference returns",
+    "normalized",
+    "D4RL score",
+    episodes=500,
+)
+_POINTMAZE = Protocol(
+    "gymnasium-pointmaze-v3",
+    "gymnasium-robotics' PointMaze_*-v3 as shipped: start and goal in random cells +- "
+    "0.25, at rest. Episodes last 300, 600 or 800 steps. The reward is 1 for each step "
+    "that ends within 0.45 of the goal.",
+    "the true sum of rewards",
+    "return",
+    "return",
+    episodes=250,
+)
+_OGBENCH_POINTMAZE = Protocol(
+    "ogbench-pointmaze-v0",
+    "OGBench's pointmaze-*-v0 as shipped: its five tasks in turn, start and goal with its "
+    "noise (+- 1). An episode ends after 1000 steps or within 1.0 of the goal. navigate, "
+    "stitch: the data set on which planners were trained.",
+    "success rate in percent",
+    "success",
+    "success %",
+    episodes=250,
+    ends_at_goal=True,
+)
+_FROZEN = Protocol(
+    "dfplan-v1",
+    "A frozen list of starts and goals in the mazes of D4RL and OGBench, with equally many "
+    "from each fifth of path lengths. Starts are exact and at rest. An episode ends when "
+    "the goal is first within the suite's radius, or after the suite's number of steps.",
+    "100 times the mean of (lower bound on the steps / steps taken), 0 if the goal was not "
+    "reached: success weighted by path length (arXiv 1807.06757, equation 1), with time in "
+    "place of length",
+    "speed",
+    "speed %",
+    episodes=100,
+    ends_at_goal=True,
+    frozen="15be03e9b1b436225837a7cb6b912a7d9c5f9173df8086db1fa0f23355959a74",
+)
+
 PROTOCOLS: dict[str, Protocol] = {
-    protocol.id: protocol
-    for protocol in (
-        Protocol(
-            "d4rl-maze2d-v1",
-            "D4RL's maze2d (maze2d-*: one goal) and its variant with a random goal per episode "
-            "(multi2d-*). Start: a free cell's integer coordinates +- 0.1, velocity N(0, 0.1^2); "
-            "it may lie on the goal. Episodes last 300, 600 or 800 steps. The reward is 1 for each "
-            "step that ends within 0.5 of the goal.",
-            "100 (R - min) / (max - min), R the true sum of rewards, with D4RL's reference returns",
-            "normalized",
-            "D4RL score",
-            episodes=500,
-        ),
-        Protocol(
-            "gymnasium-pointmaze-v3",
-            "gymnasium-robotics' PointMaze_*-v3 as shipped: start and goal in random cells +- "
-            "0.25, at rest. Episodes last 300, 600 or 800 steps. The reward is 1 for each step "
-            "that ends within 0.45 of the goal.",
-            "the true sum of rewards",
-            "return",
-            "return",
-            episodes=250,
-        ),
-        Protocol(
-            "ogbench-pointmaze-v0",
-            "OGBench's pointmaze-*-v0 as shipped: its five tasks in turn, start and goal with its "
-            "noise (+- 1). An episode ends after 1000 steps or within 1.0 of the goal. navigate, "
-            "stitch: the data set on which planners were trained.",
-            "success rate in percent",
-            "success",
-            "success %",
-            episodes=250,
-            ends_at_goal=True,
-        ),
-        Protocol(
-            "dfplan-v1",
-            "A frozen list of starts and goals in the mazes of D4RL and OGBench, with equally many "
-            "from each fifth of path lengths. Starts are exact and at rest. An episode ends when "
-            "the goal is first within the suite's radius, or after the suite's number of steps.",
-            "100 times the mean of (lower bound on the steps / steps taken), 0 if the goal was not "
-            "reached: success weighted by path length (arXiv 1807.06757, equation 1), with time in "
-            "place of length",
-            "speed",
-            "speed %",
-            episodes=100,
-            ends_at_goal=True,
-            frozen="15be03e9b1b436225837a7cb6b912a7d9c5f9173df8086db1fa0f23355959a74",
-        ),
-    )
+    protocol.id: protocol for protocol in (_MAZE2D, _POINTMAZE, _OGBENCH_POINTMAZE, _FROZEN)
 }
 """Protocols by id."""
 
@@ -229,13 +229,12 @@ _OGBENCH_STEPS = 1000
 
 
 def _tasks() -> list[Task]:
-    d4rl, pointmaze, ogbench, frozen = PROTOCOLS.values()
     maze2d = [
         # The reference returns are D4RL's for the fixed goal. Diffuser's Multi2D uses the same
         # numbers for random goals.
         Task(
             id=f"{suite}-{size}",
-            protocol=d4rl,
+            protocol=_MAZE2D,
             environment=f"{suite}-{size}",
             maze=named_maze(size),
             data=f"maze2d-{size}",
@@ -247,13 +246,13 @@ def _tasks() -> list[Task]:
         for size, returns in _REFERENCE_RETURNS.items()
     ]
     gymnasium = [
-        _suite_task(pointmaze, name, name, steps)
+        _suite_task(_POINTMAZE, name, name, steps)
         for size, steps in D4RL.episode_steps.items()
         for name in [f"pointmaze-{size}"]
     ]
     ogbench_tasks = [
         replace(
-            _suite_task(ogbench, name, name if data == "navigate" else f"{name}-{data}"),
+            _suite_task(_OGBENCH_POINTMAZE, name, name if data == "navigate" else f"{name}-{data}"),
             id=f"{name}-{data}",
         )
         for size in ("medium", "large", "giant", "teleport")
@@ -261,7 +260,7 @@ def _tasks() -> list[Task]:
         for name in [f"ogbench-{size}"]
     ]
     frozen_tasks = [
-        replace(_suite_task(frozen, name, name, steps), id=f"dfplan-{name}")
+        replace(_suite_task(_FROZEN, name, name, steps), id=f"dfplan-{name}")
         for name, steps in (
             *((f"maze2d-{size}", steps) for size, steps in D4RL.episode_steps.items()),
             *((f"ogbench-{size}", _OGBENCH_STEPS) for size in ("medium", "large", "giant")),
@@ -372,12 +371,12 @@ def _draw_by_suite(task: Task, count: int, seed: int) -> Problems:
     ).reshape(-1)[:count]
     strata = np.arange(count) % kinds + 1 if environment.tasks else np.zeros(count, dtype=int)
     starts, goals = [], []
-    for reset_seed, number in zip(seeds.tolist(), strata.tolist(), strict=True):
-        options = {"task": number} if number else {}
-        observation, _ = environment.reset(seed=reset_seed, options=options)
-        starts.append(observation["observation"])
-        goals.append(observation["desired_goal"])
-    environment.close()
+    with closing(environment):
+        for reset_seed, number in zip(seeds.tolist(), strata.tolist(), strict=True):
+            options = {"task": number} if number else {}
+            observation, _ = environment.reset(seed=reset_seed, options=options)
+            starts.append(observation["observation"])
+            goals.append(observation["desired_goal"])
     return Problems(np.array(starts), np.array(goals), strata, seeds)
 
 

@@ -75,7 +75,7 @@ class DiffuserPlanner(Record, BasePlanner):
 
     @isolated()
     def make_plan(self, arguments: PlanArguments) -> Plan:
-        """Plan from each observation to be at its goal, at rest, after H - 1 steps.
+        """Plan paths of H transitions, the horizon of the model, that end at rest at the goals.
 
         The horizon must be None or H - 1, and a reward is not supported.
 

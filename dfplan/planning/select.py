@@ -18,7 +18,7 @@ _POINTS_PER_LINE = 4
 """Points on each line of a plan at which its distance from the data is measured."""
 
 
-class Objective:
+class PlanObjective:
     """What plans are optimized for: a differentiable reward for guidance, and a score.
 
     The guidance reward is the weighted sum of :class:`~dfplan.planning.rewards.Short`,
@@ -120,7 +120,7 @@ class Selected(Record):
 
 
 def select(
-    candidates: Candidates, objective: Objective, top_k: int, last: torch.Tensor
+    candidates: Candidates, objective: PlanObjective, top_k: int, last: torch.Tensor
 ) -> Selected:
     """Refine the best candidates of each query and select the one with the highest score.
 

@@ -20,7 +20,7 @@ from dfplan.planning.partial_plan import Candidates, Denoised, PartialPlan
 from dfplan.planning.query import PlanQuery, noise_generator, read_query
 from dfplan.planning.rewards import check_reward
 from dfplan.planning.row_errors import first_then_others
-from dfplan.planning.select import Objective, Selected, select, spread
+from dfplan.planning.select import PlanObjective, Selected, select, spread
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
 from dfplan.planning.trackers import Pursuit, pursuit_gains
@@ -39,7 +39,7 @@ class ForcingPlanner(Record):
 
     The start is a clean token, and the goal is a clean token at the end of each candidate.
     Candidates differ in their horizons; tokens after a candidate's horizon stay pure noise. The
-    denoised candidates are compared by the score of :class:`~dfplan.planning.select.Objective`,
+    denoised candidates are compared by the score of :class:`~dfplan.planning.select.PlanObjective`,
     and the best of them is refined and becomes the plan.
 
     Attributes:
@@ -179,9 +179,9 @@ class ForcingPlanner(Record):
         motion = self.statistics.motion
         return Pursuit(pursuit_gains(motion), motion.max_step)
 
-    def objective(self, reward: Reward | None = None) -> Objective:
+    def objective(self, reward: Reward | None = None) -> PlanObjective:
         """What this planner optimizes, with the caller's reward."""
-        return Objective(self.settings, self.statistics, self.layout.stride, reward)
+        return PlanObjective(self.settings, self.statistics, self.layout.stride, reward)
 
     def read_query(
         self,
@@ -189,7 +189,7 @@ class ForcingPlanner(Record):
         goal: np.ndarray | None,
         reward: Reward | None,
         history: ObservationHistory | None = None,
-    ) -> tuple[PlanQuery, Objective]:
+    ) -> tuple[PlanQuery, PlanObjective]:
         """Check arguments of :meth:`plan`; raises the errors listed there."""
         query = read_query(observation, goal)
         if history is not None:
@@ -233,7 +233,7 @@ class ForcingPlanner(Record):
         if (shortest > longest).any():
             row = int(shortest.argmax())
             raise ConfigError(
-                f"The goal of row {row} is {away[row]:.3g} away, which takes at least "
+                f"The goal of row {row} is {float(away[row]):.3g} away, which takes at least "
                 f"{int(shortest[row]) * token_steps} steps; got a horizon of {steps}, and the "
                 f"model's longest is {limit}. Give a longer horizon, plan to a nearer goal first, "
                 "or train with more tokens.",
@@ -267,7 +267,7 @@ class ForcingPlanner(Record):
         self,
         partial: PartialPlan,
         matrix: torch.Tensor,
-        objective: Objective,
+        objective: PlanObjective,
         generator: torch.Generator,
         callback: RowCallback | None = None,
     ) -> Denoised:
@@ -286,7 +286,7 @@ class ForcingPlanner(Record):
             callback=callback,
         )
 
-    def _guide(self, objective: Objective, generator: torch.Generator) -> Guide:
+    def _guide(self, objective: PlanObjective, generator: torch.Generator) -> Guide:
         """A function that adds the guidance of ``objective`` to a denoiser."""
 
         def guide(denoiser: Denoiser, partial: PartialPlan) -> Denoiser:
@@ -393,7 +393,9 @@ class ForcingPlanner(Record):
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         return np.asarray(gradient)
 
-    def select(self, query: PlanQuery, candidates: Candidates, objective: Objective) -> Selected:
+    def select(
+        self, query: PlanQuery, candidates: Candidates, objective: PlanObjective
+    ) -> Selected:
         """Refine the best candidates of each query and select one."""
         # A last point that is the goal stays where it is.
         fixed = 0 if query.goal is None else 1

@@ -21,7 +21,7 @@ from dfplan.errors import ConfigError, require_numbers
 from dfplan.planning.partial_plan import Candidates, PartialPlan
 from dfplan.planning.query import PlanQuery, noise_generator
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
-from dfplan.planning.select import Objective
+from dfplan.planning.select import PlanObjective
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import Pursuit
 from dfplan.record import Record
@@ -211,7 +211,7 @@ class _Nodes:
         planner: ForcingPlanner,
         expansions: tuple[Expansion, ...],
         query: PlanQuery,
-        objective: Objective,
+        objective: PlanObjective,
         horizon: int | None,
         generator: torch.Generator,
     ) -> None:

@@ -192,7 +192,12 @@ def _share_off(moved: np.ndarray, expected: np.ndarray, quantile: float) -> floa
 
 
 def is_consistent(median: float, spread: float) -> bool:
-    """Whether an estimate by :func:`estimate_dt` means that positions follow velocities."""
+    """Whether positions follow the velocities: a positive median with a small relative spread.
+
+    Args:
+        median: as :func:`estimate_dt` returns it.
+        spread: its second value.
+    """
     return median > 0 and spread < _MAX_SPREAD * median
 
 

@@ -27,12 +27,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dfplan.data import download
-from dfplan.data.download import PUBLISHERS
+from dfplan.data.download import publishers
 from dfplan.data.formats.d4rl import read_d4rl
 from dfplan.data.formats.ogbench import read_ogbench
 from dfplan.errors import ConfigError, DataError
 
 MODULE = sys.modules["dfplan.data.download"]  # dfplan.data.download is the function
+PUBLISHERS = publishers()
 NAMES = {"d4rl": "maze2d-umaze-v1", "ogbench": "pointmaze-giant-navigate-v0"}
 FILES = {
     "d4rl": ["maze2d-umaze-sparse-v1.hdf5"],

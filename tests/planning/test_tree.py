@@ -11,7 +11,7 @@ import torch
 
 from dfplan.errors import ConfigError
 from dfplan.planning.rewards import Reach
-from dfplan.planning.select import Objective
+from dfplan.planning.select import PlanObjective
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import Expansion, TreePlanner, TreeSettings
 from dfplan.sampling.matrices import full_sequence
@@ -156,7 +156,7 @@ def lengths(plan: Plan) -> np.ndarray:
     return plan.stride * (moves.shape[2] - moves[:, :, ::-1].argmax(2))
 
 
-class OffSupport(Objective):
+class OffSupport(PlanObjective):
     """All points are off the data."""
 
     def off_support(self, points: torch.Tensor) -> torch.Tensor:
@@ -164,7 +164,7 @@ class OffSupport(Objective):
 
 
 class OffSupportPlanner(ForcingPlanner):
-    def objective(self, reward: Reward | None = None) -> Objective:
+    def objective(self, reward: Reward | None = None) -> PlanObjective:
         return OffSupport(self.settings, self.statistics, self.layout.stride, reward)
 
 

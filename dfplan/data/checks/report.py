@@ -56,7 +56,7 @@ class Finding(Record):
 
     @property
     def place(self) -> str:
-        """The first row and its episode."""
+        """Text such as ``row 5 (episode 2)``; empty if the finding has no row."""
         if self.first is None:
             return ""
         return f"row {self.first}" + ("" if self.episode is None else f" (episode {self.episode})")

@@ -216,7 +216,8 @@ def keep_positions(owner: object, field: str, at_least: int = 0) -> None:
     Args:
         owner: the dataclass.
         field: its name.
-        at_least: the smallest number of positions [Q, 2]; 0 for one position [2].
+        at_least: 0 if the field is one position [2]; otherwise it is positions [Q, 2], and Q must
+            be at least this.
 
     Raises:
         ConfigError: the field is anything else.

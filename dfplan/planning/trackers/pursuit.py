@@ -22,7 +22,7 @@ class PursuitGains:
     Attributes:
         lookahead: distance along the path to the target point, in units of position.
         position: action per unit of distance to the target point.
-        velocity: action against a unit of velocity.
+        velocity: damping: action subtracted for each unit of velocity.
     """
 
     lookahead: float

@@ -38,18 +38,22 @@ class ForcingConfig(LoopRecipe):
         tokens: T, length of the longest plan, including its first token.
         frame_stack: positions in a token.
         stride: environment steps between two positions.
-        noise_levels: K.
-        width: of a token inside the network. The finest resolution of the U-Net has ``width / 4``.
-        layers: of the network; the U-Net ignores it.
-        heads: of the transformer's attention; ``width`` must be a multiple of ``2 * heads``.
+        noise_levels: K, number of noise levels.
+        width: features of a token inside the network; the finest resolution of the U-Net has
+            ``width / 4``.
+        layers: number of layers; the U-Net ignores it.
+        heads: attention heads of the transformer; ``width`` must be a multiple of ``2 * heads``.
         levels: noise levels drawn in training.
-        network: a key of :data:`NETWORKS`. In a causal network, tokens before the goal do not see
-            it.
+        network: ``transformer``, ``causal_transformer``, ``gru`` or ``unet``, or another key of
+            :data:`NETWORKS`. In a causal network, tokens before the goal do not see it.
         window: tokens that each layer of the causal transformer attends to, including the token
             itself; by default all.
-        schedule: a key of :data:`~dfplan.diffusion.schedules.SCHEDULES`.
-        target: what the network predicts, a key of :data:`~dfplan.diffusion.targets.TARGETS`.
-        weight: of the loss, a key of :data:`~dfplan.diffusion.loss.WEIGHTS`.
+        schedule: noise schedule: ``interpolation``, ``cosine``, ``linear`` or ``sigmoid``
+            (:data:`~dfplan.diffusion.schedules.SCHEDULES`).
+        target: what the network predicts: ``x0``, ``eps``, ``v`` or ``flow``
+            (:data:`~dfplan.diffusion.targets.TARGETS`).
+        weight: weight of the loss: ``uniform``, ``min_snr``, ``clipped_snr`` or ``fused_snr``
+            (:data:`~dfplan.diffusion.loss.WEIGHTS`).
         parallel_teacher_forcing: denoise each token, from its own level, given the clean tokens
             before it instead of noisy ones. All tokens of a window are trained at once, which
             doubles the work of a step. Only for the causal transformer. ``fused_snr`` then
