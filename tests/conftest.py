@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from dfplan.data import from_arrays, segmented
 from dfplan.planning.single import ForcingPlanner
@@ -23,6 +24,10 @@ from dfplan.training.loop import train
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.settings import TrainSettings
 from dfplan.types import Trajectories
+
+# The same examples in every run; `--hypothesis-profile=default` draws others.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 torch.set_num_threads(1)  # the networks of the tests are too small to share
 
