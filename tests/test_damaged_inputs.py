@@ -625,7 +625,7 @@ def test_lying_data_ends_in_no_raw_error(
             shutil.rmtree(there, ignore_errors=True) if there.is_dir() else there.unlink(True)
 
 
-NUMBERS = ["-1", "nan", "1e400", "99999999999999999999", "9" * 500, ""]
+NUMBERS = ["-1", "nan", "1e400", "9" * 500, ""]
 
 
 def settings_of(shown: Mapping[str, Any], before: str = "") -> Iterator[str]:

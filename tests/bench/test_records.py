@@ -90,7 +90,7 @@ def changed(content: bytes, changes: list[Change]) -> bytes:
     return content
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(changes=CHANGES, ending=st.sampled_from([".jsonl", ".json"]))
 def test_changed_bytes_give_an_error_or_a_run(
     kept: list[Run],

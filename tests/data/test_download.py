@@ -361,7 +361,7 @@ def test_whatever_a_server_does_is_one_error_and_leaves_nothing(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(suite=st.sampled_from([*NAMES]), data=st.data())
 def test_a_file_damaged_on_the_way_is_refused_or_read(

@@ -58,7 +58,7 @@ def same(one: Statistics, other: Statistics) -> bool:
     return all(torch.equal(first, second) for first, second in pairs)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     unit=UNITS,
     size=SIZES,

@@ -42,7 +42,7 @@ def tables(draw: st.DrawFn, rows: int, width: int) -> np.ndarray:
     return walked
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_arrays_are_checked_and_fitted_or_refused(data: st.DataObject) -> None:
     rows = data.draw(st.sampled_from([0, 1, 2, 3, 10, 60]))

@@ -61,7 +61,7 @@ def test_a_straight_path_in_an_open_room_is_never_shorter(seed: int) -> None:
 @pytest.mark.parametrize("name", [name for name in sorted(TASKS) if "stitch" not in name])
 def test_the_controller_never_beats_the_bound(name: str) -> None:
     task = named_task(name)
-    drawn = problems(task, 40 if task.maze.suite is D4RL else 10)
+    drawn = problems(task, 10)
     episodes = run_episodes(DataController(task.maze), task, drawn, progress=False)
     assert episodes.success.any()
     needed = steps_needed(task.maze, drawn.starts, drawn.goals)

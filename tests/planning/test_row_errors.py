@@ -77,7 +77,7 @@ glitches = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(glitches=glitches, names=st.booleans(), replan_every=st.sampled_from([None, 3]))
 def test_an_invalid_value_affects_its_row_and_no_other(
     glitches: dict[tuple[int, int], tuple[str, float]], names: bool, replan_every: int | None

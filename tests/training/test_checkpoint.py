@@ -248,7 +248,7 @@ def test_later_changes_of_the_file_do_not_matter(checkpoint: Checkpoint, tmp_pat
         assert torch.equal(loaded.network[name], value)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damage_anywhere_is_refused(checkpoint: Checkpoint, tmp_path: Path, data: Any) -> None:
     """Flipped bits, zeroed blocks, and files that are cut or too long."""
