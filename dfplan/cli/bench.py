@@ -12,10 +12,7 @@ from dfplan.bench.methods import DEFAULT_TRACKER
 from dfplan.bench.plan import DEFAULT_METHODS, plan_runs, run_benchmark
 from dfplan.bench.records import has_runs, read_runs
 from dfplan.bench.report import DEFAULT_COLUMNS, require_columns, terminal_report, write_report
-from dfplan.cli.arguments import (
-    Names,
-    Numbers,
-)
+from dfplan.cli.arguments import Names, Numbers
 from dfplan.errors import ConfigError
 from dfplan.evaluation.episodes import GROUP_SIZE
 from dfplan.evaluation.protocols import Split

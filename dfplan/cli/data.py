@@ -6,11 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from dfplan import data
-from dfplan.cli.arguments import (
-    Keys,
-    maze_or_file,
-    names_of_arrays,
-)
+from dfplan.cli.arguments import Keys, maze_or_file, names_of_arrays
 from dfplan.collect import generate as generate_data
 from dfplan.data import read, write
 from dfplan.data.checks.check import draw_check

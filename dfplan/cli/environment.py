@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dfplan.cli.arguments import (
-    suite_or_maze,
-)
+from dfplan.cli.arguments import suite_or_maze
 from dfplan.envs.make import make
 from dfplan.envs.picture import save_frame
 

@@ -9,10 +9,7 @@ from typing import Literal
 import numpy as np
 from jsonargparse.typing import PositiveInt, register_type
 
-from dfplan.cli.arguments import (
-    Position,
-    suite_or_maze,
-)
+from dfplan.cli.arguments import Position, suite_or_maze
 from dfplan.envs.make import make
 from dfplan.errors import ConfigError
 from dfplan.evaluation.episodes import run_episodes
@@ -74,7 +71,7 @@ def video_denoising(
     width: int = 640,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
-    """Make a video of a plan coming out of noise, the near future first.
+    """Make a video of a plan while it is denoised, the near future first.
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.

@@ -10,9 +10,7 @@ from typing import Literal
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from dfplan.cli.arguments import (
-    maze_or_file,
-)
+from dfplan.cli.arguments import maze_or_file
 from dfplan.data import load_data
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.training.loop import train

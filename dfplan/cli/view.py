@@ -5,9 +5,7 @@ from __future__ import annotations
 import webbrowser
 from pathlib import Path
 
-from dfplan.cli.arguments import (
-    Names,
-)
+from dfplan.cli.arguments import Names
 from dfplan.view.export import export_html
 from dfplan.view.planners import load_planners
 from dfplan.view.server import serve

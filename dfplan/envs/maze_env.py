@@ -102,7 +102,6 @@ class MazeEnv(
         suite: whose environments the class wraps.
         packages: modules that must be imported to register the suite's environments.
         extra: dfplan's extra that installs them.
-        has_velocity: whether ``observation`` has four elements; otherwise two.
         tasks: number of the suite's fixed tasks.
         name: dfplan's name of the environment, such as ``"pointmaze-large"``; for custom mazes,
             the maze's name.
@@ -115,7 +114,6 @@ class MazeEnv(
     suite: ClassVar[Suite]
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
-    has_velocity: ClassVar[bool] = True
     tasks: ClassVar[int] = 0
 
     @classmethod
@@ -177,7 +175,7 @@ class MazeEnv(
         }
         corners = maze.cell_to_xy(np.array([[-0.5, -0.5], np.array(maze.shape) - 0.5]))
         low, high = corners.min(0), corners.max(0)
-        fast = [SPEED_BOUND] * (2 if self.has_velocity else 0)
+        fast = [SPEED_BOUND] * (2 if self.suite.has_velocity else 0)
         self.observation_space = Dict(
             {
                 "observation": Box(
@@ -217,7 +215,7 @@ class MazeEnv(
                     "A task defines start and goal; give either a task, or a start or goal."
                 )
         if start is not None:
-            start = read_start(start, self.maze, (2, 4) if self.has_velocity else (2,))
+            start = read_start(start, self.maze, (2, 4) if self.suite.has_velocity else (2,))
         if goal is not None:
             goal = read_goal(goal, self.maze)
         seed = read_seed(seed)

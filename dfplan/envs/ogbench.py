@@ -66,7 +66,6 @@ class OGBenchMazeEnv(MazeEnv):
     packages = ("mujoco", "ogbench")
     extra = "ogbench"
     terminates = True
-    has_velocity = False
     tasks = 5
 
     @classmethod

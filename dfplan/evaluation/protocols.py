@@ -21,7 +21,7 @@ import numpy as np
 from dfplan.errors import ConfigError, DataError, lookup, require_name, require_numbers
 from dfplan.mazes import Maze, named_maze
 from dfplan.record import Record
-from dfplan.suites import D4RL
+from dfplan.suites import D4RL, GYMNASIUM, OGBENCH, Suite
 
 Split = Literal["test", "validation"]
 """Tune on ``validation``, report ``test``."""
@@ -225,7 +225,6 @@ def custom_problems(starts: np.ndarray, goals: np.ndarray) -> Problems:
 
 
 _REFERENCE_RETURNS = {"umaze": (23.85, 161.86), "medium": (13.13, 277.39), "large": (6.70, 273.99)}
-_OGBENCH_STEPS = 1000
 
 
 def _tasks() -> list[Task]:
@@ -245,32 +244,28 @@ def _tasks() -> list[Task]:
         for suite, random_goals in (("maze2d", False), ("multi2d", True))
         for size, returns in _REFERENCE_RETURNS.items()
     ]
-    gymnasium = [
-        _suite_task(_POINTMAZE, name, name, steps)
-        for size, steps in D4RL.episode_steps.items()
-        for name in [f"pointmaze-{size}"]
-    ]
+    gymnasium = [_suite_task(_POINTMAZE, GYMNASIUM, size) for size in GYMNASIUM.mazes]
     ogbench_tasks = [
-        replace(
-            _suite_task(_OGBENCH_POINTMAZE, name, name if data == "navigate" else f"{name}-{data}"),
-            id=f"{name}-{data}",
-        )
-        for size in ("medium", "large", "giant", "teleport")
-        for data in ("navigate", "stitch")
-        for name in [f"ogbench-{size}"]
+        replace(task, id=f"{task.id}-{kind}", data=task.data + suffix)
+        for task in [_suite_task(_OGBENCH_POINTMAZE, OGBENCH, size) for size in OGBENCH.mazes]
+        for kind, suffix in (("navigate", ""), ("stitch", "-stitch"))
     ]
     frozen_tasks = [
-        replace(_suite_task(_FROZEN, name, name, steps), id=f"dfplan-{name}")
-        for name, steps in (
-            *((f"maze2d-{size}", steps) for size, steps in D4RL.episode_steps.items()),
-            *((f"ogbench-{size}", _OGBENCH_STEPS) for size in ("medium", "large", "giant")),
-        )
+        replace(task, id=f"dfplan-{task.id}")
+        for suite in (D4RL, OGBENCH)
+        for task in [
+            _suite_task(_FROZEN, suite, size)
+            for size in suite.mazes
+            if size not in suite.teleports  # teleports cut paths short
+        ]
     ]
     return [*maze2d, *gymnasium, *ogbench_tasks, *frozen_tasks]
 
 
-def _suite_task(protocol: Protocol, name: str, data: str, steps: int = _OGBENCH_STEPS) -> Task:
-    return Task(name, protocol, name, named_maze(name), data, steps)
+def _suite_task(protocol: Protocol, suite: Suite, size: str) -> Task:
+    """A task in the suite's own maze, with planners trained on data of that maze."""
+    name = f"{suite.prefix}-{size}"
+    return Task(name, protocol, name, named_maze(name), name, suite.episode_steps[size])
 
 
 TASKS: dict[str, Task] = {task.id: task for task in _tasks()}

@@ -114,7 +114,7 @@ class _StreamedEnvironment:
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Reset to the request's start and goal; the arguments are ignored."""
         start = self._start
-        if self._env.has_velocity:
+        if self._env.suite.has_velocity:
             start = np.concatenate([start, np.zeros(2)])
         options = {"start": start} if self._goal is None else {"start": start, "goal": self._goal}
         with _ENVIRONMENT_LOCK:

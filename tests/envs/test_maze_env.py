@@ -61,12 +61,12 @@ def test_attributes_are_those_of_the_suite(name: str) -> None:
     assert env.maze == named_maze(size if suite.endswith("2d") else name)
     assert env.goal_radius == {"pointmaze": 0.45, "ogbench": 1.0}.get(suite, 0.5)
     assert env.terminates is (suite == "ogbench")
-    assert env.has_velocity is (suite != "ogbench")
+    assert env.suite.has_velocity is (suite != "ogbench")
     assert env.tasks == (5 if suite == "ogbench" else 0)
     lengths = {"umaze": 300, "medium": 600, "large": 800}
     assert env.max_steps == (1000 if suite == "ogbench" else lengths[size])
     observation, info = env.reset(seed=0)
-    assert observation["observation"].shape == (4 if env.has_velocity else 2,)
+    assert observation["observation"].shape == (4 if env.suite.has_velocity else 2,)
     np.testing.assert_array_equal(observation["achieved_goal"], observation["observation"][:2])
     assert isinstance(info["success"], bool)
     assert isinstance(env.step(np.zeros(2, np.float32))[4]["success"], bool)
@@ -120,13 +120,13 @@ def test_start_and_goal_are_exact_for_one_episode(maze: Any) -> None:
     drawn = play(env, 4)
     np.testing.assert_array_equal(play(env, 4, goal=last)[:, :-2], drawn[:, :-2])
     np.testing.assert_array_equal(play(env, 4, start=first)[:, -2:], drawn[:, -2:])
-    start = np.append(first, [0.5, -4.0]) if env.has_velocity else first
+    start = np.append(first, [0.5, -4.0]) if env.suite.has_velocity else first
     runs = [play(env, seed, start=start, goal=last, steps=200) for seed in (5, 6)]
     np.testing.assert_array_equal(*runs)
     np.testing.assert_allclose(runs[0][0], [*start, *last], rtol=0, atol=1e-14)
     again = play(env, None)[0]
     assert not np.allclose(again[:2], first, atol=1e-3)
-    if env.has_velocity:
+    if env.suite.has_velocity:
         assert np.abs(again[2:4]).max() < 1.0
     info = env.reset(options={"start": first, "goal": first})[1]
     assert info["success"] is True
