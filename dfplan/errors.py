@@ -5,10 +5,11 @@ Every message says what was expected, what was given and how to fix it.
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 import sys
-from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -169,6 +170,35 @@ def require_flags(values: MutableMapping[str, Any], *names: str) -> None:
         if not isinstance(values[name], bool | np.bool_):
             raise ConfigError(f"{name} must be True or False; got {values[name]!r}.")
         values[name] = bool(values[name])
+
+
+def require_class(kind: type, **values: object) -> None:
+    """Raise :class:`ConfigError` unless the named values are instances of the class ``kind``."""
+    for name, value in values.items():
+        if not isinstance(value, kind):
+            raise ConfigError(
+                f"{name} must be a {kind.__name__}; got {value!r:.200}. Pass {name}="
+                f"{kind.__name__}(...)."
+            )
+
+
+def require_function(name: str, function: object, *arguments: str) -> None:
+    """Raise :class:`ConfigError` unless ``function`` can be called with these arguments."""
+    if not (callable(function) and _accepts(function, len(arguments))):
+        raise ConfigError(
+            f"{name} must be a function of ({', '.join(arguments)}); got {function!r:.200}."
+        )
+
+
+def _accepts(function: Callable[..., object], count: int) -> bool:
+    """Whether ``function`` can be called with ``count`` arguments."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin without a signature
+        return True
+    return True
 
 
 def read_seed(seed: object, below: int | None = None) -> int | None:

@@ -12,7 +12,7 @@ from dfplan.collect.controllers import DataController
 from dfplan.errors import ConfigError, unknown_name
 from dfplan.evaluation.episodes import Actor
 from dfplan.evaluation.protocols import Task
-from dfplan.planning.policy import HasTracker
+from dfplan.planning.planner import HasTracker
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import (

@@ -12,7 +12,7 @@ import torch
 from dfplan.blocks import blocks
 from dfplan.boundary import isolated
 from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.errors import ConfigError, require_numbers
+from dfplan.errors import ConfigError, require_class, require_function, require_numbers
 from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.query import (
     MAX_GOAL_DISTANCE,
@@ -64,6 +64,9 @@ class DiffuserPlanner(Record, BasePlanner):
     maze: str | None = None
 
     def __post_init__(self) -> None:
+        require_function("denoiser", self.denoiser, "x", "level")
+        require_class(NoiseSchedule, schedule=self.schedule)
+        require_class(Statistics, statistics=self.statistics)
         require_numbers(vars(self), "horizon", integer=True, minimum=2)
         require_numbers(vars(self), "largest_batch", integer=True, minimum=1)
         distances = ("max_start_distance", "max_goal_distance")

@@ -50,7 +50,8 @@ def run_episode(
         stop_at_goal: whether to stop when the goal is reached.
 
     Raises:
-        ConfigError: the seed is not a whole number of at least 0.
+        ConfigError: the seed is not a whole number of at least 0, or ``max_steps`` not one of at
+            least 1.
         ObservationError: as :meth:`Policy.act`.
     """
     if max_steps is not None:

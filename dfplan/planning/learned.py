@@ -10,7 +10,14 @@ import numpy as np
 import torch
 
 from dfplan.boundary import isolated
-from dfplan.errors import ObservationError, read_seed
+from dfplan.errors import (
+    ObservationError,
+    read_seed,
+    require_class,
+    require_flags,
+    require_function,
+    require_numbers,
+)
 from dfplan.planning.query import (
     MAX_GOAL_DISTANCE,
     SEED_LIMIT,
@@ -54,6 +61,15 @@ class LearnedPolicy(Record):
     max_start_distance: float = math.inf
     max_goal_distance: float = MAX_GOAL_DISTANCE
     maze: str | None = None
+
+    def __post_init__(self) -> None:
+        require_function("network", self.network, "inputs")
+        require_class(Statistics, statistics=self.statistics)
+        require_flags(vars(self), "velocities")
+        distances = ("max_start_distance", "max_goal_distance")
+        require_numbers(vars(self), *distances, minimum=0, maximum=math.inf)
+        if self.goal is not None:
+            read_goal(np.array(self.goal), 1)
 
     def reset(self, seed: int | None = None) -> None:
         """Does nothing; it exists as in :class:`~dfplan.planning.policy.Policy`."""

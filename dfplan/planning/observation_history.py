@@ -166,7 +166,7 @@ def fill_missing(
 
 
 def require_room_for_plan(tokens: int, layout: TokenLayout) -> None:
-    """Raise :class:`ConfigError` unless the window has a token left after so many of history."""
+    """Raise :class:`ConfigError` unless a history of ``tokens`` tokens leaves one for the plan."""
     if tokens >= layout.tokens:
         raise ConfigError(
             f"A history must leave at least one of the model's {layout.tokens} tokens to the plan; "

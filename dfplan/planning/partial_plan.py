@@ -39,7 +39,7 @@ class PartialPlan(Record):
 
 @dataclass(frozen=True)
 class Denoised(Record):
-    """All rows of a sampling run, the first one after the first step.
+    """The results of the M steps of a sampling run.
 
     Attributes:
         level: noise levels, int [M, S, T].

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from dfplan.errors import ConfigError
+from dfplan.planning.trackers import Tracker
 from dfplan.record import Record
 from dfplan.types import Plan, Planner, Reward
 
@@ -53,3 +56,19 @@ class BasePlanner(ABC):
     @abstractmethod
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """Make a plan from the arguments of :meth:`plan`."""
+
+
+@runtime_checkable
+class HasTracker(Protocol):
+    """A planner with a default tracker for its plans."""
+
+    def tracker(self) -> Tracker: ...
+
+
+def require_planner(planner: object) -> None:
+    """Raise :class:`ConfigError` unless ``planner`` is a :class:`~dfplan.types.Planner`."""
+    if isinstance(planner, type) or not isinstance(planner, Planner):
+        raise ConfigError(
+            f"planner must be an object with the method plan; got {planner!r:.200}. Load one with "
+            "dfplan.load(...)."
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,10 +14,12 @@ from dfplan.errors import (
     DfplanError,
     ObservationError,
     read_seed,
+    require_class,
     require_name,
     require_numbers,
 )
 from dfplan.planning.learned import LearnedPolicy
+from dfplan.planning.planner import HasTracker, require_planner
 from dfplan.planning.query import (
     SEED_LIMIT,
     Observation,
@@ -29,6 +30,7 @@ from dfplan.planning.query import (
     require_finite,
     split_observation,
 )
+from dfplan.planning.rewards import check_reward
 from dfplan.planning.row_errors import (
     failing_rows,
     first_then_others,
@@ -37,7 +39,7 @@ from dfplan.planning.row_errors import (
 )
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import StateEstimator, StateEstimatorSettings
-from dfplan.planning.trackers import Tracker
+from dfplan.planning.trackers import Tracker, require_tracker
 from dfplan.types import Plan, Planner, Reward
 
 ON_ERROR = ("raise", "hold")
@@ -45,13 +47,6 @@ ON_ERROR = ("raise", "hold")
 
 _OUTLIER = 6.0
 """Noise beyond this many standard deviations is an outlier."""
-
-
-@runtime_checkable
-class HasTracker(Protocol):
-    """A planner with a default tracker for its plans."""
-
-    def tracker(self) -> Tracker: ...
 
 
 class Policy:
@@ -113,6 +108,7 @@ class Policy:
             raise ConfigError(
                 "Policy needs a planner; got a learned policy. Call its reset() and act() directly."
             )
+        require_planner(planner)
         if tracker is None:
             if not isinstance(planner, HasTracker):
                 raise ConfigError(
@@ -120,6 +116,9 @@ class Policy:
                     "dfplan.Pursuit."
                 )
             tracker = planner.tracker()
+        require_tracker(tracker)
+        if reward is not None:
+            check_reward(reward)
         if replan_every is not None:
             require_numbers({"replan_every": replan_every}, integer=True, minimum=1)
         if tolerance is not None:
@@ -432,11 +431,7 @@ class Policy:
 def _estimator(planner: Planner, settings: StateEstimatorSettings | None) -> StateEstimator | None:
     if settings is None:
         return None
-    if not isinstance(settings, StateEstimatorSettings):
-        raise ConfigError(
-            "state_estimator must be dfplan.StateEstimatorSettings(noise=...), or None for exact "
-            f"observations; got {settings!r}."
-        )
+    require_class(StateEstimatorSettings, state_estimator=settings)
     if not isinstance(planner, ForcingPlanner):
         raise ConfigError(
             f"{type(planner).__name__} cannot plan from a history; use a planner trained by "

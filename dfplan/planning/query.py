@@ -140,6 +140,9 @@ def read_query(observation: np.ndarray, goal: np.ndarray | None) -> PlanQuery:
 
     A position without a velocity gets velocity 0. Plans do not depend on velocities, but a tracker
     may need them.
+
+    Raises:
+        ObservationError: a wrong shape, or values that are not finite numbers.
     """
     states = read_observation(observation)
     if states.shape[1] == 2:
@@ -153,6 +156,9 @@ def split_observation(
     """The array of an observation, and the goal.
 
     The goal is ``goal`` if it is given, otherwise the ``desired_goal`` of a dict observation.
+
+    Raises:
+        ObservationError: a dict observation has no key ``observation``.
     """
     if not isinstance(observation, Mapping):
         return observation, goal
@@ -176,6 +182,9 @@ def read_observation(
         observation: what to read.
         allow_missing: whether values may be NaN or infinite.
         dtype: of the copy; None keeps that of the observation.
+
+    Raises:
+        ObservationError: a wrong shape, or values that are not finite and may not be missing.
     """
     states = _read_rows("observation", observation, 4, 2, dtype=dtype)
     if not allow_missing:
@@ -187,6 +196,10 @@ def read_goal(goal: np.ndarray, count: int, *, allow_missing: bool = False) -> n
     """Copy goals, [2] for all or [B, 2], to float32 [count, 2].
 
     With ``allow_missing`` they may be NaN or infinite.
+
+    Raises:
+        ObservationError: a wrong shape, neither 1 nor ``count`` goals, or values that are not
+            finite and may not be missing.
     """
     goals = _read_rows("goal", goal, 2)
     if len(goals) not in (1, count):

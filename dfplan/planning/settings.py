@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from dfplan.errors import ConfigError, require_name, require_numbers
+from dfplan.errors import ConfigError, require_class, require_name, require_numbers
 from dfplan.planning.query import MAX_GOAL_DISTANCE, MAX_START_DISTANCE
 from dfplan.sampling.guidance import GuidanceSettings
 from dfplan.sampling.matrices import MatrixFunction, scheduling_matrix
@@ -77,8 +77,7 @@ class PlannerSettings:
         require_numbers(vars(self), "uncertainty_scale", *weights, minimum=0)
         distances = ("max_start_distance", "max_goal_distance")
         require_numbers(vars(self), *distances, minimum=0, maximum=math.inf)
-        if not isinstance(self.guidance, GuidanceSettings):
-            raise ConfigError(f"guidance must be a GuidanceSettings; got {self.guidance!r}.")
+        require_class(GuidanceSettings, guidance=self.guidance)
         if isinstance(self.matrix, str):
             scheduling_matrix(self.matrix, 1, self.steps, self.steps, self.uncertainty_scale)
         elif not callable(self.matrix):  # a function is checked when it makes a matrix

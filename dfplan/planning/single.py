@@ -13,7 +13,7 @@ import torch
 from dfplan.arrays import copy_array
 from dfplan.boundary import isolated
 from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.errors import ConfigError, ObservationError
+from dfplan.errors import ConfigError, ObservationError, require_class, require_function
 from dfplan.planning.denoise import Guide, RowCallback, denoise
 from dfplan.planning.observation_history import ObservationHistory, read_history
 from dfplan.planning.partial_plan import Candidates, Denoised, PartialPlan
@@ -49,6 +49,9 @@ class ForcingPlanner(Record):
         statistics: of the data.
         settings: how to sample and choose.
         maze: the maze as text. It is copied to plans for drawing and not used otherwise.
+
+    Raises:
+        ConfigError: an attribute has the wrong type.
     """
 
     denoiser: Denoiser
@@ -57,6 +60,13 @@ class ForcingPlanner(Record):
     statistics: Statistics
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     maze: str | None = None
+
+    def __post_init__(self) -> None:
+        require_function("denoiser", self.denoiser, "x", "level")
+        require_class(TokenLayout, layout=self.layout)
+        require_class(NoiseSchedule, schedule=self.schedule)
+        require_class(Statistics, statistics=self.statistics)
+        require_class(PlannerSettings, settings=self.settings)
 
     @property
     def longest_horizon(self) -> int:
@@ -97,10 +107,12 @@ class ForcingPlanner(Record):
             ObservationError: wrong shapes, values that are not finite, or a goal, or a start
                 without noise, that is too far from the data.
             ConfigError: a horizon or distance that is too long for the model, a horizon in which
-                the goal cannot be reached, neither a goal nor a reward, or a reward that does not
-                return one finite number per plan or has no gradient.
+                the goal cannot be reached, neither a goal nor a reward, a reward that does not
+                return one finite number per plan or has no gradient, or an invalid callback.
         """
         began = time.perf_counter()
+        if callback is not None:
+            require_function("callback", callback, "step")
         query, objective = self.read_query(observation, goal, reward, history)
         generator = noise_generator(seed)
         estimates = 0

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.errors import require_numbers
+from dfplan.errors import require_class, require_numbers
 from dfplan.planning.observation_history import (
     ObservationHistory,
     fill_missing,
@@ -167,10 +167,12 @@ class StateEstimator:
         settings: noise of observations and length of the history.
 
     Raises:
-        ConfigError: the history does not leave a token of the planner's window.
+        ConfigError: the settings are of another class, or the history does not leave a token of
+            the planner's window.
     """
 
     def __init__(self, planner: HistoryPlanner, settings: StateEstimatorSettings) -> None:
+        require_class(StateEstimatorSettings, settings=settings)
         layout = planner.layout
         require_room_for_plan(settings.tokens, layout)
         self.planner = planner
@@ -316,7 +318,7 @@ class StateEstimator:
         self._correction = np.where(self._received[:, None], correction, 0.0)
 
     def _start(self, batch: int) -> None:
-        """Start with so many bodies, of which nothing is known."""
+        """Start with ``batch`` bodies, of which nothing is known."""
         models, steps = len(self._switch), self._at[-1] + 1
         self._mean = np.zeros((batch, models, 2, 2))  # position and velocity, then axes
         self._covariance = np.zeros((batch, models, 2, 2))

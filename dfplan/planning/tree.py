@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from dfplan.boundary import isolated
-from dfplan.errors import ConfigError, require_numbers
+from dfplan.errors import ConfigError, require_class, require_function, require_numbers
 from dfplan.planning.partial_plan import Candidates, PartialPlan
 from dfplan.planning.query import PlanQuery, noise_generator
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
@@ -86,6 +86,7 @@ class TreeSettings:
     search: SearchSettings = field(default_factory=SearchSettings)
 
     def __post_init__(self) -> None:
+        require_class(SearchSettings, search=self.search)
         require_numbers(vars(self), "leaves", "horizons", integer=True, minimum=1)
         if self.evaluations is not None:
             require_numbers(vars(self), "evaluations", integer=True, minimum=1)
@@ -124,14 +125,16 @@ class TreePlanner(Record):
         settings: budget and shape of the search.
 
     Raises:
-        ConfigError: the planner is of another class, or its ``stop_fraction`` is below 1. Its
-            plans would then have noisy tokens, which a node would keep as clean ones.
+        ConfigError: the planner or the settings are of another class, or the planner's
+            ``stop_fraction`` is below 1. Its plans would then have noisy tokens, which a node
+            would keep as clean ones.
     """
 
     planner: ForcingPlanner
     settings: TreeSettings = field(default_factory=TreeSettings)
 
     def __post_init__(self) -> None:
+        require_class(TreeSettings, settings=self.settings)
         planner = self.planner
         if not isinstance(planner, ForcingPlanner) or planner.settings.stop_fraction < 1:
             raise ConfigError(
@@ -162,6 +165,8 @@ class TreePlanner(Record):
             ConfigError: also if the budget is too small for one node.
         """
         began = time.perf_counter()
+        if callback is not None:
+            require_function("callback", callback, "tree")
         query, objective = self.planner.read_query(observation, goal, reward)
         settings = self.settings
         nodes = _Nodes(

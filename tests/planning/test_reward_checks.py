@@ -158,9 +158,9 @@ def test_only_rewards_compose() -> None:
     assert short + 0 is short and 0 + short is short
     for wrong in (3, 0.5, "x", None, [short]):
         for composed in (lambda x: short + x, lambda x: x + short, Custom):
-            with pytest.raises(ConfigError, match="function of two arguments"):
+            with pytest.raises(ConfigError, match="function of"):
                 composed(wrong)
-    with pytest.raises(ConfigError, match=r"two arguments.*got <lambda>"):
+    with pytest.raises(ConfigError, match=r"function of.*<lambda>"):
         short + (lambda points: points[:, -1, 0])  # type: ignore[arg-type, misc]
     for reward in (short, leftward):
         with pytest.raises(ConfigError, match="multiplied by a number"):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -15,7 +13,7 @@ import torch
 
 from dfplan.arrays import copy_array
 from dfplan.boundary import as_tensor, isolated
-from dfplan.errors import ConfigError, ObservationError, require_numbers
+from dfplan.errors import ConfigError, ObservationError, require_function, require_numbers
 from dfplan.types import Reward
 
 
@@ -106,11 +104,7 @@ class Custom(ComposableReward):
     )
 
     def __post_init__(self) -> None:
-        if not (callable(self.function) and _takes_two(self.function)):
-            raise ConfigError(
-                "A reward is a function of two arguments, positions and steps; got "
-                f"{_name(self.function)}. See dfplan.planning.rewards."
-            )
+        require_function("A reward", self.function, "points", "steps")
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         values = self.function(points, steps)
@@ -148,16 +142,6 @@ def check_reward(reward: Reward) -> ComposableReward:
     if isinstance(reward, _Scaled):
         return _Scaled(check_reward(reward.reward), reward.weight)
     return reward if isinstance(reward, Custom) else Custom(reward)
-
-
-def _takes_two(function: Callable[..., object]) -> bool:
-    try:
-        inspect.signature(function).bind(None, None)
-    except TypeError:
-        return False
-    except ValueError:  # a builtin without a signature
-        return True
-    return True
 
 
 def _name(reward: object) -> str:

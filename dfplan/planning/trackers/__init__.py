@@ -1,6 +1,6 @@
 """Trackers: from plans to actions."""
 
-from dfplan.planning.trackers.base import Tracker
+from dfplan.planning.trackers.base import Tracker, require_tracker
 from dfplan.planning.trackers.inverse_dynamics import InverseDynamics, inverse_inputs
 from dfplan.planning.trackers.planned_actions import PlannedActions
 from dfplan.planning.trackers.pursuit import Pursuit, PursuitGains, pursuit_gains, resample
@@ -15,6 +15,7 @@ __all__ = [
     "Tracker",
     "inverse_inputs",
     "pursuit_gains",
+    "require_tracker",
     "resample",
     "timed_gains",
 ]

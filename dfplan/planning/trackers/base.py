@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from dfplan.tokens.motion import Motion
 from dfplan.types import Plan
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Follows one plan in each environment of a batch."""
 
@@ -32,6 +33,16 @@ class Tracker(Protocol):
     def deviation(self, observation: np.ndarray) -> np.ndarray:
         """Distance [B] of each position from its plan."""
         ...
+
+
+def require_tracker(tracker: object) -> None:
+    """Raise :class:`ConfigError` unless ``tracker`` is a :class:`Tracker`."""
+    # A class has the methods, too, but nothing can be called without an instance.
+    if isinstance(tracker, type) or not isinstance(tracker, Tracker):
+        raise ConfigError(
+            "tracker must be an object with the methods assign, act and deviation, such as a "
+            f"dfplan.Pursuit; got {tracker!r:.200}. Leave it out for the planner's own tracker."
+        )
 
 
 class PathTracker(ABC):

@@ -33,14 +33,16 @@ class PursuitGains:
 def pursuit_gains(motion: Motion, lookahead: float = 1.5) -> PursuitGains:
     """Compute gains from the fitted motion.
 
-    On each axis the force is full until the target point is within the braking distance from top
-    speed. The action is ``(target - position - brake * velocity / limit) / max_step``. A body
-    that does not coast needs no braking: its target point is two steps ahead, so that both axes
-    have full force on a diagonal.
+    The action is ``(target - position - brake * velocity / limit) / max_step``, clipped to [-1, 1].
+    ``brake`` is the braking distance: how far the body moves until full force has stopped it from
+    top speed. So at top speed along an axis the force is full until the target point is about that
+    near. A body without inertia needs no braking: its target point is two steps ahead, so that both
+    axes have full force on a diagonal.
 
     Args:
         motion: the fitted point mass.
-        lookahead: in braking distances. The default was chosen on validation starts.
+        lookahead: distance to the target point, in braking distances. The default was chosen on
+            validation starts.
 
     Raises:
         ConfigError: the data's actions do not move the body.
@@ -92,7 +94,7 @@ class Pursuit(PathTracker):
         return distance
 
     def _nearby(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Indices [B, W] of the next points of the path, and squared distances to them."""
+        """Indices and squared distances [B, W] of the next W = ``_WINDOW`` points of each path."""
         index = self._index[: len(observation), None] + np.arange(_WINDOW)
         index = np.minimum(index, self._path.shape[1] - 1)
         points = self._path[np.arange(len(observation))[:, None], index]
