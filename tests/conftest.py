@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from dfplan.blocks import blocks
 from dfplan.data import from_arrays, segmented
 from dfplan.planning.single import ForcingPlanner
 from dfplan.training.checkpoint import Checkpoint
@@ -139,6 +142,21 @@ def trained(
 def planner(recipe: ForcingConfig, trained: Run) -> ForcingPlanner:
     """The planner of :func:`trained`."""
     return recipe.load(Checkpoint.load(trained.checkpoint))
+
+
+@pytest.fixture
+def limit_blocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """A function that limits the rows of all blocks in which the package reads long arrays."""
+
+    def limit(rows: int) -> None:
+        def smaller(stop: int, size: int, *, start: int = 0) -> Iterator[slice]:
+            return blocks(stop, min(size, rows), start=start)
+
+        for name, module in list(sys.modules.items()):
+            if name.startswith("dfplan.") and getattr(module, "blocks", None) is blocks:
+                monkeypatch.setattr(module, "blocks", smaller)
+
+    return limit
 
 
 @pytest.fixture

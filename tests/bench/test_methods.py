@@ -157,8 +157,10 @@ def test_plugins_are_named_by_module_and_function() -> None:
     assert isinstance(made, Planner)
     assert isinstance(make_tracker(made, DEFAULT_TRACKER, UMAZE, []), Pursuit)
     planner: Any = named_method("toy_plugins:tracked").make(UMAZE, 0, None)
-    own, ours = (make_tracker(planner, name, UMAZE, []) for name in (DEFAULT_TRACKER, "pursuit"))
-    assert vars(own)["_spacing"] == 0.02 != vars(ours)["_spacing"]
+    own = planner.tracker()
+    planner.tracker = lambda: own
+    assert make_tracker(planner, DEFAULT_TRACKER, UMAZE, []) is own
+    assert make_tracker(planner, "pursuit", UMAZE, []) is not own
 
 
 @pytest.mark.parametrize(

@@ -178,26 +178,6 @@ def test_a_maze_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("shard")
-def test_a_failure_midway_leaves_the_previous_file_whole_and_the_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = generate("umaze", 1500, seed=0, path=tmp_path / "a.hdf5", workers=1)
-    before = path.read_bytes()
-    write = d4rl._write_rows
-
-    def full(file: h5py.File, rows: slice, *rest: object) -> None:
-        if rows.start:
-            raise OSError(28, "No space left on device")
-        write(file, rows, *rest)
-
-    monkeypatch.setattr(d4rl, "_write_rows", full)
-    with pytest.raises(OSError, match="No space left"):
-        generate("umaze", 1500, seed=1, path=path, workers=1)
-    assert path.read_bytes() == before
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.hdf5", "a.hdf5.parts"]
-
-
-@pytest.mark.usefixtures("shard")
 def test_a_worker_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def dead(*_: object, **__: object) -> None:
         raise shards.BrokenProcessPool("gone")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import h5py
@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from dfplan.collect import generate
+from dfplan.data.anomalies import sample_steps
 from dfplan.data.checks.check import check, draw_check
+from dfplan.tokens.motion import fit_motion
 from dfplan.types import Recording
 
 
@@ -33,7 +35,9 @@ def walk(count: int) -> Recording:
     )
 
 
-def test_memory_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_does_not_grow_with_the_data(
+    monkeypatch: pytest.MonkeyPatch, limit_blocks: Callable[[int], None]
+) -> None:
     def peak(count: int) -> int:
         data = walk(count)
         check(data)
@@ -43,15 +47,15 @@ def test_memory_does_not_grow_with_the_data(monkeypatch: pytest.MonkeyPatch) -> 
         tracemalloc.stop()
         return top
 
-    for module, name in (
-        ("data.checks.rows", "ROWS"),
-        ("data.checks.training", "_SAMPLE"),
-        ("data.anomalies", "_ROWS"),
-        ("data.anomalies", "_SAMPLE"),
-        ("data.segments", "_ROWS"),
-        ("blocks", "SEGMENT_ROWS"),
-    ):
-        monkeypatch.setattr(import_module(f"dfplan.{module}"), name, 1000)
+    def fewer(parts: np.ndarray, maximum: int) -> np.ndarray:
+        return sample_steps(parts, min(maximum, 1000))
+
+    limit_blocks(1000)
+    for module in ("dfplan.data.anomalies", "dfplan.data.checks.training"):
+        monkeypatch.setattr(f"{module}.sample_steps", fewer)
+    monkeypatch.setattr(
+        "dfplan.data.checks.training.fit_motion", lambda data, rows: fit_motion(data, 1000)
+    )
     small, large = peak(10_000), peak(100_000)
     assert large - small < 90_000 / 8
 

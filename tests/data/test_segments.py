@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 import torch
 
 from dfplan.blocks import PositionBlocks, segment_blocks
-from dfplan.data import segments
 from dfplan.data.segments import DataWarning, segmented
 from dfplan.errors import ConfigError, DataError
 from dfplan.tokens.motion import velocities
@@ -103,11 +103,11 @@ def test_what_cannot_be_cut_or_trained_on_is_refused() -> None:
         segmented(walk(rows=3, episodes=(0, 1, 2)))
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_change_nothing(limit_blocks: Callable[[int], None]) -> None:
     goals = np.repeat(np.arange(40), 10)[:, None] * [1.0, 1.0]
     recording = replace(changed(walk(), slice(120, 123), np.nan), goals=goals)
     whole, of_goals = lengths(recording), lengths(recording, "goals")
-    monkeypatch.setattr(segments, "_ROWS", 7)
+    limit_blocks(7)
     assert lengths(recording) == whole
     assert lengths(recording, "goals") == of_goals
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -188,25 +187,17 @@ def test_strata_are_balanced_and_ordered_by_length(name: str) -> None:
     assert len(_rows(posed)) == 100
 
 
-@pytest.fixture
-def reread() -> Iterator[None]:
-    """Clears the cache of the list before and after the test."""
-    protocols._frozen_list.cache_clear()
-    yield
-    protocols._frozen_list.cache_clear()
-
-
-@pytest.mark.usefixtures("reread")
 def test_a_modified_list_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = Path(protocols.__file__).parent / "dfplan-v1.csv"
-    (tmp_path / shipped.name).write_bytes(shipped.read_bytes())
+    task, shipped = named_task(FROZEN[0]), Path(protocols.__file__).parent / "dfplan-v1.csv"
+    # Another id, because a list is read once per protocol.
+    task = replace(task, protocol=replace(task.protocol, id="copy"))
     monkeypatch.setattr(protocols.resources, "files", lambda package: tmp_path)
-    assert problems(named_task(FROZEN[0]), 1).starts[0, 0] == 2.7485
-    protocols._frozen_list.cache_clear()
-    text = shipped.read_text().replace("2.7485", "2.7486", 1)
-    (tmp_path / shipped.name).write_text(text)
-    with pytest.raises(DataError, match="dfplan-v1 was modified"):
-        problems(named_task(FROZEN[0]), 1)
+    text = shipped.read_text()
+    (tmp_path / "copy.csv").write_text(text.replace("2.7485", "2.7486", 1))
+    with pytest.raises(DataError, match="copy was modified"):
+        problems(task, 1)
+    (tmp_path / "copy.csv").write_text(text)
+    assert problems(task, 1).starts[0, 0] == 2.7485
 
 
 # Scores.

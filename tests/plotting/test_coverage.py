@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from matplotlib.image import imread
 
 from dfplan.errors import ConfigError, DataError
 from dfplan.mazes import parse_maze
-from dfplan.plotting import coverage
 from dfplan.plotting.coverage import BINS_PER_CELL, count_visits
 from dfplan.plotting.figures import DPI, coverage_figure, save
 from dfplan.plotting.maze import to_picture
@@ -32,9 +32,9 @@ def rows(suite: str, count: int = 5000) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("suite", list(SUITES))
 @pytest.mark.parametrize("block", [7, 1 << 18])
 def test_every_valid_row_is_counted_in_its_bin(
-    monkeypatch: pytest.MonkeyPatch, suite: str, block: int
+    limit_blocks: Callable[[int], None], suite: str, block: int
 ) -> None:
-    monkeypatch.setattr(coverage, "_BLOCK_ROWS", block)
+    limit_blocks(block)
     maze = parse_maze(ROOM, suite=SUITES[suite])
     observations, grid = rows(suite)
     observations[[3, 9]], observations[12, 3] = 0, np.nan

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from dfplan.mazes import named_maze
-from dfplan.plotting import results
 from dfplan.plotting.results import ExecutedPlan, Profile, episodes_svg, profiles_svg, times_svg
 
 THRESHOLDS = np.linspace(0, 1, 11)
@@ -84,11 +83,13 @@ def test_a_label_has_the_same_color_in_both_charts() -> None:
 
 def test_labels_have_distinct_styles() -> None:
     many = tuple(f"planner {number}" for number in range(30))
-    styles = results._styles(many)
-    assert len({style[:2] for style in styles.values()}) == len(
-        {style[::2] for style in styles.values()}
-    )
-    assert len({style[:2] for style in styles.values()}) == len(many)
+    share = Profile(np.linspace(1, 0, 11), NOTHING, NOTHING)
+    lines = profiles_svg("a", THRESHOLDS, dict.fromkeys(many, share), many)
+    assert len(set(re.findall(r'style="(fill: none;[^"]* stroke: #[^"]*)"', lines))) == len(many)
+    marks = times_svg("b", dict.fromkeys(many, ([1.0], [0.5])), many, None)
+    shapes = dict(re.findall(r'<path id="([^"]*)" d="([^"]*)"', marks))
+    used = re.findall(r'<use href="#([^"]*)"[^>]*style="fill: (#[^;]*)', marks)
+    assert len({(shapes[shape], color) for shape, color in used}) == len(many)
 
 
 @pytest.mark.parametrize("maze", ["umaze", "pointmaze-large", "ogbench-giant"])

@@ -16,8 +16,8 @@ import dfplan
 from dfplan.errors import ConfigError, DataError, DfplanError, ObservationError
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.training.recipes import offline
 from dfplan.training.recipes.offline import (
+    ALGORITHMS,
     OfflineConfig,
     OfflineSettings,
     goal_rewards,
@@ -33,6 +33,18 @@ SETTINGS = OfflineSettings(steps=3, batch_size=32, log_every=2)
 @pytest.fixture(scope="module")
 def d3rlpy() -> Any:
     return pytest.importorskip("d3rlpy", reason="d3rlpy trains IQL and CQL; `make` installs it")
+
+
+def results_of(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]:
+    """A list that will hold what each call of a function returns."""
+    function, made = getattr(owner, name), []
+
+    def kept(*arguments: Any, **more: Any) -> Any:
+        made.append(function(*arguments, **more))
+        return made[-1]
+
+    monkeypatch.setattr(owner, name, kept)
+    return made
 
 
 def test_reaching_the_goal_in_the_next_row_is_rewarded(trajectories: Trajectories) -> None:
@@ -54,14 +66,7 @@ def test_the_saved_policy_acts_as_in_d3rlpy(
     monkeypatch: pytest.MonkeyPatch,
     algorithm: str,
 ) -> None:
-    made: list[Any] = []
-    build = offline._algorithm
-
-    def kept(*arguments: Any) -> Any:
-        made.append(build(*arguments))
-        return made[-1]
-
-    monkeypatch.setattr(offline, "_algorithm", kept)
+    made = results_of(monkeypatch, getattr(d3rlpy.algos, ALGORITHMS[algorithm]), "create")
     recipe = replace(RECIPE, algorithm=algorithm)
     train_offline(recipe, trajectories, tmp_path, settings=SETTINGS, progress=False)
     policy = dfplan.load(tmp_path)
@@ -76,9 +81,11 @@ def test_the_saved_policy_acts_as_in_d3rlpy(
 
 
 def test_the_replay_buffer_holds_every_transition_within_segments(
-    d3rlpy: Any, trajectories: Trajectories
+    d3rlpy: Any, trajectories: Trajectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = offline._replay(RECIPE, trajectories)
+    made = results_of(monkeypatch, d3rlpy.dataset, "create_infinite_replay_buffer")
+    train_offline(RECIPE, trajectories, tmp_path, settings=SETTINGS, progress=False)
+    (data,) = made
     assert data.transition_count == len(trajectories) - len(trajectories.segments)
     batch = data.sample_transition_batch(2000)
     assert not batch.terminals.any() and (batch.intervals == 1).all()
