@@ -135,7 +135,10 @@ def scratch_folder(parent: str | Path, prefix: str) -> Iterator[Path]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder if it exists. A kill leaves either the whole folder or nothing of it."""
+    """Remove a folder if it exists.
+
+    If the process is killed meanwhile, ``folder`` is either complete or no longer there.
+    """
     with scratch_folder(folder.parent, SCRATCH_PREFIX) as scratch, suppress(FileNotFoundError):
         folder.rename(scratch / folder.name)
 
@@ -247,7 +250,10 @@ def remove_leftovers(parent: Path, prefix: str = SCRATCH_PREFIX) -> None:
 
 
 def _remove_scratch(folder: Path) -> None:
-    """Remove a scratch folder, the marker last, so that a kill meanwhile leaves a leftover."""
+    """Remove a scratch folder, its marker last.
+
+    If the process is killed meanwhile, :func:`remove_leftovers` still recognizes the folder.
+    """
     with suppress(OSError):
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():

@@ -196,7 +196,7 @@ class Maze:
         return {}
 
     def _steps_to(self, target: tuple[int, int]) -> dict[tuple[int, int], tuple[int, int]]:
-        """As :meth:`_search`, whose results are kept."""
+        """The result of :meth:`_search`, cached for each target."""
         if target not in self._searches:
             self._searches[target] = self._search(target)
         return self._searches[target]
@@ -251,8 +251,9 @@ def parse_maze(
 
     Raises:
         MazeError: ``maze`` is not a maze: rows of different lengths, an unknown character, a hole
-            in the outer wall, no free cell, free cells that are not connected, more than one goal.
-        ConfigError: a name that is not known.
+            in the outer wall, no free cell, free cells that are not connected, more than one goal,
+            or more than a million cells.
+        ConfigError: a name of a maze or suite that is not known.
     """
     if isinstance(maze, Maze):
         return maze

@@ -84,9 +84,16 @@ def overview_table(board: Leaderboard) -> Table:
 
 
 def best_and_tied(results: Sequence[Result]) -> dict[str, Mark]:
-    """Mark the best results on one task, and those that are not significantly different, by label.
+    """Mark the best results on one task, and those that do not differ significantly from the best.
 
-    Not significantly different: the 95% interval of the paired difference contains 0.
+    A difference is not significant if the 95% interval of the paired difference contains 0. The
+    data's own controller gets no mark.
+
+    Args:
+        results: in the order of :meth:`~dfplan.bench.results.Leaderboard.results_on`.
+
+    Returns:
+        The marks by label.
     """
     ranked = [result for result in results if not result.is_controller]
     if not ranked:

@@ -51,7 +51,7 @@ _SIGNS = {"best": " *", "tied": f" {TIED}", None: "  "}
 
 @dataclass(frozen=True)
 class Table(Record):
-    """A table.
+    """A table of texts, in which some are marked as the best or as tied with it.
 
     Attributes:
         title: of the table.

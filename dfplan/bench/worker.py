@@ -205,7 +205,18 @@ class PlanCache(BasePlanner):
 def _make_actor(
     spec: RunSpec, made: PlannerOrPolicy | Exception, planner: Any, tracker: str
 ) -> Actor:
-    """Return the policy that tracks the plans of ``planner``, or ``made`` if it is a policy."""
+    """Return the policy that acts in the episodes of one tracker.
+
+    Args:
+        spec: what this worker runs.
+        made: what the method made: a planner, a policy, or the exception that it raised instead.
+        planner: if ``made`` is a planner, the one that makes the plans: ``made`` or its cache.
+        tracker: name of the tracker.
+
+    Raises:
+        ConfigError: ``made`` is neither a planner nor a policy, or a policy with a tracker.
+        Exception: ``made``, if it is an exception.
+    """
     if isinstance(made, Exception):
         raise made
     if isinstance(made, Planner):
@@ -283,7 +294,7 @@ def _example(batch: EpisodeBatch, plan: Plan | None, row: int, episode: int) -> 
 
 
 def _training_cost(spec: RunSpec) -> dict[str, Any]:
-    """Cost of the training, as fields of :class:`Cost`."""
+    """Cost of the training, as fields of :class:`Cost`; empty without a checkpoint."""
     if spec.checkpoint is None:
         return {}
     checkpoint = Checkpoint.load(spec.checkpoint)

@@ -136,7 +136,7 @@ def _expected(error: Exception) -> Exception:
 
 
 def _with_default(args: Sequence[str]) -> list[str]:
-    """``bench`` with nothing or a flag behind it is ``bench run``."""
+    """Insert ``run`` after ``bench`` if nothing follows, or a flag other than ``--help``."""
     args = list(args)
     flag = (args[1:2] or ["--out"])[0]
     if args[:1] == ["bench"] and flag.startswith("--") and flag != "--help":
@@ -145,7 +145,7 @@ def _with_default(args: Sequence[str]) -> list[str]:
 
 
 def _run(args: Sequence[str]) -> int:
-    """Run the command that ``args`` name, or print what commands there are."""
+    """Run the command that ``args`` name, or print the help of a group, or the version."""
     names: list[str] = []
     entry: Group | Command | str = COMMANDS
     while isinstance(entry, Group):

@@ -52,7 +52,7 @@ def generate(
 
 
 def download(name: str, directory: Path | None = None, known_hash: str | None = None) -> None:
-    """Download a published data set, unless it is there already.
+    """Download a published data set, unless its files already exist.
 
     Args:
         name: a data set of D4RL (maze2d-large-v1) or OGBench (pointmaze-giant-navigate-v0).
@@ -74,7 +74,7 @@ def check(
     Args:
         source: file, folder or name of a data set, in any format.
         picture: picture of the visited places to write.
-        segment_by: where else to cut episodes.
+        segment_by: cut episodes also after timeouts, or where the goal changes.
         keys: names of the arrays in the file, as observations=obs,ends=done.
         follow_links: let hdf5 files refer to files outside their folder.
     """
@@ -88,7 +88,7 @@ def check(
 
 
 def info(source: str, keys: Keys | None = None, follow_links: bool = False) -> None:
-    """Describe data, without what is wrong with it.
+    """Describe data, but do not list what is wrong with it.
 
     Args:
         source: file, folder or name of a data set, in any format.

@@ -45,7 +45,7 @@ class Parser(ArgumentParser):
         return text.replace("``", "")
 
     def parse_args(self, args: Any = None, *others: Any, **kwargs: Any) -> Any:
-        """Report files that are not text and numbers that are too large, too."""
+        """Parse arguments; report also files that are not text and numbers that are too large."""
         try:
             return super().parse_args(args, *others, **kwargs)
         except UnicodeDecodeError as error:
@@ -56,7 +56,7 @@ class Parser(ArgumentParser):
             self.error(f"A number is too large in {max(args, key=len)}; {error}")
 
     def parse_path(self, path: str, *args: Any, **kwargs: Any) -> Any:
-        """Name the file in errors."""
+        """Parse a configuration file; errors name the file."""
         self._file = f"{path}: "
         try:
             require_small(expand_path(path))
@@ -69,7 +69,10 @@ class Parser(ArgumentParser):
         return loaded
 
     def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
-        """Check for unknown keys at once: later their names are lost."""
+        """Parse the text of a configuration file, and check it for unknown keys.
+
+        A later check would not know their names.
+        """
         with suppress(yaml.YAMLError):  # the parser below reports it
             value = load_yaml(content)
             if not isinstance(value, dict):

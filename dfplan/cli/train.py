@@ -47,7 +47,7 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
         segment_by: Literal["none", "timeouts", "goals"] = "none",
         follow_links: bool = False,
     ) -> None:
-        """Train a preset on its own data, or on data of yours.
+        """Train a preset on its own data, or on other data.
 
         Args:
             out: folder of the run: metrics.jsonl, state.safetensors, checkpoint.safetensors.
@@ -59,7 +59,7 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
             devices: number of devices.
             precision: 32-true, bf16-mixed or 16-mixed.
             resume: continue from the state in out.
-            segment_by: where else to cut episodes.
+            segment_by: cut episodes also after timeouts, or where the goal changes.
             follow_links: let hdf5 files refer to files outside their folder.
         """
         fabric = _fabric(accelerator, devices, precision)
@@ -86,7 +86,7 @@ def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
         segment_by: Literal["none", "timeouts", "goals"] = "none",
         follow_links: bool = False,
     ) -> None:
-        """Train a preset with d3rlpy on its own data, or on data of yours.
+        """Train a preset with d3rlpy on its own data, or on other data.
 
         Args:
             out: folder of the run: metrics.jsonl, checkpoint.safetensors.
@@ -94,7 +94,7 @@ def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
                 out.
             recipe: what to train, and for which goal.
             settings: steps, batch size and others.
-            segment_by: where else to cut episodes.
+            segment_by: cut episodes also after timeouts, or where the goal changes.
             follow_links: let hdf5 files refer to files outside their folder.
         """
         source = preset_data(preset, out) if data is None else data
@@ -114,7 +114,7 @@ def train_own(
     resume: bool = False,
     follow_links: bool = False,
 ) -> None:
-    """Train a planner for any maze. Without data, it is collected first.
+    """Train a planner for any maze. If no data is given, collect data first.
 
     Args:
         maze: text file of # (wall) and O (free), one line for each row.

@@ -272,7 +272,10 @@ def _random_goal(maze: Maze, rng: np.random.Generator) -> XY:
 
 
 def _random_start(maze: Maze, rng: np.random.Generator, goal: XY) -> XY:
-    """The same for the cells whose center is farther than 0.5 from the goal."""
+    """The center of a random free cell plus up to 0.25 along each axis.
+
+    The center is farther than 0.5 from ``goal``.
+    """
     center = _random_center(maze, rng)
     while math.dist(center, goal) <= _MIN_START_DISTANCE:
         center = _random_center(maze, rng)

@@ -1,6 +1,6 @@
 """Collects data like OGBench's pointmaze data sets, in OGBench's own environments.
 
-A ball follows the package's oracle from cell to cell. The action is the unit vector to the next
+A ball follows OGBench's oracle from cell to cell. The action is the unit vector to the next
 cell, plus Gaussian noise of standard deviation 0.5, clipped to [-1, 1]. These are the settings of
 ``data_gen_scripts/generate_locomaze.py`` (``--noise=0.5``) in ``commands.sh`` for the published
 pointmaze files. ``navigate`` draws a new goal, among the cells that are not in a hallway, each time
@@ -162,7 +162,7 @@ COLLECTORS = {name: CollectorEntry(OGBENCH, partial(_plan, name=name)) for name 
 
 
 class Oracle:
-    """The package's oracle, with a cache: it depends only on the cells of ball and goal."""
+    """OGBench's oracle with a cache: the next cell depends only on the cells of ball and goal."""
 
     def __init__(self, env: Any) -> None:
         self._env = env
@@ -207,7 +207,7 @@ def _draw(cells: np.ndarray, rng: np.random.Generator) -> Cell:
 
 @contextmanager
 def _global_generator(seed: np.ndarray) -> Iterator[None]:
-    """Seed NumPy's global generator, which the package uses, and restore it afterwards."""
+    """Seed NumPy's global generator, which OGBench uses, and restore it afterwards."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:
@@ -226,7 +226,7 @@ def _make_maze_env() -> Any:
 
 @lru_cache(maxsize=1)
 def _environment(name: str) -> Any:
-    """The package's environment, which continues at a goal.
+    """OGBench's environment of a maze, by name; its episodes continue when a goal is reached.
 
     It is cached, because making it takes longer than an episode. A reset with a seed removes all
     traces of earlier use.
@@ -234,5 +234,5 @@ def _environment(name: str) -> Any:
     env = _make_maze_env()(
         "point", "maze", maze_type=name.removeprefix(_PREFIX), terminate_at_goal=False
     )
-    Path(env.fullpath).unlink(missing_ok=True)  # the package does not delete the file of its model
+    Path(env.fullpath).unlink(missing_ok=True)  # OGBench does not delete the file of its model
     return env

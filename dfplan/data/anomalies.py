@@ -57,7 +57,10 @@ class Anomalies(Record):
 
     @cached_property
     def excluded(self) -> np.ndarray:
-        """Rows that are excluded from training: all but the jumps."""
+        """Rows that training leaves out, int64 [k], in increasing order.
+
+        They are the anomalies of every kind except jumps. A jump only separates two segments.
+        """
         rows = (self.nonfinite, self.zero_padding, self.velocity_outliers, self.isolated)
         return np.unique(np.concatenate(rows))
 

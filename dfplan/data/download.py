@@ -49,7 +49,7 @@ def download(
     known_hash: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Download a published data set, unless it is here already.
+    """Download a published data set, unless its files already exist.
 
     The SHA-256 of the first download is kept next to each file (``<file>.sha256``). If the file is
     downloaded again later, it must have the same checksum.
@@ -95,7 +95,7 @@ def download(
 
 
 def datasets() -> dict[str, Path | None]:
-    """All known data sets of all formats by name: the path if the data set is here, else None."""
+    """All known data sets, of all formats, by name: the path, or None if not on this machine."""
     return {name: path for format in FORMATS.values() for name, path in format.datasets().items()}
 
 

@@ -111,7 +111,8 @@ def require_sources(
         seen: virtual datasets that take values from this one.
 
     Raises:
-        DataError: a source is missing or too short, does not fill the dataset, or is refused.
+        DataError: a source is missing or too short, does not fill the dataset, or is refused; or a
+            virtual dataset takes its values from itself.
     """
     if dataset.get_offset() is not None:  # contiguous in its own file
         return

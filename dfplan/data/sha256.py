@@ -97,7 +97,8 @@ def verify(path: Path, folder: Path | None = None) -> None:
             all files that it names are compared.
 
     Raises:
-        DataError: a file does not match its checksum, or the checksum file does not name it.
+        DataError: a file is missing or does not match its checksum; or the checksum file is
+            invalid, or does not name ``path``.
     """
     path = Path(os.path.abspath(path))
     if path.is_symlink() and folder is None:
@@ -195,9 +196,7 @@ def _entries(file: Path) -> dict[Path, str]:
     try:
         text = file.read_text("utf-8-sig", "surrogateescape")
     except OSError as error:
-        raise DataError(
-            f"{file} cannot be read ({error}). {_how_to_renew(file)}"
-        ) from error
+        raise DataError(f"{file} cannot be read ({error}). {_how_to_renew(file)}") from error
     for line in text.split("\n"):
         if not line.strip():
             continue

@@ -43,7 +43,7 @@ class GoalRewards:
         return np.zeros_like(self._reached(achieved_goal, desired_goal))[()]
 
     def _reached(self, achieved_goal: Any, desired_goal: Any) -> np.ndarray:
-        """Bool [...]."""
+        """Whether each goal is reached, bool [...]."""
         try:
             offset = copy_array(achieved_goal, np.float64) - copy_array(desired_goal, np.float64)
         except (ValueError, OverflowError) as error:

@@ -131,7 +131,11 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
         return np.array(state), float(info["success"]), False, False, info
 
     def render(self) -> np.ndarray | None:
-        """Draw the maze from above, uint8 [40 H, 40 W, 3]; None without a render mode."""
+        """Draw the maze from above, uint8 [40 H, 40 W, 3]; None without a render mode.
+
+        Raises:
+            ResetNeeded: there was no reset.
+        """
         if self.render_mode is None:
             return None
         return draw_frame(self.maze, self._ball.state()[:2], self._current_goal(), self.goal_radius)

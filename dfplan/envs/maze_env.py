@@ -249,7 +249,11 @@ class MazeEnv(
         return self._observation(state), float(reward), terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
-        """Draw the maze from above, uint8 [40 H, 40 W, 3]; None without a render mode."""
+        """Draw the maze from above, uint8 [40 H, 40 W, 3]; None without a render mode.
+
+        Raises:
+            ResetNeeded: there was no reset.
+        """
         if self._position is None:
             raise ResetNeeded("There is no episode yet; call reset() first.")
         if self.render_mode is None:

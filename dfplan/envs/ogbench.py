@@ -188,7 +188,13 @@ class OGBenchMazeEnv(MazeEnv):
 
     @contextmanager
     def _numpy_generator(self, seed: int | None = None) -> Iterator[None]:
-        """Replace the state of NumPy's global generator by this environment's."""
+        """Let the block draw from NumPy's global generator in this environment's own state.
+
+        After the block, that state is kept for the next one, and the caller's state is restored.
+
+        Args:
+            seed: sets the environment's state; None continues with its last state.
+        """
         caller = np.random.get_state(legacy=False)
         if seed is None:
             np.random.set_state(self._numpy_state)

@@ -127,10 +127,10 @@ class GymnasiumMazeEnv(MazeEnv):
     def _step(
         self, action: np.ndarray
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Replace the suite's ``step``, for actions within the limits.
+        """Do the same as the suite's ``step`` in less time, for actions within the limits.
 
-        Assumes the suite's defaults: when the goal is reached, it stays in place and the episode
-        continues.
+        This assumes the suite's defaults: after the goal is reached, the goal does not move and the
+        episode continues.
         """
         suite = self._suite_env
         model, data = suite.point_env.model, suite.point_env.data

@@ -77,7 +77,9 @@ _GROWTH = np.array([1.0, 1.0, *[np.cos(np.pi / 8)] * 4])
 
 @dataclass(frozen=True)
 class Contacts:
-    """What the bound grants a body near walls, in units of position; see the module's docstring.
+    """What the bound assumes of a body near walls; see the module's docstring.
+
+    All values are in units of position.
 
     Attributes:
         clearance: lower bound on the distance from the body's center to a wall.
@@ -97,7 +99,7 @@ _PLACED = Contacts(clearance=0.4, corner_gain=0.135, seam_gain=0.045, spacing=2.
 
 
 def contacts(suite: Suite) -> Contacts:
-    """Return what the bound grants the body of a suite."""
+    """Return what the bound assumes of a suite's body near walls."""
     return _PUSHED if suite.step_length is None else _PLACED
 
 

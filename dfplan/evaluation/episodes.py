@@ -157,7 +157,7 @@ class EpisodeRunner:
             environment.close()
 
     def run(self, policy: Actor, problems: Problems, seed: int) -> EpisodeBatch:
-        """Run one episode from each problem, all in step.
+        """Run one episode from each problem, all at the same time, step by step.
 
         A finished episode stays in the policy's batch, with an observation at rest at its goal, so
         that nothing is left to plan.

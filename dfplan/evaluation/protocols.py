@@ -144,7 +144,11 @@ class Task:
         return None if self.random_goals else self.maze.goal
 
     def with_split(self, split: Split) -> Task:
-        """Return the same task with the problems of another split."""
+        """Return the same task with the problems of another split.
+
+        Raises:
+            ConfigError: the split is unknown, or the protocol has only a list of test problems.
+        """
         require_name("split", split, SPLITS)
         if self.protocol.frozen is not None and split != "test":
             raise ConfigError(

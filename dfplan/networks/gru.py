@@ -43,8 +43,8 @@ class GRU(nn.Module):
     latent (:class:`~dfplan.networks.cache.CachedDenoiser`), so a rollout has no maximum length.
 
     The level modulates the layer norms before and after the recurrent layers
-    (:mod:`dfplan.networks.modulation`). With a scale of -1 a token has no influence, so the network
-    can learn the exact prior; this is not built in.
+    (:mod:`dfplan.networks.modulation`). With a scale of -1 before the recurrent layers, a token has
+    no influence on the latent, so the network can learn the exact prior; this is not built in.
 
     Differences from the authors' network for vectors:
 

@@ -184,7 +184,8 @@ def read_observation(
         dtype: of the copy; None keeps that of the observation.
 
     Raises:
-        ObservationError: a wrong shape, or values that are not finite and may not be missing.
+        ObservationError: a wrong shape, values that are not numbers, or without ``allow_missing``
+            values that are not finite.
     """
     states = _read_rows("observation", observation, 4, 2, dtype=dtype)
     if not allow_missing:
@@ -198,8 +199,8 @@ def read_goal(goal: np.ndarray, count: int, *, allow_missing: bool = False) -> n
     With ``allow_missing`` they may be NaN or infinite.
 
     Raises:
-        ObservationError: a wrong shape, neither 1 nor ``count`` goals, or values that are not
-            finite and may not be missing.
+        ObservationError: a wrong shape, another number of goals, values that are not numbers, or
+            without ``allow_missing`` values that are not finite.
     """
     goals = _read_rows("goal", goal, 2)
     if len(goals) not in (1, count):

@@ -49,7 +49,12 @@ def check_array(name: str, array: np.ndarray, shape: tuple[int | str, ...]) -> n
 
 
 def check_level(level: np.ndarray, count: int, max_level: int) -> np.ndarray:
-    """Return noise levels [count] as float64; all must be from 0 to ``max_level``."""
+    """Return noise levels [count] as float64.
+
+    Raises:
+        ConfigError: ``max_level`` is below 1.
+        DataError: a wrong shape, or a level is not from 0 to ``max_level``.
+    """
     if max_level < 1:
         raise ConfigError(f"max_level must be at least 1; got {max_level}.")
     level = check_array("level", level, (count,))
@@ -64,7 +69,12 @@ def check_level(level: np.ndarray, count: int, max_level: int) -> np.ndarray:
 def check_trace(
     trace: Sequence[tuple[np.ndarray, np.ndarray]], max_level: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the rows of a trace, (level [P], points [P, 2]) each, as float64."""
+    """Return the rows of a trace, (level [P], points [P, 2]) each, as float64.
+
+    Raises:
+        DataError: there is no row, or an array of a row is wrong; see :func:`check_array` and
+            :func:`check_level`.
+    """
     if not len(trace):
         raise DataError(
             "The trace must have at least one row; got none. Plan with trace=True to record the "

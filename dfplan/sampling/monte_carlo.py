@@ -18,11 +18,11 @@ def estimate_samples(
     count: int,
     generator: torch.Generator | None,
 ) -> torch.Tensor:
-    """Approximate ``count`` samples by clean estimates, with one network call for each but one.
+    """Approximate ``count`` samples by clean estimates, with ``count - 1`` network evaluations.
 
-    The first is ``clean`` itself. For each of the others, ``clean`` is noised again to the levels
-    that it was estimated at, and denoised once. They are estimates and not samples: if the data
-    has two modes, an estimate at pure noise is their mean, whatever the noise was.
+    The first sample is ``clean`` itself. For each of the others, ``clean`` is noised again to the
+    levels that it was estimated at, and denoised once. They are estimates and not samples: if the
+    data has two modes, an estimate at pure noise is their mean, whatever the noise was.
 
     Args:
         denoiser: ``(x, level) -> clean estimate``.

@@ -19,8 +19,11 @@ from dfplan.tokens.sampler import WindowSampler
 from dfplan.types import Trajectories
 
 _MAX_SPREAD = 0.5
-_MAX_SHARE_OFF = 0.1  # of large displacements; collisions are a few percent
 """Largest interquartile range of the time step, as a share of its median."""
+
+_MAX_SHARE_OFF = 0.1
+"""Largest share of large displacements that are far from the expected ones. Collisions are a few
+percent."""
 
 _NO_INERTIA = 0.95
 """Drag from which on a body has no inertia. D4RL's ball loses 0.2% of its velocity in a step,
@@ -40,6 +43,8 @@ _MIN_TRANSITIONS = 50
 """Number of transitions from which on a reversal is not chance."""
 
 _STANDARD_ERRORS = 6.0
+"""Standard errors by which the fitted gain may be below 0."""
+
 _MAX_GAIN = 10.0
 """Largest gain, in multiples of the top speed."""
 

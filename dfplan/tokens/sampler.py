@@ -53,7 +53,7 @@ class WindowSampler:
         return int(self._cumulative[-1])
 
     def locate(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows with the given numbers, counted over all rows that can be drawn.
+        """Return rows by their index among all rows that can be drawn.
 
         Args:
             index: int [R], from 0 to ``len(self) - 1``.

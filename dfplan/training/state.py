@@ -98,7 +98,7 @@ class TrainingState:
         return {name: value.half() for name, value in weights.items()}
 
     def save(self, path: Path, description: dict[str, Any]) -> None:
-        """Write the state to ``path``.
+        """Write the whole training state to ``path``.
 
         Args:
             path: the file.
@@ -118,7 +118,7 @@ class TrainingState:
         write_tensors(path, tensors, header)
 
     def load(self, path: Path, description: dict[str, Any]) -> None:
-        """Read what :meth:`save` wrote.
+        """Restore the training state that :meth:`save` wrote.
 
         Raises:
             CheckpointError: the file is missing or damaged, or its description differs.

@@ -120,7 +120,10 @@ def planner_settings(request: PlanRequest, served: ServedPlanner) -> PlannerSett
 
 
 def reward_of(request: PlanRequest, served: ServedPlanner) -> Reward | None:
-    """Via-points and zones as one reward; None without any."""
+    """The reward of a request: its via-points, its zones, and closeness to the visited places.
+
+    None if the request has neither via-points nor zones.
+    """
     terms: list[ComposableReward] = []
     unit = served.maze.suite.cell_size
     if request.via_points:

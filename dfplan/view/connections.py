@@ -29,7 +29,7 @@ class LimitedConnection(H11Protocol):
         self._max_connections = max_connections
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See :class:`asyncio.Protocol`."""
+        """Start to check the waiting time. Close a connection if there are too many."""
         super().connection_made(transport)
         self._closed = False
         self._since = self.loop.time()
@@ -43,7 +43,7 @@ class LimitedConnection(H11Protocol):
             min(waiting, key=lambda each: each._since)._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See :class:`asyncio.Protocol`."""
+        """End the checks of the waiting time."""
         super().connection_lost(exc)
         self._next_check.cancel()
 

@@ -35,7 +35,8 @@ class ServedPlanner(Record):
         """What the web app needs to draw the maze and to request plans.
 
         Lengths and positions are in the suite's coordinates. The center of cell (i, j) is
-        ``first_cell + i * row_step + j * column_step``. ``start`` and ``goal`` are the first query.
+        ``first_cell + i * row_step + j * column_step``. ``start`` and ``goal`` are those of the
+        query that the web app shows first.
         """
         maze, suite, layout = self.maze, self.maze.suite, self.planner.layout
         cells = maze.free_cells

@@ -46,7 +46,7 @@ def check(recording: Recording, segment_by: str = "none", window: int | None = N
 
     Args:
         recording: the data.
-        segment_by: where else to cut episodes, as for training; see
+        segment_by: whether to cut episodes at more places, as for training; see
             :data:`dfplan.data.segments.SEGMENT_BY`.
         window: rows of a training window; segments that are too short for it are reported.
 
@@ -97,7 +97,7 @@ def check(recording: Recording, segment_by: str = "none", window: int | None = N
 
 
 def draw_check(path: Output, recording: Recording, report: Report) -> Path | Any:
-    """Draw the visited places, a part of the data as a line, and the rows of the findings.
+    """Draw the visited places, a part of the longest segment as a line, jumps and rows in walls.
 
     Args:
         path: picture to write (PNG, SVG or PDF by its ending), or a file opened for bytes.

@@ -98,7 +98,7 @@ class Publisher(Record):
             ) from error
 
     def datasets(self) -> dict[str, Path | None]:
-        """The data sets by name: the file for training if all files are here, else None."""
+        """The data sets by name: the local file for training, or None if a file is missing."""
         folder = self.directory()
         paths = {name: [folder / file for file in files] for name, files in self.files.items()}
         return {
@@ -118,7 +118,7 @@ class Format(Record):
         read: reads a file or folder.
         write: writes a recording to a path, and returns the path.
         endings: file name endings that select this format for writing; empty for a folder.
-        datasets: the known data sets by name: a path if they are here, else None.
+        datasets: the known data sets by name: the path, or None if not on this machine.
         publisher: where to download data sets by name; None if ``read`` takes care of that.
         ids: names that ``read`` accepts in place of a path; None for no names.
     """

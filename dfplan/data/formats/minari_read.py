@@ -134,7 +134,7 @@ class _Field:
 
 
 def _find_fields(file: h5py.File, name: str) -> dict[str, _Field]:
-    """Find the fields in the first episode, by name."""
+    """Return the recorded fields of the episode in the group ``name``, by name of the field."""
     group = file[name]
     if not isinstance(group, h5py.Group):
         raise DataError(f"{file.filename}: {name} must be a group, as Minari writes it.")
