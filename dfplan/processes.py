@@ -24,7 +24,7 @@ def child_process(
     """Start a process; after the block, kill it and all processes that it has started.
 
     Args:
-        command: to run; its standard input is empty.
+        command: the command to run; its standard input is empty.
         output: where its output goes.
         environment: its environment variables; by default those of this process.
     """

@@ -46,13 +46,13 @@ class Method:
     Attributes:
         name: in commands and records.
         title: description for tables.
-        checkpoint_name: from the name of a task's data to the name of the checkpoint; None if
-            nothing is trained.
-        make: from task, training seed and path of the checkpoint to the planner or policy.
+        checkpoint_name: function from the name of a task's data to the name of the checkpoint; None
+            if nothing is trained.
+        make: function from task, training seed and path of the checkpoint to the planner or policy.
         default_tracker: name of the tracker that is used unless another is requested.
         tolerance: distance from the plan at which it plans again, in units of position; None to
             plan once.
-        source_file: of a plugin.
+        source_file: the source file of a plugin; None for other methods.
         fixed_goal_only: whether it only knows the fixed goal of D4RL's rewards.
         plans_actions: whether its plans contain actions; None if unknown, for a plugin.
     """
@@ -234,9 +234,9 @@ class TrackerEntry:
 
     Attributes:
         title: description for tables.
-        checkpoint_name: as of a :class:`Method`, of the checkpoint that the tracker is made from.
+        checkpoint_name: as in :class:`Method`, for the checkpoint that the tracker is made from.
             Gains that are fitted to the data come from the statistics of dfplan's checkpoint.
-        make: from the path of that checkpoint to a tracker.
+        make: function from the path of that checkpoint to a tracker.
         needs_velocity: whether it needs observed velocities.
     """
 

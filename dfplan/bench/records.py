@@ -105,8 +105,8 @@ class EpisodeRecord(Stored):
         stratum: the suite's own task, or the stratum of path length, from 1; 0 if there is neither.
         start: position and, if the suite shows it, velocity, in the suite's coordinates.
         goal: position.
-        score: under the protocol.
-        upper_bound: on the score of any policy on this problem.
+        score: the episode's score under the protocol.
+        upper_bound: upper bound on the score of any policy on this problem.
         episode_return: sum of rewards.
         latched_return: sum of rewards if every step after the first one at the goal were rewarded.
         steps_to_goal: first step, from 1, that ended at the goal; None if none did.
@@ -154,9 +154,9 @@ class Cost(Stored):
         plan: seconds per plan, for one problem, on one thread.
         step: seconds per step of the policy, for one episode, including its plans.
         evaluations: network evaluations per plan.
-        parameters: of the network.
+        parameters: number of parameters of the network.
         training_seconds: CPU time of the training, summed over cores.
-        training_steps: of the optimizer.
+        training_steps: number of steps of the optimizer.
         peak_bytes: peak memory of the worker process.
         seconds: wall time of the episodes.
         policy_seconds: part of it that the method and its tracker took.
@@ -196,7 +196,7 @@ class Run(Record):
 
     Attributes:
         header: what was run.
-        episodes: in order.
+        episodes: the episodes, in order.
         cost: what it cost.
         examples: the problems with the longest paths.
         provenance: where it was run.

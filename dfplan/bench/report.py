@@ -97,8 +97,8 @@ class Section:
         title: heading.
         level: of the heading, 2 or 3.
         text: paragraphs.
-        tables: in order.
-        figures: in the HTML report only.
+        tables: the tables of the section, in order.
+        figures: the figures of the section, which only the HTML report has.
         collapsed: tables that are collapsed at first.
     """
 

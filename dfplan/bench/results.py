@@ -146,11 +146,11 @@ class Leaderboard:
     """All results under one protocol.
 
     Attributes:
-        protocol: of all results.
-        tasks: with results, in the protocol's order.
-        labels: of methods with trackers: the data's own controller first, then by mean share of the
-            upper bound over tasks. Those without results on some task come last.
-        results: by label and id of the task.
+        protocol: the protocol of all results.
+        tasks: the tasks that have results, in the protocol's order.
+        labels: the labels of methods with trackers: the data's own controller first, then by mean
+            share of the upper bound over tasks. Those without results on some task come last.
+        results: the results by label and id of the task.
     """
 
     protocol: Protocol

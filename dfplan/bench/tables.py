@@ -56,8 +56,8 @@ class Table(Record):
     Attributes:
         title: of the table.
         header: a heading per column.
-        rows: of texts, each as long as the header.
-        marks: by (row, column).
+        rows: each row is as many texts as the header has.
+        marks: marks of cells by (row, column).
         reference_rows: number of rows at the top that are for reference and not ranked.
         note: explains the table.
     """

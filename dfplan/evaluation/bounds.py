@@ -109,7 +109,7 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
     A start at the goal needs 1 step, and a return can reach ``max_steps - steps_needed + 1``.
 
     Args:
-        maze: of any suite.
+        maze: a maze of any suite.
         starts: positions [n, 2] at rest, or positions and velocities [n, 4], where the ball touches
             no wall. OGBench's body has no velocity, so velocities are ignored there.
         goals: float [n, 2], in the suite's coordinates. A goal is reached within the suite's goal

@@ -43,7 +43,7 @@ class Protocol:
         text: describes starts, goals, noise and the end of an episode.
         score: describes the score.
         score_kind: what :meth:`Task.scores` computes.
-        unit: of the score, for tables.
+        unit: what the score is called in tables.
         episodes: number of episodes per task in the whole benchmark.
         ends_at_goal: whether an episode ends when the goal is first reached.
         frozen: sha256 of the list of problems, for a protocol that ships one.

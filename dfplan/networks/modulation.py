@@ -68,8 +68,8 @@ def modulated_perceptron(
 
     Args:
         x: [B, T, W].
-        up: from W to the hidden width.
-        down: from the hidden width to W.
+        up: linear layer from W to the hidden width.
+        down: linear layer from the hidden width to W.
         modulation: (scale, shift, gate), each [B, T, W].
     """
     scale, shift, gate = modulation

@@ -49,7 +49,7 @@ class DiffuserPlanner(Record, BasePlanner):
         statistics: of the data.
         max_start_distance: largest distance of a start from the data, in lengths of one step at
             top speed.
-        max_goal_distance: the same of a goal.
+        max_goal_distance: the same for a goal.
         largest_batch: most plans in one network call.
         maze: the maze as text. It is copied to plans for drawing and not used otherwise.
     """

@@ -39,7 +39,7 @@ def run_episode(
     """Run one episode and record its positions and plans.
 
     Args:
-        env: of any suite, or with the same interface. Observations are those of
+        env: an environment of any suite, or one with the same interface. Observations are those of
             :data:`~dfplan.planning.query.Observation`. The goal is taken from a dict observation,
             otherwise from ``info["goal"]``, otherwise from the policy. A step reaches the goal if
             ``info["success"]`` is true.

@@ -42,7 +42,7 @@ class LearnedPolicy(Record):
     It is deterministic and has no memory between steps.
 
     Attributes:
-        network: from :func:`policy_inputs` [B, F] to actions [B, 2] in [-1, 1].
+        network: function from :func:`policy_inputs` [B, F] to actions [B, 2] in [-1, 1].
         statistics: of the data.
         velocities: whether the network sees the velocity.
         goal: position [2] of the only goal that it was trained for; None if the network sees the
@@ -50,7 +50,7 @@ class LearnedPolicy(Record):
         max_start_distance: largest distance of a body from the data, in lengths of one step at top
             speed. The policy acts at every step, also after it has left the data, so by default
             there is no limit.
-        max_goal_distance: the same of a goal.
+        max_goal_distance: the same for a goal.
         maze: the maze as text, as planners have it. Not used.
     """
 
@@ -72,7 +72,11 @@ class LearnedPolicy(Record):
             read_goal(np.array(self.goal), 1)
 
     def reset(self, seed: int | None = None) -> None:
-        """Does nothing; it exists as in :class:`~dfplan.planning.policy.Policy`."""
+        """Check the seed as :meth:`dfplan.planning.policy.Policy.reset`; there is no other effect.
+
+        Raises:
+            ConfigError: the seed is not a whole number from 0 to below 2**63.
+        """
         read_seed(seed, SEED_LIMIT)
 
     @isolated()

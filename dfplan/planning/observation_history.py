@@ -74,7 +74,7 @@ def read_history(
     """Check a history and copy it. Missing positions become 0.
 
     Args:
-        history: to check.
+        history: the history to check.
         layout: how positions form tokens.
         max_level: K.
         count: the number of bodies that is expected; None accepts any.

@@ -135,7 +135,11 @@ class Policy:
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
-        """Discard all plans. The next :meth:`act` plans again, with noise from ``seed``."""
+        """Discard all plans. The next :meth:`act` plans again, with noise from ``seed``.
+
+        Raises:
+            ConfigError: the seed is not a whole number from 0 to below 2**63.
+        """
         seed = read_seed(seed, SEED_LIMIT)
         if self._estimator is not None:
             self._estimator.reset()

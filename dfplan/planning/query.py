@@ -81,8 +81,8 @@ class PlanQuery(Record):
 
         Args:
             statistics: of the data.
-            max_start_distance: in lengths of one step at top speed.
-            max_goal_distance: in the same unit.
+            max_start_distance: largest distance from the data, in lengths of one step at top speed.
+            max_goal_distance: the same for a goal.
 
         Raises:
             ObservationError: a start or goal is too far from the data, or a velocity exceeds twice
@@ -217,7 +217,7 @@ def require_finite(name: str, values: np.ndarray, among: np.ndarray | None = Non
 
     Args:
         name: of the values, for the message.
-        values: to check.
+        values: the values to check.
         among: which rows to check, bool [B]; by default all.
     """
     wrong = ~np.isfinite(values).all(1)

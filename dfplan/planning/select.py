@@ -125,7 +125,7 @@ def select(
     """Refine the best candidates of each query and select the one with the highest score.
 
     Args:
-        candidates: to choose from.
+        candidates: the plans to choose from.
         objective: refines and scores.
         top_k: how many candidates of a query are refined.
         last: last point of each candidate that refinement may move, int [B, C].

@@ -44,7 +44,7 @@ class PlannerSettings:
             plan. A candidate that does not satisfy a steep reward yet may do so once refined.
         max_start_distance: largest distance of a start from the data, in step lengths; see
             :data:`~dfplan.planning.query.MAX_START_DISTANCE`.
-        max_goal_distance: the same of a goal.
+        max_goal_distance: the same for a goal.
         largest_batch: most sequences in one network call.
     """
 

@@ -21,10 +21,10 @@ class Theme(Record):
     """The colors of a picture.
 
     Attributes:
-        background: around the maze.
-        floor: of the maze.
+        background: color around the maze.
+        floor: color of the maze's floor.
         open_floor: floor if no maze is known.
-        wall: of the maze.
+        wall: color of the maze's walls.
         ink: main text, starts, executed paths.
         muted: secondary text, scales, candidates.
         goal: goals and jumps.

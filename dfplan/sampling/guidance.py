@@ -102,8 +102,8 @@ def guided(
       smoothly on x, so the mean gradient misses how x changes the probabilities of the modes.
 
     Args:
-        denoiser: to wrap. For ``through_denoiser`` it must be differentiable in x; its parameters
-            get no gradient.
+        denoiser: the denoiser to wrap. For ``through_denoiser`` it must be differentiable in x; its
+            parameters get no gradient.
         value: reward of clean tokens.
         schedule: the noise schedule.
         settings: strength and kind of the guidance.
@@ -178,7 +178,7 @@ class _RecordedCalls:
         """The gradient with respect to the noisy tokens of all calls.
 
         Args:
-            gradient: with respect to the estimates of all calls in order, [S, T, D].
+            gradient: gradient with respect to the estimates of all calls in order, [S, T, D].
         """
         parts = torch.split(gradient, [len(clean) for clean in self.clean])
         return torch.cat(torch.autograd.grad(self.clean, self.noisy, parts, retain_graph=True))
@@ -197,7 +197,7 @@ def gradient_ascent(
     """Gradient ascent on ``value`` with a bound on each move.
 
     Args:
-        value: to increase, [S, ...] -> [S].
+        value: the function to increase, [S, ...] -> [S].
         x: where to start, [B, ...]; or [N, B, ...] to move all N by their mean gradient.
         scale: step size, broadcast to ``x``; 0 fixes a number.
         iterations: number of steps.

@@ -49,9 +49,9 @@ def pyramid(
     the last token plus ``steps`` (arXiv 2407.01392, figure 3).
 
     Args:
-        tokens: to denoise.
+        tokens: number of tokens to denoise.
         max_level: K.
-        steps: of each token from pure noise to clean.
+        steps: number of steps of each token from pure noise to clean.
         uncertainty_scale: rows between the starts of successive tokens; may be fractional. 0 is
             :func:`full_sequence`, ``steps`` is :func:`autoregressive`.
 
@@ -141,7 +141,7 @@ def hold(matrix: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
     """Insert tokens that keep their level among the tokens that are denoised.
 
     Args:
-        matrix: of the tokens to denoise, int [M+1, F] or [M+1, B, F].
+        matrix: scheduling matrix of the tokens to denoise, int [M+1, F] or [M+1, B, F].
         held: the level that each token keeps in all rows, or ``FREE``; int [T] or [B, T]. The
             first free token gets the matrix's first column, and so on; columns without a free
             token are dropped.

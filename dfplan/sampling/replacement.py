@@ -22,7 +22,7 @@ def replaced(denoiser: Denoiser, schedule: NoiseSchedule, generator: torch.Gener
     ``RecomputedCache(replaced(denoiser, schedule, generator), tokens=T - C)``.
 
     Args:
-        denoiser: to wrap.
+        denoiser: the denoiser to wrap.
         schedule: the noise schedule that it was trained with.
         generator: draws the noise.
 

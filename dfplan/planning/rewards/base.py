@@ -180,7 +180,7 @@ def _problem(values: object, points: torch.Tensor) -> str:
 
 
 def _read_positions(owner: object, field: str, at_least: int) -> np.ndarray:
-    """A copy of a field: one position [2], or at least so many [Q, 2] if ``at_least`` is not 0."""
+    """A copy of a field: position [2] if ``at_least`` is 0, else [Q, 2] with Q >= ``at_least``."""
     value = getattr(owner, field)
     try:
         positions = copy_array(value, np.float64)

@@ -84,7 +84,7 @@ class KeepOut(Record, ComposableReward):
     """Minus half the summed squared depths at which the plan's lines lie inside regions.
 
     Attributes:
-        regions: to keep out of, at least one.
+        regions: the regions to keep out of, at least one.
         margin: distance to keep from them, in units of position.
         points_per_line: points on each line at which the depth is measured.
     """

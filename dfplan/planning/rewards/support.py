@@ -42,8 +42,9 @@ class LearnedValue(ComposableReward):
     rewards would count several times, and a plan that starts at a low value would be held back.
 
     Attributes:
-        value: from positions [..., 2] in units of the data to values [...], differentiable; see
-            :func:`dfplan.load_value`. It is called once with three positions to check it.
+        value: differentiable function from positions [..., 2] in units of the data to values
+            [...]; see :func:`dfplan.load_value`. It is called once with three positions to check
+            it.
     """
 
     value: Callable[[torch.Tensor], torch.Tensor]

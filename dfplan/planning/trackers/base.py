@@ -115,7 +115,11 @@ class TimedTracker(PathTracker):
 
 
 def velocity_of(observation: np.ndarray) -> np.ndarray:
-    """The velocities [B, 2] of ``observation`` [B, 4]."""
+    """The velocities [B, 2] of ``observation`` [B, 4].
+
+    Raises:
+        ObservationError: there are no velocities.
+    """
     if observation.shape[1] != 4:
         raise ObservationError(
             "This tracker needs velocities: an observation must be position and velocity, [4] or "

@@ -20,7 +20,7 @@ class InverseDynamics(TimedTracker):
     displacements, so it does not know walls.
 
     Args:
-        model: from inputs [B, 2 or 4] (:func:`inverse_inputs`) to actions [B, 2].
+        model: function from inputs [B, 2 or 4] (:func:`inverse_inputs`) to actions [B, 2].
         motion: of the data; it scales the inputs.
         steps: environment steps from now to the target.
         velocities: whether the model sees the velocity.
@@ -60,11 +60,11 @@ def inverse_inputs(
     """The inputs of inverse dynamics: float32 [B, 4], or [B, 2] without velocities.
 
     Args:
-        displacement: to the position ``steps`` environment steps later [B, 2]; it is divided by
-            the largest distance that the body covers in them.
+        displacement: displacement in ``steps`` environment steps, [B, 2]; it is divided by the
+            largest distance that the body covers in them.
         velocity: now [B, 2], divided by the body's limit; or None.
         motion: the fitted point mass.
-        steps: between the two positions.
+        steps: number of environment steps between the two positions.
     """
     parts = [displacement / (steps * motion.max_step)]
     if velocity is not None:

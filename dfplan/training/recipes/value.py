@@ -30,7 +30,7 @@ class ValueConfig(LoopRecipe):
     where that behavior got rewards, and rises toward there along its paths.
 
     Attributes:
-        discount: of a reward one step later; 0 learns the reward itself.
+        discount: weight of a reward one step later; 0 learns the reward itself.
         width: of the hidden layers.
         layers: number of hidden layers.
     """
