@@ -128,7 +128,7 @@ def select(
         candidates: the plans to choose from.
         objective: refines and scores.
         top_k: how many candidates of a query are refined.
-        last: last point of each candidate that refinement may move, int [B, C].
+        last: index of the last point of each candidate that refinement may move, int [B, C].
     """
     order = candidates.scores.argsort(dim=1, descending=True, stable=True)
     best = order[:, :top_k]

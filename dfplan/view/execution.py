@@ -85,9 +85,9 @@ class _GivenFirstPlan(BasePlanner):
 class _StreamedEnvironment:
     """An environment that emits the body's positions.
 
-    The episode is over some steps after the goal is reached, or after one and a half times the
-    plan's steps, at most after the environment's own limit. Without a goal it is over after the
-    plan's steps; the goal that the environment draws is ignored.
+    The episode is over some steps after the goal is reached, or at the latest after one and a half
+    times the plan's steps and 50 more, or at the environment's own limit. Without a goal it is over
+    after the plan's steps; the goal that the environment draws is ignored.
     """
 
     def __init__(
