@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfplan.errors import ConfigError, MazeError, lookup, unknown_name
+from dfplan.errors import ConfigError, MazeError, lookup, require_name, unknown_name
 from dfplan.files import expand_path
 from dfplan.suites import DEFAULT, SUITES, Suite
 
@@ -259,7 +259,7 @@ def parse_maze(
         return maze
     if isinstance(maze, str):
         text = maze.removeprefix(_BYTE_ORDER_MARK).strip()
-        if text.removeprefix(_DEFAULT_PREFIX) in _NAMED:
+        if text in _NAMES:
             return named_maze(text)
         lines: list[Sequence[object]] = [
             line.strip() for line in text.replace("\\", "\n").splitlines() if line.strip()
@@ -267,7 +267,7 @@ def parse_maze(
         if lines and str(lines[0]).startswith(_HEADER):
             suite = lookup("suite", str(lines.pop(0)).removeprefix(_HEADER).strip(), SUITES)
         if [text] == lines and len(text) < 80 and not {*text.upper()} <= _WALL | _FREE | _GOAL:
-            raise unknown_name("maze", text, _NAMED)
+            raise unknown_name("maze", text, _NAMES)
         cells = len(text)
     else:
         try:
@@ -381,6 +381,8 @@ _NAMED = {
     for size, rows in suite.mazes.items()
 }
 
+_NAMES = {*_NAMED, *(f"{DEFAULT.prefix}-{size}" for size in DEFAULT.mazes)}
+
 
 def named_maze(name: str) -> Maze:
     """Return a suite's maze by name.
@@ -395,6 +397,7 @@ def named_maze(name: str) -> Maze:
     Raises:
         ConfigError: unknown name.
     """
-    known = name.removeprefix(_DEFAULT_PREFIX)
-    suite, rows = lookup("maze", known, _NAMED)
-    return Maze(rows=tuple(rows.split("\\")), name=known, suite=suite)
+    require_name("maze", name, _NAMES)
+    short = name.removeprefix(_DEFAULT_PREFIX)
+    suite, rows = _NAMED[short]
+    return Maze(rows=tuple(rows.split("\\")), name=short, suite=suite)

@@ -205,6 +205,16 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
             read("meduim")
 
 
+def test_an_unknown_name_gets_all_names_that_are_accepted() -> None:
+    with pytest.raises(ConfigError, match="foo") as raised:
+        parse_maze("foo")
+    names = str(raised.value).partition("Known: ")[2].rstrip(".").split(", ")
+    assert {"large", "maze2d-large", "pointmaze-umaze", "ogbench-giant"} <= {*names}
+    assert all(named_maze(name) == parse_maze(name) for name in names)
+    with pytest.raises(ConfigError):
+        named_maze("maze2d-ogbench-giant")
+
+
 @pytest.mark.parametrize("suite", SUITES.values())
 def test_a_pickled_maze_is_equal(suite: Suite) -> None:
     """Worker processes that collect data receive a pickled maze."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jsonargparse.typing import register_type
 
 from dfplan.files import expand_path
 from dfplan.mazes import Maze, parse_maze, read_maze
+
+Number = TypeVar("Number", int, float)
 
 
 class Names(tuple[str, ...]):
@@ -30,9 +32,9 @@ class Position(tuple[float, float]):
         Raises:
             ValueError: there are not two numbers.
         """
-        numbers = [float(number) for number in _split(value)]
+        numbers = _numbers(float, value)
         if len(numbers) != 2:
-            raise ValueError(f"a position is two numbers with a comma between; got {value!r}")
+            raise ValueError(f"expected two numbers with a comma between; got {value!r}")
         return super().__new__(cls, numbers)
 
 
@@ -45,7 +47,10 @@ class Numbers(tuple[int, ...]):
         Raises:
             ValueError: one of them is not an integer.
         """
-        return super().__new__(cls, [int(number) for number in _split(value)])
+        numbers = _numbers(int, value)
+        if not numbers:
+            raise ValueError(f"expected whole numbers with commas between; got {value!r}")
+        return super().__new__(cls, numbers)
 
 
 class Keys(tuple[tuple[str, str], ...]):
@@ -63,12 +68,20 @@ class Keys(tuple[tuple[str, str], ...]):
         if isinstance(value, str):
             parts = [part.partition("=") for part in _split(value)]
             if not all(sign for _, sign, _ in parts):
-                raise ValueError(f"keys are written as observations=obs,ends=done; got {value!r}")
+                raise ValueError(f"expected names as observations=obs,ends=done; got {value!r}")
             value = [(field, name) for field, _, name in parts]
         pairs = list(dict(value).items())
         if len(pairs) < len(value):
-            raise ValueError(f"each field has one name; got {value!r}")
+            raise ValueError(f"expected one name for each field; got {value!r}")
         return super().__new__(cls, pairs)
+
+
+def _numbers(kind: type[Number], value: str | Sequence[Number]) -> list[Number]:
+    """The numbers in ``value``; none if one of them cannot be read."""
+    try:
+        return [kind(number) for number in _split(value)]
+    except ValueError:
+        return []
 
 
 def _split(value: Any) -> list[Any]:

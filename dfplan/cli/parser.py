@@ -18,6 +18,29 @@ from dfplan.errors import ConfigError
 from dfplan.files import expand_path
 
 _LONGEST_MESSAGE = 2000  # characters
+_PLAIN = (
+    (
+        r"Does not validate against any of the Union subtypes Subtypes: .* Errors: - (.*) "
+        r"Given value type: <class '.*?'> Given value: (.*)",
+        r"\1. Got value: \2",
+    ),
+    (r" - Expected a <class 'NoneType'>", ""),
+    (r"Unable to load config (\S+) - .*", r"expected settings by name, or a file of them; got \1"),
+    (r"Not of type PositiveInt: (.*) does not .*", r"expected a whole number above 0; got \1"),
+    (r"Not of type PositiveInt: .*: (.*)", r"expected a whole number above 0; got \1"),
+    (r"Not of type \w+: ", ""),
+    (r"Expected a <class 'int'>", "expected a whole number"),
+    (r"Expected a <class 'float'>", "expected a number"),
+    (r"Expected a <class 'bool'>", "expected true or false"),
+    (r"Expected a <class 'str'>", "expected text"),
+    (r"Expected a <class '(?:\w+\.)*(\w+)'>", r"expected a \1"),
+    (r"Expected a typing\.Literal\[(.*?)\]", r"expected one of \1"),
+    (r"(; got .*)\. Got value: .*", r"\1"),
+    (r"\. Got value: ", "; got "),
+    (r'Parser key "([^"]*)":', r"\1:"),
+)
+"""Patterns in jsonargparse's messages, applied in this order, and what to say instead."""
+
 _WRONG = re.compile(r"arguments: .*?(--[\w.-]+)|(?:[Oo]ption '|choice: '|Got value: )([\w.-]+)")
 
 
@@ -102,6 +125,8 @@ class Parser(ArgumentParser):
         hint = f" Did you mean {by_key[close[0]]!r}?" if close else ""
         command = parser.prog.replace(" [options]", "")
         text = " ".join(message.split()).rstrip(".")
+        for pattern, plain in _PLAIN:
+            text = re.sub(pattern, plain, text)
         if len(text) > _LONGEST_MESSAGE:
             text = f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 2 :]}"
         self.exit(2, f"dfplan: error: {self._file}{text}.{hint} See '{command} --help'.\n")

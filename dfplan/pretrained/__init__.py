@@ -154,11 +154,12 @@ def _load(name: str | os.PathLike[str], device: str, *products: Product) -> Any:
     _require_device(device)
     entry = RECIPES.get(checkpoint.recipe)
     if entry is None or entry.product not in products:
-        expected = [recipe for recipe, each in RECIPES.items() if each.product in products]
-        hint = f" Load this {entry.product} by {_LOADERS[entry.product]}." if entry else ""
+        made, fix = "something", "Register the recipe (dfplan.training.registry.register)."
+        if entry is not None:
+            made, fix = f"a {entry.product}", f"Load it with {_LOADERS[entry.product]}."
         raise CheckpointError(
-            f"{path} was made by recipe {checkpoint.recipe!r}; expected a {' or '.join(products)}, "
-            f"made by {', '.join(expected)}.{hint}"
+            f"Expected a checkpoint of a {' or '.join(products)}; {path} is one of {made}, trained "
+            f"with the recipe {checkpoint.recipe!r}. {fix}"
         )
     with _rebuilding(path):
         return recipe_of(checkpoint).load(checkpoint, device)
