@@ -126,7 +126,7 @@ def test_help_names_every_setting(run: Run) -> None:
         ("train maze2d-umaze --recipe.toknes 5", "toknes 5. Did you mean '--recipe.tokens"),
         ("train maze2d-umaze stray --settings.stepz=5", "Did you mean '--settings.steps'"),
         ("train maze2d-umaze --precision bf16-mixd", "Did you mean 'bf16-mixed'"),
-        ("train maze2d-umaze --settings.steps two", 'settings.steps: .*whole number.*got two'),
+        ("train maze2d-umaze --settings.steps two", "settings.steps: .*whole number.*got two"),
         ("train maze2d-umaze --settings.steps 0", "steps must .* at least 1; got 0"),
         ("train maze2d-umaze --settings.learning_rate=-1", "learning_rate must .* at most 1"),
         ("train maze2d-umaze --settings.ema_decay 1.5", "ema_decay must .* below 1; got 1.5"),
