@@ -10,9 +10,9 @@ imported on first use.
 
 import lazy_loader
 
-from dfplan.envs import register
+from dfplan.envs import register_environments
 
 __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
-register()
+register_environments()

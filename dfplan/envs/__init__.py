@@ -1,7 +1,8 @@
 """The suites' environments with one common interface.
 
 D4RL's Maze2D is implemented here on the maintained dynamics of PointMaze. Importing this package
-needs no simulator; :func:`register`, which ``import dfplan`` calls, registers names with Gymnasium.
+needs no simulator; :func:`register_environments`, which ``import dfplan`` calls, registers names
+with Gymnasium.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dfplan.suites import CUSTOM_EPISODE_STEPS, D4RL
 _ENTRY_POINT = "dfplan.envs.maze2d:Maze2DEnv"
 
 
-def register() -> None:
+def register_environments() -> None:
     """Register dfplan's environments with Gymnasium; calling it again changes nothing.
 
     ``dfplan/maze2d-{umaze,medium,large}-v1`` have D4RL's fixed goal,

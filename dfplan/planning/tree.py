@@ -152,21 +152,21 @@ class TreePlanner(Record):
         horizon: int | None = None,
         seed: int | None = None,
         trace: bool = False,
-        callback: Callable[[SearchTree], None] | None = None,
+        tree_callback: Callable[[SearchTree], None] | None = None,
     ) -> Plan:
         """Plan from each observation to its goal, or by reward alone.
 
         Arguments and errors are those of :meth:`ForcingPlanner.plan`, with these differences.
         ``horizon`` is that of the plans from scratch; expansions may lengthen them. With ``trace``
-        the plan contains the whole tree. ``callback`` is called with the tree after each round.
-        There is no history. The plan's candidates are the 16 best nodes.
+        the plan contains the whole tree. There is no ``callback``; ``tree_callback`` is called with
+        the tree after each round. There is no history. The plan's candidates are the 16 best nodes.
 
         Raises:
             ConfigError: also if the budget is too small for one node.
         """
         began = time.perf_counter()
-        if callback is not None:
-            require_function("callback", callback, "tree")
+        if tree_callback is not None:
+            require_function("tree_callback", tree_callback, "tree")
         query, objective = self.planner.read_query(observation, goal, reward)
         settings = self.settings
         nodes = _Nodes(
@@ -185,8 +185,8 @@ class TreePlanner(Record):
             score, calls = nodes.expand(leaves)
             tree.back_up(leaves, score)
             evaluations += width * calls
-            if callback is not None:
-                callback(nodes.to_record(tree))
+            if tree_callback is not None:
+                tree_callback(nodes.to_record(tree))
             spent = 1e3 * (time.perf_counter() - began)
             if settings.milliseconds is not None and spent > settings.milliseconds:
                 break

@@ -1,7 +1,8 @@
 """The recipes by the name that checkpoints store.
 
 A new recipe is one file with a :class:`~dfplan.training.objective.Recipe`, and one call of
-:func:`register`. Modules are imported when a recipe is first used, so this table is cheap to read.
+:func:`register_recipe`. Modules are imported when a recipe is first used, so this table is cheap
+to read.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ class Entry:
 
 
 RECIPES: dict[str, Entry] = {}
-"""Every registered recipe; add to it by :func:`register`."""
+"""Every registered recipe; add to it by :func:`register_recipe`."""
 
 
-def register(name: str, config: str, product: Product) -> None:
+def register_recipe(name: str, config: str, product: Product) -> None:
     """Register a recipe.
 
     Args:
@@ -75,10 +76,10 @@ def recipe_of(checkpoint: Checkpoint) -> Recipe:
     return recipe_class(checkpoint.recipe).from_json(checkpoint.config)
 
 
-register("forcing", "dfplan.training.recipes.forcing:ForcingConfig", "planner")
-register("diffuser", "dfplan.training.recipes.diffuser:DiffuserConfig", "planner")
-register("policy", "dfplan.training.recipes.cloning:CloningConfig", "policy")
-register("iql", "dfplan.training.recipes.offline:OfflineConfig", "policy")
-register("cql", "dfplan.training.recipes.offline:OfflineConfig", "policy")
-register("value", "dfplan.training.recipes.value:ValueConfig", "value")
-register("inverse", "dfplan.training.recipes.inverse:InverseConfig", "tracker")
+register_recipe("forcing", "dfplan.training.recipes.forcing:ForcingConfig", "planner")
+register_recipe("diffuser", "dfplan.training.recipes.diffuser:DiffuserConfig", "planner")
+register_recipe("policy", "dfplan.training.recipes.cloning:CloningConfig", "policy")
+register_recipe("iql", "dfplan.training.recipes.offline:OfflineConfig", "policy")
+register_recipe("cql", "dfplan.training.recipes.offline:OfflineConfig", "policy")
+register_recipe("value", "dfplan.training.recipes.value:ValueConfig", "value")
+register_recipe("inverse", "dfplan.training.recipes.inverse:InverseConfig", "tracker")

@@ -11,7 +11,7 @@ import pytest
 import dfplan.envs
 from dfplan.collect.d4rl import D4RLCollector
 from dfplan.collect.minari import MinariCollector, PointMazeController
-from dfplan.collect.waypoint import WaypointController
+from dfplan.collect.waypoint import Routes
 from dfplan.mazes import Maze, parse_maze
 from dfplan.suites import GYMNASIUM
 
@@ -67,7 +67,7 @@ def test_the_mazes_are_of_all_kinds() -> None:
 @pytest.mark.parametrize("seed", range(MAZES))
 def test_data_is_collected_in_any_maze(seed: int) -> None:
     maze = random_maze(seed)
-    dfplan.envs.register()
+    dfplan.envs.register_environments()
     env = gymnasium.make("dfplan/maze2d-v1", maze=maze)
     env.reset(seed=seed)
     env.step(np.zeros(2, np.float32))
@@ -80,16 +80,19 @@ def test_data_is_collected_in_any_maze(seed: int) -> None:
         assert other.is_free(data.observations[:, :2], _ROOM).all()
 
     rng = np.random.default_rng(seed)
-    d4rl, minari = WaypointController(maze, rng), PointMazeController(other, rng)
+    routes, minari = (
+        Routes(maze, ((0, -1), (0, 1), (-1, 0), (1, 0))),
+        PointMazeController(other, rng),
+    )
     for _ in range(5):
         start, target = (
             tuple(maze.free_cells[index].tolist())
             for index in rng.integers(len(maze.free_cells), size=2)
         )
         shortest = maze.shortest_path(start, target)
-        d4rl.reset()
-        d4rl.act(*map(float, start), 0.0, 0.0, target)
-        walked = [tuple(cell) for cell in np.ceil(d4rl._waypoints).astype(int).tolist()]
+        walked = [routes.step(start, target)]
+        while walked[-1] != target:
+            walked.append(routes.step(walked[-1], target))
         require_way(maze, start, walked, shortest)
         if start != target:
             require_way(maze, start, minari.path(start, target), shortest)

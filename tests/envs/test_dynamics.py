@@ -110,7 +110,7 @@ def test_a_missing_simulator_error_tells_how_to_install_it(package: str) -> None
 import sys
 sys.modules[{package!r}] = None
 import gymnasium, dfplan.envs
-dfplan.envs.register()
+dfplan.envs.register_environments()
 try:
     gymnasium.make("dfplan/maze2d-umaze-v1")
 except ImportError as error:

@@ -16,7 +16,7 @@ from dfplan.errors import ConfigError, MazeError, ObservationError
 from dfplan.mazes import named_maze
 from dfplan.suites import D4RL
 
-dfplan.envs.register()
+dfplan.envs.register_environments()
 
 ASCII = """
     #######
@@ -46,7 +46,7 @@ def test_registering_twice_changes_nothing() -> None:
     before = dict(gymnasium.registry)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        dfplan.envs.register()
+        dfplan.envs.register_environments()
     assert dict(gymnasium.registry) == before
 
 

@@ -142,6 +142,7 @@ def test_a_wrong_callback_is_refused_before_any_denoising(
 
     unused = replace(planner, denoiser=never)
     planning: Any = TreePlanner(unused) if search else unused
+    name = "tree_callback" if search else "callback"
     start, goal = corridor.at(np.array([2.0, 38.0]))
-    with pytest.raises(ConfigError, match="callback"):
-        planning.plan(start, goal, callback=wrong)
+    with pytest.raises(ConfigError, match=name):
+        planning.plan(start, goal, **{name: wrong})

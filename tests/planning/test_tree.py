@@ -130,12 +130,12 @@ def test_good_parts_of_plans_are_kept(planner: ForcingPlanner, corridor: Any) ->
     assert off(tree) == 0
 
 
-def test_a_callback_gets_the_tree_after_each_round(
+def test_a_tree_callback_gets_the_tree_after_each_round(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     seen: list[SearchTree] = []
     search = TreePlanner(planner, TreeSettings(evaluations=4 * ROUND))
-    plan = search.plan(states, goals, seed=0, trace=True, callback=seen.append)
+    plan = search.plan(states, goals, seed=0, trace=True, tree_callback=seen.append)
     tree = plan.tree
     assert tree is not None and [one.parent.shape[1] for one in seen] == [9, 17, 25, 33]
     for one in seen:  # it is a copy

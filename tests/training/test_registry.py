@@ -15,7 +15,7 @@ from dfplan.pretrained import pretrained_names
 from dfplan.training.checkpoint import STORED_NAMES, Checkpoint, from_stored, to_stored
 from dfplan.training.presets import PRESETS
 from dfplan.training.recipes.forcing import ForcingConfig
-from dfplan.training.registry import RECIPES, recipe_class, recipe_of, register
+from dfplan.training.registry import RECIPES, recipe_class, recipe_of, register_recipe
 
 
 def test_the_recipe_of_each_preset_is_registered_under_its_name() -> None:
@@ -34,7 +34,7 @@ def registered() -> Any:
 
 
 def test_a_new_recipe_can_be_loaded(registered: None, trained: Any, tmp_path: Any) -> None:
-    register("mine", f"{ForcingConfig.__module__}:ForcingConfig", "planner")
+    register_recipe("mine", f"{ForcingConfig.__module__}:ForcingConfig", "planner")
     checkpoint = Checkpoint.load(trained.checkpoint)
     path = Checkpoint(**{**vars(checkpoint), "recipe": "mine"}).save(tmp_path / "c.safetensors")
     assert dfplan.load(path).layout == dfplan.load(trained.checkpoint).layout
@@ -44,10 +44,10 @@ def test_a_new_recipe_can_be_loaded(registered: None, trained: Any, tmp_path: An
 
 def test_names_are_unique_and_known(registered: None) -> None:
     entry = RECIPES["forcing"]
-    register("forcing", f"{entry.module}:{entry.config}", entry.product)  # the same again
+    register_recipe("forcing", f"{entry.module}:{entry.config}", entry.product)  # the same again
     for name, config in (("forcing", "other.module:Config"), ("mine", "no.colon")):
         with pytest.raises(ConfigError, match="new name"):
-            register(name, config, "planner")
+            register_recipe(name, config, "planner")
     with pytest.raises(ConfigError, match="Did you mean 'forcing'"):
         recipe_class("forcin")
 
