@@ -156,10 +156,6 @@ class DenoisingStep(Record):
     points: np.ndarray
 
 
-PlanCallback = Callable[[DenoisingStep], None]
-"""Called after each row while a plan is made. An exception from it stops the planning."""
-
-
 @dataclass(frozen=True)
 class Plan(Record):
     """Plans for a batch of B queries.
@@ -175,7 +171,7 @@ class Plan(Record):
             of position; float32 [B, P].
         candidates: the plans that were compared; float32 [B, C, P, 2].
         scores: score of each candidate, higher is better (see the planner); float32 [B, C].
-        observation: where the plan starts; float32 [B, 4].
+        observation: where the plan starts; float32 [B, S].
         goal: float32 [B, 2]; None for a plan by reward alone.
         evaluations: network evaluations per query, where each sequence counts as one.
         seconds: wall time of the call.
@@ -189,6 +185,8 @@ class Plan(Record):
         actions: planned action at each point, float32 [B, P, 2]; None if the planner plans no
             actions.
         tree: the search tree, if requested.
+        states: all columns of the planned tokens at each point, in physical units, the position
+            first; float32 [B, P, W]. None if tokens hold positions alone.
     """
 
     points: np.ndarray
@@ -209,6 +207,7 @@ class Plan(Record):
     history: np.ndarray | None = None
     actions: np.ndarray | None = None
     tree: SearchTree | None = None
+    states: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.points)
@@ -371,13 +370,13 @@ class Denoiser(Protocol):
 
 
 class Reward(Protocol):
-    """Scores plans by positions ``points`` [B, P, 2] at environment steps ``steps`` [P]; -> [B].
+    """Scores plans by their states [B, P, W] at environment steps ``steps`` [P]; -> [B].
 
-    Positions are in physical units; the last is repeated after arrival. The result must be
-    differentiable with respect to the positions.
+    States are in physical units, the position in the first two columns; the last state is repeated
+    after arrival. The result must be differentiable with respect to the states.
     """
 
-    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor: ...
+    def __call__(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor: ...
 
 
 class Step(Protocol):
@@ -416,10 +415,11 @@ class Planner(Protocol):
         horizon: int | None = None,
         seed: int | None = None,
     ) -> Plan:
-        """Plan from ``observation``, [4] or [B, 4], to ``goal``, [2] or [B, 2].
+        """Plan from ``observation``, [S] or [B, S], to ``goal``, [2] or [B, 2].
 
         Args:
-            observation: position, then velocity.
+            observation: position, then velocity, unless the planner's model was trained on other
+                observations.
             goal: position; None to plan by ``reward`` alone.
             reward: what to maximize.
             horizon: length of the plan in environment steps; default: the planner's choice.

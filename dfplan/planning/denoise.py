@@ -1,4 +1,4 @@
-"""Denoise partial plans along a scheduling matrix."""
+"""Denoise partial plans along a sampling schedule, with guidance."""
 
 from __future__ import annotations
 
@@ -8,45 +8,44 @@ import torch
 
 from dfplan.blocks import blocks
 from dfplan.planning.partial_plan import Denoised, PartialPlan
+from dfplan.planning.select import PlanObjective
+from dfplan.planning.settings import PlannerSettings
+from dfplan.sampling.guidance import GUIDANCES, Guidance, monte_carlo
 from dfplan.sampling.loop import sample
-from dfplan.types import Denoiser, Step
+from dfplan.sampling.matrices import FREE, hold
+from dfplan.sampling.model import SequenceModel
+from dfplan.sampling.steps import sampling_step
+from dfplan.types import Denoiser
 
-Guide = Callable[[Denoiser, PartialPlan], Denoiser]
-"""Wraps a denoiser so that it is guided on these partial plans."""
-
-RowCallback = Callable[[Sequence[tuple[torch.Tensor, torch.Tensor]]], None]
-"""Called after each row with all rows so far: (level [S, T], clean [S, T, D]) each."""
+RowCallback = Callable[[Sequence[tuple[torch.Tensor, torch.Tensor]], int], None]
+"""Called after each row with all rows so far, (level [S, T], clean [S, T, D]) each, and with the
+number of rows."""
 
 
 def denoise(
-    denoiser: Denoiser,
     partial: PartialPlan,
-    matrix: torch.Tensor,
-    *,
-    step: Step,
-    guide: Guide,
+    model: SequenceModel,
+    objective: PlanObjective,
     generator: torch.Generator,
-    largest_batch: int,
     callback: RowCallback | None = None,
 ) -> Denoised:
-    """Denoise partial plans, in batches.
+    """Denoise partial plans, in batches, guided by an objective.
 
     Args:
-        denoiser: ``(x, level) -> clean estimate``.
         partial: S sequences with known tokens and noise.
-        matrix: scheduling matrix, int [M+1, S, T].
-        step: of the sampler.
-        guide: adds guidance to the denoiser.
+        model: denoises them.
+        objective: its settings say how to sample, and guidance increases its reward.
         generator: draws the noise of steps and of Monte Carlo samples.
-        largest_batch: most sequences in one batch.
         callback: called after each row. All sequences are then one batch.
     """
-    size = largest_batch if callback is None else len(partial)
+    settings = objective.settings
+    size = max(1, settings.largest_batch // settings.mc_samples)
+    matrix = _matrix(partial, model, settings)
     parts = [
         _denoise_batch(
-            denoiser, partial.part(rows), matrix[:, rows], step, guide, generator, callback
+            partial.part(rows), matrix[:, rows], model, objective, generator, callback
         )
-        for rows in blocks(len(partial), size)
+        for rows in blocks(len(partial), size if callback is None else len(partial))
     ]
     return Denoised(
         level=torch.cat([part.level for part in parts], 1),
@@ -55,12 +54,29 @@ def denoise(
     )
 
 
+def evaluations(settings: PlannerSettings, tokens: int, max_level: int) -> int:
+    """Network evaluations needed to denoise one sequence with ``tokens`` free tokens."""
+    calls, guidance = settings.mc_samples, settings.guidance
+    if guidance.scale == 0:
+        calls = 1
+    elif guidance.mc_sample_steps > 1:
+        calls = 1 + calls * guidance.mc_sample_steps
+    return calls * (len(settings.sampling.rows(tokens, max_level)) - 1)
+
+
+def _matrix(
+    partial: PartialPlan, model: SequenceModel, settings: PlannerSettings
+) -> torch.Tensor:
+    """The scheduling matrix of partial plans, int [M+1, S, T]."""
+    free = (partial.held == FREE).sum(1).clamp_min(1)
+    return hold(settings.sampling.rows(free, model.schedule.max_level), partial.held)
+
+
 def _denoise_batch(
-    denoiser: Denoiser,
     partial: PartialPlan,
     matrix: torch.Tensor,
-    step: Step,
-    guide: Guide,
+    model: SequenceModel,
+    objective: PlanObjective,
     generator: torch.Generator,
     callback: RowCallback | None,
 ) -> Denoised:
@@ -70,17 +86,62 @@ def _denoise_batch(
     def counted(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         nonlocal evaluations
         evaluations += len(x)
-        return denoiser(x, level)
+        return model.denoiser(x, level)
 
     def keep(x: torch.Tensor, clean: torch.Tensor, level: torch.Tensor) -> None:
         rows.append((level, torch.where((level == 0)[..., None], x, clean)))
         if callback is not None:
-            callback(rows)
+            callback(rows, len(matrix) - 1)
 
-    guided = guide(counted, partial)
-    sample(guided, partial.x, matrix, step=step, generator=generator, callback=keep)
+    sample(
+        _guided(counted, partial, model, objective, generator),
+        partial.x,
+        matrix,
+        step=sampling_step(objective.settings.step, model.schedule),
+        generator=generator,
+        callback=keep,
+    )
     return Denoised(
         level=torch.stack([level for level, _ in rows]),
         clean=torch.stack([clean for _, clean in rows]),
         evaluations=evaluations // len(partial),
     )
+
+
+def _guided(
+    denoiser: Denoiser,
+    partial: PartialPlan,
+    model: SequenceModel,
+    objective: PlanObjective,
+    generator: torch.Generator,
+) -> Denoiser:
+    """The denoiser, guided toward a higher reward of the objective."""
+    settings = objective.settings
+
+    def value(clean: torch.Tensor) -> torch.Tensor:
+        end = partial.end.repeat(len(clean) // len(partial))
+        return objective.guidance_reward(model.states(clean, end)[:, partial.before :])
+
+    guidance: Guidance = GUIDANCES[settings.guidance.method]
+    if settings.mc_samples > 1 or settings.guidance.mc_sample_steps > 1:
+        steps = settings.guidance.mc_sample_steps
+        guidance = monte_carlo(guidance, settings.mc_samples, steps, generator=generator)
+    return guidance(
+        denoiser,
+        value,
+        model.schedule,
+        objective.guidance,
+        unit=_units(model),
+        weight=partial.guidance_weight,
+    )
+
+
+def _units(model: SequenceModel) -> torch.Tensor:
+    """The size of 1 of each number of a token in units of position, float [D].
+
+    Other columns have other units. Guidance moves them by as many standard deviations.
+    """
+    std = model.statistics.normalizer.std
+    unit = std.clone()
+    unit[2:] = std[:2].mean()
+    return unit.repeat(model.layout.frame_stack)

@@ -8,47 +8,44 @@ import numpy as np
 import torch
 
 from dfplan.arrays import copy_array
-from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.record import Record
-from dfplan.tokens.statistics import Statistics
-from dfplan.tokens.windows import TokenLayout
+from dfplan.sampling.model import SequenceModel
+from dfplan.tokens.layout import TokenLayout
 
 
 @dataclass(frozen=True)
 class ObservationHistory(Record):
-    """The last positions of each body, and the noise level of each.
+    """The last observations of each body, and the noise level of each.
 
     Attributes:
-        positions: ``stride`` environment steps apart, the last one the present position; n tokens
-            hold ``H = 1 + (n - 1) * frame_stack`` of them. Float [B, H, 2] in units of the data.
-        level: noise level of each position, int [B, H]. 0 means exact; K means missing, and the
-            position is then ignored. :func:`noise_to_level` converts standard deviations.
+        observed: the columns of observations that tokens hold, for most models the position alone.
+            Frames are ``stride`` environment steps apart, the last one is the present; n tokens
+            hold ``H = 1 + (n - 1) * frame_stack`` of them. Float [B, H, O] in units of the data.
+        level: noise level of each frame, int [B, H]. 0 means exact; K means missing, and the frame
+            is then ignored. :func:`noise_to_level` converts standard deviations.
     """
 
-    positions: np.ndarray
+    observed: np.ndarray
     level: np.ndarray
 
     def part(self, rows: slice | np.ndarray) -> ObservationHistory:
         """The histories of the bodies ``rows``."""
-        return ObservationHistory(self.positions[rows], self.level[rows])
+        return ObservationHistory(self.observed[rows], self.level[rows])
 
     def tokens(self, layout: TokenLayout) -> int:
         """n, the number of tokens that hold the history."""
-        return 1 + (int(self.positions.shape[1]) - 1) // layout.frame_stack
+        return 1 + (int(self.observed.shape[1]) - 1) // layout.frame_stack
 
 
-def noise_to_level(
-    noise: np.ndarray, statistics: Statistics, schedule: NoiseSchedule
-) -> np.ndarray:
+def noise_to_level(noise: np.ndarray, model: SequenceModel) -> np.ndarray:
     """Find the noise level of positions from the standard deviation of their noise.
 
     Args:
         noise: standard deviation per axis, in units of position, [...]; infinite for a missing
             position.
-        statistics: normalize positions. If the axes are scaled differently, the axis on which the
-            noise is larger counts.
-        schedule: the noise schedule.
+        model: normalizes positions. If the axes are scaled differently, the axis on which the noise
+            is larger counts.
 
     Returns:
         int [...].
@@ -63,26 +60,26 @@ def noise_to_level(
             "The noise of positions must be at least 0, or infinite for a missing position; got "
             f"{noise}."
         )
-    ratio = torch.from_numpy(noise) / float(statistics.normalizer.std.min())
-    level: np.ndarray = schedule.level_for_noise(ratio).numpy()
+    ratio = torch.from_numpy(noise) / model.statistics.normalizer.position_scale
+    level: np.ndarray = model.schedule.level_for_noise(ratio).numpy()
     return level
 
 
 def read_history(
     history: ObservationHistory, layout: TokenLayout, max_level: int, count: int | None = None
 ) -> ObservationHistory:
-    """Check a history and copy it. Missing positions become 0.
+    """Check a history and copy it. Missing frames become 0.
 
     Args:
         history: the history to check.
-        layout: how positions form tokens.
+        layout: how frames form tokens.
         max_level: K.
         count: the number of bodies that is expected; None accepts any.
 
     Raises:
         ObservationError: it is not an :class:`ObservationHistory`, its shapes are not those of
             whole tokens, a level is not a whole number from 0 to K, a position is neither finite
-            nor missing, or all positions of a body are missing.
+            nor missing, or all frames of a body are missing.
         ConfigError: it fills the model's window, so no token is left for a plan.
     """
     if not isinstance(history, ObservationHistory):
@@ -90,22 +87,23 @@ def read_history(
             "A history must be a dfplan.ObservationHistory of positions and their noise levels; "
             f"got {type(history).__name__}."
         )
+    width = len(layout.observed)
     try:
-        positions, level = copy_array(history.positions, np.float32), copy_array(history.level)
+        observed, level = copy_array(history.observed, np.float32), copy_array(history.level)
     except ObservationError as error:
         raise ObservationError(f"A history needs numeric positions and levels. {error}") from error
     if (
-        positions.ndim != 3
-        or positions.shape[2] != 2
-        or (count is not None and len(positions) != count)
-        or positions.shape[1] % layout.frame_stack != 1 % layout.frame_stack
-        or level.shape != positions.shape[:2]
-        or not positions.size
+        observed.ndim != 3
+        or observed.shape[2] != width
+        or (count is not None and len(observed) != count)
+        or observed.shape[1] % layout.frame_stack != 1 % layout.frame_stack
+        or level.shape != observed.shape[:2]
+        or not observed.size
     ):
         rows = "B" if count is None else count
         raise ObservationError(
-            f"A history needs positions [{rows}, 1 + (n - 1) * {layout.frame_stack}, 2] for n "
-            f"tokens and a level for each; got {list(positions.shape)} and {list(level.shape)}."
+            f"A history needs positions [{rows}, 1 + (n - 1) * {layout.frame_stack}, {width}] for n "
+            f"tokens and a level for each; got {list(observed.shape)} and {list(level.shape)}."
         )
     if not np.issubdtype(level.dtype, np.integer) or level.min() < 0 or level.max() > max_level:
         raise ObservationError(
@@ -114,12 +112,12 @@ def read_history(
             "dfplan.planning.observation_history.noise_to_level()."
         )
     missing = level == max_level
-    wrong = ~(np.isfinite(positions).all(-1) | missing)
+    wrong = ~(np.isfinite(observed).all(-1) | missing)
     if wrong.any():
         row, frame = np.argwhere(wrong)[0]
         raise ObservationError(
             f"Positions of a history must be finite unless they are missing (level {max_level}); "
-            f"position {frame} of row {row} is {positions[row, frame].tolist()} at level "
+            f"position {frame} of row {row} is {observed[row, frame].tolist()} at level "
             f"{level[row, frame]}.",
             rows=np.flatnonzero(wrong.any(1)).tolist(),
         )
@@ -130,37 +128,33 @@ def read_history(
             rows=np.flatnonzero(missing.all(1)).tolist(),
         )
     read = ObservationHistory(
-        np.where(missing[..., None], np.float32(0), positions), level.astype(np.int64)
+        np.where(missing[..., None], np.float32(0), observed), level.astype(np.int64)
     )
     require_room_for_plan(read.tokens(layout), layout)
     return read
 
 
-def fill_missing(
-    history: ObservationHistory,
-    layout: TokenLayout,
-    statistics: Statistics,
-    schedule: NoiseSchedule,
-) -> ObservationHistory:
-    """Replace each missing position by the last one of its token that is not missing, if any.
+def fill_missing(history: ObservationHistory, model: SequenceModel) -> ObservationHistory:
+    """Replace each missing frame by the last one of its token that is not missing, if any.
 
-    All positions of a token share one noise level, so a missing position would make the others of
-    its token useless. The replacement keeps its noise; half of the distance that the body can
-    cover in the time between the two positions is added in quadrature.
+    All frames of a token share one noise level, so a missing one would make the others of its token
+    useless. The replacement keeps its noise; half of the distance that the body can cover in the
+    time between the two frames is added in quadrature.
     """
-    count, stack, max_level = len(history.level), layout.frame_stack, schedule.max_level
-    positions = history.positions[:, 1:].reshape(count, -1, stack, 2)
+    layout, schedule, statistics = model.layout, model.schedule, model.statistics
+    (count, _, width), stack = history.observed.shape, layout.frame_stack
+    observed = history.observed[:, 1:].reshape(count, -1, stack, width)
     level = history.level[:, 1:].reshape(count, -1, stack)
-    missing, index = level == max_level, np.arange(stack)
+    missing, index = level == schedule.max_level, np.arange(stack)
     last = np.where(missing, -1, index).argmax(-1)[..., None]
     noise = schedule.relative_noise(torch.from_numpy(np.take_along_axis(level, last, 2))).numpy()
     moved = np.abs(index - last) * layout.stride * statistics.motion.max_step / 2
-    filled = np.hypot(noise * float(statistics.normalizer.std.min()), moved)
-    level = np.where(missing, noise_to_level(filled, statistics, schedule), level)
+    filled = np.hypot(noise * statistics.normalizer.position_scale, moved)
+    level = np.where(missing, noise_to_level(filled, model), level)
     source = np.where(missing, last, index)
-    positions = np.take_along_axis(positions, source[..., None], 2)
+    observed = np.take_along_axis(observed, source[..., None], 2)
     return ObservationHistory(
-        np.concatenate([history.positions[:, :1], positions.reshape(count, -1, 2)], 1),
+        np.concatenate([history.observed[:, :1], observed.reshape(count, -1, width)], 1),
         np.concatenate([history.level[:, :1], level.reshape(count, -1)], 1),
     )
 

@@ -3,59 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from dfplan.errors import ConfigError
+from dfplan.boundary import isolated
+from dfplan.errors import ConfigError, require_function
+from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.trackers import Tracker
 from dfplan.record import Record
-from dfplan.types import Plan, Planner, Reward
+from dfplan.types import DenoisingStep, Plan, Planner, Reward, SearchTree
 
-
-@dataclass(frozen=True)
-class PlanArguments(Record):
-    """The arguments of :meth:`dfplan.types.Planner.plan`, unchecked."""
-
-    observation: np.ndarray
-    goal: np.ndarray | None = None
-    reward: Reward | None = None
-    horizon: int | None = None
-    seed: int | None = None
-
-    def plan_with(self, planner: Planner) -> Plan:
-        """The plan that ``planner`` makes from these arguments."""
-        return planner.plan(
-            self.observation,
-            self.goal,
-            reward=self.reward,
-            horizon=self.horizon,
-            seed=self.seed,
-        )
-
-
-class BasePlanner(ABC):
-    """A planner that is defined by one method, :meth:`make_plan`.
-
-    A class need not inherit from it to be a :class:`~dfplan.types.Planner`.
-    """
-
-    def plan(
-        self,
-        observation: np.ndarray,
-        goal: np.ndarray | None = None,
-        *,
-        reward: Reward | None = None,
-        horizon: int | None = None,
-        seed: int | None = None,
-    ) -> Plan:
-        """See :meth:`dfplan.types.Planner.plan`."""
-        return self.make_plan(PlanArguments(observation, goal, reward, horizon, seed))
-
-    @abstractmethod
-    def make_plan(self, arguments: PlanArguments) -> Plan:
-        """Make a plan from the arguments of :meth:`plan`."""
+Progress = Callable[[DenoisingStep | SearchTree], None]
+"""Called after each step of planning: with a DenoisingStep after each row of the scheduling matrix,
+or, by a tree search, with the tree after each round. An exception from it stops the planning."""
 
 
 @runtime_checkable
@@ -72,3 +35,99 @@ def require_planner(planner: object) -> None:
             f"planner must be an object with the method plan; got {planner!r:.200}. Load one with "
             "dfplan.load(...)."
         )
+
+
+@dataclass(frozen=True)
+class PlanArguments(Record):
+    """The arguments of :meth:`BasePlanner.plan`, unchecked."""
+
+    observation: np.ndarray
+    goal: np.ndarray | None = None
+    reward: Reward | None = None
+    horizon: int | None = None
+    seed: int | None = None
+    history: ObservationHistory | None = None
+    trace: bool = False
+    callback: Progress | None = None
+
+    def plan_with(self, planner: Planner) -> Plan:
+        """The plan that ``planner`` makes from these arguments."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name in _OPTIONAL:  # planners of other packages may not have them
+            if not values[name]:
+                del values[name]
+        return planner.plan(values.pop("observation"), values.pop("goal"), **values)
+
+
+_OPTIONAL = ("history", "trace", "callback")
+
+
+class BasePlanner(ABC):
+    """A planner that is defined by one method, :meth:`make_plan`.
+
+    A class need not inherit from it to be a :class:`~dfplan.types.Planner`.
+
+    Attributes:
+        supports: which of the arguments ``reward``, ``history``, ``trace`` and ``callback`` of
+            :meth:`plan` this class uses. Others are refused.
+    """
+
+    supports: ClassVar[frozenset[str]] = frozenset({"reward", *_OPTIONAL})
+
+    @isolated()
+    def plan(
+        self,
+        observation: np.ndarray,
+        goal: np.ndarray | None = None,
+        *,
+        reward: Reward | None = None,
+        horizon: int | None = None,
+        seed: int | None = None,
+        history: ObservationHistory | None = None,
+        trace: bool = False,
+        callback: Progress | None = None,
+    ) -> Plan:
+        """Plan from each observation to its goal, or by reward alone.
+
+        Args:
+            observation: position and velocity, [4] or [B, 4], in units of the data; or the position
+                alone, [2] or [B, 2]. A model of other observations needs these, [S] or [B, S].
+            goal: position, [2] or [B, 2]; None to plan by ``reward`` alone.
+            reward: added to the guidance and to the score.
+            horizon: environment steps of the plan, rounded up to whole tokens; by default it is
+                chosen for each query.
+            seed: of all noise; None draws a random one.
+            history: the last positions, noisy or missing; its last one replaces the position of
+                the observation. The plan starts from the estimate of it
+                (:func:`~dfplan.planning.state_estimator.estimate_positions`). The history precedes
+                the plan as clean tokens, so both together must fit in the model's window.
+            trace: whether the plan records how it was made: the denoising of the chosen
+                candidate, or the search tree.
+            callback: called after each step of planning. All candidates are then denoised in one
+                batch, however many there are.
+
+        Raises:
+            ObservationError: wrong shapes, values that are not finite, or a goal, or a start
+                without noise, that is too far from the data.
+            ConfigError: a horizon or distance that is too long for the model, a horizon in which
+                the goal cannot be reached, neither a goal nor a reward, a reward that does not
+                return one finite number per plan or has no gradient, an invalid callback, or an
+                argument that this planner does not support.
+        """
+        arguments = PlanArguments(
+            observation, goal, reward, horizon, seed, history, trace, callback
+        )
+        values: dict[str, Any] = vars(arguments)
+        for name in ("reward", *_OPTIONAL):
+            if values[name] and name not in self.supports:
+                raise ConfigError(
+                    f"{type(self).__name__} does not support {name}; got {values[name]!r:.100}. "
+                    "Leave it out, or use a planner trained by Diffusion Forcing."
+                )
+        if callback is not None:
+            require_function("callback", callback, "progress")
+        return self.make_plan(arguments)
+
+    @abstractmethod
+    def make_plan(self, arguments: PlanArguments) -> Plan:
+        """Make a plan from the arguments of :meth:`plan`."""

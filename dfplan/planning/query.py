@@ -10,14 +10,16 @@ import torch
 
 from dfplan.arrays import copy_array
 from dfplan.errors import ObservationError, read_seed
+from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.row_errors import first_then_others
 from dfplan.record import Record
 from dfplan.tokens.statistics import Statistics
 
 Observation = np.ndarray | Mapping[str, np.ndarray]
-"""Position and velocity, [4] or [B, 4]; the position alone, [2] or [B, 2], is enough where no
-velocity is needed. Or a dict with one of these as ``observation``, and ``desired_goal``."""
+"""Position and velocity, [4] or [B, 4], or what the model was trained on, [S] or [B, S]; the
+position alone, [2] or [B, 2], is enough where nothing else is needed. Or a dict with one of these
+as ``observation``, and ``desired_goal``."""
 
 MAX_START_DISTANCE = 12.0
 """By default a start may be this far from the data, in lengths of one step at top speed.
@@ -41,15 +43,17 @@ class PlanQuery(Record):
     """A batch of checked observations and goals to plan for.
 
     Attributes:
-        observation: position and velocity; float32 [B, 4].
+        observation: float32 [B, S]; by default position and velocity, S = 4.
         goal: position; float32 [B, 2], or None.
         history: the last positions, the present one included; None if only the present one is
             known.
+        layout: the columns of the observation.
     """
 
     observation: np.ndarray
     goal: np.ndarray | None
     history: ObservationHistory | None = None
+    layout: ObservationLayout = PLANAR
 
     def __len__(self) -> int:
         return len(self.observation)
@@ -57,7 +61,7 @@ class PlanQuery(Record):
     @property
     def start(self) -> torch.Tensor:
         """Positions to plan from, float32 [B, 2]."""
-        return torch.from_numpy(self.observation[:, :2])
+        return torch.from_numpy(self.layout.positions(self.observation))
 
     def part(self, rows: slice) -> PlanQuery:
         """The queries ``rows``."""
@@ -65,12 +69,14 @@ class PlanQuery(Record):
             self.observation[rows],
             None if self.goal is None else self.goal[rows],
             None if self.history is None else self.history.part(rows),
+            self.layout,
         )
 
     def with_history(self, history: ObservationHistory) -> PlanQuery:
         """The same queries, starting from the last position of ``history``."""
-        observation = np.concatenate([history.positions[:, -1], self.observation[:, 2:]], 1)
-        return PlanQuery(observation, self.goal, history)
+        observation = self.observation.copy()
+        observation[:, list(self.layout.position)] = history.positions[:, -1]
+        return PlanQuery(observation, self.goal, history, self.layout)
 
     def require_near_data(
         self, statistics: Statistics, max_start_distance: float, max_goal_distance: float
@@ -88,17 +94,10 @@ class PlanQuery(Record):
             ObservationError: a start or goal is too far from the data, or a velocity exceeds twice
                 the data's limit.
         """
-        top = 2 * statistics.motion.limit
-        speed = np.abs(self.observation[:, 2:]).max(1)
-        if (speed > top).any():
-            row = int(speed.argmax())
-            raise ObservationError(
-                f"An observation is position and velocity, in the units of the planner's data, "
-                f"where no axis is faster than {top / 2:.3g}; row {row} has the velocity "
-                f"{self.observation[row, 2:].tolist()}. Check its coordinates and units.",
-                rows=first_then_others(row, speed > top),
-            )
-        step, positions = statistics.motion.max_step, self.observation[:, :2]
+        velocity = self.layout.velocities(self.observation)
+        if velocity is not None:
+            _require_plausible(velocity, statistics)
+        step, positions = statistics.motion.max_step, self.start.numpy()
         for name, points, steps in (
             ("start", positions, max_start_distance),
             ("goal", self.goal, max_goal_distance),
@@ -120,6 +119,20 @@ class PlanQuery(Record):
                 )
 
 
+def _require_plausible(velocity: np.ndarray, statistics: Statistics) -> None:
+    """Raise :class:`ObservationError` if a velocity [B, 2] exceeds twice the data's limit."""
+    top = 2 * statistics.motion.limit
+    speed = np.abs(velocity).max(1)
+    if (speed > top).any():
+        row = int(speed.argmax())
+        raise ObservationError(
+            f"An observation is position and velocity, in the units of the planner's data, "
+            f"where no axis is faster than {top / 2:.3g}; row {row} has the velocity "
+            f"{velocity[row].tolist()}. Check its coordinates and units.",
+            rows=first_then_others(row, speed > top),
+        )
+
+
 def noise_generator(seed: int | None) -> torch.Generator:
     """A random generator with this seed, or with a random one for None.
 
@@ -135,19 +148,34 @@ def noise_generator(seed: int | None) -> torch.Generator:
     return generator
 
 
-def read_query(observation: np.ndarray, goal: np.ndarray | None) -> PlanQuery:
-    """Check shapes and values. One observation, [4] or [2], is a batch of one.
+def read_query(
+    observation: np.ndarray,
+    goal: np.ndarray | None,
+    layout: ObservationLayout = PLANAR,
+    *,
+    complete: bool = False,
+) -> PlanQuery:
+    """Check shapes and values. One observation, [S] or [2], is a batch of one.
 
-    A position without a velocity gets velocity 0. Plans do not depend on velocities, but a tracker
-    may need them.
+    For a position without the rest of the observation, the rest is 0. Plans of positions do not
+    depend on velocities, but a tracker may need them.
+
+    Args:
+        observation: what to plan from.
+        goal: position, [2] or [B, 2]; may be None.
+        layout: the columns of an observation.
+        complete: whether the position alone is not enough.
 
     Raises:
         ObservationError: a wrong shape, or values that are not finite numbers.
     """
-    states = read_observation(observation)
-    if states.shape[1] == 2:
-        states = np.concatenate([states, np.zeros_like(states)], 1)
-    return PlanQuery(states, None if goal is None else read_goal(goal, len(states)))
+    states = read_observation(observation, layout, complete=complete)
+    if states.shape[1] != layout.width:
+        positions = states
+        states = np.zeros((len(positions), layout.width), np.float32)
+        states[:, list(layout.position)] = positions
+    goals = None if goal is None else read_goal(goal, len(states))
+    return PlanQuery(states, goals, layout=layout)
 
 
 def split_observation(
@@ -172,14 +200,18 @@ def split_observation(
 
 def read_observation(
     observation: np.ndarray,
+    layout: ObservationLayout = PLANAR,
     *,
+    complete: bool = False,
     allow_missing: bool = False,
     dtype: type[np.floating] | None = np.float32,
 ) -> np.ndarray:
-    """Copy positions and velocities, [4] or [B, 4], to [B, 4]; positions alone to [B, 2].
+    """Copy observations, [S] or [B, S], to [B, S]; positions alone to [B, 2].
 
     Args:
         observation: what to read.
+        layout: the columns of an observation.
+        complete: whether the position alone is refused.
         allow_missing: whether values may be NaN or infinite.
         dtype: of the copy; None keeps that of the observation.
 
@@ -187,7 +219,8 @@ def read_observation(
         ObservationError: a wrong shape, values that are not numbers, or without ``allow_missing``
             values that are not finite.
     """
-    states = _read_rows("observation", observation, 4, 2, dtype=dtype)
+    widths = (layout.width,) if complete else (layout.width, 2)
+    states = _read_rows("observation", observation, *widths, dtype=dtype)
     if not allow_missing:
         require_finite("observation", states)
     return states

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dfplan.errors import ConfigError, require_class, require_name, require_numbers
 from dfplan.planning.query import MAX_GOAL_DISTANCE, MAX_START_DISTANCE
 from dfplan.sampling.guidance import GuidanceSettings
-from dfplan.sampling.matrices import MatrixFunction, scheduling_matrix
+from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.steps import STEPS
 
 
@@ -19,15 +19,8 @@ class PlannerSettings:
     A *step length* is the distance that the body covers in one environment step at top speed.
 
     Attributes:
-        matrix: scheduling matrix: ``full_sequence``, ``pyramid``, ``trapezoid``,
-            ``autoregressive``, or a function that makes one
-            (:data:`~dfplan.sampling.matrices.MatrixFunction`).
-        uncertainty_scale: of a pyramid or a trapezoid: the number of rows by which each token
-            starts later than the one before.
+        sampling: the noise levels of tokens in each row of the sampling run.
         step: ``ddim``, ``ddpm`` or ``second_order``.
-        steps: sampling steps of one token, from pure noise to clean.
-        stop_fraction: fraction of the matrix's rows that are run. Below 1, sampling stops early
-            and some tokens stay noisy; in a pyramid these are the tokens of the far future.
         candidates: C, plans sampled for each query. Their horizons are spread evenly over those in
             which the goal can be reached.
         mc_samples: N of Monte Carlo guidance. 1 guides by the current clean estimate alone.
@@ -48,11 +41,8 @@ class PlannerSettings:
         largest_batch: most sequences in one network call.
     """
 
-    matrix: str | MatrixFunction = "full_sequence"
-    uncertainty_scale: float = 1.0
+    sampling: SamplingSchedule = field(default_factory=SamplingSchedule)
     step: str = "ddim"
-    steps: int = 3
-    stop_fraction: float = 1.0
     candidates: int = 16
     mc_samples: int = 1
     guidance: GuidanceSettings = field(
@@ -69,23 +59,15 @@ class PlannerSettings:
     largest_batch: int = 512
 
     def __post_init__(self) -> None:
-        counts = ("steps", "candidates", "mc_samples", "refine_top_k", "largest_batch")
+        counts = ("candidates", "mc_samples", "refine_top_k", "largest_batch")
         require_numbers(vars(self), *counts, integer=True, minimum=1)
         require_numbers(vars(self), "refine_steps", integer=True, minimum=0)
-        require_numbers(vars(self), "stop_fraction", above=0, maximum=1)
         weights = ("smoothness_weight", "support_weight", "support_penalty", "support_margin")
-        require_numbers(vars(self), "uncertainty_scale", *weights, minimum=0)
+        require_numbers(vars(self), *weights, minimum=0)
         distances = ("max_start_distance", "max_goal_distance")
         require_numbers(vars(self), *distances, minimum=0, maximum=math.inf)
         require_class(GuidanceSettings, guidance=self.guidance)
-        if isinstance(self.matrix, str):
-            scheduling_matrix(self.matrix, 1, self.steps, self.steps, self.uncertainty_scale)
-        elif not callable(self.matrix):  # a function is checked when it makes a matrix
-            raise ConfigError(
-                "matrix must be the name of a scheduling matrix or a function that makes one, "
-                "(tokens, max_level, steps, uncertainty_scale) -> int [M+1, tokens]; got "
-                f"{type(self.matrix).__name__}."
-            )
+        require_class(SamplingSchedule, sampling=self.sampling)
         if not isinstance(self.step, str):
             raise ConfigError(f"step must be the name of a sampling step; got {self.step!r}.")
         require_name("sampling step", self.step, STEPS)

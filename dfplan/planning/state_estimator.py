@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.errors import require_class, require_numbers
+from dfplan.boundary import isolated
+from dfplan.errors import ConfigError, require_class, require_flags, require_numbers
+from dfplan.observations import PLANAR
 from dfplan.planning.observation_history import (
     ObservationHistory,
     fill_missing,
     noise_to_level,
+    read_history,
     require_room_for_plan,
 )
-from dfplan.tokens.statistics import Statistics
-from dfplan.tokens.windows import TokenLayout
-from dfplan.types import Denoiser
+from dfplan.planning.query import noise_generator
+from dfplan.sampling.model import SequenceModel
 
 _VELOCITY = np.array([0.003, 0.05, 1.0])
 """Standard deviations of a step's change of velocity around that of the fitted motion, in top
@@ -65,39 +65,45 @@ class StateEstimatorSettings:
         noise: standard deviation of observed positions per axis, in units of position. 0 means
             that observed positions are exact.
         tokens: n, length of the history in tokens.
+        use_network: whether the network corrects the filter, and plans start from the history.
+            Without it, the filter's state counts as exact.
     """
 
     noise: float = 0.0
     tokens: int = 3
+    use_network: bool = True
 
     def __post_init__(self) -> None:
         require_numbers(vars(self), "noise", minimum=0)
         require_numbers(vars(self), "tokens", integer=True, minimum=1)
+        require_flags(vars(self), "use_network")
 
 
-class HistoryPlanner(Protocol):
-    """A planner that estimates positions from a history, such as a ForcingPlanner."""
+@isolated()
+def estimate_positions(
+    history: ObservationHistory, model: SequenceModel, *, seed: int | None = None
+) -> np.ndarray:
+    """Estimate a noisy history: its mean under the data; see :func:`estimate_history`.
 
-    @property
-    def layout(self) -> TokenLayout: ...
+    Args:
+        history: the last positions of each body, and their noise levels.
+        model: the model that estimates.
+        seed: of the noise that stands for missing tokens; None draws a random one.
 
-    @property
-    def schedule(self) -> NoiseSchedule: ...
+    Returns:
+        Float32 [B, H, O] in units of the data. Exact positions are returned unchanged.
 
-    @property
-    def statistics(self) -> Statistics: ...
-
-    def estimate(self, history: ObservationHistory, *, seed: int | None = None) -> np.ndarray:
-        """The expected positions given a noisy history, float32 [B, H, 2]."""
-        ...
+    Raises:
+        ObservationError: see :func:`~dfplan.planning.observation_history.read_history`.
+        ConfigError: the history does not leave a token of the window.
+    """
+    read = read_history(history, model.layout, model.schedule.max_level)
+    return estimate_history(read, model, noise_generator(seed), largest_batch=512)[0].observed
 
 
 def estimate_history(
-    denoiser: Denoiser,
     history: ObservationHistory,
-    layout: TokenLayout,
-    schedule: NoiseSchedule,
-    statistics: Statistics,
+    model: SequenceModel,
     generator: torch.Generator,
     largest_batch: int,
 ) -> tuple[ObservationHistory, int]:
@@ -114,11 +120,8 @@ def estimate_history(
     as pure noise, as in training; a shorter sequence would mean that the trajectory ends here.
 
     Args:
-        denoiser: ``(x, level) -> clean estimate``, normalized.
         history: read by :func:`~dfplan.planning.observation_history.read_history`.
-        layout: how positions form tokens.
-        schedule: the noise schedule.
-        statistics: of the data.
+        model: the model that estimates.
         generator: draws the noise that stands for missing tokens.
         largest_batch: most sequences in one network call.
 
@@ -126,15 +129,18 @@ def estimate_history(
         (the history with estimated positions, all at level 0; network evaluations per sequence).
         Exact positions stay as they are.
     """
-    stack, normalizer = layout.frame_stack, statistics.normalizer
+    layout, schedule = model.layout, model.schedule
+    stack, known_columns = layout.frame_stack, history.observed.shape[2]
+    normalizer = model.statistics.normalizer.first(known_columns)
     known = torch.from_numpy(history.level)
     if not known.any():
         return history, 0
-    filled = fill_missing(history, layout, statistics, schedule)
+    filled = fill_missing(history, model)
     first = schedule.level_for_noise(schedule.relative_noise(known[:, :1]) * stack**0.5)
     later = torch.from_numpy(filled.level[:, 1:]).reshape(len(known), -1, stack).amax(2)
     level = torch.cat([first, later], 1)
-    observed = layout.to_tokens(normalizer.normalize(torch.from_numpy(filled.positions)))
+    normalized = normalizer.normalize(torch.from_numpy(filled.observed))
+    observed = layout.to_tokens(layout.known_frames(normalized))
     tokens = level.shape[1]
     ahead = layout.tokens - tokens
     level = F.pad(level, (0, ahead), value=schedule.max_level)
@@ -143,11 +149,12 @@ def estimate_history(
     missing = (level == schedule.max_level)[..., None]
     x = torch.where(missing, noise, schedule.alpha[level][..., None] * observed)
     parts = zip(torch.split(x, largest_batch), torch.split(level, largest_batch), strict=True)
-    clean = torch.cat([denoiser(*part) for part in parts])
-    estimate = normalizer.unnormalize(layout.to_frames(clean[:, :tokens])).numpy()
+    clean = torch.cat([model.denoiser(*part) for part in parts])
+    frames = layout.to_frames(clean[:, :tokens])[..., :known_columns]
+    estimate = normalizer.unnormalize(frames).numpy()
     exact = history.level[..., None] == 0
-    positions = np.where(exact, history.positions, estimate)
-    return ObservationHistory(positions, np.zeros_like(history.level)), 1
+    observed = np.where(exact, history.observed, estimate)
+    return ObservationHistory(observed, np.zeros_like(history.level)), 1
 
 
 class StateEstimator:
@@ -163,23 +170,29 @@ class StateEstimator:
     is not fed into the filter, which would then count observations twice.
 
     Args:
-        planner: estimates histories; its statistics contain the fitted motion.
+        model: the model that estimates histories; its statistics contain the fitted motion.
         settings: noise of observations and length of the history.
 
     Raises:
-        ConfigError: the settings are of another class, or the history does not leave a token of
-            the planner's window.
+        ConfigError: the settings are of another class, the history does not leave a token of the
+            model's window, or tokens do not hold positions alone.
     """
 
-    def __init__(self, planner: HistoryPlanner, settings: StateEstimatorSettings) -> None:
+    def __init__(self, model: SequenceModel, settings: StateEstimatorSettings) -> None:
         require_class(StateEstimatorSettings, settings=settings)
-        layout = planner.layout
+        layout = model.layout
         require_room_for_plan(settings.tokens, layout)
-        self.planner = planner
+        if layout.observed != PLANAR.position or layout.observation != PLANAR:
+            raise ConfigError(
+                "A state estimator needs a model that observes positions, or positions and "
+                f"velocities, and whose tokens hold the position; got {layout.features}. Leave "
+                "state_estimator out, or train such a model."
+            )
+        self.model = model
         self.settings = settings
         self._stride = layout.stride
-        self._center = planner.statistics.normalizer.mean.numpy()
-        motion = self._motion = planner.statistics.motion
+        self._center = model.statistics.normalizer.mean[:2].numpy()
+        motion = self._motion = model.statistics.motion
         top = motion.max_step / motion.dt
         self._exact = _EXACT * motion.max_step
         # One model for each mode of velocity, mode of position, and noise of observed velocities.
@@ -236,27 +249,28 @@ class StateEstimator:
         """
         if len(observation) != len(self._received):
             self._start(len(observation))
-        distance = np.abs(observation[:, :2] - self._center).max(1)
+        positions, velocities = PLANAR.positions(observation), PLANAR.velocities(observation)
+        distance = np.abs(positions - self._center).max(1)
         valid = distance <= _MAX_POSITION * self._motion.max_step
         new = ~self._received
         self._received |= valid
-        position = np.where(valid[:, None], observation[:, :2], default)[new, None]
+        position = np.where(valid[:, None], positions, default)[new, None]
         self._mean[new] = 0.0
         self._mean[new, :, 0] = position
         self._covariance[new] = self._initial_covariance
         self._weight[new] = 1 / len(self._switch)
         self._track[new], self._deviation[new], self._correction[new] = position, np.inf, 0.0
         fit = np.zeros_like(self._weight)
-        fit += self._update(0, observation[:, :2], valid & ~new, self._position_variance)
-        if observation.shape[1] == 4:
-            fastest = np.abs(observation[:, 2:]).max(1)
+        fit += self._update(0, positions, valid & ~new, self._position_variance)
+        if velocities is not None:
+            fastest = np.abs(velocities).max(1)
             moving = self._received & (fastest <= _MAX_VELOCITY * self._motion.limit)
-            fit += self._update(1, observation[:, 2:], moving, self._velocity_variance)
+            fit += self._update(1, velocities, moving, self._velocity_variance)
         self._weight *= np.exp(fit - fit.max(1, keepdims=True))
         self._weight /= self._weight.sum(1, keepdims=True)
         self._extend_track()
-        if self._clock % self._stride == 0:
-            self.correct(self.planner.estimate(self.history(), seed=seed))
+        if self.settings.use_network and self._clock % self._stride == 0:
+            self.correct(estimate_positions(self.history(), self.model, seed=seed))
         self._clock += 1
         first: np.ndarray = new & valid
         return first
@@ -300,10 +314,10 @@ class StateEstimator:
         positions of a body are so uncertain that they would count as missing, their level is one
         lower, since something was received.
         """
-        planner, deviation = self.planner, self._deviation[:, self._at]
+        deviation = self._deviation[:, self._at]
         deviation = np.where(deviation > 2 * self._exact, deviation, 0.0)
-        level = noise_to_level(deviation, planner.statistics, planner.schedule)
-        missing = planner.schedule.max_level
+        level = noise_to_level(deviation, self.model)
+        missing = self.model.schedule.max_level
         level[(level == missing).all(1)] = missing - 1
         return ObservationHistory(self._track[:, self._at], level)
 

@@ -9,24 +9,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from dfplan.boundary import isolated
-from dfplan.errors import ConfigError, require_class, require_function, require_numbers
-from dfplan.planning.partial_plan import Candidates, PartialPlan
+from dfplan.errors import ConfigError, require_class, require_numbers
+from dfplan.planning.denoise import denoise, evaluations
+from dfplan.planning.partial_plan import (
+    Candidates,
+    PartialPlan,
+    goal_tokens,
+    horizons,
+    read_plan_query,
+    start_frames,
+)
+from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.query import PlanQuery, noise_generator
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
-from dfplan.planning.select import PlanObjective
+from dfplan.planning.select import PlanObjective, select, to_plan
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import Pursuit
 from dfplan.record import Record
 from dfplan.sampling.matrices import FREE
-from dfplan.types import Plan, Reward, SearchTree
+from dfplan.sampling.model import SequenceModel
+from dfplan.types import Plan, SearchTree
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 _MAX_CANDIDATES = 16
@@ -105,7 +112,7 @@ class TreeSettings:
 
 
 @dataclass(frozen=True)
-class TreePlanner(Record):
+class TreePlanner(Record, BasePlanner):
     """Plans by searching over plans, parts of which are kept and parts denoised again.
 
     A node is a whole plan with the score of :class:`ForcingPlanner`. Children of the root are
@@ -130,47 +137,40 @@ class TreePlanner(Record):
             would keep as clean ones.
     """
 
+    supports = BasePlanner.supports - {"history"}
+
     planner: ForcingPlanner
     settings: TreeSettings = field(default_factory=TreeSettings)
 
     def __post_init__(self) -> None:
         require_class(TreeSettings, settings=self.settings)
         planner = self.planner
-        if not isinstance(planner, ForcingPlanner) or planner.settings.stop_fraction < 1:
+        if not isinstance(planner, ForcingPlanner) or planner.settings.sampling.stop_fraction < 1:
             raise ConfigError(
                 "A tree search needs a ForcingPlanner with stop_fraction=1, so that its plans are "
                 f"clean; got {planner!r:.200}."
             )
 
-    @isolated()
-    def plan(
-        self,
-        observation: np.ndarray,
-        goal: np.ndarray | None = None,
-        *,
-        reward: Reward | None = None,
-        horizon: int | None = None,
-        seed: int | None = None,
-        trace: bool = False,
-        tree_callback: Callable[[SearchTree], None] | None = None,
-    ) -> Plan:
-        """Plan from each observation to its goal, or by reward alone.
+    def make_plan(self, arguments: PlanArguments) -> Plan:
+        """See :meth:`~dfplan.planning.planner.BasePlanner.plan`.
 
-        Arguments and errors are those of :meth:`ForcingPlanner.plan`, with these differences.
         ``horizon`` is that of the plans from scratch; expansions may lengthen them. With ``trace``
-        the plan contains the whole tree. There is no ``callback``; ``tree_callback`` is called with
-        the tree after each round. There is no history. The plan's candidates are the 16 best nodes.
+        the plan contains the whole tree. The plan's candidates are the 16 best nodes.
 
         Raises:
             ConfigError: also if the budget is too small for one node.
         """
         began = time.perf_counter()
-        if tree_callback is not None:
-            require_function("tree_callback", tree_callback, "tree")
-        query, objective = self.planner.read_query(observation, goal, reward)
-        settings = self.settings
+        planner, settings = self.planner, self.settings
+        query = read_plan_query(arguments, planner.model, planner.settings)
+        objective = PlanObjective(planner.settings, planner.model, arguments.reward)
         nodes = _Nodes(
-            self.planner, settings.expansions, query, objective, horizon, noise_generator(seed)
+            planner.model,
+            settings.expansions,
+            query,
+            objective,
+            arguments.horizon,
+            noise_generator(arguments.seed),
         )
         cost, budget = nodes.highest_cost, settings.evaluations
         if budget is not None and budget < cost:
@@ -179,21 +179,29 @@ class TreePlanner(Record):
                 f"{budget}."
             )
         tree = Tree(len(query), settings.horizons, settings.search)
-        evaluations, width = 0, settings.leaves
-        while budget is None or (width := min(settings.leaves, (budget - evaluations) // cost)) > 0:
+        spent, width = 0, settings.leaves
+        while budget is None or (width := min(settings.leaves, (budget - spent) // cost)) > 0:
             leaves = Leaves.joined([tree.select() for _ in range(width)])
             score, calls = nodes.expand(leaves)
             tree.back_up(leaves, score)
-            evaluations += width * calls
-            if tree_callback is not None:
-                tree_callback(nodes.to_record(tree))
-            spent = 1e3 * (time.perf_counter() - began)
-            if settings.milliseconds is not None and spent > settings.milliseconds:
+            spent += width * calls
+            if arguments.callback is not None:
+                arguments.callback(nodes.to_record(tree))
+            elapsed = 1e3 * (time.perf_counter() - began)
+            if settings.milliseconds is not None and elapsed > settings.milliseconds:
                 break
         candidates = nodes.best(_MAX_CANDIDATES)
-        selected = self.planner.select(query, candidates, objective)
-        plan = self.planner.to_plan(query, candidates, selected, evaluations, began)
-        return replace(plan, tree=nodes.to_record(tree)) if trace else plan
+        selected = select(query, candidates, objective, planner.model.layout)
+        plan = to_plan(
+            query,
+            planner.model,
+            candidates,
+            selected,
+            evaluations=spent,
+            began=began,
+            maze=planner.maze,
+        )
+        return replace(plan, tree=nodes.to_record(tree)) if arguments.trace else plan
 
     def tracker(self) -> Pursuit:
         """The planner's tracker."""
@@ -207,63 +215,63 @@ class _Nodes:
         tokens: clean tokens, float [B, N, T, D]; those of the root are the start and the goal.
         end: index of the last token, int [B, N].
         off: tokens at either end of a line that leaves the data, bool [B, N, T].
-        points: positions in units of the data, float [B, N, P, 2].
+        states: in physical units, the position first; float [B, N, P, W].
         scores: float [B, N]; ``-inf`` for the root and where there is no node.
     """
 
     def __init__(
         self,
-        planner: ForcingPlanner,
+        model: SequenceModel,
         expansions: tuple[Expansion, ...],
         query: PlanQuery,
         objective: PlanObjective,
         horizon: int | None,
         generator: torch.Generator,
     ) -> None:
-        self._planner, self._objective, self._generator = planner, objective, generator
+        self._model, self._objective, self._generator = model, objective, generator
         self._radius = torch.tensor([expansion.resample_radius for expansion in expansions])
         self._lengthen = torch.tensor([expansion.lengthen for expansion in expansions])
         scales = [expansion.scale for expansion in expansions]
         self._scale = torch.tensor(scales, dtype=torch.float32)
         self._has_goal = query.goal is not None
-        self._shortest, self._longest_fresh = planner.horizons(query, horizon)
-        self._longest = planner.horizons(query, None)[1]
-        shape, layout = (len(query), 1), planner.layout
+        self._shortest, self._longest_fresh = horizons(query, model, horizon)
+        self._longest = horizons(query, model, None)[1]
+        shape, layout = (len(query), 1), model.layout
         count = int(self._longest.max()) + 1
-        self.tokens = torch.zeros(*shape, count, layout.features, dtype=torch.float32)
-        self.tokens[:, ROOT, 0] = planner.token(query.start)
+        self.tokens = torch.zeros(*shape, count, layout.token_width, dtype=torch.float32)
+        self.tokens[:, ROOT, 0] = layout.to_tokens(start_frames(query, model))[:, 0]
         if query.goal is not None:
-            self.tokens[:, ROOT, -1] = planner.token(torch.from_numpy(query.goal))
+            self.tokens[:, ROOT, -1] = goal_tokens(query, model)
         self.end = torch.full(shape, count - 1)
         self.off = torch.ones(*shape, count, dtype=torch.bool)
         frames = 1 + (count - 1) * layout.frame_stack
-        self.points = torch.zeros(*shape, frames, 2, dtype=torch.float32)
+        self.states = torch.zeros(*shape, frames, layout.width, dtype=torch.float32)
         self.scores = torch.full(shape, -torch.inf, dtype=torch.float32)
 
     @property
     def highest_cost(self) -> int:
         """Network evaluations of the most expensive possible node."""
         longest = max(1, int(self._longest.max()) - self._has_goal)
-        if isinstance(self._planner.settings.matrix, str):  # the longest costs most
-            return self._planner.evaluations(longest)
-        return max(self._planner.evaluations(tokens) for tokens in range(1, longest + 1))
+        settings, max_level = self._objective.settings, self._model.schedule.max_level
+        if isinstance(settings.sampling.matrix, str):  # the longest costs most
+            return evaluations(settings, longest, max_level)
+        return max(evaluations(settings, tokens, max_level) for tokens in range(1, longest + 1))
 
     def expand(self, leaves: Leaves) -> tuple[torch.Tensor, int]:
         """Make the plan of each leaf: its score, float [R], and network evaluations per plan."""
-        planner, stack = self._planner, self._planner.layout.frame_stack
+        stack = self._model.layout.frame_stack
         partial = self._partial_plan(leaves)
-        matrix = planner.matrix(partial)
-        denoised = planner.denoise(partial, matrix, self._objective, self._generator)
-        points = planner.points(denoised.clean[-1], partial.end)
-        score = self._objective.score(points)
-        off = F.pad(self._objective.off_support(points) > 0, (1, 1))
+        denoised = denoise(partial, self._model, self._objective, self._generator)
+        states = self._model.states(denoised.clean[-1], partial.end)
+        score = self._objective.score(states)
+        off = F.pad(self._objective.off_support(states) > 0, (1, 1))
         frame = F.pad(off[:, :-1] | off[:, 1:], (stack - 1, 0))
         self._make_room(int(leaves.node.max()) + 1)
         node, count = (leaves.tree, leaves.node), partial.x.shape[1]
         self.tokens[(*node, slice(count))] = denoised.clean[-1]
         self.off[(*node, slice(count))] = frame.view(len(leaves), count, stack).any(-1)
-        self.points[node] = points[:, -1:]
-        self.points[(*node, slice(points.shape[1]))] = points
+        self.states[node] = states[:, -1:]
+        self.states[(*node, slice(states.shape[1]))] = states
         self.end[node], self.scores[node] = partial.end, score
         return score, denoised.evaluations
 
@@ -272,16 +280,16 @@ class _Nodes:
         order = self.scores.argsort(dim=1, descending=True, stable=True)
         order = order[:, : min(count, int(self.scores.isfinite().sum(1).min()))]
         node = torch.arange(len(order))[:, None], order
-        points = self.points[node]
-        level = torch.zeros(points.shape[:-1], dtype=torch.long)
-        return Candidates(points, self.end[node], level, self.scores[node])
+        states = self.states[node]
+        level = torch.zeros(states.shape[:-1], dtype=torch.long)
+        return Candidates(states, self.end[node], level, self.scores[node])
 
     def to_record(self, tree: Tree) -> SearchTree:
         """A copy of the nodes made so far."""
         made = slice(int(tree.size.max()))
         return SearchTree(
             parent=tree.parent[:, made].numpy().copy(),
-            points=self.points[:, made].numpy().copy(),
+            points=self.states[:, made, :, :2].numpy().copy(),
             scores=self.scores[:, made].numpy().copy(),
             visits=tree.visits[:, made].numpy().copy(),
         )
@@ -290,7 +298,7 @@ class _Nodes:
         self.tokens = with_room(self.tokens, nodes, 0)
         self.end = with_room(self.end, nodes, 0)
         self.off = with_room(self.off, nodes, 0)
-        self.points = with_room(self.points, nodes, 0)
+        self.states = with_room(self.states, nodes, 0)
         self.scores = with_room(self.scores, nodes, -torch.inf)
 
     def _partial_plan(self, leaves: Leaves) -> PartialPlan:
@@ -321,7 +329,7 @@ class _Nodes:
         keep = ~free & (index <= old_end[:, None])
 
         x = torch.randn(tokens.shape, generator=self._generator, dtype=tokens.dtype)
-        held = torch.where(index <= end[:, None], FREE, self._planner.schedule.max_level)
+        held = torch.where(index <= end[:, None], FREE, self._model.schedule.max_level)
         row, column = keep.nonzero(as_tuple=True)
         x[row, target[row, column]] = tokens[row, column]
         held[row, target[row, column]] = 0

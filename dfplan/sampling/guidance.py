@@ -1,15 +1,21 @@
-"""Guidance: wrap a denoiser so that its clean estimates have a higher reward."""
+"""Guidance: wrap a denoiser so that its clean estimates have a higher reward.
+
+:func:`guide` and :func:`guide_through` differ in where they take the gradient of the reward;
+:func:`monte_carlo` makes either of them average it over samples.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule
-from dfplan.errors import ConfigError, require_flags, require_numbers
+from dfplan.errors import ConfigError, require_name, require_numbers
 from dfplan.sampling.monte_carlo import draw_samples, estimate_samples
 from dfplan.types import Denoiser
 
@@ -29,32 +35,110 @@ class GuidanceSettings:
             step is enough there.
         max_move: largest change of a number in one gradient step, in the reward's units. It
             prevents a large scale from destroying a plan.
-        through_denoiser: compute the gradient with respect to the noisy tokens, through the
-            denoiser, instead of with respect to the clean estimate.
+        method: a key of :data:`GUIDANCES`: ``estimate`` (:func:`guide`) or ``denoiser``
+            (:func:`guide_through`).
         mc_sample_steps: network calls for each Monte Carlo sample. 1 approximates samples by clean
-            estimates; more steps draw them (see :func:`guided`).
+            estimates; more steps draw them (see :func:`monte_carlo`).
     """
 
     scale: float = 1.0
     iterations: int = 1
     max_move: float = 0.1
-    through_denoiser: bool = False
+    method: str = "estimate"
     mc_sample_steps: int = 1
 
     def __post_init__(self) -> None:
         require_numbers(vars(self), "scale", minimum=0)
         require_numbers(vars(self), "iterations", "mc_sample_steps", integer=True, minimum=1)
         require_numbers(vars(self), "max_move", above=0, maximum=math.inf)
-        require_flags(vars(self), "through_denoiser")
-        if self.through_denoiser and self.mc_sample_steps > 1:
+        require_name("guidance", self.method, GUIDANCES)
+        if self.method == "denoiser" and self.mc_sample_steps > 1:
             raise ConfigError(
-                "Guidance with through_denoiser needs mc_sample_steps=1; got "
+                "Guidance through the denoiser needs mc_sample_steps=1; got "
                 f"{self.mc_sample_steps}. The gradient of a drawn sample does not show how x "
                 "changes the probability of its mode."
             )
 
 
-def guided(
+@dataclass(frozen=True)
+class Samples:
+    """Draws what the tokens may become, N times, at each call of a guided denoiser.
+
+    Attributes:
+        count: N.
+        steps: network calls for each sample; 1 approximates samples by clean estimates.
+        generator: draws the noise; may be None for one estimate.
+    """
+
+    count: int = 1
+    steps: int = 1
+    generator: torch.Generator | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or ((self.count > 1 or self.steps > 1) and self.generator is None):
+            raise ConfigError(
+                f"Monte Carlo guidance needs N >= 1 and a generator; got N={self.count}."
+            )
+
+    def draw(
+        self,
+        denoiser: Denoiser,
+        x: torch.Tensor,
+        clean: torch.Tensor,
+        level: torch.Tensor,
+        schedule: NoiseSchedule,
+    ) -> torch.Tensor:
+        """The samples [N, B, T, D]; of estimates the first is ``clean`` itself."""
+        if self.steps > 1 and self.generator is not None:
+            return draw_samples(
+                denoiser, x, level, schedule, self.count, self.steps, self.generator
+            )
+        return estimate_samples(denoiser, clean, level, schedule, self.count, self.generator)
+
+    def moved(
+        self, clean: torch.Tensor, samples: torch.Tensor, moved: torch.Tensor
+    ) -> torch.Tensor:
+        """The clean estimate, moved as the samples were, all of which moved alike."""
+        return clean + (moved - samples)[0] if self.steps > 1 else moved[0]
+
+
+ONE_ESTIMATE = Samples()
+
+
+class Guidance(Protocol):
+    """Wraps a denoiser so that each clean estimate is moved along the gradient of ``value``.
+
+    With scale 0 it returns ``denoiser`` itself. Clean tokens do not move.
+
+    Args:
+        denoiser: to wrap.
+        value: reward of clean tokens.
+        schedule: the noise schedule.
+        settings: strength of the guidance.
+        unit: the size of 1 of each feature of a token in the reward's units, float [D]; by default
+            1. The gradient step is made in these units, so it does not depend on the normalization
+            of tokens.
+        weight: factor on the scale of each sequence, float [B]; by default 1.
+        samples: over which the gradient is averaged; by default the clean estimate alone.
+
+    Raises:
+        ConfigError: when called: the values are not one per sequence, or a gradient is not finite.
+    """
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        value: Value,
+        schedule: NoiseSchedule,
+        settings: GuidanceSettings,
+        *,
+        unit: torch.Tensor | None = None,
+        weight: torch.Tensor | None = None,
+        samples: Samples = ONE_ESTIMATE,
+    ) -> Denoiser: ...
+
+
+def guide(
     denoiser: Denoiser,
     value: Value,
     schedule: NoiseSchedule,
@@ -62,20 +146,46 @@ def guided(
     *,
     unit: torch.Tensor | None = None,
     weight: torch.Tensor | None = None,
-    mc_samples: int = 1,
-    generator: torch.Generator | None = None,
+    samples: Samples = ONE_ESTIMATE,
 ) -> Denoiser:
-    """Wrap a denoiser so that each clean estimate is moved along the gradient of ``value``.
+    """Guide by the gradient with respect to the clean estimate; see :class:`Guidance`.
 
-    By default the gradient is taken with respect to the estimate, so no backward pass through the
-    network is needed (loss-guided diffusion, ICML 2023). It is scaled by ``alpha`` of the token's
-    level, since an estimate from pure noise contains little information about the plan. Clean
-    tokens do not move. Scale 0 returns ``denoiser`` itself.
+    No backward pass through the network is needed (loss-guided diffusion, ICML 2023). The gradient
+    is scaled by ``alpha`` of the token's level, since an estimate from pure noise contains little
+    information about the plan.
+    """
+    if settings.scale == 0:
+        return denoiser
 
-    With ``through_denoiser``, let ``g`` be the gradient of ``value(denoiser(x, level))`` with
-    respect to the noisy tokens x. As in classifier guidance (arXiv 2105.05233, algorithm 2; arXiv
-    2407.01392, section 3.4), the estimated noise is replaced by ``noise - scale * sigma * g``.
-    Since ``x = alpha * clean + sigma * noise`` on every schedule, the estimate becomes ::
+    def guided(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        clean = denoiser(x, level)
+        drawn = samples.draw(denoiser, x, clean, level, schedule)
+        scale = _scale(schedule.alpha[level], level, settings, weight)
+        max_move = torch.tensor(settings.max_move, dtype=x.dtype, device=x.device)
+        if unit is not None:
+            scale, max_move = scale / unit.square(), max_move / unit
+        moved = gradient_ascent(value, drawn, scale, settings.iterations, max_move)
+        return samples.moved(clean, drawn, moved)
+
+    return guided
+
+
+def guide_through(
+    denoiser: Denoiser,
+    value: Value,
+    schedule: NoiseSchedule,
+    settings: GuidanceSettings,
+    *,
+    unit: torch.Tensor | None = None,
+    weight: torch.Tensor | None = None,
+    samples: Samples = ONE_ESTIMATE,
+) -> Denoiser:
+    """Guide by the gradient with respect to the noisy tokens; see :class:`Guidance`.
+
+    Let ``g`` be the gradient of ``value(denoiser(x, level))`` with respect to the noisy tokens x.
+    As in classifier guidance (arXiv 2105.05233, algorithm 2; arXiv 2407.01392, section 3.4), the
+    estimated noise is replaced by ``noise - scale * sigma * g``. Since
+    ``x = alpha * clean + sigma * noise`` on every schedule, the estimate becomes ::
 
         clean + scale * sigma ** 2 / alpha * g
 
@@ -85,71 +195,79 @@ def guided(
     is bounded at every level. To first order in ``scale`` it samples the data reweighted by
     ``exp(scale * value)``. At pure noise the factor is 0 / 0 and a trained network's g is not
     exactly 0; such tokens are not moved, and at slightly lower levels ``max_move`` limits the
-    move.
+    move. ``unit`` only affects ``max_move``.
 
-    With N > 1 this is Monte Carlo guidance (arXiv 2407.01392, section 3.4): a token is guided by
-    the expected reward over samples of what may follow. Samples of all tokens are drawn at once,
-    and their gradients, each with respect to its own clean estimate or noisy tokens, are averaged.
-    There are two kinds of samples (:mod:`dfplan.sampling.monte_carlo`):
-
-    - ``mc_sample_steps`` 1: one is the current estimate, the others are N - 1 estimates after
-      adding noise again. The variance of the guidance is ``(N - 1) / N ** 2`` times that of one of
-      them. If the data has two modes, the estimate at pure noise is their mean for any noise, and
-      the average over N does not show the reward of either mode.
-    - More: all N are drawn in that many steps. Their mean gradient is an unbiased estimate of the
-      expected gradient, with 1 / N of the variance. The current estimate is moved; N = 1 guides by
-      one drawn sample. Not for ``through_denoiser``: a drawn sample in one mode no longer depends
-      smoothly on x, so the mean gradient misses how x changes the probabilities of the modes.
-
-    Args:
-        denoiser: the denoiser to wrap. For ``through_denoiser`` it must be differentiable in x; its
-            parameters get no gradient.
-        value: reward of clean tokens.
-        schedule: the noise schedule.
-        settings: strength and kind of the guidance.
-        unit: the size of 1 of each feature of a token in the reward's units, float [D]; by default
-            1. The gradient step is made in these units, so it does not depend on the normalization
-            of tokens. Through the denoiser it never does, and ``unit`` only affects ``max_move``.
-        weight: factor on the scale of each sequence, float [B]; by default 1.
-        mc_samples: N. The network is called with N sequences instead of one, or with
-            ``1 + N * mc_sample_steps`` if samples are drawn.
-        generator: draws the noise of samples; required if N or ``mc_sample_steps`` exceeds 1.
+    The denoiser must be differentiable in x; its parameters get no gradient.
 
     Raises:
-        ConfigError: N is below 1, or a generator is missing. When called: the denoiser has no
-            gradient, the values are not one per sequence, or a gradient is not finite.
+        ConfigError: when called: also if the denoiser has no gradient.
     """
-    steps = settings.mc_sample_steps
-    if mc_samples < 1 or ((mc_samples > 1 or steps > 1) and generator is None):
-        raise ConfigError(f"Monte Carlo guidance needs N >= 1 and a generator; got N={mc_samples}.")
     if settings.scale == 0:
         return denoiser
 
-    def wrapped(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        calls = _RecordedCalls(denoiser) if settings.through_denoiser else None
-        estimate = calls or denoiser
-        clean = estimate(x, level)
-        if steps > 1 and generator is not None:
-            samples = draw_samples(denoiser, x, level, schedule, mc_samples, steps, generator)
-        else:
-            samples = estimate_samples(estimate, clean, level, schedule, mc_samples, generator)
-        share, backward = schedule.alpha[level], None
-        if calls is not None:
-            share = torch.where(share > 0, schedule.sigma[level].square() / share, 0.0)
-            backward = calls.backward
-        if weight is not None:
-            share = share * weight[:, None]
-        scale = settings.scale * share[..., None] * (level > 0)[..., None]
+    def guided(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        calls = _RecordedCalls(denoiser)
+        clean = calls(x, level)
+        drawn = samples.draw(calls, x, clean, level, schedule)
+        alpha = schedule.alpha[level]
+        share = torch.where(alpha > 0, schedule.sigma[level].square() / alpha, 0.0)
+        scale = _scale(share, level, settings, weight)
         max_move = torch.tensor(settings.max_move, dtype=x.dtype, device=x.device)
         if unit is not None:
-            scale = scale / unit.square() if calls is None else scale
             max_move = max_move / unit
         moved = gradient_ascent(
-            value, samples, scale, settings.iterations, max_move, backward=backward
+            value, drawn, scale, settings.iterations, max_move, backward=calls.backward
         )
-        return clean + (moved - samples)[0] if steps > 1 else moved[0]
+        return samples.moved(clean, drawn, moved)
 
-    return wrapped
+    return guided
+
+
+def monte_carlo(
+    guidance: Guidance, count: int, steps: int = 1, *, generator: torch.Generator
+) -> Guidance:
+    """Monte Carlo guidance (arXiv 2407.01392, section 3.4): guide by the expected reward.
+
+    A token is guided by the reward expected over samples of what may follow. Samples of all tokens
+    are drawn at once, and their gradients, each with respect to its own clean estimate or noisy
+    tokens, are averaged. There are two kinds of samples (:mod:`dfplan.sampling.monte_carlo`):
+
+    - ``steps`` 1: one is the current estimate, the others are N - 1 estimates after adding noise
+      again. The variance of the guidance is ``(N - 1) / N ** 2`` times that of one of them. If the
+      data has two modes, the estimate at pure noise is their mean for any noise, and the average
+      over N does not show the reward of either mode.
+    - More: all N are drawn in that many steps. Their mean gradient is an unbiased estimate of the
+      expected gradient, with 1 / N of the variance. The current estimate is moved; N = 1 guides by
+      one drawn sample. Not for :func:`guide_through`: a drawn sample in one mode no longer depends
+      smoothly on x, so the mean gradient misses how x changes the probabilities of the modes.
+
+    Args:
+        guidance: :func:`guide` or :func:`guide_through`.
+        count: N. The network is called with N sequences instead of one, or with
+            ``1 + N * steps`` if samples are drawn.
+        steps: network calls for each sample.
+        generator: draws the noise of samples.
+
+    Raises:
+        ConfigError: N is below 1.
+    """
+    return partial(guidance, samples=Samples(count, steps, generator))
+
+
+GUIDANCES: dict[str, Guidance] = {"estimate": guide, "denoiser": guide_through}
+"""Guidances by name. To add one, add its function."""
+
+
+def _scale(
+    share: torch.Tensor,
+    level: torch.Tensor,
+    settings: GuidanceSettings,
+    weight: torch.Tensor | None,
+) -> torch.Tensor:
+    """The step size of each token, float [B, T, 1]; clean tokens do not move."""
+    if weight is not None:
+        share = share * weight[:, None]
+    return settings.scale * share[..., None] * (level > 0)[..., None]
 
 
 class _RecordedCalls:
@@ -166,9 +284,9 @@ class _RecordedCalls:
             clean = self.denoiser(noisy, level)
         if not clean.requires_grad:
             raise ConfigError(
-                "Guidance with through_denoiser needs a denoiser that is differentiable in the "
+                "Guidance through the denoiser needs a denoiser that is differentiable in the "
                 "noisy tokens; the estimates of this one have no gradient. Remove no_grad() and "
-                "detach() from it, or set through_denoiser=False."
+                "detach() from it, or use the guidance 'estimate'."
             )
         self.noisy.append(noisy)
         self.clean.append(clean)
@@ -178,7 +296,7 @@ class _RecordedCalls:
         """The gradient with respect to the noisy tokens of all calls.
 
         Args:
-            gradient: gradient with respect to the estimates of all calls in order, [S, T, D].
+            gradient: with respect to the estimates of all calls in order, [S, T, D].
         """
         parts = torch.split(gradient, [len(clean) for clean in self.clean])
         return torch.cat(torch.autograd.grad(self.clean, self.noisy, parts, retain_graph=True))
@@ -197,7 +315,7 @@ def gradient_ascent(
     """Gradient ascent on ``value`` with a bound on each move.
 
     Args:
-        value: the function to increase, [S, ...] -> [S].
+        value: to increase, [S, ...] -> [S].
         x: where to start, [B, ...]; or [N, B, ...] to move all N by their mean gradient.
         scale: step size, broadcast to ``x``; 0 fixes a number.
         iterations: number of steps.

@@ -9,11 +9,13 @@ their level: clean tokens, a noisy history, or pure noise after the horizon.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
-from dfplan.errors import ConfigError, lookup
+from dfplan.errors import ConfigError, lookup, require_numbers
 
 Tokens = int | torch.Tensor
 """Number of tokens to denoise, at least 1; int [B] if the sequences of a batch differ. The tokens
@@ -110,6 +112,49 @@ def scheduling_matrix(
         return _of_function(matrix, tokens, max_level, steps, uncertainty_scale)
     make = lookup("scheduling matrix", matrix, MATRICES)
     return make(tokens, max_level, steps, uncertainty_scale)
+
+
+@dataclass(frozen=True)
+class SamplingSchedule:
+    """The noise level of each token in each row of a sampling run, as one value.
+
+    Attributes:
+        matrix: a key of :data:`MATRICES` (``full_sequence``, ``pyramid``, ``trapezoid``,
+            ``autoregressive``) or a :data:`MatrixFunction`.
+        steps: sampling steps of one token, from pure noise to clean.
+        uncertainty_scale: of a pyramid or a trapezoid: the number of rows by which each token
+            starts later than the one before.
+        stop_fraction: fraction of the matrix's rows that are run. Below 1, sampling stops early
+            and some tokens stay noisy; in a pyramid these are the tokens of the far future.
+
+    Raises:
+        ConfigError: a value out of range, an unknown name, or a matrix that is no function.
+    """
+
+    matrix: str | MatrixFunction = "full_sequence"
+    steps: int = 3
+    uncertainty_scale: float = 1.0
+    stop_fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_numbers(vars(self), "steps", integer=True, minimum=1)
+        require_numbers(vars(self), "stop_fraction", above=0, maximum=1)
+        require_numbers(vars(self), "uncertainty_scale", minimum=0)
+        if isinstance(self.matrix, str):
+            scheduling_matrix(self.matrix, 1, self.steps, self.steps, self.uncertainty_scale)
+        elif not callable(self.matrix):  # a function is checked when it makes a matrix
+            raise ConfigError(
+                "matrix must be the name of a scheduling matrix or a function that makes one, "
+                "(tokens, max_level, steps, uncertainty_scale) -> int [M+1, tokens]; got "
+                f"{type(self.matrix).__name__}."
+            )
+
+    def rows(self, tokens: Tokens, max_level: int) -> torch.Tensor:
+        """The levels of ``tokens`` tokens in the rows that are run; see :func:`scheduling_matrix`."""
+        levels = scheduling_matrix(
+            self.matrix, tokens, max_level, self.steps, self.uncertainty_scale
+        )
+        return levels[: 1 + math.ceil(self.stop_fraction * (len(levels) - 1))]
 
 
 def _of_function(

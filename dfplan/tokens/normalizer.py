@@ -1,4 +1,4 @@
-"""Normalization of positions to zero mean and unit variance."""
+"""Normalization of the columns of frames to zero mean and unit variance."""
 
 from __future__ import annotations
 
@@ -17,23 +17,32 @@ _MIN_RATIO = 1e-6  # of the standard deviations along the two axes
 
 @dataclass(frozen=True)
 class Normalizer(Record):
-    """Scales positions to zero mean and unit variance along each axis, and back.
+    """Scales each column to zero mean and unit variance, and back.
 
     Attributes:
-        mean: float32 [2].
-        std: standard deviation, float32 [2]; 1 for an axis along which the data does not move.
+        mean: of each column of a frame, the position first; float32 [W].
+        std: standard deviation, float32 [W]; 1 for a column that does not vary, or is not scaled.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def normalize(self, points: torch.Tensor) -> torch.Tensor:
-        """Normalize positions [..., 2], which are in physical units."""
-        return (as_tensor(points) - self.mean) / self.std
+    def first(self, columns: int) -> Normalizer:
+        """The normalizer of the first columns; two of them are the position."""
+        return Normalizer(self.mean[:columns], self.std[:columns])
 
-    def unnormalize(self, points: torch.Tensor) -> torch.Tensor:
+    @property
+    def position_scale(self) -> float:
+        """The smaller of the two standard deviations of the position."""
+        return float(self.std[:2].min())
+
+    def normalize(self, values: torch.Tensor) -> torch.Tensor:
+        """Normalize values [..., W], which are in physical units."""
+        return (as_tensor(values) - self.mean) / self.std
+
+    def unnormalize(self, values: torch.Tensor) -> torch.Tensor:
         """Inverse of :meth:`normalize`."""
-        return as_tensor(points) * self.std + self.mean
+        return as_tensor(values) * self.std + self.mean
 
 
 def fit_normalizer(positions: Iterable[np.ndarray]) -> Normalizer:

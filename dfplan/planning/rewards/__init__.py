@@ -1,9 +1,11 @@
 """Rewards of plans, in physical units; they compose with ``+`` and ``*``.
 
-A reward takes positions [B, P, 2], the points of each plan with the last one repeated after
-arrival, and the environment step [P] at which each point is reached. It returns [B]. Any
-differentiable function of this form can be used as a reward and added to the rewards here;
-:class:`Custom` wraps one. One reward applies to all plans of a call.
+A reward takes states [B, P, W], those of each plan with the last one repeated after arrival, and
+the environment step [P] at which each state is reached. It returns [B]. The position is in the
+first two columns of a state, and for most models there are no others; see
+:meth:`dfplan.tokens.layout.TokenLayout.columns`. Any differentiable function of this form can be
+used as a reward and added to the rewards here; :class:`Custom` wraps one. One reward applies to all
+plans of a call.
 
 None of these rewards is positive, and 0 is the best value. The exception is :class:`LearnedValue`,
 which is in units of the data's rewards.
@@ -12,7 +14,12 @@ Positions in a reward's arguments may be a tensor, an array or a list of numbers
 float32 tensor. Invalid arguments raise :class:`~dfplan.errors.ConfigError`.
 """
 
-from dfplan.planning.rewards.base import ComposableReward, Custom, check_reward
+from dfplan.planning.rewards.base import (
+    ComposableReward,
+    Custom,
+    PositionReward,
+    check_reward,
+)
 from dfplan.planning.rewards.geometry import points_on_lines, squared_distance_to_line
 from dfplan.planning.rewards.goals import Dense, Fast, Reach, ReachBy
 from dfplan.planning.rewards.paths import Follow, PassThrough, Short, Smooth
@@ -31,6 +38,7 @@ __all__ = [
     "LearnedValue",
     "OnSupport",
     "PassThrough",
+    "PositionReward",
     "Reach",
     "ReachBy",
     "Region",

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,7 +22,12 @@ class ComposableReward(ABC):
 
     One of ``a`` and ``b`` may be a plain function; anything else raises :class:`ConfigError`. A
     reward can be called with arrays instead of tensors.
+
+    Attributes:
+        columns: how many columns of the states :meth:`__call__` receives; None for all.
     """
+
+    columns: ClassVar[int | None] = None
 
     __array_ufunc__ = None  # otherwise NumPy numbers would not call __rmul__
 
@@ -32,19 +37,22 @@ class ComposableReward(ABC):
         if call is not None:
 
             @wraps(call)
-            def call_with_tensors(self: Any, points: Any, steps: Any) -> Any:
-                points, steps = as_tensor(points), as_tensor(steps)
-                if points.dim() != 3 or points.shape[2] != 2:
+            def call_with_tensors(self: Any, states: Any, steps: Any) -> Any:
+                states, steps = as_tensor(states), as_tensor(steps)
+                if states.dim() != 3 or states.shape[2] < 2:
                     raise ObservationError(
-                        f"A reward takes positions [B, P, 2]; got {list(points.shape)}."
+                        "A reward takes states [B, P, W], the position in the first two columns; "
+                        f"got {list(states.shape)}."
                     )
-                return call(self, points, steps)
+                if self.columns is not None and states.shape[2] > self.columns:
+                    states = states[..., : self.columns]
+                return call(self, states, steps)
 
             cls.__call__ = call_with_tensors  # type: ignore[method-assign]
 
     @abstractmethod
-    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        """Positions [B, P, 2] at ``steps`` [P] to rewards [B]."""
+    def __call__(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """States [B, P, W] at ``steps`` [P] to rewards [B]."""
 
     def __add__(self, other: Reward | int) -> ComposableReward:
         # sum() starts with 0.
@@ -58,13 +66,19 @@ class ComposableReward(ABC):
     __rmul__ = __mul__
 
 
+class PositionReward(ComposableReward):
+    """A reward of positions [B, P, 2]; the other columns of states do not matter."""
+
+    columns = 2
+
+
 @dataclass(frozen=True)
 class _Sum(ComposableReward):
     first: ComposableReward
     second: ComposableReward
 
-    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        return self.first(points, steps) + self.second(points, steps)
+    def __call__(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return self.first(states, steps) + self.second(states, steps)
 
 
 @dataclass(frozen=True)
@@ -80,18 +94,18 @@ class _Scaled(ComposableReward):
             )
         require_numbers(vars(self), "weight")
 
-    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        return self.weight * self.reward(points, steps)
+    def __call__(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return self.weight * self.reward(states, steps)
 
 
 @dataclass(frozen=True)
 class Custom(ComposableReward):
     """A user's function as a reward. It can be composed, and each call is checked.
 
-    Its values are converted to the dtype of the positions.
+    Its values are converted to the dtype of the states.
 
     Attributes:
-        function: positions [B, P, 2] at steps [P] to rewards [B], differentiable.
+        function: states [B, P, W] at steps [P] to rewards [B], differentiable.
 
     Raises:
         ConfigError: it is not a function of two arguments. When called: it does not return one
@@ -104,27 +118,35 @@ class Custom(ComposableReward):
     )
 
     def __post_init__(self) -> None:
-        require_function("A reward", self.function, "points", "steps")
+        require_function("A reward", self.function, "states", "steps")
 
-    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        values = self.function(points, steps)
-        problem = _problem(values, points)
-        needs_gradient = points.requires_grad and torch.is_grad_enabled()
+    def __call__(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        try:
+            values = self.function(states, steps)
+        except IndexError as error:
+            raise ConfigError(
+                f"The reward {_name(self.function)} asks for a column that this plan does not have "
+                f"({error}). Its states have {states.shape[-1]} columns, the position first. Train "
+                "a model whose tokens hold more (dfplan train ... --features), and find a column "
+                "by planner.model.layout.columns(name)."
+            ) from error
+        problem = _problem(values, states)
+        needs_gradient = states.requires_grad and torch.is_grad_enabled()
         if not problem and not self._gradient_checked and needs_gradient:
-            # Parameters of a network can give values a gradient although the positions have none.
+            # Parameters of a network can give values a gradient although the states have none.
             # This is checked once.
             self._gradient_checked.append(True)
             (gradient,) = torch.autograd.grad(
-                values.sum(), points, retain_graph=True, allow_unused=True
+                values.sum(), states, retain_graph=True, allow_unused=True
             )
             problem = _NO_GRADIENT if gradient is None else ""
         if problem:
             raise ConfigError(
                 f"The reward {_name(self.function)} must return one finite number per plan, a "
-                f"differentiable tensor [{len(points)}] for positions {list(points.shape)}; got "
+                f"differentiable tensor [{len(states)}] for states {list(states.shape)}; got "
                 f"{problem}."
             )
-        return values.to(points.dtype)
+        return values.to(states.dtype)
 
 
 def _composable(part: Any) -> ComposableReward:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 
 from dfplan.errors import require_numbers
-from dfplan.planning.rewards.base import ComposableReward, keep_positions
+from dfplan.planning.rewards.base import PositionReward, keep_positions
 from dfplan.planning.rewards.geometry import length, squared_distance
 from dfplan.record import Record
 
 
 @dataclass(frozen=True)
-class Reach(Record, ComposableReward):
+class Reach(Record, PositionReward):
     """Minus half the squared distance from the plan's last point to ``target`` [2]."""
 
     target: torch.Tensor
@@ -26,7 +26,7 @@ class Reach(Record, ComposableReward):
 
 
 @dataclass(frozen=True)
-class ReachBy(Record, ComposableReward):
+class ReachBy(Record, PositionReward):
     """Minus half the mean squared distance to ``target`` over the points from ``step`` on.
 
     Attributes:
@@ -47,7 +47,7 @@ class ReachBy(Record, ComposableReward):
 
 
 @dataclass(frozen=True)
-class Dense(Record, ComposableReward):
+class Dense(Record, PositionReward):
     """The dense reward of D4RL's and gymnasium-robotics' mazes, minus its maximum of 1 per point.
 
     The mean over the plan's points of ``exp(-distance to target) - 1``.
@@ -68,7 +68,7 @@ class Dense(Record, ComposableReward):
 
 
 @dataclass(frozen=True)
-class Fast(Record, ComposableReward):
+class Fast(Record, PositionReward):
     """Minus the number of steps that the plan is not within ``radius`` of ``target``.
 
     A step counts by the distance ``d`` of its end to the disc: ``d / (d + radius)``, which is 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from dfplan.errors import require_numbers
-from dfplan.planning.rewards.base import ComposableReward, keep_positions
+from dfplan.planning.rewards.base import PositionReward, keep_positions
 from dfplan.planning.rewards.geometry import (
     points_on_lines,
     squared_distance,
@@ -17,7 +17,7 @@ from dfplan.record import Record
 
 
 @dataclass(frozen=True)
-class PassThrough(Record, ComposableReward):
+class PassThrough(Record, PositionReward):
     """Minus half the summed squared distances to ``places``, which are passed in order.
 
     Each place is assigned to a point of the plan that is not before the point of the previous
@@ -45,7 +45,7 @@ class PassThrough(Record, ComposableReward):
 
 
 @dataclass(frozen=True)
-class Follow(Record, ComposableReward):
+class Follow(Record, PositionReward):
     """Minus half the mean squared distance of the plan's points to a path.
 
     Attributes:
@@ -62,7 +62,7 @@ class Follow(Record, ComposableReward):
 
 
 @dataclass(frozen=True)
-class Short(ComposableReward):
+class Short(PositionReward):
     """Minus half the summed squared distances between successive points.
 
     Its gradient moves each point toward the middle of its neighbors, like an elastic band.
@@ -73,7 +73,7 @@ class Short(ComposableReward):
 
 
 @dataclass(frozen=True)
-class Smooth(ComposableReward):
+class Smooth(PositionReward):
     """Minus half the summed squared second differences, so turns and changes of speed cost."""
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from dfplan.boundary import as_tensor
 from dfplan.errors import ConfigError, require_numbers
-from dfplan.planning.rewards.base import ComposableReward, keep_place
+from dfplan.planning.rewards.base import PositionReward, keep_place
 from dfplan.planning.rewards.geometry import length, points_on_lines, steps_on_lines
 from dfplan.record import Record
 
@@ -80,7 +80,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class KeepOut(Record, ComposableReward):
+class KeepOut(Record, PositionReward):
     """Minus half the summed squared depths at which the plan's lines lie inside regions.
 
     Attributes:
@@ -109,7 +109,7 @@ class KeepOut(Record, ComposableReward):
 
 
 @dataclass(frozen=True)
-class SlowIn(ComposableReward):
+class SlowIn(PositionReward):
     """Minus half the summed squared excess of speed over ``limit`` on lines inside ``region``.
 
     Attributes:

@@ -9,13 +9,13 @@ import torch
 
 from dfplan.boundary import isolated
 from dfplan.errors import ConfigError, require_numbers
-from dfplan.planning.rewards.base import ComposableReward
+from dfplan.planning.rewards.base import PositionReward
 from dfplan.planning.rewards.geometry import points_on_lines
 from dfplan.tokens.support import Support
 
 
 @dataclass(frozen=True)
-class OnSupport(ComposableReward):
+class OnSupport(PositionReward):
     """Minus half the summed squared distances of the plan's lines to the visited region.
 
     Attributes:
@@ -35,7 +35,7 @@ class OnSupport(ComposableReward):
 
 
 @dataclass(frozen=True)
-class LearnedValue(ComposableReward):
+class LearnedValue(PositionReward):
     """A learned value function of positions, at the plan's last point.
 
     A value already sums all rewards that follow. If earlier points counted as well, the same

@@ -1,0 +1,247 @@
+"""What a token holds: frames of named features, some of which are the position.
+
+A frame holds the features of one environment step: the position, and any other columns of the
+observation, action or reward. A token holds ``frame_stack`` frames that are ``stride`` environment
+steps apart. Token 0 holds the window's first frame ``frame_stack`` times. Token i > 0 holds the
+frames ``(i - 1) * frame_stack + 1`` to ``i * frame_stack``, where frame f is ``f * stride`` steps
+after the first. The start of a plan is therefore one clean token. A known goal is one clean token
+too: its position, repeated.
+
+Actions and rewards are those of the step that led to the frame's observation. They are unknown for
+the present and for a goal, where their normalized value is 0, in training as in planning; so are
+all features of a goal other than the position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dfplan.errors import ConfigError, require_name, require_numbers
+from dfplan.observations import PLANAR, POSITION_ALONE, ObservationLayout, require_columns
+from dfplan.record import Record
+
+MAX_LENGTH = 65_536
+"""Largest number of tokens in a window, of frames in a token, and of steps between frames. A limit
+is needed because no tensor of a checkpoint has these sizes: a typing error would show only when
+memory runs out."""
+
+SOURCES = ("observations", "actions", "rewards")
+"""The recorded arrays that features are taken from, in the order of their columns in a frame."""
+
+NORMALIZATIONS = ("standardize", "none")
+"""How a feature is scaled: to mean 0 and variance 1, or not at all."""
+
+
+@dataclass(frozen=True)
+class Feature(Record):
+    """Columns of a recorded array that tokens hold.
+
+    Attributes:
+        name: such as ``position`` or ``action``.
+        columns: of the array.
+        source: the array, one of :data:`SOURCES`.
+        normalize: one of :data:`NORMALIZATIONS`.
+    """
+
+    name: str
+    columns: tuple[int, ...]
+    source: str = "observations"
+    normalize: str = "standardize"
+
+    def __post_init__(self) -> None:
+        require_name("source of a feature", self.source, SOURCES)
+        require_name("normalization", self.normalize, NORMALIZATIONS)
+        columns = require_columns(f"feature {self.name!r}", self.columns, MAX_LENGTH)
+        object.__setattr__(self, "columns", columns)
+
+
+POSITION = Feature("position", (0, 1))
+
+
+@dataclass(frozen=True)
+class TokenLayout(Record):
+    """How frames form tokens, and what a frame holds.
+
+    Attributes:
+        tokens: T, length of the longest window, including its first token.
+        frame_stack: frames in a token.
+        stride: environment steps between two frames.
+        features: of a frame, in the order of their columns: the position first, then other
+            columns of observations, then of actions, then of rewards.
+        observation: the layout of the observations that features are taken from.
+
+    Raises:
+        ConfigError: a feature or a column twice, another order, no position, or a column that the
+            observation does not have.
+    """
+
+    tokens: int
+    frame_stack: int = 2
+    stride: int = 10
+    features: tuple[Feature, ...] = (POSITION,)
+    observation: ObservationLayout = PLANAR
+
+    def __post_init__(self) -> None:
+        require_numbers(vars(self), "tokens", integer=True, minimum=2, maximum=MAX_LENGTH)
+        require_numbers(
+            vars(self), "frame_stack", "stride", integer=True, minimum=1, maximum=MAX_LENGTH
+        )
+        features = self.features
+        if not features or features[0] != Feature("position", self.observation.position):
+            raise ConfigError(
+                "The first feature of a token must be the position, columns "
+                f"{list(self.observation.position)} of the observation; got {features[:1]}."
+            )
+        seen = [(each.source, column) for each in features for column in each.columns]
+        names = [feature.name for feature in features]
+        for what, items in (("feature", names), ("column", seen)):
+            for item in items:
+                if items.count(item) > 1:
+                    raise ConfigError(f"A token holds each {what} once; got {item} twice.")
+        order = [SOURCES.index(feature.source) for feature in features]
+        if order != sorted(order):
+            raise ConfigError(f"Features must be in the order {', '.join(SOURCES)}; got {names}.")
+        for feature in features:
+            if feature.source == "observations":
+                require_columns(f"feature {feature.name!r}", feature.columns, self.observation.width)
+
+    @property
+    def width(self) -> int:
+        """W, the number of columns of a frame."""
+        return sum(len(feature.columns) for feature in self.features)
+
+    @property
+    def observed(self) -> tuple[int, ...]:
+        """The columns of the observation that the first columns of a frame hold."""
+        return tuple(
+            column
+            for feature in self.features
+            if feature.source == "observations"
+            for column in feature.columns
+        )
+
+    @property
+    def token_width(self) -> int:
+        """D, the number of columns of a token."""
+        return self.width * self.frame_stack
+
+    @property
+    def token_steps(self) -> int:
+        """Environment steps that a token spans."""
+        return self.frame_stack * self.stride
+
+    @property
+    def longest_horizon(self) -> int:
+        """Environment steps of the longest plan."""
+        return (self.tokens - 1) * self.token_steps
+
+    def columns(self, name: str) -> slice:
+        """The columns of a frame, and of the states that a reward receives, that hold a feature.
+
+        Raises:
+            ConfigError: tokens do not hold this feature.
+        """
+        first = 0
+        for feature in self.features:
+            if feature.name == name:
+                return slice(first, first + len(feature.columns))
+            first += len(feature.columns)
+        held = ", ".join(feature.name for feature in self.features)
+        raise ConfigError(
+            f"A plan of this model has no {name!r}; it has {held}. Train a model whose tokens hold "
+            f"it: dfplan train ... --features {held.replace(' ', '')},{name}"
+        )
+
+    def has(self, name: str) -> bool:
+        """Whether tokens hold the feature ``name``."""
+        return any(feature.name == name for feature in self.features)
+
+    def to_tokens(self, frames: torch.Tensor) -> torch.Tensor:
+        """Convert frames [B, 1 + (T-1) * frame_stack, W] to tokens [B, T, D]."""
+        first = frames[:, :1].repeat(1, self.frame_stack, 1)
+        return torch.cat([first, frames[:, 1:]], 1).reshape(len(frames), -1, self.token_width)
+
+    def to_frames(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Inverse of :meth:`to_tokens`."""
+        frames = tokens.reshape(len(tokens), -1, self.width)
+        return frames[:, self.frame_stack - 1 :]
+
+    def known_frames(self, observed: torch.Tensor) -> torch.Tensor:
+        """Frames [..., W] from normalized observed columns [..., O]; the other columns are 0.
+
+        Args:
+            observed: the first O columns of frames.
+        """
+        missing = self.width - observed.shape[-1]
+        if not missing:
+            return observed
+        return torch.cat([observed, observed.new_zeros(*observed.shape[:-1], missing)], -1)
+
+    def goal_token(self, position: torch.Tensor) -> torch.Tensor:
+        """Clean tokens [B, D] of normalized goals [B, 2]."""
+        return self.known_frames(position).repeat(1, self.frame_stack)
+
+    def to_json(self) -> dict[str, Any] | None:
+        """What a checkpoint stores about the content of tokens; None for positions alone."""
+        if self.features == (POSITION,) and self.observation in (PLANAR, POSITION_ALONE):
+            return None
+        observation = self.observation
+        return {
+            "observation": {
+                "width": observation.width,
+                "position": list(observation.position),
+                "velocity": observation.velocity and list(observation.velocity),
+            },
+            "features": [
+                {
+                    "name": feature.name,
+                    "columns": list(feature.columns),
+                    "source": feature.source,
+                    "normalize": feature.normalize,
+                }
+                for feature in self.features
+            ],
+        }
+
+
+def token_features(
+    names: Sequence[str], observation: ObservationLayout, actions: int
+) -> tuple[Feature, ...]:
+    """The features with these names.
+
+    Args:
+        names: ``position``, ``velocity``, ``observation`` (all columns of the observation other
+            than the position, and than the velocity if that is named), ``action``, ``reward``.
+        observation: layout of the observations.
+        actions: columns of the actions.
+
+    Raises:
+        ConfigError: another name, a name twice, no position, or a feature that the data lacks.
+    """
+    offered = {"position": POSITION.columns, "action": (), "reward": (), "observation": ()}
+    if observation.velocity is not None:
+        offered["velocity"] = observation.velocity
+    for name in names:
+        require_name("feature of this data", name, offered)
+    taken = {*observation.position, *(observation.velocity or () if "velocity" in names else ())}
+    made = {
+        "position": Feature("position", observation.position),
+        "velocity": Feature("velocity", observation.velocity or (0, 1)),
+        "action": Feature("action", tuple(range(actions)), "actions", "none"),
+        "reward": Feature("reward", (0,), "rewards"),
+    }
+    rest = tuple(column for column in range(observation.width) if column not in taken)
+    if "observation" in names:
+        if not rest:
+            raise ConfigError("No column of the observation is left for the feature 'observation'.")
+        made["observation"] = Feature("observation", rest)
+    if "position" not in names:
+        raise ConfigError(f"Tokens must hold the position; got {', '.join(names)}.")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"A token holds each feature once; got {', '.join(names)}.")
+    order = ("position", "velocity", "observation", "action", "reward")
+    return tuple(made[name] for name in order if name in names)
