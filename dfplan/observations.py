@@ -65,14 +65,9 @@ class ObservationLayout(Record):
         return names
 
 
-PLANAR = ObservationLayout(4, (0, 1), (2, 3))
-"""Position, then velocity, as in the suites' point mazes. The position alone is accepted, too."""
-
-POSITION_ALONE = ObservationLayout(2, (0, 1))
-"""The position and nothing else."""
-
-
-def observation_layout(width: int, position: Sequence[int] | None, source: str) -> ObservationLayout:
+def observation_layout(
+    width: int, position: Sequence[int] | None, source: str
+) -> ObservationLayout:
     """The layout of recorded observations.
 
     Args:
@@ -88,9 +83,9 @@ def observation_layout(width: int, position: Sequence[int] | None, source: str) 
     if position is None:
         if width not in known:
             raise ConfigError(
-                f"{source}: an observation has {width} numbers, so dfplan cannot know which two are "
-                "the position. Name their columns, counted from 0: load_data(..., position=(0, 1)) "
-                "or --position 0,1."
+                f"{source}: an observation has {width} numbers, and dfplan cannot know which two "
+                "are the position. Name their columns, counted from 0: "
+                "load_data(..., position=(0, 1)) or --position 0,1."
             )
         return known[width]
     columns = require_columns("position", position, width, count=2)
@@ -139,3 +134,10 @@ def _index(columns: tuple[int, ...]) -> slice | list[int]:
     if columns == tuple(range(first, last + 1)):
         return slice(first, last + 1)
     return list(columns)
+
+
+PLANAR = ObservationLayout(4, (0, 1), (2, 3))
+"""Position, then velocity, as in the suites' point mazes. The position alone is accepted, too."""
+
+POSITION_ALONE = ObservationLayout(2, (0, 1))
+"""The position and nothing else."""

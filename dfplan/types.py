@@ -376,7 +376,7 @@ class Reward(Protocol):
     after arrival. The result must be differentiable with respect to the states.
     """
 
-    def __call__(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor: ...
+    def __call__(self, states: torch.Tensor, steps: torch.Tensor, /) -> torch.Tensor: ...
 
 
 class Step(Protocol):

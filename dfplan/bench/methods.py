@@ -13,7 +13,6 @@ from dfplan.errors import ConfigError, unknown_name
 from dfplan.evaluation.episodes import Actor
 from dfplan.evaluation.protocols import Task
 from dfplan.planning.planner import HasTracker
-from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import (
     PlannedActions,
@@ -140,18 +139,18 @@ def _load(task: Task, seed: int, path: Any) -> Any:
     return load(path)  # a method with a checkpoint name always has a path
 
 
-def _with_settings(
-    change: Callable[[PlannerSettings], PlannerSettings],
-) -> Callable[..., PlannerOrPolicy]:
+def _with_settings(**changes: Any) -> Callable[..., PlannerOrPolicy]:
     def make(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
         planner: ForcingPlanner = _load(task, seed, path)
-        return replace(planner, settings=change(planner.settings))
+        return planner.with_settings(**changes)
 
     return make
 
 
-def _without_guidance(settings: PlannerSettings) -> PlannerSettings:
-    return replace(settings, guidance=replace(settings.guidance, scale=0.0), refine_steps=0)
+def _without_guidance(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
+    planner: ForcingPlanner = _load(task, seed, path)
+    guidance = replace(planner.settings.guidance, scale=0.0)
+    return planner.with_settings(guidance=guidance, refine_steps=0)
 
 
 def _tree_search(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
@@ -173,13 +172,13 @@ METHODS: dict[str, Method] = {
             "dfplan-unguided",
             "dfplan without guidance and refinement",
             _dfplan_name,
-            _with_settings(_without_guidance),
+            _without_guidance,
         ),
         Method(
             "dfplan-mcg",
             "dfplan, Monte Carlo guidance (N=4)",
             _dfplan_name,
-            _with_settings(lambda settings: replace(settings, mc_samples=4)),
+            _with_settings(mc_samples=4),
         ),
         Method("dfplan-tree", "dfplan, tree search (192 evaluations)", _dfplan_name, _tree_search),
         Method(
@@ -192,7 +191,7 @@ METHODS: dict[str, Method] = {
             "next-token",
             "next-token diffusion, dfplan's network",
             _prefixed("next-token"),
-            _with_settings(lambda settings: replace(settings, matrix="autoregressive")),
+            _with_settings(matrix="autoregressive"),
         ),
         Method(
             "diffuser",

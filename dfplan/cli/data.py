@@ -12,7 +12,7 @@ from dfplan.data import read, write
 from dfplan.data.checks.check import draw_check
 from dfplan.data.download import datasets
 from dfplan.plotting.figures import require_picture_path
-from dfplan.tokens.windows import TokenLayout
+from dfplan.tokens.layout import TokenLayout
 
 
 def generate(

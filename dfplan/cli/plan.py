@@ -24,6 +24,7 @@ from dfplan.plotting.figures import require_picture_path
 from dfplan.plotting.frames import denoising_frames, episode_frames, tree_frames
 from dfplan.plotting.videos import require_video_path, write_video
 from dfplan.pretrained import load
+from dfplan.sampling.matrices import SamplingSchedule
 
 register_type(Expansion, asdict, lambda settings: Expansion(**settings))
 
@@ -55,7 +56,7 @@ def plan(
         loaded = replace(loaded, settings=planner)
     elif planner != PlannerSettings():
         raise ConfigError(f"{checkpoint} is not a Diffusion Forcing planner. Leave out --planner.")
-    made = loaded.plan(np.array([*start, 0.0, 0.0]), np.array(goal), horizon=horizon, seed=seed)
+    made = loaded.plan(np.array(start), np.array(goal), horizon=horizon, seed=seed)
     cost = f"{1e3 * made.seconds:.0f} ms, {made.evaluations} evaluations"
     print(f"horizon {made.steps[0]} steps, {cost}")
     print(made.plot(out))
@@ -66,7 +67,7 @@ def video_denoising(
     start: Position,
     goal: Position,
     out: Path = Path("denoising.gif"),
-    planner: PlannerSettings = PlannerSettings(matrix="pyramid"),
+    planner: PlannerSettings = PlannerSettings(sampling=SamplingSchedule("pyramid")),
     seed: int = 0,
     width: int = 640,
     theme: Literal["light", "dark"] = "light",
@@ -85,7 +86,7 @@ def video_denoising(
     """
     out = require_video_path(out)
     loaded = _forcing(checkpoint, planner)
-    made = loaded.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
+    made = loaded.plan(np.array(start), np.array(goal), seed=seed, trace=True)
     print(write_video(out, denoising_frames(made, width=width, theme=theme)))
 
 
@@ -113,7 +114,7 @@ def video_tree(
     """
     out = require_video_path(out)
     searcher = TreePlanner(_forcing(checkpoint, None), search)
-    made = searcher.plan(np.array([*start, 0.0, 0.0]), np.array(goal), seed=seed, trace=True)
+    made = searcher.plan(np.array(start), np.array(goal), seed=seed, trace=True)
     print(write_video(out, tree_frames(made, width=width, theme=theme)))
 
 
@@ -121,7 +122,9 @@ def video_episode(
     checkpoint: str,
     env: str | None = None,
     out: Path = Path("episode.gif"),
-    planner: PlannerSettings = PlannerSettings(matrix="pyramid", stop_fraction=0.4),
+    planner: PlannerSettings = PlannerSettings(
+        sampling=SamplingSchedule("pyramid", stop_fraction=0.4)
+    ),
     replan_every: PositiveInt = 40,
     seed: int = 0,
     width: int = 640,

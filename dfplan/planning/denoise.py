@@ -42,9 +42,7 @@ def denoise(
     size = max(1, settings.largest_batch // settings.mc_samples)
     matrix = _matrix(partial, model, settings)
     parts = [
-        _denoise_batch(
-            partial.part(rows), matrix[:, rows], model, objective, generator, callback
-        )
+        _denoise_batch(partial.part(rows), matrix[:, rows], model, objective, generator, callback)
         for rows in blocks(len(partial), size if callback is None else len(partial))
     ]
     return Denoised(
@@ -64,9 +62,7 @@ def evaluations(settings: PlannerSettings, tokens: int, max_level: int) -> int:
     return calls * (len(settings.sampling.rows(tokens, max_level)) - 1)
 
 
-def _matrix(
-    partial: PartialPlan, model: SequenceModel, settings: PlannerSettings
-) -> torch.Tensor:
+def _matrix(partial: PartialPlan, model: SequenceModel, settings: PlannerSettings) -> torch.Tensor:
     """The scheduling matrix of partial plans, int [M+1, S, T]."""
     free = (partial.held == FREE).sum(1).clamp_min(1)
     return hold(settings.sampling.rows(free, model.schedule.max_level), partial.held)

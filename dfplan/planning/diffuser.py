@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from dfplan.blocks import blocks
-from dfplan.boundary import isolated
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, require_class, require_function, require_numbers
 from dfplan.planning.planner import BasePlanner, PlanArguments
@@ -54,6 +53,8 @@ class DiffuserPlanner(Record, BasePlanner):
         maze: the maze as text. It is copied to plans for drawing and not used otherwise.
     """
 
+    supports = frozenset()
+
     denoiser: Denoiser
     horizon: int
     schedule: NoiseSchedule
@@ -76,16 +77,15 @@ class DiffuserPlanner(Record, BasePlanner):
         """Diffuser's controller: toward the next planned state, with gains 1 and 1."""
         return TimedPD(1.0, 1.0)
 
-    @isolated()
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """Plan paths of H transitions, the horizon of the model, that end at rest at the goals.
 
-        The horizon must be None or H - 1, and a reward is not supported.
+        The horizon must be None or H - 1.
 
         Raises:
             ObservationError: wrong shapes, values that are not finite, or a start or goal that is
                 too far from the data.
-            ConfigError: no goal, a reward, or another horizon.
+            ConfigError: no goal, or another horizon.
         """
         began = time.perf_counter()
         query = read_query(arguments.observation, arguments.goal)
@@ -119,10 +119,10 @@ class DiffuserPlanner(Record, BasePlanner):
         )
 
     def _require_supported(self, arguments: PlanArguments) -> None:
-        if arguments.goal is None or arguments.reward is not None:
+        if arguments.goal is None:
             raise ConfigError(
-                "This implementation of Diffuser needs a goal and supports no reward. Use a "
-                "planner trained by Diffusion Forcing for rewards."
+                "This implementation of Diffuser needs a goal. Pass one, or use a planner trained "
+                "by Diffusion Forcing."
             )
         if arguments.horizon not in (None, self.horizon - 1):
             raise ConfigError(

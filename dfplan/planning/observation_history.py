@@ -102,8 +102,8 @@ def read_history(
     ):
         rows = "B" if count is None else count
         raise ObservationError(
-            f"A history needs positions [{rows}, 1 + (n - 1) * {layout.frame_stack}, {width}] for n "
-            f"tokens and a level for each; got {list(observed.shape)} and {list(level.shape)}."
+            f"A history needs positions [{rows}, 1 + (n - 1) * {layout.frame_stack}, {width}] for "
+            f"n tokens and a level for each; got {list(observed.shape)} and {list(level.shape)}."
         )
     if not np.issubdtype(level.dtype, np.integer) or level.min() < 0 or level.max() > max_level:
         raise ObservationError(

@@ -98,7 +98,7 @@ def read_plan_query(
     )
     if arguments.history is not None:
         history = read_history(arguments.history, layout, model.schedule.max_level, len(query))
-        query = query.with_history(history)
+        query = query.with_history(history, layout.observed)
     query.require_near_data(
         model.statistics, settings.max_start_distance, settings.max_goal_distance
     )
@@ -156,7 +156,7 @@ def start_frames(query: PlanQuery, model: SequenceModel) -> torch.Tensor:
     if query.history is None:
         observed = torch.from_numpy(query.observation[:, list(model.layout.observed)])[:, None]
     else:
-        observed = torch.from_numpy(query.history.positions)
+        observed = torch.from_numpy(query.history.observed)
     return model.layout.known_frames(_normalized(observed, model))
 
 

@@ -11,14 +11,16 @@ import numpy as np
 
 from dfplan.boundary import isolated
 from dfplan.errors import ConfigError, require_function
+from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.trackers import Tracker
 from dfplan.record import Record
-from dfplan.types import DenoisingStep, Plan, Planner, Reward, SearchTree
+from dfplan.types import Plan, Planner, Reward
 
-Progress = Callable[[DenoisingStep | SearchTree], None]
-"""Called after each step of planning: with a DenoisingStep after each row of the scheduling matrix,
-or, by a tree search, with the tree after each round. An exception from it stops the planning."""
+Progress = Callable[[Any], None]
+"""Called after each step of planning: with a :class:`~dfplan.types.DenoisingStep` after each row of
+the scheduling matrix, or, by a tree search, with the :class:`~dfplan.types.SearchTree` after each
+round. An exception from it stops the planning."""
 
 
 @runtime_checkable
@@ -70,9 +72,14 @@ class BasePlanner(ABC):
     Attributes:
         supports: which of the arguments ``reward``, ``history``, ``trace`` and ``callback`` of
             :meth:`plan` this class uses. Others are refused.
+        observation_layout: the columns of the observations that it plans from.
     """
 
     supports: ClassVar[frozenset[str]] = frozenset({"reward", *_OPTIONAL})
+
+    @property
+    def observation_layout(self) -> ObservationLayout:
+        return PLANAR
 
     @isolated()
     def plan(

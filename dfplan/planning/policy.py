@@ -18,8 +18,9 @@ from dfplan.errors import (
     require_name,
     require_numbers,
 )
+from dfplan.observations import PLANAR, POSITION_ALONE
 from dfplan.planning.learned import LearnedPolicy
-from dfplan.planning.planner import HasTracker, require_planner
+from dfplan.planning.planner import HasTracker, PlanArguments, require_planner
 from dfplan.planning.query import (
     SEED_LIMIT,
     Observation,
@@ -85,7 +86,7 @@ class Policy:
 
     Attributes:
         plan: the last plan that was made, for the rows that needed one; None before the first.
-        states: the states of the last :meth:`act`, observed or estimated, float32 [B, 4] or
+        states: the states of the last :meth:`act`, observed or estimated, float32 [B, S] or
             [B, 2]; None before the first.
         failed: rows that kept their last plan because of an error in the last :meth:`act`, bool
             [B]. Each row is warned about once between two resets.
@@ -124,6 +125,7 @@ class Policy:
         if tolerance is not None:
             require_numbers({"tolerance": tolerance}, above=0, maximum=math.inf)
         require_name("on_error", on_error, ON_ERROR)
+        self._layout = getattr(planner, "observation_layout", PLANAR)
         self._estimator = _estimator(planner, state_estimator)
         self._hold = on_error == "hold"
         self._planner = planner
@@ -157,7 +159,7 @@ class Policy:
         self._age = np.zeros(count, dtype=int)
         self._steps = np.zeros(count, dtype=int)
         self._ends = np.zeros((count, 2), dtype=np.float32)
-        self._last = np.zeros((0, 4), dtype=np.float32)
+        self._last = np.zeros((0, self._layout.width), dtype=np.float32)
         self.failed = np.zeros(count, dtype=bool)
         self._warned = np.zeros(count, dtype=bool)
 
@@ -229,7 +231,7 @@ class Policy:
         """
         if episode_start is not None:
             array = split_observation(observation, None)[0]
-            count = len(read_observation(array, allow_missing=True))
+            count = len(read_observation(array, self._layout, allow_missing=True))
             starts = read_mask("episode_start", episode_start, count)
             if starts.all():
                 self.plan = None
@@ -244,7 +246,7 @@ class Policy:
     def _read(
         self, observation: np.ndarray, goal: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """States [B, 4] or [B, 2] and goals [B, 2], NaN without a goal; counts the rows."""
+        """States [B, S] or [B, 2] and goals [B, 2], NaN without a goal; counts the rows."""
         if goal is None and self._reward is None:
             raise ObservationError(
                 "A policy needs a goal or a reward: pass act(observation, goal=...), "
@@ -252,7 +254,7 @@ class Policy:
                 "Policy(..., reward=...)."
             )
         allow_missing = self._hold or self._estimator is not None
-        states = read_observation(observation, allow_missing=allow_missing)
+        states = read_observation(observation, self._layout, allow_missing=allow_missing)
         count = len(states)
         goals = np.full((count, 2), np.nan, dtype=np.float32)
         if goal is not None:
@@ -296,14 +298,13 @@ class Policy:
         """(estimated states [B, 4], rows whose first position was received now [B])."""
         estimator = self._estimator
         assert estimator is not None
-        planner = estimator.planner
         if self._hold:
             try:
-                self._require_possible(states[:, :2])
+                self._require_possible(self._layout.positions(states))
             except ObservationError as error:
                 states[list(error.rows)] = np.nan
                 failed.update(dict.fromkeys(error.rows, error))
-        mean = planner.statistics.normalizer.mean.numpy()
+        mean = estimator.model.statistics.normalizer.mean.numpy()
         default = np.where(np.isnan(goals), mean, goals)
         located = estimator.observe(states, default, seed=_draw_seed(self._estimator_rng))
         return estimator.states(), located
@@ -314,13 +315,14 @@ class Policy:
         NaN is allowed, and so is the noise of observations.
         """
         assert self._estimator is not None and isinstance(self._planner, ForcingPlanner)
-        statistics = self._planner.statistics
+        statistics = self._estimator.model.statistics
         finite = np.isfinite(positions).all(1, keepdims=True)
         received = np.where(finite, positions, np.float32(np.nan))
-        at_rest = np.concatenate([received, np.zeros_like(received)], 1)
         noise = _OUTLIER * self._estimator.settings.noise / statistics.motion.max_step
         max_distance = self._planner.settings.max_start_distance + noise
-        PlanQuery(at_rest, None).require_near_data(statistics, max_distance, math.inf)
+        PlanQuery(received, None, layout=POSITION_ALONE).require_near_data(
+            statistics, max_distance, math.inf
+        )
 
     def _planned(
         self,
@@ -336,7 +338,7 @@ class Policy:
         the observation. It is replaced, in ``goals`` or ``states``, by the last valid one.
 
         Args:
-            states: [B, 4] or [B, 2].
+            states: [B, S] or [B, 2].
             goals: [B, 2], NaN without a goal.
             located: rows to plan for in any case, bool [B].
             missing: rows not to plan for, bool [B].
@@ -376,12 +378,12 @@ class Policy:
     ) -> Plan:
         observation, reward = states[rows], self._reward
         goal = None if np.isnan(goals[rows]).all() else goals[rows]
-        if self._estimator is None:
-            plan = self._planner.plan(observation, goal, reward=reward, seed=seed)
-        else:
-            assert isinstance(self._planner, ForcingPlanner)
-            history = self._estimator.history().part(rows)
-            plan = self._planner.plan(observation, goal, reward=reward, seed=seed, history=history)
+        estimator = self._estimator
+        history = None
+        if estimator is not None and estimator.settings.use_network:
+            history = estimator.history().part(rows)
+        arguments = PlanArguments(observation, goal, reward, seed=seed, history=history)
+        plan = arguments.plan_with(self._planner)
         wrong = ~np.isfinite(plan.points).all((1, 2))
         if wrong.any():
             row = int(wrong.argmax())
@@ -414,7 +416,7 @@ class Policy:
         due: np.ndarray = self._stale | self._changed(goals)
         if self._tolerance is not None:
             due |= self._tracker.deviation(states) > self._tolerance
-            remaining = np.linalg.norm(states[:, :2] - self._ends, axis=1)
+            remaining = np.linalg.norm(self._layout.positions(states) - self._ends, axis=1)
             due |= (self._age >= self._steps) & (remaining > self._tolerance / 2)
         if self._replan_every is not None:
             due |= self._age >= self._replan_every
@@ -441,7 +443,7 @@ def _estimator(planner: Planner, settings: StateEstimatorSettings | None) -> Sta
             f"{type(planner).__name__} cannot plan from a history; use a planner trained by "
             "Diffusion Forcing, or leave state_estimator out."
         )
-    return StateEstimator(planner, settings)
+    return StateEstimator(planner.model, settings)
 
 
 def _draw_seed(rng: np.random.Generator | None) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,10 +72,10 @@ class PlanQuery(Record):
             self.layout,
         )
 
-    def with_history(self, history: ObservationHistory) -> PlanQuery:
-        """The same queries, starting from the last position of ``history``."""
+    def with_history(self, history: ObservationHistory, columns: Sequence[int]) -> PlanQuery:
+        """The same queries, starting from the end of ``history``, which holds these columns."""
         observation = self.observation.copy()
-        observation[:, list(self.layout.position)] = history.positions[:, -1]
+        observation[:, list(columns)] = history.observed[:, -1]
         return PlanQuery(observation, self.goal, history, self.layout)
 
     def require_near_data(

@@ -201,7 +201,7 @@ def to_plan(
         evaluations=evaluations,
         seconds=time.perf_counter() - began,
         maze=maze,
-        history=None if query.history is None else query.history.positions,
+        history=None if query.history is None else query.history.observed[..., :2],
         velocities=_planned("velocity", selected.states, layout),
         actions=_planned_actions(selected.states, layout),
         states=selected.states.numpy() if layout.width > 2 else None,

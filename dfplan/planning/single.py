@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from dfplan.errors import require_class, require_name
+from dfplan.observations import ObservationLayout
 from dfplan.planning.denoise import denoise
 from dfplan.planning.partial_plan import (
     Candidates,
@@ -57,6 +58,10 @@ class ForcingPlanner(Record, BasePlanner):
     def __post_init__(self) -> None:
         require_class(SequenceModel, model=self.model)
         require_class(PlannerSettings, settings=self.settings)
+
+    @property
+    def observation_layout(self) -> ObservationLayout:
+        return self.model.layout.observation
 
     def with_settings(self, **changes: Any) -> ForcingPlanner:
         """The same planner with some settings changed.
@@ -115,7 +120,7 @@ class ForcingPlanner(Record, BasePlanner):
             history, estimates = estimate_history(
                 query.history, model, generator, settings.largest_batch
             )
-            query = query.with_history(history)
+            query = query.with_history(history, model.layout.observed)
         shortest, longest = horizons(query, model, arguments.horizon)
         share = torch.linspace(0.0, 1.0, settings.candidates, dtype=torch.float32)
         ends = (shortest[:, None] + share * (longest - shortest)[:, None]).round().long()
@@ -124,9 +129,8 @@ class ForcingPlanner(Record, BasePlanner):
         def report(rows: Sequence[tuple[torch.Tensor, torch.Tensor]], count: int) -> None:
             level, states = self._candidates(*rows[-1], partial, ends)
             points = states[..., :2].numpy()
-            arguments.callback(  # type: ignore[misc]
-                DenoisingStep(len(rows), count, level.numpy(), points)
-            )
+            step = DenoisingStep(len(rows), count, level.numpy(), points)
+            arguments.callback(step)  # type: ignore[misc]
 
         callback = None if arguments.callback is None else report
         denoised = denoise(partial, model, objective, generator, callback)
@@ -170,4 +174,3 @@ class ForcingPlanner(Record, BasePlanner):
         level = level.gather(1, token)[:, partial.before :]
         states = self.model.states(clean, partial.end)[:, partial.before :]
         return level.reshape(*ends.shape, -1), states.reshape(*ends.shape, *states.shape[1:])
-

@@ -140,14 +140,14 @@ def estimate_history(
     later = torch.from_numpy(filled.level[:, 1:]).reshape(len(known), -1, stack).amax(2)
     level = torch.cat([first, later], 1)
     normalized = normalizer.normalize(torch.from_numpy(filled.observed))
-    observed = layout.to_tokens(layout.known_frames(normalized))
+    shown = layout.to_tokens(layout.known_frames(normalized))
     tokens = level.shape[1]
     ahead = layout.tokens - tokens
     level = F.pad(level, (0, ahead), value=schedule.max_level)
-    observed = F.pad(observed, (0, 0, 0, ahead))
-    noise = torch.randn(observed.shape, generator=generator, dtype=observed.dtype)
+    shown = F.pad(shown, (0, 0, 0, ahead))
+    noise = torch.randn(shown.shape, generator=generator, dtype=shown.dtype)
     missing = (level == schedule.max_level)[..., None]
-    x = torch.where(missing, noise, schedule.alpha[level][..., None] * observed)
+    x = torch.where(missing, noise, schedule.alpha[level][..., None] * shown)
     parts = zip(torch.split(x, largest_batch), torch.split(level, largest_batch), strict=True)
     clean = torch.cat([model.denoiser(*part) for part in parts])
     frames = layout.to_frames(clean[:, :tokens])[..., :known_columns]

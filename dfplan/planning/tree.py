@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ConfigError, require_class, require_numbers
+from dfplan.observations import ObservationLayout
 from dfplan.planning.denoise import denoise, evaluations
 from dfplan.planning.partial_plan import (
     Candidates,
@@ -150,6 +151,10 @@ class TreePlanner(Record, BasePlanner):
                 "A tree search needs a ForcingPlanner with stop_fraction=1, so that its plans are "
                 f"clean; got {planner!r:.200}."
             )
+
+    @property
+    def observation_layout(self) -> ObservationLayout:
+        return self.planner.observation_layout
 
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """See :meth:`~dfplan.planning.planner.BasePlanner.plan`.

@@ -150,7 +150,7 @@ class SamplingSchedule:
             )
 
     def rows(self, tokens: Tokens, max_level: int) -> torch.Tensor:
-        """The levels of ``tokens`` tokens in the rows that are run; see :func:`scheduling_matrix`."""
+        """The levels of the tokens in the rows that are run; see :func:`scheduling_matrix`."""
         levels = scheduling_matrix(
             self.matrix, tokens, max_level, self.steps, self.uncertainty_scale
         )

@@ -96,9 +96,9 @@ class TokenLayout(Record):
                 "The first feature of a token must be the position, columns "
                 f"{list(self.observation.position)} of the observation; got {features[:1]}."
             )
-        seen = [(each.source, column) for each in features for column in each.columns]
+        columns = [f"{each.source} {column}" for each in features for column in each.columns]
         names = [feature.name for feature in features]
-        for what, items in (("feature", names), ("column", seen)):
+        for what, items in (("feature", names), ("column", columns)):
             for item in items:
                 if items.count(item) > 1:
                     raise ConfigError(f"A token holds each {what} once; got {item} twice.")
@@ -107,7 +107,9 @@ class TokenLayout(Record):
             raise ConfigError(f"Features must be in the order {', '.join(SOURCES)}; got {names}.")
         for feature in features:
             if feature.source == "observations":
-                require_columns(f"feature {feature.name!r}", feature.columns, self.observation.width)
+                require_columns(
+                    f"feature {feature.name!r}", feature.columns, self.observation.width
+                )
 
     @property
     def width(self) -> int:

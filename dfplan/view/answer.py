@@ -9,6 +9,9 @@ import numpy as np
 import torch
 
 from dfplan.errors import ConfigError, DfplanError, MazeError, ObservationError
+from dfplan.planning.denoise import evaluations
+from dfplan.planning.partial_plan import read_plan_query
+from dfplan.planning.planner import PlanArguments
 from dfplan.planning.rewards import (
     Box,
     ComposableReward,
@@ -18,8 +21,8 @@ from dfplan.planning.rewards import (
     Short,
     points_on_lines,
 )
-from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.single import ForcingPlanner
+from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.types import DenoisingStep, Plan, Reward
 from dfplan.view.execution import Emit, execute_plan
 from dfplan.view.planners import ServedPlanner, rounded
@@ -28,7 +31,6 @@ from dfplan.view.requests import PlanRequest, Position, RequestError
 MAX_EVALUATIONS = 50_000
 """Most network evaluations for one request; they take some minutes on one core."""
 
-_STEEPNESS = 30.0  # of via-points and zones, so that plans make detours (benchmarks/rewards.py)
 _ZONE_MARGIN = 0.2  # cells
 
 
@@ -57,13 +59,15 @@ def answer(request: PlanRequest, served: ServedPlanner, emit: Emit) -> None:
     """
     try:
         _check_cost(request)
-        planner = replace(served.planner, settings=planner_settings(request, served))
-        evaluations = request.candidates * planner.evaluations(planner.layout.tokens - 1)
-        if evaluations > MAX_EVALUATIONS:
+        planner = planner_for(request, served)
+        model = planner.model
+        tokens, max_level = model.layout.tokens - 1, model.schedule.max_level
+        cost = request.candidates * evaluations(planner.settings, tokens, max_level)
+        if cost > MAX_EVALUATIONS:
             raise RequestError(
                 "candidates",
                 f"Expected at most {MAX_EVALUATIONS} network evaluations; this request may need "
-                f"{evaluations}. Reduce candidates, Monte Carlo samples, steps or the uncertainty "
+                f"{cost}. Reduce candidates, Monte Carlo samples, steps or the uncertainty "
                 "scale.",
             )
         reward = reward_of(request, served)
@@ -89,34 +93,19 @@ def _check_cost(request: PlanRequest) -> None:
         )
 
 
-def planner_settings(request: PlanRequest, served: ServedPlanner) -> PlannerSettings:
-    """The planner's settings for a request.
-
-    Rewards of via-points and zones are steep. With them, the other terms of the guidance get larger
-    weights, and guidance takes smaller steps.
-    """
-    settings = replace(
-        served.planner.settings,
-        matrix=request.matrix,
-        uncertainty_scale=request.uncertainty_scale,
-        stop_fraction=request.stop_fraction,
-        steps=request.steps,
+def planner_for(request: PlanRequest, served: ServedPlanner) -> ForcingPlanner:
+    """The planner with the settings of a request; for via-points and zones with steep rewards."""
+    planner = served.planner.with_settings(
+        sampling=SamplingSchedule(
+            request.matrix, request.steps, request.uncertainty_scale, request.stop_fraction
+        ),
         candidates=request.candidates,
         mc_samples=request.mc_samples,
         guidance=replace(served.planner.settings.guidance, scale=request.guidance),
     )
     if not (request.via_points or request.zones):
-        return settings
-    factor = _STEEPNESS / served.maze.suite.cell_size**2
-    return replace(
-        settings,
-        guidance=replace(settings.guidance, scale=3 * request.guidance / factor),
-        smoothness_weight=settings.smoothness_weight * factor,
-        support_weight=settings.support_weight * factor,
-        support_penalty=200.0,
-        refine_steps=60,
-        refine_top_k=min(4, request.candidates),
-    )
+        return planner
+    return planner.for_rewards(served.maze.suite.cell_size)
 
 
 def reward_of(request: PlanRequest, served: ServedPlanner) -> Reward | None:
@@ -133,7 +122,7 @@ def reward_of(request: PlanRequest, served: ServedPlanner) -> Reward | None:
         terms.append(10000 / unit**2 * keep_out)
     if not terms:
         return None
-    return sum(terms, 2400 / unit**2 * OnSupport(served.planner.statistics.support))
+    return sum(terms, 2400 / unit**2 * OnSupport(served.planner.model.statistics.support))
 
 
 def zone_boxes(request: PlanRequest) -> list[Box]:
@@ -143,16 +132,21 @@ def zone_boxes(request: PlanRequest) -> list[Box]:
 
 def _check_positions(request: PlanRequest, served: ServedPlanner, planner: ForcingPlanner) -> None:
     """Raise :class:`RequestError` with the field of a position that cannot be planned with."""
-    start, any_reward = np.array(request.start), Short()
+    start = np.array(request.start)
+
+    def require_query(start: np.ndarray, goal: np.ndarray | None) -> None:
+        arguments = PlanArguments(start, goal, reward=Short())
+        read_plan_query(arguments, planner.model, planner.settings)
+
     try:
         served.maze.require_free(start, "start")
-        planner.read_query(start, None, any_reward)
+        require_query(start, None)
     except (MazeError, ObservationError) as error:
         raise RequestError("start", str(error)) from error
     try:
         if request.goal is not None:
             served.maze.require_free(np.array(request.goal), "goal", radius=0.0)
-            planner.read_query(start, np.array(request.goal), None)
+            require_query(start, np.array(request.goal))
     except (MazeError, ObservationError) as error:
         raise RequestError("goal", str(error)) from error
     for number, position in enumerate(request.via_points, 1):
@@ -172,7 +166,7 @@ def _make_plan(
     request: PlanRequest, planner: ForcingPlanner, reward: Reward | None, emit: Emit
 ) -> Plan:
     """Plan, and emit the events ``row`` and ``plan``."""
-    stack = planner.layout.frame_stack
+    stack = planner.model.layout.frame_stack
 
     def emit_row(step: DenoisingStep) -> None:
         emit(

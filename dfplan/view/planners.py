@@ -38,7 +38,7 @@ class ServedPlanner(Record):
         ``first_cell + i * row_step + j * column_step``. ``start`` and ``goal`` are those of the
         query that the web app shows first.
         """
-        maze, suite, layout = self.maze, self.maze.suite, self.planner.layout
+        maze, suite, layout = self.maze, self.maze.suite, self.planner.model.layout
         cells = maze.free_cells
         goal = cells[-1] if maze.goal is None else maze.xy_to_cell(maze.goal)
         path_lengths = [len(maze.shortest_path(cell, goal.tolist())) for cell in cells]
@@ -55,7 +55,7 @@ class ServedPlanner(Record):
             "tokens": layout.tokens,
             "frame_stack": layout.frame_stack,
             "stride": layout.stride,
-            "max_level": self.planner.schedule.max_level,
+            "max_level": self.planner.model.schedule.max_level,
             "start": rounded(maze.cell_to_xy(cells[int(np.argmax(path_lengths))])),
             "goal": rounded(maze.cell_to_xy(goal)),
         }

@@ -16,9 +16,9 @@ from dfplan.diffusion.schedules import MAX_NOISE_LEVELS, cosine_schedule
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.networks.unet import TemporalUnet
 from dfplan.planning.diffuser import DiffuserPlanner
+from dfplan.tokens.layout import MAX_LENGTH
 from dfplan.tokens.statistics import Statistics
 from dfplan.tokens.transitions import TransitionWindows, transition_limits
-from dfplan.tokens.windows import MAX_LENGTH
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.objective import Batch, LoopRecipe, Objective
 from dfplan.types import Trajectories

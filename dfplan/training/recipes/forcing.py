@@ -20,8 +20,10 @@ from dfplan.networks.transformer import Transformer
 from dfplan.networks.unet import TemporalUnet
 from dfplan.planning.single import ForcingPlanner
 from dfplan.sampling.denoiser import NetworkDenoiser
+from dfplan.sampling.model import SequenceModel
+from dfplan.tokens.layout import TokenLayout
 from dfplan.tokens.statistics import Statistics
-from dfplan.tokens.windows import TokenLayout, TokenWindows
+from dfplan.tokens.windows import TokenWindows
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.objective import Batch, LoopRecipe, Objective
 from dfplan.types import Trajectories
@@ -152,21 +154,16 @@ class ForcingConfig(LoopRecipe):
     def load(self, checkpoint: Checkpoint, device: str = "cpu") -> ForcingPlanner:
         """Build the planner of a checkpoint, whose network runs on ``device``."""
         denoiser = self.denoiser(checkpoint, device)
-        return ForcingPlanner(
-            denoiser,
-            self.layout,
-            denoiser.schedule,
-            checkpoint.statistics,
-            maze=checkpoint.maze,
-        )
+        model = SequenceModel(denoiser, self.layout, denoiser.schedule, checkpoint.statistics)
+        return ForcingPlanner(model, maze=checkpoint.maze)
 
 
 NETWORKS: dict[str, Callable[[ForcingConfig], nn.Module]] = {
     "transformer": lambda config: Transformer(
-        config.layout.features, config.noise_levels, config.width, config.layers, config.heads
+        config.layout.token_width, config.noise_levels, config.width, config.layers, config.heads
     ),
     "causal_transformer": lambda config: Transformer(
-        config.layout.features,
+        config.layout.token_width,
         config.noise_levels,
         config.width,
         config.layers,
@@ -175,10 +172,10 @@ NETWORKS: dict[str, Callable[[ForcingConfig], nn.Module]] = {
         window=config.window,
     ),
     "gru": lambda config: GRU(
-        config.layout.features, config.noise_levels, config.width, config.layers
+        config.layout.token_width, config.noise_levels, config.width, config.layers
     ),
     "unet": lambda config: TemporalUnet(
-        config.layout.features, config.noise_levels, config.width // 4, level_per_token=True
+        config.layout.token_width, config.noise_levels, config.width // 4, level_per_token=True
     ),
 }
 """Functions that build an untrained network, by name."""
