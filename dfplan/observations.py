@@ -43,9 +43,9 @@ class ObservationLayout(Record):
     def positions(self, observations: np.ndarray) -> np.ndarray:
         """The positions [..., 2] of observations [..., S]; a view if the columns are adjacent.
 
-        Arrays of positions alone, [..., 2], are returned unchanged.
+        Where observations are positions alone, [..., 2], they are returned unchanged.
         """
-        if observations.shape[-1] == 2:
+        if observations.shape[-1] == len(self.position):
             return observations
         return observations[..., _index(self.position)]
 
@@ -79,18 +79,18 @@ def observation_layout(
     Raises:
         ConfigError: columns that do not exist, or a missing ``position``.
     """
-    known = {layout.width: layout for layout in (PLANAR, POSITION_ALONE)}
+    planar = width in (PLANAR.width, len(PLANAR.position))
     if position is None:
-        if width not in known:
+        if not planar:
             raise ConfigError(
                 f"{source}: an observation has {width} numbers, and dfplan cannot know which two "
                 "are the position. Name their columns, counted from 0: "
                 "load_data(..., position=(0, 1)) or --position 0,1."
             )
-        return known[width]
+        return PLANAR
     columns = require_columns("position", position, width, count=2)
-    if width in known and columns == known[width].position:
-        return known[width]
+    if planar and columns == PLANAR.position:
+        return PLANAR
     return ObservationLayout(width, (columns[0], columns[1]))
 
 
@@ -138,6 +138,3 @@ def _index(columns: tuple[int, ...]) -> slice | list[int]:
 
 PLANAR = ObservationLayout(4, (0, 1), (2, 3))
 """Position, then velocity, as in the suites' point mazes. The position alone is accepted, too."""
-
-POSITION_ALONE = ObservationLayout(2, (0, 1))
-"""The position and nothing else."""

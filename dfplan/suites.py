@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.record import Record
 
 Cells = tuple[tuple[int, int], ...]
@@ -57,6 +58,7 @@ class Suite(Record):
         continuous_data: whether data is recorded as one long stream instead of short episodes.
         data_name: name of the file or folder for data collected in the suite's mazes.
         teleports: teleports by size of maze.
+        observation: the columns of observations.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Suite(Record):
     continuous_data: bool = True
     data_name: str = "data.hdf5"
     teleports: Mapping[str, Teleports] = field(default_factory=dict)
+    observation: ObservationLayout = PLANAR
 
     @property
     def cell_size(self) -> float:

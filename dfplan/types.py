@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from dfplan.errors import DataError
+from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.record import Record
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class Recording(Record):
     be memory-mapped. The constructor does not copy them; :func:`dfplan.data.from_arrays` does.
 
     Attributes:
-        observations: position, then velocity if recorded; float32 or float64 [N, 2] or [N, 4].
-        actions: float32 or float64 [N, 2].
+        observations: by default position, then velocity if recorded; float32 or float64 [N, S].
+        actions: float32 or float64 [N, A].
         episodes: first row of each episode, ascending, starting with 0; int64 [E].
         source: origin of the data, for messages and checkpoints.
         rewards: float [N]; None if not recorded.
@@ -69,6 +70,8 @@ class Recording(Record):
         mapped: the files that arrays are mapped from, as they were when they were read. Later
             changes of a file change the arrays; see
             :func:`dfplan.data.storage.require_unchanged`.
+        layout: the columns of the observations. By default they are position and velocity, or the
+            position alone.
     """
 
     observations: np.ndarray
@@ -82,6 +85,7 @@ class Recording(Record):
     final_observations: np.ndarray | None = None
     maze: str | None = None
     mapped: tuple[FileStamp, ...] = field(default=(), compare=False)
+    layout: ObservationLayout = PLANAR
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -94,8 +98,8 @@ class Trajectories(Record):
     Arrays may be memory-mapped. Rows outside all segments must not be used.
 
     Attributes:
-        observations: position, then velocity if recorded; float32 or float64 [N, 2] or [N, 4].
-        actions: float32 or float64 [N, 2].
+        observations: by default position, then velocity if recorded; float32 or float64 [N, S].
+        actions: float32 or float64 [N, A].
         rewards: as stored in the file; float [N]; None if not recorded.
         goals: the goal pursued by the collecting controller; float [N, 2]; None if not recorded.
         segments: first row, and one past the last row, of each segment; int64 [S, 2].
@@ -103,6 +107,7 @@ class Trajectories(Record):
         source: origin of the data, for messages and checkpoints.
         maze: text of the maze if the file has it; used for drawing, never for training.
         mapped: as in :class:`Recording`.
+        layout: as in :class:`Recording`.
     """
 
     observations: np.ndarray
@@ -114,6 +119,7 @@ class Trajectories(Record):
     source: str
     maze: str | None = None
     mapped: tuple[FileStamp, ...] = field(default=(), compare=False)
+    layout: ObservationLayout = PLANAR
 
     def __len__(self) -> int:
         return len(self.observations)

@@ -18,7 +18,7 @@ from dfplan.errors import (
     require_name,
     require_numbers,
 )
-from dfplan.observations import PLANAR, POSITION_ALONE
+from dfplan.observations import PLANAR
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.planner import HasTracker, PlanArguments, require_planner
 from dfplan.planning.query import (
@@ -320,7 +320,7 @@ class Policy:
         received = np.where(finite, positions, np.float32(np.nan))
         noise = _OUTLIER * self._estimator.settings.noise / statistics.motion.max_step
         max_distance = self._planner.settings.max_start_distance + noise
-        PlanQuery(received, None, layout=POSITION_ALONE).require_near_data(
+        PlanQuery(received, None, layout=PLANAR).require_near_data(
             statistics, max_distance, math.inf
         )
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from dfplan.errors import ConfigError, require_name, require_numbers
-from dfplan.observations import PLANAR, POSITION_ALONE, ObservationLayout, require_columns
+from dfplan.observations import PLANAR, ObservationLayout, require_columns
 from dfplan.record import Record
 
 MAX_LENGTH = 65_536
@@ -189,7 +189,7 @@ class TokenLayout(Record):
 
     def to_json(self) -> dict[str, Any] | None:
         """What a checkpoint stores about the content of tokens; None for positions alone."""
-        if self.features == (POSITION,) and self.observation in (PLANAR, POSITION_ALONE):
+        if self.features == (POSITION,) and self.observation == PLANAR:
             return None
         observation = self.observation
         return {
