@@ -37,16 +37,16 @@ def segment_blocks(segments: np.ndarray) -> Iterator[slice]:
 
 
 @dataclass(frozen=True)
-class PositionBlocks(Record):
-    """Iterates over the positions inside segments, in blocks [R, 2], as often as needed.
+class SegmentRows(Record):
+    """Iterates over the rows of an array inside segments, in blocks, as often as needed.
 
     Attributes:
-        observations: [N, 2] or [N, 4]; the position is in the first two columns.
+        values: [N, ...].
         segments: first and one-past-last row of each; int [S, 2].
     """
 
-    observations: np.ndarray
+    values: np.ndarray
     segments: np.ndarray
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (self.observations[rows, :2] for rows in segment_blocks(self.segments))
+        return (self.values[rows] for rows in segment_blocks(self.segments))

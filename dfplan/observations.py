@@ -47,13 +47,13 @@ class ObservationLayout(Record):
         """
         if observations.shape[-1] == len(self.position):
             return observations
-        return observations[..., _index(self.position)]
+        return select_columns(observations, self.position)
 
     def velocities(self, observations: np.ndarray) -> np.ndarray | None:
         """The velocities [..., 2] of observations [..., S]; None if they are not observed."""
         if self.velocity is None or observations.shape[-1] != self.width:
             return None
-        return observations[..., _index(self.velocity)]
+        return select_columns(observations, self.velocity)
 
     @property
     def names(self) -> list[str]:
@@ -129,11 +129,12 @@ def require_columns(
     return read
 
 
-def _index(columns: tuple[int, ...]) -> slice | list[int]:
+def select_columns(array: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:
+    """The columns of an array [..., S]; a view if they are adjacent, otherwise a copy."""
     first, last = columns[0], columns[-1]
     if columns == tuple(range(first, last + 1)):
-        return slice(first, last + 1)
-    return list(columns)
+        return array[..., first : last + 1]
+    return array[..., list(columns)]
 
 
 PLANAR = ObservationLayout(4, (0, 1), (2, 3))

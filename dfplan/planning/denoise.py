@@ -137,7 +137,7 @@ def _units(model: SequenceModel) -> torch.Tensor:
 
     Other columns have other units. Guidance moves them by as many standard deviations.
     """
-    std = model.statistics.normalizer.std
-    unit = std.clone()
-    unit[2:] = std[:2].mean()
-    return unit.repeat(model.layout.frame_stack)
+    layout, std = model.layout, model.statistics.normalizer.std
+    unit = std[layout.position].mean().repeat(layout.width)
+    unit[layout.position] = std[layout.position]
+    return unit.repeat(layout.frame_stack)

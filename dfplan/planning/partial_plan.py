@@ -94,7 +94,7 @@ def read_plan_query(
         arguments.observation,
         arguments.goal,
         layout.observation,
-        complete=len(layout.observed) > 2,
+        complete=layout.observed != layout.observation.position,
     )
     if arguments.history is not None:
         history = read_history(arguments.history, layout, model.schedule.max_level, len(query))

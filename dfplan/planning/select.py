@@ -61,7 +61,7 @@ class PlanObjective:
     ) -> None:
         self.settings = settings
         self._statistics = model.statistics
-        self._stride = model.layout.stride
+        self._stride, self._position = model.layout.stride, model.layout.position
         self._reward = None if reward is None else check_reward(reward)
         terms = settings.smoothness_weight * Short()
         terms = terms + settings.support_weight * OnSupport(self._statistics.support)
@@ -83,7 +83,7 @@ class PlanObjective:
 
     def score(self, states: torch.Tensor) -> torch.Tensor:
         """The score of states [S, P, W]; [S]."""
-        points = states[..., :2]
+        points = states[..., self._position]
         line = points.diff(dim=1).abs().amax(-1) / self._step_length
         off_length = (self.off_support(points) * line).sum(-1)
         score = -line.sum(-1) - self.settings.support_penalty * off_length
@@ -94,7 +94,7 @@ class PlanObjective:
 
         Float [S, P - 1].
         """
-        points = states[..., :2]
+        points = states[..., self._position]
         lines = points_on_lines(points, _POINTS_PER_LINE)
         distance = self._statistics.support.distance(lines)
         off = (distance > self.settings.support_margin * self._step_length).float()
@@ -109,7 +109,8 @@ class PlanObjective:
         """
         guidance = self.guidance
         index = torch.arange(states.shape[1])
-        position = torch.arange(states.shape[2]) < 2
+        position = torch.zeros(states.shape[2])
+        position[self._position] = 1.0
         scale = ((index > 0) & (index <= last[:, None]))[..., None].float() * guidance.scale
         scale = scale * position
         # The caller's reward may be steep; the planner's own terms are not.
@@ -186,7 +187,8 @@ def to_plan(
     """
     layout = model.layout
     chosen = torch.arange(len(query)), selected.index
-    points, lines = selected.states[..., :2], candidates.states[..., :2]
+    position = layout.position
+    points, lines = selected.states[..., position], candidates.states[..., position]
     return Plan(
         points=points.numpy(),
         steps=candidates.end[chosen].numpy() * layout.token_steps,
@@ -201,10 +203,10 @@ def to_plan(
         evaluations=evaluations,
         seconds=time.perf_counter() - began,
         maze=maze,
-        history=None if query.history is None else query.history.observed[..., :2],
+        history=None if query.history is None else query.history.observed[..., position],
         velocities=_planned("velocity", selected.states, layout),
         actions=_planned_actions(selected.states, layout),
-        states=selected.states.numpy() if layout.width > 2 else None,
+        states=None if layout.holds_positions_alone else selected.states.numpy(),
     )
 
 

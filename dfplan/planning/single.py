@@ -128,7 +128,7 @@ class ForcingPlanner(Record, BasePlanner):
 
         def report(rows: Sequence[tuple[torch.Tensor, torch.Tensor]], count: int) -> None:
             level, states = self._candidates(*rows[-1], partial, ends)
-            points = states[..., :2].numpy()
+            points = states[..., model.layout.position].numpy()
             step = DenoisingStep(len(rows), count, level.numpy(), points)
             arguments.callback(step)  # type: ignore[misc]
 
@@ -154,7 +154,10 @@ class ForcingPlanner(Record, BasePlanner):
             self._candidates(level, clean, partial, ends)
             for level, clean in zip(denoised.level, denoised.clean, strict=True)
         ]
-        trace = ((level[chosen].numpy(), states[chosen][..., :2].numpy()) for level, states in rows)
+        position = model.layout.position
+        trace = (
+            (level[chosen].numpy(), states[chosen][..., position].numpy()) for level, states in rows
+        )
         return replace(plan, trace=tuple(trace))
 
     def _candidates(

@@ -294,7 +294,7 @@ class _Nodes:
         made = slice(int(tree.size.max()))
         return SearchTree(
             parent=tree.parent[:, made].numpy().copy(),
-            points=self.states[:, made, :, :2].numpy().copy(),
+            points=self.states[:, made, :, self._model.layout.position].numpy().copy(),
             scores=self.scores[:, made].numpy().copy(),
             visits=tree.visits[:, made].numpy().copy(),
         )

@@ -18,11 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
-from dfplan.errors import ConfigError, require_name, require_numbers
-from dfplan.observations import PLANAR, ObservationLayout, require_columns
+from dfplan.errors import ConfigError, DataError, require_name, require_numbers
+from dfplan.observations import PLANAR, ObservationLayout, require_columns, select_columns
 from dfplan.record import Record
+from dfplan.types import Trajectories
 
 MAX_LENGTH = 65_536
 """Largest number of tokens in a window, of frames in a token, and of steps between frames. A limit
@@ -57,6 +59,23 @@ class Feature(Record):
         require_name("normalization", self.normalize, NORMALIZATIONS)
         columns = require_columns(f"feature {self.name!r}", self.columns, MAX_LENGTH)
         object.__setattr__(self, "columns", columns)
+
+    def of(self, trajectories: Trajectories) -> np.ndarray:
+        """The feature's columns of all rows of its array, [N, C]; a view if they are adjacent.
+
+        Raises:
+            DataError: the data has no such array, or the array fewer columns.
+        """
+        array = getattr(trajectories, self.source)
+        width = 0 if array is None else 1 if array.ndim == 1 else array.shape[1]
+        if width <= max(self.columns):
+            raise DataError(
+                f"{trajectories.source}: the feature {self.name!r} needs columns "
+                f"{list(self.columns)} of the {self.source}, which have {width or 'not been'} "
+                f"{'columns' if width else 'recorded'}. Use data that has them, or leave the "
+                "feature out."
+            )
+        return select_columns(array.reshape(len(array), -1), self.columns)
 
 
 POSITION = Feature("position", (0, 1))
@@ -125,6 +144,16 @@ class TokenLayout(Record):
             if feature.source == "observations"
             for column in feature.columns
         )
+
+    @property
+    def position(self) -> slice:
+        """The columns of a frame that hold the position."""
+        return slice(0, len(self.observation.position))
+
+    @property
+    def holds_positions_alone(self) -> bool:
+        """Whether the position is the only feature."""
+        return len(self.features) == 1
 
     @property
     def token_width(self) -> int:
@@ -208,6 +237,22 @@ class TokenLayout(Record):
                 for feature in self.features
             ],
         }
+
+
+def tokens_from_json(stored: dict[str, Any] | None) -> dict[str, Any]:
+    """Inverse of :meth:`TokenLayout.to_json`: ``features`` and ``observation``."""
+    if stored is None:
+        return {}
+    return {
+        "features": tuple(Feature(**feature) for feature in stored["features"]),
+        "observation": ObservationLayout(**stored["observation"]),
+    }
+
+
+def frame_width(stored: dict[str, Any] | None) -> int:
+    """W, the number of columns of a frame, of tokens as a checkpoint stores them."""
+    features: tuple[Feature, ...] = tokens_from_json(stored).get("features", (POSITION,))
+    return sum(len(feature.columns) for feature in features)
 
 
 def token_features(

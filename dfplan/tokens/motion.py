@@ -100,7 +100,8 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     Contacts do not follow the model. Medians over all transitions, and a second fit without the
     worst tenth, keep their influence small. Velocities that were not recorded are differences of
     positions (:func:`velocities`). If a body has no inertia and its actions do not explain its
-    steps either, its velocity is taken as constant (drag 0).
+    steps either, its velocity is taken as constant (drag 0). Actions of other than two numbers are
+    no forces in the plane; they are taken as 0.
 
     Raises:
         DataError: no body moves; steps reverse each other, as in shuffled rows; positions do not
@@ -110,8 +111,9 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     velocity, after = velocities(trajectories, index), velocities(trajectories, index + 1)
     source = trajectories.source
     _require_order(velocity, after, source)
-    moved = trajectories.observations[index + 1, :2].astype(np.float64)
-    moved -= trajectories.observations[index, :2]
+    positions = trajectories.layout.positions(trajectories.observations)
+    moved = positions[index + 1].astype(np.float64)
+    moved -= positions[index]
     dt, spread = estimate_dt(moved, after)
     if not is_consistent(dt, spread):
         raise DataError(
@@ -128,14 +130,14 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
             "of the velocity, but not in another part. Do the velocities of some parts have "
             "another unit or sign?"
         )
-    action = np.clip(trajectories.actions[index].astype(np.float64), -1.0, 1.0)
+    action = np.clip(_forces(trajectories, index).astype(np.float64), -1.0, 1.0)
     top = float(np.quantile(np.abs(velocity), 0.999))
     below_top = np.abs(velocity) < 0.9 * top
     if not velocity[below_top].any():  # only rows at rest, which carry no information on drag
         below_top[:] = True
     drag, gain, error = _fit_slopes(velocity[below_top], action[below_top], after[below_top])
     # Noise of positions looks like drag if velocities are differences of positions.
-    max_drag = _MAX_DRAG if trajectories.observations.shape[1] == 4 else math.inf
+    max_drag = _MAX_DRAG if has_velocities(trajectories) else math.inf
     possible = (
         _MIN_DRAG <= drag <= max_drag and -_STANDARD_ERRORS * error <= gain <= _MAX_GAIN * top
     )
@@ -161,11 +163,24 @@ def velocities(trajectories: Trajectories, rows: np.ndarray) -> np.ndarray:
     Without recorded velocities, this is the displacement from the row before, in units of position
     per step. ``rows`` must then not contain the first row of a segment.
     """
-    observations = trajectories.observations
-    if observations.shape[1] == 4:
-        return np.asarray(observations[rows, 2:], np.float64)
-    here = observations[rows].astype(np.float64)
-    return np.asarray(here - observations[rows - 1])
+    observations, layout = trajectories.observations, trajectories.layout
+    recorded = layout.velocities(observations)
+    if recorded is not None:
+        return np.asarray(recorded[rows], np.float64)
+    positions = layout.positions(observations)
+    here = positions[rows].astype(np.float64)
+    return np.asarray(here - positions[rows - 1])
+
+
+def has_velocities(trajectories: Trajectories) -> bool:
+    """Whether velocities were recorded."""
+    return trajectories.layout.velocities(trajectories.observations[:0]) is not None
+
+
+def _forces(trajectories: Trajectories, rows: np.ndarray) -> np.ndarray:
+    """The actions at ``rows`` as forces in the plane [R, 2]; zeros for actions of another width."""
+    actions, plane = trajectories.actions, len(trajectories.layout.position)
+    return actions[rows] if actions.shape[1] == plane else np.zeros((len(rows), plane))
 
 
 def estimate_dt(moved: np.ndarray, velocity: np.ndarray) -> tuple[float, float]:
@@ -238,7 +253,7 @@ def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
     starts = WindowSampler(
         trajectories.segments,
         successors=1,
-        predecessors=int(trajectories.observations.shape[1] == 2),
+        predecessors=int(not has_velocities(trajectories)),
         source=trajectories.source,
     )
     return starts.locate(np.arange(0, len(starts), max(1, len(starts) // rows)))[0]

@@ -45,20 +45,20 @@ class Normalizer(Record):
         return as_tensor(values) * self.std + self.mean
 
 
-def fit_normalizer(positions: Iterable[np.ndarray]) -> Normalizer:
-    """Compute mean and standard deviation of positions.
+def fit_normalizer(values: Iterable[np.ndarray]) -> Normalizer:
+    """Compute mean and standard deviation of each column.
 
     Args:
-        positions: blocks of positions [N, 2]; they are iterated more than once.
+        values: blocks of rows [N, W]; they are iterated more than once.
 
     Raises:
         DataError: there are no rows, or a value is not finite.
     """
-    count = sum(len(block) for block in positions)
-    if not count or not all(np.isfinite(block).all() for block in positions):
-        raise DataError("A normalizer needs at least one row of finite positions.")
-    mean = sum(block.sum(0, dtype=np.float64) for block in positions) / count
-    variance = sum(np.square(block - mean).sum(0) for block in positions) / count
+    count = sum(len(block) for block in values)
+    if not count or not all(np.isfinite(block).all() for block in values):
+        raise DataError("A normalizer needs at least one row of finite numbers.")
+    mean = sum(block.sum(0, dtype=np.float64) for block in values) / count
+    variance = sum(np.square(block - mean).sum(0) for block in values) / count
     std = np.sqrt(variance)
     # A deviation that is no larger than rounding errors of float32 is not motion.
     rounding = np.abs(np.spacing(mean.astype(np.float32))).astype(np.float64)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from dfplan.blocks import PositionBlocks, segment_blocks
+from dfplan.blocks import SegmentRows, segment_blocks
 from dfplan.boundary import isolated
 from dfplan.record import Record
+from dfplan.tokens.layout import POSITION, Feature
 from dfplan.tokens.motion import Motion, fit_motion, require_resolved
 from dfplan.tokens.normalizer import Normalizer, fit_normalizer
 from dfplan.tokens.support import Support, fit_support
@@ -19,8 +21,6 @@ _MAX_REWARD_SCALE = 1e3  # rewards between this and its inverse need no other un
 _LARGEST_REWARD = float(np.finfo(np.float32).max)
 
 _SHAPES = {
-    "mean": ((2,), torch.float32),
-    "std": ((2,), torch.float32),
     "support.origin": ((2,), torch.float32),
     "support.resolution": ((), torch.float64),
     "motion": ((4,), torch.float64),
@@ -31,10 +31,10 @@ _POSITIVE = ("std", "support.resolution", "reward_unit")
 
 @dataclass(frozen=True)
 class Statistics(Record):
-    """The scale of positions, the visited region, and the motion of the body.
+    """The scale of the columns of frames, the visited region, and the motion of the body.
 
     Attributes:
-        normalizer: mean and standard deviation of positions.
+        normalizer: mean and standard deviation of each column, the position first.
         support: the visited region.
         motion: the fitted point mass.
         reward_unit: unit of the rewards for value learning. It is 1, except for very small or very
@@ -65,18 +65,22 @@ class Statistics(Record):
         return tensors
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> Statistics:
+    def from_tensors(cls, tensors: dict[str, torch.Tensor], width: int) -> Statistics:
         """Inverse of :meth:`to_tensors`.
+
+        Args:
+            tensors: by name.
+            width: W, the number of columns that are normalized.
 
         Raises:
             KeyError: a tensor is missing; the argument is its name.
             ValueError: a tensor has the wrong shape, type or sign; the argument is its name.
         """
+        frame = (width,), torch.float32
+        shapes = {**_SHAPES, "mean": frame, "std": frame}
         for name, tensor in tensors.items():
             actual = tensor.shape, tensor.dtype
-            if actual != _SHAPES.get(name, actual) or (
-                name in _POSITIVE and not (tensor > 0).all()
-            ):
+            if actual != shapes.get(name, actual) or (name in _POSITIVE and not (tensor > 0).all()):
                 raise ValueError(name)
             is_grid = tensor.dtype == torch.bool and tensor.ndim == 2 and min(tensor.shape) > 1
             if name == "support.visited" and not is_grid:
@@ -94,23 +98,44 @@ class Statistics(Record):
 
 
 @isolated()
-def fit_statistics(trajectories: Trajectories) -> Statistics:
+def fit_statistics(
+    trajectories: Trajectories, features: Sequence[Feature] = (POSITION,)
+) -> Statistics:
     """Compute the statistics of ``trajectories``.
 
+    Args:
+        trajectories: the data.
+        features: what a frame holds; the normalizer is of these columns.
+
     Raises:
-        DataError: no motion can be fitted (:func:`~dfplan.tokens.motion.fit_motion`), or float32
-            cannot represent the positions.
+        DataError: no motion can be fitted (:func:`~dfplan.tokens.motion.fit_motion`), float32
+            cannot represent the positions, or the data lacks a feature.
     """
-    positions = PositionBlocks(trajectories.observations, trajectories.segments)
+    observations, segments = trajectories.observations, trajectories.segments
+    positions = SegmentRows(trajectories.layout.positions(observations), segments)
     motion = fit_motion(trajectories)
     farthest = max(float(np.abs(block).max()) for block in positions)
     require_resolved(farthest, motion, trajectories.source)
     return Statistics(
-        fit_normalizer(positions),
+        _fit_normalizer(trajectories, features),
         fit_support(positions, motion.max_step),
         motion,
         _reward_unit(trajectories),
     )
+
+
+def _fit_normalizer(trajectories: Trajectories, features: Sequence[Feature]) -> Normalizer:
+    """The normalizer of all columns of a frame."""
+    parts = []
+    for feature in features:
+        if feature.normalize == "none":
+            width = len(feature.columns)
+            parts.append(Normalizer(torch.zeros(width), torch.ones(width)))
+        else:
+            values = feature.of(trajectories)
+            parts.append(fit_normalizer(SegmentRows(values, trajectories.segments)))
+    means, deviations = zip(*((part.mean, part.std) for part in parts), strict=True)
+    return Normalizer(torch.cat(means), torch.cat(deviations))
 
 
 def _reward_unit(trajectories: Trajectories) -> float:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from dfplan.errors import DataError
+from dfplan.observations import PLANAR
 from dfplan.record import Record
-from dfplan.tokens.motion import velocities
+from dfplan.tokens.motion import has_velocities, velocities
 from dfplan.tokens.sampler import WindowSampler
 from dfplan.tokens.statistics import Statistics
 from dfplan.types import Trajectories
@@ -51,6 +53,29 @@ def transition_limits(statistics: Statistics) -> Limits:
     return Limits(torch.cat([-action, first, -velocity]), torch.cat([action, last, velocity]))
 
 
+def require_planar(trajectories: Trajectories, user: str, *, velocities: bool = False) -> None:
+    """Raise :class:`DataError` unless the data is that of a point that moves in the plane.
+
+    Args:
+        trajectories: the data.
+        user: what needs it, for the message.
+        velocities: whether velocities must be recorded.
+    """
+    layout, actions = trajectories.layout, trajectories.actions.shape[1]
+    if layout != PLANAR or actions != len(layout.position):
+        raise DataError(
+            f"{trajectories.source}: {user} needs observations of position, or position and "
+            f"velocity, and actions of 2 numbers; got observations of "
+            f"{trajectories.observations.shape[1]} and actions of {actions} numbers. Train "
+            "Diffusion Forcing on this data instead."
+        )
+    if velocities and not has_velocities(trajectories):
+        raise DataError(
+            f"{trajectories.source} holds only positions, but {user} needs velocities; train "
+            "with velocities=False."
+        )
+
+
 class TransitionWindows:
     """Draws random windows of successive transitions.
 
@@ -59,22 +84,24 @@ class TransitionWindows:
         horizon: H, number of transitions in a window, one environment step apart.
 
     Raises:
-        DataError: no segment is as long as a window.
+        DataError: no segment is as long as a window, or the data is not that of a point.
     """
 
     def __init__(self, trajectories: Trajectories, horizon: int) -> None:
+        require_planar(trajectories, "a transition")
         # Velocities that were not recorded are differences to the row before.
-        predecessors = int(trajectories.observations.shape[1] == 2)
+        predecessors = int(not has_velocities(trajectories))
         self._starts = WindowSampler(
             trajectories.segments, horizon - 1, predecessors, source=trajectories.source
         )
         self._steps = np.arange(horizon)
         self._trajectories = trajectories
+        self._positions = trajectories.layout.positions(trajectories.observations)
 
     def draw(self, batch: int, generator: torch.Generator) -> torch.Tensor:
         """Draw windows with a uniform start; float32 [B, H, 6] in physical units."""
         start, _ = self._starts.draw(batch, generator)
         rows = start[:, None] + self._steps
         data = self._trajectories
-        parts = data.actions[rows], data.observations[rows, :2], velocities(data, rows)
+        parts = data.actions[rows], self._positions[rows], velocities(data, rows)
         return torch.from_numpy(np.concatenate(parts, -1).astype(np.float32))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from dfplan.observations import select_columns
 from dfplan.tokens.layout import TokenLayout
 from dfplan.tokens.sampler import WindowSampler
 from dfplan.types import Trajectories
+
+_OF_STEPS = ("actions", "rewards")
 
 
 class TokenWindows:
@@ -18,12 +21,15 @@ class TokenWindows:
         layout: how positions form tokens.
 
     Raises:
-        DataError: no segment holds two tokens.
+        DataError: no segment holds two tokens, or the data lacks a feature.
     """
 
     def __init__(self, trajectories: Trajectories, layout: TokenLayout) -> None:
-        self._observations = trajectories.observations
         self._layout = layout
+        self._observed = select_columns(trajectories.observations, layout.observed)
+        self._led_here = [
+            feature.of(trajectories) for feature in layout.features if feature.source in _OF_STEPS
+        ]
         # At least one token must fit after the first.
         self._starts = WindowSampler(
             trajectories.segments, successors=layout.token_steps, source=trajectories.source
@@ -33,7 +39,7 @@ class TokenWindows:
         """Draw windows; start and horizon are uniform over the values that fit.
 
         Returns:
-            (frames float [B, 1 + (T-1) * frame_stack, 2] in physical units, where the last frame
+            (frames float [B, 1 + (T-1) * frame_stack, W] in physical units, where the last frame
             is repeated after the horizon; horizon: index of the last token, int [B], from 1 to
             T - 1).
         """
@@ -47,5 +53,10 @@ class TokenWindows:
         frame = torch.arange(1 + (layout.tokens - 1) * layout.frame_stack)
         frame = torch.minimum(frame, horizon[:, None] * layout.frame_stack)
         index = (start[:, None] + frame * layout.stride).numpy()
-        positions = self._observations[index, :2].astype(np.float32, copy=False)
-        return torch.from_numpy(positions), horizon
+        frames = self._observed[index].astype(np.float32, copy=False)
+        if self._led_here:
+            # The step that led to the first frame is unknown in planning; its row is not used.
+            before = np.maximum(index - 1, rows[:, None])
+            steps = [values[before].astype(np.float32) for values in self._led_here]
+            frames = np.concatenate([frames, *steps], -1)
+        return torch.from_numpy(frames), horizon

@@ -23,6 +23,7 @@ from dfplan.boundary import isolated
 from dfplan.errors import CheckpointError
 from dfplan.files import atomic_path, expand_path
 from dfplan.record import Record
+from dfplan.tokens.layout import frame_width
 from dfplan.tokens.statistics import Statistics
 from dfplan.types import Trajectories
 
@@ -58,6 +59,8 @@ class Checkpoint(Record):
         training: settings of the training, and its duration in seconds of wall time and of CPU
             time.
         maze: the maze as text, used only for pictures; None if it is not known.
+        tokens: what tokens hold, see :meth:`dfplan.tokens.layout.TokenLayout.to_json`; None for
+            positions alone.
     """
 
     recipe: str
@@ -67,10 +70,11 @@ class Checkpoint(Record):
     data: dict[str, Any]
     training: dict[str, Any]
     maze: str | None = None
+    tokens: dict[str, Any] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return everything except the tensors, as JSON."""
-        return {
+        description = {
             "format": FORMAT,
             "recipe": self.recipe,
             "config": self.config,
@@ -78,6 +82,7 @@ class Checkpoint(Record):
             "training": self.training,
             "maze": self.maze,
         }
+        return description if self.tokens is None else {**description, "tokens": self.tokens}
 
     def save(self, path: str | Path) -> Path:
         """Write to ``path`` atomically; return the path."""
@@ -141,6 +146,7 @@ class Checkpoint(Record):
         if not network:
             raise CheckpointError(f"{path} holds no weights (tensors named network.*).")
         try:
+            tokens = header.get("tokens")
             for name, kinds in _FIELD_TYPES.items():
                 if not isinstance(header[name], kinds):
                     raise TypeError(name)
@@ -148,10 +154,13 @@ class Checkpoint(Record):
                 recipe=header["recipe"],
                 config=header["config"],
                 network=network,
-                statistics=Statistics.from_tensors(part(tensors, "statistics.")),
+                statistics=Statistics.from_tensors(
+                    part(tensors, "statistics."), frame_width(tokens)
+                ),
                 data=header["data"],
                 training=header["training"],
                 maze=header["maze"],
+                tokens=tokens,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(

@@ -82,7 +82,7 @@ def _train(
     if not resume and (out / "state.safetensors").exists():
         raise ConfigError(f"{out} already holds a run; resume it, or choose another folder.")
     require_unchanged(trajectories.mapped)
-    statistics = fit_statistics(trajectories)
+    statistics = fit_statistics(trajectories, recipe.features)
     config, data = recipe.to_json(), data_description(trajectories)
     description = {
         "recipe": recipe.name,
@@ -90,6 +90,8 @@ def _train(
         "settings": asdict(settings),
         "data": data,
     }
+    if recipe.stored_tokens is not None:
+        description["tokens"] = recipe.stored_tokens
     state = TrainingState(recipe, settings, fabric)
     if resume:
         state.load(out / "state.safetensors", description)
@@ -109,6 +111,7 @@ def _train(
                 "waited_seconds": round(state.waited, 2),
             },
             maze=trajectories.maze,
+            tokens=recipe.stored_tokens,
         )
 
     def save() -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from dfplan.tokens.layout import POSITION, Feature
 from dfplan.tokens.statistics import Statistics
 from dfplan.training.checkpoint import Checkpoint, from_stored, to_stored
 from dfplan.types import Trajectories
@@ -68,14 +69,25 @@ class Recipe(metaclass=ABCMeta):
         """Return the settings as JSON; :meth:`from_json` is the inverse."""
         return to_stored(asdict(self))
 
+    @property
+    def stored_tokens(self) -> dict[str, Any] | None:
+        """What tokens hold, as JSON; None for positions alone."""
+        return None
+
     @classmethod
-    def from_json(cls: type[R], config: dict[str, Any]) -> R:
-        """Rebuild the recipe from :meth:`to_json`."""
+    def from_json(cls: type[R], config: dict[str, Any], tokens: dict[str, Any] | None = None) -> R:
+        """Rebuild the recipe from :meth:`to_json` and :attr:`stored_tokens`."""
         return cls(**from_stored(config))
 
 
 class LoopRecipe(Recipe):
-    """A recipe that :func:`dfplan.training.loop.train` can train."""
+    """A recipe that :func:`dfplan.training.loop.train` can train.
+
+    Attributes:
+        features: what a frame of the data holds; the normalizer is of these columns.
+    """
+
+    features: tuple[Feature, ...] = (POSITION,)
 
     @abstractmethod
     def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective:

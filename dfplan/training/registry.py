@@ -73,7 +73,7 @@ def recipe_class(name: str) -> type[Recipe]:
 
 def recipe_of(checkpoint: Checkpoint) -> Recipe:
     """Rebuild the recipe that made ``checkpoint``."""
-    return recipe_class(checkpoint.recipe).from_json(checkpoint.config)
+    return recipe_class(checkpoint.recipe).from_json(checkpoint.config, checkpoint.tokens)
 
 
 register_recipe("forcing", "dfplan.training.recipes.forcing:ForcingConfig", "planner")

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from dfplan.errors import DataError, require_flags, require_numbers
+from dfplan.errors import require_flags, require_numbers
 from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.learned import LearnedPolicy, policy_inputs
 from dfplan.tokens.sampler import WindowSampler
 from dfplan.tokens.statistics import Statistics
+from dfplan.tokens.transitions import require_planar
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.objective import Batch, LoopRecipe, Objective
 from dfplan.types import Trajectories
@@ -63,13 +64,14 @@ class CloningConfig(LoopRecipe):
             DataError: the data lacks velocities that the policy needs, or every segment has only
                 one row.
         """
-        require_velocities(trajectories, self.velocities)
+        require_planar(trajectories, "behaviour cloning", velocities=self.velocities)
         rows = WindowSampler(trajectories.segments, successors=1, source=trajectories.source)
+        positions = trajectories.layout.positions(trajectories.observations)
 
         def draw(size: int, generator: torch.Generator) -> Batch:
             row, end = rows.draw(size, generator)
             goal = row + self._goal_offsets(end - 1 - row, generator)
-            states, goals = trajectories.observations[row], trajectories.observations[goal, :2]
+            states, goals = trajectories.observations[row], positions[goal]
             actions = np.clip(trajectories.actions[row], -1.0, 1.0)
             return tuple(
                 torch.from_numpy(each.astype(np.float32)) for each in (states, goals, actions)
@@ -101,13 +103,4 @@ class CloningConfig(LoopRecipe):
             checkpoint.statistics,
             self.velocities,
             maze=checkpoint.maze,
-        )
-
-
-def require_velocities(trajectories: Trajectories, velocities: bool) -> None:
-    """Raise :class:`DataError` if ``velocities`` is True and the data holds none."""
-    if velocities and trajectories.observations.shape[1] != 4:
-        raise DataError(
-            f"{trajectories.source} holds only positions, but the recipe needs velocities; train "
-            "with velocities=False."
         )

@@ -18,15 +18,18 @@ from dfplan.errors import ConfigError, require_flags, require_name, require_numb
 from dfplan.networks.gru import GRU
 from dfplan.networks.transformer import Transformer
 from dfplan.networks.unet import TemporalUnet
+from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.single import ForcingPlanner
 from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.sampling.model import SequenceModel
-from dfplan.tokens.layout import TokenLayout
+from dfplan.tokens.layout import POSITION, Feature, TokenLayout, tokens_from_json
 from dfplan.tokens.statistics import Statistics
 from dfplan.tokens.windows import TokenWindows
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.objective import Batch, LoopRecipe, Objective
 from dfplan.types import Trajectories
+
+_TOKEN_CONTENT = ("features", "observation")
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,11 @@ class ForcingConfig(LoopRecipe):
     :data:`~dfplan.diffusion.levels.TEACHER_FORCING` levels it is next-token diffusion.
 
     Attributes:
+        features: what a frame of a token holds; see :func:`~dfplan.tokens.layout.token_features`.
+        observation: the columns of the observations that features are taken from.
         tokens: T, length of the longest plan, including its first token.
-        frame_stack: positions in a token.
-        stride: environment steps between two positions.
+        frame_stack: frames in a token.
+        stride: environment steps between two frames.
         noise_levels: K, number of noise levels.
         width: features of a token inside the network; the finest resolution of the U-Net has
             ``width / 4``.
@@ -62,6 +67,8 @@ class ForcingConfig(LoopRecipe):
             underestimates what is known of the past, because it only sees the noisy levels.
     """
 
+    features: tuple[Feature, ...] = (POSITION,)
+    observation: ObservationLayout = PLANAR
     tokens: int = 28
     frame_stack: int = 2
     stride: int = 10
@@ -78,7 +85,8 @@ class ForcingConfig(LoopRecipe):
     parallel_teacher_forcing: bool = False
 
     def __post_init__(self) -> None:
-        vars(self).update(vars(self.layout))  # checked, and NumPy's numbers as Python's
+        # Checked, and NumPy's numbers as Python's.
+        vars(self).update(vars(self.layout))
         require_flags(vars(self), "parallel_teacher_forcing")
         require_numbers(vars(self), "width", "layers", "heads", integer=True, minimum=1)
         require_numbers(
@@ -106,15 +114,30 @@ class ForcingConfig(LoopRecipe):
     def name(self) -> str:
         return "forcing"
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON, without what tokens hold; see :attr:`stored_tokens`."""
+        config = super().to_json()
+        return {name: value for name, value in config.items() if name not in _TOKEN_CONTENT}
+
     @classmethod
-    def from_json(cls, config: dict[str, Any]) -> ForcingConfig:
-        """Rebuild the recipe from :meth:`to_json`."""
-        return super().from_json({**config, "levels": LevelMixture(**config["levels"])})
+    def from_json(
+        cls, config: dict[str, Any], tokens: dict[str, Any] | None = None
+    ) -> ForcingConfig:
+        """Rebuild the recipe from :meth:`to_json` and :attr:`stored_tokens`."""
+        levels = LevelMixture(**config["levels"])
+        return super().from_json({**config, "levels": levels, **tokens_from_json(tokens)})
+
+    @property
+    def stored_tokens(self) -> dict[str, Any] | None:
+        """What tokens hold, as JSON; None for positions alone."""
+        return self.layout.to_json()
 
     @property
     def layout(self) -> TokenLayout:
-        """How positions become tokens."""
-        return TokenLayout(self.tokens, self.frame_stack, self.stride)
+        """How frames become tokens."""
+        return TokenLayout(
+            self.tokens, self.frame_stack, self.stride, self.features, self.observation
+        )
 
     def untrained(self) -> nn.Module:
         """Build the network with random weights."""
@@ -132,7 +155,7 @@ class ForcingConfig(LoopRecipe):
                 horizon, layout.tokens, self.noise_levels, self.levels, generator
             )
             clean = layout.to_tokens(statistics.normalizer.normalize(frames))
-            repeat_goal(clean, horizon, known_goal)
+            hide_unknown(clean, horizon, known_goal, layout)
             noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype)
             mask = torch.arange(layout.tokens) <= horizon[:, None]
 
@@ -181,14 +204,22 @@ NETWORKS: dict[str, Callable[[ForcingConfig], nn.Module]] = {
 """Functions that build an untrained network, by name."""
 
 
-def repeat_goal(clean: torch.Tensor, horizon: torch.Tensor, known_goal: torch.Tensor) -> None:
-    """Fill each known goal token with its last position repeated, as a planner does.
+def hide_unknown(
+    clean: torch.Tensor, horizon: torch.Tensor, known_goal: torch.Tensor, layout: TokenLayout
+) -> None:
+    """Leave in start and goal tokens only what a planner knows of them.
+
+    The first token keeps the observation. A known goal token becomes its last position, repeated.
 
     Args:
         clean: windows [B, T, D]; changed in place.
         horizon: index of the last token of each window, int [B].
         known_goal: windows whose goal is known, bool [B].
+        layout: what tokens hold.
     """
+    observed, width = len(layout.observed), layout.width
+    if observed < width:
+        clean[:, 0].view(len(clean), -1, width)[..., observed:] = 0.0
     row = known_goal.nonzero(as_tuple=True)[0]
-    goal = clean[row, horizon[row], -2:]
-    clean[row, horizon[row]] = goal.repeat(1, clean.shape[-1] // 2)
+    last = clean[row, horizon[row], -width:]
+    clean[row, horizon[row]] = layout.goal_token(last[..., layout.position])

@@ -14,9 +14,9 @@ from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.trackers import InverseDynamics, inverse_inputs
 from dfplan.tokens.sampler import WindowSampler
 from dfplan.tokens.statistics import Statistics
+from dfplan.tokens.transitions import require_planar
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.objective import Batch, LoopRecipe, Objective
-from dfplan.training.recipes.cloning import require_velocities
 from dfplan.types import Trajectories
 
 
@@ -58,16 +58,17 @@ class InverseConfig(LoopRecipe):
             DataError: the data lacks velocities that the network needs, or no segment is longer
                 than ``steps``.
         """
-        require_velocities(trajectories, self.velocities)
+        require_planar(trajectories, "inverse dynamics", velocities=self.velocities)
         rows = WindowSampler(
             trajectories.segments, successors=self.steps, source=trajectories.source
         )
-        observations = trajectories.observations
+        positions = trajectories.layout.positions(trajectories.observations)
+        recorded = trajectories.layout.velocities(trajectories.observations)
 
         def draw(size: int, generator: torch.Generator) -> Batch:
             row, _ = rows.draw(size, generator)
-            displacement = observations[row + self.steps, :2] - observations[row, :2]
-            velocity = observations[row, 2:] if self.velocities else None
+            displacement = positions[row + self.steps] - positions[row]
+            velocity = recorded[row] if self.velocities and recorded is not None else None
             inputs = inverse_inputs(displacement, velocity, statistics.motion, self.steps)
             actions = np.clip(trajectories.actions[row], -1.0, 1.0).astype(np.float32)
             return torch.from_numpy(inputs), torch.from_numpy(actions)

@@ -33,9 +33,9 @@ from dfplan.files import atomic_path, exclusive_lock, expand_path
 from dfplan.networks.perceptron import Perceptron
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.tokens.statistics import Statistics, fit_statistics
+from dfplan.tokens.transitions import require_planar
 from dfplan.training.checkpoint import Checkpoint, data_description
 from dfplan.training.objective import Recipe
-from dfplan.training.recipes.cloning import require_velocities
 from dfplan.types import Trajectories
 
 ALGORITHMS = {"iql": "IQLConfig", "cql": "CQLConfig"}
@@ -195,7 +195,8 @@ def goal_rewards(recipe: OfflineConfig, trajectories: Trajectories) -> np.ndarra
     a segment gets 0, since its successor is unknown. Rewards stored in the data are ignored.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # rows outside of all segments
-        offsets = trajectories.observations[:, :2] - np.array(recipe.goal)
+        positions = trajectories.layout.positions(trajectories.observations)
+        offsets = positions - np.array(recipe.goal)
         reached = np.linalg.norm(offsets, axis=1) <= recipe.radius
     rewards = np.append(reached[1:], False).astype(np.float32)
     rewards[trajectories.segments[:, 1] - 1] = 0.0
@@ -230,7 +231,7 @@ def _algorithm(recipe: OfflineConfig, statistics: Statistics, batch_size: int) -
 
 def _replay(recipe: OfflineConfig, trajectories: Trajectories) -> Any:
     """Build the replay buffer of the transitions within segments; none of them is terminal."""
-    require_velocities(trajectories, velocities=True)
+    require_planar(trajectories, recipe.algorithm.upper(), velocities=True)
     rewards = goal_rewards(recipe, trajectories)
     if not any(rewards[first:last].any() for first, last in trajectories.segments):
         raise DataError(

@@ -62,11 +62,11 @@ class ValueConfig(LoopRecipe):
         rewards = require_rewards(trajectories) / statistics.reward_unit
         values = torch.from_numpy(discounted_returns(rewards, trajectories.segments, self.discount))
         rows = WindowSampler(trajectories.segments, source=trajectories.source)
+        positions = trajectories.layout.positions(trajectories.observations)
 
         def draw(size: int, generator: torch.Generator) -> Batch:
             row, _ = rows.draw(size, generator)
-            positions = trajectories.observations[row, :2].astype(np.float32, copy=False)
-            return torch.from_numpy(positions), values[row]
+            return torch.from_numpy(positions[row].astype(np.float32, copy=False)), values[row]
 
         def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
             positions, returns = batch
