@@ -6,6 +6,7 @@ Only the module of the command that is given is imported, and only its parser is
 from __future__ import annotations
 
 import ast
+import os
 import re
 import sys
 from argparse import ArgumentParser
@@ -34,10 +35,12 @@ class Group(NamedTuple):
         help: one line.
         commands: each by name, as ``module:function`` of this package; or where such a mapping is
             found, as ``module:name``, if it takes imports to know them.
+        for_path: the command if an existing file or folder is given in place of a name.
     """
 
     help: str
     commands: Mapping[str, Group | Command | str] | str
+    for_path: str | None = None
 
 
 COMMANDS = Group(
@@ -59,7 +62,9 @@ COMMANDS = Group(
             {"run": "bench:run", "report": "bench:report", "compare": "bench:compare_results"},
         ),
         "train": Group(
-            "Train a planner, policy, tracker or value; each preset is a command.", "train:COMMANDS"
+            "Train a planner on a data file, or a preset; each preset is a command.",
+            "train:COMMANDS",
+            "train:train_data",
         ),
         "data": Group(
             "Collect, download, check or convert data.",
@@ -158,6 +163,9 @@ def _run(args: Sequence[str]) -> int:
             print(f"dfplan {__version__}")
             return 0
         name, known = args[len(names)], _commands(entry)
+        if name not in known and entry.for_path is not None and os.path.exists(name):
+            entry = entry.for_path
+            continue
         if name not in known:
             _refuse(names, name, known)
         names.append(name)
@@ -205,5 +213,8 @@ def _refuse(names: Sequence[str], name: str, known: Mapping[str, object]) -> NoR
     close = get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     command = " ".join(["dfplan", *names])
-    print_error(f"dfplan: error: Unknown command {name!r}.{hint} See '{command} --help'.")
+    what = f"Unknown command {name!r}"
+    if names == ["train"]:
+        what = f"{name!r} is neither a preset nor an existing file or folder of data"
+    print_error(f"dfplan: error: {what}.{hint} See '{command} --help'.")
     sys.exit(2)

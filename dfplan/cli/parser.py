@@ -47,7 +47,8 @@ _WRONG = re.compile(r"arguments: .*?(--[\w.-]+)|(?:[Oo]ption '|choice: '|Got val
 class Parser(ArgumentParser):
     """jsonargparse's parser, with one-line errors that suggest the closest name.
 
-    A ``bool`` argument becomes the two flags ``--name`` and ``--no_name``.
+    A ``bool`` argument becomes the two flags ``--name`` and ``--no_name``. The parameter ``from_``
+    is ``--from`` on the command line.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -55,6 +56,8 @@ class Parser(ArgumentParser):
         self._file = ""  # the configuration file that is being read, for messages
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        if args and args[0].endswith("_"):  # a parameter whose name would be a keyword
+            args = (*args, args[0].rstrip("_"))
         if kwargs.get("type") is bool:
             kwargs["action"] = ActionYesNo
             del kwargs["type"]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from jsonargparse.typing import PositiveInt
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from dfplan.cli.arguments import maze_or_file
+from dfplan.cli.arguments import Keys, Names, Numbers, maze_or_file
 from dfplan.data import load_data
 from dfplan.errors import ConfigError, require_numbers
+from dfplan.mazes import parse_maze
+from dfplan.pretrained import read_checkpoint
+from dfplan.tokens.layout import token_features
 from dfplan.training.loop import train
 from dfplan.training.objective import LoopRecipe
 from dfplan.training.presets import (
@@ -21,11 +26,14 @@ from dfplan.training.presets import (
     OfflinePreset,
     Preset,
     custom_preset,
+    forcing_for,
     preset_data,
 )
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, train_offline
+from dfplan.training.registry import recipe_of
 from dfplan.training.settings import TrainSettings
+from dfplan.types import Trajectories
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -103,6 +111,70 @@ def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
         print(out / "checkpoint.safetensors")
 
     return command
+
+
+def train_data(
+    data: str,
+    out: Path = Path("runs/data"),
+    position: Numbers | None = None,
+    features: Names | None = None,
+    keys: Keys | None = None,
+    from_: str | None = None,
+    tokens: PositiveInt | None = None,
+    settings: TrainSettings = CUSTOM_SETTINGS,
+    accelerator: str = "auto",
+    resume: bool = False,
+    segment_by: Literal["none", "timeouts", "goals"] = "none",
+    follow_links: bool = False,
+) -> None:
+    """Train a planner by Diffusion Forcing on a data file or folder.
+
+    Args:
+        data: file or folder of data.
+        out: folder of the run: metrics.jsonl, state.safetensors, checkpoint.safetensors.
+        position: the two columns of the position in an observation, counted from 0, as 0,1;
+            needed unless observations have 2 or 4 numbers.
+        features: what tokens hold, of position, velocity, observation, action and reward;
+            default: position.
+        keys: names of the arrays of a file, as observations=obs,ends=done.
+        from_: checkpoint to continue from (fine-tuning): a shipped name, a file, or the folder of
+            a training. Its tokens are used.
+        tokens: length of the longest plan in tokens of 20 steps; default: enough for the longest
+            path in the maze that the file names, otherwise 28.
+        settings: steps, batch size, learning rate and others.
+        accelerator: cpu, gpu, mps or auto.
+        resume: continue from the state in out.
+        segment_by: where to cut episodes into more segments.
+        follow_links: let hdf5 files refer to files outside their folder.
+    """
+    fabric = _fabric(accelerator, 1, "32-true")
+    trajectories = load_data(
+        data,
+        position=position,
+        keys=None if keys is None else dict(keys),
+        segment_by=segment_by,
+        follow_links=follow_links,
+    )
+    start = None if from_ is None else read_checkpoint(from_)
+    if start is not None:
+        if features is not None or tokens is not None:
+            raise ConfigError("--from brings its own features and tokens; leave these out.")
+        recipe: LoopRecipe = recipe_of(start)  # type: ignore[assignment]
+    else:
+        recipe = _recipe_for(trajectories, features or Names("position"), tokens)
+    train(recipe, trajectories, out, settings=settings, start=start, fabric=fabric, resume=resume)
+    print(out / "checkpoint.safetensors")
+
+
+def _recipe_for(trajectories: Trajectories, features: Names, tokens: int | None) -> ForcingConfig:
+    """Diffusion Forcing of these features, with plans as long as the data allows."""
+    base = ForcingConfig()
+    if tokens is not None:
+        base = ForcingConfig(tokens=tokens)
+    elif trajectories.maze is not None:
+        base = forcing_for(parse_maze(trajectories.maze))
+    held = token_features(features, trajectories.layout, trajectories.actions.shape[1])
+    return replace(base, features=held, observation=trajectories.layout)
 
 
 def train_own(

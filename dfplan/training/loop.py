@@ -33,6 +33,7 @@ def train(
     out: str | Path,
     *,
     settings: TrainSettings,
+    start: Checkpoint | None = None,
     fabric: Fabric | None = None,
     resume: bool = False,
     progress: bool = True,
@@ -49,6 +50,8 @@ def train(
         trajectories: the data.
         out: folder to write to; created if missing.
         settings: how long and how fast.
+        start: a checkpoint of the same recipe, whose weights and normalization training continues
+            from (fine-tuning); by default the weights are random.
         fabric: device, number of devices and precision; by default the best single device.
         resume: continue from ``state.safetensors`` in ``out``.
         progress: show a progress bar.
@@ -58,7 +61,7 @@ def train(
 
     Raises:
         BusyError: another training uses ``out``.
-        ConfigError: ``out`` holds a run and ``resume`` is False.
+        ConfigError: ``out`` holds a run and ``resume`` is False, or ``start`` is of another recipe.
         CheckpointError: there is no state to resume from, or it was made with other settings.
         DataError: a file that ``trajectories`` is mapped from was changed. This is checked at the
             beginning, before each batch and before each save.
@@ -67,7 +70,7 @@ def train(
     fabric = fabric or Fabric(accelerator="auto", devices=1)
     out = expand_path(out)
     with exclusive_lock(out, "a training") if fabric.is_global_zero else nullcontext():
-        return _train(recipe, trajectories, out, settings, fabric, resume, progress)
+        return _train(recipe, trajectories, out, settings, start, fabric, resume, progress)
 
 
 def _train(
@@ -75,6 +78,7 @@ def _train(
     trajectories: Trajectories,
     out: Path,
     settings: TrainSettings,
+    start: Checkpoint | None,
     fabric: Fabric,
     resume: bool,
     progress: bool,
@@ -83,6 +87,9 @@ def _train(
         raise ConfigError(f"{out} already holds a run; resume it, or choose another folder.")
     require_unchanged(trajectories.mapped)
     statistics = fit_statistics(trajectories, recipe.features)
+    if start is not None:
+        _require_same_recipe(recipe, start)
+        statistics = replace(statistics, normalizer=start.statistics.normalizer)
     config, data = recipe.to_json(), data_description(trajectories)
     description = {
         "recipe": recipe.name,
@@ -92,7 +99,9 @@ def _train(
     }
     if recipe.stored_tokens is not None:
         description["tokens"] = recipe.stored_tokens
-    state = TrainingState(recipe, settings, fabric)
+    if start is not None:
+        description["start"] = start.data | start.training
+    state = TrainingState(recipe, settings, fabric, start)
     if resume:
         state.load(out / "state.safetensors", description)
 
@@ -109,6 +118,7 @@ def _train(
                 "seconds": round(state.seconds, 1),
                 "cpu_seconds": round(state.cpu_seconds, 1),
                 "waited_seconds": round(state.waited, 2),
+                **({} if start is None else {"start": start.data}),
             },
             maze=trajectories.maze,
             tokens=recipe.stored_tokens,
@@ -127,6 +137,25 @@ def _train(
     if fabric.is_global_zero:
         last.save(out / "checkpoint.safetensors")
     return last
+
+
+def _require_same_recipe(recipe: LoopRecipe, start: Checkpoint) -> None:
+    """Raise :class:`ConfigError` unless training can continue from the checkpoint."""
+    if not recipe.can_continue:
+        raise ConfigError(
+            f"The recipe {recipe.name!r} cannot continue from a checkpoint, since its inputs are "
+            "scaled by the data. Train it from the start."
+        )
+    wanted = {"recipe": recipe.name, "tokens": recipe.stored_tokens, **recipe.to_json()}
+    found = {"recipe": start.recipe, "tokens": start.tokens, **start.config}
+    different = [name for name in wanted if wanted[name] != found.get(name)]
+    if different:
+        values = "; ".join(f"{name} {found.get(name)} and {wanted[name]}" for name in different)
+        raise ConfigError(
+            "Training can continue only with the recipe and the tokens of the checkpoint; the "
+            f"checkpoint's and the recipe's differ: {values}. Use the checkpoint's "
+            "(dfplan.training.registry.recipe_of), and data of the same columns."
+        )
 
 
 def _check_data(objective: Objective, trajectories: Trajectories) -> Objective:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
@@ -85,7 +85,11 @@ class LoopRecipe(Recipe):
 
     Attributes:
         features: what a frame of the data holds; the normalizer is of these columns.
+        can_continue: whether a network's inputs are scaled by the normalizer alone, so that
+            training can continue from a checkpoint on other data.
     """
+
+    can_continue: ClassVar[bool] = False
 
     features: tuple[Feature, ...] = (POSITION,)
 

@@ -205,14 +205,16 @@ def custom_preset(maze: Maze) -> Preset:
     The plans are long enough for the longest shortest path of the maze, as in the presets of the
     suites. The data grows with the number of free cells, about as in D4RL, within bounds.
     """
-    tokens = 6 + math.ceil(1.25 * maze.diameter)
-    recipe = (
-        ForcingConfig(tokens=tokens)
-        if tokens <= _MAX_TOKENS
-        else ForcingConfig(tokens=1 + tokens // 2, frame_stack=4)
-    )
     steps = min(max(50_000 * len(maze.free_cells), 500_000), 4_000_000)
-    return Preset(maze, recipe, CUSTOM_SETTINGS, data_steps=steps)
+    return Preset(maze, forcing_for(maze), CUSTOM_SETTINGS, data_steps=steps)
+
+
+def forcing_for(maze: Maze) -> ForcingConfig:
+    """Return Diffusion Forcing with plans as long as the longest shortest path of ``maze``."""
+    tokens = 6 + math.ceil(1.25 * maze.diameter)
+    if tokens <= _MAX_TOKENS:
+        return ForcingConfig(tokens=tokens)
+    return ForcingConfig(tokens=1 + tokens // 2, frame_stack=4)
 
 
 def preset_data(preset: Preset | OfflinePreset, folder: Path) -> Path:

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dfplan.boundary import single_precision
 from dfplan.errors import CheckpointError, DfplanError
-from dfplan.training.checkpoint import part, read_tensors, write_tensors
+from dfplan.training.checkpoint import Checkpoint, part, read_tensors, write_tensors
 from dfplan.training.objective import Batch, LoopRecipe, Objective
 from dfplan.training.settings import TrainSettings
 
@@ -21,9 +21,11 @@ class TrainingState:
     """Network, optimizer, averaged weights and counters: everything that training changes.
 
     Args:
-        recipe: what is trained. The initial weights depend only on ``settings.seed``.
+        recipe: what is trained. Without ``start``, the initial weights depend only on
+            ``settings.seed``.
         settings: of the training.
         fabric: device and precision.
+        start: a checkpoint with the initial weights.
 
     Attributes:
         step: optimizer steps done.
@@ -32,10 +34,18 @@ class TrainingState:
         waited: seconds spent waiting for batches.
     """
 
-    def __init__(self, recipe: LoopRecipe, settings: TrainSettings, fabric: Fabric) -> None:
+    def __init__(
+        self,
+        recipe: LoopRecipe,
+        settings: TrainSettings,
+        fabric: Fabric,
+        start: Checkpoint | None = None,
+    ) -> None:
         with torch.random.fork_rng(), single_precision():
             torch.manual_seed(settings.seed)
             network = recipe.untrained()
+            if start is not None:
+                network.load_state_dict(start.network)
         optimizer = torch.optim.AdamW(
             network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )

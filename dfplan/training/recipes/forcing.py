@@ -67,6 +67,8 @@ class ForcingConfig(LoopRecipe):
             underestimates what is known of the past, because it only sees the noisy levels.
     """
 
+    can_continue = True
+
     features: tuple[Feature, ...] = (POSITION,)
     observation: ObservationLayout = PLANAR
     tokens: int = 28
