@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from dfplan import data
-from dfplan.cli.arguments import Keys, maze_or_file, names_of_arrays
+from dfplan.cli.arguments import Keys, Numbers, maze_or_file, names_of_arrays
 from dfplan.collect import generate as generate_data
 from dfplan.data import read, write
 from dfplan.data.checks.check import draw_check
@@ -67,6 +67,7 @@ def check(
     picture: Path | None = None,
     segment_by: Literal["none", "timeouts", "goals"] = "none",
     keys: Keys | None = None,
+    position: Numbers | None = None,
     follow_links: bool = False,
 ) -> int:
     """Describe data and list what is wrong with it. The exit code is 1 if training would fail.
@@ -76,9 +77,13 @@ def check(
         picture: picture of the visited places to write.
         segment_by: cut episodes also after timeouts, or where the goal changes.
         keys: names of the arrays in the file, as observations=obs,ends=done.
+        position: the two columns of an observation that are the position, counted from 0, as 0,1.
+            Needed for observations of other than 2 or 4 numbers.
         follow_links: let hdf5 files refer to files outside their folder.
     """
-    recording = read(source, keys=names_of_arrays(keys), follow_links=follow_links)
+    recording = read(
+        source, keys=names_of_arrays(keys), follow_links=follow_links, position=position
+    )
     # The shortest window that any preset draws: from one token to the next.
     report = data.check(recording, segment_by, window=TokenLayout(tokens=2).token_steps + 1)
     print(report)
@@ -87,15 +92,25 @@ def check(
     return 0 if report.ok else 1
 
 
-def info(source: str, keys: Keys | None = None, follow_links: bool = False) -> None:
+def info(
+    source: str,
+    keys: Keys | None = None,
+    position: Numbers | None = None,
+    follow_links: bool = False,
+) -> None:
     """Describe data, but do not list what is wrong with it.
 
     Args:
         source: file, folder or name of a data set, in any format.
         keys: names of the arrays in the file, as observations=obs,ends=done.
+        position: the two columns of an observation that are the position, counted from 0, as 0,1.
+            Needed for observations of other than 2 or 4 numbers.
         follow_links: let hdf5 files refer to files outside their folder.
     """
-    print(data.check(read(source, keys=names_of_arrays(keys), follow_links=follow_links)).summary())
+    recording = read(
+        source, keys=names_of_arrays(keys), follow_links=follow_links, position=position
+    )
+    print(data.check(recording).summary())
 
 
 def list_data() -> None:
@@ -109,6 +124,7 @@ def convert(
     out: Path,
     format: str | None = None,
     keys: Keys | None = None,
+    position: Numbers | None = None,
     follow_links: bool = False,
 ) -> None:
     """Write data in another format. Converting it back gives the same data.
@@ -119,9 +135,14 @@ def convert(
             Minari's.
         format: d4rl, minari or ogbench; default: by the ending of out.
         keys: names of the arrays in the file, as observations=obs,ends=done.
+        position: the two columns of an observation that are the position, counted from 0, as 0,1.
+            Needed for observations of other than 2 or 4 numbers.
         follow_links: let hdf5 files refer to files outside their folder.
     """
-    print(write(read(source, keys=names_of_arrays(keys), follow_links=follow_links), out, format))
+    recording = read(
+        source, keys=names_of_arrays(keys), follow_links=follow_links, position=position
+    )
+    print(write(recording, out, format))
 
 
 def checksum(source: str) -> None:

@@ -13,10 +13,13 @@ from functools import cached_property
 import numpy as np
 
 from dfplan.blocks import blocks
+from dfplan.errors import DataError
+from dfplan.observations import ObservationLayout
 from dfplan.record import Record
 from dfplan.tokens.sampler import WindowSampler
+from dfplan.types import Recording
 
-_ROWS = 1 << 18  # of a block
+_ROWS, _BYTES = 1 << 18, 8 << 20  # largest size of a block
 _SAMPLE = 1_000_000
 _QUANTILE = 0.95
 _LIMIT_FACTOR = 3.0
@@ -65,21 +68,32 @@ class Anomalies(Record):
         return np.unique(np.concatenate(rows))
 
 
-def find_anomalies(observations: np.ndarray, episodes: np.ndarray) -> Anomalies:
-    """Find the anomalies of ``observations`` [N, 2] or [N, 4].
+def find_anomalies(recording: Recording) -> Anomalies:
+    """Find the anomalies of the observations of ``recording``.
 
-    Args:
-        observations: position in the first two columns, then velocity.
-        episodes: first row of each episode; int [E], from 0 in increasing order.
+    Raises:
+        DataError: as :func:`require_layout`.
     """
-    limit = step_limit(observations, episodes)
-    nonfinite, padding = nonfinite_rows(observations), zero_padding_rows(observations, limit)
-    outliers = velocity_outlier_rows(observations, episodes, limit)
-    jumps = jump_rows(observations, episodes, limit)
+    require_layout(recording)
+    observations, episodes = recording.observations, recording.episodes
+    limit = step_limit(recording)
+    nonfinite, padding = nonfinite_rows(observations), zero_padding_rows(recording, limit)
+    outliers, jumps = velocity_outlier_rows(recording, limit), jump_rows(recording, limit)
     excluded = np.concatenate([nonfinite, padding, outliers])
     parts = split_rows(np.concatenate([episodes, jumps]), excluded, len(observations))
-    isolated = isolated_rows(observations, episodes, jumps, parts, limit)
+    isolated = isolated_rows(recording, jumps, parts, limit)
     return Anomalies(limit, nonfinite, padding, outliers, jumps, isolated)
+
+
+def require_layout(recording: Recording) -> None:
+    """Raise :class:`DataError` unless the layout has as many columns as the observations."""
+    width, layout = recording.observations.shape[1], recording.layout
+    if width not in (layout.width, len(layout.position)):
+        raise DataError(
+            f"{recording.source}: the layout of the recording has {layout.width} columns, but an "
+            f"observation has {width}. Pass layout=ObservationLayout({width}, position) to "
+            "Recording, or make the recording with dfplan.data.from_arrays(..., position=...)."
+        )
 
 
 def split_rows(edges: np.ndarray, excluded: np.ndarray, count: int) -> np.ndarray:
@@ -104,37 +118,38 @@ def nonfinite_rows(array: np.ndarray) -> np.ndarray:
 
     Networks compute with float32, so a larger number counts as infinite.
     """
-    return _select(len(array), lambda first, end: ~_is_finite(array[first:end]))
+    return _select(array, lambda first, end: ~_is_finite(array[first:end]))
 
 
 def zero_rows(observations: np.ndarray) -> np.ndarray:
     """Rows of ``observations`` [N, D] in which every number is 0; int64 [k]."""
-    return _select(len(observations), lambda first, end: ~_is_nonzero(observations[first:end]))
+    return _select(observations, lambda first, end: ~_is_nonzero(observations[first:end]))
 
 
-def zero_padding_rows(observations: np.ndarray, limit: float) -> np.ndarray:
+def zero_padding_rows(recording: Recording, limit: float) -> np.ndarray:
     """Rows in which every number is 0 because nothing was recorded; int64 [k].
 
     A body may also be at rest at the origin. A run of zeros is therefore no padding if the row
     before or after it is within ``limit`` of the origin.
 
     Args:
-        observations: position in the first two columns; float [N, 2] or [N, 4].
+        recording: the data.
         limit: in units of position; see :func:`step_limit`.
     """
-    rows = zero_rows(observations)
+    rows = zero_rows(recording.observations)
     runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
-    padding = [run for run in runs if len(run) and not _is_reached(observations, run, limit)]
+    padding = [run for run in runs if len(run) and not _is_reached(recording, run, limit)]
     return np.concatenate([np.empty(0, np.int64), *padding])
 
 
-def _is_reached(observations: np.ndarray, run: np.ndarray, limit: float) -> bool:
+def _is_reached(recording: Recording, run: np.ndarray, limit: float) -> bool:
     """Whether the row before or after a run of zeros is within ``limit`` of the origin."""
-    neighbors = [row for row in (run[0] - 1, run[-1] + 1) if 0 <= row < len(observations)]
-    return any(bool((np.abs(observations[row, :2]) <= limit).all()) for row in neighbors)
+    neighbors = [row for row in (run[0] - 1, run[-1] + 1) if 0 <= row < len(recording)]
+    positions = recording.layout.positions(recording.observations[neighbors])
+    return bool((np.abs(positions) <= limit).all(1).any())
 
 
-def step_limit(observations: np.ndarray, episodes: np.ndarray) -> float:
+def step_limit(recording: Recording) -> float:
     """The largest step along an axis that counts as motion. Larger steps are jumps.
 
     It is three times the 95% quantile of the steps that are not 0. Steps to or from a row that is
@@ -142,23 +157,21 @@ def step_limit(observations: np.ndarray, episodes: np.ndarray) -> float:
     single outliers, if these are so many that they would determine the quantile. Of more than a
     million steps, a million evenly spaced ones are used.
 
-    Args:
-        observations: position in the first two columns; float [N, 2] or [N, 4].
-        episodes: first row of each episode; int [E], from 0 in increasing order.
-
     Returns:
         The limit in units of position; 0 if nothing moves.
     """
+    observations, episodes, layout = recording.observations, recording.episodes, recording.layout
     last = np.append(episodes[1:], len(observations)) - 1
     steps, shortest = [], []
-    for later in _sample(_episode_ranges(observations, episodes)):
+    for later in _sample(_episode_ranges(recording), observations):
         episode = np.searchsorted(episodes, later, side="right") - 1
         here, there = observations[later - 1], observations[later]
         before = observations[np.maximum(later - 2, episodes[episode])]
         after = observations[np.minimum(later + 1, last[episode])]
-        step = _steps(here, there)
+        step = _steps(layout, here, there)
         # A step that skips a single outlier is shorter than the steps to and from it.
-        shorter = np.fmin(step, np.fmin(_steps(before, there), _steps(here, after)))
+        skipping = np.fmin(_steps(layout, before, there), _steps(layout, here, after))
+        shorter = np.fmin(step, skipping)
         steps.append(step[step > 0])
         shortest.append(shorter[step > 0])
     limit = _limit_of(steps)
@@ -168,66 +181,58 @@ def step_limit(observations: np.ndarray, episodes: np.ndarray) -> float:
     return limit
 
 
-def jump_rows(observations: np.ndarray, episodes: np.ndarray, limit: float) -> np.ndarray:
+def jump_rows(recording: Recording, limit: float) -> np.ndarray:
     """Rows farther than ``limit`` from the row before, along either axis; int64 [k].
 
     The first row of an episode, a row that is zero or not finite, and the row after such a row are
     no jumps.
 
     Args:
-        observations: position in the first two columns; float [N, 2] or [N, 4].
-        episodes: first row of each episode; int [E], from 0 in increasing order.
+        recording: the data.
         limit: in units of position; see :func:`step_limit`.
     """
     return _select(
-        len(observations),
-        lambda first, end: _steps_to(observations, episodes, first, end) > limit,
+        recording.observations, lambda first, end: _steps_to(recording, first, end) > limit
     )
 
 
-def velocity_outlier_rows(
-    observations: np.ndarray, episodes: np.ndarray, limit: float
-) -> np.ndarray:
+def velocity_outlier_rows(recording: Recording, limit: float) -> np.ndarray:
     """Rows whose velocity is far above the usual, and that do not move accordingly; int64 [k].
 
     The velocity along an axis exceeds three times the 95% quantile of the rows that move, and its
     ratio to this limit is more than twice that of the steps to and from the row to theirs.
 
     Args:
-        observations: position and velocity, float [N, 4]; [N, 2] has no such rows.
-        episodes: first row of each episode; int [E], from 0 in increasing order.
+        recording: the data; without velocities it has no such rows.
         limit: in units of position; see :func:`step_limit`.
     """
-    if observations.shape[1] != 4:
+    observations, layout = recording.observations, recording.layout
+    if layout.velocities(observations[:0]) is None:
         return np.empty(0, np.int64)
     speeds = []
-    for later in _sample(_episode_ranges(observations, episodes)):
+    for later in _sample(_episode_ranges(recording), observations):
         here, there = observations[later - 1], observations[later]
         # The slower of two rows, because one of them may be an outlier.
-        speed = np.minimum(_max_speed(here[:, 2:]), _max_speed(there[:, 2:]))
-        speeds.append(speed[_steps(here, there) > 0])
+        speed = np.minimum(_max_speed(layout, here), _max_speed(layout, there))
+        speeds.append(speed[_steps(layout, here, there) > 0])
     top = _limit_of(speeds)
     if not top > 0:
         return np.empty(0, np.int64)
 
     def is_outlier(first: int, end: int) -> np.ndarray:
-        steps = _steps_to(observations, episodes, first, min(end + 1, len(observations)))
+        steps = _steps_to(recording, first, min(end + 1, len(observations)))
         steps = np.append(steps, np.nan)
         # NaN, where there is no step to a row, counts as 0.
         moved = np.fmax(np.fmax(steps[: end - first], steps[1 : end - first + 1]), 0)
-        speed = _max_speed(observations[first:end, 2:]).astype(np.float64)
+        speed = _max_speed(layout, observations[first:end]).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray((speed > top) & (speed / top > 2 * moved / limit))
 
-    return _select(len(observations), is_outlier)
+    return _select(observations, is_outlier)
 
 
 def isolated_rows(
-    observations: np.ndarray,
-    episodes: np.ndarray,
-    jumps: np.ndarray,
-    parts: np.ndarray,
-    limit: float,
+    recording: Recording, jumps: np.ndarray, parts: np.ndarray, limit: float
 ) -> np.ndarray:
     """Valid rows that jumps or excluded rows separate from the rest of their episode; int64 [k].
 
@@ -240,12 +245,12 @@ def isolated_rows(
       that are a whole episode of several rows, only those that are as far from all other data.
 
     Args:
-        observations: position in the first two columns; float [N, 2] or [N, 4].
-        episodes: first row of each episode; int [E], from 0 in increasing order.
+        recording: the data.
         jumps: see :func:`jump_rows`.
         parts: the parts between jumps, from :func:`split_rows`; int64 [S, 2].
         limit: in units of position; see :func:`step_limit`.
     """
+    observations, episodes, layout = recording.observations, recording.episodes, recording.layout
     first, end = parts.T
     whole = np.isin(first, episodes) & np.isin(end, np.append(episodes, len(observations)))
     size = end - first
@@ -254,19 +259,20 @@ def isolated_rows(
     between = np.intersect1d(jumps, np.intersect1d(first, end))
     brief = np.flatnonzero((size <= _BRIEF) & np.isin(first, between) & np.isin(end, between))
     brief = brief[size[brief] < np.minimum(size[brief - 1], size[brief + 1])]
-    return_steps = _steps(observations[first[brief] - 1], observations[end[brief]])
+    return_steps = _steps(layout, observations[first[brief] - 1], observations[end[brief]])
     isolated[brief[return_steps <= limit]] = True
 
     positions = []
-    for later in _sample(parts[~isolated]):
-        step = _steps(observations[later - 1], observations[later])
-        positions.append(observations[later[step > 0], :2])
+    for later in _sample(parts[~isolated], observations):
+        there = observations[later]
+        step = _steps(layout, observations[later - 1], there)
+        positions.append(layout.positions(there)[step > 0])
     if positions and len(moving := np.concatenate(positions)):
         box = np.quantile(moving.astype(np.float64), [1 - _QUANTILE, _QUANTILE], axis=0)
         reach = _FAR * float((box[1] - box[0]).max())
 
         def is_far(rows: np.ndarray | slice, box: np.ndarray) -> np.ndarray:
-            position = observations[rows, :2]
+            position = layout.positions(observations[rows])
             return np.asarray(((position < box[0] - reach) | (position > box[1] + reach)).any(1))
 
         far = np.flatnonzero(~isolated)
@@ -275,19 +281,19 @@ def isolated_rows(
             isolated[part] = is_far(slice(*parts[part]), box).all()
         episodes_far = far[(isolated & whole & ~single)[far]]
         if len(episodes_far):
-            box = _extent(observations, parts[~isolated])
+            box = _extent(recording, parts[~isolated])
             for part in episodes_far:
                 isolated[part] = is_far(slice(*parts[part]), box).all()
     rows = [np.arange(*part) for part in parts[isolated].tolist()]
     return np.concatenate([np.empty(0, np.int64), *rows])
 
 
-def _extent(observations: np.ndarray, parts: np.ndarray) -> np.ndarray:
+def _extent(recording: Recording, parts: np.ndarray) -> np.ndarray:
     """The smallest and the largest position in ``parts`` [S, 2]; float64 [2, 2]."""
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     for first, end in parts.tolist():
-        for rows in blocks(end, _ROWS, start=first):
-            positions = observations[rows, :2]
+        for rows in blocks(end, _block_rows(recording.observations), start=first):
+            positions = recording.layout.positions(recording.observations[rows])
             low = np.minimum(low, positions.min(0))
             high = np.maximum(high, positions.max(0))
     return np.stack([low, high])
@@ -318,15 +324,20 @@ def is_valid(rows: np.ndarray) -> np.ndarray:
     return np.asarray(_is_finite(rows) & _is_nonzero(rows))
 
 
-def _episode_ranges(observations: np.ndarray, episodes: np.ndarray) -> np.ndarray:
+def _episode_ranges(recording: Recording) -> np.ndarray:
     """First and one-past-last row of each episode, int [E, 2]."""
-    return np.stack([episodes, np.append(episodes[1:], len(observations))], 1)
+    return np.stack([recording.episodes, np.append(recording.episodes[1:], len(recording))], axis=1)
 
 
-def _sample(parts: np.ndarray) -> Iterator[np.ndarray]:
-    """Blocks of a sample of the rows whose predecessor is in the same part."""
+def _block_rows(array: np.ndarray) -> int:
+    """The number of rows of ``array`` in a block."""
+    return min(_ROWS, max(1, _BYTES // max(1, array[:1].nbytes)))
+
+
+def _sample(parts: np.ndarray, observations: np.ndarray) -> Iterator[np.ndarray]:
+    """Blocks of a sample of the rows of ``observations`` whose predecessor is in the same part."""
     rows = sample_steps(parts, _SAMPLE)
-    return (rows[part] for part in blocks(len(rows), _ROWS))
+    return (rows[part] for part in blocks(len(rows), _block_rows(observations)))
 
 
 def _limit_of(parts: Sequence[np.ndarray]) -> float:
@@ -336,39 +347,41 @@ def _limit_of(parts: Sequence[np.ndarray]) -> float:
         return float(_LIMIT_FACTOR * np.quantile(values, _QUANTILE)) if len(values) else 0.0
 
 
-def _select(count: int, mask: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    """The rows below ``count`` for which ``mask(first, end)``, bool [end - first], is True."""
+def _select(array: np.ndarray, mask: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    """The rows of ``array`` for which ``mask(first, end)``, bool [end - first], is True."""
     rows = [
         block.start + np.flatnonzero(mask(block.start, block.stop))
-        for block in blocks(count, _ROWS)
+        for block in blocks(len(array), _block_rows(array))
     ]
     return np.concatenate([np.empty(0, np.int64), *rows])
 
 
-def _steps(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The larger displacement of the two axes between rows [k, D]; NaN if a row is invalid; [k]."""
+def _steps(layout: ObservationLayout, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The larger displacement of the two axes between rows [k, S]; NaN if a row is invalid; [k]."""
     # No warnings: rows may be infinite or close to the largest float.
     with np.errstate(invalid="ignore", over="ignore"):
-        moves = np.abs(after[:, :2] - before[:, :2])
-    step = np.maximum(moves[:, 0], moves[:, 1])
+        moves = np.abs(layout.positions(after) - layout.positions(before))
+    step = np.maximum(*moves.T)
     step[~(is_valid(before) & is_valid(after))] = np.nan
     return np.asarray(step)
 
 
-def _steps_to(observations: np.ndarray, episodes: np.ndarray, first: int, end: int) -> np.ndarray:
+def _steps_to(recording: Recording, first: int, end: int) -> np.ndarray:
     """:func:`_steps` to the rows ``first`` to ``end`` - 1; NaN to the first row of an episode."""
-    before = max(first - 1, 0)
-    block = observations[before:end]
-    steps = np.full(end - first, np.nan, observations.dtype)
-    steps[before - first + 1 :] = _steps(block[:-1], block[1:])
+    before, episodes = max(first - 1, 0), recording.episodes
+    block = recording.observations[before:end]
+    steps = np.full(end - first, np.nan, block.dtype)
+    steps[before - first + 1 :] = _steps(recording.layout, block[:-1], block[1:])
     starts = episodes[np.searchsorted(episodes, first) : np.searchsorted(episodes, end)]
     steps[starts - first] = np.nan
     return steps
 
 
-def _max_speed(velocities: np.ndarray) -> np.ndarray:
-    """The larger absolute value of the two components [k, 2]; [k]."""
-    return np.asarray(np.maximum(np.abs(velocities[:, 0]), np.abs(velocities[:, 1])))
+def _max_speed(layout: ObservationLayout, rows: np.ndarray) -> np.ndarray:
+    """The larger absolute value of the two components of the velocity in rows [k, S]; [k]."""
+    velocities = layout.velocities(rows)
+    assert velocities is not None  # the caller has checked it
+    return np.asarray(np.maximum(*np.abs(velocities).T))
 
 
 def _is_finite(rows: np.ndarray) -> np.ndarray:

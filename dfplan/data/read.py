@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
+from dfplan.data.anomalies import require_layout
 from dfplan.data.download import download, publishers
 from dfplan.data.formats.arrays import FIELDS, read_arrays
 from dfplan.data.formats.format import Contents, Format
@@ -28,6 +29,7 @@ def read(
     format: str | None = None,
     keys: Mapping[str, str] | None = None,
     follow_links: bool = False,
+    position: Sequence[int] | None = None,
 ) -> Recording:
     """Read a data set of any format.
 
@@ -46,13 +48,17 @@ def read(
             :func:`~dfplan.data.formats.arrays.read_arrays`.
         follow_links: whether an hdf5 file may contain links to other files, and take values from
             files outside its folder. Such a file can read every file that you can read.
+        position: the two columns of an observation that are the position, counted from 0. It may
+            be None for 2 numbers, a position; for 4, position and velocity; and for files of
+            :func:`write`, which stores the columns.
 
     Raises:
-        ConfigError: the format or name is unknown; or a file of bare arrays needs ``keys``.
+        ConfigError: the format or name is unknown; a file of bare arrays needs ``keys``; or as
+            :func:`~dfplan.observations.observation_layout`.
         DataError: there is no such file; its format is unknown; it does not match its checksum; or
             the reader of its format raises it.
     """
-    recording = _read(source, format, keys, follow_links)
+    recording = _read(source, format, keys, follow_links, position)
     mapped = mapped_files(recording)
     return replace(recording, mapped=mapped) if mapped else recording
 
@@ -64,9 +70,10 @@ def load_data(
     keys: Mapping[str, str] | None = None,
     segment_by: str = "none",
     follow_links: bool = False,
+    position: Sequence[int] | None = None,
 ) -> Trajectories:
     """Read training data: :func:`read`, then :func:`~dfplan.data.segments.segmented`."""
-    recording = read(source, format=format, keys=keys, follow_links=follow_links)
+    recording = read(source, format=format, keys=keys, follow_links=follow_links, position=position)
     trajectories = segmented(recording, segment_by)
     require_unchanged(recording.mapped)
     return trajectories
@@ -87,15 +94,21 @@ def write(recording: Recording, path: str | Path, format: str | None = None) -> 
 
     Raises:
         ConfigError: the format or the ending is unknown.
+        DataError: the layout of the recording does not fit its observations.
         OSError: the file cannot be written, for example because the disk is full.
     """
     path = expand_path(path)
     chosen = _format_of_ending(path) if format is None else lookup("data format", format, FORMATS)
+    require_layout(recording)
     return chosen.write(recording, path)
 
 
 def _read(
-    source: str | Path, name: str | None, keys: Mapping[str, str] | None, follow_links: bool
+    source: str | Path,
+    name: str | None,
+    keys: Mapping[str, str] | None,
+    follow_links: bool,
+    position: Sequence[int] | None,
 ) -> Recording:
     path = expand_path(source)
     chosen = None if name is None else lookup("data format", name, FORMATS)
@@ -105,14 +118,14 @@ def _read(
                 f"keys are for files of bare arrays, which have no format; got format {name!r} and "
                 f"keys {dict(keys)!r}. Leave out one of them."
             )
-        return read_arrays(path, keys, follow_links=follow_links)
+        return read_arrays(path, keys, follow_links=follow_links, position=position)
     if isinstance(source, str) and not os.path.exists(path):
         published = _format_of_published(source)
         if published is not None and chosen in (None, published):
-            return published.read(download(source), follow_links=False)
+            return published.read(download(source), follow_links=False, position=position)
         chosen = chosen or _format_of_id(source)
     chosen = chosen or _detect(path, follow_links)
-    return chosen.read(path, follow_links=follow_links)
+    return chosen.read(path, follow_links=follow_links, position=position)
 
 
 def _format_of_published(source: str) -> Format | None:

@@ -39,8 +39,8 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
 
     Raises:
         ConfigError: ``segment_by`` is unknown.
-        DataError: there are fewer than two rows; actions are not finite; the recording has no
-            values to cut by; or no segment has two rows.
+        DataError: there are fewer than two rows; actions are not finite; the layout does not fit
+            the observations; the recording has no values to cut by; or no segment has two rows.
     """
     require_name("way to cut episodes", segment_by, SEGMENT_BY)
     source = recording.source
@@ -55,7 +55,7 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
             f"{recording.actions[wrong[0]].tolist()} ({len(wrong)} such rows). Remove or correct "
             "them. `dfplan data check` lists all problems."
         )
-    anomalies = find_anomalies(recording.observations, recording.episodes)
+    anomalies = find_anomalies(recording)
     edges = np.concatenate([recording.episodes, anomalies.jumps, _cuts(recording, segment_by)])
     segments = split_rows(edges, anomalies.excluded, len(recording))
     if not (np.diff(segments) > 1).any():
@@ -74,6 +74,7 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
         source=source,
         maze=recording.maze,
         mapped=recording.mapped,
+        layout=recording.layout,
     )
 
 

@@ -15,8 +15,14 @@ from dfplan.data.anomalies import (
     zero_padding_rows,
     zero_rows,
 )
+from dfplan.types import Recording
 
 ONE = np.zeros(1, np.int64)
+
+
+def recorded(observations: np.ndarray, episodes: np.ndarray = ONE) -> Recording:
+    """A recording without actions."""
+    return Recording(observations, np.zeros((len(observations), 2)), episodes, "a walk")
 
 
 def walk(count: int, seed: int = 0) -> np.ndarray:
@@ -69,9 +75,9 @@ def test_jumps_are_found_only_inside_episodes_and_between_valid_rows() -> None:
     observations[199, 3] = np.nan
     observations[299, 0] += 0.5
     episodes = np.array([0, 100])
-    limit = step_limit(observations, episodes)
-    assert jump_rows(observations, episodes, limit).tolist() == [50, 64, 299]
-    everywhere = jump_rows(observations, ONE, limit)
+    limit = step_limit(recorded(observations, episodes))
+    assert jump_rows(recorded(observations, episodes), limit).tolist() == [50, 64, 299]
+    everywhere = jump_rows(recorded(observations), limit)
     assert everywhere.tolist() == [50, 64, 100, 299]
     for rows in (everywhere, zero_rows(observations), nonfinite_rows(observations)):
         assert rows.dtype == np.int64
@@ -83,7 +89,7 @@ def test_the_limit_is_that_of_all_steps_at_once(dtype: type) -> None:
     observations = walk(500).astype(dtype)
     observations[100:200] = observations[100]  # resting counts for nothing
     observations[300:, 0] += 0.4
-    assert step_limit(observations, ONE) == limit_of_the_whole(observations[:, :2])
+    assert step_limit(recorded(observations)) == limit_of_the_whole(observations[:, :2])
 
 
 @pytest.mark.usefixtures("block")
@@ -98,14 +104,14 @@ def test_the_limit_takes_no_step_of_a_bad_row_or_into_an_episode() -> None:
     observations[180] = 0
     observations[250] = np.inf
     observations[251, 0] = np.nan
-    assert step_limit(observations, episodes) == float(3.0 * np.quantile(steps, 0.95))
+    assert step_limit(recorded(observations, episodes)) == float(3.0 * np.quantile(steps, 0.95))
 
 
 def test_nothing_moves_nothing_jumps() -> None:
     for rows in (0, 1, 2, 50):
         observations = np.ones((rows, 4), np.float32)
-        assert step_limit(observations, ONE) == 0.0
-        assert jump_rows(observations, ONE, 0.0).tolist() == []
+        assert step_limit(recorded(observations)) == 0.0
+        assert jump_rows(recorded(observations), 0.0).tolist() == []
 
 
 @pytest.mark.parametrize("length", [10, 11, 50, 101])
@@ -122,8 +128,8 @@ def test_a_body_at_rest_at_the_origin_is_not_padding() -> None:
     along = np.linspace(-1.0, 1.0, 41)
     there = np.stack([along, along, 0 * along, 0 * along], 1)
     there[20] = 0.0
-    limit = step_limit(there, ONE)
-    assert zero_rows(there).tolist() == [20] and not len(zero_padding_rows(there, limit))
+    limit = step_limit(recorded(there))
+    assert zero_rows(there).tolist() == [20] and not len(zero_padding_rows(recorded(there), limit))
     far = there + np.array([5.0, 0.0, 0.0, 0.0])
     far[[0, 7, 8, 9, 40]] = 0.0
-    assert zero_padding_rows(far, limit).tolist() == [0, 7, 8, 9, 40]
+    assert zero_padding_rows(recorded(far), limit).tolist() == [0, 7, 8, 9, 40]

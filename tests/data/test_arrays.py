@@ -72,12 +72,13 @@ def test_arrays_are_copied() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((ROWS[:, :3],), r"must have shape \[N, 4\] or \[N, 2\]; got \[10, 3\]"),
         ((ROWS[0],), r"got \[4\]"),
+        ((ROWS[:, :0],), r"got \[10, 0\]"),
+        ((np.zeros((10, 64, 64, 3), np.uint8),), "image"),
         ((3.0,), r"got \[\]"),
         (([["a", "b"]],), "observations must hold numbers; got <U1"),
         (([[1, 2], [3]],), "observations must be an array of numbers"),
-        ((ROWS, ROWS[:9, :2]), r"actions must have shape \[10, 2\]; got \[9, 2\]"),
+        ((ROWS, ROWS[:9, :2]), r"actions must have shape \[10, A\]; got \[9, 2\]"),
         ((ROWS, None, np.ones(9)), r"ends must have shape \[10\]; got \[9\]"),
         ((ROWS, None, None, np.ones(9)), r"rewards must have shape \[10\]; got \[9\]"),
         ((ROWS, None, None, None, ROWS), r"goals must have shape \[10, 2\]; got \[10, 4\]"),

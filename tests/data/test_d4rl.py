@@ -138,12 +138,16 @@ def test_files_without_rows_are_read(file: Path) -> None:
         ({"data": walk(10)}, "no field 'observations'; it has data"),
         ({}, "no field 'observations'; it has none"),
         (
-            {"observations": walk(10)[:, :3], "actions": forces(10)},
-            r"observations must have shape \[N, 4\] or \[N, 2\]; got \[10, 3\]",
+            {"observations": walk(10)[:, 0], "actions": forces(10)},
+            r"observations must have shape \[N, S\]; got \[10\]",
         ),
         (
-            {"observations": walk(10), "actions": np.ones((10, 8))},
-            r"actions must have shape \[10, 2\]; got \[10, 8\]",
+            {"observations": np.ones((10, 8, 8, 3)), "actions": forces(10)},
+            "image",
+        ),
+        (
+            {"observations": walk(10), "actions": np.ones((10, 2, 8))},
+            r"actions must have shape \[10, A\]; got \[10, 2, 8\]",
         ),
         (
             {"observations": walk(10), "actions": forces(9)},

@@ -194,7 +194,7 @@ def test_an_npy_header_of_nonsense_is_refused(tmp_path: Path, header: str) -> No
     good = npy("{'descr': '|b1', 'fortran_order': False, 'shape': (3,), }", 3)
     path = npz(tmp_path / "a.npz", observations=npy(header, 24), actions=good, terminals=good)
     for how in ({}, {"keys": {"observations": "observations"}}):
-        with pytest.raises(DataError, match=r"a\.npz") as raised:
+        with pytest.raises(DfplanError, match=r"a\.npz") as raised:
             read(path, **how)
         assert "\n" not in str(raised.value)
 

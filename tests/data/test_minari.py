@@ -687,9 +687,10 @@ def nest(name: str) -> Callable[[h5py.File], None]:
     [
         (change("episode_1/actions", None), "episode_1 must have the arrays .* actions,"),
         (change("episode_0/observations", None), r"episode_0 has no such array among .*rewards"),
-        (change("episode_0/observations", np.ones((3, 29))), r"episode_0 has \[3, 29\]"),
+        (change("episode_0/observations", np.ones((3, 8, 8))), r"episode_0 has \[3, 8, 8\]"),
+        (change("episode_0/actions", None), "episode_0 has no such array among .*rewards"),
         (change("episode_1/observations", np.ones((5, 2))), r"shape \[5, 4\]; got \[5, 2\]"),
-        (change("episode_0/actions", np.ones((2, 8))), r"shape \[2, 2\]; got \[2, 8\]"),
+        (change("episode_0/actions", np.ones((2, 8))), r"shape \[4, 8\]; got \[4, 2\]"),
         (
             change("episode_1/actions", np.ones((2, 2))),
             "episode_1 has 5 observations and 2 actions",

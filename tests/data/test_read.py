@@ -24,7 +24,7 @@ def minari(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     calls: list[object] = []
     replaced = dataclasses.replace(
         FORMATS["minari"],
-        read=lambda path, follow_links: calls.append(path) or RECORDING,
+        read=lambda path, **_: calls.append(path) or RECORDING,
         write=lambda _, path: calls.append(path) or path,
     )
     monkeypatch.setitem(FORMATS, "minari", replaced)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dfplan.blocks import PositionBlocks, segment_blocks
+from dfplan.blocks import SegmentRows, segment_blocks
 from dfplan.data.segments import DataWarning, segmented
 from dfplan.errors import ConfigError, DataError
 from dfplan.tokens.motion import velocities
@@ -118,9 +118,9 @@ def test_blocks_hold_every_row_of_a_segment_once(monkeypatch: pytest.MonkeyPatch
         data = segmented(changed(walk(episodes=(0, 50)), slice(120, 123), np.nan))
     rows = np.concatenate([np.arange(400)[part] for part in segment_blocks(data.segments)])
     np.testing.assert_array_equal(rows, np.r_[0:120, 123:400])
-    positions = PositionBlocks(data.observations, data.segments)
+    inside = SegmentRows(data.observations, data.segments)
     for _ in range(2):  # as often as they are asked for
-        np.testing.assert_array_equal(np.concatenate(list(positions)), data.observations[rows, :2])
+        np.testing.assert_array_equal(np.concatenate(list(inside)), data.observations[rows])
 
 
 def test_velocities_are_the_recorded_or_the_steps_that_were_taken() -> None:

@@ -20,7 +20,7 @@ from dfplan.data.checks.recorded import (
     check_repeats,
     check_stale_goals,
 )
-from dfplan.data.checks.report import Findings, Report
+from dfplan.data.checks.report import Findings, Report, plural
 from dfplan.data.checks.rewards import check_rewards
 from dfplan.data.checks.statistics import check_coverage, column_statistics
 from dfplan.data.checks.training import (
@@ -52,6 +52,7 @@ def check(recording: Recording, segment_by: str = "none", window: int | None = N
 
     Raises:
         ConfigError: ``segment_by`` is unknown.
+        DataError: the layout of the recording does not fit its observations.
     """
     findings = Findings(recording.episodes)
     facts = {"rows": _size(recording)}
@@ -70,7 +71,7 @@ def check(recording: Recording, segment_by: str = "none", window: int | None = N
         height, width = maze.shape
         facts["maze"] = f"{name}{height} x {width} cells, coordinates of {maze.suite.name}"
     facts["episodes"] = check_episodes(recording, findings)
-    anomalies = find_anomalies(recording.observations, recording.episodes)
+    anomalies = find_anomalies(recording)
     check_anomalies(recording, anomalies, findings)
     check_repeats(recording, findings)
     check_actions(recording, findings)
@@ -113,27 +114,24 @@ def draw_check(path: Output, recording: Recording, report: Report) -> Path | Any
     from dfplan.plotting.figures import coverage_figure, require_picture_path, save
 
     path = require_picture_path(path)
-    line = None
+    line, positions = None, recording.layout.positions(recording.observations)
     if len(report.segments):
         first, end = report.segments[np.argmax(np.diff(report.segments))].tolist()
-        line = recording.observations[first : min(end, first + _LINE_ROWS), :2]
-    observations = recording.observations
-    if len(report.segments) and any(finding.kind == "isolated" for finding in report.findings):
-        observations = np.concatenate(
-            [recording.observations[first:end, :2] for first, end in report.segments]
-        )
+        line = positions[first : min(end, first + _LINE_ROWS)]
     places = {
-        finding.kind: recording.observations[finding.rows, :2]
+        finding.kind: positions[finding.rows]
         for finding in report.findings
         if finding.kind in ("jumps", "walls")
     }
+    if len(report.segments) and any(finding.kind == "isolated" for finding in report.findings):
+        positions = np.concatenate([positions[first:end] for first, end in report.segments])
     try:
         maze = None if recording.maze is None else parse_maze(recording.maze)
     except (ConfigError, MazeError):
         maze = None
     try:
         figure = coverage_figure(
-            observations,
+            positions,
             maze=maze,
             line=line,
             jumps=places.get("jumps"),
@@ -148,11 +146,23 @@ def _size(recording: Recording) -> str:
     arrays = [recording.observations, recording.actions, recording.rewards, recording.goals]
     size = sum(array.nbytes for array in arrays if array is not None)
     types = {str(array.dtype) for array in arrays[:2] if array is not None}
-    columns = recording.observations.shape[1]
-    content = "positions and velocities" if columns == 4 else "positions only"
+    content = _content(recording)
     unit = "MB" if size >= 1e6 else "kB"
     size_text = f"{size / (1e6 if size >= 1e6 else 1e3):.4g} {unit}"
     return f"{len(recording):,} of {content}, {' and '.join(sorted(types))}, {size_text}"
+
+
+def _content(recording: Recording) -> str:
+    """What an observation holds."""
+    names = recording.layout.names[: recording.observations.shape[1]]
+    others = sum(name.startswith("observation") for name in names)
+    parts = ["positions"]
+    if "velocity 1" in names:
+        parts.append("velocities")
+    if others:
+        parts.append(plural(others, "other number"))
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else f"{last} only"
 
 
 def _maze(recording: Recording, findings: Findings) -> Maze | None:

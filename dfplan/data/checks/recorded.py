@@ -6,7 +6,7 @@ import numpy as np
 
 from dfplan.data.anomalies import Anomalies, is_valid, nonfinite_rows
 from dfplan.data.checks.report import Findings, plural
-from dfplan.data.checks.rows import RowCollector, check_blocks, either, starts_in
+from dfplan.data.checks.rows import RowCollector, check_blocks, row_maximum, starts_in
 from dfplan.types import Recording
 
 _MIN_ACTION = 1e-3
@@ -94,11 +94,11 @@ def check_anomalies(recording: Recording, anomalies: Anomalies, findings: Findin
 
 
 def _longest_jump(recording: Recording, jumps: np.ndarray) -> float:
-    longest = 0.0
+    longest, layout = 0.0, recording.layout
     for block in check_blocks(len(jumps)):
         rows = jumps[block]
-        step = recording.observations[rows, :2].astype(np.float64)
-        step -= recording.observations[rows - 1, :2]
+        step = layout.positions(recording.observations[rows]).astype(np.float64)
+        step -= layout.positions(recording.observations[rows - 1])
         longest = max(longest, float(np.abs(step).max()))
     return longest
 
@@ -118,7 +118,7 @@ def check_repeats(recording: Recording, findings: Findings) -> None:
         repeated.add(block.start, same)
         runs.add(same)
         actions = recording.actions[block.start + np.flatnonzero(same) - 1]
-        driven += int(np.count_nonzero(either(np.abs(actions)) > _MIN_ACTION))
+        driven += int(np.count_nonzero(row_maximum(np.abs(actions)) > _MIN_ACTION))
     if not repeated.count:
         return
     share = repeated.count / len(recording)
@@ -168,7 +168,7 @@ def check_actions(recording: Recording, findings: Findings) -> None:
         )
     beyond, largest, any_action = RowCollector(), 0.0, False
     for block in check_blocks(len(recording)):
-        size = either(np.abs(recording.actions[block]))
+        size = row_maximum(np.abs(recording.actions[block]))
         any_action |= bool(size.any())
         out = (size > 1 + 1e-6) & np.isfinite(size)
         beyond.add(block.start, out)

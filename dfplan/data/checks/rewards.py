@@ -111,6 +111,7 @@ def _explained_shares(
     matches, total = np.zeros(2), np.zeros(2)
     for block in check_blocks(len(recording) - 1):
         rows = recording.observations[block.start : block.stop + 1]
+        positions = recording.layout.positions(rows)
         goal, reward = goals[block], rewards[block]
         starts = starts_in(recording.episodes, slice(block.start + 1, block.stop + 1))
         known = is_valid(rows)
@@ -118,9 +119,9 @@ def _explained_shares(
         known[starts - block.start - 1] = False
         known &= (goals[block.start + 1 : block.stop + 1] == goal).all(1)
         for later in (0, 1):
-            position = rows[later : later + len(reward)]
+            position = positions[later : later + len(reward)]
             with np.errstate(invalid="ignore", over="ignore"):
-                distance = np.hypot(position[:, 0] - goal[:, 0], position[:, 1] - goal[:, 1])
+                distance = np.hypot(*(position - goal).T)
             if scale.binary:
                 actual, expected = reward == scale.maximum, distance <= radius
                 matches[later] += np.count_nonzero(actual & expected & known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 
@@ -24,10 +25,10 @@ def starts_in(episodes: np.ndarray, rows: slice) -> np.ndarray:
     return episodes[np.searchsorted(episodes, rows.start) : np.searchsorted(episodes, rows.stop)]
 
 
-def either(pairs: np.ndarray) -> np.ndarray:
-    """The maximum of each pair, or whether one of two flags is True; [k] from [k, 2]."""
+def row_maximum(rows: np.ndarray) -> np.ndarray:
+    """The maximum of each row, or whether one of its flags is True; [k] from [k, D]."""
     # A reduction along a short last axis is several times slower.
-    return np.asarray(np.maximum(pairs[:, 0], pairs[:, 1]))
+    return reduce(np.maximum, rows.T)
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 
 from dfplan.data.anomalies import is_valid, nonfinite_rows
 from dfplan.data.checks.report import Findings
-from dfplan.data.checks.rows import RowCollector, check_blocks, either, starts_in
+from dfplan.data.checks.rows import RowCollector, check_blocks, row_maximum, starts_in
 from dfplan.mazes import Maze
 from dfplan.types import Recording
 
@@ -26,9 +26,8 @@ def column_statistics(recording: Recording, excluded: np.ndarray) -> dict[str, C
         recording: the data.
         excluded: rows that do not count; int [k], in increasing order.
     """
-    columns = recording.observations.shape[1]
-    names = ["position 1", "position 2", "velocity 1", "velocity 2"][:columns]
-    names += ["action 1", "action 2"]
+    names = recording.layout.names[: recording.observations.shape[1]]
+    names += [f"action {column + 1}" for column in range(recording.actions.shape[1])]
     sums = [_Sums() for _ in names]
     for block in check_blocks(len(recording)):
         rows, actions = recording.observations[block], recording.actions[block]
@@ -52,16 +51,16 @@ def check_coverage(recording: Recording, maze: Maze, findings: Findings) -> str:
     for block in check_blocks(len(recording)):
         rows = recording.observations[block]
         index = np.flatnonzero(is_valid(rows))
-        position = rows[index, :2]
+        position = recording.layout.positions(rows)[index]
         valid += len(index)
         grid = maze.xy_to_grid(position)
         nearest = np.clip(np.floor(grid + 0.5), -1, maze.shape)  # floats of any size
         cell = nearest.astype(np.int64)
-        cell[either((cell < 0) | (cell >= maze.shape))] = 0  # outside; the outer ring is wall
+        cell[row_maximum((cell < 0) | (cell >= maze.shape))] = 0  # outside; the outer ring is wall
         flat = cell[:, 0] * width + cell[:, 1]
         visits += np.bincount(flat, minlength=len(visits))
         # The search for walls around a position is slow, and not needed in the middle of a cell.
-        near_edge = either(np.abs(grid - nearest)) > 0.5 - clearance / suite.cell_size
+        near_edge = row_maximum(np.abs(grid - nearest)) > 0.5 - clearance / suite.cell_size
         candidates = np.flatnonzero(near_edge | maze.walls.ravel()[flat])
         wall = np.zeros(len(rows), bool)
         wall[index[candidates[~maze.is_free(position[candidates], clearance)]]] = True

@@ -28,7 +28,7 @@ def check_segments(
     replaced by 0.
     """
     if len(nonfinite_rows(recording.actions)):
-        zeros = np.broadcast_to(np.zeros(2, np.float32), recording.actions.shape)
+        zeros = np.broadcast_to(np.float32(0), recording.actions.shape)
         recording = replace(recording, actions=zeros)
     try:
         with warnings.catch_warnings():
@@ -72,27 +72,30 @@ def check_velocities(recording: Recording, segments: np.ndarray, findings: Findi
     Returns:
         Whether both are true; if not, it is reported.
     """
-    rows = sample_steps(segments, _SAMPLE)
-    before, after = (recording.observations[x].astype(np.float64) for x in (rows - 1, rows))
-    moved = after[:, :2] - before[:, :2]
+    rows, layout = sample_steps(segments, _SAMPLE), recording.layout
+    after = recording.observations[rows]
+    moved = layout.positions(after).astype(np.float64)
+    moved -= layout.positions(recording.observations[rows - 1])
     if not moved.any():
         findings.add(
             "error",
             "no motion",
             "Nothing moves from any row to the next.",
-            "Check the columns: the first two of an observation must be the position.",
+            "Check which columns are the position, and name them: position=(0, 1) or --position "
+            "0,1 for the first two.",
             unit="file",
         )
         return False
-    if after.shape[1] != 4:
+    recorded = layout.velocities(after)
+    if recorded is None:
         return True
-    velocity = after[:, 2:]
+    velocity = recorded.astype(np.float64)
     if not velocity.any():
         findings.add(
             "error",
             "velocities",
-            "Every velocity (columns 3 and 4) is 0, but positions move.",
-            "Remove these columns: positions are sufficient.",
+            "Every velocity is 0, but positions move.",
+            "Remove the columns of the velocity: positions are sufficient.",
             unit="file",
         )
         return False
@@ -103,9 +106,9 @@ def check_velocities(recording: Recording, segments: np.ndarray, findings: Findi
     findings.add(
         "error",
         "velocities",
-        "Positions do not change along the velocities (columns 3 and 4). The step is "
+        "Positions do not change along the velocities. The step is "
         f"{median:.3g} of the velocity in the median, with an interquartile range of {spread:.3g}.",
-        "Columns 3 and 4 match if they are swapped: swap them."
+        "The two columns of the velocity match if they are swapped: swap them."
         if is_consistent(*swapped)
         else "Is the order of the columns different, or are rows of several episodes mixed?",
         unit="file",
@@ -118,7 +121,10 @@ def check_motion(
 ) -> None:
     """Report a motion that is impossible, or that float32 cannot resolve."""
     farthest = max(
-        abs(end) for name in ("position 1", "position 2") for end in statistics[name][2:]
+        abs(end)
+        for name, (_, _, *ends) in statistics.items()
+        if name.startswith("position")
+        for end in ends
     )
     try:
         require_resolved(farthest, fit_motion(trained, _SAMPLE), trained.source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -10,12 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dfplan.arrays import as_array
-from dfplan.data.formats.fields import PLANE, STATE, Field, cut_where_not_next, first_rows
+from dfplan.data.formats.fields import (
+    ACTION,
+    GOAL,
+    OBSERVATION,
+    Field,
+    cut_where_not_next,
+    first_rows,
+)
 from dfplan.data.hdf5 import list_datasets, open_hdf5
 from dfplan.data.links import require_sources
 from dfplan.data.npz import NpzArray, npz_arrays
 from dfplan.errors import ConfigError, DataError, lookup, require_name
 from dfplan.files import expand_path
+from dfplan.observations import observation_layout
 from dfplan.types import Recording
 
 FIELDS = ("observations", "actions", "ends", "rewards", "goals", "next_observations")
@@ -31,6 +39,7 @@ def from_arrays(
     source: str = "arrays",
     *,
     next_observations: ArrayLike | None = None,
+    position: Sequence[int] | None = None,
 ) -> Recording:
     """Make a recording from bare arrays, in any coordinates.
 
@@ -38,16 +47,19 @@ def from_arrays(
     memory, or from :data:`~dfplan.data.storage.LARGE` bytes on into a temporary file.
 
     Args:
-        observations: positions and velocities [N, 4], or only positions [N, 2].
-        actions: [N, 2]; default: zeros.
+        observations: [N, S].
+        actions: [N, A]; default: zeros [N, 2].
         ends: True in the last row of each episode, [N]; default: there is one episode.
         rewards: reward of each row's action, [N].
         goals: goal of each row, [N, 2].
         source: name of the data, for messages and checkpoints.
         next_observations: the observation after each row's action, as in replay buffers. An
             episode ends where it is not the next row.
+        position: the two columns of an observation that are the position, counted from 0. It may
+            be None for 2 numbers, a position, and for 4, position and velocity.
 
     Raises:
+        ConfigError: as :func:`~dfplan.observations.observation_layout`.
         DataError: an array has the wrong shape, does not hold numbers or has masked values; or the
             rows are shuffled transitions.
     """
@@ -57,11 +69,15 @@ def from_arrays(
         for name, values in zip(FIELDS, arrays, strict=True)
         if values is not None or name == "observations"
     }
-    return _recording(fields, source)
+    return _recording(fields, source, position)
 
 
 def read_arrays(
-    path: str | Path, keys: Mapping[str, str], *, follow_links: bool = False
+    path: str | Path,
+    keys: Mapping[str, str],
+    *,
+    follow_links: bool = False,
+    position: Sequence[int] | None = None,
 ) -> Recording:
     """Read an npz or hdf5 file whose arrays have any names.
 
@@ -75,10 +91,11 @@ def read_arrays(
             includes groups (``"data/obs"``).
         follow_links: whether an hdf5 file may contain links to other files, and take values from
             files outside its folder; see :mod:`dfplan.data.links`.
+        position: as for :func:`from_arrays`.
 
     Raises:
-        ConfigError: ``keys`` has an unknown field or no ``observations``, or the file has no array
-            of this name.
+        ConfigError: ``keys`` has an unknown field or no ``observations``; the file has no array of
+            this name; or as :func:`from_arrays`.
         DataError: there is no such file; it is not an npz or hdf5 file; it is damaged; or an array
             has the wrong shape.
     """
@@ -91,7 +108,7 @@ def read_arrays(
             f"{dict(keys)!r}."
         )
     if path.suffix == ".npz":
-        return _recording(_fields(npz_arrays(path), keys, path), path.name)
+        return _recording(_fields(npz_arrays(path), keys, path), path.name, position)
     with open_hdf5(path, follow_links) as file:
         datasets: dict[str, h5py.Dataset] = {name: file[name] for name in list_datasets(file)}
         names = {field: name.strip("/") for field, name in keys.items()}
@@ -101,7 +118,7 @@ def read_arrays(
         fields = _fields(datasets, names, path)
         for array in fields.values():
             require_sources(file[array.name].id, follow_links)
-        return _recording(fields, path.name)
+        return _recording(fields, path.name, position)
 
 
 def _fields(
@@ -125,11 +142,14 @@ def _array(name: str, values: object, source: str) -> np.ndarray:
         raise DataError(f"{source}: {name} must be an array of numbers ({error}).") from error
 
 
-def _recording(fields: Mapping[str, Field], source: str) -> Recording:
-    observations = fields["observations"].read(STATE)
-    count = len(observations)
+def _recording(
+    fields: Mapping[str, Field], source: str, position: Sequence[int] | None
+) -> Recording:
+    count, width = fields["observations"].require_shape(OBSERVATION)
+    layout = observation_layout(width, position, source)
+    observations = fields["observations"].read(OBSERVATION)
     if "actions" in fields:
-        actions = fields["actions"].read(PLANE, count)
+        actions = fields["actions"].read(ACTION, count)
     else:
         actions = np.zeros((count, 2), np.float32)
     ends = np.zeros(count, bool)
@@ -144,5 +164,6 @@ def _recording(fields: Mapping[str, Field], source: str) -> Recording:
         episodes=first_rows(ends),
         source=source,
         rewards=fields["rewards"].read((), count) if "rewards" in fields else None,
-        goals=fields["goals"].read(PLANE, count) if "goals" in fields else None,
+        goals=fields["goals"].read(GOAL, count) if "goals" in fields else None,
+        layout=layout,
     )

@@ -1,25 +1,30 @@
 """D4RL's format: one hdf5 file with one stream of rows.
 
 Beyond D4RL's own fields, ``metadata/joints`` holds the first row of each episode or stream,
-``metadata/bare_ends`` the ``final_observations`` of :class:`~dfplan.types.Recording`, and the
-attribute ``maze`` the maze as text. All are optional.
+``metadata/bare_ends`` the ``final_observations`` of :class:`~dfplan.types.Recording`, the attribute
+``maze`` the maze as text, and ``observation_layout`` the columns of position and velocity. All
+are optional.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from dfplan.data.formats.fields import (
-    PLANE,
-    STATE,
+    ACTION,
+    GOAL,
+    OBSERVATION,
     Field,
     cut_where_not_next,
     first_rows,
     last_rows,
+    layout_text,
+    read_layout,
 )
 from dfplan.data.formats.format import Format, Publisher
 from dfplan.data.hdf5 import Sink, hdf5_fault, list_datasets, open_hdf5, read_flag, read_text
@@ -29,10 +34,12 @@ from dfplan.data.storage import row_blocks
 from dfplan.errors import ConfigError, DataError, MazeError
 from dfplan.files import expand_path
 from dfplan.mazes import parse_maze
+from dfplan.observations import PLANAR
 from dfplan.types import Recording
 
 _CHUNK = 50_000
 
+_LAYOUT = "observation_layout"
 _JOINTS = "metadata/joints"
 _FINAL_OBSERVATIONS = "metadata/bare_ends"
 _ADDED_TIMEOUTS = "metadata/added_timeouts"  # rows that write_d4rl marks but were not recorded so
@@ -49,11 +56,13 @@ _COMPLETE = "complete"
 _PUBLISHED_NAME = re.compile(r"maze2d-(umaze|medium|large)-(sparse|dense)")
 
 
-def read_d4rl(path: str | Path, *, follow_links: bool = False) -> Recording:
-    """Read an hdf5 file in D4RL's maze2d format (``d4rl/offline_env.py``).
+def read_d4rl(
+    path: str | Path, *, follow_links: bool = False, position: Sequence[int] | None = None
+) -> Recording:
+    """Read an hdf5 file in D4RL's format (``d4rl/offline_env.py``).
 
-    ``observations`` [N, 4] (or [N, 2]) and ``actions`` [N, 2] are required. ``rewards``,
-    ``terminals``, ``timeouts`` and ``infos/goal`` are optional; [N, 1] is read as [N]. An episode
+    ``observations`` [N, S] and ``actions`` [N, A] are required. ``rewards``, ``terminals``,
+    ``timeouts`` and ``infos/goal`` [N, 2] are optional; [N, 1] is read as [N]. An episode
     begins after each terminal and at each of ``metadata/joints``. ``timeouts`` begin no episode:
     a maze2d file is one stream that continues when a goal is reached, and they mark those rows. If
     the file has ``next_observations``, an episode also ends where they are not the next row.
@@ -62,8 +71,10 @@ def read_d4rl(path: str | Path, *, follow_links: bool = False) -> Recording:
         path: the file. Positions and velocities keep its coordinates and units.
         follow_links: whether the file may contain links to other files, and take values from files
             outside its folder; see :mod:`dfplan.data.links`.
+        position: as for :func:`dfplan.data.read`. :func:`write_d4rl` stores it.
 
     Raises:
+        ConfigError: as :func:`~dfplan.observations.observation_layout`.
         DataError: there is no such file; it is not a complete hdf5 file; a field is missing or has
             the wrong shape; the rows are shuffled transitions; or a source of values is missing or
             refused.
@@ -72,15 +83,16 @@ def read_d4rl(path: str | Path, *, follow_links: bool = False) -> Recording:
     with open_hdf5(path, follow_links) as file:
         _check_sources(file, follow_links)
         field = _field(file, "observations")
-        count = (field.stored.shape or (0,))[0]
+        count, width = field.require_shape(OBSERVATION)
+        layout = read_layout(width, position, read_text(file, _LAYOUT), str(path))
         if (_field(file, "actions").stored.shape or ())[:1] == (count - 1,):
             raise DataError(
                 f"{path} has {count} observations for {count - 1} actions. D4RL's format has no "
                 "place for a final observation: remove it, or add an action of zeros for it."
             )
         # Actions first: a damaged number of rows would make the observations very large.
-        actions = _field(file, "actions").read(PLANE, count)
-        observations = field.read(STATE)
+        actions = _field(file, "actions").read(ACTION, count)
+        observations = field.read(OBSERVATION)
         terminals = _optional(file, "terminals", (), count, flags=True)
         timeouts = _optional(file, "timeouts", (), count, flags=True)
         episodes = _episodes(file, count, terminals)
@@ -105,11 +117,12 @@ def read_d4rl(path: str | Path, *, follow_links: bool = False) -> Recording:
             episodes=episodes,
             source=path.name,
             rewards=_optional(file, "rewards", (), count),
-            goals=_optional(file, "infos/goal", PLANE, count),
+            goals=_optional(file, "infos/goal", GOAL, count),
             terminals=terminals,
             timeouts=timeouts,
             final_observations=final,
             maze=_maze(file, path.name),
+            layout=layout,
         )
 
 
@@ -119,7 +132,7 @@ def write_d4rl(recording: Recording, path: str | Path) -> Path:
     The fields that D4RL's own tools need are always written. Absent rewards are zeros, absent
     terminals are False, and absent timeouts are True in the last row of each episode that does not
     end in a terminal. A final observation is a timeout too, so that those tools take no step from
-    it.
+    it. The attribute ``observation_layout`` stores the columns of the position.
 
     Args:
         recording: what to write.
@@ -151,18 +164,18 @@ def _field(file: h5py.File, name: str) -> Field:
         raise DataError(
             f"{file.filename} has no field {name!r}; it has "
             f"{', '.join(list_datasets(file)) or 'none'}. "
-            "Expected D4RL's format: observations [N, 4], actions [N, 2]."
+            "Expected D4RL's format: observations [N, S], actions [N, A]."
         )
     return Field(name, file[name], str(file.filename))
 
 
 def _optional(
-    file: h5py.File, name: str, widths: tuple[int, ...], count: int, *, flags: bool = False
+    file: h5py.File, name: str, row: tuple[int, ...], count: int, *, flags: bool = False
 ) -> np.ndarray | None:
     """Read a field; None if the file does not have it, or it was not recorded."""
     if name not in file or read_flag(file[name], _RECORDED) is False:
         return None
-    return _field(file, name).read(widths, count, flags=flags)
+    return _field(file, name).read(row, count, flags=flags)
 
 
 def _episodes(file: h5py.File, count: int, terminals: np.ndarray | None) -> np.ndarray:
@@ -201,10 +214,13 @@ def _write(file: h5py.File, recording: Recording, sink: Sink) -> None:
     columns: dict[str, np.ndarray] = {
         "observations": recording.observations,
         "actions": recording.actions,
-        "infos/qpos": recording.observations[:, :2],
     }
-    if recording.observations.shape[1] == 4:
-        columns["infos/qvel"] = recording.observations[:, 2:]
+    # These two are whole configurations of a body. A point has no more than position and velocity.
+    if recording.layout == PLANAR:
+        columns["infos/qpos"] = PLANAR.positions(recording.observations)
+        velocities = PLANAR.velocities(recording.observations)
+        if velocities is not None:
+            columns["infos/qvel"] = velocities
     if recording.goals is not None:
         columns["infos/goal"] = recording.goals
     defaults = {
@@ -229,6 +245,9 @@ def _write(file: h5py.File, recording: Recording, sink: Sink) -> None:
     file[_JOINTS].attrs[_COMPLETE] = True
     if recording.maze is not None:
         file.attrs["maze"] = recording.maze
+    layout = layout_text(recording.layout)
+    if layout is not None:
+        file.attrs[_LAYOUT] = layout
     for name, values in columns.items():
         dataset = _create_dataset(file, name, values)
         if name in defaults and getattr(recording, name) is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import h5py
@@ -12,14 +14,12 @@ from dfplan.data.hdf5 import read_hdf5
 from dfplan.data.npz import NpzArray, read_npz
 from dfplan.data.segments import DataWarning
 from dfplan.data.storage import convert, row_blocks
-from dfplan.errors import DataError
+from dfplan.errors import ConfigError, DataError
+from dfplan.observations import PLANAR, ObservationLayout, observation_layout
 from dfplan.record import Record
 
-STATE = (4, 2)
-"""Possible widths of observations: with velocities, or positions only."""
-
-PLANE = (2,)
-"""Width of actions and goals."""
+OBSERVATION, ACTION, GOAL = ("S",), ("A",), (2,)
+"""Shapes of a row; a letter is any number of columns. Goals are positions in the plane."""
 
 _ROUNDING = 2.0**-10  # relative, of a number that was stored as float16
 
@@ -38,38 +38,56 @@ class Field(Record):
     stored: h5py.Dataset | NpzArray | np.ndarray
     source: str
 
-    def read(
-        self, widths: tuple[int, ...] = (), count: int | None = None, *, flags: bool = False
-    ) -> np.ndarray:
-        """Check and read the values: [count, width], or [count] if ``widths`` is empty.
-
-        [N, 1] is read as [N].
+    def require_shape(
+        self, row: tuple[int | str, ...] = (), count: int | None = None
+    ) -> tuple[int, ...]:
+        """Check the shape, without the values, and return it. [N, 1] is accepted as [N].
 
         Args:
-            widths: possible widths.
+            row: required shape of a row; a letter is any number from 1.
             count: required number of rows; None for any.
-            flags: whether to convert the values to bool.
 
         Raises:
-            DataError: the values are not numbers, have the wrong shape, or contain NaN as a flag.
+            DataError: the values are not numbers, or have the wrong shape.
         """
         stored = self.stored
         if stored.dtype.kind not in "fiub":
             raise DataError(f"{self.source}: {self.name} must hold numbers; got {stored.dtype}.")
         shape = tuple(stored.shape or ())  # None for an empty hdf5 dataset
-        if not widths and len(shape) == 2 and shape[1] == 1:
+        if not row and shape[1:] == (1,):
             shape = shape[:1]
-        tails: list[tuple[int, ...]] = [(width,) for width in widths] or [()]
-        if not shape or shape[1:] not in tails or count not in (None, shape[0]):
-            rows = "N" if count is None else str(count)
-            expected = " or ".join(f"[{', '.join([rows, *map(str, tail)])}]" for tail in tails)
-            actual = list(stored.shape or ())
-            raise DataError(f"{self.source}: {self.name} must have shape {expected}; got {actual}.")
+        fits = len(shape) == 1 + len(row) and all(
+            size > 0 if isinstance(wanted, str) else size == wanted
+            for size, wanted in zip(shape[1:], row, strict=True)
+        )
+        if not fits or count not in (None, shape[0]):
+            expected = ", ".join(map(str, ["N" if count is None else count, *row]))
+            hint = " A row must be one list of numbers, no image." if len(shape) > 2 else ""
+            raise DataError(
+                f"{self.source}: {self.name} must have shape [{expected}]; got "
+                f"{list(stored.shape or ())}.{hint}"
+            )
+        return shape
+
+    def read(
+        self, row: tuple[int | str, ...] = (), count: int | None = None, *, flags: bool = False
+    ) -> np.ndarray:
+        """Check and read the values, [count, *row]; see :meth:`require_shape`.
+
+        Args:
+            row: as for :meth:`require_shape`.
+            count: as for :meth:`require_shape`.
+            flags: whether to convert the values to bool.
+
+        Raises:
+            DataError: as :meth:`require_shape`, or the values contain NaN as a flag.
+        """
+        stored, shape = self.stored, self.require_shape(row, count)
         if flags and stored.dtype.kind == "f":
-            numbers = self.read(widths, count)
+            numbers = self.read(row, count)
             if np.isnan(numbers).any():
-                row = int(np.argmax(np.isnan(numbers)))
-                raise DataError(f"{self.source}: {self.name} must hold flags; row {row} is NaN.")
+                first = int(np.argmax(np.isnan(numbers)))
+                raise DataError(f"{self.source}: {self.name} must hold flags; row {first} is NaN.")
             return np.asarray(numbers != 0)
         if isinstance(stored, NpzArray):
             values = read_npz(stored, flags=flags)
@@ -78,6 +96,44 @@ class Field(Record):
         else:
             values = convert(stored, stored.dtype, flags=flags)
         return values.reshape(shape)
+
+
+def layout_text(layout: ObservationLayout) -> str | None:
+    """What a file stores about a layout, JSON; None for the usual one."""
+    if layout == PLANAR:
+        return None
+    return json.dumps({"position": layout.position, "velocity": layout.velocity})
+
+
+def read_layout(
+    width: int, position: Sequence[int] | None, text: str | None, source: str
+) -> ObservationLayout:
+    """The layout of recorded observations.
+
+    Args:
+        width: S.
+        position: the columns that the caller names; None for those in the file, or else as in
+            :func:`~dfplan.observations.observation_layout`.
+        text: that of :func:`layout_text`; None if the file has none.
+        source: name of the file, for error messages.
+
+    Raises:
+        ConfigError: as :func:`~dfplan.observations.observation_layout`.
+        DataError: the text is damaged.
+    """
+    if text is None:
+        return observation_layout(width, position, source)
+    try:
+        stored = ObservationLayout(width, **json.loads(text))
+    except (ConfigError, TypeError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"{source}: the stored layout of its observations is damaged; got {text!r} for "
+            f"{width} numbers. Write the file again."
+        ) from error
+    if position is None:
+        return stored
+    named = observation_layout(width, position, source)
+    return stored if named.position == stored.position else named
 
 
 def cut_where_not_next(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +23,15 @@ from dfplan.types import Recording
 
 
 class Reader(Protocol):
-    """Reads a file or folder; ``follow_links`` allows links of an hdf5 file to other files."""
+    """Reads a file or folder.
 
-    def __call__(self, path: Path, *, follow_links: bool) -> Recording: ...
+    ``follow_links`` allows links of an hdf5 file to other files. ``position`` names the columns of
+    the position; see :func:`~dfplan.observations.observation_layout`.
+    """
+
+    def __call__(
+        self, path: Path, *, follow_links: bool, position: Sequence[int] | None
+    ) -> Recording: ...
 
 
 @dataclass(frozen=True)

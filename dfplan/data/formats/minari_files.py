@@ -36,9 +36,12 @@ that the recording does not have; ``maze`` is the maze as text."""
 OPTIONAL_FIELDS = ("rewards", "goals", "terminals", "timeouts")
 """Fields of a recording that may be ``absent``."""
 
+LAYOUT = "dfplan_observation_layout"
+"""Attribute of the file: the columns of position and velocity, unless they are the usual ones."""
+
 LAST_ROW = "dfplan_last_row"
 """Attribute of an episode whose last row is more than an observation: action, reward, terminal and
-timeout of that row, and whether it is only a final observation; float64 [6]."""
+timeout of that row, and whether it is only a final observation; float64 [A + 4]."""
 
 STEP_FIELDS = ("actions", "rewards", "terminals", "timeouts")
 """The fields in :data:`LAST_ROW`."""

@@ -2,7 +2,9 @@
 
 An episode of T steps has T + 1 observations. The final observation becomes a row without an
 action. The observations are one array, or a dictionary as in gymnasium-robotics (``observation``,
-``achieved_goal``, ``desired_goal``). Coordinates and units are those of the file.
+``achieved_goal``, ``desired_goal``). There, the observation of an ant has no position; it becomes
+``achieved_goal``, which is the position, followed by ``observation``. Coordinates and units are
+those of the file.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from dfplan.data.formats.fields import ACTION, GOAL, OBSERVATION, read_layout
 from dfplan.data.formats.minari_files import (
     ADDED_TRUNCATION,
     LAST_ROW,
+    LAYOUT,
     MARKS,
     OPTIONAL_FIELDS,
     STEP_FIELDS,
@@ -30,16 +34,20 @@ from dfplan.data.formats.minari_files import (
 from dfplan.data.hdf5 import list_datasets, open_hdf5, read_text
 from dfplan.data.links import require_sources
 from dfplan.data.sha256 import verify
-from dfplan.data.storage import allocate, target_dtype
+from dfplan.data.storage import allocate, row_blocks, target_dtype
 from dfplan.errors import DataError
 from dfplan.mazes import parse_maze
+from dfplan.observations import PLANAR
 from dfplan.record import Record
 from dfplan.types import Recording
 
 _EPISODE = re.compile(r"episode_(\d+)")
+_ACHIEVED = "achieved_goal"
 
 
-def read_minari(path: str | Path, *, follow_links: bool = False) -> Recording:
+def read_minari(
+    path: str | Path, *, follow_links: bool = False, position: Sequence[int] | None = None
+) -> Recording:
     """Read a data set in Minari's hdf5 format.
 
     A data set of :func:`~dfplan.data.formats.minari_write.write_minari` gives the same recording
@@ -59,15 +67,17 @@ def read_minari(path: str | Path, *, follow_links: bool = False) -> Recording:
             data set if it is not there.
         follow_links: whether the file may contain links to other files, and take values from files
             outside its folder; see :mod:`dfplan.data.links`.
+        position: as for :func:`dfplan.data.read`.
+            :func:`~dfplan.data.formats.minari_write.write_minari` stores it.
 
     Returns:
         The episodes in the order of their numbers.
 
     Raises:
+        ConfigError: as :func:`~dfplan.observations.observation_layout`.
         DataError: there is no such data set, and the download failed; its format is not hdf5; the
             file is damaged; a field is missing or has the wrong shape; an episode has no
-            observation; observations do not have 2 or 4 numbers; or a source of values is missing
-            or refused.
+            observation; or a source of values is missing or refused.
     """
     path = locate(path)
     folders = [path.absolute().parent]
@@ -77,10 +87,17 @@ def read_minari(path: str | Path, *, follow_links: bool = False) -> Recording:
     metadata = read_metadata(path.parent)
     with open_hdf5(path, follow_links) as file:
         names = _episode_names(file)
+        marks = _read_marks(file)
         fields = _find_fields(file, names[0])
+        if marks is None and _lacks_position(file[names[0]], fields):
+            fields[_ACHIEVED] = _Field(f"observations/{_ACHIEVED}", GOAL[0], of_rows=True)
+            position = PLANAR.position if position is None else position
+        width = sum(
+            fields[name].width or 0 for name in ("observations", _ACHIEVED) if name in fields
+        )
+        layout = read_layout(width, position, read_text(file, LAYOUT), str(path))
         sizes = _survey(file, names, fields, follow_links)
         arrays = _read_arrays(file, names, fields, sizes)
-        marks = _read_marks(file)
         if marks is not None:
             _restore(file, names, sizes, arrays)
         environment = metadata.get("env_spec", read_text(file, "env_spec"))
@@ -102,6 +119,7 @@ def read_minari(path: str | Path, *, follow_links: bool = False) -> Recording:
         timeouts=arrays.get("timeouts"),
         final_observations=final if final.any() else None,
         maze=maze,
+        layout=layout,
     )
 
 
@@ -140,17 +158,10 @@ def _find_fields(file: h5py.File, name: str) -> dict[str, _Field]:
         raise DataError(f"{file.filename}: {name} must be a group, as Minari writes it.")
     nested = isinstance(group.get("observations"), h5py.Group)
     place = "observations/observation" if nested else "observations"
-    shape = _shape(group, place)
-    if len(shape) != 2 or shape[1] not in (2, 4):
-        arrays = ", ".join(list_datasets(group)) or "none"
-        got = list(shape) if shape else f"no such array among {arrays}"
-        raise DataError(
-            f"{file.filename}: {place} must be [T, 2] (position) or [T, 4] (position, velocity) "
-            f"in each episode; {name} has {got}."
-        )
+    rows, width = _require_rows(group, place, *OBSERVATION)
     fields = {
-        "observations": _Field(place, shape[1], of_rows=True),
-        "actions": _Field("actions", 2),
+        "observations": _Field(place, width, of_rows=True),
+        "actions": _Field("actions", _require_rows(group, "actions", *ACTION)[1]),
     }
     if "rewards" in group:
         fields["rewards"] = _Field("rewards", None)
@@ -158,10 +169,35 @@ def _find_fields(file: h5py.File, name: str) -> dict[str, _Field]:
         if place in group:
             fields[field] = _Field(place, None, flag=True)
     if "observations/desired_goal" in group:
-        fields["goals"] = _Field("observations/desired_goal", 2, of_rows=True)
-    elif _shape(group, "infos/goal") == (shape[0], 2):
-        fields["goals"] = _Field("infos/goal", 2, of_rows=True)
+        fields["goals"] = _Field("observations/desired_goal", *GOAL, of_rows=True)
+    elif _shape(group, "infos/goal") == (rows, *GOAL):
+        fields["goals"] = _Field("infos/goal", *GOAL, of_rows=True)
     return fields
+
+
+def _lacks_position(group: h5py.Group, fields: dict[str, _Field]) -> bool:
+    """Whether no columns of the observations in an episode are its achieved goal."""
+    stored = fields["observations"]
+    if stored.width in (PLANAR.width, len(PLANAR.position)):
+        return False
+    rows = np.asarray(group[stored.place], np.float32)
+    if _shape(group, f"observations/{_ACHIEVED}") != (len(rows), *GOAL):
+        return False
+    achieved = np.asarray(group[f"observations/{_ACHIEVED}"], np.float32)
+    return not all((rows == column[:, None]).all(0).any() for column in achieved.T)
+
+
+def _require_rows(group: h5py.Group, place: str, letter: str) -> tuple[int, ...]:
+    """The shape of an array in an episode's group, which must be a list of numbers in each row."""
+    shape = _shape(group, place)
+    if len(shape) != 2 or not shape[1]:
+        arrays = ", ".join(list_datasets(group)) or "none"
+        got = list(shape) if shape else f"no such array among {arrays}"
+        raise DataError(
+            f"{group.file.filename}: {place} must be [T, {letter}], a list of numbers in each row "
+            f"of each episode; {group.name.strip('/')} has {got}."
+        )
+    return shape
 
 
 def _shape(group: h5py.Group, place: str) -> tuple[int, ...]:
@@ -260,7 +296,18 @@ def _read_arrays(
             elif length:
                 dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, part)
             arrays[key][first + length : first + rows] = 0
+    if _ACHIEVED in arrays:
+        arrays["observations"] = _joined(arrays.pop(_ACHIEVED), arrays["observations"])
     return arrays
+
+
+def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The columns of ``first`` and ``second``, side by side."""
+    width = first.shape[1] + second.shape[1]
+    both = allocate((len(first), width), np.promote_types(first.dtype, second.dtype))
+    for rows in row_blocks(len(both), both[:1].nbytes):
+        both[rows] = np.concatenate([first[rows], second[rows]], axis=1)
+    return both
 
 
 def _open_datasets(
@@ -307,11 +354,17 @@ def _restore(
         if h5py.h5a.exists(group, ADDED_TRUNCATION.encode()):
             arrays["timeouts"][ends[index] - 2] = False
         if h5py.h5a.exists(group, LAST_ROW.encode()):
-            row = np.empty(6)
-            h5py.h5a.open(group, LAST_ROW.encode()).read(row)
-            for field, value in zip(STEP_FIELDS, (row[:2], *row[2:5]), strict=True):
+            width = arrays["actions"].shape[1]
+            attribute, row = h5py.h5a.open(group, LAST_ROW.encode()), np.empty(width + 4)
+            if attribute.shape != row.shape:
+                raise DataError(
+                    f"{file.filename}: the attribute {LAST_ROW} of {name} must have {len(row)} "
+                    f"numbers; got shape {list(attribute.shape)}. Write the data set again."
+                )
+            attribute.read(row)
+            action, rest, final[index] = row[:width], row[width:-1], row[-1]
+            for field, value in zip(STEP_FIELDS, (action, *rest), strict=True):
                 arrays[field][ends[index] - 1] = value
-            final[index] = row[5]
     arrays["final"] = final
 
 

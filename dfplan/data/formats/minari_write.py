@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from dfplan.data.formats.fields import layout_text
 from dfplan.data.formats.minari_files import (
     ADDED_TRUNCATION,
     ID,
     LAST_ROW,
+    LAYOUT,
     MARKS,
     MINARI_FILE,
     OPTIONAL_FIELDS,
@@ -40,11 +42,13 @@ def write_minari(recording: Recording, path: str | Path, *, dataset_id: str | No
 
     In gymnasium-robotics' coordinates the observations are a dictionary, with ``desired_goal`` if
     goals are known. In others they are one array, and goals are ``infos/goal``. The environment is
-    that of the maze's suite, or none if the maze is not known or the suite cannot make it. It
-    continues when the goal is reached, unless the recording has a terminal.
+    that of the maze's suite, or none if the maze is not known, the suite cannot make it, or its
+    observations have other columns. It continues when the goal is reached, unless the recording has
+    a terminal.
 
     Minari's format has no place for the action, reward, terminal and timeout of an episode's last
-    row, and cannot say that a field is absent. Attributes hold this information, so that
+    row and for the columns of the position, and cannot say that a field is absent. Attributes hold
+    this information, so that
     :func:`~dfplan.data.formats.minari_read.read_minari` gives the same recording again. Absent
     rewards are written as zeros. An episode without another end gets a truncation, which the reader
     removes.
@@ -86,7 +90,7 @@ def write_minari(recording: Recording, path: str | Path, *, dataset_id: str | No
             data,
             observation_space=observation_space,
             action_space=action_space,
-            env_spec=None if maze is None else _environment(maze, recording),
+            env_spec=_environment(maze, recording),
             data_format="hdf5",
         )
         with Sink(data / MINARI_FILE) as sink:
@@ -147,18 +151,20 @@ def _spaces(
     def unbounded(rows: np.ndarray) -> Box:
         return Box(-np.inf, np.inf, rows.shape[1:], rows.dtype.type)
 
-    actions = Box(-1.0, 1.0, (2,), recording.actions.dtype.type)
+    actions = Box(-1.0, 1.0, recording.actions.shape[1:], recording.actions.dtype.type)
     observation = unbounded(recording.observations)
     if not nested:
         return observation, actions
-    spaces = {"achieved_goal": unbounded(recording.observations[:, :2])}
+    spaces = {"achieved_goal": unbounded(recording.layout.positions(recording.observations[:1]))}
     if recording.goals is not None:
         spaces["desired_goal"] = unbounded(recording.goals)
     return Dict({"observation": observation, **spaces}), actions
 
 
-def _environment(maze: Maze, recording: Recording) -> Any:
-    """The environment for Minari; None if the suite cannot make this maze."""
+def _environment(maze: Maze | None, recording: Recording) -> Any:
+    """The environment for Minari; None if no suite can make it."""
+    if maze is None or maze.suite.observation != recording.layout:
+        return None
     from dfplan.envs.make import ADAPTERS  # here, because Gymnasium is slow to import
 
     continuing = recording.terminals is None or not recording.terminals.any()
@@ -174,6 +180,9 @@ def _write_episodes(
 ) -> None:
     absent = [field for field in OPTIONAL_FIELDS if getattr(recording, field) is None]
     file.attrs[MARKS] = json.dumps({"absent": absent, "maze": recording.maze})
+    layout = layout_text(recording.layout)
+    if layout is not None:
+        file.attrs[LAYOUT] = layout
     final = recording.final_observations
     for index, (first, end) in enumerate(bounds):
         group = file.create_group(f"episode_{index}")
@@ -204,7 +213,7 @@ def _write_episode(
     goals = None if recording.goals is None else recording.goals[first:end]
     if nested:
         group["observations/observation"] = rows
-        group["observations/achieved_goal"] = rows[:, :2]
+        group["observations/achieved_goal"] = recording.layout.positions(rows)
     else:
         group["observations"] = rows
     if goals is not None:
@@ -225,5 +234,5 @@ def _write_episode(
     fields = (getattr(recording, field) for field in STEP_FIELDS)
     parts = [0.0 if values is None else values[last] for values in fields]
     row = np.hstack([*parts, final]).astype(float)
-    if row[:5].any() or not final:
+    if row[:-1].any() or not final:
         group.attrs[LAST_ROW] = row

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from dfplan.data.formats.fields import (
-    PLANE,
-    STATE,
+    ACTION,
+    GOAL,
+    OBSERVATION,
     Field,
     cut_where_not_next,
     first_rows,
     last_rows,
+    layout_text,
+    read_layout,
 )
 from dfplan.data.formats.format import Contents, Format, Publisher
 from dfplan.data.npz import NpzArray, npz_arrays, npz_fault, read_npz_text
@@ -30,6 +34,7 @@ from dfplan.data.storage import allocate, row_blocks
 from dfplan.errors import ConfigError, DataError, MazeError
 from dfplan.files import expand_path
 from dfplan.mazes import parse_maze
+from dfplan.observations import PLANAR
 from dfplan.types import Recording
 
 # Arrays that OGBench's format does not have. Its tools ignore them.
@@ -37,6 +42,7 @@ _TERMINALS = "env_terminals"
 _TIMEOUTS = "env_timeouts"
 _FINAL_OBSERVATIONS = "bare_ends"
 _MAZE = "maze"
+_LAYOUT = "observation_layout"
 
 _FILE_NAME = re.compile(r"pointmaze-(medium|large|giant|teleport)-")
 _ALIGNMENT = 64
@@ -45,10 +51,12 @@ _PADDING = 0xD935  # id of an extra field of a zip file that has no meaning
 _ZIP64 = 20  # bytes of the extra field that holds sizes beyond 4 GiB
 
 
-def read_ogbench(path: str | Path, *, follow_links: bool = False) -> Recording:
+def read_ogbench(
+    path: str | Path, *, follow_links: bool = False, position: Sequence[int] | None = None
+) -> Recording:
     """Read an npz file in OGBench's format (``ogbench/utils.py``, ``load_dataset``).
 
-    ``observations`` [N, 2] (or [N, 4]), ``actions`` [N, 2] and ``terminals`` [N] are required.
+    ``observations`` [N, S], ``actions`` [N, A] and ``terminals`` [N] are required.
     ``terminals`` only separate trajectories, so they become ``episodes``. In the regular form, each
     trajectory gets its last row back, with nothing but the observation. A trajectory also ends
     where ``next_observations`` is not the next row. The maze is the array ``maze``, or that in the
@@ -57,30 +65,26 @@ def read_ogbench(path: str | Path, *, follow_links: bool = False) -> Recording:
     Args:
         path: the file.
         follow_links: not used; npz files have no links.
+        position: as for :func:`dfplan.data.read`. :func:`write_ogbench` stores it.
 
     Raises:
+        ConfigError: as :func:`~dfplan.observations.observation_layout`.
         DataError: there is no such file; it is not a complete npz file; an array is missing or has
-            the wrong shape; it is not a point maze; or the rows are shuffled transitions.
+            the wrong shape, such as images; or the rows are shuffled transitions.
     """
     path = expand_path(path)
     arrays = npz_arrays(path)
-    shape = _field(arrays, "observations").stored.shape
-    if len(shape) != 2 or shape[1] > max(STATE):
-        raise DataError(
-            f"{path}: observations have shape {list(shape)}. Of OGBench's data only point mazes "
-            "can be read (pointmaze-...: observations [N, 2]), not ants, humanoids or images."
-        )
-    observations = _field(arrays, "observations").read(STATE)
-    count = len(observations)
-    actions = _field(arrays, "actions").read(PLANE, count)
+    count, width = _field(arrays, "observations").require_shape(OBSERVATION)
+    layout = read_layout(width, position, _text(arrays, _LAYOUT), str(path))
+    observations = _field(arrays, "observations").read(OBSERVATION)
+    actions = _field(arrays, "actions").read(ACTION, count)
     if "valids" in arrays:
         ends = ~_field(arrays, "valids").read((), count, flags=True)
     else:
         ends = _field(arrays, "terminals").read((), count, flags=True)
     following = None
     if "next_observations" in arrays:
-        width = (observations.shape[1],)
-        following = _field(arrays, "next_observations").read(width, count)
+        following = _field(arrays, "next_observations").read((width,), count)
         ends = cut_where_not_next(ends, observations, following, str(path))
     episodes = first_rows(ends)
     rewards = _optional(arrays, "rewards", (), count)
@@ -94,6 +98,7 @@ def read_ogbench(path: str | Path, *, follow_links: bool = False) -> Recording:
             rewards=None if rewards is None else _insert_last(rewards, last),
             final_observations=np.ones(len(episodes), bool),
             maze=_maze(arrays, path),
+            layout=layout,
         )
     return Recording(
         observations=observations,
@@ -101,11 +106,12 @@ def read_ogbench(path: str | Path, *, follow_links: bool = False) -> Recording:
         episodes=episodes,
         source=path.name,
         rewards=rewards,
-        goals=_optional(arrays, "goals", PLANE, count),
+        goals=_optional(arrays, "goals", GOAL, count),
         terminals=_optional(arrays, _TERMINALS, (), count, flags=True),
         timeouts=_optional(arrays, _TIMEOUTS, (), count, flags=True),
         final_observations=_optional(arrays, _FINAL_OBSERVATIONS, (), len(episodes), flags=True),
         maze=_maze(arrays, path),
+        layout=layout,
     )
 
 
@@ -113,8 +119,8 @@ def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = Fa
     """Write a recording as an npz file; :func:`read_ogbench` gives the same recording again.
 
     ``ogbench.utils.load_dataset`` loads it, too. The fields that OGBench's format does not have
-    (rewards, goals, terminals and timeouts of the environment, final observations, maze) are arrays
-    that it ignores.
+    (rewards, goals, terminals and timeouts of the environment, final observations, maze, columns of
+    the position) are arrays that it ignores.
 
     Args:
         recording: what to write.
@@ -130,18 +136,21 @@ def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = Fa
     path = expand_path(path)
     ends = np.zeros(len(recording), bool)
     ends[last_rows(recording.episodes, len(recording))] = True
+    # OGBench's qpos and qvel are whole configurations. A point has only position and velocity.
+    is_point, layout = recording.layout == PLANAR, layout_text(recording.layout)
     arrays = {
         "observations": recording.observations,
         "actions": recording.actions,
         "terminals": ends,
-        "qpos": recording.observations[:, :2],
-        "qvel": recording.observations[:, 2:] if recording.observations.shape[1] == 4 else None,
+        "qpos": PLANAR.positions(recording.observations) if is_point else None,
+        "qvel": PLANAR.velocities(recording.observations) if is_point else None,
         "rewards": recording.rewards,
         "goals": recording.goals,
         _TERMINALS: recording.terminals,
         _TIMEOUTS: recording.timeouts,
         _FINAL_OBSERVATIONS: recording.final_observations,
         _MAZE: None if recording.maze is None else np.array(recording.maze),
+        _LAYOUT: None if layout is None else np.array(layout),
     }
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, values in arrays.items():
@@ -159,7 +168,7 @@ def _field(arrays: dict[str, NpzArray], name: str) -> Field:
     if name not in arrays:
         raise DataError(
             f"{path} has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}. "
-            "Expected OGBench's format: observations [N, 2], actions [N, 2], terminals [N]."
+            "Expected OGBench's format: observations [N, S], actions [N, A], terminals [N]."
         )
     return Field(name, arrays[name], str(path))
 
@@ -167,18 +176,26 @@ def _field(arrays: dict[str, NpzArray], name: str) -> Field:
 def _optional(
     arrays: dict[str, NpzArray],
     name: str,
-    widths: tuple[int, ...],
+    row: tuple[int, ...],
     count: int,
     *,
     flags: bool = False,
 ) -> np.ndarray | None:
-    return _field(arrays, name).read(widths, count, flags=flags) if name in arrays else None
+    return _field(arrays, name).read(row, count, flags=flags) if name in arrays else None
+
+
+def _text(arrays: dict[str, NpzArray], name: str) -> str | None:
+    """The text of an array; None if there is no such array, or it is not a text."""
+    if name not in arrays or arrays[name].dtype.kind != "U":
+        return None
+    return read_npz_text(arrays[name])
 
 
 def _maze(arrays: dict[str, NpzArray], path: Path) -> str | None:
-    if _MAZE in arrays and arrays[_MAZE].dtype.kind == "U":
+    text = _text(arrays, _MAZE)
+    if text is not None:
         try:
-            return parse_maze(read_npz_text(arrays[_MAZE])).text
+            return parse_maze(text).text
         except (ConfigError, MazeError):
             return None
     match = _FILE_NAME.match(path.name)
