@@ -24,6 +24,7 @@ from dfplan.planning.trackers import (
 )
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.pretrained import checkpoint_path, load, load_inverse, pretrained_names
+from dfplan.registry import Registry
 from dfplan.suites import DEFAULT
 from dfplan.tokens.motion import Motion
 from dfplan.training.checkpoint import Checkpoint
@@ -157,73 +158,82 @@ def _tree_search(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
     return TreePlanner(_load(task, seed, path), TreeSettings(evaluations=192))
 
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method(
-            "controller",
-            "the controller that collected the data",
-            None,
-            lambda task, seed, path: DataController(task.maze),
-            NO_TRACKER,
-        ),
-        Method("dfplan", "dfplan", _dfplan_name, _load),
-        Method(
-            "dfplan-unguided",
-            "dfplan without guidance and refinement",
-            _dfplan_name,
-            _without_guidance,
-        ),
-        Method(
-            "dfplan-mcg",
-            "dfplan, Monte Carlo guidance (N=4)",
-            _dfplan_name,
-            _with_settings(mc_samples=4),
-        ),
-        Method("dfplan-tree", "dfplan, tree search (192 evaluations)", _dfplan_name, _tree_search),
-        Method(
-            "full-sequence",
-            "full-sequence diffusion, dfplan's network",
-            _prefixed("full-sequence"),
-            _load,
-        ),
-        Method(
-            "next-token",
-            "next-token diffusion, dfplan's network",
-            _prefixed("next-token"),
-            _with_settings(matrix="autoregressive"),
-        ),
-        Method(
-            "diffuser",
-            "Diffuser, planning once",
-            _prefixed("diffuser"),
-            _load,
-            "diffuser",
-            tolerance=None,
-            plans_actions=True,
-        ),
-        Method(
-            "diffuser-brief",
-            "Diffuser, planning once, trained as many seconds as dfplan",
-            _prefixed("diffuser-brief"),
-            _load,
-            "diffuser",
-            tolerance=None,
-            plans_actions=True,
-        ),
-        Method(
-            "diffuser-replan",
-            "Diffuser, planning again",
-            _prefixed("diffuser"),
-            _load,
-            "diffuser",
-            plans_actions=True,
-        ),
-        Method("bc", "behaviour cloning", _prefixed("bc"), _load, NO_TRACKER),
-        Method("iql", "IQL (d3rlpy)", _prefixed("iql"), _load, NO_TRACKER, fixed_goal_only=True),
-        Method("cql", "CQL (d3rlpy)", _prefixed("cql"), _load, NO_TRACKER, fixed_goal_only=True),
-    )
-}
+METHODS: Registry[Method] = Registry(
+    "method",
+    {
+        method.name: method
+        for method in (
+            Method(
+                "controller",
+                "the controller that collected the data",
+                None,
+                lambda task, seed, path: DataController(task.maze),
+                NO_TRACKER,
+            ),
+            Method("dfplan", "dfplan", _dfplan_name, _load),
+            Method(
+                "dfplan-unguided",
+                "dfplan without guidance and refinement",
+                _dfplan_name,
+                _without_guidance,
+            ),
+            Method(
+                "dfplan-mcg",
+                "dfplan, Monte Carlo guidance (N=4)",
+                _dfplan_name,
+                _with_settings(mc_samples=4),
+            ),
+            Method(
+                "dfplan-tree", "dfplan, tree search (192 evaluations)", _dfplan_name, _tree_search
+            ),
+            Method(
+                "full-sequence",
+                "full-sequence diffusion, dfplan's network",
+                _prefixed("full-sequence"),
+                _load,
+            ),
+            Method(
+                "next-token",
+                "next-token diffusion, dfplan's network",
+                _prefixed("next-token"),
+                _with_settings(matrix="autoregressive"),
+            ),
+            Method(
+                "diffuser",
+                "Diffuser, planning once",
+                _prefixed("diffuser"),
+                _load,
+                "diffuser",
+                tolerance=None,
+                plans_actions=True,
+            ),
+            Method(
+                "diffuser-brief",
+                "Diffuser, planning once, trained as many seconds as dfplan",
+                _prefixed("diffuser-brief"),
+                _load,
+                "diffuser",
+                tolerance=None,
+                plans_actions=True,
+            ),
+            Method(
+                "diffuser-replan",
+                "Diffuser, planning again",
+                _prefixed("diffuser"),
+                _load,
+                "diffuser",
+                plans_actions=True,
+            ),
+            Method("bc", "behaviour cloning", _prefixed("bc"), _load, NO_TRACKER),
+            Method(
+                "iql", "IQL (d3rlpy)", _prefixed("iql"), _load, NO_TRACKER, fixed_goal_only=True
+            ),
+            Method(
+                "cql", "CQL (d3rlpy)", _prefixed("cql"), _load, NO_TRACKER, fixed_goal_only=True
+            ),
+        )
+    },
+)
 """Planners and policies by name."""
 
 
@@ -259,33 +269,38 @@ def _timed(path: Path) -> Tracker:
     return TimedPD(*timed_gains(motion), dt=motion.dt)
 
 
-TRACKERS: dict[str, TrackerEntry] = {
-    "pursuit": TrackerEntry(
-        "pure pursuit of the path, gains fitted to the data", _dfplan_name, _pursuit
-    ),
-    "timed": TrackerEntry(
-        "PD control toward the plan's point for each time step, gains fitted to the data",
-        _dfplan_name,
-        _timed,
-        needs_velocity=True,
-    ),
-    "diffuser": TrackerEntry(
-        "Diffuser's PD control in time, gains 1 and 1",
-        _dfplan_name,
-        lambda path: TimedPD(1.0, 1.0, dt=_motion(path).dt),
-        needs_velocity=True,
-    ),
-    "forcing": TrackerEntry(
-        "PD control in time as published with Diffusion Forcing, gains 12.5 and 1.2 on the path",
-        None,
-        lambda path: TimedPD(12.5, 1.2, finite_differences=True),
-        needs_velocity=True,
-    ),
-    "inverse": TrackerEntry(
-        "inverse dynamics learned from the data", _prefixed("inverse"), load_inverse
-    ),
-    "planned-actions": TrackerEntry("the plan's own actions", None, lambda path: PlannedActions()),
-}
+TRACKERS: Registry[TrackerEntry] = Registry(
+    "tracker",
+    {
+        "pursuit": TrackerEntry(
+            "pure pursuit of the path, gains fitted to the data", _dfplan_name, _pursuit
+        ),
+        "timed": TrackerEntry(
+            "PD control toward the plan's point for each time step, gains fitted to the data",
+            _dfplan_name,
+            _timed,
+            needs_velocity=True,
+        ),
+        "diffuser": TrackerEntry(
+            "Diffuser's PD control in time, gains 1 and 1",
+            _dfplan_name,
+            lambda path: TimedPD(1.0, 1.0, dt=_motion(path).dt),
+            needs_velocity=True,
+        ),
+        "forcing": TrackerEntry(
+            "PD control in time as published with Diffusion Forcing, gains 12.5 and 1.2 on the path",
+            None,
+            lambda path: TimedPD(12.5, 1.2, finite_differences=True),
+            needs_velocity=True,
+        ),
+        "inverse": TrackerEntry(
+            "inverse dynamics learned from the data", _prefixed("inverse"), load_inverse
+        ),
+        "planned-actions": TrackerEntry(
+            "the plan's own actions", None, lambda path: PlannedActions()
+        ),
+    },
+)
 """Trackers by name."""
 
 

@@ -103,7 +103,7 @@ class EpisodeRecord(Stored):
     Attributes:
         episode: index among the task's problems, from 0.
         stratum: the suite's own task, or the stratum of path length, from 1; 0 if there is neither.
-        start: position and, if the suite shows it, velocity, in the suite's coordinates.
+        start: the first observation, in the suite's coordinates.
         goal: position.
         score: the episode's score under the protocol.
         upper_bound: upper bound on the score of any policy on this problem.

@@ -110,12 +110,12 @@ class RunSpec:
 
 def failed_episodes(task: Task, problems: Problems, error: str) -> EpisodeBatch:
     """Return episodes without a step, with an error."""
-    count = len(problems)
+    count, starts = len(problems), task.maze.suite.observation.positions(problems.starts)
     return EpisodeBatch(
         task=task,
         problems=problems,
         rewards=np.zeros((count, task.max_steps), dtype=np.float32),
-        positions=np.repeat(problems.starts[:, None, :2], task.max_steps + 1, axis=1),
+        positions=np.repeat(starts[:, None], task.max_steps + 1, axis=1),
         steps=np.zeros(count, dtype=int),
         errors=(error,) * count,
         seconds=0.0,

@@ -110,8 +110,8 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
 
     Args:
         maze: a maze of any suite.
-        starts: positions [n, 2] at rest, or positions and velocities [n, 4], where the ball touches
-            no wall. OGBench's body has no velocity, so velocities are ignored there.
+        starts: positions [n, 2] at rest, or observations of the suite [n, S], where the ball
+            touches no wall. OGBench's body has no velocity, so velocities are ignored there.
         goals: float [n, 2], in the suite's coordinates. A goal is reached within the suite's goal
             radius.
 
@@ -123,7 +123,9 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
         MissingSimulatorError: MuJoCo or gymnasium-robotics is missing. The ball's force and damping
             are measured with them; OGBench's body needs neither.
     """
-    remaining = path_lengths(maze, starts[:, :2], goals)
+    layout = maze.suite.observation
+    positions, velocities = layout.positions(starts), layout.velocities(starts)
+    remaining = path_lengths(maze, positions, goals)
     granted = contacts(maze.suite)
     graph = _visibility_graph(maze)
     gain = granted.corner_gain if graph.has_corners else granted.seam_gain
@@ -131,10 +133,11 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
     if maze.suite.step_length is not None:
         step = float(np.float32(maze.suite.step_length))  # actions are float32, too
         return np.maximum(np.ceil((remaining - _EPS) / step), 1).astype(int)
-    velocities = starts[:, 2:]
+    if velocities is None:
+        velocities = np.zeros_like(positions)
     if not graph.has_corners:
         return _count_steps(remaining, np.abs(velocities).max(axis=1, initial=0.0))
-    is_clear = maze.is_free(starts[:, :2], maze.suite.ball_radius + _NEARLY_TOUCHING)
+    is_clear = maze.is_free(positions, maze.suite.ball_radius + _NEARLY_TOUCHING)
     pushed = np.where(is_clear, _PUSHED_OFF, _FROM_THE_START)
     return _count_steps(remaining, np.linalg.norm(velocities, axis=1) + pushed, np.sqrt(2))
 
@@ -299,7 +302,7 @@ def _blocks(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
     runs = [(i, start, i, end) for i, line in enumerate(walls) for start, end in _runs(line)]
     runs += [(start, j, end, j) for j, line in enumerate(walls.T) for start, end in _runs(line)]
     ends = np.unique(np.array(runs, dtype=float), axis=0)
-    first, last = ends[:, :2], ends[:, 2:]
+    first, last = np.hsplit(ends, 2)
     covered = (first[:, None] >= first).all(axis=2) & (last[:, None] <= last).all(axis=2)
     is_maximal = covered.sum(axis=1) == 1  # no other run contains it
     first, last = first[is_maximal], last[is_maximal]

@@ -32,7 +32,7 @@ class Actor(Protocol):
         ...
 
     def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-        """Return actions [B, 2] for ``observation`` [B, 4] or [B, 2] and ``goal`` [B, 2]."""
+        """Return actions [B, A] for ``observation`` [B, S] and ``goal`` [B, 2]."""
         ...
 
 
@@ -172,7 +172,8 @@ class EpisodeRunner:
         """
         clock = time.perf_counter
         started, max_steps, count = clock(), self._task.max_steps, len(problems)
-        environments = self._environments[:count]
+        environments, layout = self._environments[:count], self._task.maze.suite.observation
+        shape = (count, *(environments[0].action_space.shape or ()))
         rewards = np.zeros((count, max_steps), dtype=np.float32)
         positions = np.empty((count, max_steps + 1, 2), dtype=np.float32)
         steps = np.full(count, max_steps)
@@ -181,7 +182,7 @@ class EpisodeRunner:
             [_reset(env, problems, row) for row, env in enumerate(environments)]
         )
         goals = problems.goals
-        positions[:, 0] = observations[:, :2]
+        positions[:, 0] = layout.positions(observations)
         environment_seconds, before = clock() - started, clock()
         policy.reset(seed)
         policy_seconds = clock() - before
@@ -190,7 +191,7 @@ class EpisodeRunner:
             before = clock()
             actions = policy.act(observations, goal=goals)
             policy_seconds += clock() - before
-            finished = _check_actions(actions, running, errors)
+            finished = _check_actions(actions, shape, running, errors)
             steps[finished] = step
             before = clock()
             for row in running:
@@ -202,10 +203,10 @@ class EpisodeRunner:
                         steps[row] = step + 1
                         finished.append(row)
             environment_seconds += clock() - before
-            positions[:, step + 1] = observations[:, :2]
+            positions[:, step + 1] = layout.positions(observations)
             if finished:
                 observations[finished] = 0.0
-                observations[finished, :2] = goals[finished]
+                observations[np.ix_(finished, layout.position)] = goals[finished]
                 running = [row for row in running if row not in finished]
                 if not running:
                     break
@@ -225,7 +226,7 @@ class EpisodeRunner:
 
 
 def _reset(environment: MazeEnv, problems: Problems, row: int) -> np.ndarray:
-    """Reset an environment to a problem; return the observation, float [4] or [2]."""
+    """Reset an environment to a problem; return the observation, float [S]."""
     if problems.seeds is None:
         options = {"start": problems.starts[row], "goal": problems.goals[row]}
         observation, _ = environment.reset(options=options)
@@ -238,13 +239,16 @@ def _reset(environment: MazeEnv, problems: Problems, row: int) -> np.ndarray:
 
 
 def _check_actions(
-    actions: np.ndarray, running: Sequence[int], errors: list[str | None]
+    actions: np.ndarray,
+    shape: tuple[int, ...],
+    running: Sequence[int],
+    errors: list[str | None],
 ) -> list[int]:
     """Write what is wrong with ``actions`` into ``errors``; return the rows that cannot go on."""
-    if np.shape(actions) != (len(errors), 2):
+    if np.shape(actions) != shape:
         raise ObservationError(
-            f"Expected actions [{len(errors)}, 2] from the policy, one per observation; got the "
-            f"shape {list(np.shape(actions))}."
+            f"Expected actions {list(shape)} from the policy, one per observation; got the shape "
+            f"{list(np.shape(actions))}."
         )
     size = np.abs(actions.astype(float)).max(1)  # as floats: the least integer has no opposite
     if size.max() <= _MAX_ACTION:  # False for NaN

@@ -192,7 +192,7 @@ class Problems(Record):
     """Starts and goals of n episodes.
 
     Attributes:
-        starts: positions and, if the suite shows them, velocities; float64 [n, 4] or [n, 2].
+        starts: observations of the suite, float64 [n, S].
         goals: float64 [n, 2].
         strata: the suite's own task, or the stratum of path length, from 1; 0 if there is neither;
             int [n].
@@ -224,7 +224,7 @@ class Problems(Record):
 
 
 def custom_problems(starts: np.ndarray, goals: np.ndarray) -> Problems:
-    """Make problems from ``starts`` [n, 4] or [n, 2] and ``goals`` [n, 2]."""
+    """Make problems from ``starts`` [n, S] and ``goals`` [n, 2]."""
     return Problems(starts, goals, np.zeros(len(starts), dtype=int))
 
 
@@ -386,10 +386,10 @@ def _frozen_problems(task: Task, count: int) -> Problems:
             f"{task.protocol.id} has {len(lines)} problems of {task.id}; got {count}."
         )
     values = np.array([line[1:] for line in lines[:count]], dtype=float)
-    starts = values[:, 1:3]
+    strata, starts, goals = np.split(values, [1, 3], axis=1)
     if task.maze.suite.has_velocity:
         starts = np.concatenate([starts, np.zeros_like(starts)], axis=1)
-    return Problems(starts, values[:, 3:5], values[:, 0].astype(int))
+    return Problems(starts, goals, strata[:, 0].astype(int))
 
 
 @lru_cache(maxsize=1)

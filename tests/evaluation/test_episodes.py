@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
 from dfplan.collect.controllers import DataController
 from dfplan.envs.make import make
@@ -153,6 +154,8 @@ def test_a_policy_is_called_group_by_group() -> None:
 
 class Counted:
     """Rewards step ``end`` and terminates; no further step may follow."""
+
+    action_space = Box(-1.0, 1.0, (2,))
 
     def __init__(self, number: int, end: int) -> None:
         self.number, self.end, self.at, self.closed = number, end, 0, False
