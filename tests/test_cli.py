@@ -422,6 +422,27 @@ def test_arrays_of_other_names(run: Run, ring: Path, tmp_path: Path) -> None:
         assert re.search(message, said.error), said.error
 
 
+def test_data_of_any_width_names_its_position(run: Run, tmp_path: Path) -> None:
+    time, file, out = np.arange(400) / 30, tmp_path / "ant.npz", tmp_path / "ant.hdf5"
+    rows = np.random.default_rng(0).normal(size=(400, 29)).astype(np.float32)
+    rows[:, 2:4] = np.stack([np.cos(time), np.sin(time)], 1)
+    np.savez(file, observations=rows, actions=np.zeros((400, 8), np.float32), terminals=0 * time)
+    assert "--position 0,1" in run("data", "check", file).error
+    assert run("data", "check", file, "--position", "2,3").code == 0
+    assert "action 8" in run("data", "info", file, "--position=2,3").out
+    assert run("data", "convert", file, out, "--position=2,3").code == 0
+    assert run("data", "check", out).code == 0
+    assert read(out).layout == read(file, position=(2, 3)).layout
+    for wrong, words in (
+        ("2", "2 columns"),
+        ("2,29", "29 columns"),
+        ("2,2", "twice"),
+        ("x", "whole"),
+    ):
+        said = run("data", "check", file, f"--position={wrong}")
+        assert said.code and words in said.error
+
+
 def test_an_environment_of_ones_own_is_shown(run: Run, ring: Path, tmp_path: Path) -> None:
     picture = tmp_path / "ring.png"
     said = run("env", ring / "ring.txt", "--out", picture)
