@@ -288,7 +288,8 @@ TRACKERS: Registry[TrackerEntry] = Registry(
             needs_velocity=True,
         ),
         "forcing": TrackerEntry(
-            "PD control in time as published with Diffusion Forcing, gains 12.5 and 1.2 on the path",
+            "PD control in time as published with Diffusion Forcing, gains 12.5 and 1.2 on the "
+            "path",
             None,
             lambda path: TimedPD(12.5, 1.2, finite_differences=True),
             needs_velocity=True,

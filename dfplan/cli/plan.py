@@ -10,10 +10,12 @@ import numpy as np
 from jsonargparse.typing import PositiveInt, register_type
 
 from dfplan.cli.arguments import Position, suite_or_maze
+from dfplan.cli.rewards import parse_reward
 from dfplan.envs.make import make
 from dfplan.errors import ConfigError
 from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.stock import stock_task, summarize
+from dfplan.mazes import parse_maze
 from dfplan.planning.episode import run_episode
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
@@ -33,6 +35,7 @@ def plan(
     checkpoint: str,
     start: Position,
     goal: Position,
+    reward: str | None = None,
     out: Path = Path("plan.png"),
     planner: PlannerSettings = PlannerSettings(),
     horizon: int | None = None,
@@ -44,6 +47,7 @@ def plan(
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
         start: position in the coordinates of the data, as 1,1; [-1,1] if it begins with a minus.
         goal: position, as 7,9.
+        reward: what to maximize, as "100 * KeepOut([Disc([3, 3], 1)]) + Fast([5, 5])".
         out: picture to write: PNG, SVG or PDF.
         planner: settings of a Diffusion Forcing planner.
         horizon: environment steps; default: the planner chooses.
@@ -56,7 +60,11 @@ def plan(
         loaded = replace(loaded, settings=planner)
     elif planner != PlannerSettings():
         raise ConfigError(f"{checkpoint} is not a Diffusion Forcing planner. Leave out --planner.")
-    made = loaded.plan(np.array(start), np.array(goal), horizon=horizon, seed=seed)
+    terms = None if reward is None else parse_reward(reward)
+    if terms is not None and isinstance(loaded, ForcingPlanner):
+        maze = None if loaded.maze is None else parse_maze(loaded.maze)
+        loaded = loaded.for_rewards(1.0 if maze is None else maze.suite.cell_size)
+    made = loaded.plan(np.array(start), np.array(goal), reward=terms, horizon=horizon, seed=seed)
     cost = f"{1e3 * made.seconds:.0f} ms, {made.evaluations} evaluations"
     print(f"horizon {made.steps[0]} steps, {cost}")
     print(made.plot(out))

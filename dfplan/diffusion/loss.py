@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule
+from dfplan.registry import Registry
 from dfplan.types import Denoiser
 
 Weight = Callable[[NoiseSchedule, torch.Tensor], torch.Tensor]
@@ -74,12 +75,15 @@ def fused_snr(
     return cap * (1 - (1 - decay * earlier) * (1 - signal))
 
 
-WEIGHTS: dict[str, Weight] = {
-    "uniform": uniform,
-    "min_snr": min_snr,
-    "clipped_snr": clipped_snr,
-    "fused_snr": fused_snr,
-}
+WEIGHTS: Registry[Weight] = Registry(
+    "loss weight",
+    {
+        "uniform": uniform,
+        "min_snr": min_snr,
+        "clipped_snr": clipped_snr,
+        "fused_snr": fused_snr,
+    },
+)
 """Loss weights by name."""
 
 

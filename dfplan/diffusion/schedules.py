@@ -15,6 +15,7 @@ import torch
 from dfplan.boundary import isolated
 from dfplan.errors import ConfigError, lookup, require_numbers
 from dfplan.record import Record
+from dfplan.registry import Registry
 
 MAX_NOISE_LEVELS = 10_000
 """Upper bound of K in a recipe; published models have up to 4000 levels."""
@@ -187,12 +188,15 @@ def sigmoid_schedule(
     return _variance_preserving(((value[-1] - value) / (value[-1] - value[0])).sqrt())
 
 
-SCHEDULES: dict[str, Callable[[int], NoiseSchedule]] = {
-    "linear": linear_schedule,
-    "cosine": cosine_schedule,
-    "sigmoid": sigmoid_schedule,
-    "interpolation": interpolation_schedule,
-}
+SCHEDULES: Registry[Callable[[int], NoiseSchedule]] = Registry(
+    "noise schedule",
+    {
+        "linear": linear_schedule,
+        "cosine": cosine_schedule,
+        "sigmoid": sigmoid_schedule,
+        "interpolation": interpolation_schedule,
+    },
+)
 """Functions from K to a schedule, by name."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule
+from dfplan.registry import Registry
 
 Conversion = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, NoiseSchedule], torch.Tensor]
 """(noisy [B, T, D], clean or prediction [B, T, D], level int [B, T], schedule) -> [B, T, D]."""
@@ -120,5 +121,8 @@ Its direction is from data to noise.
 schedule.
 """
 
-TARGETS: dict[str, Target] = {"x0": X0, "eps": EPS, "v": V, "flow": FLOW}
+TARGETS: Registry[Target] = Registry(
+    "target",
+    {"x0": X0, "eps": EPS, "v": V, "flow": FLOW},
+)
 """Targets by name."""

@@ -154,7 +154,7 @@ def _load(name: str | os.PathLike[str], device: str, *products: Product) -> Any:
     _require_device(device)
     entry = RECIPES.get(checkpoint.recipe)
     if entry is None or entry.product not in products:
-        made, fix = "something", "Register the recipe (dfplan.training.registry.register_recipe)."
+        made, fix = "something", "Add the recipe to dfplan.training.registry.RECIPES."
         if entry is not None:
             made, fix = f"a {entry.product}", f"Load it with {_LOADERS[entry.product]}."
         raise CheckpointError(

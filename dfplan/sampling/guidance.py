@@ -16,6 +16,7 @@ import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, require_name, require_numbers
+from dfplan.registry import Registry
 from dfplan.sampling.monte_carlo import draw_samples, estimate_samples
 from dfplan.types import Denoiser
 
@@ -254,7 +255,10 @@ def monte_carlo(
     return partial(guidance, samples=Samples(count, steps, generator))
 
 
-GUIDANCES: dict[str, Guidance] = {"estimate": guide, "denoiser": guide_through}
+GUIDANCES: Registry[Guidance] = Registry(
+    "guidance",
+    {"estimate": guide, "denoiser": guide_through},
+)
 """Guidances by name. To add one, add its function."""
 
 

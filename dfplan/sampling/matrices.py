@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from dfplan.errors import ConfigError, lookup, require_numbers
+from dfplan.registry import Registry
 
 Tokens = int | torch.Tensor
 """Number of tokens to denoise, at least 1; int [B] if the sequences of a batch differ. The tokens
@@ -84,12 +85,19 @@ def trapezoid(
     )
 
 
-MATRICES: dict[str, Matrix] = {
-    "full_sequence": lambda tokens, max_level, steps, _: full_sequence(tokens, max_level, steps),
-    "autoregressive": lambda tokens, max_level, steps, _: autoregressive(tokens, max_level, steps),
-    "pyramid": pyramid,
-    "trapezoid": trapezoid,
-}
+MATRICES: Registry[Matrix] = Registry(
+    "scheduling matrix",
+    {
+        "full_sequence": lambda tokens, max_level, steps, _: full_sequence(
+            tokens, max_level, steps
+        ),
+        "autoregressive": lambda tokens, max_level, steps, _: autoregressive(
+            tokens, max_level, steps
+        ),
+        "pyramid": pyramid,
+        "trapezoid": trapezoid,
+    },
+)
 
 
 def scheduling_matrix(

@@ -8,6 +8,7 @@ import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule
 from dfplan.errors import ConfigError, lookup
+from dfplan.registry import Registry
 from dfplan.types import Step
 
 
@@ -104,11 +105,14 @@ def second_order(schedule: NoiseSchedule) -> Step:
     return step
 
 
-STEPS: dict[str, Callable[[NoiseSchedule], Step]] = {
-    "ddim": ddim,
-    "ddpm": ancestral,
-    "second_order": second_order,
-}
+STEPS: Registry[Callable[[NoiseSchedule], Step]] = Registry(
+    "sampling step",
+    {
+        "ddim": ddim,
+        "ddpm": ancestral,
+        "second_order": second_order,
+    },
+)
 
 
 def sampling_step(name: str, schedule: NoiseSchedule) -> Step:

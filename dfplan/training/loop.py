@@ -21,6 +21,7 @@ from dfplan.training.batches import draw_batches
 from dfplan.training.checkpoint import Checkpoint, data_description
 from dfplan.training.metrics import MetricsLog
 from dfplan.training.objective import Batch, LoopRecipe, Objective
+from dfplan.training.registry import recipe_of
 from dfplan.training.settings import TrainSettings
 from dfplan.training.state import TrainingState
 from dfplan.types import Trajectories
@@ -146,15 +147,18 @@ def _require_same_recipe(recipe: LoopRecipe, start: Checkpoint) -> None:
             f"The recipe {recipe.name!r} cannot continue from a checkpoint, since its inputs are "
             "scaled by the data. Train it from the start."
         )
-    wanted = {"recipe": recipe.name, "tokens": recipe.stored_tokens, **recipe.to_json()}
-    found = {"recipe": start.recipe, "tokens": start.tokens, **start.config}
-    different = [name for name in wanted if wanted[name] != found.get(name)]
-    if different:
-        values = "; ".join(f"{name} {found.get(name)} and {wanted[name]}" for name in different)
+    before = recipe_of(start)
+    if before != recipe:
+        found, wanted = vars(before), vars(recipe)
+        values = [
+            f"{name} {found.get(name)} and {value}"
+            for name, value in wanted.items()
+            if found.get(name) != value
+        ]
         raise ConfigError(
-            "Training can continue only with the recipe and the tokens of the checkpoint; the "
-            f"checkpoint's and the recipe's differ: {values}. Use the checkpoint's "
-            "(dfplan.training.registry.recipe_of), and data of the same columns."
+            f"Training can continue only with the checkpoint's recipe ({start.recipe}) and tokens; "
+            f"got {recipe.name} with other values: {'; '.join(values)}. Use "
+            "dfplan.training.registry.recipe_of(checkpoint)."
         )
 
 

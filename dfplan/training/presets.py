@@ -10,6 +10,7 @@ from dfplan.diffusion.levels import FULL_SEQUENCE, TEACHER_FORCING, with_known_e
 from dfplan.errors import ConfigError
 from dfplan.files import remove_folder
 from dfplan.mazes import Maze, named_maze
+from dfplan.registry import Registry
 from dfplan.training.objective import LoopRecipe
 from dfplan.training.recipes.cloning import CloningConfig
 from dfplan.training.recipes.diffuser import DIFFUSER
@@ -147,46 +148,51 @@ def _offline(algorithm: str, maze: Maze, steps: int) -> OfflinePreset:
 # About eight minutes each on one thread; CORL trains both for a million steps.
 _OFFLINE_STEPS = {"iql": 20_000, "cql": 4000}
 
-PRESETS: dict[str, Preset | OfflinePreset] = {
-    **_PLANNERS,
-    **_STITCH,
-    **{
-        f"diffuser-{maze}": Preset(named_maze(maze), recipe, _DIFFUSER[maze])
-        for maze, recipe in DIFFUSER.items()
+PRESETS: Registry[Preset | OfflinePreset] = Registry(
+    "preset",
+    {
+        **_PLANNERS,
+        **_STITCH,
+        **{
+            f"diffuser-{maze}": Preset(named_maze(maze), recipe, _DIFFUSER[maze])
+            for maze, recipe in DIFFUSER.items()
+        },
+        **{
+            f"diffuser-brief-{maze}": Preset(
+                named_maze(maze),
+                DIFFUSER[maze],
+                replace(_DIFFUSER[maze], steps=steps, keep_every=None),
+            )
+            for maze, steps in _BRIEF_STEPS.items()
+        },
+        **{
+            f"{kind}-{maze}": replace(
+                _PLANNERS[f"maze2d-{maze}"],
+                recipe=ForcingConfig(tokens=_FORCING[f"maze2d-{maze}"][0], levels=levels),
+            )
+            for kind, levels in _BASELINE_LEVELS.items()
+            for maze in DIFFUSER
+        },
+        **{
+            f"value-{maze}": Preset(
+                named_maze(maze),
+                ValueConfig(),
+                TrainSettings(steps=2000, batch_size=1024, save_every=1000),
+            )
+            for maze in DIFFUSER
+        },
+        **{
+            name: preset
+            for planner in (_PLANNERS | _STITCH).values()
+            for name, preset in _policies(planner).items()
+        },
+        **{
+            f"{algorithm}-{maze}": _offline(algorithm, named_maze(maze), _OFFLINE_STEPS[algorithm])
+            for algorithm in ALGORITHMS
+            for maze in DIFFUSER
+        },
     },
-    **{
-        f"diffuser-brief-{maze}": Preset(
-            named_maze(maze), DIFFUSER[maze], replace(_DIFFUSER[maze], steps=steps, keep_every=None)
-        )
-        for maze, steps in _BRIEF_STEPS.items()
-    },
-    **{
-        f"{kind}-{maze}": replace(
-            _PLANNERS[f"maze2d-{maze}"],
-            recipe=ForcingConfig(tokens=_FORCING[f"maze2d-{maze}"][0], levels=levels),
-        )
-        for kind, levels in _BASELINE_LEVELS.items()
-        for maze in DIFFUSER
-    },
-    **{
-        f"value-{maze}": Preset(
-            named_maze(maze),
-            ValueConfig(),
-            TrainSettings(steps=2000, batch_size=1024, save_every=1000),
-        )
-        for maze in DIFFUSER
-    },
-    **{
-        name: preset
-        for planner in (_PLANNERS | _STITCH).values()
-        for name, preset in _policies(planner).items()
-    },
-    **{
-        f"{algorithm}-{maze}": _offline(algorithm, named_maze(maze), _OFFLINE_STEPS[algorithm])
-        for algorithm in ALGORITHMS
-        for maze in DIFFUSER
-    },
-}
+)
 """Every preset by name.
 
 The name of a maze alone is Diffusion Forcing. ``full-sequence-*`` and ``next-token-*`` are its

@@ -1,8 +1,7 @@
 """The recipes by the name that checkpoints store.
 
-A new recipe is one file with a :class:`~dfplan.training.objective.Recipe`, and one call of
-:func:`register_recipe`. Modules are imported when a recipe is first used, so this table is cheap
-to read.
+A new recipe is one file with a :class:`~dfplan.training.objective.Recipe`, and one entry of
+:data:`RECIPES`. Modules are imported when a recipe is first used, so this table is cheap to read.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 from dfplan.errors import ConfigError, lookup
+from dfplan.registry import Registry
 
 if TYPE_CHECKING:
     from dfplan.training.checkpoint import Checkpoint
@@ -22,42 +22,41 @@ Product = Literal["planner", "policy", "value", "tracker"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class RecipeEntry:
     """A registered recipe.
 
     Attributes:
-        module: the module of its configuration class.
-        config: the name of that class.
-        product: what its ``load`` returns.
-    """
-
-    module: str
-    config: str
-    product: Product
-
-
-RECIPES: dict[str, Entry] = {}
-"""Every registered recipe; add to it by :func:`register_recipe`."""
-
-
-def register_recipe(name: str, config: str, product: Product) -> None:
-    """Register a recipe.
-
-    Args:
-        name: stored in checkpoints; no other recipe may have it.
-        config: ``"package.module:Class"``, a :class:`~dfplan.training.objective.Recipe`.
+        config: its configuration class, a :class:`~dfplan.training.objective.Recipe`, as
+            ``"package.module:Class"``.
         product: what the ``load`` of the class returns.
 
     Raises:
-        ConfigError: the name is taken, or ``config`` has no colon.
+        ConfigError: ``config`` has no colon.
     """
-    module, _, class_name = config.partition(":")
-    entry = Entry(module, class_name, product)
-    if not class_name or RECIPES.setdefault(name, entry) != entry:
-        raise ConfigError(
-            "A recipe needs a new name and its class as 'package.module:Class'; got "
-            f"{name!r} and {config!r}."
-        )
+
+    config: str
+    product: Product
+
+    def __post_init__(self) -> None:
+        if ":" not in self.config:
+            raise ConfigError(
+                f"A recipe needs its class as 'package.module:Class'; got {self.config!r}."
+            )
+
+
+RECIPES: Registry[RecipeEntry] = Registry(
+    "recipe",
+    {
+        "forcing": RecipeEntry("dfplan.training.recipes.forcing:ForcingConfig", "planner"),
+        "diffuser": RecipeEntry("dfplan.training.recipes.diffuser:DiffuserConfig", "planner"),
+        "policy": RecipeEntry("dfplan.training.recipes.cloning:CloningConfig", "policy"),
+        "iql": RecipeEntry("dfplan.training.recipes.offline:OfflineConfig", "policy"),
+        "cql": RecipeEntry("dfplan.training.recipes.offline:OfflineConfig", "policy"),
+        "value": RecipeEntry("dfplan.training.recipes.value:ValueConfig", "value"),
+        "inverse": RecipeEntry("dfplan.training.recipes.inverse:InverseConfig", "tracker"),
+    },
+)
+"""The recipes by the name that checkpoints store."""
 
 
 def recipe_class(name: str) -> type[Recipe]:
@@ -66,20 +65,11 @@ def recipe_class(name: str) -> type[Recipe]:
     Raises:
         ConfigError: no such recipe is registered.
     """
-    entry = lookup("recipe", name, RECIPES)
-    config: type[Recipe] = getattr(import_module(entry.module), entry.config)
+    module, _, class_name = lookup("recipe", name, RECIPES).config.partition(":")
+    config: type[Recipe] = getattr(import_module(module), class_name)
     return config
 
 
 def recipe_of(checkpoint: Checkpoint) -> Recipe:
     """Rebuild the recipe that made ``checkpoint``."""
     return recipe_class(checkpoint.recipe).from_json(checkpoint.config, checkpoint.tokens)
-
-
-register_recipe("forcing", "dfplan.training.recipes.forcing:ForcingConfig", "planner")
-register_recipe("diffuser", "dfplan.training.recipes.diffuser:DiffuserConfig", "planner")
-register_recipe("policy", "dfplan.training.recipes.cloning:CloningConfig", "policy")
-register_recipe("iql", "dfplan.training.recipes.offline:OfflineConfig", "policy")
-register_recipe("cql", "dfplan.training.recipes.offline:OfflineConfig", "policy")
-register_recipe("value", "dfplan.training.recipes.value:ValueConfig", "value")
-register_recipe("inverse", "dfplan.training.recipes.inverse:InverseConfig", "tracker")

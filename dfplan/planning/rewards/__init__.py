@@ -25,8 +25,19 @@ from dfplan.planning.rewards.goals import Dense, Fast, Reach, ReachBy
 from dfplan.planning.rewards.paths import Follow, PassThrough, Short, Smooth
 from dfplan.planning.rewards.regions import Box, Disc, KeepOut, Region, SlowIn
 from dfplan.planning.rewards.support import LearnedValue, OnSupport
+from dfplan.registry import Registry
+
+REWARDS: Registry[type[ComposableReward]] = Registry(
+    "reward",
+    {
+        reward.__name__: reward
+        for reward in (Dense, Fast, Follow, KeepOut, PassThrough, Reach, ReachBy, SlowIn, Smooth)
+    },
+)
+"""Rewards that the command line knows by name, ``--reward "100 * KeepOut([Disc([3, 3], 1)])"``."""
 
 __all__ = [
+    "REWARDS",
     "Box",
     "ComposableReward",
     "Custom",

@@ -20,6 +20,7 @@ from dfplan.networks.transformer import Transformer
 from dfplan.networks.unet import TemporalUnet
 from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.single import ForcingPlanner
+from dfplan.registry import Registry
 from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.sampling.model import SequenceModel
 from dfplan.tokens.layout import POSITION, Feature, TokenLayout, tokens_from_json
@@ -183,26 +184,33 @@ class ForcingConfig(LoopRecipe):
         return ForcingPlanner(model, maze=checkpoint.maze)
 
 
-NETWORKS: dict[str, Callable[[ForcingConfig], nn.Module]] = {
-    "transformer": lambda config: Transformer(
-        config.layout.token_width, config.noise_levels, config.width, config.layers, config.heads
-    ),
-    "causal_transformer": lambda config: Transformer(
-        config.layout.token_width,
-        config.noise_levels,
-        config.width,
-        config.layers,
-        config.heads,
-        causal=True,
-        window=config.window,
-    ),
-    "gru": lambda config: GRU(
-        config.layout.token_width, config.noise_levels, config.width, config.layers
-    ),
-    "unet": lambda config: TemporalUnet(
-        config.layout.token_width, config.noise_levels, config.width // 4, level_per_token=True
-    ),
-}
+NETWORKS: Registry[Callable[[ForcingConfig], nn.Module]] = Registry(
+    "network",
+    {
+        "transformer": lambda config: Transformer(
+            config.layout.token_width,
+            config.noise_levels,
+            config.width,
+            config.layers,
+            config.heads,
+        ),
+        "causal_transformer": lambda config: Transformer(
+            config.layout.token_width,
+            config.noise_levels,
+            config.width,
+            config.layers,
+            config.heads,
+            causal=True,
+            window=config.window,
+        ),
+        "gru": lambda config: GRU(
+            config.layout.token_width, config.noise_levels, config.width, config.layers
+        ),
+        "unet": lambda config: TemporalUnet(
+            config.layout.token_width, config.noise_levels, config.width // 4, level_per_token=True
+        ),
+    },
+)
 """Functions that build an untrained network, by name."""
 
 
