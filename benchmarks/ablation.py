@@ -89,32 +89,35 @@ LEVELS = {
 }
 """Training levels by name."""
 
-GUIDANCES: dict[str, Callable[[PlannerSettings], PlannerSettings]] = {
-    "none": lambda settings: replace(settings, guidance=replace(settings.guidance, scale=0.0)),
-    "reward (N=1)": lambda settings: settings,
-    "Monte Carlo, N=4": lambda settings: replace(settings, mc_samples=4),
-    "Monte Carlo, N=16": lambda settings: replace(settings, mc_samples=16),
+GUIDANCES: dict[str, Callable[[ForcingPlanner], ForcingPlanner]] = {
+    "none": lambda planner: _with_guidance(planner, scale=0.0),
+    "reward (N=1)": lambda planner: planner,
+    "Monte Carlo, N=4": lambda planner: planner.with_settings(mc_samples=4),
+    "Monte Carlo, N=16": lambda planner: planner.with_settings(mc_samples=16),
 }
-"""Settings of a guidance by name, for every matrix."""
+"""Planners with a guidance by name, for every matrix."""
 
 
-def _sampled(mc_samples: int) -> Callable[[PlannerSettings], PlannerSettings]:
-    return lambda settings: replace(
-        settings, mc_samples=mc_samples, guidance=replace(settings.guidance, mc_sample_steps=3)
+def _with_guidance(planner: ForcingPlanner, **changes: float) -> ForcingPlanner:
+    return planner.with_settings(guidance=replace(planner.settings.guidance, **changes))
+
+
+def _sampled(mc_samples: int) -> Callable[[ForcingPlanner], ForcingPlanner]:
+    return lambda planner: _with_guidance(
+        planner.with_settings(mc_samples=mc_samples), mc_sample_steps=3
     )
 
 
-ONE_MATRIX_GUIDANCES: dict[str, Callable[[PlannerSettings], PlannerSettings]] = {
+ONE_MATRIX_GUIDANCES: dict[str, Callable[[ForcingPlanner], ForcingPlanner]] = {
     **{f"sampled, N={mc_samples}": _sampled(mc_samples) for mc_samples in (1, 4, 16)},
-    "64 candidates": lambda settings: replace(settings, candidates=64),
+    "64 candidates": lambda planner: planner.with_settings(candidates=64),
 }
-"""Settings of a guidance by name, for one matrix only."""
+"""Planners with a guidance by name, for one matrix only."""
 
 
 def _sampling(matrix: str, guidance: str, planner: ForcingPlanner) -> Planner:
     """Return ``planner`` with a matrix and a guidance."""
-    settings = replace(planner.settings, matrix=matrix)
-    return replace(planner, settings=(GUIDANCES | ONE_MATRIX_GUIDANCES)[guidance](settings))
+    return (GUIDANCES | ONE_MATRIX_GUIDANCES)[guidance](planner.with_settings(matrix=matrix))
 
 
 PLANNERS: dict[tuple[str, str], Callable[[ForcingPlanner], Planner]] = {

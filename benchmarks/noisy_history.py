@@ -58,13 +58,11 @@ from dfplan.evaluation.protocols import Split, named_task, problems
 from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.planning.observation_history import ObservationHistory, noise_to_level
 from dfplan.planning.policy import Policy
-from dfplan.planning.query import PlanQuery
-from dfplan.planning.select import PlanObjective
 from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.state_estimator import StateEstimatorSettings
+from dfplan.planning.state_estimator import StateEstimatorSettings, estimate_positions
 from dfplan.pretrained import load
 from dfplan.training.presets import PRESETS, preset_data
-from dfplan.types import Reward, Trajectories
+from dfplan.types import Trajectories
 
 SENSORS = (
     *((noise, 0.0) for noise in (0.0, 0.1, 0.2, 0.3, 0.5)),
@@ -84,22 +82,6 @@ CONTEXTS = (1, 2, 3, 4, 6)
 """Tokens of context in the last table."""
 
 TRUE_STATE = "exact, every step"
-
-
-class WithoutHistory(ForcingPlanner):
-    """A planner that takes a history as exact, and plans without it."""
-
-    def estimate(self, history: ObservationHistory, *, seed: int | None = None) -> np.ndarray:
-        return history.positions
-
-    def read_query(
-        self,
-        observation: np.ndarray,
-        goal: np.ndarray | None,
-        reward: Reward | None,
-        history: ObservationHistory | None = None,
-    ) -> tuple[PlanQuery, PlanObjective]:
-        return super().read_query(observation, goal, reward)
 
 
 class Sensor:
@@ -276,16 +258,11 @@ def run_method(
     """Run one method with one sensor; for the other arguments see :func:`main`."""
     task = named_task(f"multi2d-{maze}", split)
     planner = _planner(maze, candidates)
-    every = 1 if run.steady or run.method == TRUE_STATE else planner.layout.stride
+    every = 1 if run.steady or run.method == TRUE_STATE else planner.model.layout.stride
     hold = run.method in (TRUE_STATE, "not used")
-    if run.method == "odometry alone":
-        planner = WithoutHistory(**vars(planner))
-    policy = Policy(
-        planner,
-        replan_every=replan_every,
-        tolerance=None,
-        state_estimator=None if hold else StateEstimatorSettings(run.noise, tokens),
-    )
+    use_network = run.method == "context used"
+    estimator = None if hold else StateEstimatorSettings(run.noise, tokens, use_network)
+    policy = Policy(planner, replan_every=replan_every, tolerance=None, state_estimator=estimator)
     speed = 0 if run.steady else 10
     noise = run.noise * np.array([1, 1, speed, speed])
     sensor = Sensor(policy, every, noise, run.lost, hold, run.pushed)
@@ -300,8 +277,7 @@ def _planner(maze: str, candidates: int) -> ForcingPlanner:
     """The shipped planner without a limit on starts: a noisy position may lie in a wall."""
     planner = load(f"maze2d-{maze}")
     assert isinstance(planner, ForcingPlanner)
-    settings = replace(planner.settings, max_start_distance=np.inf, candidates=candidates)
-    return replace(planner, settings=settings)
+    return planner.with_settings(max_start_distance=np.inf, candidates=candidates)
 
 
 def _row(run: Run, results: dict[Run, Result]) -> dict[str, object]:
@@ -328,7 +304,7 @@ def _estimates(
     planner: ForcingPlanner, data: Trajectories, windows: int
 ) -> list[dict[str, object]]:
     """Return a row per sensor."""
-    layout = planner.layout
+    model, layout = planner.model, planner.model.layout
     frames = 1 + (CONTEXTS[-1] - 1) * layout.frame_stack
     rng = np.random.default_rng(0)
     segment = rng.integers(len(data.segments), size=windows)
@@ -352,11 +328,11 @@ def _estimates(
         for n in CONTEXTS:
             recent = slice(-1 - (n - 1) * layout.frame_stack, None)
             deviation = np.where(arrived[:, recent], noise, np.inf)
-            level = noise_to_level(deviation, planner.statistics, planner.schedule)
+            level = noise_to_level(deviation, model)
             known = arrived[:, recent].any(1)
-            current = np.tile(planner.statistics.normalizer.mean.numpy(), (windows, 1))
+            current = np.tile(model.statistics.normalizer.mean.numpy(), (windows, 1))
             past = ObservationHistory(seen[known, recent], level[known])
-            current[known] = planner.estimate(past, seed=0)[:, -1]
+            current[known] = estimate_positions(past, model, seed=0)[:, -1]
             row[f"n = {n}"] = _error(current, true)
         rows.append(row)
     return rows

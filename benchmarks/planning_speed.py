@@ -93,10 +93,10 @@ def _profile(planner: Planner, starts: Problems) -> dict[str, float]:
     seconds_of: dict[tuple[str, str], float] = {}
     for (file, _, function), (_, _, _, seconds, _) in Stats(profile).stats.items():  # type: ignore[attr-defined]
         seconds_of[Path(file).name, function] = 1e3 * seconds / len(starts)
-    whole, network = seconds_of["single.py", "plan"], seconds_of["denoiser.py", "__call__"]
+    whole, network = seconds_of["planner.py", "plan"], seconds_of["denoiser.py", "__call__"]
     parts = {
         "network": network,
-        "guidance": seconds_of["guidance.py", "wrapped"] - network,
+        "guidance": seconds_of["guidance.py", "guided"] - network,
         "refinement": seconds_of["select.py", "refine"],
         "score": seconds_of["select.py", "score"],
     }

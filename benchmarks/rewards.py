@@ -65,13 +65,6 @@ from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.pretrained import load
 from dfplan.types import Plan, Planner
 
-STEEPNESS = 30.0
-"""Factor on the planner's own weights in guidance.
-
-A requirement must outweigh a detour of hundreds of steps in the score, so its gradient is steep.
-The step size of guidance is divided by a third of this factor.
-"""
-
 
 @dataclass(frozen=True)
 class WithoutReward(BasePlanner):
@@ -91,26 +84,18 @@ def _shipped() -> ForcingPlanner:
 
 
 def _guided(mc_samples: int = 1) -> ForcingPlanner:
-    planner = _shipped()
-    settings = planner.settings
-    settings = replace(
-        settings,
-        guidance=replace(settings.guidance, scale=3 * settings.guidance.scale / STEEPNESS),
-        smoothness_weight=settings.smoothness_weight * STEEPNESS,
-        support_weight=settings.support_weight * STEEPNESS,
-        support_penalty=200.0,
-        steps=5,
-        candidates=144,
-        refine_steps=100,
-        refine_top_k=8,
-        mc_samples=mc_samples,
+    return (
+        _shipped()
+        .for_rewards()
+        .with_settings(
+            steps=5, candidates=144, refine_steps=100, refine_top_k=8, mc_samples=mc_samples
+        )
     )
-    return replace(planner, settings=settings)
 
 
 def _tree() -> TreePlanner:
     planner = _guided()
-    evaluations = planner.settings.candidates * planner.settings.steps
+    evaluations = planner.settings.candidates * planner.settings.sampling.steps
     return TreePlanner(planner, TreeSettings(evaluations, leaves=48, horizons=72))
 
 
@@ -169,7 +154,7 @@ def _make_problems(
     """Return the first ``count`` problems with room for a requirement, and the requirements."""
     planner, pool = _shipped(), problems(task, 8 * count)
     bounds = steps_needed(task.maze, pool.starts, pool.goals)
-    on_support = OnSupport(planner.statistics.support)
+    on_support = OnSupport(planner.model.statistics.support)
     rows: list[int] = []
     requirements: list[Requirement] = []
     for index in range(len(pool)):
@@ -200,7 +185,7 @@ def _evaluate(
             tqdm(starts.starts), starts.goals, requirements, seeds, strict=True
         )
     ]
-    motion = _shipped().statistics.motion
+    motion = _shipped().model.statistics.motion
     policy = _TrackedPlans(TimedPD(*timed_gains(motion), dt=motion.dt), plans)
     runner = EpisodeRunner(task, len(starts))
     batch = runner.run(policy, starts, seed=0)

@@ -78,16 +78,16 @@ def main(
 def _change(planner: ForcingPlanner, field: str, value: Setting) -> tuple[Policy, ForcingPlanner]:
     """Change one setting of the planner or its tracker; return the policy and the planner."""
     if field == "lookahead":
-        motion = planner.statistics.motion
+        motion = planner.model.statistics.motion
         tracker = Pursuit(pursuit_gains(motion, float(value)), motion.max_step)
         return Policy(planner, tracker), planner
     if field == "network":
-        planner = replace(planner, denoiser=lambda x, level: x)
+        planner = replace(planner, model=replace(planner.model, denoiser=lambda x, level: x))
     elif field == "guidance.scale":
         guidance = replace(planner.settings.guidance, scale=value)
-        planner = replace(planner, settings=replace(planner.settings, guidance=guidance))
+        planner = planner.with_settings(guidance=guidance)
     else:
-        planner = replace(planner, settings=replace(planner.settings, **{field: value}))
+        planner = planner.with_settings(**{field: value})
     return Policy(planner), planner
 
 

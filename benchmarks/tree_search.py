@@ -20,7 +20,6 @@ paired difference of success to the single plan with as many evaluations.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +36,7 @@ from dfplan.evaluation.protocols import PROTOCOLS, Problems, Task, custom_proble
 from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.planning.policy import Policy
+from dfplan.planning.select import PlanObjective
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.training.loop import train
@@ -82,8 +82,8 @@ def main(
         problems = _problems(starts, seed, distant)
         rows = tables[f"{title}, {starts} starts"] = []
         for budget in BUDGETS:
-            candidates = budget // planner.settings.steps
-            single = replace(planner, settings=replace(planner.settings, candidates=candidates))
+            candidates = budget // planner.settings.sampling.steps
+            single = planner.with_settings(candidates=candidates)
             row, reference = _row("single", single, planner, problems)
             rows.append(row | {"against single": None, "± of it": None})
             tree = TreePlanner(planner, TreeSettings(evaluations=budget))
@@ -141,7 +141,8 @@ def _row(
         raise DfplanError("Expected one plan for all problems.")
     reached = 100.0 * batch.success
     success = mean(reached[None])
-    off = judge.objective().off_support(torch.from_numpy(plan.points)).any(1).double()
+    objective = PlanObjective(judge.settings, judge.model)
+    off = objective.off_support(torch.from_numpy(plan.points)).any(1).double()
     row: dict[str, object] = {
         "arm": name,
         "evaluations": plan.evaluations,

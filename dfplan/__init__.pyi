@@ -19,9 +19,11 @@ from .planning.episode import run_episode as run_episode
 from .planning.learned import LearnedPolicy as LearnedPolicy
 from .planning.observation_history import ObservationHistory as ObservationHistory
 from .planning.policy import Policy as Policy
+from .planning.select import reward_gradient as reward_gradient
 from .planning.settings import PlannerSettings as PlannerSettings
 from .planning.single import ForcingPlanner as ForcingPlanner
 from .planning.state_estimator import StateEstimatorSettings as StateEstimatorSettings
+from .planning.state_estimator import estimate_positions as estimate_positions
 from .planning.trackers import InverseDynamics as InverseDynamics
 from .planning.trackers import PlannedActions as PlannedActions
 from .planning.trackers import Pursuit as Pursuit
@@ -32,6 +34,8 @@ from .pretrained import load_inverse as load_inverse
 from .pretrained import load_value as load_value
 from .pretrained import pretrained_names as pretrained_names
 from .sampling.guidance import GuidanceSettings as GuidanceSettings
+from .sampling.matrices import SamplingSchedule as SamplingSchedule
+from .sampling.model import SequenceModel as SequenceModel
 from .types import Episode as Episode
 from .types import Plan as Plan
 

@@ -39,11 +39,11 @@ def main(
         videos: whether to make the videos too, which takes a minute.
     """
     planner = dfplan.load("maze2d-large")
-    pyramid = with_settings(planner, matrix="pyramid")
+    pyramid = planner.with_settings(matrix="pyramid")
     denoised = pyramid.plan(START, GOAL, seed=3, trace=True)
     tree = dfplan.TreePlanner(planner).plan(START, GOAL, seed=0, trace=True)
     # Sampling stops early, so the far future of each plan stays noisy.
-    policy = dfplan.Policy(with_settings(pyramid, stop_fraction=0.4), replan_every=40)
+    policy = dfplan.Policy(pyramid.with_settings(stop_fraction=0.4), replan_every=40)
     episode = dfplan.run_episode(dfplan.make("multi2d-large"), policy, seed=8)
 
     print(episode.plot(out / "plan.png", theme=theme))
@@ -60,7 +60,7 @@ def main(
 
 
 def draw_uncertainty(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
-    plan = with_settings(planner, refine_steps=0).plan(START, GOAL, seed=3)
+    plan = planner.with_settings(refine_steps=0).plan(START, GOAL, seed=3)
     figure, axes = panels(theme, "Candidates", "Spread", "Ellipses over time")
     plotting.plot_candidates(plan, axes[0], theme=theme)
     plotting.plot_spread(plan, axes[1], theme=theme)
@@ -72,10 +72,12 @@ def draw_uncertainty(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
 
 def draw_reward_gradients(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
     no_guidance = replace(planner.settings.guidance, scale=0.0)
-    plan = with_settings(planner, guidance=no_guidance, refine_steps=0).plan(START, GOAL, seed=3)
+    plan = planner.with_settings(guidance=no_guidance, refine_steps=0).plan(START, GOAL, seed=3)
     disc = Disc((3.5, 4.8), 0.7)
-    gradient = planner.reward_gradient(plan.candidates[0])
-    with_disc = planner.reward_gradient(plan.candidates[0], 10 * KeepOut([disc]))
+    gradient, with_disc = (
+        dfplan.reward_gradient(plan.candidates[0], planner.model, planner.settings, reward)
+        for reward in (None, 10 * KeepOut([disc]))
+    )
     figure, axes = panels(theme, "Gradient of the reward", "Gradient of a disc to keep out of")
     plotting.plot_regions([disc], axes[1], maze="large", theme=theme)
     for ax, arrows in zip(axes, (gradient, with_disc - gradient), strict=True):
@@ -87,7 +89,7 @@ def draw_reward_gradients(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
 def draw_levels(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
     figure, axes = panels(theme, *(name.replace("_", " ") for name in MATRICES))
     for ax, name in zip(axes, MATRICES, strict=True):
-        plan = with_settings(planner, matrix=name).plan(START, GOAL, seed=3, trace=True)
+        plan = planner.with_settings(matrix=name).plan(START, GOAL, seed=3, trace=True)
         plotting.plot_levels(plan, ax, theme=theme)
     return figure
 
@@ -97,10 +99,6 @@ def draw_tree_and_data(tree: dfplan.Plan, data: Path, theme: str) -> Figure:
     plotting.plot_tree(tree, axes[0], theme=theme)
     plotting.plot_coverage(load_data(data).observations, axes[1], maze="large", theme=theme)
     return figure
-
-
-def with_settings(planner: dfplan.ForcingPlanner, **changes: object) -> dfplan.ForcingPlanner:
-    return replace(planner, settings=replace(planner.settings, **changes))
 
 
 def panels(theme: str, *titles: str) -> tuple[Figure, list[Axes]]:

@@ -4,7 +4,6 @@ In the pyramid matrix each token is one sampling step behind the token before it
 early, the near future is certain and the far future is still noise.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -15,9 +14,7 @@ import dfplan
 
 
 def main(maze: str = "large", out: Path = Path("runs/picture")) -> None:
-    planner = dfplan.load(f"maze2d-{maze}")
-    settings = replace(planner.settings, matrix="pyramid", stop_fraction=0.4)
-    planner = replace(planner, settings=settings)
+    planner = dfplan.load(f"maze2d-{maze}").with_settings(matrix="pyramid", stop_fraction=0.4)
     env = gymnasium.make(f"dfplan/multi2d-{maze}-v1")
     observation, info = env.reset(seed=8)
 

@@ -31,7 +31,9 @@ from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.rewards import Box, Disc, Fast, Follow, KeepOut, PassThrough, Reach
+from dfplan.planning.select import reward_gradient
 from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.state_estimator import estimate_positions
 from dfplan.tokens.statistics import fit_statistics
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import train
@@ -123,7 +125,7 @@ def content(plan: Plan) -> list[np.ndarray]:
 
 
 def weights(loaded: Any) -> list[np.ndarray]:
-    network = loaded.denoiser.network
+    network = loaded.model.denoiser.network
     tables = [table.numpy() for table in network.buffers()]
     return tables + [value.numpy() for value in network.state_dict().values()]
 
@@ -134,15 +136,16 @@ class Works:
     def __init__(self, planner: ForcingPlanner, trajectories: Trajectories) -> None:
         few = dfplan.PlannerSettings(candidates=3, refine_steps=3)
         self.planner, self.trajectories = replace(planner, settings=few), trajectories
-        middle = planner.statistics.normalizer.mean.double().numpy()
+        middle = planner.model.statistics.normalizer.mean.double().numpy()
         self.states = np.array([[-15.0, 41.0, 0.3, 0.0], [-1.0, 55.0, 0.0, 0.1]])
         self.goals = np.array([[-2.0, 42.0], [-10.0, 40.0]])
         self.place = middle.tolist()
 
     def fresh(self) -> ForcingPlanner:
         """A planner whose support has no cached distances."""
-        known = self.planner.statistics
-        return replace(self.planner, statistics=replace(known, support=replace(known.support)))
+        known = self.planner.model.statistics
+        unused = replace(known, support=replace(known.support))
+        return replace(self.planner, model=replace(self.planner.model, statistics=unused))
 
     def load(self) -> list[np.ndarray]:
         return weights(dfplan.load("maze2d-umaze"))
@@ -155,7 +158,8 @@ class Works:
         disc, box = Disc((-5.0, 41.0), 1.0, (0.01, 0.0)), Box(self.place, [99.0, 99.0])
         reward = 0.5 * Reach(self.place) + KeepOut([disc, box]) + Fast(self.place)
         reward = reward + Follow(self.goals) + PassThrough(self.goals)
-        pull = self.planner.reward_gradient(np.repeat(self.states[:, None, :2], 5, 1), reward)
+        points = np.repeat(self.states[:, None, :2], 5, 1)
+        pull = reward_gradient(points, self.planner.model, self.planner.settings, reward)
         plan = self.planner.plan(self.states[:1], self.goals[:1], reward=reward, seed=1)
         return [pull, *content(plan)]
 
@@ -163,13 +167,12 @@ class Works:
         found = []
         for settings in (
             {"matrix": "pyramid", "step": "second_order", "mc_samples": 2},
-            {"matrix": "trapezoid", "step": "ddpm", "guidance": {"through_denoiser": True}},
+            {"matrix": "trapezoid", "step": "ddpm", "guidance": {"method": "denoiser"}},
             {"matrix": "autoregressive", "mc_samples": 2, "guidance": {"mc_sample_steps": 2}},
         ):
             guidance = dfplan.GuidanceSettings(0.5, **settings.pop("guidance", {}))
             few = {"candidates": 2, "refine_steps": 2, "guidance": guidance}
-            own = dfplan.PlannerSettings(**few, **settings)
-            planner = replace(self.planner, settings=own)
+            planner = self.planner.with_settings(**few, **settings)
             found += content(planner.plan(self.states[:1], self.goals[:1], seed=1))
         return found
 
@@ -178,13 +181,13 @@ class Works:
         return content(planner.plan(self.states, self.goals, seed=1))
 
     def diffuser(self) -> list[np.ndarray]:
-        schedule, known = cosine_schedule(5), self.planner.statistics
+        schedule, known = cosine_schedule(5), self.planner.model.statistics
         planner = DiffuserPlanner(lambda x, level: 0.5 * x, 8, schedule, known)
         return content(planner.plan(self.states, self.goals, seed=1))
 
     def estimate(self) -> list[np.ndarray]:
         past = ObservationHistory(self.states[:, None, :2], np.array([[3], [4]]))
-        return [self.planner.estimate(past, seed=0)]
+        return [estimate_positions(past, self.planner.model, seed=0)]
 
     def drive(self) -> list[np.ndarray]:
         found = []

@@ -114,7 +114,7 @@ def test_help_names_every_setting(run: Run) -> None:
     said = run("train", "maze2d-large", "--help").out
     for flag in ("--recipe.tokens", "--recipe.levels.known_goal", "--settings.steps", "--resume"):
         assert flag in said
-    assert "--planner.matrix" in run("plan", "--help").out
+    assert "--planner.sampling.matrix" in run("plan", "--help").out
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_help_names_every_setting(run: Run) -> None:
         ("plan x 1,1", "required: goal"),
         ("plan x 1,1 2", "two numbers.*got '2'"),
         ("plan x 1,1 2,north", "goal.*north"),
-        ("plan x 1,1 2,2 --planner.matrix=pyramyd", "Did you mean 'pyramid'"),
+        ("plan x 1,1 2,2 --planner.sampling.matrix=pyramyd", "Did you mean 'pyramid'"),
         ("plan x 1,1 2,2 --planner.schedule=pyramid", r"schedule=pyramid\. See"),
         ("data check gone.hdf5", "no data at gone.hdf5"),
         ("data generate umazee out.hdf5", "Unknown maze 'umazee'. Did you mean 'umaze'"),
@@ -624,7 +624,7 @@ def test_plan_draws_what_the_planner_plans(run: Run, trained: Any, tmp_path: Pat
         "--out",
         picture,
         "--planner.candidates=2",
-        "--planner.steps=5",
+        "--planner.sampling.steps=5",
         "--horizon=100",
     )
     assert few.out.startswith("horizon 100 steps, ") and "10 evaluations" in few.out
@@ -659,7 +659,7 @@ def test_a_policy_is_trained_and_played_but_plans_nothing(
 
 @pytest.mark.parametrize("name", [n for n in dfplan.pretrained_names() if "diffuser" in n][:1])
 def test_settings_of_another_planner_are_refused(run: Run, name: str) -> None:
-    said = run("plan", name, "[1,1]", "[1,1]", "--planner.steps=2")
+    said = run("plan", name, "[1,1]", "[1,1]", "--planner.sampling.steps=2")
     assert said.code == 2 and "leave out --planner" in said.error
 
 

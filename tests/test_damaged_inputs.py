@@ -668,7 +668,7 @@ def test_what_is_not_damaged_is_read(run: Run, tmp_path: Path) -> None:
     minari(lambda data: None)(tmp_path / "walk-v0")
     for command in (
         "inspect small.safetensors",
-        "plan small.safetensors 1,1 3,3 --planner.steps=2",
+        "plan small.safetensors 1,1 3,3 --planner.sampling.steps=2",
         "data check walk.npz",
         "data check walk.hdf5",
         "data info walk-v0",

@@ -26,6 +26,7 @@ PACKAGES = (
     "plotting",
     "types",
     "boundary",
+    "observations",
     "tokens",
     "envs",
     "data",

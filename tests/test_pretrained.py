@@ -96,7 +96,7 @@ def test_shipped_plans_reach_the_goal_around_walls(name: str) -> None:
     share = np.linspace(0, 1, 20)[:, None]
     lines = plan.points[:, :-1, None] + share * np.diff(plan.points, axis=1)[:, :, None]
     # The support margin is how far a line may cut a corner.
-    margin = planner.settings.support_margin * planner.statistics.motion.max_step
+    margin = planner.settings.support_margin * planner.model.statistics.motion.max_step
     assert (depth(maze, lines).max((1, 2)) <= margin).mean() > 0.9
 
 
@@ -127,7 +127,7 @@ def test_default_distances_separate_free_places_from_walls(name: str) -> None:
     def require_near(starts: np.ndarray, goals: np.ndarray | None) -> None:
         states = np.concatenate([starts, np.zeros_like(starts)], 1)
         limits = planner.settings.max_start_distance, planner.settings.max_goal_distance
-        read_query(states, goals).require_near_data(planner.statistics, *limits)
+        read_query(states, goals).require_near_data(planner.model.statistics, *limits)
 
     rows, columns = maze.shape
     grid = np.stack(np.meshgrid(np.arange(-1, rows, 0.05), np.arange(-1, columns, 0.05)), -1)
@@ -142,7 +142,9 @@ def test_default_distances_separate_free_places_from_walls(name: str) -> None:
     deep = grid[~maze.is_free(grid[:, None] + around, radius=0.0).any(1)]
     deep = deep[~maze.is_free(deep, radius=0.0)]
     assert len(deep) > 500
-    nearest = deep[planner.statistics.support.distance(torch.from_numpy(deep).float()).argmin()]
+    nearest = deep[
+        planner.model.statistics.support.distance(torch.from_numpy(deep).float()).argmin()
+    ]
     with pytest.raises(ObservationError, match=r"goal must be less than"):
         require_near(clear[:1], nearest[None])
 

@@ -126,7 +126,8 @@ class BasePlanner(ABC):
         )
         values: dict[str, Any] = vars(arguments)
         for name in ("reward", *_OPTIONAL):
-            if values[name] and name not in self.supports:
+            given = values[name] is not None and values[name] is not False
+            if given and name not in self.supports:
                 raise ConfigError(
                     f"{type(self).__name__} does not support {name}; got {values[name]!r:.100}. "
                     "Leave it out, or use a planner trained by Diffusion Forcing."

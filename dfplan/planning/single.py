@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dfplan.errors import require_class, require_name
+from dfplan.errors import require_class, require_name, require_numbers
 from dfplan.observations import ObservationLayout
 from dfplan.planning.denoise import denoise
 from dfplan.planning.partial_plan import (
@@ -92,7 +92,11 @@ class ForcingPlanner(Record, BasePlanner):
         Args:
             unit: a length, such as the side of a cell, in units of position. Rewards are taken as
                 squared lengths of this order.
+
+        Raises:
+            ConfigError: ``unit`` is not a positive number.
         """
+        require_numbers({"unit": unit}, above=0)
         settings, factor = self.settings, _STEEPNESS / unit**2
         return self.with_settings(
             guidance=replace(settings.guidance, scale=3 * settings.guidance.scale / factor),

@@ -13,8 +13,9 @@ import torch
 from dfplan.blocks import SegmentRows, segment_blocks
 from dfplan.data.segments import DataWarning, segmented
 from dfplan.errors import ConfigError, DataError
+from dfplan.tokens.layout import TokenLayout
 from dfplan.tokens.motion import velocities
-from dfplan.tokens.windows import TokenLayout, TokenWindows
+from dfplan.tokens.windows import TokenWindows
 from dfplan.types import Recording
 
 STEP = 0.05

@@ -16,7 +16,9 @@ import dfplan
 from dfplan.errors import ConfigError, DfplanError, ObservationError
 from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.rewards import Box, Dense, Disc, Follow, KeepOut, PassThrough, Reach, Short
+from dfplan.planning.select import reward_gradient
 from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.state_estimator import estimate_positions
 from dfplan.planning.trackers import TimedPD
 
 STATES = np.array([[-15.0, 41.0, 0.5, 0.0], [0.0, 55.0, 0.0, -0.5]])
@@ -94,10 +96,13 @@ def tracked(make: Callable[[ForcingPlanner], Any]) -> Read:
     return read
 
 
+def gradient(planner: ForcingPlanner, reward: Any) -> np.ndarray:
+    points = STATES[:, None, :2].repeat(4, 1)
+    return reward_gradient(points, planner.model, planner.settings, reward)
+
+
 def gradient_with(make: Callable[[Any], Any]) -> Read:
-    return lambda planner, values_: planner.reward_gradient(
-        STATES[:, None, :2].repeat(4, 1), make(values_)
-    )
+    return lambda planner, values_: gradient(planner, make(values_))
 
 
 def acted(planner: ForcingPlanner, states: Any, **options: Any) -> np.ndarray:
@@ -129,11 +134,11 @@ ENTRIES: dict[str, tuple[Read, np.ndarray]] = {
         GOALS[0],
     ),
     "history": (
-        lambda planner, x: planner.estimate(ObservationHistory(x, LEVEL), seed=0),
+        lambda planner, x: estimate_positions(ObservationHistory(x, LEVEL), planner.model, seed=0),
         STATES[:, None, :2],
     ),
     "reward gradient": (
-        lambda planner, x: planner.reward_gradient(x),
+        lambda planner, x: reward_gradient(x, planner.model, planner.settings),
         STATES[:, None, :2].repeat(4, 1),
     ),
     "reach": (gradient_with(Reach), GOALS[0]),
@@ -210,16 +215,15 @@ def test_rewards_can_be_called_with_arrays(quick: ForcingPlanner) -> None:
     whole = np.round(plan.points)
     for points in (whole.astype(int), torch.from_numpy(whole).long()):
         torch.testing.assert_close(reward(points, steps), reward(whole, steps))
-    with pytest.raises(ObservationError, match=r"positions \[B, P, 2\]; got \[2\]"):
+    with pytest.raises(ObservationError, match=r"states \[B, P, W\].*got \[2\]"):
         reward(GOALS[0], steps)
 
 
 def test_weights_may_be_numpy_numbers(quick: ForcingPlanner) -> None:
-    points = STATES[:, None, :2].repeat(4, 1)
-    wanted = quick.reward_gradient(points, 0.5 * Reach(GOALS[0]))
+    wanted = gradient(quick, 0.5 * Reach(GOALS[0]))
     for weight in (np.float32(0.5), np.float64(0.5), np.float16(0.5)):
         for reward in (weight * Reach(GOALS[0]), Reach(GOALS[0]) * weight):
-            np.testing.assert_array_equal(quick.reward_gradient(points, reward), wanted)
+            np.testing.assert_array_equal(gradient(quick, reward), wanted)
 
 
 def test_plans_do_not_change_with_the_callers_arrays(quick: ForcingPlanner) -> None:
@@ -240,16 +244,15 @@ def test_plans_do_not_change_with_the_callers_arrays(quick: ForcingPlanner) -> N
 
 
 def test_rewards_do_not_change_with_the_callers_arrays(quick: ForcingPlanner) -> None:
-    points = STATES[:, None, :2].repeat(4, 1)
     array, tensor = GOALS[0].astype(np.float32), torch.tensor(GOALS, dtype=torch.float32)
     regions = [Disc(array, 30.0)]
     rewards = [Reach(array), Follow(tensor), KeepOut(regions), KeepOut([Box(array, [99.0, 99.0])])]
-    wanted = [quick.reward_gradient(points, reward) for reward in rewards]
+    wanted = [gradient(quick, reward) for reward in rewards]
     array += 5.0
     tensor += 5.0
     regions.clear()
-    for reward, gradient in zip(rewards, wanted, strict=True):
-        np.testing.assert_array_equal(quick.reward_gradient(points, reward), gradient)
+    for reward, before in zip(rewards, wanted, strict=True):
+        np.testing.assert_array_equal(gradient(quick, reward), before)
 
 
 @pytest.mark.parametrize("on_error", ["raise", "hold"])

@@ -139,8 +139,6 @@ def test_unsupported_arguments_are_errors(
 ) -> None:
     with pytest.raises(ConfigError, match="needs a goal"):
         diffuser.plan(states)
-    with pytest.raises(ConfigError, match="no reward"):
-        diffuser.plan(states, goals, reward=lambda points, steps: points.sum((1, 2)))
     with pytest.raises(ConfigError, match=r"15 environment steps.*horizon of 16"):
         diffuser.plan(states, goals, horizon=16)
     with pytest.raises(ObservationError, match="goal must be less than"):

@@ -23,12 +23,12 @@ from dfplan.sampling.guidance import GuidanceSettings
 
 @pytest.fixture
 def learned(planner: ForcingPlanner) -> LearnedPolicy:
-    return LearnedPolicy(lambda inputs: inputs[:, :2], planner.statistics, velocities=True)
+    return LearnedPolicy(lambda inputs: inputs[:, :2], planner.model.statistics, velocities=True)
 
 
 @pytest.fixture
 def diffuser(planner: ForcingPlanner) -> DiffuserPlanner:
-    return DiffuserPlanner(lambda x, level: x, 8, cosine_schedule(3), planner.statistics)
+    return DiffuserPlanner(lambda x, level: x, 8, cosine_schedule(3), planner.model.statistics)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,7 @@ def test_a_policy_refuses_the_wrong_tracker_of_a_planner(planner: ForcingPlanner
         {"settings": GuidanceSettings()},
         {"settings": TreeSettings()},
         {"settings": None},
-        {"denoiser": 3},
-        {"denoiser": lambda x: x},
-        {"layout": 16},
-        {"schedule": "cosine"},
-        {"statistics": None},
+        {"model": None},
     ],
 )
 def test_a_planner_refuses_attributes_of_the_wrong_type(
@@ -85,6 +81,22 @@ def test_a_planner_refuses_attributes_of_the_wrong_type(
     (name,) = wrong
     with pytest.raises(ConfigError, match=name):
         replace(planner, **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"denoiser": 3},
+        {"denoiser": lambda x: x},
+        {"layout": 16},
+        {"schedule": "cosine"},
+        {"statistics": None},
+    ],
+)
+def test_a_model_refuses_attributes_of_the_wrong_type(planner: ForcingPlanner, wrong: Any) -> None:
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=name):
+        replace(planner.model, **wrong)
 
 
 @pytest.mark.parametrize("name", ["denoiser", "schedule", "statistics"])
@@ -128,8 +140,8 @@ def test_a_state_estimator_refuses_settings_of_another_class(
     planner: ForcingPlanner, wrong: Any
 ) -> None:
     with pytest.raises(ConfigError, match="settings"):
-        StateEstimator(planner, wrong)
-    StateEstimator(planner, StateEstimatorSettings())
+        StateEstimator(planner.model, wrong)
+    StateEstimator(planner.model, StateEstimatorSettings())
 
 
 @pytest.mark.parametrize("wrong", [3, "x", lambda: None, lambda one, two: None])
@@ -140,9 +152,8 @@ def test_a_wrong_callback_is_refused_before_any_denoising(
     def never(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         raise AssertionError("the network was called")
 
-    unused = replace(planner, denoiser=never)
+    unused = replace(planner, model=replace(planner.model, denoiser=never))
     planning: Any = TreePlanner(unused) if search else unused
-    name = "tree_callback" if search else "callback"
     start, goal = corridor.at(np.array([2.0, 38.0]))
-    with pytest.raises(ConfigError, match=name):
-        planning.plan(start, goal, **{name: wrong})
+    with pytest.raises(ConfigError, match="callback"):
+        planning.plan(start, goal, callback=wrong)

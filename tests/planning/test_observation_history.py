@@ -13,6 +13,8 @@ from dfplan.diffusion.schedules import interpolation_schedule, noise_schedule
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.observation_history import ObservationHistory, fill_missing, noise_to_level
 from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.state_estimator import estimate_positions
+from dfplan.sampling.model import SequenceModel
 from dfplan.tokens.normalizer import Normalizer
 from dfplan.types import Plan
 
@@ -48,7 +50,7 @@ def same(first: Plan, second: Plan) -> bool:
 def test_an_exact_history_of_one_position_equals_no_history(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, mc_samples: int
 ) -> None:
-    planner = replace(planner, settings=replace(planner.settings, mc_samples=mc_samples))
+    planner = planner.with_settings(mc_samples=mc_samples)
     without = planner.plan(states, goals, seed=0, trace=True)
     elsewhere = states + np.array([3.0, 1.0, 0.0, 0.0])
     filled = planner.plan(
@@ -67,7 +69,7 @@ def test_missing_positions_may_have_any_value(
     history.level[1, 1:], history.level[2, :-1] = K, K
     plans = []
     for value in (0.0, 1e6, np.nan, -np.inf):
-        positions = np.where(history.level[..., None] == K, value, history.positions)
+        positions = np.where(history.level[..., None] == K, value, history.observed)
         plans.append(
             planner.plan(
                 states, goals, seed=0, history=ObservationHistory(positions, history.level)
@@ -83,8 +85,8 @@ def test_rows_are_independent(
 ) -> None:
     history = observed_history(states, 3, 4)
     history.level[0, :3] = K
-    others = ObservationHistory(np.roll(history.positions, 1, 0), np.roll(history.level, 1, 0))
-    others.positions[row], others.level[row] = history.positions[row], history.level[row]
+    others = ObservationHistory(np.roll(history.observed, 1, 0), np.roll(history.level, 1, 0))
+    others.observed[row], others.level[row] = history.observed[row], history.level[row]
     first = planner.plan(states, goals, seed=0, history=history)
     second = planner.plan(states, goals, seed=0, history=others)
     assert first.history is not None and second.history is not None
@@ -96,16 +98,17 @@ def test_rows_are_independent(
 def test_a_plan_starts_at_the_estimate_which_guidance_does_not_move(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
 ) -> None:
-    smooth = replace(planner, settings=replace(planner.settings, smoothness_weight=50.0))
+    smooth = planner.with_settings(smoothness_weight=50.0)
     history = observed_history(states, 3, 3)
     for chosen in (planner, smooth):
         plan = chosen.plan(states, goals, seed=0, history=history)
-        assert plan.history is not None and plan.history.shape == history.positions.shape
-        np.testing.assert_array_equal(plan.history, planner.estimate(history, seed=0))
+        assert plan.history is not None and plan.history.shape == history.observed.shape
+        estimate = estimate_positions(history, planner.model, seed=0)
+        np.testing.assert_array_equal(plan.history, estimate)
         np.testing.assert_allclose(plan.points[:, 0], plan.history[:, -1], atol=1e-4)
         np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-4)
         np.testing.assert_array_equal(plan.observation[:, :2], plan.history[:, -1])
-        assert np.linalg.norm(plan.history - history.positions, axis=-1).max() > 0.01
+        assert np.linalg.norm(plan.history - history.observed, axis=-1).max() > 0.01
     assert corridor.away(planner.plan(states, goals, seed=0, history=history).points).max() < 5
 
 
@@ -115,7 +118,7 @@ def test_history_and_plan_share_the_window(
 ) -> None:
     near = states[:, :2] + 0.5
     history = observed_history(states, tokens, 0)
-    limit = unguided.longest_horizon - 10 * (tokens - 1)
+    limit = unguided.model.layout.longest_horizon - 10 * (tokens - 1)
     plan = unguided.plan(states, near, horizon=limit, seed=0, history=history)
     assert (plan.steps == limit).all() and plan.points.shape[1] == 1 + limit // plan.stride
     assert plan.level.shape == plan.points.shape[:2]
@@ -131,7 +134,7 @@ def test_a_history_that_fills_the_window_is_an_error(
         with pytest.raises(ConfigError, match=message):
             planner.plan(states, goals, history=observed_history(states, tokens, 0))
         with pytest.raises(ConfigError, match=message):
-            planner.estimate(observed_history(states, tokens, 0))
+            estimate_positions(observed_history(states, tokens, 0), planner.model)
 
 
 @pytest.mark.parametrize(
@@ -164,17 +167,20 @@ def test_a_history_without_any_position_is_an_error(
 ) -> None:
     history = observed_history(states, 3, 4)
     history.level[1] = K
-    for call in (planner.estimate, lambda history: planner.plan(states, goals, history=history)):
+    for call in (
+        lambda history: estimate_positions(history, planner.model),
+        lambda history: planner.plan(states, goals, history=history),
+    ):
         with pytest.raises(ObservationError, match="positions of row 1 are missing"):
             call(history)
     history.level[1, 0] = K - 1
-    assert np.isfinite(planner.estimate(history, seed=0)).all()
+    assert np.isfinite(estimate_positions(history, planner.model, seed=0)).all()
 
 
 @pytest.mark.parametrize("noise", [-1.0, np.nan])
 def test_invalid_noise_has_no_level(planner: ForcingPlanner, noise: float) -> None:
     with pytest.raises(ConfigError, match="at least 0"):
-        noise_to_level(np.array([0.1, noise]), planner.statistics, planner.schedule)
+        noise_to_level(np.array([0.1, noise]), planner.model)
 
 
 @pytest.mark.parametrize("wrong", [(np.zeros((3, 3, 2)), np.zeros((3, 3), int)), 0.2])
@@ -186,8 +192,9 @@ def test_other_types_are_errors(
         match="must be a dfplan",
     ):
         planner.plan(states, goals, history=wrong)
+    text: Any = [[["a", "b"]]]
     with pytest.raises(ObservationError, match="numeric"):
-        planner.estimate(ObservationHistory([[["a", "b"]]], np.zeros((1, 1), int)))  # type: ignore[arg-type]
+        estimate_positions(ObservationHistory(text, np.zeros((1, 1), int)), planner.model)
 
 
 @pytest.mark.parametrize("level", [0, 3])
@@ -198,10 +205,11 @@ def test_evaluations_are_counted(
 
     def counted(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         sequences.append(len(x))
-        return planner.denoiser(x, level)
+        return planner.model.denoiser(x, level)
 
     history = observed_history(states, 3, level)
-    plan = replace(planner, denoiser=counted).plan(states, goals, seed=0, history=history)
+    counting = replace(planner, model=replace(planner.model, denoiser=counted))
+    plan = counting.plan(states, goals, seed=0, history=history)
     assert plan.evaluations * len(states) == sum(sequences)
 
 
@@ -209,7 +217,7 @@ def test_only_an_exact_start_must_be_near_the_data(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     history = observed_history(states, 1, 3)
-    history.positions[1, 0] += 14.0
+    history.observed[1, 0] += 14.0
     assert np.isfinite(planner.plan(states, goals, seed=0, history=history).points).all()
     history.level[1] = 0
     with pytest.raises(ObservationError, match=r"start must be less than.*row 1"):
@@ -224,7 +232,7 @@ def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
     """A random walk with steps of 0.5 from N(0, 1): the conditional mean is a linear map."""
     levels, tokens, window = noise_schedule(schedule, 4000), 4, 6
     frames = 1 + (window - 1) * stack
-    layout = replace(planner.layout, tokens=window, frame_stack=stack)
+    layout = replace(planner.model.layout, tokens=window, frame_stack=stack)
     time = torch.arange(frames)
     walk = 1 + 0.25 * torch.minimum(time[:, None], time).double()
     repeat = torch.zeros(window * stack, frames, dtype=torch.double)
@@ -242,12 +250,10 @@ def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
         return torch.stack(rows).float()
 
     statistics = replace(
-        planner.statistics,
+        planner.model.statistics,
         normalizer=Normalizer(torch.tensor([2.0, -1.0]), torch.tensor([3.0, 3.0])),
     )
-    gaussian = replace(
-        planner, denoiser=optimal, layout=layout, schedule=levels, statistics=statistics
-    )
+    model = SequenceModel(optimal, layout, levels, statistics)
     frames = 1 + (tokens - 1) * stack
     walk = walk[:frames, :frames]
     rng = np.random.default_rng(0)
@@ -255,10 +261,8 @@ def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
     noise[0, 1] = noise[3, 3] = np.inf
     noise = noise[:, (np.arange(frames) + stack - 1) // stack]
     seen = rng.normal(size=(5, frames, 2)) * 2
-    history = ObservationHistory(
-        3 * seen + np.array([2.0, -1.0]), noise_to_level(3 * noise, statistics, levels)
-    )
-    got = (gaussian.estimate(history, seed=0) - np.array([2.0, -1.0])) / 3
+    history = ObservationHistory(3 * seen + np.array([2.0, -1.0]), noise_to_level(3 * noise, model))
+    got = (estimate_positions(history, model, seed=0) - np.array([2.0, -1.0])) / 3
     for row in range(5):
         known = np.isfinite(noise[row])
         inside = walk.numpy()[np.ix_(known, known)] + np.diag(noise[row, known] ** 2)
@@ -269,10 +273,11 @@ def test_the_estimate_is_the_conditional_mean_on_gaussian_data(
 def test_noise_to_level_uses_the_axis_with_more_noise(planner: ForcingPlanner) -> None:
     levels = interpolation_schedule(100)
     statistics = replace(
-        planner.statistics, normalizer=Normalizer(torch.zeros(2), torch.tensor([4.0, 2.0]))
+        planner.model.statistics, normalizer=Normalizer(torch.zeros(2), torch.tensor([4.0, 2.0]))
     )
     noise = np.array([0.0, 2.0, 6.0, 0.2, np.inf])
-    assert noise_to_level(noise, statistics, levels).tolist() == [0, 50, 75, 10, 100]
+    model = replace(planner.model, statistics=statistics, schedule=levels)
+    assert noise_to_level(noise, model).tolist() == [0, 50, 75, 10, 100]
 
 
 def test_a_missing_position_is_replaced_by_another_of_its_token(
@@ -280,11 +285,10 @@ def test_a_missing_position_is_replaced_by_another_of_its_token(
 ) -> None:
     positions = np.arange(14.0).reshape(1, 7, 2)
     level = np.array([[K, K, 3, 0, K, K, K]])
-    filled = fill_missing(
-        ObservationHistory(positions, level), planner.layout, planner.statistics, planner.schedule
-    )
-    assert filled.positions[0, 1:5, 0].tolist() == [4, 4, 6, 6]
-    std, reach = float(planner.statistics.normalizer.std.min()), 5 * 0.26  # half of 5 steps at 0.52
+    filled = fill_missing(ObservationHistory(positions, level), planner.model)
+    assert filled.observed[0, 1:5, 0].tolist() == [4, 4, 6, 6]
+    std = float(planner.model.statistics.normalizer.std.min())
+    reach = 5 * 0.26  # half of 5 steps at 0.52
     ratio = np.hypot([3 / 17, 0.0], reach / std)
     assert filled.level[0].tolist() == [
         K,

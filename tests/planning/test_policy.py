@@ -292,9 +292,10 @@ def test_a_seed_determines_every_action(planner: ForcingPlanner, corridor: Any) 
 @pytest.fixture
 def steered(planner: ForcingPlanner) -> ForcingPlanner:
     """A planner for a body without inertia that covers the same distance in a step."""
-    step = planner.statistics.motion.max_step
+    step = planner.model.statistics.motion.max_step
     motion = Motion(dt=1.0, drag=1.0, gain=step, limit=step)
-    return replace(planner, statistics=replace(planner.statistics, motion=motion))
+    statistics = replace(planner.model.statistics, motion=motion)
+    return replace(planner, model=replace(planner.model, statistics=statistics))
 
 
 def test_positions_are_enough_to_plan_without_inertia(
@@ -316,7 +317,7 @@ def test_positions_are_enough_to_act_without_inertia(
     steered: ForcingPlanner, corridor: Any
 ) -> None:
     position, goal = corridor.at(np.array([3.0, 36.0])), corridor.at(np.array([30.0, 10.0]))
-    step = steered.statistics.motion.max_step
+    step = steered.model.statistics.motion.max_step
     policy, with_velocity = (Policy(steered, tolerance=3.0, seed=0) for _ in range(2))
     for _ in range(200):
         action = policy.act({"observation": position, "desired_goal": goal})

@@ -271,7 +271,9 @@ def tree(planner: ForcingPlanner) -> Planner:
 
 
 def diffuser(planner: ForcingPlanner) -> Planner:
-    return DiffuserPlanner(lambda x, level: 0.5 * x, 8, cosine_schedule(3), planner.statistics)
+    return DiffuserPlanner(
+        lambda x, level: 0.5 * x, 8, cosine_schedule(3), planner.model.statistics
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, FAR, 300.0])

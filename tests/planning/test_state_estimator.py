@@ -10,27 +10,20 @@ import pytest
 import torch
 
 from dfplan.errors import ConfigError, ObservationError
-from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import Reach
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import StateEstimator, StateEstimatorSettings
 from dfplan.planning.trackers import Pursuit, pursuit_gains
+from dfplan.sampling.model import SequenceModel
 from dfplan.tokens.normalizer import Normalizer
 
 BODIES = 40
 
 
-class FilterOnly(ForcingPlanner):
-    """A planner whose estimate of a history is the history itself."""
-
-    def estimate(self, history: ObservationHistory, *, seed: int | None = None) -> np.ndarray:
-        return history.positions
-
-
-@pytest.fixture
-def filter_only(planner: ForcingPlanner) -> ForcingPlanner:
-    return FilterOnly(**vars(planner))
+def filter_only(model: SequenceModel, noise: float = 0.0, tokens: int = 3) -> StateEstimator:
+    """An estimator that does not call the network."""
+    return StateEstimator(model, StateEstimatorSettings(noise, tokens, use_network=False))
 
 
 def simulate(
@@ -89,7 +82,7 @@ def rms(values: np.ndarray) -> float:
 def test_exact_positions_are_kept(
     planner: ForcingPlanner, corridor: Any, speed_noise: float, push: str
 ) -> None:
-    estimator = StateEstimator(planner, StateEstimatorSettings())
+    estimator = StateEstimator(planner.model, StateEstimatorSettings())
     true, tracked, _ = simulate(estimator, 60, corridor, 0.0, speed_noise=speed_noise, push=push)
     assert np.abs(tracked - true)[..., :2].max() < 1e-3
     if speed_noise == 0 and push != "blow":  # which can be faster than any body of the data
@@ -97,11 +90,9 @@ def test_exact_positions_are_kept(
 
 
 def test_without_observations_the_actions_predict_the_state(
-    filter_only: ForcingPlanner, corridor: Any
+    planner: ForcingPlanner, corridor: Any
 ) -> None:
-    true, tracked, _ = simulate(
-        StateEstimator(filter_only, StateEstimatorSettings()), 160, corridor, 0.0, slice(60)
-    )
+    true, tracked, _ = simulate(filter_only(planner.model), 160, corridor, 0.0, slice(60))
     moved = np.linalg.norm(true[-1, :, :2] - true[60, :, :2], axis=-1)
     assert moved.min() > 5
     apart = np.abs(tracked - true)[-1]
@@ -111,14 +102,14 @@ def test_without_observations_the_actions_predict_the_state(
 @pytest.mark.parametrize("every", [1, 5])
 @pytest.mark.parametrize("noise", [0.3, 1.0])
 def test_estimates_are_better_than_single_observations(
-    filter_only: ForcingPlanner, corridor: Any, every: int, noise: float
+    planner: ForcingPlanner, corridor: Any, every: int, noise: float
 ) -> None:
     """Also of the velocity, which is not observed."""
-    aware = StateEstimator(filter_only, StateEstimatorSettings(noise))
+    aware = filter_only(planner.model, noise)
     true, tracked, _ = simulate(aware, 200, corridor, noise, slice(0, None, every))
     assert rms((tracked - true)[60:, :, :2]) < (0.5 if every == 1 else 0.9) * noise
     assert rms((tracked - true)[60:, :, 2:]) < 0.6 * rms(true[60:, :, 2:])
-    unaware = StateEstimator(filter_only, StateEstimatorSettings())
+    unaware = filter_only(planner.model)
     _, trusted, _ = simulate(unaware, 200, corridor, noise, slice(0, None, every))
     assert rms((trusted - true)[60:, :, :2]) > 1.1 * rms((tracked - true)[60:, :, :2])
 
@@ -128,7 +119,7 @@ def test_estimates_are_better_than_single_observations(
 def test_exact_velocities_improve_the_estimate(
     planner: ForcingPlanner, corridor: Any, noise: float, missing: float, push: str
 ) -> None:
-    estimator = StateEstimator(planner, StateEstimatorSettings(noise))
+    estimator = StateEstimator(planner.model, StateEstimatorSettings(noise))
     true, tracked, last = simulate(
         estimator, 100, corridor, noise, speed_noise=0.0, missing=missing, push=push
     )
@@ -138,11 +129,11 @@ def test_exact_velocities_improve_the_estimate(
 
 @pytest.mark.parametrize("speed_noise", [0.0, 1.0, np.nan])
 def test_more_noise_gives_a_larger_error(
-    filter_only: ForcingPlanner, corridor: Any, speed_noise: float
+    planner: ForcingPlanner, corridor: Any, speed_noise: float
 ) -> None:
     errors = []
     for noise in (0.0, 0.1, 0.3, 1.0, 3.0):
-        estimator = StateEstimator(filter_only, StateEstimatorSettings(noise))
+        estimator = filter_only(planner.model, noise)
         true, tracked, _ = simulate(
             estimator, 100, corridor, noise, speed_noise=speed_noise, missing=0.3
         )
@@ -152,10 +143,10 @@ def test_more_noise_gives_a_larger_error(
 
 @pytest.mark.parametrize("garbage", [0.0, 4.0, -1.0, 1e6])
 def test_invalid_velocities_do_no_harm(
-    filter_only: ForcingPlanner, corridor: Any, garbage: float
+    planner: ForcingPlanner, corridor: Any, garbage: float
 ) -> None:
     """Constant velocities, or velocities with the wrong sign."""
-    estimator = StateEstimator(filter_only, StateEstimatorSettings(0.3))
+    estimator = filter_only(planner.model, 0.3)
     observe = estimator.observe
 
     def with_garbage(observed: np.ndarray, default: np.ndarray) -> np.ndarray:
@@ -170,7 +161,8 @@ def test_invalid_velocities_do_no_harm(
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e6, 1e30])
 def test_estimates_are_always_finite(planner: ForcingPlanner, corridor: Any, value: float) -> None:
     """If no observation arrives, or none at first, or impossible ones."""
-    estimator, rng = StateEstimator(planner, StateEstimatorSettings(0.2)), np.random.default_rng(0)
+    estimator = StateEstimator(planner.model, StateEstimatorSettings(0.2))
+    rng = np.random.default_rng(0)
     home = rng.normal(size=(4, 2))
     for step in range(60):
         observed = np.concatenate([home, np.zeros((4, 2))], 1)
@@ -182,21 +174,21 @@ def test_estimates_are_always_finite(planner: ForcingPlanner, corridor: Any, val
             observed[3] = value
         estimator.observe(observed, home)
         assert np.isfinite(estimator.states()).all()
-        assert np.isfinite(estimator.history().positions).all()
+        assert np.isfinite(estimator.history().observed).all()
         estimator.send(rng.uniform(-1, 1, (4, 2)) * estimator.received[:, None])
         assert not estimator.received[0]
     np.testing.assert_array_equal(estimator.states()[0], [*home[0].astype(np.float32), 0, 0])
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_rows_are_independent_and_can_be_reset(filter_only: ForcingPlanner, seed: int) -> None:
+def test_rows_are_independent_and_can_be_reset(planner: ForcingPlanner, seed: int) -> None:
     rng = np.random.default_rng(seed)
     observed = rng.normal(size=(50, 3, 4))
     observed[rng.random((50, 3)) < 0.4] = np.nan
     observed[30, 1] = 1.0, 2.0, 0.0, 0.0
     actions, place = rng.uniform(-1, 1, (50, 3, 2)), np.zeros((3, 2))
-    together = StateEstimator(filter_only, StateEstimatorSettings(0.3))
-    alone, fresh = (StateEstimator(filter_only, StateEstimatorSettings(0.3)) for _ in range(2))
+    together = filter_only(planner.model, 0.3)
+    alone, fresh = (filter_only(planner.model, 0.3) for _ in range(2))
     for step in range(50):
         together.observe(observed[step], place)
         alone.observe(observed[step, :1], place[:1])
@@ -215,20 +207,18 @@ def test_rows_are_independent_and_can_be_reset(filter_only: ForcingPlanner, seed
 @pytest.mark.parametrize("unit", [1e-6, 1e3])
 @pytest.mark.parametrize("drag", [0.0024, 1.0])
 def test_estimates_do_not_depend_on_the_unit(
-    filter_only: ForcingPlanner, unit: float, drag: float
+    planner: ForcingPlanner, unit: float, drag: float
 ) -> None:
-    known = filter_only.statistics
+    known = planner.model.statistics
     motion = replace(known.motion, drag=drag)
     scaled = replace(
         known,
         motion=replace(motion, dt=unit * motion.dt),
         normalizer=Normalizer(known.normalizer.mean * unit, known.normalizer.std * unit),
     )
-    usual = StateEstimator(
-        replace(filter_only, statistics=replace(known, motion=motion)), StateEstimatorSettings(0.3)
-    )
-    other = StateEstimator(
-        replace(filter_only, statistics=scaled), StateEstimatorSettings(0.3 * unit)
+    usual, other = (
+        filter_only(replace(planner.model, statistics=statistics), noise)
+        for statistics, noise in ((replace(known, motion=motion), 0.3), (scaled, 0.3 * unit))
     )
     rng = np.random.default_rng(0)
     place, velocity = np.zeros((9, 2)), np.zeros((9, 2))
@@ -251,41 +241,36 @@ def test_estimates_do_not_depend_on_the_unit(
 def test_the_network_counts_more_if_the_filter_is_uncertain(
     planner: ForcingPlanner, corridor: Any
 ) -> None:
-    class Away(ForcingPlanner):
-        def estimate(self, history: ObservationHistory, *, seed: int | None = None) -> np.ndarray:
-            return history.positions + 1
-
-    away, filter_only = (kind(**vars(planner)) for kind in (Away, FilterOnly))
     moved = []
     for noise in (0.0, 0.3, 3.0, 30.0):
-        tracked = []
-        for kind in (away, filter_only):
-            estimator = StateEstimator(kind, StateEstimatorSettings(noise))
-            tracked.append(simulate(estimator, 6, corridor, noise)[1][-1])
-        moved.append(float((tracked[0] - tracked[1])[:, :2].mean()))
+        estimator = filter_only(planner.model, noise)
+        simulate(estimator, 6, corridor, noise)
+        before = estimator.states()
+        estimator.correct(estimator.history().observed + 1)
+        moved.append(float((estimator.states() - before)[:, :2].mean()))
     assert moved[0] < 1e-3 and (np.diff(moved) > 0).all() and moved[-1] > 0.5
 
 
 def test_levels_of_a_history_depend_on_the_number_of_observations(
-    filter_only: ForcingPlanner, corridor: Any
+    planner: ForcingPlanner, corridor: Any
 ) -> None:
     def level(noise: float, seen: slice) -> np.ndarray:
-        estimator = StateEstimator(filter_only, StateEstimatorSettings(noise, tokens=4))
+        estimator = filter_only(planner.model, noise, tokens=4)
         simulate(estimator, 75, corridor, noise, seen)
         return np.asarray(estimator.history().level[0])
 
     often, seldom = level(2.0, slice(None)), level(2.0, slice(4, None, 10))
     assert (often <= seldom).all() and often[-1] < seldom[-1]
-    assert level(2.0, slice(None)).max() < filter_only.schedule.max_level
+    assert level(2.0, slice(None)).max() < planner.model.schedule.max_level
     assert (level(0.0, slice(None)) == 0).all()
     gone = level(0.0, slice(50))
     assert gone[0] == 0 and gone[-1] > 0 and (np.diff(gone) >= 0).all(), "uncertainty must grow"
 
 
 def test_bodies_rest_at_the_default_until_a_position_is_received(
-    filter_only: ForcingPlanner,
+    planner: ForcingPlanner,
 ) -> None:
-    estimator = StateEstimator(filter_only, StateEstimatorSettings(0.1))
+    estimator = filter_only(planner.model, 0.1)
     place, missing = np.array([[1.0, 2.0], [3.0, 4.0]]), np.full((2, 2), np.nan)
     assert not estimator.observe(missing, place).any()
     estimator.send(np.ones((2, 2)))
@@ -297,6 +282,25 @@ def test_bodies_rest_at_the_default_until_a_position_is_received(
     assert estimator.received.tolist() == [False, False]
     assert estimator.observe(one + 1, place).tolist() == [True, False]
     np.testing.assert_array_equal(estimator.states()[0], [8, 8, 0, 0])
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_without_the_network_the_filter_estimates_and_plans_have_no_history(
+    planner: ForcingPlanner, corridor: Any, noise: float
+) -> None:
+    def never(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the network was called")
+
+    unused = replace(planner.model, denoiser=never)
+    true, tracked, last = simulate(filter_only(unused, noise), 60, corridor, noise)
+    assert rms((tracked - true)[20:, :, :2]) <= rms((last - true)[20:, :, :2]) + 1e-3
+    start, goal = corridor.at(np.array([3.0, 30.0]))
+    for use_network in (True, False):
+        estimating = StateEstimatorSettings(0.3, use_network=use_network)
+        policy = Policy(planner, seed=0, state_estimator=estimating)
+        policy.act(start, goal)
+        assert policy.plan is not None
+        assert (policy.plan.history is not None) == use_network
 
 
 @pytest.mark.parametrize("wrong", [{"noise": -0.1}, {"noise": np.inf}, {"noise": np.nan}])
@@ -398,7 +402,7 @@ def test_planners_without_histories_are_errors(planner: ForcingPlanner) -> None:
     class Other:
         plan = planner.plan
 
-    tracker = Pursuit(pursuit_gains(planner.statistics.motion), 1.0)
+    tracker = Pursuit(pursuit_gains(planner.model.statistics.motion), 1.0)
     with pytest.raises(ConfigError, match="Other cannot plan from a history"):
         Policy(Other(), tracker, state_estimator=StateEstimatorSettings())
     with pytest.raises(ConfigError, match=r"StateEstimatorSettings.*got 0"):

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from dfplan.errors import ConfigError
+from dfplan.planning.denoise import evaluations
 from dfplan.planning.rewards import Reach
 from dfplan.planning.select import PlanObjective
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import Expansion, TreePlanner, TreeSettings
 from dfplan.sampling.matrices import full_sequence
-from dfplan.types import Plan, Planner, Reward, SearchTree
+from dfplan.types import Plan, Planner, SearchTree
 
 ROUND = 8 * 3
 """Network evaluations of a round: 8 leaves with 3 sampling steps."""
@@ -29,10 +30,6 @@ def states(corridor: Any) -> np.ndarray:
 @pytest.fixture
 def goals(corridor: Any) -> np.ndarray:
     return np.asarray(corridor.at(np.array([38.0, 5.0])))
-
-
-def with_settings(planner: ForcingPlanner, **changes: Any) -> ForcingPlanner:
-    return replace(planner, settings=replace(planner.settings, **changes))
 
 
 def test_plans_keep_start_and_goal(
@@ -87,12 +84,13 @@ def test_evaluations_stay_within_the_budget(
 
     def counting(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         rows.append(len(x))
-        return planner.denoiser(x, level)
+        return planner.model.denoiser(x, level)
 
-    counted = with_settings(
-        replace(planner, denoiser=counting), matrix=matrix, mc_samples=mc_samples, largest_batch=10
+    counted = replace(planner, model=replace(planner.model, denoiser=counting)).with_settings(
+        matrix=matrix, mc_samples=mc_samples, largest_batch=10
     )
-    longest = counted.evaluations(counted.layout.tokens - 2)
+    model = counted.model
+    longest = evaluations(counted.settings, model.layout.tokens - 2, model.schedule.max_level)
     budget = 3 * longest
     tree = TreePlanner(counted, TreeSettings(evaluations=budget))
     plan = tree.plan(states, goals, horizon=horizon, seed=0)
@@ -104,38 +102,40 @@ def test_good_parts_of_plans_are_kept(planner: ForcingPlanner, corridor: Any) ->
     # Each of the 11 tokens between the ends is on the path or far from it, depending on its noise,
     # so a whole plan is good once in 2048 times.
     way = torch.from_numpy(corridor.at(np.linspace(2.0, 38.0, 25))).float()
-    tokens = planner.statistics.normalizer.normalize(way)
-    right = planner.layout.to_tokens(tokens[None])[0]
+    tokens = planner.model.statistics.normalizer.normalize(way)
+    right = planner.model.layout.to_tokens(tokens[None])[0]
 
     def lucky(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
         wrong = (x[..., :1] > 0).float() * 3.0
         return torch.where((level > 0)[..., None], right[: x.shape[1]] + wrong, x)
 
     guidance = replace(planner.settings.guidance, scale=0.0)
-    single = with_settings(
-        replace(planner, denoiser=lucky), steps=1, candidates=64, refine_steps=0, guidance=guidance
+    single = replace(planner, model=replace(planner.model, denoiser=lucky)).with_settings(
+        steps=1, candidates=64, refine_steps=0, guidance=guidance
     )
     tree = TreePlanner(
         single, TreeSettings(evaluations=64, expansions=(Expansion(0), Expansion(1)))
     )
     start, goal = np.append(corridor.at(np.array(2.0)), [0, 0]), corridor.at(np.array(38.0))
-    horizon = single.longest_horizon - single.layout.token_steps
+    horizon = single.model.layout.longest_horizon - single.model.layout.token_steps
+
+    objective = PlanObjective(single.settings, single.model)
 
     def off(planner: Planner) -> float:
         plan = planner.plan(start, goal, horizon=horizon, seed=0)
         assert plan.evaluations == 64
-        return float(single.objective().off_support(torch.from_numpy(plan.points)).sum())
+        return float(objective.off_support(torch.from_numpy(plan.points)).sum())
 
     assert off(single) > 1
     assert off(tree) == 0
 
 
-def test_a_tree_callback_gets_the_tree_after_each_round(
+def test_a_callback_gets_the_tree_after_each_round(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     seen: list[SearchTree] = []
     search = TreePlanner(planner, TreeSettings(evaluations=4 * ROUND))
-    plan = search.plan(states, goals, seed=0, trace=True, tree_callback=seen.append)
+    plan = search.plan(states, goals, seed=0, trace=True, callback=seen.append)
     tree = plan.tree
     assert tree is not None and [one.parent.shape[1] for one in seen] == [9, 17, 25, 33]
     for one in seen:  # it is a copy
@@ -156,22 +156,14 @@ def lengths(plan: Plan) -> np.ndarray:
     return plan.stride * (moves.shape[2] - moves[:, :, ::-1].argmax(2))
 
 
-class OffSupport(PlanObjective):
-    """All points are off the data."""
-
-    def off_support(self, points: torch.Tensor) -> torch.Tensor:
-        return torch.ones(len(points), points.shape[1] - 1)
-
-
-class OffSupportPlanner(ForcingPlanner):
-    def objective(self, reward: Reward | None = None) -> PlanObjective:
-        return OffSupport(self.settings, self.statistics, self.layout.stride, reward)
-
-
 def test_expansions_of_bad_plans_may_be_longer_than_the_horizon(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    horizon, off = 100, OffSupportPlanner(**vars(planner))
+    known, horizon = planner.model.statistics, 100
+    elsewhere = replace(known, support=replace(known.support, origin=known.support.origin + 1e3))
+    off = replace(planner, model=replace(planner.model, statistics=elsewhere)).with_settings(
+        max_start_distance=np.inf, max_goal_distance=np.inf, support_weight=0.0
+    )
     longer = TreeSettings(evaluations=4 * ROUND, expansions=(Expansion(2, 3),), horizons=1)
     plan = TreePlanner(off, longer).plan(states, goals, horizon=horizon, seed=0)
     assert lengths(plan).max() > horizon
@@ -182,13 +174,13 @@ def test_expansions_of_bad_plans_may_be_longer_than_the_horizon(
 def test_expansions_of_good_plans_may_be_shorter(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    anywhere = with_settings(planner, support_margin=1e6)  # nothing is off the data
+    anywhere = planner.with_settings(support_margin=1e6)  # nothing is off the data
     settings = TreeSettings(evaluations=4 * ROUND, horizons=1, expansions=(Expansion(1, 5),))
     plan = TreePlanner(anywhere, settings).plan(states, goals, seed=0)
     first = TreePlanner(anywhere, replace(settings, evaluations=3)).plan(states, goals, seed=0)
-    assert (lengths(plan).min(1) < first.steps - planner.layout.token_steps).all()
+    assert (lengths(plan).min(1) < first.steps - planner.model.layout.token_steps).all()
     away = np.abs(goals - states[:, :2]).max(1)
-    assert (plan.steps >= away / planner.statistics.motion.max_step).all()
+    assert (plan.steps >= away / planner.model.statistics.motion.max_step).all()
 
 
 def test_time_ends_the_search_after_a_round(
@@ -252,7 +244,7 @@ def test_invalid_settings_are_errors(wrong: dict[str, Any]) -> None:
 
 def test_planners_that_cannot_be_searched_are_errors(planner: ForcingPlanner) -> None:
     with pytest.raises(ConfigError, match="stop_fraction=1"):
-        TreePlanner(with_settings(planner, matrix="pyramid", stop_fraction=0.5))
+        TreePlanner(planner.with_settings(matrix="pyramid", stop_fraction=0.5))
     with pytest.raises(ConfigError, match="a ForcingPlanner"):
         TreePlanner(TreePlanner(planner))  # type: ignore[arg-type]
 
@@ -263,7 +255,7 @@ def test_a_matrix_that_costs_most_for_few_tokens_stays_within_the_budget(
     def matrix(tokens: int, max_level: int, steps: int, scale: float) -> torch.Tensor:
         return full_sequence(tokens, max_level, 2 if tokens > 5 else 20)
 
-    tree = TreePlanner(with_settings(planner, matrix=matrix), TreeSettings(evaluations=100))
+    tree = TreePlanner(planner.with_settings(matrix=matrix), TreeSettings(evaluations=100))
     assert 0 < tree.plan(states, goals, seed=0).evaluations <= 100
     with pytest.raises(ConfigError, match="at least 20 network"):
         replace(tree, settings=TreeSettings(evaluations=19)).plan(states, goals)

@@ -7,10 +7,20 @@ import torch
 
 from dfplan.diffusion.schedules import NoiseSchedule, cosine_schedule, interpolation_schedule
 from dfplan.errors import ConfigError
-from dfplan.sampling.guidance import GuidanceSettings, gradient_ascent, guided
+from dfplan.sampling.guidance import (
+    GUIDANCES,
+    Guidance,
+    GuidanceSettings,
+    Value,
+    gradient_ascent,
+    guide,
+    guide_through,
+    monte_carlo,
+)
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.steps import ddim
+from dfplan.types import Denoiser
 
 BATCH, TOKENS, FEATURES, K = 4, 7, 2, 10
 SCHEDULE = interpolation_schedule(K)
@@ -45,19 +55,40 @@ def uneven(clean: torch.Tensor) -> torch.Tensor:
     return clean.pow(3).sum((-1, -2))
 
 
-both = pytest.mark.parametrize("through", [False, True], ids=["estimate", "through"])
+def guided(
+    denoiser: Denoiser,
+    value: Value,
+    schedule: NoiseSchedule,
+    settings: GuidanceSettings,
+    mc_samples: int = 1,
+    **arguments: torch.Tensor,
+) -> Denoiser:
+    """The denoiser guided as ``settings`` say, over so many Monte Carlo samples."""
+    guidance, steps = GUIDANCES[settings.method], settings.mc_sample_steps
+    if mc_samples > 1 or steps > 1:
+        guidance = monte_carlo(guidance, mc_samples, steps, generator=generator(mc_samples))
+    return guidance(denoiser, value, schedule, settings, **arguments)
+
+
+both = pytest.mark.parametrize("method", GUIDANCES)
 drawing = pytest.mark.parametrize(
-    ("through", "mc_samples", "mc_sample_steps"),
-    [(False, 1, 1), (False, 3, 1), (False, 1, 4), (False, 3, 4), (True, 1, 1), (True, 3, 1)],
+    ("method", "mc_samples", "mc_sample_steps"),
+    [
+        ("estimate", 1, 1),
+        ("estimate", 3, 1),
+        ("estimate", 1, 4),
+        ("estimate", 3, 4),
+        ("denoiser", 1, 1),
+        ("denoiser", 3, 1),
+    ],
 )
 
 
 @both
-def test_scale_0_returns_the_denoiser_itself(through: bool) -> None:
-    off = GuidanceSettings(scale=0, through_denoiser=through)
+def test_scale_0_returns_the_denoiser_itself(method: str) -> None:
+    off = GuidanceSettings(scale=0, method=method)
     assert guided(shrink, near, SCHEDULE, off) is shrink
-    alone = guided(shrink, near, SCHEDULE, off, mc_samples=5, generator=generator())
-    assert alone is shrink
+    assert guided(shrink, near, SCHEDULE, off, mc_samples=5) is shrink
 
 
 @pytest.mark.parametrize("iterations", [1, 3, 10])
@@ -66,19 +97,17 @@ def test_scale_0_returns_the_denoiser_itself(through: bool) -> None:
 def test_guidance_increases_the_reward(iterations: int, mc_samples: int, reward) -> None:  # type: ignore[no-untyped-def]
     x, level = drawn()
     settings = GuidanceSettings(scale=0.05, iterations=iterations)
-    wrapped = guided(
-        shrink, reward, SCHEDULE, settings, mc_samples=mc_samples, generator=generator()
-    )
+    wrapped = guided(shrink, reward, SCHEDULE, settings, mc_samples=mc_samples)
     assert (reward(wrapped(x, level)) > reward(shrink(x, level))).all()
 
 
 @drawing
 def test_clean_tokens_and_pure_noise_are_not_moved(
-    through: bool, mc_samples: int, mc_sample_steps: int
+    method: str, mc_samples: int, mc_sample_steps: int
 ) -> None:
     x, level = drawn()
-    settings = GuidanceSettings(1e6, 3, 10, through, mc_sample_steps)
-    wrapped = guided(shrink, near, SCHEDULE, settings, mc_samples=mc_samples, generator=generator())
+    settings = GuidanceSettings(1e6, 3, 10, method, mc_sample_steps)
+    wrapped = guided(shrink, near, SCHEDULE, settings, mc_samples=mc_samples)
     moved = wrapped(x, level) != shrink(x, level)
     assert torch.equal(moved.all(-1), (level > 0) & (level < K))
     assert torch.equal(moved.any(-1), moved.all(-1))
@@ -89,7 +118,7 @@ def test_clean_tokens_and_pure_noise_are_not_moved(
 @pytest.mark.parametrize("iterations", [1, 5])
 @pytest.mark.parametrize("scale", [0.1, 1e9])
 def test_no_move_is_farther_than_max_move(
-    through: bool,
+    method: str,
     mc_samples: int,
     mc_sample_steps: int,
     max_move: float,
@@ -97,8 +126,8 @@ def test_no_move_is_farther_than_max_move(
     scale: float,
 ) -> None:
     x, level = drawn()
-    settings = GuidanceSettings(scale, iterations, max_move, through, mc_sample_steps)
-    wrapped = guided(shrink, near, SCHEDULE, settings, mc_samples=mc_samples, generator=generator())
+    settings = GuidanceSettings(scale, iterations, max_move, method, mc_sample_steps)
+    wrapped = guided(shrink, near, SCHEDULE, settings, mc_samples=mc_samples)
     move = wrapped(x, level) - shrink(x, level)
     assert move.abs().max() <= iterations * max_move + 1e-5
     if scale == 1e9 and iterations == 1:
@@ -136,16 +165,16 @@ def test_with_a_unit_guidance_does_not_depend_on_the_normalization() -> None:
 
 @drawing
 def test_a_weight_multiplies_the_scale_of_its_row(
-    through: bool, mc_samples: int, mc_sample_steps: int
+    method: str, mc_samples: int, mc_sample_steps: int
 ) -> None:
     x, level = drawn()
     weight = torch.tensor([0.0, 0.5, 1.0, 3.0])
 
     def moved(scale: float, weight: torch.Tensor | None = None) -> torch.Tensor:
-        settings = GuidanceSettings(scale, 2, 100.0, through, mc_sample_steps)
+        settings = GuidanceSettings(scale, 2, 100.0, method, mc_sample_steps)
         return guided(
             mixing, uneven, SCHEDULE, settings,
-            weight=weight, mc_samples=mc_samples, generator=generator(),
+            weight=weight, mc_samples=mc_samples,
         )(x, level)  # fmt: skip
 
     weighted = moved(0.02, weight)
@@ -156,9 +185,9 @@ def test_a_weight_multiplies_the_scale_of_its_row(
 
 
 @both
-def test_guidance_of_rows_is_independent(through: bool) -> None:
+def test_guidance_of_rows_is_independent(method: str) -> None:
     x, level = drawn()
-    settings = GuidanceSettings(0.1, 3, through_denoiser=through)
+    settings = GuidanceSettings(0.1, 3, method=method)
     wrapped = guided(shrink, uneven, SCHEDULE, settings)
     together = wrapped(x, level)
     for row in range(BATCH):
@@ -170,7 +199,7 @@ def test_one_estimated_sample_is_plain_guidance() -> None:
     x, level = drawn()
     settings = GuidanceSettings(0.2, 3)
     plain = guided(shrink, uneven, SCHEDULE, settings)(x, level)
-    one = guided(shrink, uneven, SCHEDULE, settings, mc_samples=1, generator=generator())
+    one = monte_carlo(guide, 1, generator=generator())(shrink, uneven, SCHEDULE, settings)
     assert torch.equal(one(x, level), plain)
 
 
@@ -184,9 +213,7 @@ def test_estimated_samples_are_the_estimate_noised_again_and_denoised(mc_samples
         return shrink(x, level)
 
     settings = GuidanceSettings(0.2, 1, 100)
-    wrapped = guided(
-        denoiser, uneven, SCHEDULE, settings, mc_samples=mc_samples, generator=generator()
-    )
+    wrapped = guided(denoiser, uneven, SCHEDULE, settings, mc_samples=mc_samples)
     moved = wrapped(x, level)
     (first, at), (others, at_others) = asked
     assert torch.equal(first, x) and torch.equal(at, level)
@@ -216,7 +243,6 @@ def test_variance_of_estimated_samples_decreases_with_their_number() -> None:
             SCHEDULE,
             settings,
             mc_samples=mc_samples,
-            generator=generator(mc_samples),
         )
         moved = wrapped(x, level)
         variances[mc_samples] = moved.var(0).mean().item() * mc_samples**2 / (mc_samples - 1)
@@ -226,16 +252,13 @@ def test_variance_of_estimated_samples_decreases_with_their_number() -> None:
 
 @drawing
 def test_gradients_off_guide_like_gradients_on(
-    through: bool, mc_samples: int, mc_sample_steps: int
+    method: str, mc_samples: int, mc_sample_steps: int
 ) -> None:
     x, level = drawn()
-    settings = GuidanceSettings(through_denoiser=through, mc_sample_steps=mc_sample_steps)
+    settings = GuidanceSettings(method=method, mc_sample_steps=mc_sample_steps)
 
     def moved() -> torch.Tensor:
-        source = generator()
-        return guided(shrink, near, SCHEDULE, settings, mc_samples=mc_samples, generator=source)(
-            x, level
-        )
+        return guided(shrink, near, SCHEDULE, settings, mc_samples=mc_samples)(x, level)
 
     with torch.no_grad():
         off = moved()
@@ -270,7 +293,7 @@ def at_place(clean: torch.Tensor) -> torch.Tensor:
 
 
 def through(scale: float, iterations: int = 1) -> GuidanceSettings:
-    return GuidanceSettings(scale, iterations, 1e9, through_denoiser=True)
+    return GuidanceSettings(scale, iterations, 1e9, method="denoiser")
 
 
 @scheduled
@@ -368,7 +391,7 @@ def test_samples_through_the_denoiser_average_gradients_at_their_noisy_tokens() 
         asked.append(x.detach())
         return mixing(x, level)
 
-    many = guided(denoiser, uneven, SCHEDULE, through(0.2), mc_samples=4, generator=generator())
+    many = guided(denoiser, uneven, SCHEDULE, through(0.2), mc_samples=4)
     moved = many(x, level)
     first, others = asked
     alone = guided(mixing, uneven, SCHEDULE, through(0.2))
@@ -385,8 +408,8 @@ def test_parameters_get_no_gradient(frozen: bool) -> None:
         return torch.where(level[..., None] > 0, network(x), x)
 
     x, level = drawn()
-    settings = GuidanceSettings(through_denoiser=True)
-    wrapped = guided(denoiser, near, SCHEDULE, settings, mc_samples=2, generator=generator())
+    settings = GuidanceSettings(method="denoiser")
+    wrapped = guided(denoiser, near, SCHEDULE, settings, mc_samples=2)
     assert not wrapped(x, level).requires_grad
     assert all(parameter.grad is None for parameter in network.parameters())
 
@@ -429,8 +452,7 @@ def moves(mc_samples: int, mc_sample_steps: int, copies: int = 2000) -> torch.Te
     x = torch.randn(1, 2, 1, generator=generator()).repeat(copies, 1, 1)
     level = FORK_LEVEL.repeat(copies, 1)
     settings = GuidanceSettings(1.0, 1, 1e9, mc_sample_steps=mc_sample_steps)
-    source = generator(mc_samples)
-    wrapped = guided(fork, pays, FORK, settings, mc_samples=mc_samples, generator=source)
+    wrapped = guided(fork, pays, FORK, settings, mc_samples=mc_samples)
     return (wrapped(x, level) - fork(x, level))[:, 0, 0] / FORK.alpha[FORK_LEVEL[0]]
 
 
@@ -529,11 +551,15 @@ def test_a_value_of_another_shape_is_an_error(kind: str) -> None:
 
 def test_drawn_samples_are_not_differentiated_through() -> None:
     with pytest.raises(ConfigError, match="mc_sample_steps=1; got 4"):
-        GuidanceSettings(through_denoiser=True, mc_sample_steps=4)
+        GuidanceSettings(method="denoiser", mc_sample_steps=4)
 
 
-def test_samples_need_a_number_and_a_generator() -> None:
-    for mc_samples, source, steps in ((0, generator(), 1), (2, None, 1), (1, None, 2)):
-        settings = GuidanceSettings(mc_sample_steps=steps)
-        with pytest.raises(ConfigError, match=f"N >= 1 and a generator; got N={mc_samples}"):
-            guided(shrink, near, SCHEDULE, settings, mc_samples=mc_samples, generator=source)
+def test_an_unknown_guidance_is_an_error_that_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="denoiser, estimate"):
+        GuidanceSettings(method="network")
+
+
+@pytest.mark.parametrize("guidance", [guide, guide_through])
+def test_guidance_without_a_sample_is_an_error(guidance: Guidance) -> None:
+    with pytest.raises(ConfigError, match="got N=0"):
+        monte_carlo(guidance, 0, generator=generator())

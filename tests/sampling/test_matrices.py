@@ -12,6 +12,7 @@ from dfplan.errors import ConfigError
 from dfplan.sampling.matrices import (
     FREE,
     MATRICES,
+    SamplingSchedule,
     autoregressive,
     check_matrix,
     full_sequence,
@@ -306,3 +307,42 @@ def test_functions_that_return_no_scheduling_matrix_are_errors(function: Any, me
         scheduling_matrix(function, 1, 10, 2)
     with pytest.raises(ConfigError, match=message):
         scheduling_matrix(function, torch.tensor([1]), 10, 2)
+
+
+@named
+@pytest.mark.parametrize("tokens", [1, 7, torch.tensor([7, 2, 1])], ids=str)
+@pytest.mark.parametrize("stop_fraction", [0.01, 0.4, 1.0])
+def test_a_sampling_schedule_runs_the_first_rows_of_its_matrix(
+    name: str, tokens: Any, stop_fraction: float
+) -> None:
+    """At least one step is run; a fraction of a step counts as a whole one."""
+    whole = scheduling_matrix(name, tokens, K, 4, 1.5)
+    rows = SamplingSchedule(name, 4, 1.5, stop_fraction).rows(tokens, K)
+    assert len(rows) - 1 == math.ceil(stop_fraction * (len(whole) - 1)) >= 1
+    assert torch.equal(rows, whole[: len(rows)])
+
+
+def test_the_matrix_of_a_sampling_schedule_can_be_a_function() -> None:
+    rows = SamplingSchedule(backward, steps=2).rows(3, 10)
+    assert torch.equal(rows, backward(3, 10, 2, 1.0))
+    halfway = SamplingSchedule(lambda *args: backward(*args)[:-1])
+    with pytest.raises(ConfigError, match="reach level 0"):
+        halfway.rows(3, 10)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"matrix": "pyramids"}, "Did you mean 'pyramid'"),
+        ({"matrix": 3}, "matrix must be the name"),
+        ({"matrix": "pyramid", "uncertainty_scale": 9.0}, r"scale must be from 0.*got 9"),
+        ({"uncertainty_scale": np.nan}, "uncertainty_scale must be a finite number"),
+        ({"steps": 0}, "steps must be a whole number"),
+        ({"steps": 1.5}, "steps must be a whole number"),
+        ({"stop_fraction": 0.0}, "stop_fraction must be a finite number"),
+        ({"stop_fraction": 1.1}, "stop_fraction must be a finite number"),
+    ],
+)
+def test_invalid_sampling_schedules_are_errors(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SamplingSchedule(**wrong)

@@ -8,7 +8,8 @@ import torch
 
 from dfplan.data import from_arrays, segmented
 from dfplan.errors import ConfigError, DataError
-from dfplan.tokens.windows import TokenLayout, TokenWindows
+from dfplan.tokens.layout import TokenLayout
+from dfplan.tokens.windows import TokenWindows
 from dfplan.types import Trajectories
 
 LAYOUTS = [
@@ -38,7 +39,7 @@ def test_tokens_and_frames_are_inverse(layout: TokenLayout) -> None:
     count = 1 + (layout.tokens - 1) * layout.frame_stack
     frames = torch.randn(3, count, 2, generator=generator())
     tokens = layout.to_tokens(frames)
-    assert tokens.shape == (3, layout.tokens, layout.features)
+    assert tokens.shape == (3, layout.tokens, layout.token_width)
     assert torch.equal(layout.to_frames(tokens), frames)
     assert torch.equal(layout.to_tokens(layout.to_frames(tokens)), tokens)
 

@@ -46,7 +46,7 @@ def test_config_and_json_are_inverse(recipe: ForcingConfig) -> None:
     for config in (ForcingConfig(), recipe, ForcingConfig(levels=LevelMixture(1, 0, 0, 0.5, 0.1))):
         assert ForcingConfig.from_json(config.to_json()) == config
     assert recipe.name == "forcing"
-    assert recipe.layout.features == 4 and recipe.layout.token_steps == 10
+    assert recipe.layout.token_width == 4 and recipe.layout.token_steps == 10
 
 
 def test_known_goals_repeat_their_last_position() -> None:
@@ -197,22 +197,24 @@ def test_every_choice_trains_and_plans(
     plan = planner.plan([*start, 0, 0], goal, seed=0)
     assert np.isfinite(plan.points).all()
     cached = chosen.network in ("causal_transformer", "gru")
+    model = planner.model
+    frame = model.statistics.normalizer.normalize(torch.from_numpy(start)[None, None].float())
     generated = rollout(
-        planner.denoiser if cached else RecomputedCache(planner.denoiser),
-        planner.token(torch.from_numpy(start)[None].float())[:, None],
+        model.denoiser if cached else RecomputedCache(model.denoiser),
+        model.layout.to_tokens(frame),
         torch.zeros(1, 1).long(),
         4,
         scheduling_matrix("full_sequence", 1, 20, 3),
-        step=ddim(planner.schedule),
+        step=ddim(model.schedule),
         generator=torch.Generator().manual_seed(0),
     )
     assert generated.shape == (1, 4, 4) and generated.isfinite().all()
 
 
 def test_the_planner_has_the_settings_of_the_recipe(recipe: ForcingConfig, planner: Any) -> None:
-    assert planner.layout == recipe.layout
-    assert planner.schedule.max_level == recipe.noise_levels
-    assert planner.longest_horizon == 13 * 10
+    assert planner.model.layout == recipe.layout
+    assert planner.model.schedule.max_level == recipe.noise_levels
+    assert planner.model.layout.longest_horizon == 13 * 10
 
 
 @pytest.mark.parametrize(

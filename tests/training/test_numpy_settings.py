@@ -17,6 +17,7 @@ from dfplan.errors import ConfigError, DfplanError
 from dfplan.planning.search import SearchSettings
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import Expansion
+from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import train
 from dfplan.training.recipes.cloning import CloningConfig
@@ -46,10 +47,10 @@ SETTINGS = (
         refine_steps=2,
         mc_samples=2,
         support_weight=0.5,
-        stop_fraction=0.75,
+        sampling=SamplingSchedule(steps=2, stop_fraction=0.75),
         max_goal_distance=5.0,
     ),
-    dfplan.GuidanceSettings(0.5, 2, 3.0, through_denoiser=True),
+    dfplan.GuidanceSettings(0.5, 2, 3.0, method="denoiser"),
     dfplan.TreeSettings(evaluations=40, milliseconds=1e6, expansions=(Expansion(1, 1, 0.5),)),
     dfplan.StateEstimatorSettings(noise=0.25, tokens=2),
     LevelMixture(),
@@ -114,7 +115,7 @@ def test_a_recipe_in_numpy_trains_and_saves_the_same(
         lambda: CloningConfig(velocities="no"),
         lambda: InverseConfig(velocities=1),
         lambda: ForcingConfig(network="causal_transformer", parallel_teacher_forcing=None),
-        lambda: dfplan.GuidanceSettings(through_denoiser="yes"),
+        lambda: dfplan.StateEstimatorSettings(use_network="yes"),
         lambda: DiffuserConfig(multiples=(1, 2.5)),
         lambda: DiffuserConfig(width=np.float32(8)),
         lambda: dfplan.PlannerSettings(candidates=np.float64(3)),

@@ -37,7 +37,7 @@ def test_a_new_recipe_can_be_loaded(registered: None, trained: Any, tmp_path: An
     register_recipe("mine", f"{ForcingConfig.__module__}:ForcingConfig", "planner")
     checkpoint = Checkpoint.load(trained.checkpoint)
     path = Checkpoint(**{**vars(checkpoint), "recipe": "mine"}).save(tmp_path / "c.safetensors")
-    assert dfplan.load(path).layout == dfplan.load(trained.checkpoint).layout
+    assert dfplan.load(path).model.layout == dfplan.load(trained.checkpoint).model.layout
     with pytest.raises(CheckpointError, match=r"tracker.*planner.*mine"):
         dfplan.load_inverse(path)
 

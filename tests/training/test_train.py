@@ -383,8 +383,8 @@ def test_settings_and_config_are_json(tiny: ForcingConfig) -> None:
 
 
 def test_the_folder_of_a_run_can_be_loaded(unbroken: Path, trained: Any, tmp_path: Path) -> None:
-    assert dfplan.load(unbroken).layout.tokens == 5
-    assert dfplan.load(str(trained.folder)).layout.tokens == 14
+    assert dfplan.load(unbroken).model.layout.tokens == 5
+    assert dfplan.load(str(trained.folder)).model.layout.tokens == 14
     with pytest.raises(CheckpointError, match="No checkpoint at"):
         dfplan.load(tmp_path)
 
