@@ -341,3 +341,12 @@ def test_blocks_change_nothing(limit_blocks: Callable[[int], None]) -> None:
         limit_blocks(7)
         assert segmented(data) == whole
     assert [each.kind for each in check(data).findings] == [each.kind for each in report.findings]
+
+
+def test_the_position_of_minaris_ant_is_known_without_a_name(tmp_path: Path) -> None:
+    """Its observation has no position, so the achieved goal becomes the first two columns."""
+    data = walk()
+    assert read(as_minari(tmp_path, data)).layout == data.layout
+    with pytest.raises(ConfigError, match="--position"):
+        (tmp_path / "b").mkdir()
+        read(as_minari(tmp_path / "b", data, nested=False))

@@ -37,7 +37,7 @@ from dfplan.data.sha256 import verify
 from dfplan.data.storage import allocate, row_blocks, target_dtype
 from dfplan.errors import DataError
 from dfplan.mazes import parse_maze
-from dfplan.observations import PLANAR
+from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.record import Record
 from dfplan.types import Recording
 
@@ -89,13 +89,9 @@ def read_minari(
         names = _episode_names(file)
         marks = _read_marks(file)
         fields = _find_fields(file, names[0])
-        if marks is None and _lacks_position(file[names[0]], fields):
+        if marks is None and _lacks_position(file[names[0]], fields, follow_links):
             fields[_ACHIEVED] = _Field(f"observations/{_ACHIEVED}", GOAL[0], of_rows=True)
-            position = PLANAR.position if position is None else position
-        width = sum(
-            fields[name].width or 0 for name in ("observations", _ACHIEVED) if name in fields
-        )
-        layout = read_layout(width, position, read_text(file, LAYOUT), str(path))
+        layout = _layout(file, fields, position)
         sizes = _survey(file, names, fields, follow_links)
         arrays = _read_arrays(file, names, fields, sizes)
         if marks is not None:
@@ -175,16 +171,28 @@ def _find_fields(file: h5py.File, name: str) -> dict[str, _Field]:
     return fields
 
 
-def _lacks_position(group: h5py.Group, fields: dict[str, _Field]) -> bool:
-    """Whether no columns of the observations in an episode are its achieved goal."""
-    stored = fields["observations"]
-    if stored.width in (PLANAR.width, len(PLANAR.position)):
+def _lacks_position(group: h5py.Group, fields: dict[str, _Field], follow_links: bool) -> bool:
+    """Whether no two columns of the observations in an episode are its achieved goal."""
+    stored, place = fields["observations"], f"observations/{_ACHIEVED}"
+    shape = _shape(group, stored.place)
+    planar = stored.width in (PLANAR.width, len(PLANAR.position))
+    if planar or _shape(group, place) != (shape[0], *GOAL):
         return False
-    rows = np.asarray(group[stored.place], np.float32)
-    if _shape(group, f"observations/{_ACHIEVED}") != (len(rows), *GOAL):
-        return False
-    achieved = np.asarray(group[f"observations/{_ACHIEVED}"], np.float32)
+    for name in (stored.place, place):
+        require_sources(group[name].id, follow_links)
+    rows, achieved = (np.asarray(group[name], np.float32) for name in (stored.place, place))
     return not all((rows == column[:, None]).all(0).any() for column in achieved.T)
+
+
+def _layout(
+    file: h5py.File, fields: dict[str, _Field], position: Sequence[int] | None
+) -> ObservationLayout:
+    """The columns of the observations, behind the achieved goal if that is one of the fields."""
+    width = fields["observations"].width or 0
+    if _ACHIEVED in fields:
+        width += len(PLANAR.position)
+        position = PLANAR.position if position is None else position
+    return read_layout(width, position, read_text(file, LAYOUT), str(file.filename))
 
 
 def _require_rows(group: h5py.Group, place: str, letter: str) -> tuple[int, ...]:
