@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from dfplan.errors import ConfigError
 from dfplan.record import Record
+
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class ObservationLayout(Record):
                 f"{list(self.position)} and {list(self.velocity)}."
             )
 
-    def positions(self, observations: np.ndarray) -> np.ndarray:
+    def positions(self, observations: Array) -> Array:
         """The positions [..., 2] of observations [..., S]; a view if the columns are adjacent.
 
         Where observations are positions alone, [..., 2], they are returned unchanged.
@@ -49,7 +55,7 @@ class ObservationLayout(Record):
             return observations
         return select_columns(observations, self.position)
 
-    def velocities(self, observations: np.ndarray) -> np.ndarray | None:
+    def velocities(self, observations: Array) -> Array | None:
         """The velocities [..., 2] of observations [..., S]; None if they are not observed."""
         if self.velocity is None or observations.shape[-1] != self.width:
             return None
@@ -129,7 +135,7 @@ def require_columns(
     return read
 
 
-def select_columns(array: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:
+def select_columns(array: Array, columns: tuple[int, ...]) -> Array:
     """The columns of an array [..., S]; a view if they are adjacent, otherwise a copy."""
     first, last = columns[0], columns[-1]
     if columns == tuple(range(first, last + 1)):

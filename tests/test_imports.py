@@ -16,8 +16,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = (
     "errors",
+    "registry",
     "arrays",
     "record",
+    "observations",
     "files",
     "processes",
     "suites",
@@ -26,7 +28,6 @@ PACKAGES = (
     "plotting",
     "types",
     "boundary",
-    "observations",
     "tokens",
     "envs",
     "data",

@@ -26,7 +26,14 @@ from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.steps import ancestral
 from dfplan.tokens.statistics import Statistics
-from dfplan.tokens.transitions import transition_limits
+from dfplan.tokens.transitions import (
+    ACTION,
+    POSITION,
+    STATE,
+    VELOCITY,
+    WIDTH,
+    transition_limits,
+)
 from dfplan.types import Denoiser, Plan
 
 
@@ -97,7 +104,7 @@ class DiffuserPlanner(Record, BasePlanner):
             for rows in blocks(len(query), self.largest_batch)
         ]
         transitions = transition_limits(self.statistics).unnormalize(torch.cat(parts)).numpy()
-        points, actions = transitions[..., 2:4].copy(), transitions[..., :2].copy()
+        points, actions = transitions[..., POSITION].copy(), transitions[..., ACTION].copy()
         actions[:, 0] = actions[:, 1]
         batch, steps = points.shape[:2]
         return Plan(
@@ -114,7 +121,7 @@ class DiffuserPlanner(Record, BasePlanner):
             evaluations=self.schedule.max_level,
             seconds=time.perf_counter() - began,
             maze=self.maze,
-            velocities=transitions[..., 4:].copy(),
+            velocities=transitions[..., VELOCITY].copy(),
             actions=actions,
         )
 
@@ -133,13 +140,13 @@ class DiffuserPlanner(Record, BasePlanner):
     def _sample(self, query: PlanQuery, generator: torch.Generator) -> torch.Tensor:
         """Sample normalized transitions [B, H, 6] for all queries at once."""
         limits, max_level = transition_limits(self.statistics), self.schedule.max_level
-        ends = torch.zeros(len(query), 2, 6, dtype=torch.float32)
-        ends[:, 0, 2:] = torch.from_numpy(query.observation)
-        ends[:, 1, 2:4] = torch.from_numpy(query.goal)
-        shape = len(query), self.horizon, 6
+        ends = torch.zeros(len(query), 2, WIDTH, dtype=torch.float32)
+        ends[:, 0, STATE] = torch.from_numpy(query.observation)
+        ends[:, 1, POSITION] = torch.from_numpy(query.goal)
+        shape = len(query), self.horizon, WIDTH
         x = torch.randn(shape, generator=generator, dtype=torch.float32)
         x[:, [0, -1]] = limits.normalize(ends)
-        x[:, [0, -1], :2] = 0.0
+        x[:, [0, -1], ACTION] = 0.0
         matrix = scheduling_matrix("full_sequence", self.horizon, max_level, max_level)
         matrix[:, [0, -1]] = 0
 

@@ -18,6 +18,7 @@ from dfplan.errors import (
     require_function,
     require_numbers,
 )
+from dfplan.observations import PLANAR
 from dfplan.planning.query import (
     MAX_GOAL_DISTANCE,
     SEED_LIMIT,
@@ -109,7 +110,7 @@ class LearnedPolicy(Record):
             self.statistics, self.max_start_distance, self.max_goal_distance
         )
         self._require_same_goal(goals)
-        if self.velocities and states.shape[1] != 4:
+        if self.velocities and PLANAR.velocities(states) is None:
             raise ObservationError(
                 "This policy needs positions and velocities, [4] or [B, 4]; got "
                 f"{states.shape[1]} numbers."
@@ -147,9 +148,10 @@ def policy_inputs(
         statistics: positions and goals are scaled to unit variance, velocities by the body's limit.
         velocities: whether the network sees them.
     """
-    parts = [statistics.normalizer.normalize(states[:, :2])]
-    if velocities:
-        parts.append(states[:, 2:] / statistics.motion.limit)
+    position, velocity = PLANAR.positions(states), PLANAR.velocities(states)
+    parts = [statistics.normalizer.normalize(position)]
+    if velocities and velocity is not None:
+        parts.append(velocity / statistics.motion.limit)
     if goals is not None:
         parts.append(statistics.normalizer.normalize(goals))
     return torch.cat(parts, -1)

@@ -65,12 +65,14 @@ class Statistics(Record):
         return tensors
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, torch.Tensor], width: int) -> Statistics:
+    def from_tensors(
+        cls, tensors: dict[str, torch.Tensor], width: int = len(POSITION.columns)
+    ) -> Statistics:
         """Inverse of :meth:`to_tensors`.
 
         Args:
             tensors: by name.
-            width: W, the number of columns that are normalized.
+            width: W, the number of columns that are normalized; by default the position's.
 
         Raises:
             KeyError: a tensor is missing; the argument is its name.

@@ -15,6 +15,15 @@ from dfplan.tokens.sampler import WindowSampler
 from dfplan.tokens.statistics import Statistics
 from dfplan.types import Trajectories
 
+ACTION, POSITION, VELOCITY = slice(0, 2), slice(2, 4), slice(4, 6)
+"""Columns of a transition."""
+
+STATE = slice(2, 6)
+"""Position and velocity."""
+
+WIDTH = 6
+"""D, the number of columns of a transition."""
+
 
 @dataclass(frozen=True)
 class Limits(Record):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dfplan.errors import ConfigError
-from dfplan.observations import PLANAR, POSITION_ALONE, ObservationLayout, observation_layout
+from dfplan.observations import PLANAR, ObservationLayout, observation_layout
 from dfplan.tokens.layout import POSITION, Feature, TokenLayout, token_features
 
 ARM = ObservationLayout(7, (4, 5), (0, 2))
@@ -75,8 +75,7 @@ def test_what_is_unknown_of_a_frame_is_0(names: tuple[str, ...]) -> None:
 
 
 def test_only_layouts_of_more_than_positions_are_stored() -> None:
-    for observation in (PLANAR, POSITION_ALONE):
-        assert TokenLayout(4, observation=observation).to_json() is None
+    assert TokenLayout(4).to_json() is None
     for names in NAMES:
         stored = layout(names).to_json()
         assert stored is not None and json.loads(json.dumps(stored)) == stored
@@ -111,7 +110,7 @@ def test_features_that_form_no_frame_are_errors(
         (("position", "speed"), PLANAR, "speed"),
         (("velocity",), PLANAR, "position"),
         (("position", "action", "action"), PLANAR, "once"),
-        (("position", "velocity"), POSITION_ALONE, "velocity"),
+        (("position", "velocity"), ObservationLayout(3, (0, 1)), "velocity"),
         (("position", "velocity", "observation"), PLANAR, "observation"),
     ],
 )
@@ -130,12 +129,11 @@ def test_positions_and_velocities_are_the_columns_that_the_layout_names() -> Non
         assert velocities is not None and (velocities == [0, 2]).all()
     alone = np.zeros((3, 2))
     assert ARM.positions(alone) is alone and ARM.velocities(alone) is None
-    assert POSITION_ALONE.velocities(alone) is None
     assert len(set(ARM.names)) == ARM.width and ARM.names[5] == "position 2"
 
 
 def test_the_position_is_known_only_of_observations_of_2_or_4_numbers() -> None:
-    assert observation_layout(2, None, "data") == POSITION_ALONE
+    assert observation_layout(2, None, "data") == PLANAR
     assert observation_layout(4, None, "data") == observation_layout(4, (0, 1), "data") == PLANAR
     assert observation_layout(7, (4, 5), "data") == ObservationLayout(7, (4, 5))
     assert observation_layout(4, (2, 3), "data").velocity is None

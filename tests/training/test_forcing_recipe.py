@@ -17,10 +17,11 @@ from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.sampling.matrices import scheduling_matrix
 from dfplan.sampling.rollout import rollout
 from dfplan.sampling.steps import ddim
+from dfplan.tokens.layout import TokenLayout
 from dfplan.tokens.statistics import Statistics, fit_statistics
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.recipes import forcing as recipes
-from dfplan.training.recipes.forcing import NETWORKS, ForcingConfig, repeat_goal
+from dfplan.training.recipes.forcing import NETWORKS, ForcingConfig, hide_unknown
 from dfplan.types import Trajectories
 
 
@@ -52,7 +53,8 @@ def test_config_and_json_are_inverse(recipe: ForcingConfig) -> None:
 def test_known_goals_repeat_their_last_position() -> None:
     clean = torch.arange(3 * 4 * 6.0).view(3, 4, 6)
     changed = clean.clone()
-    repeat_goal(changed, torch.tensor([2, 3, 1]), torch.tensor([True, False, True]))
+    layout = TokenLayout(4, frame_stack=3)
+    hide_unknown(changed, torch.tensor([2, 3, 1]), torch.tensor([True, False, True]), layout)
     for row, token in ((0, 2), (2, 1)):
         assert torch.equal(changed[row, token], clean[row, token, -2:].repeat(3))
     untouched = torch.ones(3, 4, dtype=torch.bool)

@@ -15,7 +15,7 @@ from dfplan.pretrained import pretrained_names
 from dfplan.training.checkpoint import STORED_NAMES, Checkpoint, from_stored, to_stored
 from dfplan.training.presets import PRESETS
 from dfplan.training.recipes.forcing import ForcingConfig
-from dfplan.training.registry import RECIPES, recipe_class, recipe_of, register_recipe
+from dfplan.training.registry import RECIPES, RecipeEntry, recipe_class, recipe_of
 
 
 def test_the_recipe_of_each_preset_is_registered_under_its_name() -> None:
@@ -34,7 +34,7 @@ def registered() -> Any:
 
 
 def test_a_new_recipe_can_be_loaded(registered: None, trained: Any, tmp_path: Any) -> None:
-    register_recipe("mine", f"{ForcingConfig.__module__}:ForcingConfig", "planner")
+    RECIPES["mine"] = RecipeEntry(f"{ForcingConfig.__module__}:ForcingConfig", "planner")
     checkpoint = Checkpoint.load(trained.checkpoint)
     path = Checkpoint(**{**vars(checkpoint), "recipe": "mine"}).save(tmp_path / "c.safetensors")
     assert dfplan.load(path).model.layout == dfplan.load(trained.checkpoint).model.layout
@@ -44,10 +44,11 @@ def test_a_new_recipe_can_be_loaded(registered: None, trained: Any, tmp_path: An
 
 def test_names_are_unique_and_known(registered: None) -> None:
     entry = RECIPES["forcing"]
-    register_recipe("forcing", f"{entry.module}:{entry.config}", entry.product)  # the same again
-    for name, config in (("forcing", "other.module:Config"), ("mine", "no.colon")):
-        with pytest.raises(ConfigError, match="new name"):
-            register_recipe(name, config, "planner")
+    RECIPES["forcing"] = entry  # the same again
+    with pytest.raises(ConfigError, match="already a recipe"):
+        RECIPES["forcing"] = RecipeEntry("other.module:Config", "planner")
+    with pytest.raises(ConfigError, match="Class"):
+        RecipeEntry("no.colon", "planner")
     with pytest.raises(ConfigError, match="Did you mean 'forcing'"):
         recipe_class("forcin")
 

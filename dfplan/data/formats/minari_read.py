@@ -187,7 +187,7 @@ def _lacks_position(group: h5py.Group, fields: dict[str, _Field], follow_links: 
 def _layout(
     file: h5py.File, fields: dict[str, _Field], position: Sequence[int] | None
 ) -> ObservationLayout:
-    """The columns of the observations, behind the achieved goal if that is one of the fields."""
+    """The columns of the observations; if the achieved goal is a field, it comes first."""
     width = fields["observations"].width or 0
     if _ACHIEVED in fields:
         width += len(PLANAR.position)

@@ -18,7 +18,7 @@ from dfplan.networks.unet import TemporalUnet
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.tokens.layout import MAX_LENGTH
 from dfplan.tokens.statistics import Statistics
-from dfplan.tokens.transitions import TransitionWindows, transition_limits
+from dfplan.tokens.transitions import ACTION, WIDTH, TransitionWindows, transition_limits
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.objective import Batch, LoopRecipe, Objective
 from dfplan.types import Trajectories
@@ -59,7 +59,7 @@ class DiffuserConfig(LoopRecipe):
 
     def untrained(self) -> TemporalUnet:
         """Build the network with random weights."""
-        return TemporalUnet(6, self.noise_levels, self.width, self.multiples)
+        return TemporalUnet(WIDTH, self.noise_levels, self.width, self.multiples)
 
     def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective:
         """Return the mean squared error of the clean transitions.
@@ -76,8 +76,8 @@ class DiffuserConfig(LoopRecipe):
 
         def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
             clean = limits.normalize(batch[0])
-            clean[..., :2].clamp_(-1.0, 1.0)  # as the simulators clip actions
-            clean[:, [0, -1], :2] = 0.0
+            clean[..., ACTION].clamp_(-1.0, 1.0)  # as the simulators clip actions
+            clean[:, [0, -1], ACTION] = 0.0
             common = torch.randint(1, self.noise_levels + 1, (len(clean), 1), generator=generator)
             level = common.repeat(1, self.horizon)
             level[:, [0, -1]] = 0
