@@ -48,7 +48,7 @@ from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from shutil import rmtree
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -98,7 +98,7 @@ GUIDANCES: dict[str, Callable[[ForcingPlanner], ForcingPlanner]] = {
 """Planners with a guidance by name, for every matrix."""
 
 
-def _with_guidance(planner: ForcingPlanner, **changes: float) -> ForcingPlanner:
+def _with_guidance(planner: ForcingPlanner, **changes: Any) -> ForcingPlanner:
     return planner.with_settings(guidance=replace(planner.settings.guidance, **changes))
 
 

@@ -25,11 +25,9 @@ NAMES = [
 ]
 
 
-def layout(
-    names: tuple[str, ...], observation: ObservationLayout = ARM, **more: int
-) -> TokenLayout:
-    features = token_features(names, observation, actions=3)
-    return TokenLayout(4, **more, features=features, observation=observation)
+def layout(names: tuple[str, ...], **more: int) -> TokenLayout:
+    features = token_features(names, ARM, actions=3)
+    return TokenLayout(4, **more, features=features, observation=ARM)
 
 
 @pytest.mark.parametrize("names", NAMES)
