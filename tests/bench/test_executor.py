@@ -488,7 +488,6 @@ def test_invalid_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
     [
         ("import os; os._exit(0)", "the method ended its process with exit code 0"),
         ("import time; time.sleep(600)", "a call took longer than 2 s"),
-        ("1 / 0", "raised ConfigError: Planner 'rogue:make': module 'rogue' cannot be imported"),
     ],
 )
 def test_import_errors_of_a_plugin_are_recorded(
@@ -601,8 +600,11 @@ def test_after_a_kill_at_any_write_the_next_execution_completes(
             names = {job.header(tracker).name for tracker in job.trackers}
             return [each for each in made[job.method] if each.name in names]
 
+    (job,) = GOOD[1:]
+    wanted = {name: lines for name, lines in wanted.items() if job.task_id in name}
+
     def go(out: Path) -> None:
-        execute_runs(missing_runs(GOOD, out), out, workers=2, progress=False)
+        execute_runs(missing_runs([job], out), out, workers=2, progress=False)
 
     monkeypatch.setattr(module, "launch", run)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))

@@ -165,6 +165,16 @@ def test_unusual_plans_do_not_change_episodes(tmp_path: Path, planner: str) -> N
     assert rows == wanted and not any(row.error for row in rows)
 
 
+def test_an_import_error_of_a_plugin_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "rogue.py").write_text("1 / 0\n")
+    (rows,) = run_here(tmp_path, "rogue:make", episodes=2)
+    assert len(rows) == 2
+    assert all(str(row.error).startswith("raised ConfigError") for row in rows)
+
+
 def test_an_error_while_timing_keeps_the_episodes(
     tmp_path: Path, good: list[EpisodeRecord]
 ) -> None:
@@ -213,7 +223,10 @@ def test_trackers_share_first_plans_and_do_not_change_each_other(tmp_path: Path)
     assert first[0][0]["path"] != first[2][0]["path"]
 
 
-def test_trackers_of_a_shipped_planner_do_not_change_each_other(tmp_path: Path) -> None:
+def test_trackers_of_a_shipped_planner_do_not_change_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.perf_counter", count(step=1000.0).__next__)  # times few plans
     name = "maze2d-umaze"
     both = run_here(tmp_path / "both", "dfplan", ("pursuit", "forcing"), name, episodes=2)
     alone = run_here(tmp_path / "alone", "dfplan", ("forcing",), name, episodes=2)
