@@ -1,11 +1,11 @@
 """What can rewards express that a goal cannot, and do plans satisfy them?
 
     python benchmarks/rewards.py --workers 2
-    python benchmarks/rewards.py --split validation --episodes 20 --tasks via,slow
+    python benchmarks/rewards.py --split validation --episodes 20 --requirements via,slow
 
 Random starts and goals in the large maze. Each problem has one requirement besides the goal (see
-``reward_tasks.py``). It depends on the maze, the problem's own random numbers and its baseline plan
-(the plan to the goal alone), so it is the same for all planners:
+``reward_requirements.py``). It depends on the maze, the problem's own random numbers and its
+baseline plan (the plan to the goal alone), so it is the same for all planners:
 
 - via: pass within 0.5 of the center of a free cell, with a detour of 2 to 8 cells.
 - two_vias: pass two cells in order, 3 or more cells apart, with a detour of 2 to 16 cells.
@@ -31,7 +31,7 @@ problems. "tree" is tree search with the same reward, settings and number of net
 "satisfied" is the share of episodes in which the requirement is met, from the first to the last
 position, and the last step ends at the goal; "kept" and "at goal" are these two conditions alone.
 "score" is the score of the true sum of rewards, ± half of its 95% interval. "network calls" and
-"plan ms" (median, with as many tasks at a time as workers) are per plan.
+"plan ms" (median, with as many requirements at a time as workers) are per plan.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from typing import cast
 import numpy as np
 from findings import RESULTS, publish
 from jsonargparse import auto_cli
-from reward_tasks import CHALLENGES, Requirement, Setup, TaskFactory
+from reward_requirements import REQUIREMENTS, Requirement, RequirementFactory, Setup
 from tqdm import tqdm
 
 from dfplan.cli.arguments import Names
@@ -111,16 +111,16 @@ the guidance over four samples."""
 
 
 def main(
-    tasks: Names = Names(tuple(CHALLENGES)),
+    requirements: Names = Names(tuple(REQUIREMENTS)),
     planners: Names = Names("unguided,horizon,guided,tree"),
     episodes: int = 50,
     split: Split = "test",
     workers: int = 1,
     out: Path = RESULTS,
 ) -> None:
-    for name in tasks:
-        if name not in CHALLENGES:
-            raise unknown_name("task", name, CHALLENGES)
+    for name in requirements:
+        if name not in REQUIREMENTS:
+            raise unknown_name("requirement", name, REQUIREMENTS)
     for planner in planners:
         if planner not in PLANNERS:
             raise unknown_name("planner", planner, PLANNERS)
@@ -128,7 +128,7 @@ def main(
     tables: dict[str, list[dict[str, object]]] = {}
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         rows = partial(_table, planners=planners, episodes=episodes, split=split)
-        for name, table in zip(tasks, pool.map(rows, tasks), strict=True):
+        for name, table in zip(requirements, pool.map(rows, requirements), strict=True):
             tables[name] = table
             publish(out, "rewards", __doc__, started, tables)
 
@@ -138,7 +138,7 @@ def _table(
 ) -> list[dict[str, object]]:
     """Return a row per planner."""
     task = named_task("multi2d-large", split)
-    rows, requirements = _make_problems(CHALLENGES[name], task, episodes)
+    rows, requirements = _make_problems(REQUIREMENTS[name], task, episodes)
     pool = problems(task, rows[-1] + 1)
     starts = pool.subset(rows)
     return [
@@ -149,7 +149,7 @@ def _table(
 
 
 def _make_problems(
-    factory: TaskFactory, task: Task, count: int
+    factory: RequirementFactory, task: Task, count: int
 ) -> tuple[list[int], list[Requirement]]:
     """Return the first ``count`` problems with room for a requirement, and the requirements."""
     planner, pool = _shipped(), problems(task, 8 * count)

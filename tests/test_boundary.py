@@ -79,11 +79,8 @@ def default_dtype(dtype: torch.dtype) -> AbstractContextManager[None]:
 CONTEXTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "double": lambda: default_dtype(torch.float64),
     "half": lambda: default_dtype(torch.float16),
-    "brain": lambda: default_dtype(torch.bfloat16),
     "default device meta": lambda: default_device("meta"),
     "default device cpu": lambda: default_device("cpu"),
-    "within device meta": lambda: torch.device("meta"),
-    "no_grad": torch.no_grad,
     "gradients off": lambda: put(torch.is_grad_enabled, torch.set_grad_enabled, value=False),
     "inference_mode": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import dfplan
+import dfplan.collect
+from dfplan.collect import generate
+from dfplan.pretrained import load
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RUNS = {
@@ -14,7 +21,7 @@ RUNS = {
     "gallery": ["--videos=false"],
     "picture": ["--maze=umaze"],
     "own_data": ["--steps=2"],
-    "own_maze": ["--steps=2", "--data_steps=20000"],
+    "own_maze": ["--steps=2"],
     "reward": [],
     "search": ["--maze=umaze"],
     "noisy": ["--maze=umaze", "--episodes=1"],
@@ -36,6 +43,16 @@ PICTURES = {
 }
 
 
+def quick_planner(name: str | Path) -> Any:
+    planner = load(name)
+    settings = replace(planner.settings, candidates=4, refine_steps=2)
+    return replace(planner, settings=settings)
+
+
+def short_recording(maze: Any, steps: int, **more: Any) -> Path:
+    return generate(maze, min(steps, 20_000), **more)
+
+
 def test_every_example_is_run() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(RUNS)
 
@@ -50,6 +67,8 @@ def test_example_runs(
     script = EXAMPLES / f"{name}.py"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(script), *RUNS[name]])
+    monkeypatch.setattr(dfplan, "load", quick_planner)
+    monkeypatch.setattr(dfplan.collect, "generate", short_recording)
     runpy.run_path(str(script), run_name="__main__")
     printed = capsys.readouterr().out.split()
     pictures = {Path(word) for word in printed if word.endswith(".png")}

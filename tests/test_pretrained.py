@@ -47,8 +47,8 @@ def far_pairs(name: str, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([starts, np.zeros((count, 2))], 1), goals
 
 
-@forcing
-def test_planners_loaded_in_inference_mode_plan_the_same(name: str) -> None:
+def test_planners_loaded_in_inference_mode_plan_the_same() -> None:
+    name = "maze2d-umaze"
     states, goals = far_pairs(name, 2)
     with torch.inference_mode():
         planner = dfplan.load(name)
@@ -130,7 +130,7 @@ def test_default_distances_separate_free_places_from_walls(name: str) -> None:
         read_query(states, goals).require_near_data(planner.model.statistics, *limits)
 
     rows, columns = maze.shape
-    grid = np.stack(np.meshgrid(np.arange(-1, rows, 0.05), np.arange(-1, columns, 0.05)), -1)
+    grid = np.stack(np.meshgrid(np.arange(-1, rows, 0.1), np.arange(-1, columns, 0.1)), -1)
     grid = grid.reshape(-1, 2)
     clear = grid[maze.is_free(grid)]
     require_near(clear, None)
@@ -141,7 +141,7 @@ def test_default_distances_separate_free_places_from_walls(name: str) -> None:
     around = 0.32 * np.stack([np.cos(turns), np.sin(turns)], -1)
     deep = grid[~maze.is_free(grid[:, None] + around, radius=0.0).any(1)]
     deep = deep[~maze.is_free(deep, radius=0.0)]
-    assert len(deep) > 500
+    assert len(deep) > 100
     nearest = deep[
         planner.model.statistics.support.distance(torch.from_numpy(deep).float()).argmin()
     ]

@@ -102,7 +102,8 @@ class EpisodeRecord(Stored):
 
     Attributes:
         episode: index among the task's problems, from 0.
-        stratum: the suite's own task, or the stratum of path length, from 1; 0 if there is neither.
+        stratum: the suite's start-goal pair, or the stratum of path length, from 1; 0 if there is
+            neither.
         start: the first observation, in the suite's coordinates.
         goal: position.
         score: the episode's score under the protocol.

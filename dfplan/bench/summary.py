@@ -249,7 +249,7 @@ def _by_tracker(
 
 
 def stratum_table(results: Sequence[Result]) -> Table | None:
-    """Success rates by the suite's own task or stratum of path length, if there are any."""
+    """Success rates by the suite's start-goal pair or stratum of path length, if there are any."""
     strata = np.array([episode.stratum for episode in results[0].runs[0].episodes])
     numbers = sorted({*strata.tolist()} - {0})
     if not numbers:
@@ -262,9 +262,9 @@ def stratum_table(results: Sequence[Result]) -> Table | None:
         )
         for result in results
     ]
-    name = "fifth" if is_frozen else "task"
+    name = "fifth" if is_frozen else "pair"
     title = "Success % by " + (
-        "fifth of path lengths, short to long" if is_frozen else "the suite's own task"
+        "fifth of path lengths, short to long" if is_frozen else "the suite's start-goal pair"
     )
     references = sum(result.is_controller for result in results)
     header = ("Method", *(f"{name} {number}" for number in numbers))

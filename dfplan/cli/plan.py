@@ -178,16 +178,16 @@ def evaluate(
 ) -> None:
     """Run episodes with a planner or policy and print the scores.
 
-    OGBench: episodes of each of its five tasks. Others: random starts and goals.
+    OGBench: episodes of each of its five start-goal pairs. Others: random starts and goals.
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
         env: a name such as maze2d-large or ogbench-giant, or a text file of # and O;
             default: the maze of the checkpoint's data.
-        episodes: number of episodes; for OGBench, of each task.
+        episodes: number of episodes; for OGBench, of each start-goal pair.
         seed: seed of the episodes and of the planner.
-        out: picture of the first episode to write, for planners; for OGBench one for each task
-            (-2, -3 and so on).
+        out: picture of the first episode to write, for planners; for OGBench one for each
+            start-goal pair (-2, -3 and so on).
     """
     if out is not None:
         require_picture_path(out)
@@ -202,7 +202,7 @@ def evaluate(
     print(summarize(batch))
     if out is None or planner is None:
         return
-    for number in range(len(problems) // episodes):  # the tasks take turns
+    for number in range(len(problems) // episodes):  # the pairs take turns
         plan = planner.plan(problems.starts[number], problems.goals[number], seed=seed)
         name = out if number == 0 else out.with_stem(f"{out.stem}-{number + 1}")
         print(plan.plot(name, executed=batch.positions[number, : batch.steps[number] + 1]))

@@ -72,14 +72,14 @@ def collect_shards(
     files = [folder / f"{shard:06}.npz" for shard in range(len(sizes))]
     seeds = np.random.SeedSequence(seed).spawn(len(files))
     done = [file.exists() for file in files]
-    tasks = [
+    jobs = [
         (collector, shard, seeds[shard], file)
         for shard, file in enumerate(files)
         if not done[shard]
     ]
     bar.update(sum(size for size, exists in zip(sizes, done, strict=True) if exists))
     try:
-        with closing(_run(tasks, min(workers, len(tasks)))) as completed:
+        with closing(_run(jobs, min(workers, len(jobs)))) as completed:
             for shard in completed:
                 bar.update(sizes[shard])
     finally:
@@ -125,14 +125,14 @@ def join_shards(files: Sequence[Path], source: str, maze: str) -> Recording:
     )
 
 
-_Task = tuple[Collector, int, np.random.SeedSequence, Path]
+_Job = tuple[Collector, int, np.random.SeedSequence, Path]
 
 
-def _run(tasks: Sequence[_Task], workers: int) -> Generator[int, None, None]:
+def _run(jobs: Sequence[_Job], workers: int) -> Generator[int, None, None]:
     """Collect shards in up to ``workers`` processes; yield the number of each completed shard."""
     if workers <= 1:
-        for task in tasks:
-            yield _collect(task)
+        for job in jobs:
+            yield _collect(job)
         return
     # New interpreters: a fork of a process with threads or a simulator can hang.
     context = multiprocessing.get_context("spawn")
@@ -142,7 +142,7 @@ def _run(tasks: Sequence[_Task], workers: int) -> Generator[int, None, None]:
     )
     try:
         with _block_interrupts():
-            futures = [pool.submit(_collect, task) for task in tasks]
+            futures = [pool.submit(_collect, job) for job in jobs]
         for future in futures:
             yield future.result()
     except BaseException as error:
@@ -183,9 +183,9 @@ def _start_worker(parent: int) -> None:
     exit_with_parent(parent)
 
 
-def _collect(task: _Task) -> int:
+def _collect(job: _Job) -> int:
     """Collect one shard and write its file; return its number."""
-    collector, shard, seed, file = task
+    collector, shard, seed, file = job
     recording = collector.collect(shard, seed)
     arrays = {stored: getattr(recording, name) for name, stored in _STORED_NAMES.items()}
     memory = io.BytesIO()

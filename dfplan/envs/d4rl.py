@@ -53,7 +53,7 @@ class D4RLMazeEnv(MazeEnv):
         seed: int | None,
         start: np.ndarray | None,
         goal: np.ndarray | None,
-        task: int | None,
+        pair: int | None,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         state, info = self.env.reset(seed=seed, options={"start": start, "goal": goal})
         return state, info["goal"], info

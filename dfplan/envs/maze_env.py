@@ -88,8 +88,9 @@ class MazeEnv(
     ============ =================================================================================
 
     ``reset(options=...)`` accepts ``start``, a position [2] or (with velocities) a position and
-    velocity [4], and ``goal`` [2], which are used without noise; or ``task``, the number of one of
-    the suite's fixed tasks, from 1, with the suite's noise. All random numbers come from the seed,
+    velocity [4], and ``goal`` [2], which are used without noise; or
+    ``start_goal_pair``, the number of one of the suite's fixed pairs of a start and a goal, from 1,
+    with the suite's noise. All random numbers come from the seed,
     and a given start or goal does not change the other draws. ``reset(seed=...)`` also seeds
     ``action_space``.
 
@@ -102,7 +103,7 @@ class MazeEnv(
         suite: whose environments the class wraps.
         packages: modules that must be imported to register the suite's environments.
         extra: dfplan's extra that installs them.
-        tasks: number of the suite's fixed tasks.
+        start_goal_pairs: number of the suite's fixed pairs of a start and a goal.
         name: dfplan's name of the environment, such as ``"pointmaze-large"``; for custom mazes,
             the maze's name.
         maze: the maze.
@@ -114,7 +115,7 @@ class MazeEnv(
     suite: ClassVar[Suite]
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
-    tasks: ClassVar[int] = 0
+    start_goal_pairs: ClassVar[int] = 0
 
     @classmethod
     @abstractmethod
@@ -197,29 +198,31 @@ class MazeEnv(
 
         Args:
             seed: of all further random numbers; default: continue the current sequence.
-            options: ``start``, ``goal`` or both; or ``task``.
+            options: ``start``, ``goal`` or both; or ``start_goal_pair``.
 
         Raises:
             MazeError: the start or goal is in a wall or outside the maze.
             ObservationError: start or goal has the wrong shape, is not finite or is too fast.
-            ConfigError: an unknown option or task, a task together with a start or goal, or a seed
+            ConfigError: an unknown option or pair, a pair together with a start or goal, or a seed
                 that is not a whole number of at least 0.
         """
-        given = read_options(options, ("start", "goal", *(["task"] if self.tasks else [])))
-        start, goal, task = given.get("start"), given.get("goal"), given.get("task")
-        if task is not None:
-            require_numbers({"task": task}, integer=True, minimum=1, maximum=self.tasks)
-            task = int(task)
+        more = ["start_goal_pair"] if self.start_goal_pairs else []
+        given = read_options(options, ("start", "goal", *more))
+        start, goal, pair = given.get("start"), given.get("goal"), given.get("start_goal_pair")
+        if pair is not None:
+            values, pairs = {"start_goal_pair": pair}, self.start_goal_pairs
+            require_numbers(values, integer=True, minimum=1, maximum=pairs)
+            pair = values["start_goal_pair"]
             if start is not None or goal is not None:
                 raise ConfigError(
-                    "A task defines start and goal; give either a task, or a start or goal."
+                    "start_goal_pair defines start and goal; give either it, or a start or goal."
                 )
         if start is not None:
             start = read_start(start, self.maze, (2, 4) if self.suite.has_velocity else (2,))
         if goal is not None:
             goal = read_goal(goal, self.maze)
         seed = read_seed(seed)
-        state, self._goal, info = self._reset_suite(seed, start, goal, task)
+        state, self._goal, info = self._reset_suite(seed, start, goal, pair)
         if seed is not None:
             self.action_space.seed(seed)
         distance = np.linalg.norm(state[:2] - self._goal)
@@ -300,7 +303,7 @@ class MazeEnv(
         seed: int | None,
         start: np.ndarray | None,
         goal: np.ndarray | None,
-        task: int | None,
+        pair: int | None,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """Start an episode with checked arguments.
 

@@ -57,16 +57,16 @@ class OGBenchMazeEnv(MazeEnv):
     pictures by ``unwrapped.render()``) is that of the episode's start until
     ``mujoco.mj_forward`` updates it.
 
-    OGBench draws noise, tasks and teleports from NumPy's global generator. While it draws, the
-    state of that generator is replaced by one that belongs to this environment: seed s gives the
-    draws that follow ``np.random.seed(s)``, and the caller's generator does not change.
+    OGBench draws noise, start-goal pairs and teleports from NumPy's global generator. While it
+    draws, the state of that generator is replaced by one that belongs to this environment: seed s
+    gives the draws that follow ``np.random.seed(s)``, and the caller's generator does not change.
     """
 
     suite = OGBENCH
     packages = ("mujoco", "ogbench")
     extra = "ogbench"
     terminates = True
-    tasks = 5
+    start_goal_pairs = 5
 
     @classmethod
     def specs(cls) -> dict[str, MazeSpec]:
@@ -131,14 +131,14 @@ class OGBenchMazeEnv(MazeEnv):
         seed: int | None,
         start: np.ndarray | None,
         goal: np.ndarray | None,
-        task: int | None,
+        pair: int | None,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         # The suite's reset takes five random steps before it places the ball at the start. They
         # need no simulation: they move the ball by at most 1.1, which does not reach a wall.
         self._suite_env.frame_skip = 0
         try:
             with self._numpy_generator(seed):
-                options = {} if task is None else {"task_id": task}
+                options = {} if pair is None else {"task_id": pair}
                 state, info = self.env.reset(seed=seed, options=options)
         finally:
             self._suite_env.frame_skip = self._frame_skip

@@ -105,7 +105,7 @@ class GymnasiumMazeEnv(MazeEnv):
         seed: int | None,
         start: np.ndarray | None,
         goal: np.ndarray | None,
-        task: int | None,
+        pair: int | None,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         # The suite's options accept only cells, to which it adds noise.
         observation, info = self.env.reset(seed=seed)

@@ -233,7 +233,7 @@ def _reset(environment: MazeEnv, problems: Problems, row: int) -> np.ndarray:
     else:
         number = int(problems.strata[row])
         observation, _ = environment.reset(
-            seed=int(problems.seeds[row]), options={"task": number} if number else {}
+            seed=int(problems.seeds[row]), options={"start_goal_pair": number} if number else {}
         )
     return np.asarray(observation["observation"])
 

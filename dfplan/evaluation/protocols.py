@@ -82,7 +82,7 @@ _POINTMAZE = Protocol(
 )
 _OGBENCH_POINTMAZE = Protocol(
     "ogbench-pointmaze-v0",
-    "OGBench's pointmaze-*-v0 as shipped: its five tasks in turn, start and goal with its "
+    "OGBench's pointmaze-*-v0 as shipped: its five start-goal pairs in turn, with its "
     "noise (+- 1). An episode ends after 1000 steps or within 1.0 of the goal. navigate, "
     "stitch: the data set on which planners were trained.",
     "success rate in percent",
@@ -194,8 +194,8 @@ class Problems(Record):
     Attributes:
         starts: observations of the suite, float64 [n, S].
         goals: float64 [n, 2].
-        strata: the suite's own task, or the stratum of path length, from 1; 0 if there is neither;
-            int [n].
+        strata: the suite's start-goal pair, or the stratum of path length, from 1; 0 if there is
+            neither; int [n].
         seeds: of the environment's reset, which draws start and goal as the suite does; int [n].
             None if start and goal are passed to the reset.
     """
@@ -353,26 +353,27 @@ def _draw_near_cells(maze: Maze, count: int, rng: np.random.Generator) -> np.nda
 
 
 def _draw_by_suite(task: Task, count: int, seed: int) -> Problems:
-    """Draw by the suite's own resets, with its own tasks, if any, in turn."""
+    """Draw by the suite's own resets, with its start-goal pairs, if any, in turn."""
     # Imported here, because the rest of the command line needs no simulator.
     from dfplan.envs.make import make
 
     environment = make(task.environment, max_steps=task.max_steps)
-    kinds = max(1, environment.tasks)
+    pairs = environment.start_goal_pairs
+    kinds = max(1, pairs)
     each = -(-count // kinds)
-    # One stream per task of the suite, so that more problems only append to it.
+    # One stream per start-goal pair, so that more problems only append to it.
     seeds = np.stack(
         [
             np.random.SeedSequence((seed, SPLITS.index(task.split), number)).generate_state(each)
-            for number in (range(1, kinds + 1) if environment.tasks else range(1))
+            for number in (range(1, kinds + 1) if pairs else range(1))
         ],
         axis=1,
     ).reshape(-1)[:count]
-    strata = np.arange(count) % kinds + 1 if environment.tasks else np.zeros(count, dtype=int)
+    strata = np.arange(count) % kinds + 1 if pairs else np.zeros(count, dtype=int)
     starts, goals = [], []
     with closing(environment):
         for reset_seed, number in zip(seeds.tolist(), strata.tolist(), strict=True):
-            options = {"task": number} if number else {}
+            options = {"start_goal_pair": number} if number else {}
             observation, _ = environment.reset(seed=reset_seed, options=options)
             starts.append(observation["observation"])
             goals.append(observation["desired_goal"])

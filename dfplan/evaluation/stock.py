@@ -31,7 +31,8 @@ def stock_task(
         data_maze: the maze of the planner's data as text, from its ``maze``.
         environment: a name that :func:`dfplan.envs.make.make` knows, or a maze; by default
             ``data_maze``.
-        episodes: number of episodes for each of the suite's tasks, or in total if it has none.
+        episodes: number of episodes for each of the suite's start-goal pairs, or in total if it
+            has none.
         seed: of the problems.
 
     Raises:
@@ -56,11 +57,11 @@ def stock_task(
         max_steps=env.max_steps,
     )
     require_numbers({"episodes": episodes}, integer=True, minimum=1)
-    return task, problems(task, episodes * max(1, env.tasks), seed)
+    return task, problems(task, episodes * max(1, env.start_goal_pairs), seed)
 
 
 def summarize(batch: EpisodeBatch) -> str:
-    """Summarize episodes in one line, with further lines for the suite's own tasks and errors."""
+    """Summarize episodes in one line, with further lines for start-goal pairs and errors."""
     rate = wilson_interval(batch.success[None])
     lines = [
         f"{batch.task.id}: {len(batch)} episodes, success {rate.value:.1%} (95% interval "
@@ -68,7 +69,7 @@ def summarize(batch: EpisodeBatch) -> str:
     ]
     strata = batch.problems.strata
     for stratum in np.unique(strata[strata > 0]):
-        lines.append(f"task {stratum}: success {batch.success[strata == stratum].mean():.1%}")
+        lines.append(f"pair {stratum}: success {batch.success[strata == stratum].mean():.1%}")
     if batch.success.any():
         steps = batch.steps_to_goal[batch.success].mean()
         lines.append(f"mean steps to the goal in successful episodes: {steps:.0f}")

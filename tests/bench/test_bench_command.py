@@ -103,6 +103,7 @@ def test_it_runs_what_is_missing_and_reports_everything(
     assert len(read_runs(out)) == 2 and "toy_plugins:tracked" in again.out
     assert not list(temporary.iterdir())  # of the trial import of the plugin
     assert read_runs(out)[1].provenance.command == f"{wanted} {both}"
+    monkeypatch.setattr(planning, "require_importable", lambda name: None)
     assert run("bench", *flags, both).code == 0 and len(launched) == 2
 
     compared = run("bench", "compare", out, out)
@@ -119,8 +120,9 @@ def test_a_folder_in_use_is_refused(run: Run, launched: list[RunSpec], tmp_path:
 
 
 def test_lost_runs_are_printed_and_the_others_reported(
-    run: Run, launched: list[RunSpec], tmp_path: Path
+    run: Run, launched: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(planning, "require_importable", lambda name: None)
     flags = ["--out", tmp_path / "out", f"--tasks={SHORT}", "--episodes=2", "--workers=2"]
     output = run(
         "bench",
@@ -133,7 +135,10 @@ def test_lost_runs_are_printed_and_the_others_reported(
     assert "raised ValueError" in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_only_lost_runs_is_an_error(run: Run, launched: list[RunSpec], tmp_path: Path) -> None:
+def test_only_lost_runs_is_an_error(
+    run: Run, launched: list[RunSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "require_importable", lambda name: None)
     flags = ["--out", tmp_path / "out", f"--tasks={SHORT}", "--episodes=2", "--workers=1"]
     output = run("bench", *flags, "--planner=toy_plugins:leaves")
     assert output.code == 1 and output.out == "" and f"{SHORT} is lost" in output.error

@@ -221,6 +221,12 @@ def test_a_plugin_in_the_working_folder_is_found(
 # Run plans.
 
 
+@pytest.fixture
+def _without_trial_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process imports the plugins, which are imported here."""
+    monkeypatch.setattr("dfplan.bench.plan.require_importable", lambda name: None)
+
+
 def _played(**how: Any) -> set[tuple[str, str, tuple[str, ...], int]]:
     jobs = plan_runs(**how).specs
     found = {(job.task_id, job.method, job.trackers, job.seed) for job in jobs}
@@ -228,6 +234,7 @@ def _played(**how: Any) -> set[tuple[str, str, tuple[str, ...], int]]:
     return found
 
 
+@pytest.mark.usefixtures("_without_trial_imports")
 def test_planned_actions_of_a_plugin_must_be_requested_by_name() -> None:
     def trackers(*asked: str) -> tuple[str, ...]:
         how = {"tasks": ["maze2d-umaze"], "methods": ["toy_plugins:line"], "trackers": asked}
@@ -238,6 +245,7 @@ def test_planned_actions_of_a_plugin_must_be_requested_by_name() -> None:
     assert "planned-actions" in trackers(ALL, "planned-actions")
 
 
+@pytest.mark.usefixtures("_without_trial_imports")
 def test_a_plan_contains_what_was_requested() -> None:
     assert _played(tasks=["maze2d-umaze"], methods=["controller", "dfplan"]) == {
         ("maze2d-umaze", "controller", ("none",), 0),

@@ -279,7 +279,7 @@ def test_strata_are_shown_if_there_are_any(bench_runs: list[Run]) -> None:
     d4rl, ogbench = leaderboards(bench_runs)
     assert summary.stratum_table(d4rl.results_on(d4rl.tasks[0])) is None
     table = summary.stratum_table(ogbench.results_on(ogbench.tasks[0]))
-    assert table is not None and table.header[1:] == tuple(f"task {part}" for part in range(1, 6))
+    assert table is not None and table.header[1:] == tuple(f"pair {part}" for part in range(1, 6))
 
 
 def test_a_method_without_some_task_is_ranked_last(make_run: Callable[..., Run]) -> None:

@@ -224,7 +224,9 @@ hangs = _changed(_hangs)
 talks = _changed(_talks)
 spawns = _changed(_spawns)
 mutely = _changed(_mutely)
+beyond_clipped = _changed(lambda policy, actions, observation: np.clip(3 * actions, -1, 1))
 least = _changed(lambda policy, actions, observation: np.full((len(actions), 2), -(2**63)))
+least_clipped = _changed(lambda policy, actions, observation: np.full((len(actions), 2), -1.0))
 
 
 class Greedy(Straight):

@@ -56,7 +56,7 @@ PUBLISHED = {
     ),
 }
 UMAZE_GOALS = 12_459 / 1_000_000  # timeouts a row of the published file (D4RL issue 65)
-BLOCK = 10_000
+BLOCK = 5000
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_statistics_are_those_of_the_published_file(maze: str, tmp_path: Path) -
     The standard error comes from how the statistic scatters over blocks of the run, each many
     goals long, and from the published file's own, which is smaller by the root of its length.
     """
-    steps = 200_000
+    steps = 100_000
     total, published = PUBLISHED[maze]
     data = fields(generate(maze, steps, seed=0, path=tmp_path / "a.hdf5", progress=False))
     state = np.concatenate([data["observations"], data["actions"]], axis=1)

@@ -96,7 +96,7 @@ def test_an_interrupt_does_not_wait_for_the_parts_in_work(tmp_path: Path) -> Non
         start_new_session=True,
     )
     until((tmp_path / "data.hdf5.parts" / "header.json").exists)
-    time.sleep(3)  # the workers begin
+    time.sleep(1.5)  # the workers begin
     run.send_signal(signal.SIGINT)
     assert run.wait(30) != 0
     assert list(tmp_path.iterdir()) == [script]

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import h5py
@@ -167,10 +168,10 @@ def test_writing_that_fails_keeps_data_and_checksum(
     checksum(path)
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("dfplan.data.formats.ogbench._write", full)
+    monkeypatch.setattr(zipfile.ZipFile, "open", full)
     with pytest.raises(OSError, match="No space left"):
         write(RECORDING, path)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before

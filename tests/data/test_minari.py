@@ -494,7 +494,7 @@ def test_without_a_maze_there_is_no_environment(tmp_path: Path) -> None:
 
 
 def test_many_short_episodes_are_read(tmp_path: Path) -> None:
-    recording = record(lengths=(6,) * 2000, bare=(True,) * 2000)
+    recording = record(lengths=(6,) * 500, bare=(True,) * 500)
     require_equal(read_minari(write_minari(recording, tmp_path / "short-v0")), recording)
 
 

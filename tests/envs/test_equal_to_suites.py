@@ -86,11 +86,11 @@ def test_omitted_simulation_does_not_change_any_step(name: str) -> None:
     mine, suite = cast(Any, ours.unwrapped), cast(Any, theirs.unwrapped)
     rng = np.random.default_rng(4)
     pushed = steps = 0
-    for task in range(1, 6):
-        options = {"task_id": task}
-        np.random.seed(task)  # the package draws from NumPy's global generator
-        expected, _ = theirs.reset(seed=task, options=options)
-        observation, _ = ours.reset(seed=task, options={"task": task})
+    for pair in range(1, 6):
+        options = {"task_id": pair}
+        np.random.seed(pair)  # the package draws from NumPy's global generator
+        expected, _ = theirs.reset(seed=pair, options=options)
+        observation, _ = ours.reset(seed=pair, options={"start_goal_pair": pair})
         for action in hugging(rng, 1200):
             assert observation["observation"].tobytes() == expected.tobytes()
             expected, *their_result, their_info = theirs.step(action)
@@ -108,7 +108,7 @@ def test_omitted_simulation_does_not_change_any_step(name: str) -> None:
             assert mine.data.qacc_warmstart.tobytes() == suite.data.qacc_warmstart.tobytes()
             if our_result[1] or our_result[2]:
                 expected, _ = theirs.reset(options=options)
-                observation, _ = ours.reset(options={"task": task})
+                observation, _ = ours.reset(options={"start_goal_pair": pair})
     assert 0.2 < pushed / steps < 0.7
 
 
@@ -194,13 +194,13 @@ def test_teleports_equal_the_suites_and_depend_only_on_the_seed() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("ogbench")])
-def test_tasks_equal_ogbenchs_with_its_noise(name: str) -> None:
+def test_start_goal_pairs_equal_ogbenchs_with_its_noise(name: str) -> None:
     env = make(name)
     suite: Any = env.unwrapped
-    assert len(suite.task_infos) == env.tasks
-    for task in range(1, env.tasks + 1):
-        cells = suite.task_infos[task - 1]
-        seen = [env.reset(seed=seed, options={"task": task})[0] for seed in range(3)]
+    assert len(suite.task_infos) == env.start_goal_pairs
+    for pair in range(1, env.start_goal_pairs + 1):
+        cells = suite.task_infos[pair - 1]
+        seen = [env.reset(seed=seed, options={"start_goal_pair": pair})[0] for seed in range(3)]
         for key, cell in (("achieved_goal", "init_ij"), ("desired_goal", "goal_ij")):
             offsets = [here[key] - env.maze.cell_to_xy(cells[cell]) for here in seen]
             assert np.abs(offsets).max() <= 1.0

@@ -62,7 +62,7 @@ def test_attributes_are_those_of_the_suite(name: str) -> None:
     assert env.goal_radius == {"pointmaze": 0.45, "ogbench": 1.0}.get(suite, 0.5)
     assert env.terminates is (suite == "ogbench")
     assert env.suite.has_velocity is (suite != "ogbench")
-    assert env.tasks == (5 if suite == "ogbench" else 0)
+    assert env.start_goal_pairs == (5 if suite == "ogbench" else 0)
     lengths = {"umaze": 300, "medium": 600, "large": 800}
     assert env.max_steps == (1000 if suite == "ogbench" else lengths[size])
     observation, info = env.reset(seed=0)
@@ -335,11 +335,11 @@ def test_wrong_arguments_are_refused(
         ("pointmaze-umaze", {"start": [-1, 1, 99, 0]}, ObservationError, "velocity"),
         ("pointmaze-umaze", {"goal": [np.nan, 0]}, ObservationError, "2 finite"),
         ("pointmaze-umaze", {"goal_cell": [1, 1]}, ConfigError, "goal_cell"),
-        ("pointmaze-umaze", {"task": 1}, ConfigError, "'task'"),
-        ("maze2d-umaze", {"task": 1}, ConfigError, "'task'"),
-        ("ogbench-medium", {"task": 0}, ConfigError, "task"),
-        ("ogbench-medium", {"task": 6}, ConfigError, "at most 5"),
-        ("ogbench-medium", {"task": 1, "goal": [0, 0]}, ConfigError, "task"),
+        ("pointmaze-umaze", {"start_goal_pair": 1}, ConfigError, "'start_goal_pair'"),
+        ("maze2d-umaze", {"start_goal_pair": 1}, ConfigError, "'start_goal_pair'"),
+        ("ogbench-medium", {"start_goal_pair": 0}, ConfigError, "start_goal_pair"),
+        ("ogbench-medium", {"start_goal_pair": 6}, ConfigError, "at most 5"),
+        ("ogbench-medium", {"start_goal_pair": 1, "goal": [0, 0]}, ConfigError, "start_goal_pair"),
     ],
 )
 def test_a_wrong_option_is_refused_and_the_episode_continues(

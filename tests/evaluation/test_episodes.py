@@ -84,7 +84,7 @@ def test_batched_episodes_equal_episodes_run_by_hand(name: str) -> None:
         if posed.seeds is not None:
             seed, options = int(posed.seeds[row]), {}
             if posed.strata[row]:
-                options = {"task": int(posed.strata[row])}
+                options = {"start_goal_pair": int(posed.strata[row])}
         observation, _ = env.reset(seed=seed, options=options)
         policy.reset(4 + row)
         rewards, places, over = [], [observation["achieved_goal"]], False

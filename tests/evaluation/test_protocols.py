@@ -106,9 +106,11 @@ def test_other_suites_draw_by_their_resets(name: str) -> None:
     task = named_task(name)
     posed, env = problems(task, 12), make(task.environment)
     assert posed.seeds is not None
-    assert posed.strata.tolist() == ([*range(1, 6), *range(1, 6), 1, 2] if env.tasks else [0] * 12)
+    assert posed.strata.tolist() == (
+        [*range(1, 6), *range(1, 6), 1, 2] if env.start_goal_pairs else [0] * 12
+    )
     for row in (0, 7, 11):
-        options = {"task": int(posed.strata[row])} if env.tasks else {}
+        options = {"start_goal_pair": int(posed.strata[row])} if env.start_goal_pairs else {}
         observation, _ = env.reset(seed=int(posed.seeds[row]), options=options)
         assert np.array_equal(observation["observation"], posed.starts[row])
         assert np.array_equal(observation["desired_goal"], posed.goals[row])

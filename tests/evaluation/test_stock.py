@@ -38,8 +38,8 @@ def test_the_default_is_the_maze_of_the_planner(
     env = make(wanted)
     assert (task.id, task.maze, task.max_steps) == (wanted, env.maze, env.max_steps)
     assert task.protocol is STOCK
-    assert len(posed) == 2 * max(1, env.tasks)
-    assert posed.strata.tolist() == ([1, 2, 3, 4, 5] * 2 if env.tasks else [0, 0])
+    assert len(posed) == 2 * max(1, env.start_goal_pairs)
+    assert posed.strata.tolist() == ([1, 2, 3, 4, 5] * 2 if env.start_goal_pairs else [0, 0])
     assert task.maze.is_free(posed.starts[:, :2]).all()
 
 
@@ -97,8 +97,8 @@ def test_summary() -> None:
     assert summarize(done).splitlines() == [
         f"maze: 4 episodes, success 75.0% (95% interval {share.low:.1%} to {share.high:.1%}), "
         "return 1.5",
-        "task 1: success 100.0%",
-        "task 2: success 50.0%",
+        "pair 1: success 100.0%",
+        "pair 2: success 50.0%",
         "mean steps to the goal in successful episodes: 30",
         "policy 5.00 ms per step",
     ]
@@ -110,7 +110,7 @@ def test_summary() -> None:
         steps=np.array([0, 50, 0, 50]),
     )
     text = summarize(none)
-    assert "task" not in text and "steps to" not in text and "success 0.0%" in text
+    assert "pair" not in text and "steps to" not in text and "success 0.0%" in text
     assert "2 episodes in which an action was not finite" in text
     assert "policy 20.00 ms per step" in text
 

@@ -6,7 +6,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,15 @@ WRITERS: list[tuple[str, Callable[..., Any]]] = [
     (".gif", Video(tuple(FRAMES)).save),
     (".mp4", lambda out, **how: write_video(out, FRAMES, progress=False, **how)),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_pixels() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dfplan.plotting.figures.DPI", 40)
+        yield
+
+
 each_writer = pytest.mark.parametrize(("ending", "write"), WRITERS)
 
 

@@ -149,7 +149,7 @@ def test_it_learns_to_go_to_the_goal(d3rlpy: Any, tmp_path: Path) -> None:
         )
     )
     recipe = OfflineConfig("iql", (1.0, 0.0), 0.7)
-    settings = OfflineSettings(steps=400, batch_size=128)
+    settings = OfflineSettings(steps=200, batch_size=128)
     train_offline(recipe, data, tmp_path, settings=settings, progress=False)
     starts = np.array([[0.0, 0.0, 0.0, 0.0], [0.0, 0.6, 0.0, 0.0], [0.0, -0.6, 0.0, 0.0]])
     found = dfplan.load(tmp_path).act(starts)

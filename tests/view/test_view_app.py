@@ -340,7 +340,7 @@ def test_random_clicks_and_drags_cause_no_errors(open_app: Open) -> None:
     app, rng = open_app(), np.random.default_rng(0)
     app.wait_for_plan()
     keys = ["g", "s", "v", "z", "c", "e", " ", ",", ".", "Delete", "Escape", "ArrowUp", "Tab"]
-    for step in range(200):
+    for step in range(100):
         one, other = rng.uniform(0.01, 0.99, (2, 2)) * DESKTOP
         if step % 3:
             one = np.array(app.at(tuple(rng.uniform(0, 1, 2))))

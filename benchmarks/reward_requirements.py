@@ -34,7 +34,7 @@ class Setup:
     """A start, a goal, and the plan to that goal alone.
 
     Attributes:
-        maze: of the task.
+        maze: of the problem.
         start: position and velocity, [4].
         goal: position, [2].
         baseline: the unguided plan.
@@ -229,10 +229,10 @@ def _speed_limit(weight: float) -> ComposableReward:
     return weight * SlowIn(Disc((0.0, 0.0), 1e3), 0.045)
 
 
-TaskFactory = Callable[[Setup], Requirement | None]
+RequirementFactory = Callable[[Setup], Requirement | None]
 """Makes the requirement of a problem; None if there is no room for it."""
 
-CHALLENGES: dict[str, TaskFactory] = {
+REQUIREMENTS: dict[str, RequirementFactory] = {
     "via": via,
     "two_vias": two_vias,
     "keep_out": keep_out,
