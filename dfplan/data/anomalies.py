@@ -14,7 +14,7 @@ import numpy as np
 
 from dfplan.blocks import blocks
 from dfplan.errors import DataError
-from dfplan.observations import ObservationLayout
+from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.record import Record
 from dfplan.tokens.sampler import WindowSampler
 from dfplan.types import Recording
@@ -86,9 +86,12 @@ def find_anomalies(recording: Recording) -> Anomalies:
 
 
 def require_layout(recording: Recording) -> None:
-    """Raise :class:`DataError` unless the layout has as many columns as the observations."""
+    """Raise :class:`DataError` unless the layout has as many columns as the observations.
+
+    With the usual layout, observations may also be positions alone.
+    """
     width, layout = recording.observations.shape[1], recording.layout
-    if width not in (layout.width, len(layout.position)):
+    if width != layout.width and (layout != PLANAR or width != len(layout.position)):
         raise DataError(
             f"{recording.source}: the layout of the recording has {layout.width} columns, but an "
             f"observation has {width}. Pass layout=ObservationLayout({width}, position) to "

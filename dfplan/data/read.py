@@ -49,8 +49,8 @@ def read(
         follow_links: whether an hdf5 file may contain links to other files, and take values from
             files outside its folder. Such a file can read every file that you can read.
         position: the two columns of an observation that are the position, counted from 0. It may
-            be None for 2 numbers, a position; for 4, position and velocity; and for files of
-            :func:`write`, which stores the columns.
+            be None for 2 numbers, a position; for 4, position and velocity; for Minari's ants; and
+            for files of :func:`write`, which stores the columns.
 
     Raises:
         ConfigError: the format or name is unknown; a file of bare arrays needs ``keys``; or as

@@ -312,6 +312,8 @@ def test_a_layout_of_another_width_is_refused(use: Callable[[Recording], object]
     wrong = Recording(data.observations, data.actions, data.episodes, "a walk")
     with pytest.raises(DataError, match="layout"):
         use(wrong)
+    with pytest.raises(DataError, match="layout"):
+        use(replace(data, observations=data.observations[:, :2]))
 
 
 @pytest.mark.parametrize("text", ["", "[", "3", "{}", '{"position": [0, 99]}', '{"position": [0]}'])
