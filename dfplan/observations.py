@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
 from dfplan.record import Record
 
-if TYPE_CHECKING:
-    import torch
-
-Array = TypeVar("Array", np.ndarray, "torch.Tensor")
+Array = TypeVar("Array", bound=Any)
+"""A NumPy array or a tensor of PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class ObservationLayout(Record):
     velocity: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        require_numbers(vars(self), "width", integer=True, minimum=2)
         for name in ("position", "velocity"):
             columns = getattr(self, name)
             if columns is not None:
@@ -51,7 +50,7 @@ class ObservationLayout(Record):
 
         Where observations are positions alone, [..., 2], they are returned unchanged.
         """
-        if observations.shape[-1] == len(self.position):
+        if observations.shape[-1] == len(self.position) != self.width:
             return observations
         return select_columns(observations, self.position)
 
@@ -63,8 +62,8 @@ class ObservationLayout(Record):
 
     @property
     def names(self) -> list[str]:
-        """A name for each column, for reports."""
-        names = [f"observation {column + 1}" for column in range(self.width)]
+        """A name for each column, for reports; other columns are counted from 0."""
+        names = [f"observation {column}" for column in range(self.width)]
         for kind in ("position", "velocity"):
             for number, column in enumerate(getattr(self, kind) or (), 1):
                 names[column] = f"{kind} {number}"
@@ -136,11 +135,12 @@ def require_columns(
 
 
 def select_columns(array: Array, columns: tuple[int, ...]) -> Array:
-    """The columns of an array [..., S]; a view if they are adjacent, otherwise a copy."""
+    """The columns of an array [..., S]; a view if they are evenly spaced, otherwise a copy."""
     first, last = columns[0], columns[-1]
-    if columns == tuple(range(first, last + 1)):
-        return array[..., first : last + 1]
-    return array[..., list(columns)]
+    step = max(1, (last - first) // max(1, len(columns) - 1))
+    evenly = columns == tuple(range(first, last + 1, step))
+    selected: Array = array[..., slice(first, last + 1, step) if evenly else list(columns)]
+    return selected
 
 
 PLANAR = ObservationLayout(4, (0, 1), (2, 3))

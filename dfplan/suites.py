@@ -78,7 +78,7 @@ class Suite(Record):
     continuous_data: bool = True
     data_name: str = "data.hdf5"
     teleports: Mapping[str, Teleports] = field(default_factory=dict)
-    observation: ObservationLayout = PLANAR
+    observation: ObservationLayout = field(default=PLANAR, repr=False)
 
     @property
     def cell_size(self) -> float:

@@ -37,7 +37,7 @@ _BLOCK = 1 << 20
 
 def publishers() -> dict[str, Publisher]:
     """The publisher of each data set that :func:`download` knows, by name."""
-    known = (format.publisher for format in FORMATS.values())
+    known = (format.publisher for format in FORMATS.everything().values())
     return {name: publisher for publisher in known if publisher for name in publisher.files}
 
 
@@ -96,7 +96,11 @@ def download(
 
 def datasets() -> dict[str, Path | None]:
     """All known data sets, of all formats, by name: the path, or None if not on this machine."""
-    return {name: path for format in FORMATS.values() for name, path in format.datasets().items()}
+    return {
+        name: path
+        for format in FORMATS.everything().values()
+        for name, path in format.datasets().items()
+    }
 
 
 def _download(

@@ -130,7 +130,7 @@ def _read(
 
 def _format_of_published(source: str) -> Format | None:
     """The format whose publisher has a data set of this name."""
-    for format in FORMATS.values():
+    for format in FORMATS.everything().values():
         if format.publisher is not None and source in format.publisher.files:
             return format
     return None
@@ -138,7 +138,7 @@ def _format_of_published(source: str) -> Format | None:
 
 def _format_of_id(source: str) -> Format | None:
     """The format that reads a data set by this id."""
-    for format in FORMATS.values():
+    for format in FORMATS.everything().values():
         if format.ids is not None and format.ids.fullmatch(source):
             if get_close_matches(source, publishers(), n=1, cutoff=_SIMILAR):
                 raise unknown_name("data set", source, publishers())
@@ -147,11 +147,12 @@ def _format_of_id(source: str) -> Format | None:
 
 
 def _format_of_ending(path: Path) -> Format:
-    for format in FORMATS.values():
+    for format in FORMATS.everything().values():
         if path.suffix in format.endings:
             return format
     endings = "; ".join(
-        f"{' or '.join(each.endings) or 'none'} for {each.title}" for each in FORMATS.values()
+        f"{' or '.join(each.endings) or 'none'} for {each.title}"
+        for each in FORMATS.everything().values()
     )
     raise ConfigError(
         f"The ending of a path selects the data format: {endings}; got {str(path)!r}. Change the "
@@ -168,10 +169,10 @@ def _detect(path: Path, follow_links: bool) -> Format:
             "data: `dfplan data generate`."
         )
     contents = Contents(path, follow_links)
-    for format in FORMATS.values():
+    for format in FORMATS.everything().values():
         if format.detect(contents):
             return format
-    expected = "; ".join(format.title for format in FORMATS.values())
+    expected = "; ".join(format.title for format in FORMATS.everything().values())
     if contents.npz is None:
         raise DataError(
             f"{path} has no known format. Known are hdf5 and npz files and folders: {expected}. "

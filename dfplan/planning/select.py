@@ -109,7 +109,7 @@ class PlanObjective:
         """
         guidance = self.guidance
         index = torch.arange(states.shape[1])
-        position = torch.zeros(states.shape[2])
+        position = torch.zeros(states.shape[2], dtype=states.dtype)
         position[self._position] = 1.0
         scale = ((index > 0) & (index <= last[:, None]))[..., None].float() * guidance.scale
         scale = scale * position

@@ -117,16 +117,16 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     dt, spread = estimate_dt(moved, after)
     if not is_consistent(dt, spread):
         raise DataError(
-            f"{source}: positions must change along the velocities (columns 3 and 4 of the "
-            f"observations). The displacement is {dt:.3g} of the velocity in the median, with an "
-            f"interquartile range of {spread:.3g}. Is the order of the columns different, or are "
+            f"{source}: positions must change along the velocities of the observations. "
+            f"The displacement is {dt:.3g} of the velocity in the median, with an interquartile"
+            f" range of {spread:.3g}. Is the order of the columns different, or are "
             "rows of several episodes mixed? Run `dfplan data check`."
         )
     # Both quantiles: a few long steps alone, or the noise of bodies at rest alone, prove nothing.
     if min(_share_off(moved, dt * after, quantile) for quantile in (0.999, 0.9)) > _MAX_SHARE_OFF:
         raise DataError(
-            f"{source}: positions must change along the velocities (columns 3 and 4 of the "
-            f"observations) in all of the data. For high velocities the displacement is {dt:.3g} "
+            f"{source}: positions must change along the velocities of the observations "
+            f"in all of the data. For high velocities the displacement is {dt:.3g} "
             "of the velocity, but not in another part. Do the velocities of some parts have "
             "another unit or sign?"
         )
@@ -264,7 +264,7 @@ def _require_order(velocity: np.ndarray, after: np.ndarray, source: str) -> None
     if not velocity.any():
         raise DataError(
             f"{source}: a body must move before its motion can be fitted, but every velocity "
-            "(columns 3 and 4 of the observations) is 0 in all rows that have a successor."
+            "of the observations is 0 in all rows that have a successor."
         )
     reversal = -_persistence(velocity, after)
     if reversal > _MAX_REVERSAL and len(velocity) >= _MIN_TRANSITIONS:

@@ -132,7 +132,8 @@ def _fit_normalizer(trajectories: Trajectories, features: Sequence[Feature]) -> 
     for feature in features:
         if feature.normalize == "none":
             width = len(feature.columns)
-            parts.append(Normalizer(torch.zeros(width), torch.ones(width)))
+            zeros = torch.zeros(width, dtype=torch.float32)
+            parts.append(Normalizer(zeros, zeros + 1))
         else:
             values = feature.of(trajectories)
             parts.append(fit_normalizer(SegmentRows(values, trajectories.segments)))

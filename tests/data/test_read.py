@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -19,7 +20,7 @@ RECORDING = Recording(ROWS, ROWS[:, :2], np.array([0, 5]), "walk", maze="large")
 
 
 @pytest.fixture
-def minari(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+def minari() -> Iterator[list[object]]:
     """The arguments of Minari's reader and writer, which are replaced."""
     calls: list[object] = []
     replaced = dataclasses.replace(
@@ -27,8 +28,10 @@ def minari(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         read=lambda path, **_: calls.append(path) or RECORDING,
         write=lambda _, path: calls.append(path) or path,
     )
-    monkeypatch.setitem(FORMATS, "minari", replaced)
-    return calls
+    before = dict(FORMATS)
+    FORMATS.update({"minari": replaced})
+    yield calls
+    FORMATS.update(before)
 
 
 @pytest.mark.parametrize("name", ["a.hdf5", "a.h5", "a.npz"])

@@ -208,7 +208,7 @@ def test_findings_depend_on_the_position_alone(position: tuple[int, int]) -> Non
 def test_reports_name_every_column() -> None:
     names = list(check(walk((3, 20))).statistics)
     assert len(names) == WIDTH + ACTIONS
-    assert names[3] == "position 1" and names[20] == "position 2" and names[6] == "observation 7"
+    assert names[3] == "position 1" and names[20] == "position 2" and names[6] == "observation 6"
     velocities = replace(walk(), layout=ObservationLayout(WIDTH, (0, 1), (5, 2)))
     assert list(check(velocities).statistics)[5] == "velocity 1"
 

@@ -6,6 +6,9 @@ from dfplan.data.formats.d4rl import D4RL
 from dfplan.data.formats.format import Format
 from dfplan.data.formats.minari import MINARI
 from dfplan.data.formats.ogbench import OGBENCH
+from dfplan.registry import Registry
 
-FORMATS: dict[str, Format] = {format.name: format for format in (MINARI, D4RL, OGBENCH)}
+FORMATS: Registry[Format] = Registry(
+    "data format", {format.name: format for format in (MINARI, D4RL, OGBENCH)}
+)
 """Formats by name. The first one that detects a file reads it."""
