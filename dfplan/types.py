@@ -188,11 +188,12 @@ class Plan(Record):
             no velocities.
         history: positions before the plan, estimated from noisy observations, ``stride`` steps
             apart. The last is the plan's first point. Float32 [B, H, 2]; None without a history.
-        actions: planned action at each point, float32 [B, P, 2]; None if the planner plans no
-            actions.
+        actions: planned action at each point, which leads to the next point, float32 [B, P, A];
+            None if the planner plans no actions.
         tree: the search tree, if requested.
         states: all columns of the planned tokens at each point, in physical units, the position
             first; float32 [B, P, W]. None if tokens hold positions alone.
+        layout: the columns of the observation.
     """
 
     points: np.ndarray
@@ -214,6 +215,7 @@ class Plan(Record):
     actions: np.ndarray | None = None
     tree: SearchTree | None = None
     states: np.ndarray | None = None
+    layout: ObservationLayout = PLANAR
 
     def __len__(self) -> int:
         return len(self.points)

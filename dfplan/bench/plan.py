@@ -92,7 +92,7 @@ def plan_runs(
     folders = [expand_path(folder) for folder in checkpoints]
     _require_known(trackers, folders)
     requested = _import_methods(methods)
-    everything = METHODS.values() if ALL in methods else ()
+    everything = METHODS.everything().values() if ALL in methods else ()
     specs: list[RunSpec] = []
     skipped: list[str] = []
     errors: dict[str, ConfigError] = {}
@@ -197,7 +197,7 @@ def _episode_count(task: Task, episodes: int | None) -> int:
 
 def _require_known(trackers: Iterable[str], folders: Iterable[Path]) -> None:
     for tracker in trackers:
-        require_name("tracker", tracker, (ALL, DEFAULT_TRACKER, *TRACKERS))
+        require_name("tracker", tracker, (ALL, DEFAULT_TRACKER, *TRACKERS.everything()))
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"Expected a folder of checkpoints at {folder}; there is none.")
@@ -219,7 +219,8 @@ def _select_trackers(
     if method.is_policy:
         names = [NO_TRACKER] if {ALL, DEFAULT_TRACKER} & {*requested} else list(requested)
     else:
-        usable = [name for name in TRACKERS if name != "planned-actions" or method.plans_actions]
+        known = TRACKERS.everything()
+        usable = [name for name in known if name != "planned-actions" or method.plans_actions]
         default = [method.default_tracker]
         expansions = {ALL: [*default, *usable], DEFAULT_TRACKER: default}
         names = [name for each in requested for name in expansions.get(each, [each])]

@@ -331,12 +331,15 @@ def _machine(run: Run) -> str:
 
 def _method_section(runs: Sequence[Run]) -> Section:
     methods, trackers = {run.name.method for run in runs}, {run.name.tracker for run in runs}
+    known = METHODS.everything()
     method_rows = [
-        (name, METHODS[name].title if name in METHODS else "a plugin")
-        for name in (*METHODS, *sorted(methods - METHODS.keys()))
+        (name, known[name].title if name in known else "a plugin")
+        for name in (*known, *sorted(methods - known.keys()))
         if name in methods
     ]
-    tracker_rows = [(name, entry.title) for name, entry in TRACKERS.items() if name in trackers]
+    tracker_rows = [
+        (name, entry.title) for name, entry in TRACKERS.everything().items() if name in trackers
+    ]
     tables = [Table("Planners and policies", ("Name", "Description"), tuple(method_rows))]
     if tracker_rows:
         tables.append(Table("Trackers", ("Name", "Description"), tuple(tracker_rows)))

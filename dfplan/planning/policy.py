@@ -174,7 +174,7 @@ class Policy:
                 the policy's goal. It is optional with a reward.
 
         Returns:
-            Action in [-1, 1], float32 [2] or [B, 2] like the observation.
+            Action in [-1, 1], float32 [A] or [B, A] like the observation.
 
         Raises:
             ObservationError: wrong shapes, values that are not finite, neither a goal nor a
@@ -206,7 +206,7 @@ class Policy:
         self.failed = np.zeros(count, dtype=bool)
         self.failed[list(failed)] = True
         self._warn(failed)
-        return action if np.ndim(observation) == 2 else action.reshape(2)
+        return action if np.ndim(observation) == 2 else action.reshape(-1)
 
     def predict(
         self,
@@ -304,7 +304,8 @@ class Policy:
             except ObservationError as error:
                 states[list(error.rows)] = np.nan
                 failed.update(dict.fromkeys(error.rows, error))
-        mean = estimator.model.statistics.normalizer.mean.numpy()
+        model = estimator.model
+        mean = model.statistics.normalizer.mean[model.layout.position].numpy()
         default = np.where(np.isnan(goals), mean, goals)
         located = estimator.observe(states, default, seed=_draw_seed(self._estimator_rng))
         return estimator.states(), located

@@ -207,6 +207,7 @@ def to_plan(
         velocities=_planned("velocity", selected.states, layout),
         actions=_planned_actions(selected.states, layout),
         states=None if layout.holds_positions_alone else selected.states.numpy(),
+        layout=query.layout,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from dfplan.errors import DataError
 from dfplan.observations import select_columns
 from dfplan.tokens.layout import TokenLayout
 from dfplan.tokens.sampler import WindowSampler
@@ -21,10 +22,17 @@ class TokenWindows:
         layout: how positions form tokens.
 
     Raises:
-        DataError: no segment holds two tokens, or the data lacks a feature.
+        DataError: no segment holds two tokens, the data lacks a feature, or its observations have
+            other columns than those of the layout.
     """
 
     def __init__(self, trajectories: Trajectories, layout: TokenLayout) -> None:
+        if trajectories.layout != layout.observation:
+            raise DataError(
+                f"{trajectories.source}: tokens are made of observations with the columns "
+                f"{layout.observation}; this data has {trajectories.layout}. Use data with these "
+                "columns, or train another model: ForcingConfig(observation=trajectories.layout)."
+            )
         self._layout = layout
         self._observed = select_columns(trajectories.observations, layout.observed)
         self._led_here = [

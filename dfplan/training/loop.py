@@ -87,9 +87,10 @@ def _train(
     if not resume and (out / "state.safetensors").exists():
         raise ConfigError(f"{out} already holds a run; resume it, or choose another folder.")
     require_unchanged(trajectories.mapped)
-    statistics = fit_statistics(trajectories, recipe.features)
     if start is not None:
         _require_same_recipe(recipe, start)
+    statistics = fit_statistics(trajectories, recipe.features)
+    if start is not None:
         statistics = replace(statistics, normalizer=start.statistics.normalizer)
     config, data = recipe.to_json(), data_description(trajectories)
     description = {
@@ -142,7 +143,7 @@ def _train(
 
 def _require_same_recipe(recipe: LoopRecipe, start: Checkpoint) -> None:
     """Raise :class:`ConfigError` unless training can continue from the checkpoint."""
-    if not recipe.can_continue:
+    if not (isinstance(recipe, LoopRecipe) and recipe.can_continue):  # the command line loads any
         raise ConfigError(
             f"The recipe {recipe.name!r} cannot continue from a checkpoint, since its inputs are "
             "scaled by the data. Train it from the start."

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.query import read_observation
 from dfplan.tokens.motion import Motion
 from dfplan.types import Plan
@@ -23,7 +24,9 @@ class Tracker(Protocol):
         ...
 
     def act(self, observation: np.ndarray) -> np.ndarray:
-        """The action [B, 2] in [-1, 1] for ``observation`` [B, 4] or [B, 2]; call once per step.
+        """The action [B, A] in [-1, 1] for ``observation`` [B, S] or [B, 2]; call once per step.
+
+        ``plan.layout`` says which columns of an observation are the position and the velocity.
 
         Raises:
             ObservationError: a velocity is needed and missing.
@@ -46,19 +49,17 @@ def require_tracker(tracker: object) -> None:
 
 
 class PathTracker(ABC):
-    """A tracker that keeps a path, and a place on it, for each environment.
+    """A tracker that keeps a path, and a place on it, for each environment."""
 
-    Args:
-        features: numbers per point of a path, the position first.
-    """
-
-    def __init__(self, features: int) -> None:
-        self._path = np.zeros((0, 1, features))  # [B, L, features]
+    def __init__(self) -> None:
+        self._path = np.zeros((0, 1, 0))  # [B, L, F], the position first
+        self._layout = PLANAR
         self._index = np.zeros(0, dtype=int)  # of the present point
 
     def assign(self, rows: np.ndarray, plan: Plan) -> None:
         """See :class:`Tracker`."""
         rows = np.asarray(rows)
+        self._layout = plan.layout
         self._path = _with_rows(self._path, rows, self._paths(plan))
         index = np.zeros(max(len(self._index), int(rows.max()) + 1), dtype=int)
         index[: len(self._index)] = self._index
@@ -75,11 +76,11 @@ class PathTracker(ABC):
 
     @abstractmethod
     def _paths(self, plan: Plan) -> Sequence[np.ndarray]:
-        """The paths to keep of ``plan``: R arrays [L, features], L may differ."""
+        """The paths to keep of ``plan``: R arrays [L, F], L may differ."""
 
     def _read(self, observation: np.ndarray) -> np.ndarray:
-        """Observations [B, 4] or [B, 2] of at most as many environments as have plans."""
-        states = read_observation(observation, dtype=None)
+        """Observations [B, S] or [B, 2] of at most as many environments as have plans."""
+        states = read_observation(observation, self._layout, dtype=None)
         if states.dtype not in (np.float32, np.float64):
             states = states.astype(np.float64)
         if len(states) > len(self._index):
@@ -96,7 +97,8 @@ class TimedTracker(PathTracker):
     def deviation(self, observation: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`. The nearest point counts, whatever its time."""
         observation = self._read(observation)
-        away = self._path[: len(observation), :, :2] - observation[:, None, :2]
+        positions = self._layout.positions(observation)
+        away = self._path[: len(observation), :, :2] - positions[:, None]
         distance: np.ndarray = np.linalg.norm(away, axis=-1).min(1)
         return distance
 
@@ -114,18 +116,20 @@ class TimedTracker(PathTracker):
         return points
 
 
-def velocity_of(observation: np.ndarray) -> np.ndarray:
-    """The velocities [B, 2] of ``observation`` [B, 4].
+def velocity_of(observation: np.ndarray, layout: ObservationLayout) -> np.ndarray:
+    """The velocities [B, 2] of ``observation`` [B, S].
 
     Raises:
         ObservationError: there are no velocities.
     """
-    if observation.shape[1] != 4:
+    velocities = layout.velocities(observation)
+    if velocities is None:
         raise ObservationError(
             "This tracker needs velocities: an observation must be position and velocity, [4] or "
-            f"[B, 4]; got {observation.shape[1]} numbers."
+            f"[B, 4], or name the columns of the velocity; got {observation.shape[1]} numbers "
+            "without. Pass another tracker to Policy, such as PlannedActions."
         )
-    return observation[:, 2:]
+    return velocities
 
 
 def require_actuation(motion: Motion) -> None:
@@ -151,7 +155,10 @@ def _with_rows(paths: np.ndarray, rows: np.ndarray, new: Sequence[np.ndarray]) -
 
     B and L grow as needed; shorter paths repeat their last point.
     """
-    batch, length, features = paths.shape
+    batch, length, _ = paths.shape
+    features = new[0].shape[1]
+    if not batch:  # the first plan says how many numbers a point has
+        paths = np.zeros((0, length, features))
     grow = max(length, *(len(path) for path in new)) - length
     grown = np.pad(paths, ((0, 0), (0, grow), (0, 0)), mode="edge") if grow else paths.copy()
     more = max(0, int(rows.max()) + 1 - batch)

@@ -34,7 +34,7 @@ class InverseDynamics(TimedTracker):
         *,
         velocities: bool,
     ) -> None:
-        super().__init__(features=2)
+        super().__init__()
         self._model = model
         self._motion = motion
         self._ahead = steps
@@ -47,8 +47,8 @@ class InverseDynamics(TimedTracker):
         """See :class:`Tracker`."""
         observation = self._read(observation)
         target = self._at(self._advance(len(observation)) + self._ahead)
-        velocity = velocity_of(observation) if self._velocities else None
-        displacement = target - observation[:, :2]
+        velocity = velocity_of(observation, self._layout) if self._velocities else None
+        displacement = target - self._layout.positions(observation)
         inputs = inverse_inputs(displacement, velocity, self._motion, self._ahead)
         action: np.ndarray = np.clip(self._model(inputs), -1.0, 1.0)
         return action

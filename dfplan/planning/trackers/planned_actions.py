@@ -19,14 +19,12 @@ class PlannedActions(TimedTracker):
     Errors accumulate until there is a new plan.
     """
 
-    def __init__(self) -> None:
-        super().__init__(features=4)
-
     def _paths(self, plan: Plan) -> Sequence[np.ndarray]:
         if plan.actions is None:
             raise ConfigError(
                 "PlannedActions needs a plan with actions, and this plan has none. Use a planner "
-                "of transitions, such as Diffuser's, or another tracker."
+                "whose tokens hold actions (dfplan train ... --features position,action), "
+                "Diffuser's, or another tracker."
             )
         position = at_each_step(plan.points, plan.stride)
         step = np.arange(position.shape[1])

@@ -66,7 +66,7 @@ class Pursuit(PathTracker):
     """
 
     def __init__(self, gains: PursuitGains, spacing: float) -> None:
-        super().__init__(features=2)
+        super().__init__()
         self._gains = gains
         self._spacing = spacing
         self._ahead = max(1, round(gains.lookahead / spacing))
@@ -81,9 +81,11 @@ class Pursuit(PathTracker):
         row = np.arange(len(observation))
         self._index[row] = nearby[row, distance.argmin(1)]
         target = np.minimum(self._index[row] + self._ahead, self._path.shape[1] - 1)
-        force = self._gains.position * (self._path[row, target] - observation[:, :2])
+        force = self._gains.position * (
+            self._path[row, target] - self._layout.positions(observation)
+        )
         if self._gains.velocity:  # otherwise a position alone is enough
-            force -= self._gains.velocity * velocity_of(observation)
+            force -= self._gains.velocity * velocity_of(observation, self._layout)
         action: np.ndarray = np.clip(force, -1, 1)
         return action
 
@@ -98,7 +100,7 @@ class Pursuit(PathTracker):
         index = self._index[: len(observation), None] + np.arange(_WINDOW)
         index = np.minimum(index, self._path.shape[1] - 1)
         points = self._path[np.arange(len(observation))[:, None], index]
-        return index, np.square(points - observation[:, None, :2]).sum(-1)
+        return index, np.square(points - self._layout.positions(observation)[:, None]).sum(-1)
 
 
 def resample(line: np.ndarray, spacing: float) -> np.ndarray:

@@ -43,7 +43,7 @@ class TimedPD(TimedTracker):
         dt: float = 1.0,
         finite_differences: bool = False,
     ) -> None:
-        super().__init__(features=4)
+        super().__init__()
         self._position_gain = position_gain
         self._velocity_gain = velocity_gain
         self._dt = dt
@@ -64,8 +64,8 @@ class TimedPD(TimedTracker):
         """See :class:`Tracker`."""
         observation = self._read(observation)
         target = self._at(self._advance(len(observation)) + 1)
-        force = self._position_gain * (target[:, :2] - observation[:, :2])
-        force += self._velocity_gain * (target[:, 2:] - velocity_of(observation))
+        force = self._position_gain * (target[:, :2] - self._layout.positions(observation))
+        force += self._velocity_gain * (target[:, 2:] - velocity_of(observation, self._layout))
         action: np.ndarray = np.clip(force, -1.0, 1.0)
         return action
 
