@@ -62,7 +62,6 @@ def check(recording: Recording, segment_by: str = "none", window: int | None = N
             "rows",
             "Motion needs at least 2 rows of observations.",
             "Check that the file is the right one, and that it is complete.",
-            unit="file",
         )
         return Report(recording.source, findings.sorted(), facts, {}, _NO_SEGMENTS, {})
     maze = _maze(recording, findings)
@@ -176,6 +175,5 @@ def _maze(recording: Recording, findings: Findings) -> Maze | None:
             "maze",
             f"The maze that the file names cannot be read: {error}",
             "Only pictures and the search for walls need it. Write a maze's name or rows.",
-            unit="file",
         )
         return None

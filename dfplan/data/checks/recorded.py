@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from dfplan.blocks import blocks
 from dfplan.data.anomalies import Anomalies, is_valid, nonfinite_rows
-from dfplan.data.checks.report import Findings, plural
-from dfplan.data.checks.rows import RowCollector, check_blocks, row_maximum, starts_in
+from dfplan.data.checks.report import Findings, RowCollector, plural
+from dfplan.data.checks.rows import ROWS, row_maximum, starts_in
 from dfplan.types import Recording
 
 _MIN_ACTION = 1e-3
@@ -95,7 +96,7 @@ def check_anomalies(recording: Recording, anomalies: Anomalies, findings: Findin
 
 def _longest_jump(recording: Recording, jumps: np.ndarray) -> float:
     longest, layout = 0.0, recording.layout
-    for block in check_blocks(len(jumps)):
+    for block in blocks(len(jumps), ROWS):
         rows = jumps[block]
         step = layout.positions(recording.observations[rows]).astype(np.float64)
         step -= layout.positions(recording.observations[rows - 1])
@@ -107,7 +108,7 @@ def check_repeats(recording: Recording, findings: Findings) -> None:
     """Report rows that are equal to the row before: a body at rest, or a stuck recorder."""
     repeated, runs = RowCollector(), _LongestRun()
     driven = 0
-    for block in check_blocks(len(recording)):
+    for block in blocks(len(recording), ROWS):
         before = max(block.start - 1, 0)
         rows = recording.observations[before : block.stop]
         same = np.logical_and.reduce([column[1:] == column[:-1] for column in rows.T])
@@ -131,8 +132,7 @@ def check_repeats(recording: Recording, findings: Findings) -> None:
         if share <= 0.5
         else f"They are {share:.0%} of the data, so a model learns mostly to stand still. Remove "
         "most of them.",
-        rows=repeated.first,
-        count=repeated.count,
+        rows=repeated,
     )
 
 
@@ -167,7 +167,7 @@ def check_actions(recording: Recording, findings: Findings) -> None:
             rows=wrong,
         )
     beyond, largest, any_action = RowCollector(), 0.0, False
-    for block in check_blocks(len(recording)):
+    for block in blocks(len(recording), ROWS):
         size = row_maximum(np.abs(recording.actions[block]))
         any_action |= bool(size.any())
         out = (size > 1 + 1e-6) & np.isfinite(size)
@@ -179,7 +179,6 @@ def check_actions(recording: Recording, findings: Findings) -> None:
             "no actions",
             "Every action is 0.",
             "Planning needs no actions, but the default tracker needs to know what they do.",
-            unit="file",
         )
     if beyond.count:
         findings.add(
@@ -187,8 +186,7 @@ def check_actions(recording: Recording, findings: Findings) -> None:
             "large actions",
             f"Actions outside [-1, 1], up to {largest:.4g}.",
             "dfplan clips them, as the simulators do. Scale actions that have another unit.",
-            rows=beyond.first,
-            count=beyond.count,
+            rows=beyond,
         )
 
 
@@ -201,7 +199,7 @@ def check_ends(recording: Recording, findings: Findings) -> None:
         last = np.append(episodes[1:], count) - 1
         if recording.final_observations is not None:
             last = np.union1d(last, last[recording.final_observations] - 1)
-        for block in check_blocks(count):
+        for block in blocks(count, ROWS):
             flags = terminals[block].astype(bool)
             any_terminal |= bool(flags.any())
             flags[starts_in(last, block) - block.start] = False
@@ -212,8 +210,7 @@ def check_ends(recording: Recording, findings: Findings) -> None:
             "terminals",
             "Terminals inside an episode, which continues after them.",
             "dfplan cuts there only if the position jumps.",
-            rows=inside.first,
-            count=inside.count,
+            rows=inside,
         )
     if recording.timeouts is None and not any_terminal and len(episodes) == 1:
         findings.add(
@@ -222,7 +219,6 @@ def check_ends(recording: Recording, findings: Findings) -> None:
             "Neither terminals nor timeouts mark an end, so the file is one episode.",
             "dfplan cuts where the position jumps. If there are several episodes, each starting "
             "where the one before ended, mark their ends.",
-            unit="file",
         )
 
 

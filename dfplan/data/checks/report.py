@@ -33,7 +33,7 @@ class Finding(Record):
         count: number of cases.
         unit: what is counted: ``row``, ``episode``, ``segment``, or ``file`` for the whole file.
         first: first row; None if the finding has no rows.
-        episode: episode of that row, or None.
+        episode: episode of that row; None if there is only one.
         message: description.
         advice: how to correct it, or what dfplan does about it.
         rows: the first :data:`MAX_ROWS` of the rows; int64 [k].
@@ -139,6 +139,25 @@ class Report(Record):
         return self.text()
 
 
+@dataclass(eq=False)
+class RowCollector:
+    """Collects rows block by block.
+
+    Attributes:
+        count: number of rows.
+        first: the first of them, at most :data:`MAX_ROWS`; int64 [k].
+    """
+
+    count: int = 0
+    first: np.ndarray = field(default_factory=lambda: _NO_ROWS)
+
+    def add(self, start: int, mask: np.ndarray) -> None:
+        """Add the rows of a block where ``mask``, bool [k], is True; its first row is ``start``."""
+        self.count += int(np.count_nonzero(mask))
+        if len(self.first) < MAX_ROWS:
+            self.first = np.append(self.first, start + np.flatnonzero(mask))[:MAX_ROWS]
+
+
 class Findings:
     """Collects findings, and looks up the episode of their first row.
 
@@ -156,30 +175,22 @@ class Findings:
         kind: str,
         message: str,
         advice: str,
-        *,
-        rows: np.ndarray = _NO_ROWS,
-        count: int | None = None,
+        rows: np.ndarray | RowCollector | None = None,
         unit: str = "row",
     ) -> None:
-        """Add a finding.
-
-        Args:
-            severity: one of :data:`SEVERITIES`.
-            kind: short name.
-            message: description.
-            advice: how to correct it, or what dfplan does about it.
-            rows: its rows in increasing order.
-            count: number of cases; default: the number of rows.
-            unit: what is counted, see :class:`Finding`.
-        """
-        kept = np.asarray(rows[:MAX_ROWS], np.int64)
+        """Add a :class:`Finding`, about ``rows`` in increasing order; None for the whole file."""
+        kept, episode = _NO_ROWS, None
+        if rows is None:
+            count, unit = 1, "file"
+        elif isinstance(rows, RowCollector):
+            count, kept = rows.count, rows.first
+        else:
+            count, kept = len(rows), np.asarray(rows[:MAX_ROWS], np.int64)
         first = int(kept[0]) if len(kept) else None
-        episode = None
         if first is not None and len(self._episodes) > 1:
             episode = int(np.searchsorted(self._episodes, first, side="right")) - 1
-        number = 1 if unit == "file" else len(rows) if count is None else count
         self._findings.append(
-            Finding(severity, kind, number, unit, first, episode, message, advice, kept)
+            Finding(severity, kind, count, unit, first, episode, message, advice, kept)
         )
 
     def sorted(self) -> tuple[Finding, ...]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfplan.blocks import blocks
 from dfplan.data.anomalies import is_valid
 from dfplan.data.checks.report import Findings
-from dfplan.data.checks.rows import check_blocks, starts_in
+from dfplan.data.checks.rows import ROWS, starts_in
 from dfplan.mazes import Maze
 from dfplan.suites import DEFAULT
 from dfplan.types import Recording
@@ -64,7 +65,6 @@ def check_rewards(
             "row's position.",
             "Planning to goals does not use rewards. Before learning from them, find out what they "
             "mean.",
-            unit="file",
         )
         return {"rewards": f"{text}; no known goal explains them"}
     position = (
@@ -88,12 +88,12 @@ class _Scale:
 
 def _reward_scale(rewards: np.ndarray) -> _Scale:
     minimum, maximum, between = np.inf, -np.inf, 0
-    for block in check_blocks(len(rewards)):
+    for block in blocks(len(rewards), ROWS):
         part = rewards[block]
         part = part[np.isfinite(part)]
         minimum = min(minimum, float(part.min(initial=np.inf)))
         maximum = max(maximum, float(part.max(initial=-np.inf)))
-    for block in check_blocks(len(rewards)):
+    for block in blocks(len(rewards), ROWS):
         part = rewards[block]
         between += int(np.count_nonzero((part > minimum) & (part < maximum)))
     return _Scale(minimum, maximum, binary=not between)
@@ -109,7 +109,7 @@ def _explained_shares(
     the goal that they record there.
     """
     matches, total = np.zeros(2), np.zeros(2)
-    for block in check_blocks(len(recording) - 1):
+    for block in blocks(len(recording) - 1, ROWS):
         rows = recording.observations[block.start : block.stop + 1]
         positions = recording.layout.positions(rows)
         goal, reward = goals[block], rewards[block]

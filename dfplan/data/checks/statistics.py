@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dfplan.blocks import blocks
 from dfplan.data.anomalies import is_valid, nonfinite_rows
-from dfplan.data.checks.report import Findings
-from dfplan.data.checks.rows import RowCollector, check_blocks, row_maximum, starts_in
+from dfplan.data.checks.report import Findings, RowCollector
+from dfplan.data.checks.rows import ROWS, row_maximum, starts_in
 from dfplan.mazes import Maze
 from dfplan.types import Recording
 
@@ -29,7 +30,7 @@ def column_statistics(recording: Recording, excluded: np.ndarray) -> dict[str, C
     names = recording.layout.names[: recording.observations.shape[1]]
     names += [f"action {column + 1}" for column in range(recording.actions.shape[1])]
     sums = [_Sums() for _ in names]
-    for block in check_blocks(len(recording)):
+    for block in blocks(len(recording), ROWS):
         rows, actions = recording.observations[block], recording.actions[block]
         valid = is_valid(rows)
         valid[nonfinite_rows(actions)] = False
@@ -48,7 +49,7 @@ def check_coverage(recording: Recording, maze: Maze, findings: Findings) -> str:
     in_walls, valid = RowCollector(), 0
     suite = maze.suite
     clearance = suite.ball_radius - SOFT_CONTACT * suite.cell_size
-    for block in check_blocks(len(recording)):
+    for block in blocks(len(recording), ROWS):
         rows = recording.observations[block]
         index = np.flatnonzero(is_valid(rows))
         position = recording.layout.positions(rows)[index]
@@ -74,8 +75,7 @@ def check_coverage(recording: Recording, maze: Maze, findings: Findings) -> str:
             "dfplan does not exclude them. It only draws the maze, so a wrong one is harmless."
             if share < 0.1
             else "Is it another maze, or do the positions have other coordinates?",
-            rows=in_walls.first,
-            count=in_walls.count,
+            rows=in_walls,
         )
     free = ~maze.walls.ravel()
     visited = int(np.count_nonzero(visits[free]))

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from dfplan.blocks import blocks
 from dfplan.data.anomalies import nonfinite_rows, sample_steps
 from dfplan.data.checks.report import Findings, plural
-from dfplan.data.checks.rows import check_blocks, starts_in
+from dfplan.data.checks.rows import ROWS, starts_in
 from dfplan.data.checks.statistics import ColumnStatistics
 from dfplan.data.segments import DataWarning, goal_changes, segmented
 from dfplan.errors import DataError
@@ -40,7 +41,6 @@ def check_segments(
             "segments",
             str(error),
             "Correct the other findings, or cut episodes differently.",
-            unit="file",
         )
         return None
 
@@ -83,7 +83,6 @@ def check_velocities(recording: Recording, segments: np.ndarray, findings: Findi
             "Nothing moves from any row to the next.",
             "Check which columns are the position, and name them: position=(0, 1) or --position "
             "0,1 for the first two.",
-            unit="file",
         )
         return False
     recorded = layout.velocities(after)
@@ -96,7 +95,6 @@ def check_velocities(recording: Recording, segments: np.ndarray, findings: Findi
             "velocities",
             "Every velocity is 0, but positions move.",
             "Remove the columns of the velocity: positions are sufficient.",
-            unit="file",
         )
         return False
     median, spread = estimate_dt(moved, velocity)
@@ -111,7 +109,6 @@ def check_velocities(recording: Recording, segments: np.ndarray, findings: Findi
         "The two columns of the velocity match if they are swapped: swap them."
         if is_consistent(*swapped)
         else "Is the order of the columns different, or are rows of several episodes mixed?",
-        unit="file",
     )
     return False
 
@@ -129,9 +126,7 @@ def check_motion(
     try:
         require_resolved(farthest, fit_motion(trained, _SAMPLE), trained.source)
     except DataError as error:
-        findings.add(
-            "error", "motion", str(error), "Correct the other findings first.", unit="file"
-        )
+        findings.add("error", "motion", str(error), "Correct the other findings first.")
 
 
 def count_marks(recording: Recording, segment_by: str) -> dict[str, int]:
@@ -142,7 +137,7 @@ def count_marks(recording: Recording, segment_by: str) -> dict[str, int]:
         if values is None:
             continue
         number = 0
-        for block in check_blocks(len(recording) - 1):
+        for block in blocks(len(recording) - 1, ROWS):
             rows = values[block.start : block.stop + 1]
             ends = rows[:-1] != 0 if kind == "timeouts" else goal_changes(rows)
             starts = starts_in(recording.episodes, slice(block.start + 1, block.stop + 1))
