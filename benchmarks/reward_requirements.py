@@ -17,6 +17,7 @@ from dfplan.planning.rewards import (
     Fast,
     KeepOut,
     PassThrough,
+    Reach,
     SlowIn,
 )
 from dfplan.suites import D4RL
@@ -98,11 +99,13 @@ class Requirement:
         reward: expresses the requirement.
         horizon: environment steps of the plan; None leaves them to the planner.
         is_met: whether the positions [T + 1, 2] of an episode meet the requirement.
+        by_reward_alone: whether the planner gets no goal, only the reward.
     """
 
     reward: Reward
     horizon: int | None
     is_met: Callable[[np.ndarray], bool]
+    by_reward_alone: bool = False
 
 
 def via(setup: Setup) -> Requirement | None:
@@ -224,6 +227,14 @@ def arrive_by(setup: Setup) -> Requirement | None:
     return Requirement(reward, min(deadline // TOKEN * TOKEN, LONGEST_PLAN), is_met)
 
 
+def reach(setup: Setup) -> Requirement | None:
+    """End at the goal, which only the reward knows."""
+    # A plan without a goal has the horizon that is asked for.
+    steps = min(2 * setup.bound // TOKEN * TOKEN + TOKEN, LONGEST_PLAN)
+    reward = 100.0 * Reach(torch.tensor(setup.goal).float()) + 2400.0 * setup.on_support
+    return Requirement(reward, steps, lambda positions: True, by_reward_alone=True)
+
+
 def _speed_limit(weight: float) -> ComposableReward:
     """Stay below 4.5 cells per second, which a tracker can follow."""
     return weight * SlowIn(Disc((0.0, 0.0), 1e3), 0.045)
@@ -239,4 +250,5 @@ REQUIREMENTS: dict[str, RequirementFactory] = {
     "moving": moving,
     "slow": slow,
     "arrive_by": arrive_by,
+    "reach": reach,
 }

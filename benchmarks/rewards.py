@@ -16,6 +16,8 @@ baseline plan (the plan to the goal alone), so it is the same for all planners:
 - slow: stay below 3 cells per second in a disc of radius 0.5 on the baseline plan.
 - arrive_by: be at the goal after one and a half times as many steps, plus 10, as the benchmark's
   lower bound. Problems with a bound below 60 steps are left out.
+- reach: end at the goal, which only the reward knows. The planner gets no goal, so "unguided" and
+  "horizon" have no row.
 
 No path is longer than 24 cells on the grid, for which a plan of 560 steps has enough time. Problems
 without room for the requirement are skipped: "drawn" is the number of examined problems for n.
@@ -109,6 +111,9 @@ PLANNERS: dict[str, Callable[[], Planner]] = {
 """Planners by name. ``horizon`` is unguided with the requirement's horizon; ``guided-mc`` averages
 the guidance over four samples."""
 
+WITHOUT_REWARD = ("unguided", "horizon")
+"""Planners that do not see the reward, and so cannot plan without a goal."""
+
 
 def main(
     requirements: Names = Names(tuple(REQUIREMENTS)),
@@ -141,10 +146,12 @@ def _table(
     rows, requirements = _make_problems(REQUIREMENTS[name], task, episodes)
     pool = problems(task, rows[-1] + 1)
     starts = pool.subset(rows)
+    alone = requirements[0].by_reward_alone
     return [
         {"planner": planner, "n": len(rows), "drawn": len(pool)}
         | _evaluate(PLANNERS[planner](), task, starts, requirements, rows)
         for planner in planners
+        if not (alone and planner in WITHOUT_REWARD)
     ]
 
 
@@ -180,7 +187,13 @@ def _evaluate(
 ) -> dict[str, object]:
     """Plan each problem with the seed of its baseline plan, execute all plans, and count."""
     plans = [
-        planner.plan(start, goal, reward=requirement.reward, horizon=requirement.horizon, seed=seed)
+        planner.plan(
+            start,
+            None if requirement.by_reward_alone else goal,
+            reward=requirement.reward,
+            horizon=requirement.horizon,
+            seed=seed,
+        )
         for start, goal, requirement, seed in zip(
             tqdm(starts.starts), starts.goals, requirements, seeds, strict=True
         )

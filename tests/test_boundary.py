@@ -30,7 +30,7 @@ from dfplan.diffusion.schedules import cosine_schedule
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.observation_history import ObservationHistory
-from dfplan.planning.rewards import Box, Disc, Fast, Follow, KeepOut, PassThrough, Reach
+from dfplan.planning.rewards import Box, Disc, Fast, KeepOut, PassThrough, Reach
 from dfplan.planning.select import reward_gradient
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import estimate_positions
@@ -154,7 +154,7 @@ class Works:
     def rewarded(self) -> list[np.ndarray]:
         disc, box = Disc((-5.0, 41.0), 1.0, (0.01, 0.0)), Box(self.place, [99.0, 99.0])
         reward = 0.5 * Reach(self.place) + KeepOut([disc, box]) + Fast(self.place)
-        reward = reward + Follow(self.goals) + PassThrough(self.goals)
+        reward = reward + PassThrough(self.goals)
         points = np.repeat(self.states[:, None, :2], 5, 1)
         pull = reward_gradient(points, self.planner.model, self.planner.settings, reward)
         plan = self.planner.plan(self.states[:1], self.goals[:1], reward=reward, seed=1)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import dfplan
 from dfplan.errors import ConfigError, DfplanError, ObservationError
 from dfplan.planning.observation_history import ObservationHistory
-from dfplan.planning.rewards import Box, Dense, Disc, Follow, KeepOut, PassThrough, Reach, Short
+from dfplan.planning.rewards import Box, Disc, KeepOut, PassThrough, Reach, Short
 from dfplan.planning.select import reward_gradient
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import estimate_positions
@@ -142,9 +142,8 @@ ENTRIES: dict[str, tuple[Read, np.ndarray]] = {
         STATES[:, None, :2].repeat(4, 1),
     ),
     "reach": (gradient_with(Reach), GOALS[0]),
-    "dense": (gradient_with(Dense), GOALS[0]),
     "pass through": (gradient_with(PassThrough), GOALS),
-    "follow": (gradient_with(Follow), GOALS),
+    "pass through": (gradient_with(PassThrough), GOALS),
     "disc": (gradient_with(lambda x: KeepOut([Disc(x, 30.0, x)])), GOALS[0]),
     "box": (gradient_with(lambda x: KeepOut([Box(x, [99.0, 99.0])])), GOALS[0]),
     "pursuit": (tracked(ForcingPlanner.tracker), STATES),
@@ -206,7 +205,7 @@ def test_integers_are_accepted(quick: ForcingPlanner) -> None:
 def test_rewards_can_be_called_with_arrays(quick: ForcingPlanner) -> None:
     plan = quick.plan(STATES, GOALS, seed=0)
     disc, box = Disc((-9.75, 41.25), 2.5, (0.125, 0.0)), Box((-10.5, 40.0), (-3.5, 43.0))
-    reward = 0.5 * Reach(GOALS[0]) + KeepOut((disc, box)) + Short() + Follow(GOALS)
+    reward = 0.5 * Reach(GOALS[0]) + KeepOut((disc, box)) + Short() + PassThrough(GOALS)
     steps = np.arange(plan.points.shape[1]) * plan.stride
     tensors = torch.from_numpy(plan.points), torch.from_numpy(steps).float()
     wanted = reward(*tensors)
@@ -246,7 +245,12 @@ def test_plans_do_not_change_with_the_callers_arrays(quick: ForcingPlanner) -> N
 def test_rewards_do_not_change_with_the_callers_arrays(quick: ForcingPlanner) -> None:
     array, tensor = GOALS[0].astype(np.float32), torch.tensor(GOALS, dtype=torch.float32)
     regions = [Disc(array, 30.0)]
-    rewards = [Reach(array), Follow(tensor), KeepOut(regions), KeepOut([Box(array, [99.0, 99.0])])]
+    rewards = [
+        Reach(array),
+        PassThrough(tensor),
+        KeepOut(regions),
+        KeepOut([Box(array, [99.0, 99.0])]),
+    ]
     wanted = [gradient(quick, reward) for reward in rewards]
     array += 5.0
     tensor += 5.0

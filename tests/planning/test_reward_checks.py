@@ -13,16 +13,13 @@ from dfplan.errors import ConfigError
 from dfplan.planning.rewards import (
     Box,
     Custom,
-    Dense,
     Disc,
     Fast,
-    Follow,
     KeepOut,
     LearnedValue,
     OnSupport,
     PassThrough,
     Reach,
-    ReachBy,
     Short,
     SlowIn,
     check_reward,
@@ -191,16 +188,13 @@ def test_positions_may_be_arrays_tensors_or_lists(kept: Callable[[Any], Any]) ->
     one, many = [1.0, 2.0], [[1.0, 2.0], [3.0, 0.0]]
     for made, plain in (
         (Reach, one),
-        (lambda at: ReachBy(at, 20), one),
-        (Dense, one),
         (Fast, one),
         (PassThrough, many),
-        (Follow, many),
         (lambda at: KeepOut([Disc(at, 3.0, at), Box([-9, -9], at)]), one),
     ):
         got, expected = made(kept(plain)), made(torch.tensor(plain))
         assert torch.equal(got(plans(), STEPS), expected(plans(), STEPS))
-    assert torch.equal(Follow(np.array(many)[::-1]).path, torch.tensor(many).flip(0))
+    assert torch.equal(PassThrough(np.array(many)[::-1]).places, torch.tensor(many).flip(0))
     assert Reach(np.ones(2)).target.dtype == torch.float32
 
 
@@ -215,9 +209,6 @@ ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
     (lambda: Reach(None), "Reach needs target.*got None"),
     (lambda: Reach([[1.0, 2.0], [3.0]]), "Reach needs target"),
     (lambda: Reach(5.0), "Reach needs target.*got 5.0"),
-    (lambda: ReachBy([1.0], 3), "ReachBy needs target"),
-    (lambda: ReachBy([1.0, 2.0], NAN), "step must be a finite number"),
-    (lambda: ReachBy([1.0, 2.0], "x"), "step must be a finite number"),
     (lambda: PassThrough([1.0, 2.0]), r"places: numbers \[Q, 2\], Q at least 1; got \[1.0, 2.0\]"),
     (lambda: PassThrough(torch.zeros(0, 2)), "PassThrough needs places"),
     (lambda: PassThrough([]), "PassThrough needs places"),
@@ -225,9 +216,6 @@ ARGUMENTS: list[tuple[Callable[[], Any], str]] = [
         lambda: PassThrough([[1.0, 2.0]], points_per_line=0),
         "points_per_line must be a whole number",
     ),
-    (lambda: Follow([[1.0, 2.0]]), "Follow needs path.*Q at least 2"),
-    (lambda: Follow([1.0, 2.0]), "Follow needs path"),
-    (lambda: Dense([1.0]), "Dense needs target"),
     (lambda: Fast([1.0]), "Fast needs target"),
     (lambda: Disc((1.0,), 1.0), "Disc needs center"),
     (lambda: Disc((1.0, 2.0), -1.0), "radius must be a finite number"),

@@ -12,18 +12,14 @@ from dfplan.errors import ConfigError
 from dfplan.planning.rewards import (
     Box,
     ComposableReward,
-    Dense,
     Disc,
     Fast,
-    Follow,
     KeepOut,
     OnSupport,
     PassThrough,
     Reach,
-    ReachBy,
     Short,
     SlowIn,
-    Smooth,
     points_on_lines,
 )
 from dfplan.tokens.support import Support, fit_support
@@ -41,11 +37,7 @@ def support() -> Support:
 
 REWARDS: dict[str, ComposableReward] = {
     "reach": Reach(torch.tensor([5.0, -1.0])),
-    "reach by": ReachBy(torch.tensor([5.0, -1.0]), step=25),
     "pass through": PassThrough(torch.tensor([[1.0, 3.0], [4.0, 0.0]])),
-    "follow": Follow(torch.tensor([[0.0, 0.0], [3.0, 1.0], [3.0, 5.0]])),
-    "smooth": Smooth(),
-    "dense": Dense(torch.tensor([2.0, 2.0])),
     "fast": Fast(torch.tensor([2.0, 2.0])),
     "keep out": KeepOut([Disc((1.0, 1.0), 1.5), Box((3.0, 3.0), (5.0, 4.0))], margin=0.3),
     "keep out of what moves": KeepOut(
@@ -122,13 +114,6 @@ def test_reach_worked_by_hand() -> None:
     assert Reach(torch.zeros(2))(points, STEPS[:3]).tolist() == [-12.5, -0.5]
 
 
-def test_reach_by_counts_points_from_its_step_on() -> None:
-    points = line((3, 0), (2, 0), (1, 0), (0, 0))
-    target = torch.zeros(2)
-    for step, value in ((0, -14 / 8), (10, -5 / 6), (20, -1 / 4), (21, 0), (30, 0), (99, 0)):
-        assert ReachBy(target, step)(points, STEPS[:4]) == pytest.approx(value)
-
-
 def test_places_are_passed_in_order() -> None:
     points = line((0, 0), (2, 0), (4, 0), (6, 0))
     near, far = (2.0, 1.0), (6.0, 2.0)
@@ -142,27 +127,6 @@ def test_places_are_passed_in_order() -> None:
     assert passed(far, near) == -0.5 * min((4 + 4) + (4 + 1), 4 + 17, 16 + 4 + 1)
     between = PassThrough(torch.tensor([[3.0, 0.0]]), points_per_line=2)
     assert between(points, STEPS[:4]) == 0
-
-
-def test_follow_is_the_distance_to_the_nearest_line() -> None:
-    follow = Follow(torch.tensor([[0.0, 0.0], [4.0, 0.0], [4.0, 4.0]]))
-    assert follow(line((1, 1), (3, -2), (5, 2), (4, 6)), STEPS[:4]) == -0.5 * (1 + 4 + 1 + 4) / 4
-    assert follow(line((1, 0), (4, 0), (4, 3)), STEPS[:3]) == 0
-
-
-def test_smooth_is_0_for_constant_velocity() -> None:
-    even = torch.linspace(0, 5, POINTS)[:, None] * torch.tensor([1.0, -2.0])
-    assert Smooth()(even[None], STEPS) == pytest.approx(0, abs=1e-9)
-    assert Smooth()(line((0, 0), (1, 0), (1, 1)), STEPS[:3]) == -1
-
-
-def test_dense_is_the_reward_of_the_environment() -> None:
-    target = torch.tensor([1.0, 1.0])
-    points = plans()
-    expected = (-(points - target).norm(dim=-1)).exp().mean(1) - 1
-    assert torch.allclose(Dense(target)(points, STEPS), expected, atol=1e-5)
-    late, soon = line((3, 1), (2, 1), (1, 1), (1, 1)), line((3, 1), (1, 1), (1, 1), (1, 1))
-    assert Dense(target)(soon, STEPS[:4]) > Dense(target)(late, STEPS[:4])
 
 
 def test_fast_worked_by_hand() -> None:

@@ -13,7 +13,7 @@ import torch
 import dfplan
 from dfplan.data import from_arrays, segmented
 from dfplan.planning.diffuser import DiffuserPlanner
-from dfplan.planning.rewards import Box, Disc, Follow, KeepOut, PassThrough, Reach, SlowIn
+from dfplan.planning.rewards import Box, Disc, KeepOut, PassThrough, Reach, SlowIn
 from dfplan.planning.single import ForcingPlanner
 from dfplan.training.loop import train
 from dfplan.training.recipes.diffuser import DiffuserConfig
@@ -103,7 +103,7 @@ def test_rewards_of_squared_lengths_guide_the_same_way(
         places = torch.from_numpy(one.unit * STATES[500:570:10, :2])
         low, high = (tuple((places[3] + one.unit * by).tolist()) for by in (0.05, 0.3))
         disc = Disc(tuple(places[2].tolist()), 0.2 * one.unit)
-        reward = Reach(places[-1]) + PassThrough(places[2:4]) + 0.5 * Follow(places)
+        reward = Reach(places[-1]) + PassThrough(places[2:4])
         reward += KeepOut([disc, Box(low, high)], margin=0.05 * one.unit)
         reward += SlowIn(disc, 0.001 * one.unit)
         return one.plan(500, reward=reward, horizon=80).candidates / one.unit

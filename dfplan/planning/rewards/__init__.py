@@ -21,18 +21,15 @@ from dfplan.planning.rewards.base import (
     check_reward,
 )
 from dfplan.planning.rewards.geometry import points_on_lines, squared_distance_to_line
-from dfplan.planning.rewards.goals import Dense, Fast, Reach, ReachBy
-from dfplan.planning.rewards.paths import Follow, PassThrough, Short, Smooth
+from dfplan.planning.rewards.goals import Fast, Reach
+from dfplan.planning.rewards.paths import PassThrough, Short
 from dfplan.planning.rewards.regions import Box, Disc, KeepOut, Region, SlowIn
 from dfplan.planning.rewards.support import LearnedValue, OnSupport
 from dfplan.registry import Registry
 
 REWARDS: Registry[type[ComposableReward]] = Registry(
     "reward",
-    {
-        reward.__name__: reward
-        for reward in (Dense, Fast, Follow, KeepOut, PassThrough, Reach, ReachBy, SlowIn, Smooth)
-    },
+    {reward.__name__: reward for reward in (Fast, KeepOut, PassThrough, Reach, SlowIn)},
 )
 """Rewards that the command line knows by name, ``--reward "100 * KeepOut([Disc([3, 3], 1)])"``."""
 
@@ -41,21 +38,17 @@ __all__ = [
     "Box",
     "ComposableReward",
     "Custom",
-    "Dense",
     "Disc",
     "Fast",
-    "Follow",
     "KeepOut",
     "LearnedValue",
     "OnSupport",
     "PassThrough",
     "PositionReward",
     "Reach",
-    "ReachBy",
     "Region",
     "Short",
     "SlowIn",
-    "Smooth",
     "check_reward",
     "points_on_lines",
     "squared_distance_to_line",

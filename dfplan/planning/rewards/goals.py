@@ -26,48 +26,6 @@ class Reach(Record, PositionReward):
 
 
 @dataclass(frozen=True)
-class ReachBy(Record, PositionReward):
-    """Minus half the mean squared distance to ``target`` over the points from ``step`` on.
-
-    Attributes:
-        target: position, [2].
-        step: environment step. If the plan ends earlier, its last point counts.
-    """
-
-    target: torch.Tensor
-    step: float
-
-    def __post_init__(self) -> None:
-        keep_positions(self, "target")
-        require_numbers(vars(self), "step", minimum=0)
-
-    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        late = points[:, steps >= min(self.step, steps[-1].item())]
-        return -0.5 * squared_distance(late, self.target).mean(-1)
-
-
-@dataclass(frozen=True)
-class Dense(Record, PositionReward):
-    """The dense reward of D4RL's and gymnasium-robotics' mazes, minus its maximum of 1 per point.
-
-    The mean over the plan's points of ``exp(-distance to target) - 1``.
-
-    Attributes:
-        target: position, [2].
-    """
-
-    target: torch.Tensor
-
-    def __post_init__(self) -> None:
-        keep_positions(self, "target")
-
-    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        # The distance has no gradient at the target itself.
-        squared = squared_distance(points, self.target)
-        return ((-(squared + 1e-12).sqrt()).exp() - 1).mean(-1)
-
-
-@dataclass(frozen=True)
 class Fast(Record, PositionReward):
     """Minus the number of steps that the plan is not within ``radius`` of ``target``.
 

@@ -11,7 +11,6 @@ from dfplan.planning.rewards.base import PositionReward, keep_positions
 from dfplan.planning.rewards.geometry import (
     points_on_lines,
     squared_distance,
-    squared_distance_to_line,
 )
 from dfplan.record import Record
 
@@ -45,23 +44,6 @@ class PassThrough(Record, PositionReward):
 
 
 @dataclass(frozen=True)
-class Follow(Record, PositionReward):
-    """Minus half the mean squared distance of the plan's points to a path.
-
-    Attributes:
-        path: corners of the path, at least 2; [Q, 2].
-    """
-
-    path: torch.Tensor
-
-    def __post_init__(self) -> None:
-        keep_positions(self, "path", 2)
-
-    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        return -0.5 * squared_distance_to_line(points, self.path).mean(-1)
-
-
-@dataclass(frozen=True)
 class Short(PositionReward):
     """Minus half the summed squared distances between successive points.
 
@@ -70,11 +52,3 @@ class Short(PositionReward):
 
     def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return -0.5 * points.diff(dim=1).square().sum((-1, -2))
-
-
-@dataclass(frozen=True)
-class Smooth(PositionReward):
-    """Minus half the summed squared second differences, so turns and changes of speed cost."""
-
-    def __call__(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        return -0.5 * points.diff(n=2, dim=1).square().sum((-1, -2))
