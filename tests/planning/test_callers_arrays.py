@@ -143,7 +143,6 @@ ENTRIES: dict[str, tuple[Read, np.ndarray]] = {
     ),
     "reach": (gradient_with(Reach), GOALS[0]),
     "pass through": (gradient_with(PassThrough), GOALS),
-    "pass through": (gradient_with(PassThrough), GOALS),
     "disc": (gradient_with(lambda x: KeepOut([Disc(x, 30.0, x)])), GOALS[0]),
     "box": (gradient_with(lambda x: KeepOut([Box(x, [99.0, 99.0])])), GOALS[0]),
     "pursuit": (tracked(ForcingPlanner.tracker), STATES),
