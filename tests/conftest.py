@@ -26,7 +26,7 @@ from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import train
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.settings import TrainSettings
-from dfplan.types import Trajectories
+from dfplan.types import Recording, Trajectories
 
 # The same examples in every run; `--hypothesis-profile=default` draws others.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -117,6 +117,34 @@ def trajectories(corridor: Corridor) -> Trajectories:
     ends = np.arange(states[..., 0].size) % 400 == 399
     return segmented(
         from_arrays(states.reshape(-1, 4), actions.reshape(-1, 2), ends, source="corridor")
+    )
+
+
+@pytest.fixture(scope="session")
+def wide() -> Recording:
+    """20 walks of 100 steps in a square, with observations of 29 numbers and actions of 8.
+
+    The position is in front. The other numbers of an observation depend on it, and the actions
+    depend on the next displacement.
+    """
+    rng = np.random.default_rng(0)
+    position, target = rng.uniform(-4, 4, (2, 20, 2))
+    angles, mix = rng.normal(size=(2, 27)), rng.normal(size=(2, 8))
+    observations, actions = [], []
+    for _ in range(100):
+        arrived = np.linalg.norm(target - position, axis=1) < 0.3
+        target = np.where(arrived[:, None], rng.uniform(-4, 4, (20, 2)), target)
+        move = np.clip(target - position, -0.2, 0.2)
+        observations.append(np.concatenate([position, np.sin(position @ angles)], 1))
+        actions.append(np.clip(move @ mix, -1, 1))
+        position = position + move
+    ends = np.arange(2000) % 100 == 99
+    return from_arrays(
+        np.stack(observations, 1).reshape(-1, 29).astype(np.float32),
+        np.stack(actions, 1).reshape(-1, 8).astype(np.float32),
+        ends,
+        source="walks in a square",
+        position=(0, 1),
     )
 
 
