@@ -21,20 +21,13 @@ from dfplan.types import Recording
 
 _ROWS, _BYTES = 1 << 18, 8 << 20  # largest size of a block
 _SAMPLE = 1_000_000
-_QUANTILE = 0.95
-_LIMIT_FACTOR = 3.0
+_QUANTILE, _LIMIT_FACTOR = 0.95, 3.0
 _GOLDEN_RATIO = 0.6180339887498949
-
+# Single outliers have spoiled the step limit if it is more than _SPOILED times that without them,
+# and if at most _MAX_SHARE of the steps exceed the limit without them.
 _SPOILED, _MAX_SHARE = 10.0, 0.2
-"""Single outliers have spoiled the step limit if it is more than ``_SPOILED`` times that without
-them, and if at most ``_MAX_SHARE`` of the steps exceed the limit without them."""
-
-_BRIEF = 10
-"""Largest number of rows in an excursion that counts as a recording error."""
-
-_FAR = 5.0
-"""Distance of an isolated part from the region of motion, in widths of that region."""
-
+_BRIEF = 10  # largest number of rows in an excursion that counts as a recording error
+_FAR = 5.0  # distance of an isolated part from the region of motion, in widths of that region
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -69,11 +62,7 @@ class Anomalies(Record):
 
 
 def find_anomalies(recording: Recording) -> Anomalies:
-    """Find the anomalies of the observations of ``recording``.
-
-    Raises:
-        DataError: as :func:`require_layout`.
-    """
+    """Find the anomalies of the observations; raises as :func:`require_layout`."""
     require_layout(recording)
     observations, episodes = recording.observations, recording.episodes
     limit = step_limit(recording)
@@ -133,11 +122,7 @@ def zero_padding_rows(recording: Recording, limit: float) -> np.ndarray:
     """Rows in which every number is 0 because nothing was recorded; int64 [k].
 
     A body may also be at rest at the origin. A run of zeros is therefore no padding if the row
-    before or after it is within ``limit`` of the origin.
-
-    Args:
-        recording: the data.
-        limit: in units of position; see :func:`step_limit`.
+    before or after it is within ``limit`` (see :func:`step_limit`) of the origin.
     """
     rows = zero_rows(recording.observations)
     runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
@@ -188,11 +173,7 @@ def jump_rows(recording: Recording, limit: float) -> np.ndarray:
     """Rows farther than ``limit`` from the row before, along either axis; int64 [k].
 
     The first row of an episode, a row that is zero or not finite, and the row after such a row are
-    no jumps.
-
-    Args:
-        recording: the data.
-        limit: in units of position; see :func:`step_limit`.
+    no jumps. ``limit`` is that of :func:`step_limit`.
     """
     return _select(
         recording.observations, lambda first, end: _steps_to(recording, first, end) > limit
@@ -203,11 +184,8 @@ def velocity_outlier_rows(recording: Recording, limit: float) -> np.ndarray:
     """Rows whose velocity is far above the usual, and that do not move accordingly; int64 [k].
 
     The velocity along an axis exceeds three times the 95% quantile of the rows that move, and its
-    ratio to this limit is more than twice that of the steps to and from the row to theirs.
-
-    Args:
-        recording: the data; without velocities it has no such rows.
-        limit: in units of position; see :func:`step_limit`.
+    ratio to this limit is more than twice that of the steps to and from the row to theirs,
+    ``limit`` (see :func:`step_limit`). Without velocities there are no such rows.
     """
     observations, layout = recording.observations, recording.layout
     if layout.velocities(observations[:0]) is None:

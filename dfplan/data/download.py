@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -52,7 +53,7 @@ def download(
     """Download a published data set, unless its files already exist.
 
     The SHA-256 of the first download is kept next to each file (``<file>.sha256``). If the file is
-    downloaded again later, it must have the same checksum.
+    downloaded again later, it must have the same checksum. A file appears when it is complete.
 
     Args:
         name: a data set of D4RL, such as ``maze2d-umaze-v1``, or of OGBench, such as
@@ -66,7 +67,7 @@ def download(
         progress: whether to show a progress bar on stderr.
 
     Returns:
-        The path of the file for training. A file appears when it is complete.
+        The path of the file for training.
 
     Raises:
         ConfigError: ``name`` is not a published data set.
@@ -96,11 +97,8 @@ def download(
 
 def datasets() -> dict[str, Path | None]:
     """All known data sets, of all formats, by name: the path, or None if not on this machine."""
-    return {
-        name: path
-        for format in FORMATS.everything().values()
-        for name, path in format.datasets().items()
-    }
+    known = (format.datasets().items() for format in FORMATS.everything().values())
+    return dict(chain.from_iterable(known))
 
 
 def _download(

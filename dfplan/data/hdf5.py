@@ -19,26 +19,13 @@ from dfplan.data.links import require_links
 from dfplan.data.storage import BLOCK, check_once, convert, is_large, reading, target_dtype
 from dfplan.errors import DataError
 
-DAMAGE = (
-    OSError,
-    RuntimeError,
-    LookupError,
-    ValueError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-)
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError)
 """Exceptions that h5py raises when it reads a damaged file."""
 
 
 @contextmanager
 def open_hdf5(path: Path, follow_links: bool = False) -> Iterator[h5py.File]:
-    """Open an hdf5 file for reading.
-
-    Args:
-        path: the file.
-        follow_links: whether it may contain links to other files; see
-            :func:`dfplan.data.links.require_links`.
+    """Open an hdf5 file for reading; ``follow_links`` is that of :func:`require_links`.
 
     Raises:
         DataError: there is no such file; it is damaged, now or while the block reads it; or a link
@@ -82,7 +69,7 @@ def read_hdf5(dataset: h5py.Dataset, *, flags: bool = False) -> np.ndarray:
 
 
 def _require_written(dataset: h5py.Dataset) -> None:
-    """Raise :class:`DataError` if HDF5 would return zeros for values that were never written.
+    """Refuse values that were never written, which HDF5 reads as zeros.
 
     A recorder that reserves space and is then killed leaves such a dataset, and a few bytes can
     claim any number of rows. Another fill value than zero, such as NaN, is accepted: it shows which
@@ -193,16 +180,10 @@ def _attribute(item: h5py.HLObject, name: str, *kinds: type) -> Any:
 
 
 def _check_heaps(path: Path, length_bytes: int) -> None:
-    """Check the sizes of the objects in global heaps: HDF5 hangs or crashes if one is wrong.
+    """Raise ValueError if an object in a global heap has an impossible size.
 
-    A lost block leaves objects of size 0, for example.
-
-    Args:
-        path: the file.
-        length_bytes: bytes of a length in this file.
-
-    Raises:
-        ValueError: an object has an impossible size.
+    HDF5 hangs or crashes then. A lost block leaves objects of size 0, for example.
+    ``length_bytes`` is the size of a length in this file.
     """
     header = 8 + _round_up(length_bytes)  # of a heap, and of an object in it
     max_size = path.stat().st_size

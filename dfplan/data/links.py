@@ -25,11 +25,7 @@ _ALLOW = "If you trust the file, allow it: read(..., follow_links=True) or --fol
 
 
 def require_links(file: h5py.File, follow_links: bool) -> None:
-    """Refuse a file with dead links or, unless they may be followed, links to other files.
-
-    Raises:
-        DataError: there is such a link.
-    """
+    """Raise :class:`DataError` for dead links, and for links to other files unless followed."""
     links: list[tuple[bytes, int]] = []
 
     def look(name: bytes, link: Any) -> None:
@@ -56,10 +52,7 @@ def require_links(file: h5py.File, follow_links: bool) -> None:
 def referenced_files(path: Path) -> set[Path]:
     """Return all other files that an hdf5 file takes values from, directly or not.
 
-    A file of another format refers to none.
-
-    Raises:
-        DataError: an hdf5 file is damaged.
+    A file of another format refers to none. Raises :class:`DataError` if an hdf5 file is damaged.
     """
     origin = path.resolve()
     found, pending = {origin}, [origin]
@@ -106,7 +99,7 @@ def require_sources(
     """Check the files that hold the values of a dataset.
 
     Args:
-        dataset: any dataset; its values may be in its own file.
+        dataset: its values may be in its own file.
         follow_links: whether sources may be outside the file's folder.
         seen: virtual datasets that take values from this one.
 
@@ -204,10 +197,10 @@ def _add_source(
     source: tuple[int, ...],
     alone: bool,
 ) -> bool:
-    """Add the elements of one source to the filled elements of a virtual dataset.
+    """Add the elements of one source to ``filled``, those of a virtual dataset that have a source.
 
     Args:
-        filled: elements of the virtual dataset that have a source; changed in place.
+        filled: changed in place.
         target: elements that this source fills.
         selected: elements of the source that are used.
         source: shape of the source.

@@ -44,11 +44,8 @@ DAMAGE = (
 )
 """Exceptions that zipfile and NumPy raise when they read a damaged file."""
 
-_LOCAL_HEADER = 30
-"""Bytes of a member's local header, without its name and extra field."""
-
-_MAX_RATIO = 1040
-"""Upper bound of the compression ratio of deflate, with a small reserve."""
+_LOCAL_HEADER = 30  # bytes of a member's local header, without its name and extra field
+_MAX_RATIO = 1040  # upper bound of the compression ratio of deflate, with a small reserve
 
 
 @dataclass(frozen=True)
@@ -105,11 +102,8 @@ def read_npz(array: NpzArray, *, flags: bool = False) -> np.ndarray:
 
     They are mapped, read-only, if the file is large, does not compress them, and stores them in
     the target type. Otherwise they are copied. The CRC-32 of the array is checked in both cases;
-    for a map, once while the file does not change.
-
-    Args:
-        array: one of :func:`npz_arrays`.
-        flags: as for :func:`~dfplan.data.storage.target_dtype`.
+    for a map, once while the file does not change. ``flags``: as for
+    :func:`~dfplan.data.storage.target_dtype`.
 
     Raises:
         DataError: the file is damaged, or has changed since :func:`npz_arrays`.
@@ -133,11 +127,7 @@ def read_npz(array: NpzArray, *, flags: bool = False) -> np.ndarray:
 
 
 def read_npz_text(array: NpzArray) -> str:
-    """Read a text, which is stored as an array without dimensions.
-
-    Raises:
-        DataError: the file is damaged, or has changed since :func:`npz_arrays`.
-    """
+    """Read a text, which is stored as an array without dimensions; raises as :func:`read_npz`."""
     with _open_values(array) as stream:
         return str(np.frombuffer(stream.read(), array.dtype).reshape(array.shape)[()])
 
@@ -170,11 +160,9 @@ def _member_starts(path: Path, archive: zipfile.ZipFile) -> dict[str, int]:
             if info.filename in starts:
                 raise ValueError(f"it contains {info.filename} twice")
             starts[info.filename] = start
-            max_size = {
-                zipfile.ZIP_STORED: info.compress_size,
-                zipfile.ZIP_DEFLATED: _MAX_RATIO * (info.compress_size + 1),
-            }.get(info.compress_type, info.file_size)
-            if info.file_size > max_size:
+            size = info.compress_size
+            limits = {zipfile.ZIP_STORED: size, zipfile.ZIP_DEFLATED: _MAX_RATIO * (size + 1)}
+            if info.file_size > limits.get(info.compress_type, info.file_size):
                 raise ValueError(f"the size of {info.filename} does not match its header")
     for (_, end), (start, _) in pairwise(sorted([(0, 0), *ranges, (archive.start_dir, 0)])):
         # A data descriptor of a few bytes may follow a member.

@@ -19,8 +19,7 @@ from dfplan.errors import ConfigError, DataError, lookup, unknown_name
 from dfplan.files import expand_path
 from dfplan.types import Recording, Trajectories
 
-_SIMILAR = 0.9
-"""Similarity from which on an unknown name is a misspelled name of a published data set."""
+_SIMILAR = 0.9  # from here on, an unknown name is a misspelled name of a published data set
 
 
 def read(
@@ -58,7 +57,23 @@ def read(
         DataError: there is no such file; its format is unknown; it does not match its checksum; or
             the reader of its format raises it.
     """
-    recording = _read(source, format, keys, follow_links, position)
+    path = expand_path(source)
+    chosen = None if format is None else lookup("data format", format, FORMATS)
+    if keys is not None:
+        if format is not None:
+            raise ConfigError(
+                "keys are for files of bare arrays, which have no format; got format "
+                f"{format!r} and keys {dict(keys)!r}. Leave out one of them."
+            )
+        recording = read_arrays(path, keys, follow_links=follow_links, position=position)
+    else:
+        if isinstance(source, str) and not os.path.exists(path):
+            published = _format_of_published(source)
+            if published is not None and chosen in (None, published):
+                chosen, path, follow_links = published, download(source), False
+            chosen = chosen or _format_of_id(source)
+        chosen = chosen or _detect(path, follow_links)
+        recording = chosen.read(path, follow_links=follow_links, position=position)
     mapped = mapped_files(recording)
     return replace(recording, mapped=mapped) if mapped else recording
 
@@ -80,7 +95,7 @@ def load_data(
 
 
 def write(recording: Recording, path: str | Path, format: str | None = None) -> Path:
-    """Write a recording; :func:`read` gives the same recording again.
+    """Write a recording, and return the path; :func:`read` gives the same recording again.
 
     Args:
         recording: what to write.
@@ -88,9 +103,6 @@ def write(recording: Recording, path: str | Path, format: str | None = None) -> 
             replaces data that has a checksum file, that is updated.
         format: ``d4rl``, ``minari`` or ``ogbench``; default: from the ending of ``path`` (``.hdf5``
             or ``.h5``, none, ``.npz``).
-
-    Returns:
-        The path.
 
     Raises:
         ConfigError: the format or the ending is unknown.
@@ -103,46 +115,19 @@ def write(recording: Recording, path: str | Path, format: str | None = None) -> 
     return chosen.write(recording, path)
 
 
-def _read(
-    source: str | Path,
-    name: str | None,
-    keys: Mapping[str, str] | None,
-    follow_links: bool,
-    position: Sequence[int] | None,
-) -> Recording:
-    path = expand_path(source)
-    chosen = None if name is None else lookup("data format", name, FORMATS)
-    if keys is not None:
-        if name is not None:
-            raise ConfigError(
-                f"keys are for files of bare arrays, which have no format; got format {name!r} and "
-                f"keys {dict(keys)!r}. Leave out one of them."
-            )
-        return read_arrays(path, keys, follow_links=follow_links, position=position)
-    if isinstance(source, str) and not os.path.exists(path):
-        published = _format_of_published(source)
-        if published is not None and chosen in (None, published):
-            return published.read(download(source), follow_links=False, position=position)
-        chosen = chosen or _format_of_id(source)
-    chosen = chosen or _detect(path, follow_links)
-    return chosen.read(path, follow_links=follow_links, position=position)
-
-
 def _format_of_published(source: str) -> Format | None:
     """The format whose publisher has a data set of this name."""
-    for format in FORMATS.everything().values():
-        if format.publisher is not None and source in format.publisher.files:
-            return format
-    return None
+    known = ((each, each.publisher) for each in FORMATS.everything().values())
+    return next((each for each, owner in known if owner and source in owner.files), None)
 
 
 def _format_of_id(source: str) -> Format | None:
     """The format that reads a data set by this id."""
-    for format in FORMATS.everything().values():
-        if format.ids is not None and format.ids.fullmatch(source):
+    for each in FORMATS.everything().values():
+        if each.ids is not None and each.ids.fullmatch(source):
             if get_close_matches(source, publishers(), n=1, cutoff=_SIMILAR):
                 raise unknown_name("data set", source, publishers())
-            return format
+            return each
     return None
 
 

@@ -31,13 +31,8 @@ _digests: dict[FileStamp, str] = {}
 
 
 def stamp(path: str | Path) -> FileStamp:
-    """Return the present state of the file at ``path``.
-
-    Raises:
-        OSError: there is no such file.
-    """
-    status = os.stat(path)
-    absolute = Path(os.path.abspath(path))
+    """Return the present state of a file; raises :class:`OSError` if there is none."""
+    status, absolute = os.stat(path), Path(os.path.abspath(path))
     return FileStamp(
         absolute, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
     )
@@ -52,7 +47,7 @@ def is_settled(file: FileStamp) -> bool:
 
 
 def write_checksum(path: Path, files: Iterable[Path]) -> Path:
-    """Write the checksums of files to the checksum file of ``path``.
+    """Write the checksums of ``files`` to the checksum file of ``path``, and return that file.
 
     Args:
         path: a file or folder.
@@ -104,6 +99,7 @@ def verify(path: Path, folder: Path | None = None) -> None:
     if path.is_symlink() and folder is None:
         verify(path.resolve())
     file = checksum_file(Path(os.path.abspath(folder or path)))
+    expected: dict[Path, str] = {}
     if folder is None:
         digest = recorded_sha256(path)
         expected = {} if digest is None else {path: digest}
@@ -111,8 +107,6 @@ def verify(path: Path, folder: Path | None = None) -> None:
         expected = _entries(file)
         if path not in expected:
             raise DataError(f"{file} has no line for {path.name}. {_how_to_renew(file)}")
-    else:
-        expected = {}
     for entry, digest in expected.items():
         if not os.path.isfile(entry):
             raise DataError(f"{file} names {entry}, which does not exist. {_how_to_renew(file)}")
@@ -131,12 +125,9 @@ def replacing(
 ) -> Iterator[Path]:
     """Write data with ``atomic``, and update its checksum file if there is one.
 
-    Args:
-        path: the file or folder to write.
-        atomic: :func:`~dfplan.files.atomic_path` or :func:`~dfplan.files.atomic_folder`.
-
     Yields:
-        The temporary path to write to.
+        The temporary path to write to, from :func:`~dfplan.files.atomic_path` for a file or
+        :func:`~dfplan.files.atomic_folder` for a folder.
     """
     file = checksum_file(path)
     with atomic(path) as temporary:

@@ -25,7 +25,7 @@ from dfplan.errors import DataError, DfplanError
 from dfplan.types import FileStamp, Recording
 
 LARGE = 256 << 20
-"""Size in bytes from which on a data file is mapped, and :func:`allocate` maps a temporary file."""
+"""Size in bytes from which on a file is mapped, and :func:`allocate` maps a temporary file."""
 
 BLOCK = 4 << 20
 """Bytes that are read or converted at a time."""
@@ -44,10 +44,6 @@ def allocate(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
     The file is in the folder of :mod:`tempfile` (``TMPDIR``) and disappears with the array. Its
     space is reserved at once, because a full disk under a mapped file kills the process.
-
-    Args:
-        shape: shape of the array; a dimension may be 0.
-        dtype: type of its elements.
 
     Raises:
         DfplanError: the disk is full.
@@ -70,12 +66,7 @@ def allocate(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def target_dtype(dtype: np.dtype, flags: bool = False) -> np.dtype:
-    """The type that stored values are converted to: float32 or float64, or bool for flags.
-
-    Args:
-        dtype: type of the stored values, in any byte order.
-        flags: whether the values mean yes or no.
-    """
+    """The type that stored values are converted to: float32 or float64, or bool for flags."""
     if flags:
         return np.dtype(bool)
     if dtype.kind == "f" and dtype.itemsize in (4, 8):
@@ -84,25 +75,19 @@ def target_dtype(dtype: np.dtype, flags: bool = False) -> np.dtype:
 
 
 def row_blocks(count: int, row_bytes: int, chunk: int = 1) -> Iterator[slice]:
-    """Yield slices of about :data:`BLOCK` bytes that cover ``count`` rows in order.
-
-    Args:
-        count: number of rows.
-        row_bytes: size of a row.
-        chunk: a slice contains a multiple of this number of rows.
-    """
+    """Yield slices of about :data:`BLOCK` bytes, a multiple of ``chunk`` rows, in order."""
     rows = -(-max(1, BLOCK // max(1, row_bytes)) // chunk) * chunk
     return blocks(count, rows)
 
 
 def convert(stored: Any, dtype: np.dtype, *, chunk: int = 1, flags: bool = False) -> np.ndarray:
-    """Copy stored values block by block into a new array of :func:`target_dtype`.
+    """Copy an array or hdf5 dataset block by block into a new array of :func:`target_dtype`.
 
     Args:
-        stored: a NumPy array or an hdf5 dataset.
-        dtype: type of the stored values.
+        stored: the values.
+        dtype: their type.
         chunk: rows that are stored together.
-        flags: as for :func:`target_dtype`.
+        flags: whether the values mean yes or no.
 
     Raises:
         DfplanError: as :func:`allocate`.
@@ -117,10 +102,7 @@ def convert(stored: Any, dtype: np.dtype, *, chunk: int = 1, flags: bool = False
 def check_once(file: FileStamp, part: str, check: Callable[[], None]) -> None:
     """Call ``check`` unless it has passed for this part of the file, in its present state.
 
-    Args:
-        file: state of the file.
-        part: name of what is checked.
-        check: raises an exception if the part is damaged.
+    ``check`` raises an exception if the part is damaged.
     """
     if (file, part) not in _checked:
         check()
@@ -140,7 +122,7 @@ def reading(
     Args:
         path: the file.
         kind: its type, for error messages.
-        damage: exceptions that a damaged file causes; they are converted to :class:`DataError`.
+        damage: exceptions that mean a damaged file; they become :class:`DataError`.
         expected: state that the file must have; default: its state when the block begins.
 
     Raises:
@@ -185,12 +167,9 @@ def require_file(path: Path) -> FileStamp:
 
 def mapped_files(recording: Recording) -> tuple[FileStamp, ...]:
     """The state of the files that arrays of ``recording`` are mapped from."""
-    names = {
-        str(values.filename)
-        for values in vars(recording).values()
-        if isinstance(values, np.memmap) and values.filename is not None
-    }
-    return tuple(stamp(name) for name in sorted(names))
+    arrays = [values for values in vars(recording).values() if isinstance(values, np.memmap)]
+    names = {str(values.filename) for values in arrays if values.filename is not None}
+    return tuple(map(stamp, sorted(names)))
 
 
 def require_unchanged(files: Iterable[FileStamp]) -> None:

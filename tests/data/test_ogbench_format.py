@@ -166,12 +166,12 @@ def test_what_is_written_can_be_mapped_and_is_the_same_each_time(
         ({"observations": np.zeros((15, 64, 64, 3), np.uint8)}, "image"),
         ({"observations": rows(0)}, r"observations must have shape \[N, S\]"),
         ({"actions": rows(8)[:9]}, r"actions must have shape \[15, A\]; got \[9, 8\]"),
-        ({"actions": None}, "no array 'actions'; it has observations, qpos"),
-        ({"terminals": None}, r"no array 'terminals'.*OGBench's format"),
+        ({"actions": None}, "no field 'actions'; it has observations, qpos"),
+        ({"terminals": None}, r"no field 'terminals'.*OGBench's format"),
         ({"terminals": np.zeros(14)}, r"terminals must have shape \[15\]; got \[14\]"),
         ({"terminals": np.full(15, "no")}, "terminals must hold numbers"),
         ({"bare_ends": np.ones(2, bool)}, r"bare_ends must have shape \[3\]; got \[2\]"),
-        (dict.fromkeys(published()), "no array 'observations'; it has none"),
+        (dict.fromkeys(published()), "no field 'observations'; it has none"),
     ],
 )
 def test_wrong_files_are_refused(

@@ -15,6 +15,7 @@ from dfplan.data.formats.fields import (
     GOAL,
     OBSERVATION,
     Field,
+    Fields,
     cut_where_not_next,
     first_rows,
 )
@@ -110,11 +111,9 @@ def read_arrays(
     if path.suffix == ".npz":
         return _recording(_fields(npz_arrays(path), keys, path), path.name, position)
     with open_hdf5(path, follow_links) as file:
-        datasets: dict[str, h5py.Dataset] = {name: file[name] for name in list_datasets(file)}
         names = {field: name.strip("/") for field, name in keys.items()}
-        for name in names.values():
-            if isinstance(file.get(name), h5py.Dataset):  # perhaps behind a link
-                datasets[name] = file[name]
+        known = {*list_datasets(file), *names.values()}  # a name may be behind a link
+        datasets = {name: file[name] for name in known if isinstance(file.get(name), h5py.Dataset)}
         fields = _fields(datasets, names, path)
         for array in fields.values():
             require_sources(file[array.name].id, follow_links)
@@ -145,25 +144,20 @@ def _array(name: str, values: object, source: str) -> np.ndarray:
 def _recording(
     fields: Mapping[str, Field], source: str, position: Sequence[int] | None
 ) -> Recording:
+    fields = Fields(fields, source, fields, "observations")
     count, width = fields["observations"].require_shape(OBSERVATION)
     layout = observation_layout(width, position, source)
     observations = fields["observations"].read(OBSERVATION)
-    if "actions" in fields:
-        actions = fields["actions"].read(ACTION, count)
-    else:
-        actions = np.zeros((count, 2), np.float32)
-    ends = np.zeros(count, bool)
-    if "ends" in fields:
-        ends = fields["ends"].read((), count, flags=True)
-    if "next_observations" in fields:
-        following = fields["next_observations"].read(observations.shape[1:], count)
-        ends = cut_where_not_next(ends, observations, following, source)
+    actions = fields.optional("actions", ACTION, count)
+    ends = fields.optional("ends", (), count, flags=True)
+    following = fields.optional("next_observations", observations.shape[1:], count)
+    ends = np.zeros(count, bool) if ends is None else ends
     return Recording(
         observations=observations,
-        actions=actions,
-        episodes=first_rows(ends),
+        actions=np.zeros((count, 2), np.float32) if actions is None else actions,
+        episodes=first_rows(cut_where_not_next(ends, observations, following, source)),
         source=source,
-        rewards=fields["rewards"].read((), count) if "rewards" in fields else None,
-        goals=fields["goals"].read(GOAL, count) if "goals" in fields else None,
+        rewards=fields.optional("rewards", (), count),
+        goals=fields.optional("goals", GOAL, count),
         layout=layout,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,6 +21,7 @@ from dfplan.data.formats.fields import (
     GOAL,
     OBSERVATION,
     Field,
+    Fields,
     cut_where_not_next,
     first_rows,
     last_rows,
@@ -43,9 +45,9 @@ _LAYOUT = "observation_layout"
 _JOINTS = "metadata/joints"
 _FINAL_OBSERVATIONS = "metadata/bare_ends"
 _ADDED_TIMEOUTS = "metadata/added_timeouts"  # rows that write_d4rl marks but were not recorded so
-
 _NEXT_OBSERVATIONS = "next_observations"
-_COLUMNS = ("observations", "actions", "rewards", "terminals", "timeouts", "infos/goal")
+_FIELDS = ("observations", "actions", "rewards", "terminals", "timeouts", "infos/goal")
+_ALL_FIELDS = (*_FIELDS, _NEXT_OBSERVATIONS, _JOINTS, _FINAL_OBSERVATIONS, _ADDED_TIMEOUTS)
 
 _RECORDED = "recorded"
 """Attribute of a dataset; False: the recording has no such field, but D4RL's tools need one."""
@@ -81,26 +83,23 @@ def read_d4rl(
     """
     path = expand_path(path)
     with open_hdf5(path, follow_links) as file:
-        _check_sources(file, follow_links)
-        field = _field(file, "observations")
-        count, width = field.require_shape(OBSERVATION)
+        fields = _fields(file, follow_links)
+        count, width = fields["observations"].require_shape(OBSERVATION)
         layout = read_layout(width, position, read_text(file, _LAYOUT), str(path))
-        if (_field(file, "actions").stored.shape or ())[:1] == (count - 1,):
+        if (fields["actions"].stored.shape or ())[:1] == (count - 1,):
             raise DataError(
                 f"{path} has {count} observations for {count - 1} actions. D4RL's format has no "
                 "place for a final observation: remove it, or add an action of zeros for it."
             )
         # Actions first: a damaged number of rows would make the observations very large.
-        actions = _field(file, "actions").read(ACTION, count)
-        observations = field.read(OBSERVATION)
-        terminals = _optional(file, "terminals", (), count, flags=True)
-        timeouts = _optional(file, "timeouts", (), count, flags=True)
+        actions = fields["actions"].read(ACTION, count)
+        observations = fields["observations"].read(OBSERVATION)
+        terminals = fields.optional("terminals", (), count, flags=True)
+        timeouts = fields.optional("timeouts", (), count, flags=True)
         episodes = _episodes(file, count, terminals)
-        final = None
-        if _FINAL_OBSERVATIONS in file:
-            final = _field(file, _FINAL_OBSERVATIONS).read((), len(episodes), flags=True)
-        if _NEXT_OBSERVATIONS in file:
-            following = _field(file, _NEXT_OBSERVATIONS).read(observations.shape[1:], count)
+        final = fields.optional(_FINAL_OBSERVATIONS, (), len(episodes), flags=True)
+        following = fields.optional(_NEXT_OBSERVATIONS, observations.shape[1:], count)
+        if following is not None:
             ends = np.zeros(count, bool)
             ends[last_rows(episodes, count)] = True
             cut = first_rows(cut_where_not_next(ends, observations, following, str(path)))
@@ -116,8 +115,8 @@ def read_d4rl(
             actions=actions,
             episodes=episodes,
             source=path.name,
-            rewards=_optional(file, "rewards", (), count),
-            goals=_optional(file, "infos/goal", GOAL, count),
+            rewards=fields.optional("rewards", (), count),
+            goals=fields.optional("infos/goal", GOAL, count),
             terminals=terminals,
             timeouts=timeouts,
             final_observations=final,
@@ -127,19 +126,13 @@ def read_d4rl(
 
 
 def write_d4rl(recording: Recording, path: str | Path) -> Path:
-    """Write a recording as an hdf5 file; :func:`read_d4rl` gives the same recording again.
+    """Write a recording as an hdf5 file, and return its path.
 
-    The fields that D4RL's own tools need are always written. Absent rewards are zeros, absent
-    terminals are False, and absent timeouts are True in the last row of each episode that does not
-    end in a terminal. A final observation is a timeout too, so that those tools take no step from
-    it. The attribute ``observation_layout`` stores the columns of the position.
-
-    Args:
-        recording: what to write.
-        path: the file to write. It appears when it is complete.
-
-    Returns:
-        The path.
+    :func:`read_d4rl` gives the same recording again. The fields that D4RL's own tools need are
+    always written. Absent rewards are zeros, absent terminals are False, and absent timeouts are
+    True in the last row of each episode that does not end in a terminal. A final observation is a
+    timeout too, so that those tools take no step from it. The attribute ``observation_layout``
+    stores the columns of the position. The file appears when it is complete.
 
     Raises:
         OSError: the file cannot be written, for example because the disk is full.
@@ -152,30 +145,18 @@ def write_d4rl(recording: Recording, path: str | Path) -> Path:
     return path
 
 
-def _check_sources(file: h5py.File, follow_links: bool) -> None:
-    names = (*_COLUMNS, _NEXT_OBSERVATIONS, _JOINTS, _FINAL_OBSERVATIONS, _ADDED_TIMEOUTS)
-    for name in names:
-        if isinstance(file.get(name), h5py.Dataset):
-            require_sources(file[name].id, follow_links)
-
-
-def _field(file: h5py.File, name: str) -> Field:
-    if name not in file or not isinstance(file[name], h5py.Dataset):
-        raise DataError(
-            f"{file.filename} has no field {name!r}; it has "
-            f"{', '.join(list_datasets(file)) or 'none'}. "
-            "Expected D4RL's format: observations [N, S], actions [N, A]."
-        )
-    return Field(name, file[name], str(file.filename))
-
-
-def _optional(
-    file: h5py.File, name: str, row: tuple[int, ...], count: int, *, flags: bool = False
-) -> np.ndarray | None:
-    """Read a field; None if the file does not have it, or it was not recorded."""
-    if name not in file or read_flag(file[name], _RECORDED) is False:
-        return None
-    return _field(file, name).read(row, count, flags=flags)
+def _fields(file: h5py.File, follow_links: bool) -> Fields:
+    """The recorded fields of a file."""
+    fields = {}
+    for name in _ALL_FIELDS:
+        if isinstance(dataset := file.get(name), h5py.Dataset):
+            require_sources(dataset.id, follow_links)
+            if read_flag(dataset, _RECORDED) is not False:
+                fields[name] = Field(name, dataset, str(file.filename))
+        elif dataset is not None:
+            raise DataError(f"{file.filename}: {name} must be an array of numbers; it is a group.")
+    expected = "D4RL's format: observations [N, S], actions [N, A]"
+    return Fields(fields, file.filename, list_datasets(file), expected)
 
 
 def _episodes(file: h5py.File, count: int, terminals: np.ndarray | None) -> np.ndarray:
@@ -211,10 +192,7 @@ def _maze(file: h5py.File, name: str) -> str | None:
 def _write(file: h5py.File, recording: Recording, sink: Sink) -> None:
     count = len(recording)
     last = last_rows(recording.episodes, count)
-    columns: dict[str, np.ndarray] = {
-        "observations": recording.observations,
-        "actions": recording.actions,
-    }
+    columns = {"observations": recording.observations, "actions": recording.actions}
     # These two are whole configurations of a body. A point has no more than position and velocity.
     if recording.layout == PLANAR:
         columns["infos/qpos"] = PLANAR.positions(recording.observations)
@@ -249,28 +227,25 @@ def _write(file: h5py.File, recording: Recording, sink: Sink) -> None:
     if layout is not None:
         file.attrs[_LAYOUT] = layout
     for name, values in columns.items():
-        dataset = _create_dataset(file, name, values)
+        create_dataset(file, name, values.shape, values.dtype)
         if name in defaults and getattr(recording, name) is None:
-            dataset.attrs[_RECORDED] = False
+            file[name].attrs[_RECORDED] = False
         for rows in row_blocks(count, values[:1].nbytes, _CHUNK):
-            dataset[rows] = values[rows]
+            file[name][rows] = values[rows]
             file.flush()
             if sink.failure is not None:
                 return
 
 
-def _create_dataset(file: h5py.File, name: str, values: np.ndarray) -> h5py.Dataset:
-    if not len(values):
-        return file.create_dataset(name, shape=values.shape, dtype=values.dtype)
-    return file.create_dataset(
-        name,
-        shape=values.shape,
-        dtype=values.dtype,
-        chunks=(min(len(values), _CHUNK), *values.shape[1:]),
-        compression="gzip",
-        compression_opts=1,
-        shuffle=True,
-    )
+def create_dataset(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: Any, chunk: int = _CHUNK
+) -> None:
+    """Create a dataset in chunks of at most ``chunk`` rows, compressed unless it is empty."""
+    packed: dict[str, Any] = {}
+    if shape[0]:
+        chunks = (min(shape[0], chunk), *shape[1:])
+        packed = {"chunks": chunks, "compression": "gzip", "compression_opts": 1, "shuffle": True}
+    file.create_dataset(name, shape=shape, dtype=dtype, **packed)
 
 
 def _published_files() -> dict[str, tuple[str, ...]]:

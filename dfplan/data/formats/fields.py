@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import h5py
@@ -72,12 +72,7 @@ class Field(Record):
     def read(
         self, row: tuple[int | str, ...] = (), count: int | None = None, *, flags: bool = False
     ) -> np.ndarray:
-        """Check and read the values, [count, *row]; see :meth:`require_shape`.
-
-        Args:
-            row: as for :meth:`require_shape`.
-            count: as for :meth:`require_shape`.
-            flags: whether to convert the values to bool.
+        """Check and read the values, [count, *row], as :meth:`require_shape`; bool for ``flags``.
 
         Raises:
             DataError: as :meth:`require_shape`, or the values contain NaN as a flag.
@@ -96,6 +91,33 @@ class Field(Record):
         else:
             values = convert(stored, stored.dtype, flags=flags)
         return values.reshape(shape)
+
+
+class Fields(dict[str, Field]):
+    """Fields by name. One that is missing raises :class:`DataError`.
+
+    Args:
+        fields: the fields.
+        source: name of the file, for messages.
+        names: what the file holds, for messages.
+        expected: what it should hold, for messages.
+    """
+
+    def __init__(
+        self, fields: Mapping[str, Field], source: object, names: Iterable[str], expected: str
+    ) -> None:
+        super().__init__(fields)
+        self._missing = f"it has {', '.join(sorted(names)) or 'none'}. Expected {expected}."
+        self._source = source
+
+    def __missing__(self, name: str) -> Field:
+        raise DataError(f"{self._source} has no field {name!r}; {self._missing}")
+
+    def optional(
+        self, name: str, row: tuple[int | str, ...], count: int, *, flags: bool = False
+    ) -> np.ndarray | None:
+        """Read a field as :meth:`Field.read`; None if it is missing."""
+        return self[name].read(row, count, flags=flags) if name in self else None
 
 
 def layout_text(layout: ObservationLayout) -> str | None:
@@ -137,14 +159,15 @@ def read_layout(
 
 
 def cut_where_not_next(
-    ends: np.ndarray, observations: np.ndarray, following: np.ndarray, source: str
+    ends: np.ndarray, observations: np.ndarray, following: np.ndarray | None, source: str
 ) -> np.ndarray:
     """End episodes also where the next observation is not the next row.
 
     Args:
         ends: whether a row is the last of an episode, from the file; bool [N].
         observations: float [N, D].
-        following: the observation after each row's action; float [N, D]. NaN matches everything.
+        following: the observation after each row's action, float [N, D]; None if not recorded.
+            NaN matches everything.
         source: name of the data, for error messages.
 
     Returns:
@@ -153,6 +176,8 @@ def cut_where_not_next(
     Raises:
         DataError: most rows are not followed by their next observation.
     """
+    if following is None:
+        return ends
     added = np.zeros(len(ends), bool)
     for rows in row_blocks(max(0, len(ends) - 1), observations[:1].nbytes):
         after, recorded = observations[rows.start + 1 : rows.stop + 1], following[rows]

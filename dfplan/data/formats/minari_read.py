@@ -48,7 +48,7 @@ _ACHIEVED = "achieved_goal"
 def read_minari(
     path: str | Path, *, follow_links: bool = False, position: Sequence[int] | None = None
 ) -> Recording:
-    """Read a data set in Minari's hdf5 format.
+    """Read a data set in Minari's hdf5 format, with episodes in the order of their numbers.
 
     A data set of :func:`~dfplan.data.formats.minari_write.write_minari` gives the same recording
     again, except for ``source``. For others:
@@ -70,9 +70,6 @@ def read_minari(
         position: as for :func:`dfplan.data.read`.
             :func:`~dfplan.data.formats.minari_write.write_minari` stores it.
 
-    Returns:
-        The episodes in the order of their numbers.
-
     Raises:
         ConfigError: as :func:`~dfplan.observations.observation_layout`.
         DataError: there is no such data set, and the download failed; its format is not hdf5; the
@@ -93,7 +90,7 @@ def read_minari(
             fields[_ACHIEVED] = _Field(f"observations/{_ACHIEVED}", GOAL[0], of_rows=True)
         layout = _layout(file, fields, position)
         sizes = _survey(file, names, fields, follow_links)
-        arrays = _read_arrays(file, names, fields, sizes)
+        arrays: dict[str, Any] = _read_arrays(file, names, fields, sizes)
         if marks is not None:
             _restore(file, names, sizes, arrays)
         environment = metadata.get("env_spec", read_text(file, "env_spec"))
@@ -105,14 +102,9 @@ def read_minari(
         final = arrays.pop("final")
         arrays.update(dict.fromkeys(marks["absent"]))
     return Recording(
-        observations=arrays["observations"],
-        actions=arrays["actions"],
+        **arrays,
         episodes=sizes.first,
         source=source_name(path, metadata),
-        rewards=arrays.get("rewards"),
-        goals=arrays.get("goals"),
-        terminals=arrays.get("terminals"),
-        timeouts=arrays.get("timeouts"),
         final_observations=final if final.any() else None,
         maze=maze,
         layout=layout,
@@ -215,13 +207,7 @@ def _shape(group: h5py.Group, place: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class _Sizes(Record):
-    """Sizes of the E episodes, and the number type of each field.
-
-    Attributes:
-        rows: observations of each episode; int64 [E].
-        steps: actions of each episode; int64 [E].
-        dtypes: number type of each field.
-    """
+    """Observations and actions of each of E episodes, int64 [E], and the type of each field."""
 
     rows: np.ndarray
     steps: np.ndarray
@@ -242,41 +228,31 @@ def _survey(
         name: np.dtype(bool if field.flag else np.float32) for name, field in fields.items()
     }
     for index, name in enumerate(names):
-        shapes = {}
+        episode, shapes = f"{file.filename}: {name}", {}
         for key, dataset in _open_datasets(file, name, fields).items():
             require_sources(dataset, follow_links)
             shapes[key], dtype = dataset.shape, dataset.dtype
             if dtype.kind not in "fiub":
-                raise DataError(
-                    f"{file.filename}: {name}/{fields[key].place} must hold numbers; got {dtype}."
-                )
+                raise DataError(f"{episode}/{fields[key].place} must hold numbers; got {dtype}.")
             dtypes[key] = np.promote_types(dtypes[key], target_dtype(dtype, fields[key].flag))
-        rows[index], steps[index] = (
-            (shapes[key] or (0,))[0] for key in ("observations", "actions")
-        )
-        _check_shapes(f"{file.filename}: {name}", shapes, fields)
-    return _Sizes(rows, steps, dtypes)
-
-
-def _check_shapes(
-    episode: str, shapes: dict[str, tuple[int, ...]], fields: dict[str, _Field]
-) -> None:
-    rows, steps = ((shapes[key] or (0,))[0] for key in ("observations", "actions"))
-    if rows == 0:
-        raise DataError(f"{episode} has no observation; leave it out.")
-    if rows - steps not in (0, 1):
-        raise DataError(
-            f"{episode} has {rows} observations and {steps} actions; expected as many, or one "
-            "observation more."
-        )
-    for key, field in fields.items():
-        tail = () if field.width is None else (field.width,)
-        expected = (rows if field.of_rows else steps, *tail)
-        if shapes[key] != expected:
+        lengths = ((shapes[key] or (0,))[0] for key in ("observations", "actions"))
+        rows[index], steps[index] = lengths
+        if not rows[index]:
+            raise DataError(f"{episode} has no observation; leave it out.")
+        if rows[index] - steps[index] not in (0, 1):
             raise DataError(
-                f"{episode}/{field.place} must have shape {list(expected)}; got "
-                f"{list(shapes[key])}."
+                f"{episode} has {rows[index]} observations and {steps[index]} actions; expected as "
+                "many, or one observation more."
             )
+        for key, field in fields.items():
+            tail = () if field.width is None else (field.width,)
+            expected = (int((rows if field.of_rows else steps)[index]), *tail)
+            if shapes[key] != expected:
+                raise DataError(
+                    f"{episode}/{field.place} must have shape {list(expected)}; got "
+                    f"{list(shapes[key])}."
+                )
+    return _Sizes(rows, steps, dtypes)
 
 
 def _read_arrays(
@@ -321,10 +297,9 @@ def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _open_datasets(
     file: h5py.File, name: str, fields: dict[str, _Field]
 ) -> dict[str, h5py.h5d.DatasetID]:
-    """Open the arrays of one episode.
+    """Open the arrays of one episode, by h5py's low-level functions.
 
-    This uses h5py's low-level functions: ``file[name]`` would take most of the time if there are
-    many short episodes.
+    ``file[name]`` would take most of the time if there are many short episodes.
     """
     try:
         group = h5py.h5g.open(file.id, name.encode())

@@ -1,4 +1,4 @@
-"""Writes data sets that Minari loads, with the environment that they were recorded in."""
+"""Writes data sets that Minari loads, and Minari's format as a whole."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from dfplan.data.formats.fields import layout_text
+from dfplan.data.formats.format import Contents, Format
 from dfplan.data.formats.minari_files import (
     ADDED_TRUNCATION,
     ID,
@@ -20,9 +21,12 @@ from dfplan.data.formats.minari_files import (
     MARKS,
     MINARI_FILE,
     OPTIONAL_FIELDS,
+    PUBLISHED,
     STEP_FIELDS,
+    local_datasets,
     root_folder,
 )
+from dfplan.data.formats.minari_read import read_minari
 from dfplan.data.hdf5 import DAMAGE, Sink
 from dfplan.data.sha256 import replacing
 from dfplan.errors import ConfigError, DataError, MissingPackageError
@@ -38,7 +42,7 @@ _NOT_IN_ID = re.compile(r"[^-\w]+")
 
 
 def write_minari(recording: Recording, path: str | Path, *, dataset_id: str | None = None) -> Path:
-    """Write a data set that Minari loads, and from which it recovers the environment.
+    """Write a data set that Minari loads with its environment, and return its folder.
 
     In gymnasium-robotics' coordinates the observations are a dictionary, with ``desired_goal`` if
     goals are known. In others they are one array, and goals are ``infos/goal``. The environment is
@@ -59,9 +63,6 @@ def write_minari(recording: Recording, path: str | Path, *, dataset_id: str | No
         dataset_id: id for Minari, ending in a version. Default: the path of the folder relative to
             Minari's local folder if it is in there, else its name, with ``-v0`` if the name has no
             version.
-
-    Returns:
-        The folder.
 
     Raises:
         ConfigError: there is already something at ``path``, or the id is invalid.
@@ -199,13 +200,8 @@ def _write_episode(
 ) -> None:
     """Write the rows ``first`` to ``end`` - 1 as one episode; the last one as an observation.
 
-    Args:
-        group: the group of the episode.
-        recording: the data.
-        first: first row.
-        end: one past the last row.
-        final: whether the last row is only a final observation.
-        nested: whether observations are a dictionary.
+    ``final`` says whether the last row is only a final observation, ``nested`` whether observations
+    are a dictionary.
     """
     last = end - 1
     steps = slice(first, last)
@@ -236,3 +232,22 @@ def _write_episode(
     row = np.hstack([*parts, final]).astype(float)
     if row[:-1].any() or not final:
         group.attrs[LAST_ROW] = row
+
+
+def _detect(contents: Contents) -> bool:
+    if contents.is_folder or contents.path.name == MINARI_FILE:
+        return True
+    return contents.hdf5 is not None and "episode_0" in contents.hdf5
+
+
+MINARI = Format(
+    name="minari",
+    title="Minari (a folder)",
+    detect=_detect,
+    read=read_minari,
+    write=write_minari,
+    endings=("",),
+    datasets=lambda: {**dict.fromkeys(PUBLISHED), **local_datasets()},
+    ids=ID,
+)
+"""Minari's format (``minari/dataset/_storages/hdf5_storage.py``)."""

@@ -21,6 +21,7 @@ from dfplan.data.formats.fields import (
     GOAL,
     OBSERVATION,
     Field,
+    Fields,
     cut_where_not_next,
     first_rows,
     last_rows,
@@ -31,7 +32,7 @@ from dfplan.data.formats.format import Contents, Format, Publisher
 from dfplan.data.npz import NpzArray, npz_arrays, npz_fault, read_npz_text
 from dfplan.data.sha256 import replacing
 from dfplan.data.storage import allocate, row_blocks
-from dfplan.errors import ConfigError, DataError, MazeError
+from dfplan.errors import ConfigError, MazeError
 from dfplan.files import expand_path
 from dfplan.mazes import parse_maze
 from dfplan.observations import PLANAR
@@ -74,20 +75,21 @@ def read_ogbench(
     """
     path = expand_path(path)
     arrays = npz_arrays(path)
-    count, width = _field(arrays, "observations").require_shape(OBSERVATION)
+    fields = Fields(
+        {name: Field(name, stored, str(path)) for name, stored in arrays.items()},
+        path,
+        arrays,
+        "OGBench's format: observations [N, S], actions [N, A], terminals [N]",
+    )
+    count, width = fields["observations"].require_shape(OBSERVATION)
     layout = read_layout(width, position, _text(arrays, _LAYOUT), str(path))
-    observations = _field(arrays, "observations").read(OBSERVATION)
-    actions = _field(arrays, "actions").read(ACTION, count)
-    if "valids" in arrays:
-        ends = ~_field(arrays, "valids").read((), count, flags=True)
-    else:
-        ends = _field(arrays, "terminals").read((), count, flags=True)
-    following = None
-    if "next_observations" in arrays:
-        following = _field(arrays, "next_observations").read((width,), count)
-        ends = cut_where_not_next(ends, observations, following, str(path))
-    episodes = first_rows(ends)
-    rewards = _optional(arrays, "rewards", (), count)
+    observations = fields["observations"].read(OBSERVATION)
+    actions = fields["actions"].read(ACTION, count)
+    valids = fields.optional("valids", (), count, flags=True)
+    ends = fields["terminals"].read((), count, flags=True) if valids is None else ~valids
+    following = fields.optional("next_observations", (width,), count)
+    episodes = first_rows(cut_where_not_next(ends, observations, following, str(path)))
+    rewards = fields.optional("rewards", (), count)
     if following is not None:
         last = last_rows(episodes, count)
         return Recording(
@@ -106,29 +108,27 @@ def read_ogbench(
         episodes=episodes,
         source=path.name,
         rewards=rewards,
-        goals=_optional(arrays, "goals", GOAL, count),
-        terminals=_optional(arrays, _TERMINALS, (), count, flags=True),
-        timeouts=_optional(arrays, _TIMEOUTS, (), count, flags=True),
-        final_observations=_optional(arrays, _FINAL_OBSERVATIONS, (), len(episodes), flags=True),
+        goals=fields.optional("goals", GOAL, count),
+        terminals=fields.optional(_TERMINALS, (), count, flags=True),
+        timeouts=fields.optional(_TIMEOUTS, (), count, flags=True),
+        final_observations=fields.optional(_FINAL_OBSERVATIONS, (), len(episodes), flags=True),
         maze=_maze(arrays, path),
         layout=layout,
     )
 
 
 def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = False) -> Path:
-    """Write a recording as an npz file; :func:`read_ogbench` gives the same recording again.
+    """Write a recording as an npz file, and return its path.
 
-    ``ogbench.utils.load_dataset`` loads it, too. The fields that OGBench's format does not have
-    (rewards, goals, terminals and timeouts of the environment, final observations, maze, columns of
-    the position) are arrays that it ignores.
+    :func:`read_ogbench` gives the same recording again, and ``ogbench.utils.load_dataset`` loads
+    it, too. The fields that OGBench's format does not have (rewards, goals, terminals and timeouts
+    of the environment, final observations, maze, columns of the position) are arrays that it
+    ignores. The file appears when it is complete.
 
     Args:
         recording: what to write.
-        path: the file to write. It appears when it is complete.
+        path: the file to write.
         compress: whether to compress it. A compressed file cannot be mapped.
-
-    Returns:
-        The path.
 
     Raises:
         OSError: the file cannot be written, for example because the disk is full.
@@ -161,27 +161,6 @@ def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = Fa
 
 def _detect(contents: Contents) -> bool:
     return contents.npz is not None and {"observations", "terminals"} <= contents.npz
-
-
-def _field(arrays: dict[str, NpzArray], name: str) -> Field:
-    path = next(iter(arrays.values())).file.path if arrays else "The file"
-    if name not in arrays:
-        raise DataError(
-            f"{path} has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}. "
-            "Expected OGBench's format: observations [N, S], actions [N, A], terminals [N]."
-        )
-    return Field(name, arrays[name], str(path))
-
-
-def _optional(
-    arrays: dict[str, NpzArray],
-    name: str,
-    row: tuple[int, ...],
-    count: int,
-    *,
-    flags: bool = False,
-) -> np.ndarray | None:
-    return _field(arrays, name).read(row, count, flags=flags) if name in arrays else None
 
 
 def _text(arrays: dict[str, NpzArray], name: str) -> str | None:
@@ -232,14 +211,9 @@ def _write(archive: zipfile.ZipFile, member: str, values: np.ndarray, compress: 
 
 
 def _write_values(out: IO[bytes], values: np.ndarray) -> None:
-    np.lib.format.write_array_header_1_0(
-        out,
-        {
-            "descr": np.lib.format.dtype_to_descr(values.dtype),
-            "fortran_order": False,
-            "shape": values.shape,
-        },
-    )
+    descr = np.lib.format.dtype_to_descr(values.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": values.shape}
+    np.lib.format.write_array_header_1_0(out, header)
     if not values.ndim:
         out.write(values.tobytes())
         return

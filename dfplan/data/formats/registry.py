@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dfplan.data.formats.d4rl import D4RL
 from dfplan.data.formats.format import Format
-from dfplan.data.formats.minari import MINARI
+from dfplan.data.formats.minari_write import MINARI
 from dfplan.data.formats.ogbench import OGBENCH
 from dfplan.registry import Registry
 
