@@ -13,6 +13,18 @@ horizontal axis is the column. The vertical axis is the row and points down. The
 are in the coordinates of the maze's suite and are converted; see
 :func:`dfplan.plotting.maze.to_picture`.
 
+These arguments are the same in all functions:
+
+- ``plan`` is a batch of plans, and ``index`` is the plan of the batch to draw.
+- ``ax`` are axes to draw on; default: pyplot's current axes.
+- ``maze`` is a text or a name, see :func:`dfplan.mazes.parse_maze`; None draws a floor without
+  walls.
+- ``theme`` is ``light`` or ``dark``.
+
+All functions raise :class:`~dfplan.errors.ConfigError` for an unknown index, theme or name of a
+maze, :class:`~dfplan.errors.MazeError` for a maze that cannot be read, and
+:class:`~dfplan.errors.DataError` for an array that has a wrong shape or is not finite.
+
 Importing this package imports matplotlib, but not torch; ``import dfplan`` does not import it.
 """
 
@@ -20,9 +32,15 @@ import dfplan.plotting.settings  # first, because it imports matplotlib  # noqa:
 from dfplan.plotting.coverage import plot_coverage
 from dfplan.plotting.denoising import plot_denoising, plot_denoising_step, plot_levels
 from dfplan.plotting.maze import plot_maze
-from dfplan.plotting.plans import plot_candidates, plot_path, plot_plan, plot_tree
+from dfplan.plotting.plans import (
+    plot_candidates,
+    plot_ellipses,
+    plot_path,
+    plot_plan,
+    plot_spread,
+    plot_tree,
+)
 from dfplan.plotting.rewards import plot_regions, plot_reward_gradient
-from dfplan.plotting.uncertainty import plot_ellipses, plot_spread
 
 __all__ = [
     "plot_candidates",

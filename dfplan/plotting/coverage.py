@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 
 from dfplan.blocks import blocks
 from dfplan.errors import DataError
 from dfplan.mazes import Maze, parse_maze
-from dfplan.plotting.marks import draw_visits
 from dfplan.plotting.maze import Limits, current_axes, draw_maze, maze_limits, to_picture
 from dfplan.plotting.style import named_theme
 from dfplan.record import Record
@@ -52,11 +50,8 @@ class Visits(Record):
 def count_visits(observations: np.ndarray, maze: Maze | None) -> Visits:
     """Count visits on a grid: 12 bins per cell, or without a maze 240 bins on the longer side.
 
-    Rows that are not finite, that are all zero or that are outside the maze are not counted.
-
-    Args:
-        observations: position in the first two columns; float [N, D].
-        maze: the maze; None without a maze.
+    The position is in the first two columns of the observations, float [N, D]. Rows that are not
+    finite, that are all zero or that are outside the maze are not counted.
 
     Raises:
         DataError: no row is finite and not zero.
@@ -95,18 +90,10 @@ def plot_coverage(
 ) -> Axes:
     """Draw how often data visits each place, on a logarithmic scale, over the walls of its maze.
 
-    Args:
-        observations: position in the first two columns, in the suite's coordinates; float [N, D].
-        ax: axes to draw on; default: pyplot's current axes.
-        maze: the maze; None for a floor without walls.
-        theme: ``light`` or ``dark``.
-
-    Returns:
-        The axes. Their last image has the color scale, for a color bar.
+    The position is in the first two columns of the observations, float [N, D]. The last image of
+    the axes has the color scale, for a color bar.
 
     Raises:
-        MazeError: the maze cannot be read.
-        ConfigError: unknown name of a maze or theme.
         DataError: observations have another shape, or no row is finite and not zero.
     """
     parsed, theme_colors = None if maze is None else parse_maze(maze), named_theme(theme)
@@ -116,12 +103,18 @@ def plot_coverage(
             f"{list(np.shape(observations))}."
         )
     visits, ax = count_visits(observations, parsed), current_axes(ax)
+    low0, high0, low1, high1 = visits.limits
+    scale = parsed is not None or 2 <= max(high0 - low0, high1 - low1) <= 40
     limits = visits.limits if parsed is None else maze_limits(parsed)
-    longest = max(limits[1] - limits[0], limits[3] - limits[2])
-    scale = parsed is not None or 2 <= longest <= 40
-    draw_maze(ax, parsed, limits, scale=scale, theme=theme_colors)
-    colors = ScalarMappable(LogNorm(1, max(int(visits.counts.max()), 2)), theme_colors.visits)
-    draw_visits(ax, visits.counts, visits.limits, colors)
+    draw_maze(ax, parsed, limits, scale, theme_colors)
+    ax.imshow(
+        np.ma.masked_equal(visits.counts, 0),  # places without visits are transparent
+        extent=(low1, high1, high0, low0),
+        interpolation="nearest",
+        cmap=theme_colors.visits,
+        norm=LogNorm(1, max(int(visits.counts.max()), 2)),
+        zorder=1.2,
+    )
     return ax
 
 

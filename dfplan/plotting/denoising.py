@@ -19,23 +19,14 @@ from dfplan.plotting.style import Theme, named_theme
 
 
 def plot_denoising(
-    plan: PlanLike,
-    axes: Sequence[Axes] | None = None,
-    *,
-    index: int = 0,
-    theme: str = "light",
+    plan: PlanLike, axes: Sequence[Axes] | None = None, *, index: int = 0, theme: str = "light"
 ) -> Sequence[Axes]:
     """Draw the denoising of a plan: evenly spaced rows of its scheduling matrix, one per axes.
 
-    Args:
-        plan: batch of plans, made with ``trace=True``.
-        axes: axes to draw on, an array or a sequence; axes without a row stay empty. Default: new
-            axes of pyplot, at most six.
-        index: which plan of the batch.
-        theme: ``light`` or ``dark``.
+    The plan is made with ``trace=True``. ``axes`` is an array or a sequence; axes without a row
+    stay empty. Default: new axes of pyplot, at most six.
 
     Raises:
-        ConfigError: unknown index or theme.
         DataError: the plan has no trace, or an array has a wrong shape or is not finite.
     """
     rows = visible_trace(plan, index)
@@ -58,13 +49,7 @@ def plot_denoising_step(
     """Draw the tokens after one row of the scheduling matrix, with their noise levels.
 
     Each noisy token is surrounded by a pale disc; its radius is proportional to the noise level.
-
-    Args:
-        plan: batch of plans, made with ``trace=True``.
-        row: row of the scheduling matrix, from 0; negative numbers count from the last.
-        ax: axes to draw on; default: pyplot's current axes.
-        index: which plan of the batch.
-        theme: ``light`` or ``dark``.
+    Rows are counted from 0, negative ones from the last. The plan is made with ``trace=True``.
 
     Raises:
         ConfigError: unknown row, index or theme.
@@ -82,15 +67,7 @@ def plot_denoising_step(
 def draw_denoising_step(
     ax: Axes, drawn: DrawnPlan, points: np.ndarray, noise: np.ndarray, theme: Theme
 ) -> None:
-    """Draw noisy tokens, start and goal.
-
-    Args:
-        ax: axes with the maze.
-        drawn: the plan.
-        points: of the tokens, in the picture's coordinates; [P, 2].
-        noise: noise level of each point, as a share of pure noise; [P].
-        theme: colors.
-    """
+    """Draw tokens at points [P, 2] of the picture, start and goal; ``noise`` [P] is up to 1."""
     size, token_colors = token_size(ax), theme.level(noise)
     marks.draw_noise(ax, points, noise, token_colors)
     marks.draw_tokens(ax, points, token_colors, size, (1 - noise) ** 2, theme)
@@ -103,29 +80,17 @@ def plot_levels(
     """Draw the scheduling matrix: the noise level of each point after each row.
 
     Points go from left to right, from the present to the future. Rows go from top to bottom, in the
-    order of denoising.
-
-    Args:
-        plan: batch of plans, made with ``trace=True``.
-        ax: axes to draw on; default: pyplot's current axes.
-        index: which plan of the batch.
-        theme: ``light`` or ``dark``.
+    order of denoising. The plan is made with ``trace=True``.
 
     Raises:
-        ConfigError: unknown index or theme.
         DataError: the plan has no trace, or an array has a wrong shape or is not finite.
     """
     colors = named_theme(theme)
     levels = np.stack([level for level, _ in visible_trace(plan, index)])
     ax = current_axes(ax)
     rows, count = levels.shape
-    image = ax.imshow(
-        levels,
-        aspect="auto",
-        interpolation="nearest",
-        extent=(-0.5, count - 0.5, rows + 0.5, 0.5),
-    )
-    image.set(cmap=colors.level, norm=Normalize(0, plan.max_level))
+    image = ax.imshow(levels, extent=(-0.5, count - 0.5, rows + 0.5, 0.5), aspect="auto")
+    image.set(cmap=colors.level, norm=Normalize(0, plan.max_level), interpolation="nearest")
     ax.set_facecolor(colors.floor)
     ax.set_xlabel("point of the plan", color=colors.muted)
     ax.set_ylabel("row of the matrix", color=colors.muted)

@@ -5,17 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from dfplan.errors import ConfigError, require_numbers
+from dfplan.errors import ConfigError, DataError, require_numbers
 from dfplan.mazes import parse_maze
-from dfplan.plotting.checks import check_array, check_level, check_trace, count_until_arrival
-from dfplan.plotting.maze import (
-    Limits,
-    current_axes,
-    draw_maze_once,
-    maze_limits,
-    points_limits,
-    to_picture,
-)
+from dfplan.plotting.maze import Limits, maze_axes, to_picture, visible_limits
 from dfplan.plotting.records import PlanLike
 from dfplan.plotting.style import Theme, named_theme
 from dfplan.suites import DEFAULT
@@ -23,10 +15,6 @@ from dfplan.suites import DEFAULT
 
 class DrawnPlan:
     """One plan of a batch, checked and converted to the picture's coordinates.
-
-    Args:
-        plan: batch of plans.
-        index: which plan of the batch.
 
     Attributes:
         maze: the plan's maze; None if it is not known.
@@ -45,41 +33,34 @@ class DrawnPlan:
     def __init__(self, plan: PlanLike, index: int) -> None:
         _require_index(plan, index)
         points = check_array("points", plan.points[index], ("P", 2))
-        level = check_level(plan.level[index], len(points), plan.max_level)
+        level = _check_level(plan.level[index], len(points), plan.max_level)
         spread = check_array("spread", plan.spread[index], (len(points),))
         candidates = check_array("candidates", plan.candidates[index], ("C", len(points), 2))
         goal = None if plan.goal is None else check_array("goal", plan.goal[index], (2,))
         self.maze = None if plan.maze is None else parse_maze(plan.maze)
         self.suite = DEFAULT if self.maze is None else self.maze.suite
-        count = count_until_arrival(points)
+        count = _count_until_arrival(points)
         self.points = to_picture(self.maze, points[:count])
         self.level, self.spread = level[:count], spread[:count]
         self.candidates = to_picture(self.maze, candidates)
         self.goal = None if goal is None else to_picture(self.maze, goal)
 
     def limits(self, executed: np.ndarray | None = None) -> Limits:
-        """Limits that show the whole maze, or without a maze everything that is drawn.
-
-        Args:
-            executed: visited positions [S, 2] that are drawn too; None without a path.
-        """
-        if self.maze is not None:
-            return maze_limits(self.maze)
+        """Limits that show the maze, or else all that is drawn, with a path [S, 2] if given."""
         points = [self.points, self.candidates.reshape(-1, 2)]
         if self.goal is not None:
             points.append(self.goal[None])
-        if executed is not None:
+        if executed is not None and self.maze is None:
             points.append(check_array("executed", executed, ("S", 2)))
-        return points_limits(np.concatenate(points))
+        return visible_limits(self.maze, np.concatenate(points))
 
 
 def prepare_axes(
     plan: PlanLike, index: int, ax: Axes | None, theme: str
 ) -> tuple[DrawnPlan, Axes, Theme]:
     """Return the checked plan, axes with its maze, and the theme's colors."""
-    colors, drawn, ax = named_theme(theme), DrawnPlan(plan, index), current_axes(ax)
-    draw_maze_once(ax, drawn.maze, drawn.limits(), colors)
-    return drawn, ax, colors
+    colors, drawn = named_theme(theme), DrawnPlan(plan, index)
+    return drawn, maze_axes(ax, drawn.maze, drawn.limits(), colors), colors
 
 
 def visible_trace(plan: PlanLike, index: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -89,9 +70,21 @@ def visible_trace(plan: PlanLike, index: int) -> list[tuple[np.ndarray, np.ndarr
     the suite's coordinates.
     """
     _require_index(plan, index)
-    trace = [(level[index], points[index]) for level, points in plan.trace]
-    rows = check_trace(trace, plan.max_level)
-    count = count_until_arrival(rows[-1][1])
+    if not len(plan.trace):
+        raise DataError(
+            "The trace must have at least one row; got none. Plan with trace=True to record the "
+            "denoising."
+        )
+    name = "points of the trace"
+    length = len(check_array(name, plan.trace[-1][1][index], ("P", 2)))
+    rows = [
+        (
+            _check_level(level[index], length, plan.max_level),
+            check_array(name, points[index], (length, 2)),
+        )
+        for level, points in plan.trace
+    ]
+    count = _count_until_arrival(rows[-1][1])
     clean = [row for row, (level, _) in enumerate(rows) if not level[:count].any()]
     rows = rows[: clean[0] + 1] if clean else rows
     return [(level[:count], points[:count]) for level, points in rows]
@@ -104,6 +97,54 @@ def spaced_indices(length: int, count: int) -> list[int]:
     """
     first = 0 if count > 1 else length - 1
     return [int(x) for x in np.unique(np.linspace(first, length - 1, count).round())]
+
+
+def check_array(name: str, array: np.ndarray, shape: tuple[int | str, ...]) -> np.ndarray:
+    """Return ``array`` as float64.
+
+    Raises:
+        DataError: ``array`` is not finite or has another shape than ``shape``, in which a letter
+            stands for any length.
+    """
+    try:
+        array = np.asarray(array, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"The {name} must be an array of numbers; got {array!r:.60}.") from error
+    fits = array.ndim == len(shape) and all(
+        isinstance(expected, str) or expected == length
+        for expected, length in zip(shape, array.shape, strict=False)
+    )
+    if not fits or (shape[0] in ("P", "S") and not len(array)):
+        expected = ", ".join(map(str, shape))
+        raise DataError(
+            f"The {name} must have shape [{expected}]; got {list(array.shape)}. Pass one plan of "
+            "the batch, not the whole batch."
+        )
+    if not np.isfinite(array).all():
+        raise DataError(
+            f"The {name} must be finite; {int((~np.isfinite(array)).sum())} of {array.size} "
+            "numbers are not. Plan again, or leave this plan out."
+        )
+    return array
+
+
+def _check_level(level: np.ndarray, count: int, max_level: int) -> np.ndarray:
+    """Return noise levels [count] as float64, if they are from 0 to ``max_level``."""
+    if max_level < 1:
+        raise ConfigError(f"max_level must be at least 1; got {max_level}.")
+    level = check_array("level", level, (count,))
+    if level.min() < 0 or level.max() > max_level:
+        raise DataError(
+            f"The level must be between 0 and {max_level}; got {level.min():g} to "
+            f"{level.max():g}. Pass the max_level of the same plan."
+        )
+    return level
+
+
+def _count_until_arrival(points: np.ndarray) -> int:
+    """Count the points [P, 2] of a plan without the repeats of its last point."""
+    moving = np.flatnonzero((points != points[-1]).any(axis=-1))
+    return int(moving[-1]) + 2 if len(moving) else 1
 
 
 def _require_index(plan: PlanLike, index: int) -> None:

@@ -26,11 +26,10 @@ from dfplan.plotting.denoising import plot_denoising_step
 from dfplan.plotting.drawn_plan import DrawnPlan, spaced_indices, visible_trace
 from dfplan.plotting.maze import Limits, draw_maze, maze_limits, to_picture
 from dfplan.plotting.output import Output, atomic_output, check_output
-from dfplan.plotting.plans import plot_path, plot_plan
+from dfplan.plotting.plans import plot_path, plot_plan, plot_spread, spread_colors, spread_ticks
 from dfplan.plotting.records import PlanLike
 from dfplan.plotting.settings import default_settings
 from dfplan.plotting.style import Theme, named_theme
-from dfplan.plotting.uncertainty import plot_spread, spread_colors, spread_ticks
 
 DPI = 200
 """Resolution of PNG files, in pixels per inch."""
@@ -43,14 +42,10 @@ ENDINGS = (".png", ".pdf", ".svg")
 
 @dataclass(frozen=True)
 class _Layout:
-    """A row of panels; all lengths are in inches.
+    """A row of panels of the same size; all lengths are in inches.
 
-    Attributes:
-        panels: number of panels.
-        width, height: size of a panel.
-        gap: distance between panels.
-        margin: distance to the left and right edges.
-        above, below: distance to the upper and lower edges.
+    ``margin`` is the distance to the left and right edges, ``above`` and ``below`` those to the
+    upper and lower edges.
     """
 
     panels: int
@@ -83,6 +78,9 @@ class _Layout:
     def panel(self, figure: Figure, panel: int) -> Axes:
         return self.axes(figure, (self.left(panel), self.below, self.width, self.height))
 
+    def bar(self, figure: Figure, panel: int) -> Axes:
+        return self.axes(figure, (self.left(panel), self.below - 0.34, self.width, 0.13))
+
     def text(self, figure: Figure, panel: int, above: float, text: str, **font: Any) -> None:
         """Write ``text`` at a distance ``above`` a panel, from the panel's left edge."""
         width, height = self.size
@@ -96,11 +94,7 @@ def plan_figure(
 ) -> Figure:
     """Draw one plan twice: colored by noise level, and by the spread of the candidates.
 
-    Args:
-        plan: batch of plans.
-        index: which plan of the batch.
-        executed: visited positions in the suite's coordinates; float [S, 2]; None without a path.
-        theme: ``light`` or ``dark``.
+    ``executed`` are visited positions in the suite's coordinates, float [S, 2].
 
     Raises:
         ConfigError: unknown index or theme.
@@ -120,10 +114,7 @@ def plan_figure(
             plot_path(executed, ax, maze=drawn.maze, ball=False, theme=theme)
         title = ("Noise level", "Spread of the candidates")[panel]
         layout.text(figure, panel, 0.16, title, fontsize=15, fontweight="bold", color=colors.ink)
-    left, right = (
-        layout.axes(figure, (layout.left(panel), layout.below - 0.34, layout.width, 0.13))
-        for panel in range(2)
-    )
+    left, right = (layout.bar(figure, panel) for panel in range(2))
     _draw_level_bar(figure, left, plan.max_level, colors)
     ticks = {float(x): f"{x:g}" for x in spread_ticks(drawn.spread)}
     label = "root mean square distance to the candidates, in units of position"
@@ -147,13 +138,8 @@ def denoising_figure(
 ) -> Figure:
     """Draw the denoising of a plan: evenly spaced rows of its scheduling matrix, side by side.
 
-    Rows after the first clean row are left out, and so are points after arrival.
-
-    Args:
-        plan: batch of plans, made with ``trace=True``.
-        index: which plan of the batch.
-        panels: maximum number of rows to draw.
-        theme: ``light`` or ``dark``.
+    The plan is made with ``trace=True``. At most ``panels`` rows are drawn. Rows after the first
+    clean row are left out, and so are points after arrival.
 
     Raises:
         ConfigError: unknown index or theme, or ``panels`` is below 1.
@@ -176,7 +162,7 @@ def denoising_figure(
     width = min(layout.size[0] - 2 * layout.margin, 5.0)
     box = ((layout.size[0] - width) / 2, layout.below - 0.35, width, 0.13)
     _draw_level_bar(figure, layout.axes(figure, box), plan.max_level, colors)
-    names = ["start", "plan"] if drawn.goal is None else ["start", "goal", "plan"]
+    names = ("start", "plan") if drawn.goal is None else ("start", "goal", "plan")
     marks.draw_legend(figure, names, 0.2, drawn.suite, colors)
     return figure
 
@@ -193,15 +179,9 @@ def coverage_figure(
 ) -> Figure:
     """Draw how often data visits each place, one of its segments, and its anomalies.
 
-    All positions are in the suite's coordinates.
-
-    Args:
-        observations: position in the first two columns; float [N, D].
-        maze: the maze; None for a floor without walls.
-        line: positions of one segment, float [S, 2], drawn as a line.
-        jumps: positions after jumps, float [J, 2].
-        walls: positions in walls, float [W, 2].
-        theme: ``light`` or ``dark``.
+    All positions are in the suite's coordinates. They are in the first two columns of the
+    observations, float [N, D]. A line is drawn through ``line``, float [S, 2], the positions of one
+    segment. Positions after jumps, float [J, 2], and in walls, float [W, 2], are marked.
 
     Raises:
         ConfigError: unknown theme.
@@ -225,7 +205,7 @@ def coverage_figure(
     title = {"fontsize": 15, "fontweight": "bold", "color": colors.ink}
     layout.text(figure, 0, 0.41, "Visited positions", **title)
     layout.text(figure, 0, 0.16, f"{len(observations):,} rows", fontsize=11, color=colors.muted)
-    bar = layout.axes(figure, (layout.left(0), layout.below - 0.34, layout.width, 0.13))
+    bar = layout.bar(figure, 0)
     most = float(max(visits.counts.max(), 2))
     ends = {1.0: "1", most: f"{most:,.0f}"}
     between = (10.0**power for power in range(1, 12) if 10**power * 3 < most)
@@ -250,15 +230,10 @@ def require_picture_path(path: Output, format: str | None = None) -> Path | Any:
 
 
 def save(figure: Figure, path: Output, format: str | None = None) -> Path | Any:
-    """Write a picture completely or not at all.
+    """Write a picture completely or not at all, and return the path or file.
 
-    Args:
-        figure: figure to write.
-        path: PNG, SVG or PDF by its ending; or a file that is open for writing bytes.
-        format: ``png``, ``svg`` or ``pdf``, instead of the ending; default for files: PNG.
-
-    Returns:
-        The path or file.
+    The path's ending is that of PNG, SVG or PDF; or ``path`` is a file that is open for writing
+    bytes. ``format`` replaces the ending; default for files: PNG.
 
     Raises:
         ConfigError: unknown ending or format, or a file that does not accept bytes.

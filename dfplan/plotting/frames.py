@@ -6,8 +6,8 @@ The maze is drawn once. Each frame is drawn over it when it is needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -15,13 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dfplan.errors import DataError, require_numbers
+from dfplan.errors import require_numbers
 from dfplan.mazes import Maze, parse_maze
-from dfplan.plotting.checks import check_array
 from dfplan.plotting.denoising import draw_denoising_step
-from dfplan.plotting.drawn_plan import DrawnPlan, visible_trace
-from dfplan.plotting.maze import Limits, draw_maze, maze_limits, points_limits, to_picture
-from dfplan.plotting.plans import plot_path, plot_plan, plot_tree
+from dfplan.plotting.drawn_plan import DrawnPlan, check_array, visible_trace
+from dfplan.plotting.maze import Limits, draw_maze, to_picture, visible_limits
+from dfplan.plotting.plans import plot_path, plot_plan, plot_tree, require_tree
 from dfplan.plotting.records import EpisodeLike, PlanLike
 from dfplan.plotting.settings import default_settings
 from dfplan.plotting.style import Theme, named_theme
@@ -60,16 +59,8 @@ def denoising_frames(
 ) -> Frames:
     """Draw the denoising of a plan, next to its scheduling matrix.
 
-    Tokens and noise levels are interpolated between two rows of the matrix.
-
-    Args:
-        plan: batch of plans, made with ``trace=True``.
-        index: which plan of the batch.
-        width: of a frame, in pixels.
-        theme: ``light`` or ``dark``.
-
-    Returns:
-        Frames at 20 per second.
+    Tokens and noise levels are interpolated between two rows of the matrix. The plan is made with
+    ``trace=True``. Frames are ``width`` pixels wide, 20 per second.
 
     Raises:
         ConfigError: unknown index or theme.
@@ -107,24 +98,14 @@ def tree_frames(
 ) -> Frames:
     """Draw the growth of a search tree, the best plan so far on top.
 
-    Args:
-        plan: batch of plans of a :class:`dfplan.TreePlanner`, made with ``trace=True``.
-        index: which plan of the batch.
-        width: of a frame, in pixels.
-        theme: ``light`` or ``dark``.
-
-    Returns:
-        Frames at 20 per second.
+    The plan is of a :class:`dfplan.TreePlanner` and made with ``trace=True``. Frames are ``width``
+    pixels wide, 20 per second.
 
     Raises:
         ConfigError: unknown index or theme.
         DataError: the plan has no tree.
     """
-    colors, drawn, tree = named_theme(theme), DrawnPlan(plan, index), plan.tree
-    if tree is None:
-        raise DataError(
-            "The plan must have a search tree; it has none. Use TreePlanner.plan(trace=True)."
-        )
+    colors, drawn, tree = named_theme(theme), DrawnPlan(plan, index), require_tree(plan)
     nodes = int((tree.parent[index] >= 0).sum())
     canvas = _Canvas(drawn.maze, drawn.limits(), colors, width)
     counts = np.unique(np.linspace(1, nodes, min(nodes, _TREE_FRAMES)).round().astype(int))
@@ -132,12 +113,13 @@ def tree_frames(
 
     def draw(count: float) -> np.ndarray:
         end = 1 + int(count)  # the root is not a plan
-        part: Any = _PlanWithPartialTree(plan, tree, end)
-        best = float(tree.scores[index, 1:end].max())
+        whole: Any = tree
+        arrays = {each.name: getattr(whole, each.name)[:, :end] for each in fields(whole)}
+        part = replace(cast(Any, plan), tree=replace(whole, **arrays))
         plans = "1 plan" if end == 2 else f"{end - 1} plans"
         return canvas.frame(
             lambda ax: plot_tree(part, ax, index=index, theme=theme),
-            f"{plans}, best score {best:.0f}",
+            f"{plans}, best score {tree.scores[index, 1:end].max():.0f}",
         )
 
     return Frames([*np.repeat(counts, repeats), *[nodes] * _LAST_FRAMES], draw)
@@ -146,13 +128,8 @@ def tree_frames(
 def episode_frames(episode: EpisodeLike, *, width: int = 640, theme: str = "light") -> Frames:
     """Draw an episode: the path so far, the body, and the current plan with its noise levels.
 
-    Args:
-        episode: the episode.
-        width: of a frame, in pixels.
-        theme: ``light`` or ``dark``.
-
-    Returns:
-        Frames at 20 per second. In long episodes they show only some of the steps.
+    Frames are ``width`` pixels wide, 20 per second. In long episodes they show only some of the
+    steps.
 
     Raises:
         ConfigError: unknown theme.
@@ -161,12 +138,8 @@ def episode_frames(episode: EpisodeLike, *, width: int = 640, theme: str = "ligh
     colors = named_theme(theme)
     positions = check_array("positions", episode.positions, ("S", 2))
     maze = None if episode.maze is None else parse_maze(episode.maze)
-    if maze is None:
-        points = [positions, *(plan.points[0] for _, plan in episode.plans)]
-        limits = points_limits(np.concatenate(points))
-    else:
-        limits = maze_limits(maze)
-    canvas, last = _Canvas(maze, limits, colors, width), len(positions) - 1
+    points = np.concatenate([positions, *(plan.points[0] for _, plan in episode.plans)])
+    canvas, last = _Canvas(maze, visible_limits(maze, points), colors, width), len(positions) - 1
     steps = np.unique(np.linspace(0, last, min(last + 1, _EPISODE_FRAMES)).round().astype(int))
 
     def draw(time: float) -> np.ndarray:
@@ -186,38 +159,11 @@ def episode_frames(episode: EpisodeLike, *, width: int = 640, theme: str = "ligh
     return Frames([*steps, *[last] * _LAST_FRAMES], draw)
 
 
-@dataclass(frozen=True)
-class _PlanWithPartialTree(Record):
-    """A plan whose tree has only its first nodes."""
-
-    plan: PlanLike
-    whole_tree: Any
-    count: int
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.plan, name)
-
-    @property
-    def tree(self) -> Any:
-        first, whole = slice(self.count), self.whole_tree
-        return replace(
-            whole,
-            parent=whole.parent[:, first],
-            points=whole.points[:, first],
-            scores=whole.scores[:, first],
-            visits=whole.visits[:, first],
-        )
-
-
 class _Canvas:
     """A maze that is drawn once, as the background of all frames.
 
-    Args:
-        maze: the maze; None without a maze.
-        limits: what to show.
-        theme: colors.
-        width: of a frame, in pixels.
-        side_panel: width of a panel right of the maze, as a share of ``width``; 0 for none.
+    Lengths are in pixels. ``side_panel`` is the width of a panel right of the maze, as a share of
+    ``width``; 0 for none.
     """
 
     @default_settings()
@@ -251,18 +197,9 @@ class _Canvas:
 
     @default_settings()
     def frame(
-        self,
-        draw: Callable[[Axes], Any],
-        text: str,
-        draw_side: Callable[[Axes], Any] | None = None,
+        self, draw: Callable[[Axes], Any], text: str, draw_side: Callable[[Axes], Any] | None = None
     ) -> np.ndarray:
-        """Draw one frame, uint8 [H, W, 3].
-
-        Args:
-            draw: draws over the maze.
-            text: line of text below the maze.
-            draw_side: draws on the side panel.
-        """
+        """Draw one frame, uint8 [H, W, 3], with a line of text below the maze."""
         self._canvas.restore_region(self._background)  # type: ignore[no-untyped-call]
         renderer = self._canvas.get_renderer()  # type: ignore[no-untyped-call]
         for ax, function in ((self._ax, draw), (self._side_ax, draw_side)):

@@ -17,10 +17,9 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, Ellipse, Patch, Rectangle
+from matplotlib.patches import Circle
 from matplotlib.patheffects import Normal, Stroke
 
-from dfplan.plotting.maze import Limits
 from dfplan.plotting.style import LIGHT, Theme
 from dfplan.suites import DEFAULT, Suite
 
@@ -41,15 +40,10 @@ def draw_tokens(
     line_opacity: np.ndarray | None = None,
     theme: Theme = LIGHT,
 ) -> None:
-    """Draw tokens as dots that are joined by a line, the near future on top.
+    """Draw tokens at points [P, 2] as dots that are joined by a line, the near future on top.
 
-    Args:
-        axes: axes to draw on.
-        points: [P, 2].
-        colors: of the points, [P, 4].
-        size: diameter of a token in typographic points.
-        line_opacity: opacity of the line at each point, 0 to 1, [P]; None for 1.
-        theme: colors.
+    The dots have ``colors`` [P, 4] and the diameter ``size`` in typographic points. The line has
+    the opacity ``line_opacity`` [P] at each point, 0 to 1; None for 1.
     """
     xy = points[:, ::-1]
     links = (colors[:-1] + colors[1:]) / 2
@@ -60,35 +54,20 @@ def draw_tokens(
     axes.add_collection(lines)
     x, y = xy[::-1].T
     axes.scatter(
-        x,
-        y,
-        s=size**2,
-        c=colors[::-1],
-        edgecolors=theme.floor,
-        linewidths=size / 12,
-        zorder=5,
+        x, y, s=size**2, c=colors[::-1], edgecolors=theme.floor, linewidths=size / 12, zorder=5
     )
 
 
 def draw_noise(axes: Axes, points: np.ndarray, noise: np.ndarray, colors: np.ndarray) -> None:
-    """Draw pale discs around points [P, 2]; their radius is proportional to the noise level.
+    """Draw pale discs of ``colors`` [P, 4] around points [P, 2].
 
-    The radius shows the noise level only; it is not a prediction region. At pure noise it is 0.45
-    of a cell.
-
-    Args:
-        axes: axes to draw on.
-        points: [P, 2].
-        noise: noise level of each point as a share of pure noise, [P].
-        colors: of the points, [P, 4].
+    Their radius is proportional to ``noise`` [P], the noise level as a share of pure noise. It
+    shows the noise level only; it is not a prediction region. At pure noise it is 0.45 of a cell.
     """
+    shades = colors.copy()
+    shades[:, 3] = 0.11
     for share in _NOISE_DISCS:
-        radius = share * _MAX_NOISE_RADIUS * noise
-        discs = [Circle((x, y), r) for (y, x), r in zip(points, radius, strict=True)]
-        shades = colors.copy()
-        shades[:, 3] = 0.11
-        patches = PatchCollection(discs[::-1], facecolors=shades[::-1], linewidths=0, zorder=2.2)
-        axes.add_collection(patches)
+        _draw_discs(axes, points, share * _MAX_NOISE_RADIUS * noise, shades, 2.2)
 
 
 def draw_spread(
@@ -105,75 +84,18 @@ def draw_spread(
     """
     at = np.linspace(0, len(points) - 1, _DISCS_PER_POINT * len(points))
     q0, q1, radius = (np.interp(at, np.arange(len(points)), x) for x in (*points.T, spread))
-    discs = [Circle((x, y), r / suite.cell_size) for x, y, r in zip(q1, q0, radius, strict=True)]
     shades = theme.paler(colors.to_rgba(radius), _SPREAD_OPACITY)
+    _draw_discs(axes, np.stack([q0, q1], axis=1), radius / suite.cell_size, shades, 2)
+
+
+def _draw_discs(
+    axes: Axes, points: np.ndarray, radius: np.ndarray, colors: np.ndarray, zorder: float
+) -> None:
+    """Draw a disc around each point [P, 2], the first on top."""
+    discs = [Circle((x, y), r) for (y, x), r in zip(points, radius, strict=True)]
     axes.add_collection(
-        PatchCollection(discs[::-1], facecolors=shades[::-1], linewidths=0, zorder=2)
+        PatchCollection(discs[::-1], facecolors=colors[::-1], linewidths=0, zorder=zorder)
     )
-
-
-def draw_candidates(axes: Axes, candidates: np.ndarray, theme: Theme = LIGHT) -> None:
-    """Draw candidates [C, P, 2] as faint lines."""
-    lines = LineCollection([plan[:, ::-1] for plan in candidates], zorder=3)
-    lines.set(colors=theme.muted, linewidths=0.7, alpha=0.45)
-    axes.add_collection(lines)
-
-
-def draw_ellipses(
-    axes: Axes,
-    means: np.ndarray,
-    covariances: np.ndarray,
-    colors: np.ndarray,
-) -> None:
-    """Draw ellipses of one and two standard deviations.
-
-    Args:
-        axes: axes to draw on.
-        means: [P, 2].
-        covariances: [P, 2, 2].
-        colors: [P, 4].
-    """
-    for deviations, alpha, edge in ((2.0, 0.06, 0.0), (1.0, 0.1, 0.8)):
-        for mean, covariance, color in reversed(list(zip(means, covariances, colors, strict=True))):
-            variances, directions = np.linalg.eigh(covariance)
-            width, height = 2 * deviations * np.sqrt(np.maximum(variances, 0))
-            angle = np.degrees(np.arctan2(directions[0, 0], directions[1, 0]))
-            ellipse = Ellipse(mean[::-1], width, height, angle=angle, zorder=2)
-            ellipse.set(fc=(*color[:3], alpha), ec=(*color[:3], 0.5), lw=edge)
-            axes.add_patch(ellipse)
-
-
-def draw_arrows(axes: Axes, points: np.ndarray, arrows: np.ndarray, theme: Theme = LIGHT) -> None:
-    """Draw arrows [P, 2] that start at points [P, 2]."""
-    axes.quiver(
-        points[:, 1],
-        points[:, 0],
-        arrows[:, 1],
-        arrows[:, 0],
-        angles="xy",
-        scale_units="xy",
-        scale=1,
-        color=theme.goal,
-        width=0.003,
-        headwidth=3.5,
-        headlength=4,
-        minlength=0.1,
-        zorder=6,
-    )
-
-
-def draw_region(
-    axes: Axes, low: np.ndarray, high: np.ndarray, disc: bool, theme: Theme = LIGHT
-) -> None:
-    """Draw the box between two opposite corners [2], or the disc inside it, hatched."""
-    corner, (height, width) = np.minimum(low, high), np.abs(high - low)
-    patch: Patch = (
-        Circle((corner[1] + width / 2, corner[0] + height / 2), width / 2)
-        if disc
-        else Rectangle((corner[1], corner[0]), width, height)
-    )
-    patch.set(fc=to_rgba(theme.warning, 0.12), ec=theme.warning, hatch="////", lw=0.9, zorder=2.5)
-    axes.add_patch(patch)
 
 
 def draw_ends(
@@ -186,13 +108,7 @@ def draw_ends(
 ) -> None:
     """Draw start [2] and goal [2], the goal with the disc in which it counts as reached.
 
-    Args:
-        axes: axes to draw on.
-        start: [2].
-        goal: [2]; None without a goal.
-        size: diameter of a token in typographic points.
-        suite: suite of the maze.
-        theme: colors.
+    The diameter of a token is ``size`` in typographic points.
     """
     axes.plot(start[1], start[0], **_start_style(theme), ms=size + 3, mew=0.35 * size, zorder=8)
     if goal is not None:
@@ -204,33 +120,11 @@ def draw_ends(
         axes.plot(*center, **_goal_style(theme), ms=size + 5, zorder=8)
 
 
-def draw_ball(axes: Axes, position: np.ndarray, suite: Suite, theme: Theme = LIGHT) -> None:
-    """Draw the body at ``position`` [2], to scale."""
-    ball = Circle(
-        (float(position[1]), float(position[0])),
-        suite.ball_radius / suite.cell_size,
-        fc=theme.ink,
-        ec=theme.floor,
-        lw=0.6,
-        zorder=7.5,
-    )
-    axes.add_patch(ball)
-
-
 def draw_executed(axes: Axes, executed: np.ndarray, theme: Theme = LIGHT) -> None:
     """Draw visited positions [S, 2] as a thin line with a light outline."""
     outline = [Stroke(linewidth=2.0, foreground=theme.floor), Normal()]
     style = _executed_style(theme)
     axes.plot(executed[:, 1], executed[:, 0], **style, path_effects=outline, zorder=7)
-
-
-def draw_visits(axes: Axes, visits: np.ndarray, limits: Limits, colors: ScalarMappable) -> None:
-    """Draw counts [G0, G1] as an image over ``limits``; bins with count 0 are transparent."""
-    extent = (limits[2], limits[3], limits[1], limits[0])
-    image = axes.imshow(
-        np.ma.masked_equal(visits, 0), extent=extent, interpolation="nearest", zorder=1.2
-    )
-    image.set(cmap=colors.cmap, norm=colors.norm)
 
 
 def draw_anomalies(axes: Axes, positions: np.ndarray, kind: str, theme: Theme = LIGHT) -> None:
@@ -251,13 +145,7 @@ def draw_color_bar(
 ) -> None:
     """Draw a color bar that fills ``axes``. Its outermost labels are aligned with its ends.
 
-    Args:
-        figure: figure of the axes.
-        axes: axes to fill.
-        colors: the color scale.
-        ticks: labels by value.
-        label: label of the bar.
-        theme: colors.
+    ``ticks`` are labels by value.
     """
     bar = figure.colorbar(colors, cax=axes, orientation="horizontal")
     bar.outline.set_visible(False)
@@ -276,14 +164,9 @@ def draw_legend(
     suite: Suite = DEFAULT,
     theme: Theme = LIGHT,
 ) -> None:
-    """Draw a legend in one line at the bottom of a figure.
+    """Draw a legend in one line, ``bottom`` inches above the lower edge of a figure.
 
-    Args:
-        figure: figure to draw on.
-        names: entries of the legend, keys of :func:`_legend_handles`.
-        bottom: distance to the figure's lower edge in inches.
-        suite: suite of the maze; its goal radius is shown.
-        theme: colors.
+    The names are keys of :func:`_legend_handles`. The goal radius of the suite is shown.
     """
     handles = _legend_handles(theme)
     labels = [f"goal, radius {suite.goal_radius:g}" if name == "goal" else name for name in names]

@@ -19,6 +19,7 @@ from dfplan.suites import CELL_OFFSET
 _WALL_WIDTH = 0.06  # of the drawn outer wall, as a share of the maze's length
 _MIN_WALL_WIDTH = 0.3
 _ROUNDING = 0.02
+_MARGIN = 0.8
 _MIN_TOKEN, _MAX_TOKEN = 2.0, 9.0
 _FLOOR = "floor"
 
@@ -55,43 +56,27 @@ def _wall_width(cells: float) -> float:
     return min(1.0, max(_MIN_WALL_WIDTH, _WALL_WIDTH * (cells - 2)))
 
 
-def points_limits(points: np.ndarray, margin: float = 0.8) -> Limits:
-    """Limits that show positions [P, 2], with a margin on all sides.
+def visible_limits(maze: Maze | None, points: np.ndarray) -> Limits:
+    """Limits that show a maze; without one, positions [P, 2] with a margin on all sides.
 
     The margin is reduced if all positions are close together.
     """
+    if maze is not None:
+        return maze_limits(maze)
     longest = float(np.ptp(points, axis=0).max())
-    margin = longest if 0 < longest < 0.05 * margin else margin
+    margin = longest if 0 < longest < 0.05 * _MARGIN else _MARGIN
     (q0, q1), (p0, p1) = points.min(axis=0) - margin, points.max(axis=0) + margin
     return float(q0), float(p0), float(q1), float(p1)
 
 
 def draw_maze(
-    axes: Axes,
-    maze: str | Maze | None,
-    limits: Limits | None = None,
-    scale: bool = True,
-    theme: Theme = LIGHT,
+    axes: Axes, maze: Maze | None, limits: Limits, scale: bool = True, theme: Theme = LIGHT
 ) -> None:
-    """Draw the walls of a maze and a scale bar that is one cell long.
+    """Draw the walls of a maze and, if ``scale``, a bar that is one cell long.
 
-    Args:
-        axes: axes to draw on. They get equal units, no ticks and a vertical axis that points down.
-        maze: any argument of :func:`dfplan.mazes.parse_maze`; None for a floor without walls.
-        limits: what to show; None for the whole maze, or without a maze the limits of ``axes``.
-        scale: whether to draw the scale bar. Without a maze it is drawn only if a length of 1 is
-            visible.
-        theme: colors.
-
-    Raises:
-        MazeError: the maze cannot be read.
-        ConfigError: unknown name of a maze.
+    The axes get equal units, no ticks and a vertical axis that points down. Without a maze, a floor
+    is drawn, and the bar only if a length of 1 is visible.
     """
-    parsed = None if maze is None else parse_maze(maze)
-    if limits is None:
-        top, bottom = sorted(axes.get_ylim())
-        left, right = sorted(axes.get_xlim())
-        limits = (top, bottom, left, right) if parsed is None else maze_limits(parsed)
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.set(xlim=limits[2:], ylim=(limits[1], limits[0]))
@@ -100,18 +85,18 @@ def draw_maze(
         limits[3] - limits[2],
         limits[1] - limits[0],
         boxstyle=f"round,pad=0,rounding_size={_ROUNDING * (limits[3] - limits[2])}",
-        facecolor=theme.open_floor if parsed is None else theme.floor,
+        facecolor=theme.open_floor if maze is None else theme.floor,
         linewidth=0,
         zorder=0,
         gid=_FLOOR,
     )
     axes.add_patch(floor)
-    if parsed is not None:
-        axes.add_patch(walls := _walls(parsed, theme))
+    if maze is not None:
+        axes.add_patch(walls := _walls(maze, theme))
         walls.set_clip_path(floor)
     longest = max(limits[1] - limits[0], limits[3] - limits[2])
-    if scale and (parsed is not None or 1 < longest < 1000):
-        _draw_scale(axes, limits, 1.0 if parsed is None else parsed.suite.cell_size, theme)
+    if scale and (maze is not None or 1 < longest < 1000):
+        _draw_scale(axes, limits, 1.0 if maze is None else maze.suite.cell_size, theme)
 
 
 def _walls(maze: Maze, theme: Theme) -> PathPatch:
@@ -142,23 +127,9 @@ def _draw_scale(axes: Axes, limits: Limits, cell_size: float, theme: Theme) -> N
 def plot_maze(
     maze: str | Maze, ax: Axes | None = None, *, scale: bool = True, theme: str = "light"
 ) -> Axes:
-    """Draw a maze's walls and floor, and a scale bar that is one cell long.
-
-    Args:
-        maze: text, rows or a name, see :func:`dfplan.mazes.parse_maze`.
-        ax: axes to draw on; default: pyplot's current axes.
-        scale: whether to draw the scale bar.
-        theme: ``light`` or ``dark``.
-
-    Returns:
-        The axes.
-
-    Raises:
-        MazeError: the maze cannot be read.
-        ConfigError: unknown name of a maze or theme.
-    """
+    """Draw a maze's walls and floor and, if ``scale``, a scale bar that is one cell long."""
     parsed, colors, ax = parse_maze(maze), named_theme(theme), current_axes(ax)
-    draw_maze(ax, parsed, scale=scale, theme=colors)
+    draw_maze(ax, parsed, maze_limits(parsed), scale, colors)
     return ax
 
 
@@ -171,11 +142,12 @@ def current_axes(ax: Axes | None) -> Axes:
     return pyplot.gca()
 
 
-def draw_maze_once(ax: Axes, maze: Maze | None, limits: Limits, theme: Theme) -> None:
-    """Draw the maze unless the axes already have one; without a maze, draw the floor."""
-    if any(patch.get_gid() == _FLOOR for patch in ax.patches):
-        return
-    draw_maze(ax, maze, limits, theme=theme)
+def maze_axes(ax: Axes | None, maze: Maze | None, limits: Limits, theme: Theme) -> Axes:
+    """Return the current axes; draw the maze or the floor unless they already have one."""
+    ax = current_axes(ax)
+    if not any(patch.get_gid() == _FLOOR for patch in ax.patches):
+        draw_maze(ax, maze, limits, theme=theme)
+    return ax
 
 
 def token_size(ax: Axes) -> float:

@@ -21,11 +21,9 @@ def check_output(
 ) -> tuple[Path | Any, str]:
     """Return where to write, and the ending that determines the format.
 
-    Args:
-        output: path or open file; ``~`` is the home folder.
-        kind: what is written, for error messages.
-        endings: known endings; the first is used for files whose name has none of them.
-        format: ending to use instead of the name's.
+    ``~`` is the home folder. ``kind`` is what is written, for error messages. The first of the
+    known endings is used for open files whose name has none of them. ``format`` is an ending to use
+    instead of the name's.
 
     Raises:
         ConfigError: ``output`` is not a path or a file, or the ending is unknown.

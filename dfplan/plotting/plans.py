@@ -1,28 +1,26 @@
-"""Plans, their candidates and executed paths."""
+"""Plans, their candidates and how much these differ, search trees and executed paths."""
 
 from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.patches import Circle, Ellipse
+from matplotlib.ticker import MaxNLocator
 
-from dfplan.errors import DataError, require_name
+from dfplan.errors import DataError, require_name, require_numbers
 from dfplan.mazes import Maze, parse_maze
 from dfplan.plotting import marks
-from dfplan.plotting.checks import check_array
-from dfplan.plotting.drawn_plan import prepare_axes
-from dfplan.plotting.maze import (
-    current_axes,
-    draw_maze_once,
-    maze_limits,
-    points_limits,
-    to_picture,
-    token_size,
-)
-from dfplan.plotting.records import PlanLike
-from dfplan.plotting.style import named_theme
-from dfplan.plotting.uncertainty import spread_colors
+from dfplan.plotting.drawn_plan import check_array, prepare_axes
+from dfplan.plotting.maze import maze_axes, to_picture, token_size, visible_limits
+from dfplan.plotting.records import PlanLike, TreeLike
+from dfplan.plotting.style import Theme, named_theme
 from dfplan.suites import DEFAULT
+
+_MIN_SPREAD_SCALE = 0.05
+"""Smallest end of the color scale of spread, so that rounding errors are not magnified."""
 
 
 def plot_plan(
@@ -34,29 +32,22 @@ def plot_plan(
     candidates: bool = True,
     theme: str = "light",
 ) -> Axes:
-    """Draw a plan: tokens, start and goal, and the candidates as faint lines.
+    """Draw a plan: tokens, start and goal, and the candidates as faint lines if ``candidates``.
 
-    If colored by noise level, each noisy token is surrounded by a pale disc; its radius is
-    proportional to the noise level. Points after arrival are not drawn.
-
-    Args:
-        plan: batch of plans.
-        ax: axes to draw on; default: pyplot's current axes.
-        index: which plan of the batch.
-        color: what colors the tokens: ``level``, their noise level, or ``spread``, the root mean
-            square distance to the candidates.
-        candidates: whether to draw the candidates.
-        theme: ``light`` or ``dark``.
+    ``color`` is what colors the tokens: ``level``, their noise level, or ``spread``, the root mean
+    square distance to the candidates. If colored by noise level, each noisy token is surrounded by
+    a pale disc; its radius is proportional to the noise level. Points after arrival are not drawn.
 
     Raises:
         ConfigError: unknown index, color or theme.
-        DataError: an array has a wrong shape or is not finite.
     """
     require_name("color of a plan", color, ("level", "spread"))
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
     size = token_size(ax)
     if candidates:
-        marks.draw_candidates(ax, drawn.candidates, colors)
+        lines = LineCollection([line[:, ::-1] for line in drawn.candidates], zorder=3)
+        lines.set(colors=colors.muted, linewidths=0.7, alpha=0.45)
+        ax.add_collection(lines)
     if color == "level":
         noise = drawn.level / plan.max_level
         token_colors = colors.level(noise)
@@ -71,26 +62,61 @@ def plot_plan(
 def plot_candidates(
     plan: PlanLike, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
 ) -> Axes:
-    """Draw the candidates as lines; those with better scores are stronger and on top.
-
-    Args:
-        plan: batch of plans.
-        ax: axes to draw on; default: pyplot's current axes.
-        index: which plan of the batch.
-        theme: ``light`` or ``dark``.
-
-    Raises:
-        ConfigError: unknown index or theme.
-        DataError: an array has a wrong shape or is not finite.
-    """
+    """Draw the candidates as lines; those with better scores are stronger and on top."""
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
     rank = _rank(check_array("scores", plan.scores[index], (len(drawn.candidates),)))
-    order = np.argsort(rank)
-    lines = LineCollection([drawn.candidates[one][:, ::-1] for one in order], zorder=3)
-    line_colors = colors.spread(1 - rank[order])
-    line_colors[:, 3] = 0.35 + 0.55 * rank[order]
-    lines.set(colors=line_colors, linewidths=0.7 + 0.9 * rank[order], capstyle="round")
-    ax.add_collection(lines)
+    _draw_ranked(ax, drawn.candidates, rank, 0.35 + 0.55 * rank, 0.7 + 0.9 * rank, colors)
+    return ax
+
+
+def plot_spread(
+    plan: PlanLike, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
+) -> Axes:
+    """Draw a tube around the plan; its radius is the spread of the candidates.
+
+    The spread at a point is the root mean square distance from it to the candidates' lines. It
+    depends on where the candidates pass, not on when.
+    """
+    drawn, ax, colors = prepare_axes(plan, index, ax, theme)
+    scale = spread_colors(drawn.spread, colors)
+    marks.draw_spread(ax, drawn.points, drawn.spread, scale, drawn.suite, colors)
+    return ax
+
+
+def plot_ellipses(
+    plan: PlanLike, ax: Axes | None = None, *, index: int = 0, every: int = 4, theme: str = "light"
+) -> Axes:
+    """Draw the candidates' positions at every ``every``-th point as ellipses.
+
+    The ellipses show one and two standard deviations of the normal distribution that has the mean
+    and covariance of the candidates. If the candidates split into two groups, an ellipse cannot
+    show it; see :func:`dfplan.plotting.plot_candidates`.
+
+    Raises:
+        ConfigError: unknown index or theme, or ``every`` is below 1.
+        DataError: fewer than two candidates, or an array has a wrong shape or is not finite.
+    """
+    require_numbers({"every": every}, integer=True, minimum=1)
+    drawn, ax, theme_colors = prepare_axes(plan, index, ax, theme)
+    if len(drawn.candidates) < 2:
+        raise DataError(
+            f"Ellipses need at least two candidates; this plan has {len(drawn.candidates)}. Plan "
+            "with PlannerSettings(candidates=16)."
+        )
+    times = np.arange(every, drawn.candidates.shape[1], every)
+    positions = drawn.candidates[:, times]
+    means, deviations = positions.mean(0), positions - positions.mean(0)
+    covariances = np.einsum("cpi,cpj->pij", deviations, deviations) / (len(positions) - 1)
+    widths = np.sqrt(np.trace(covariances, axis1=1, axis2=2)) * drawn.suite.cell_size
+    colors = spread_colors(widths, theme_colors).to_rgba(widths)
+    for deviation, alpha, edge in ((2.0, 0.06, 0.0), (1.0, 0.1, 0.8)):
+        for mean, covariance, color in reversed(list(zip(means, covariances, colors, strict=True))):
+            variances, directions = np.linalg.eigh(covariance)
+            width, height = 2 * deviation * np.sqrt(np.maximum(variances, 0))
+            angle = np.degrees(np.arctan2(directions[0, 0], directions[1, 0]))
+            ellipse = Ellipse(mean[::-1], width, height, angle=angle, zorder=2)
+            ellipse.set(fc=(*color[:3], alpha), ec=(*color[:3], 0.5), lw=edge)
+            ax.add_patch(ellipse)
     return ax
 
 
@@ -99,30 +125,18 @@ def plot_tree(
 ) -> Axes:
     """Draw all plans of a tree search; those with better scores are stronger and on top.
 
-    Args:
-        plan: batch of plans of a :class:`dfplan.TreePlanner`, made with ``trace=True``.
-        ax: axes to draw on; default: pyplot's current axes.
-        index: which plan of the batch.
-        theme: ``light`` or ``dark``.
+    The plan is of a :class:`dfplan.TreePlanner` and made with ``trace=True``.
 
     Raises:
-        ConfigError: unknown index or theme.
         DataError: the plan has no tree, or an array has a wrong shape or is not finite.
     """
-    if plan.tree is None:
-        raise DataError(
-            "The plan must have a search tree; it has none. Use TreePlanner.plan(trace=True)."
-        )
+    tree = require_tree(plan)
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
-    exists = plan.tree.parent[index] >= 0
-    nodes = check_array("points of the tree", plan.tree.points[index][exists], ("N", "P", 2))
-    nodes, rank = to_picture(drawn.maze, nodes), _rank(plan.tree.scores[index][exists])
-    order = np.argsort(rank)
-    lines = LineCollection([nodes[one][:, ::-1] for one in order], zorder=3)
-    line_colors = colors.spread(1 - rank[order])
-    line_colors[:, 3] = 0.15 + 0.75 * rank[order] ** 3
-    lines.set(colors=line_colors, linewidths=0.5 + 1.3 * rank[order] ** 3, capstyle="round")
-    ax.add_collection(lines)
+    exists = tree.parent[index] >= 0
+    nodes = check_array("points of the tree", tree.points[index][exists], ("N", "P", 2))
+    rank = _rank(tree.scores[index][exists])
+    opacity, width = 0.15 + 0.75 * rank**3, 0.5 + 1.3 * rank**3
+    _draw_ranked(ax, to_picture(drawn.maze, nodes), rank, opacity, width, colors)
     marks.draw_ends(ax, drawn.points[0], drawn.goal, token_size(ax), drawn.suite, colors)
     return ax
 
@@ -135,30 +149,58 @@ def plot_path(
     ball: bool = True,
     theme: str = "light",
 ) -> Axes:
-    """Draw the path of an episode, and the body to scale at its end.
+    """Draw the path of an episode and, if ``ball``, the body to scale at its end.
 
-    Args:
-        positions: visited positions in the suite's coordinates; float [S, 2].
-        ax: axes to draw on; default: pyplot's current axes.
-        maze: the maze; None for a floor without walls.
-        ball: whether to draw the body.
-        theme: ``light`` or ``dark``.
-
-    Raises:
-        MazeError: the maze cannot be read.
-        ConfigError: unknown name of a maze or theme.
-        DataError: positions have another shape or are not finite.
+    The visited positions are in the suite's coordinates; float [S, 2].
     """
     positions, colors = check_array("positions", positions, ("S", 2)), named_theme(theme)
     parsed = None if maze is None else parse_maze(maze)
     path = to_picture(parsed, positions)
-    ax = current_axes(ax)
-    limits = points_limits(path) if parsed is None else maze_limits(parsed)
-    draw_maze_once(ax, parsed, limits, colors)
+    ax = maze_axes(ax, parsed, visible_limits(parsed, path), colors)
     marks.draw_executed(ax, path, colors)
     if ball:
-        marks.draw_ball(ax, path[-1], DEFAULT if parsed is None else parsed.suite, colors)
+        suite, (y, x) = DEFAULT if parsed is None else parsed.suite, path[-1].tolist()
+        body = Circle((x, y), suite.ball_radius / suite.cell_size, zorder=7.5)
+        body.set(fc=colors.ink, ec=colors.floor, lw=0.6)
+        ax.add_patch(body)
     return ax
+
+
+def require_tree(plan: PlanLike) -> TreeLike:
+    """Return the search tree of a plan; raise :class:`DataError` if it has none."""
+    if plan.tree is None:
+        raise DataError(
+            "The plan must have a search tree; it has none. Use TreePlanner.plan(trace=True)."
+        )
+    return plan.tree
+
+
+def spread_ticks(spread: np.ndarray) -> np.ndarray:
+    """Round numbers from 0 to at least the maximum of ``spread`` [P]; also the scale's ends."""
+    locator = MaxNLocator(5, steps=[1, 2, 5, 10])
+    return np.asarray(locator.tick_values(0, max(float(spread.max()), _MIN_SPREAD_SCALE)))
+
+
+def spread_colors(spread: np.ndarray, theme: Theme) -> ScalarMappable:
+    """Color scale for spread [P]."""
+    return ScalarMappable(Normalize(0, spread_ticks(spread)[-1]), theme.spread)
+
+
+def _draw_ranked(
+    ax: Axes,
+    lines: np.ndarray,
+    rank: np.ndarray,
+    opacity: np.ndarray,
+    width: np.ndarray,
+    theme: Theme,
+) -> None:
+    """Draw lines [C, P, 2] in the colors of their ranks [C], the best on top."""
+    order = np.argsort(rank)
+    collection = LineCollection([lines[one][:, ::-1] for one in order], zorder=3)
+    colors = theme.spread(1 - rank[order])
+    colors[:, 3] = opacity[order]
+    collection.set(colors=colors, linewidths=width[order], capstyle="round")
+    ax.add_collection(collection)
 
 
 def _rank(scores: np.ndarray) -> np.ndarray:

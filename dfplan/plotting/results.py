@@ -1,8 +1,9 @@
 """Charts of benchmark results, as SVG elements for an HTML page.
 
 The page's style sheet sets the colors, for light and dark themes: text is ``currentColor``, other
-colors are the variables ``--muted``, ``--wall`` and ``--floor``. The modules that draw are imported
-when a chart is drawn, because this module is imported with every report.
+colors are the variables ``--muted``, ``--wall`` and ``--floor``. A chart's ``name`` is the suffix
+of its ids, unique on the page. ``ranked`` are labels in the order that determines their colors,
+markers and dashes, so a label has the same color in all charts.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter
 
-from dfplan.mazes import parse_maze
+from dfplan.mazes import Maze, parse_maze
+from dfplan.plotting.marks import draw_ends, draw_executed
+from dfplan.plotting.maze import draw_maze, maze_limits, to_picture
 from dfplan.plotting.settings import default_settings
+from dfplan.plotting.style import LIGHT
 from dfplan.record import Record
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # The colors of Okabe and Ito, which color-blind readers can distinguish, without black and yellow,
 # which have too little contrast on dark and on light backgrounds.
@@ -66,17 +71,10 @@ class ExecutedPlan(Record):
 def profiles_svg(
     name: str, thresholds: np.ndarray, profiles: Mapping[str, Profile], ranked: Sequence[str]
 ) -> str:
-    """Draw performance profiles: the share of runs above each share of the upper bound.
+    """Draw performance profiles by label: the share of runs above each threshold [K].
 
-    Args:
-        name: suffix of the element's ids, unique on the page.
-        thresholds: shares of the upper bound, [K].
-        profiles: profile of each method, by label.
-        ranked: labels in the order that determines their colors and dashes. A label has the same
-            color in all charts; labels that are not in it are gray.
+    The thresholds are shares of the upper bound. Labels that are not ranked are gray.
     """
-    from dfplan.plotting.style import LIGHT
-
     figure, axes = _chart(len(profiles))
     handles, styles = [], _styles(ranked)
     for label, profile in profiles.items():
@@ -104,15 +102,10 @@ def times_svg(
 ) -> str:
     """Draw the share of the upper bound against the milliseconds per plan.
 
-    Args:
-        name: suffix of the element's ids, unique on the page.
-        points: milliseconds and shares of each task, by label. A marker shows the geometric mean
-            of the milliseconds and the mean of the shares; whiskers show the minimum and maximum.
-        ranked: labels in the order that determines their colors and markers.
-        line: label and share of a method that makes no plans; None without such a method.
+    The points are the milliseconds and shares of each task, by label. A marker shows the geometric
+    mean of the milliseconds and the mean of the shares; whiskers show the minimum and maximum. The
+    line is the label and share of a method that makes no plans.
     """
-    from matplotlib.ticker import LogFormatter
-
     figure, axes = _chart(len(points) + (line is not None))
     axes.set_xscale("log")
     handles, styles = [], _styles(ranked)
@@ -126,8 +119,6 @@ def times_svg(
         )
         handles.append(mark)
     if line is not None:
-        from dfplan.plotting.style import LIGHT
-
         rule = axes.axhline(100 * line[1], color=LIGHT.muted, lw=1.2, ls=(0, (4, 3)), label=line[0])
         handles.append(rule)
     if all_times := [each for times, _ in points.values() for each in times]:
@@ -147,17 +138,9 @@ def episodes_svg(
 ) -> str:
     """Draw plans and the paths of their episodes: a row per method, a column per episode.
 
-    Args:
-        name: suffix of the element's ids, unique on the page.
-        maze: any argument of :func:`dfplan.mazes.parse_maze`.
-        episodes: of each method, by label; the same number for each. None leaves a gap.
+    Each label has the same number of episodes; None leaves a gap. ``maze`` is any argument of
+    :func:`dfplan.mazes.parse_maze`.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    from dfplan.plotting.maze import draw_maze, maze_limits
-    from dfplan.plotting.style import LIGHT
-
     parsed = parse_maze(maze)
     limits = maze_limits(parsed)
     columns = max(map(len, episodes.values()))
@@ -175,8 +158,8 @@ def episodes_svg(
             left, bottom = column * (panel_width + gap), top - above - panel_height
             box = (left / _WIDTH, bottom / height, panel_width / _WIDTH, panel_height / height)
             axes = figure.add_axes(box)
-            draw_maze(axes, parsed.text, limits, scale=False)
-            _draw_executed_plan(axes, parsed.text, executed)
+            draw_maze(axes, parsed, limits, scale=False)
+            _draw_executed_plan(axes, parsed, executed)
     handles = [
         Line2D([], [], color=_PLAN_COLOR, lw=3, solid_capstyle="round", label="first plan"),
         Line2D([], [], color=LIGHT.ink, lw=1.1, label="executed"),
@@ -193,24 +176,18 @@ def episodes_svg(
     return _svg(figure, name)
 
 
-def _draw_executed_plan(axes: Axes, maze: str, executed: ExecutedPlan) -> None:
-    from dfplan.plotting.marks import draw_ends, draw_executed
-    from dfplan.plotting.maze import to_picture
-
-    parsed = parse_maze(maze)
-    path = to_picture(parsed, executed.path)
+def _draw_executed_plan(axes: Axes, maze: Maze, executed: ExecutedPlan) -> None:
+    path = to_picture(maze, executed.path)
     if executed.plan is not None:
-        plan = to_picture(parsed, executed.plan)
+        plan = to_picture(maze, executed.plan)
         axes.plot(plan[:, 1], plan[:, 0], color=_PLAN_COLOR, lw=3.2, solid_capstyle="round",
                   solid_joinstyle="round", zorder=3)  # fmt: skip
     draw_executed(axes, path)
-    draw_ends(axes, path[0], to_picture(parsed, executed.goal), 3.2, parsed.suite)
+    draw_ends(axes, path[0], to_picture(maze, executed.goal), 3.2, maze.suite)
 
 
 def _chart(labels: int) -> tuple[Figure, Axes]:
     """Make a figure with space for a legend of ``labels`` entries in two columns below."""
-    from matplotlib.figure import Figure
-
     below, above, axes_height = 0.54 + _LEGEND_ROW * ((labels + 1) // 2), 0.34, 2.9
     height = below + axes_height + above
     figure = Figure(figsize=(_WIDTH, height), facecolor="none")
@@ -219,8 +196,6 @@ def _chart(labels: int) -> tuple[Figure, Axes]:
 
 
 def _finish(figure: Figure, axes: Axes, handles: Sequence[Any], title: str) -> None:
-    from dfplan.plotting.style import LIGHT
-
     axes.set_title(title, loc="left", fontsize=10, color=LIGHT.ink, pad=8)
     axes.xaxis.label.set(color=LIGHT.ink, fontsize=10)
     axes.tick_params(which="both", length=0, labelsize=9, labelcolor=LIGHT.muted)
@@ -247,10 +222,6 @@ def _styles(ranked: Sequence[str]) -> dict[str, tuple[str, str, Any]]:
 
 def _svg(figure: Figure, name: str) -> str:
     """Return a figure as an SVG element without URLs; equal figures give equal bytes."""
-    import matplotlib
-
-    from dfplan.plotting.style import LIGHT
-
     buffer = io.StringIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "dfplan"}
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

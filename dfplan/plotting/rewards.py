@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Circle, Patch, Rectangle
 
 from dfplan.errors import DataError, require_numbers
 from dfplan.mazes import Maze, parse_maze
-from dfplan.plotting import marks
-from dfplan.plotting.checks import check_array
-from dfplan.plotting.drawn_plan import prepare_axes
-from dfplan.plotting.maze import (
-    current_axes,
-    draw_maze_once,
-    maze_limits,
-    points_limits,
-    to_picture,
-)
+from dfplan.plotting.drawn_plan import check_array, prepare_axes
+from dfplan.plotting.maze import maze_axes, to_picture, visible_limits
 from dfplan.plotting.records import BoxLike, DiscLike, PlanLike
 from dfplan.plotting.style import named_theme
 
@@ -33,16 +28,10 @@ def plot_regions(
 ) -> Axes:
     """Draw the regions of a reward, for example those that it keeps plans out of, hatched.
 
-    Args:
-        regions: discs and boxes of :mod:`dfplan.planning.rewards`, in the suite's coordinates.
-        ax: axes to draw on; default: pyplot's current axes.
-        maze: the maze; None for a floor without walls.
-        step: environment step at which moving regions are drawn.
-        theme: ``light`` or ``dark``.
+    The regions are discs and boxes of :mod:`dfplan.planning.rewards`, in the suite's coordinates.
+    Moving regions are drawn where they are at the environment step ``step``.
 
     Raises:
-        MazeError: the maze cannot be read.
-        ConfigError: unknown name of a maze or theme.
         DataError: no region, or one that is neither a disc nor a box.
     """
     colors, parsed = named_theme(theme), None if maze is None else parse_maze(maze)
@@ -50,14 +39,18 @@ def plot_regions(
     if not corners:
         raise DataError("Regions to draw: expected at least one disc or box; got none.")
     corners_in_picture = to_picture(parsed, np.array(corners))
-    ax = current_axes(ax)
-    if parsed is None:
-        limits = points_limits(corners_in_picture.reshape(-1, 2))
-    else:
-        limits = maze_limits(parsed)
-    draw_maze_once(ax, parsed, limits, colors)
-    for region, (low, high) in zip(regions, corners_in_picture, strict=True):
-        marks.draw_region(ax, low, high, isinstance(region, DiscLike), colors)
+    limits = visible_limits(parsed, corners_in_picture.reshape(-1, 2))
+    ax = maze_axes(ax, parsed, limits, colors)
+    for region, (first, last) in zip(regions, corners_in_picture, strict=True):
+        (y, x), (height, width) = np.minimum(first, last), np.abs(last - first)
+        patch: Patch = (
+            Circle((x + width / 2, y + height / 2), width / 2)
+            if isinstance(region, DiscLike)
+            else Rectangle((x, y), width, height)
+        )
+        fill = to_rgba(colors.warning, 0.12)
+        patch.set(fc=fill, ec=colors.warning, hatch="////", lw=0.9, zorder=2.5)
+        ax.add_patch(patch)
     return ax
 
 
@@ -72,18 +65,12 @@ def plot_reward_gradient(
 ) -> Axes:
     """Draw the gradient of a reward as an arrow at each point of each candidate.
 
-    Args:
-        plan: batch of plans.
-        gradient: gradient at the candidates of plan ``index``, as returned by
-            ``planner.reward_gradient(plan.candidates[index])``; float [C, P, 2].
-        ax: axes to draw on; default: pyplot's current axes.
-        index: which plan of the batch.
-        longest: length of the longest arrow in cells; other arrows are in proportion.
-        theme: ``light`` or ``dark``.
+    The gradient at the candidates of plan ``index``, float [C, P, 2], is what
+    ``planner.reward_gradient(plan.candidates[index])`` returns. The longest arrow is ``longest``
+    cells long, and the others are in proportion.
 
     Raises:
         ConfigError: unknown index or theme, or ``longest`` is not above 0.
-        DataError: an array has a wrong shape or is not finite.
     """
     require_numbers({"longest": longest}, above=0)
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
@@ -92,7 +79,10 @@ def plot_reward_gradient(
     length = np.linalg.norm(arrows, axis=-1)
     visible = length > 1e-3 * float(length.max())
     scaled = arrows[visible] * longest / (float(length.max()) or 1.0)
-    marks.draw_arrows(ax, drawn.candidates[visible], scaled, colors)
+    (y, x), (dy, dx) = drawn.candidates[visible].T, scaled.T
+    style: Any = {"width": 0.003, "headwidth": 3.5, "headlength": 4, "minlength": 0.1}
+    units: Any = {"angles": "xy", "scale_units": "xy", "scale": 1}
+    ax.quiver(x, y, dx, dy, color=colors.goal, zorder=6, **style, **units)
     return ax
 
 

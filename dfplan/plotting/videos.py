@@ -35,21 +35,12 @@ def write_video(
     progress: bool = True,
     format: str | None = None,
 ) -> Path | Any:
-    """Write frames as a video, completely or not at all.
+    """Write frames as a video, completely or not at all, and return the path or file.
 
-    A GIF that is too large gets fewer colors, then fewer pixels. An MP4 that is too large is
-    compressed more.
-
-    Args:
-        path: GIF or MP4 by its ending; or a file that is open for writing bytes. MP4 needs
-            ``pip install 'dfplan[video]'``.
-        frames: uint8 [H, W, 3] each, at 20 per second.
-        max_bytes: maximum size of the video.
-        progress: whether to show a progress bar.
-        format: ``gif`` or ``mp4``, instead of the ending; default for files: GIF.
-
-    Returns:
-        The path or file.
+    Frames are uint8 [H, W, 3] each, at 20 per second. A GIF of more than ``max_bytes`` gets fewer
+    colors, then fewer pixels. An MP4 that is too large is compressed more. The path's ending is
+    ``.gif`` or ``.mp4``; or ``path`` is a file that is open for writing bytes. ``format`` replaces
+    the ending; default for files: GIF. MP4 needs ``pip install 'dfplan[video]'``.
 
     Raises:
         ConfigError: unknown ending or format, a size that cannot be reached, or a file that does
