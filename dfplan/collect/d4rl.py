@@ -26,6 +26,7 @@ from dfplan.collect.collector import (
 )
 from dfplan.collect.shards import join_shards
 from dfplan.collect.waypoint import WaypointController
+from dfplan.data.formats.d4rl import create_dataset
 from dfplan.data.hdf5 import Sink
 from dfplan.data.sha256 import replacing
 from dfplan.mazes import Maze
@@ -117,17 +118,23 @@ class D4RLCollector:
     def write(self, files: Sequence[Path], seed: int, path: Path) -> None:
         """Write an hdf5 file, with the seed that gives the same data again.
 
-        ``metadata/joints`` holds the first row of each stream.
-
-        Raises:
-            OSError: the file cannot be written, for example because the disk is full.
+        ``metadata/joints`` holds the first row of each stream. Raises OSError if the file cannot be
+        written, for example because the disk is full.
         """
         recording = join_shards(files, path.name, self.maze.text)
         with replacing(path) as temporary, Sink(temporary) as sink:
             with h5py.File(sink, "w") as file:
-                _create_datasets(file, recording, self, seed)
+                for name, values in _columns(recording, slice(0)).items():
+                    shape = (self.steps, *values.shape[1:])
+                    create_dataset(file, name, shape, values.dtype, self.shard_steps)
+                file["metadata/joints"] = recording.episodes
+                file.attrs["generator"] = self.version
+                file.attrs["seed"] = str(seed)
+                file.attrs["maze"] = self.maze.text
                 for rows in blocks(self.steps, self.shard_steps):
-                    _write_rows(file, rows, recording)
+                    for name, values in _columns(recording, rows).items():
+                        if name != "terminals":  # all are False, which need not be written
+                            file[name][rows] = values
                     file.flush()
                     if sink.failure is not None:
                         break
@@ -157,48 +164,16 @@ def _rewards(positions: np.ndarray, goal: np.ndarray | None) -> np.ndarray:
     return np.asarray(near.astype(np.float32))
 
 
-_WIDTHS = {
-    "observations": 4,
-    "actions": 2,
-    "rewards": None,
-    "terminals": None,
-    "timeouts": None,
-    "infos/goal": 2,
-    "infos/qpos": 2,
-    "infos/qvel": 2,
-}
-
-
-def _create_datasets(
-    file: h5py.File, recording: Recording, collector: D4RLCollector, seed: int
-) -> None:
-    for name, width in _WIDTHS.items():
-        tail = () if width is None else (width,)
-        file.create_dataset(
-            name,
-            shape=(collector.steps, *tail),
-            dtype=bool if name in ("terminals", "timeouts") else np.float32,
-            chunks=(min(collector.steps, collector.shard_steps), *tail),
-            compression="gzip",
-            compression_opts=1,
-            shuffle=True,
-        )
-    file["metadata/joints"] = recording.episodes
-    file.attrs["generator"] = collector.version
-    file.attrs["seed"] = str(seed)
-    file.attrs["maze"] = collector.maze.text
-
-
-def _write_rows(file: h5py.File, rows: slice, recording: Recording) -> None:
+def _columns(recording: Recording, rows: slice) -> dict[str, np.ndarray]:
+    """The datasets of the file by name, for some rows."""
     observations = recording.observations[rows]
-    fields = {
+    return {
         "observations": observations,
         "actions": recording.actions[rows],
         "rewards": np.asarray(recording.rewards)[rows],
+        "terminals": np.asarray(recording.terminals)[rows],
         "timeouts": np.asarray(recording.timeouts)[rows],
         "infos/goal": np.asarray(recording.goals)[rows],
         "infos/qpos": observations[:, :2],
         "infos/qvel": observations[:, 2:],
     }
-    for name, values in fields.items():
-        file[name][rows] = values

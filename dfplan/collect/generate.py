@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -82,27 +83,21 @@ def generate(
     """
     maze = parse_maze(maze)
     name = _choose_collector(maze, collector)
+    numbers = {"seed": seed, "workers": _usable_cores() if workers is None else workers}
+    require_numbers(numbers, "seed", integer=True, minimum=0)
+    require_numbers(numbers, "workers", integer=True, minimum=1)
     if steps is not None:
-        steps = _integer("steps", steps, minimum=2, maximum=_MAX_STEPS)
-    seed = _integer("seed", seed, minimum=0)
-    workers = _integer("workers", _usable_cores() if workers is None else workers, minimum=1)
+        numbers["steps"] = steps
+        require_numbers(numbers, "steps", integer=True, minimum=2, maximum=_MAX_STEPS)
+    steps, seed, workers = numbers.get("steps"), numbers["seed"], numbers["workers"]
     path = expand_path(path)
     plan = COLLECTORS[name].plan(maze, steps)
     plan.require_path(path)
     folder = parts_folder(path)
     total = sum(plan.shard_sizes)
-    facts: dict[str, str | int] = {
-        "recipe": name,
-        "maze": maze.text,
-        "steps": total,
-        "seed": seed,
-    }
-    with (
-        tqdm(
-            total=total, unit="step", unit_scale=True, desc=path.name, disable=not progress
-        ) as bar,
-        exclusive_lock(folder, "a collection of data"),
-    ):
+    facts: dict[str, Any] = {"recipe": name, "maze": maze.text, "steps": total, "seed": seed}
+    bar = tqdm(total=total, unit="step", unit_scale=True, desc=path.name, disable=not progress)
+    with bar, exclusive_lock(folder, "a collection of data"):
         files = collect_shards(plan, seed, folder, facts, workers, bar)
         plan.write(files, seed, path)
         remove_folder(folder)
@@ -125,12 +120,6 @@ def _choose_collector(maze: Maze, collector: str | None) -> str:
             f"write the line 'frame {suite.name}' before the rows of your own maze."
         )
     return collector
-
-
-def _integer(name: str, value: int, minimum: int, maximum: int | None = None) -> int:
-    values = {name: value}
-    require_numbers(values, integer=True, minimum=minimum, maximum=maximum)
-    return values[name]
 
 
 def _usable_cores() -> int:

@@ -19,12 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfplan.collect.collector import (
-    DEFAULT_STEPS,
-    SHARD_STEPS,
-    CollectorEntry,
-    split_evenly,
-)
+from dfplan.collect.collector import DEFAULT_STEPS, SHARD_STEPS, CollectorEntry, split_evenly
 from dfplan.collect.shards import join_shards
 from dfplan.collect.waypoint import Cell, Routes
 from dfplan.data.formats.minari_write import write_minari
@@ -272,10 +267,7 @@ def _random_goal(maze: Maze, rng: np.random.Generator) -> XY:
 
 
 def _random_start(maze: Maze, rng: np.random.Generator, goal: XY) -> XY:
-    """The center of a random free cell plus up to 0.25 along each axis.
-
-    The center is farther than 0.5 from ``goal``.
-    """
+    """As :func:`_random_goal`, with a center that is farther than 0.5 from ``goal``."""
     center = _random_center(maze, rng)
     while math.dist(center, goal) <= _MIN_START_DISTANCE:
         center = _random_center(maze, rng)

@@ -103,10 +103,7 @@ class OGBenchCollector:
         env_seed = int(rng.integers(1 << 31))
         env.action_space.seed(env_seed)
         count = self.shard_sizes[shard] // self.length
-        rows = [
-            np.empty((count * self.length, 2), np.float32),
-            np.empty((count * self.length, 2), np.float32),
-        ]
+        observations, actions = np.empty((2, count * self.length, 2), np.float32)
         starts = np.arange(count) * self.length
         oracle = Oracle(env)
         with _global_generator(rng.integers(1 << 32, size=8, dtype=np.uint32)):
@@ -122,11 +119,11 @@ class OGBenchCollector:
                     dx, dy = oracle.direction()
                     clipped = min(1.0, max(-1.0, dx + ex)), min(1.0, max(-1.0, dy + ey))
                     action = np.array(clipped, np.float32)
-                    rows[0][row], rows[1][row] = observation, action
+                    observations[row], actions[row] = observation, action
                     observation, _, _, _, info = env.step(action)
                     if info["success"] and not self.stitch:
                         env.set_goal(_draw(junctions(maze), rng))
-        return Recording(observations=rows[0], actions=rows[1], episodes=starts, source="")
+        return Recording(observations=observations, actions=actions, episodes=starts, source="")
 
     def _task(self, maze: Maze, rng: np.random.Generator) -> tuple[Cell, Cell]:
         """Draw the cells of the start and the goal."""
@@ -226,7 +223,7 @@ def _make_maze_env() -> Any:
 
 @lru_cache(maxsize=1)
 def _environment(name: str) -> Any:
-    """OGBench's environment of a maze, by name; its episodes continue when a goal is reached.
+    """OGBench's environment of a maze; its episodes continue when a goal is reached.
 
     It is cached, because making it takes longer than an episode. A reset with a seed removes all
     traces of earlier use.

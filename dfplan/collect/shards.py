@@ -31,12 +31,8 @@ from dfplan.processes import exit_with_parent
 from dfplan.types import Recording
 
 _HEADER = "header.json"
-_ROW_FIELDS = ("observations", "actions", "rewards", "goals", "terminals", "timeouts")
-
-_STORED_NAMES = {
-    **{name: name for name in (*_ROW_FIELDS, "episodes")},
-    "final_observations": "bare_ends",
-}
+_FIELDS = ("observations", "actions", "rewards", "goals", "terminals", "timeouts", "episodes")
+_STORED_NAMES = {**{name: name for name in _FIELDS}, "final_observations": "bare_ends"}
 """The array in a shard's file for each field of a recording."""
 
 
@@ -89,10 +85,10 @@ def collect_shards(
 
 
 def join_shards(files: Sequence[Path], source: str, maze: str) -> Recording:
-    """Join shards to one recording; its arrays may be mapped from a temporary file.
+    """Join shards, in order, to one recording; its arrays may be mapped from a temporary file.
 
     Args:
-        files: files of the shards, in order.
+        files: files of the shards.
         source: name of the recording.
         maze: its maze as text.
 
@@ -101,20 +97,15 @@ def join_shards(files: Sequence[Path], source: str, maze: str) -> Recording:
     """
     lengths = [len(shard["observations"]) for shard in map(_read, files)]
     fields: dict[str, Any] = {}
-    episodes: list[np.ndarray] = []
-    final: list[np.ndarray] = []
-    row = 0
+    episodes, final, row = [], [], 0
     for file, length in zip(files, lengths, strict=True):
         shard = _read(file)
-        episodes.append(shard["episodes"] + row)
-        final += [shard["final_observations"]] if "final_observations" in shard else []
-        for name in _ROW_FIELDS:
-            if name not in shard:
-                continue
+        episodes.append(shard.pop("episodes") + row)
+        final += [shard.pop("final_observations")] if "final_observations" in shard else []
+        for name, values in shard.items():
             if name not in fields:
-                shape = (sum(lengths), *shard[name].shape[1:])
-                fields[name] = allocate(shape, shard[name].dtype)
-            fields[name][row : row + length] = shard[name]
+                fields[name] = allocate((sum(lengths), *values.shape[1:]), values.dtype)
+            fields[name][row : row + length] = values
         row += length
     return Recording(
         **fields,

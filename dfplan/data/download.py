@@ -148,8 +148,7 @@ def _fetch(url: str, path: Path, bar: tqdm[Any]) -> None:
 def _inspect(response: Any, bar: tqdm[Any]) -> None:
     """Check the head of a response, and limit its body; requests calls it for redirects too.
 
-    Raises:
-        ValueError: the response is refused.
+    Raises ValueError if the response is refused.
     """
     if response.is_redirect:
         target = urljoin(response.url, response.headers["location"])

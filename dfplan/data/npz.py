@@ -74,8 +74,7 @@ class NpzArray:
 def npz_arrays(path: Path) -> dict[str, NpzArray]:
     """List the arrays of an npz file by name.
 
-    Raises:
-        DataError: there is no such file, or it is not a complete npz file.
+    Raises :class:`DataError` if there is no such file, or it is not a complete npz file.
     """
     arrays = {}
     with reading(path, "npz", DAMAGE) as stamp, zipfile.ZipFile(path) as archive:
@@ -145,9 +144,8 @@ def npz_fault(path: Path) -> str | None:
 def _member_starts(path: Path, archive: zipfile.ZipFile) -> dict[str, int]:
     """Offset of each member's content in the file, by name.
 
-    Raises:
-        ValueError: members have the same name, overlap or have an impossible size, or the archive
-            contains more than its members.
+    Raises ValueError if members have the same name, overlap or have an impossible size, or if the
+    archive contains more than its members.
     """
     ranges, starts = [], {}
     with path.open("rb") as file:

@@ -39,10 +39,7 @@ def stamp(path: str | Path) -> FileStamp:
 
 
 def is_settled(file: FileStamp) -> bool:
-    """Whether every later change of the file changes its stamp.
-
-    A change within the resolution of the file system's clock may not.
-    """
+    """Whether every later change of the file changes its stamp, despite the clock's resolution."""
     return time.time_ns() - max(file.mtime_ns, file.ctime_ns) > _SETTLED
 
 
@@ -66,10 +63,8 @@ def write_checksum(path: Path, files: Iterable[Path]) -> Path:
 def recorded_sha256(path: Path) -> str | None:
     """Return the checksum in the checksum file of ``path``; None if there is no checksum file.
 
-    ``path`` itself need not exist.
-
-    Raises:
-        DataError: the checksum file is invalid, or has no line for ``path``.
+    ``path`` itself need not exist. Raises :class:`DataError` if the checksum file is invalid, or
+    has no line for ``path``.
     """
     path = Path(os.path.abspath(path))
     file = checksum_file(path)
@@ -149,8 +144,7 @@ def files_of(path: Path) -> list[Path]:
 def sha256(path: Path) -> str:
     """Compute the SHA-256 of a file, in hexadecimal digits; once while the file does not change.
 
-    Raises:
-        DataError: the file cannot be read, or changes meanwhile.
+    Raises :class:`DataError` if the file cannot be read, or changes meanwhile.
     """
     try:
         before = stamp(path)

@@ -145,8 +145,8 @@ def reading(
 def require_file(path: Path) -> FileStamp:
     """Return the state of a data file.
 
-    Raises:
-        DataError: there is no such file, it cannot be read, or it does not match its checksum.
+    Raises :class:`DataError` if there is no such file, it cannot be read, or it does not match its
+    checksum.
     """
     try:
         status = os.stat(path)

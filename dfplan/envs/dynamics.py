@@ -78,16 +78,10 @@ class PointMass:
         return np.array([self._y0 - y, x - self._x0, -vy, vx])
 
     def advance(self, action0: float, action1: float) -> tuple[float, float, float, float]:
-        """Apply a force for one step of 0.01 s; return the new state.
+        """Apply a force for one step of 0.01 s; return the new state (q0, q1, q0', q1').
 
-        Without checks and with plain numbers, because this is called millions of times.
-
-        Args:
-            action0: force along q0; the simulator clips it to [-1, 1].
-            action1: force along q1; the simulator clips it to [-1, 1].
-
-        Returns:
-            (q0, q1, q0', q1').
+        Without checks and with plain numbers, because this is called millions of times. The
+        simulator clips the forces along q0 and q1 to [-1, 1].
         """
         data = self._data
         vx, vy = data.qvel.tolist()

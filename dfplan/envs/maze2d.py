@@ -133,8 +133,7 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
     def render(self) -> np.ndarray | None:
         """Draw the maze from above, uint8 [40 H, 40 W, 3]; None without a render mode.
 
-        Raises:
-            ResetNeeded: there was no reset.
+        Raises ``ResetNeeded`` if there was no reset.
         """
         if self.render_mode is None:
             return None

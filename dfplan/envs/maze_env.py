@@ -120,18 +120,14 @@ class MazeEnv(
     @classmethod
     @abstractmethod
     def specs(cls) -> dict[str, MazeSpec]:
-        """The suite's environments by dfplan's names.
-
-        If a maze has several environments, :func:`~dfplan.envs.make.make` uses the first for it.
-        """
+        """The suite's environments by dfplan's names. ``make`` uses the first one of a maze."""
 
     @classmethod
     @abstractmethod
     def custom_spec(cls, maze: Maze) -> MazeSpec:
         """An environment for a maze that is not one of the suite's.
 
-        Raises:
-            ConfigError, MazeError: the suite does not support such a maze.
+        Raises :class:`ConfigError` or :class:`MazeError` if the suite does not support such a maze.
         """
 
     @classmethod
@@ -139,9 +135,7 @@ class MazeEnv(
     def dataset_spec(cls, maze: Maze, *, continuing: bool) -> EnvSpec | None:
         """The environment that a data set in the maze names as its source; None without one.
 
-        Args:
-            maze: a maze in the suite's coordinates.
-            continuing: whether episodes continued after the goal was reached.
+        ``continuing`` says whether episodes continued after the goal was reached.
         """
 
     @classmethod
@@ -153,8 +147,7 @@ class MazeEnv(
     def import_packages(cls) -> None:
         """Import the suite's packages, which registers its environments with Gymnasium.
 
-        Raises:
-            MissingSimulatorError: a package is not installed.
+        Raises :class:`MissingSimulatorError` if a package is not installed.
         """
         for package in cls.packages:
             try:
@@ -254,8 +247,7 @@ class MazeEnv(
     def render(self) -> np.ndarray | None:
         """Draw the maze from above, uint8 [40 H, 40 W, 3]; None without a render mode.
 
-        Raises:
-            ResetNeeded: there was no reset.
+        Raises ``ResetNeeded`` if there was no reset.
         """
         if self._position is None:
             raise ResetNeeded("There is no episode yet; call reset() first.")
@@ -305,11 +297,7 @@ class MazeEnv(
         goal: np.ndarray | None,
         pair: int | None,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        """Start an episode with checked arguments.
-
-        Returns:
-            (state, goal [2], info).
-        """
+        """Start an episode with checked arguments; return (state, goal [2], info)."""
 
     def _step_suite(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         """Make the suite's step; return its state in place of its observation."""

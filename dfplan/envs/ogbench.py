@@ -32,8 +32,7 @@ _norm = np.vectorize(np.linalg.norm, otypes=[float], signature="(n)->()")
 def _free_squares(maze: Maze) -> tuple[bytes, ...]:
     """Small squares in which the ball cannot touch a wall: byte 1; rows by y, columns by x.
 
-    No square crosses the side of a cell, so the point of a square that is nearest to a wall is one
-    of its corners.
+    No square crosses the side of a cell, so its point nearest to a wall is one of its corners.
     """
     height, width = maze.shape
     y, x = np.mgrid[: height * _SQUARES + 1, : width * _SQUARES + 1] / _SQUARES - 0.5
@@ -79,11 +78,7 @@ class OGBenchMazeEnv(MazeEnv):
 
     @classmethod
     def custom_spec(cls, maze: Maze) -> MazeSpec:
-        """Not supported by OGBench.
-
-        Raises:
-            ConfigError: always.
-        """
+        """Not supported by OGBench: raises :class:`ConfigError`."""
         raise ConfigError(
             "OGBench's environments do not support custom mazes. Use D4RL's coordinates, or "
             "those of gymnasium-robotics with a first line 'frame gymnasium'."
@@ -190,10 +185,8 @@ class OGBenchMazeEnv(MazeEnv):
     def _numpy_generator(self, seed: int | None = None) -> Iterator[None]:
         """Let the block draw from NumPy's global generator in this environment's own state.
 
-        After the block, that state is kept for the next one, and the caller's state is restored.
-
-        Args:
-            seed: sets the environment's state; None continues with its last state.
+        ``seed`` sets that state; None continues with the last one. After the block the state is
+        kept for the next one, and the caller's state is restored.
         """
         caller = np.random.get_state(legacy=False)
         if seed is None:

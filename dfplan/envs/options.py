@@ -17,15 +17,10 @@ SPEED_BOUND = 10.0
 
 
 def finite_vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarray:
-    """Copy ``value`` to a float64 array [n].
-
-    Args:
-        value: any container of numbers.
-        sizes: allowed numbers of elements n.
-        what: name of the value in messages.
+    """Copy ``value``, any container of numbers, to a float64 array [n], n one of ``sizes``.
 
     Raises:
-        ObservationError: ``value`` has another shape or is not finite.
+        ObservationError: ``value`` has another shape or is not finite; ``what`` names it.
     """
     try:
         plain = type(value) is np.ndarray and value.dtype.kind == "f"
@@ -56,15 +51,12 @@ def read_options(options: object, known: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def read_start(value: object, maze: Maze, sizes: tuple[int, ...] = (2, 4)) -> np.ndarray:
-    """Check a start: a position, or a position and a velocity.
+    """Check a start: a position, or a position and a velocity; return it as float64 [2] or [4].
 
     Args:
         value: in the maze's coordinates.
         maze: the start must be at a position of it that the ball can reach.
         sizes: allowed numbers of elements.
-
-    Returns:
-        float64 [2] or [4].
 
     Raises:
         MazeError: the start is in a wall or outside the maze.

@@ -25,10 +25,10 @@ def draw_frame(
     goal_radius: float,
     pixels: int = 40,
 ) -> np.ndarray:
-    """Draw a maze from above, its first row at the top.
+    """Draw a maze of H rows and W columns from above, its first row at the top.
 
     Args:
-        maze: of H rows and W columns.
+        maze: the maze.
         ball: center of the ball in the maze's coordinates, [2].
         goal: center of the goal, [2].
         goal_radius: in units of position.

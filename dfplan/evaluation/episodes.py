@@ -160,12 +160,8 @@ class EpisodeRunner:
         """Run one episode from each problem, all at the same time, step by step.
 
         A finished episode stays in the policy's batch, with an observation at rest at its goal, so
-        that nothing is left to plan.
-
-        Args:
-            policy: reset with ``seed``.
-            problems: at most as many as there are environments.
-            seed: of the policy.
+        that nothing is left to plan. The policy is reset with ``seed``. There are at most as many
+        problems as environments.
 
         Raises:
             ObservationError: the policy's actions have the wrong shape.

@@ -277,20 +277,12 @@ TASKS: dict[str, Task] = {task.id: task for task in _tasks()}
 
 
 def named_protocol(name: str) -> Protocol:
-    """Return the protocol with the id ``name``.
-
-    Raises:
-        ConfigError: the id is unknown; the message suggests the closest one.
-    """
+    """Return the protocol with this id; an unknown one raises :class:`ConfigError`."""
     return lookup("protocol", name, PROTOCOLS)
 
 
 def named_task(name: str, split: Split = "test") -> Task:
-    """Return the task with the id ``name``, on a split.
-
-    Raises:
-        ConfigError: the id is unknown; the message suggests the closest one.
-    """
+    """Return the task with this id, on a split; an unknown one raises :class:`ConfigError`."""
     return lookup("task", name, TASKS).with_split(split)
 
 

@@ -22,20 +22,11 @@ _MIN_SHARE = 0.95
 def check_rewards(
     recording: Recording, rewards: np.ndarray, maze: Maze | None, findings: Findings
 ) -> dict[str, str]:
-    """Describe ``rewards`` [N]: their values, and the goal that explains them.
+    """Describe ``rewards`` [N], as facts by name: their values, and the goal that explains them.
 
-    The maze's own goal and the goal of each row are tried. Rewards with two values are compared
-    with the goal radius of the maze's suite, others with ``exp(-distance)``, as in D4RL and
-    gymnasium-robotics.
-
-    Args:
-        recording: the data.
-        rewards: its rewards.
-        maze: its maze; None if it is not known.
-        findings: receives a finding if no goal explains the rewards.
-
-    Returns:
-        Facts by name.
+    The maze's own goal and the goal of each row are tried; that no goal explains the rewards is a
+    finding. Rewards with two values are compared with the goal radius of the maze's suite, others
+    with ``exp(-distance)``, as in D4RL and gymnasium-robotics.
     """
     scale = _reward_scale(rewards)
     if not scale.minimum < scale.maximum:

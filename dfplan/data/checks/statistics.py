@@ -23,9 +23,7 @@ ColumnStatistics = tuple[float, float, float, float]
 def column_statistics(recording: Recording, excluded: np.ndarray) -> dict[str, ColumnStatistics]:
     """Statistics of each column of observations and actions by name, over valid rows.
 
-    Args:
-        recording: the data.
-        excluded: rows that do not count; int [k], in increasing order.
+    Rows in ``excluded``, int [k] in increasing order, do not count.
     """
     names = recording.layout.names[: recording.observations.shape[1]]
     names += [f"action {column + 1}" for column in range(recording.actions.shape[1])]

@@ -25,8 +25,8 @@ def check_segments(
 ) -> Trajectories | None:
     """Cut the recording as for training; report why that fails.
 
-    Actions do not affect the cuts. If some are not finite, which is reported elsewhere, all are
-    replaced by 0.
+    Actions do not affect the cuts. If some are not finite, which is reported elsewhere, all become
+    0.
     """
     if len(nonfinite_rows(recording.actions)):
         zeros = np.broadcast_to(np.float32(0), recording.actions.shape)
@@ -69,8 +69,7 @@ def check_lengths(segments: np.ndarray, window: int | None, findings: Findings) 
 def check_velocities(recording: Recording, segments: np.ndarray, findings: Findings) -> bool:
     """Check that something moves, and that positions follow the recorded velocities.
 
-    Returns:
-        Whether both are true; if not, it is reported.
+    Returns whether both are true; if not, it is reported.
     """
     rows, layout = sample_steps(segments, _SAMPLE), recording.layout
     after = recording.observations[rows]

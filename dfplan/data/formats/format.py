@@ -92,8 +92,7 @@ class Publisher(Record):
     def directory(self) -> Path:
         """The folder in which the suite's own tools keep the files.
 
-        Raises:
-            ConfigError: there is no home folder, and the variable is not set.
+        Raises :class:`ConfigError` if there is no home folder, and the variable is not set.
         """
         try:
             return expand_path(os.environ.get(self.variable) or Path.home() / self.folder)

@@ -96,8 +96,7 @@ def locate(source: str | Path) -> Path:
 def read_metadata(data: Path) -> dict[str, Any]:
     """Read ``metadata.json`` in a folder ``data``; empty if there is no such file.
 
-    Raises:
-        DataError: it is not a JSON object, or the data set is not in the hdf5 format.
+    Raises :class:`DataError` if it is not a JSON object, or the data set is not in the hdf5 format.
     """
     path = data / _METADATA
     if not os.path.isfile(path):

@@ -124,13 +124,11 @@ def _episode_names(file: h5py.File) -> list[str]:
 
 @dataclass(frozen=True)
 class _Field:
-    """Where episodes have one field of a recording.
+    """Where episodes have one field of a recording: the path in the episode's group.
 
-    Attributes:
-        place: path in the episode's group.
-        width: numbers in a row; None for a single number without a list.
-        of_rows: whether there is a row for each observation; else for each action.
-        flag: whether it becomes bool.
+    ``width`` counts the numbers in a row; None is a single number without a list. ``of_rows`` says
+    whether there is a row for each observation, else for each action; ``flag`` whether it becomes
+    bool.
     """
 
     place: str
