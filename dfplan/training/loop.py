@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -16,7 +17,8 @@ from dfplan.boundary import isolated
 from dfplan.data.storage import require_unchanged
 from dfplan.errors import ConfigError
 from dfplan.files import exclusive_lock, expand_path
-from dfplan.tokens.statistics import fit_statistics
+from dfplan.record import Record
+from dfplan.tokens.statistics import Statistics, fit_statistics
 from dfplan.training.batches import draw_batches
 from dfplan.training.checkpoint import Checkpoint, data_description
 from dfplan.training.metrics import MetricsLog
@@ -92,53 +94,73 @@ def _train(
     statistics = fit_statistics(trajectories, recipe.features)
     if start is not None:
         statistics = replace(statistics, normalizer=start.statistics.normalizer)
-    config, data = recipe.to_json(), data_description(trajectories)
-    description = {
-        "recipe": recipe.name,
-        "config": config,
-        "settings": asdict(settings),
-        "data": data,
-    }
-    if recipe.stored_tokens is not None:
-        description["tokens"] = recipe.stored_tokens
-    if start is not None:
-        description["start"] = start.data | start.training
+    data = data_description(trajectories)
     state = TrainingState(recipe, settings, fabric, start)
+    run = _Run(recipe, trajectories, data, statistics, settings, start, state, out)
     if resume:
-        state.load(out / "state.safetensors", description)
+        state.load(out / "state.safetensors", run.description())
+    objective = _check_data(recipe.objective(trajectories, statistics), trajectories)
+    _fit(state, objective, out / "metrics.jsonl", settings, fabric, run.save, progress)
+    last = run.checkpoint()
+    if fabric.is_global_zero:
+        last.save(out / "checkpoint.safetensors")
+    return last
 
-    def checkpoint() -> Checkpoint:
+
+@dataclass(frozen=True)
+class _Run(Record):
+    """What a training run stores: its description, its state and its checkpoints."""
+
+    recipe: LoopRecipe
+    trajectories: Trajectories
+    data: dict[str, Any]
+    statistics: Statistics
+    settings: TrainSettings
+    start: Checkpoint | None
+    state: TrainingState
+    out: Path
+
+    def description(self) -> dict[str, Any]:
+        """What must be equal when the run is resumed, as JSON."""
+        tokens, start = self.recipe.stored_tokens, self.start
+        return {
+            "recipe": self.recipe.name,
+            "config": self.recipe.to_json(),
+            "settings": asdict(self.settings),
+            "data": self.data,
+            **({} if tokens is None else {"tokens": tokens}),
+            **({} if start is None else {"start": start.data | start.training}),
+        }
+
+    def checkpoint(self) -> Checkpoint:
+        """A checkpoint of the present weights."""
+        state = self.state
         return Checkpoint(
-            recipe=recipe.name,
-            config=config,
+            recipe=self.recipe.name,
+            config=self.recipe.to_json(),
             network=state.averaged_weights(),
-            statistics=statistics,
-            data=data,
+            statistics=self.statistics,
+            data=self.data,
             training={
-                **asdict(settings),
+                **asdict(self.settings),
                 "step": state.step,
                 "seconds": round(state.seconds, 1),
                 "cpu_seconds": round(state.cpu_seconds, 1),
                 "waited_seconds": round(state.waited, 2),
-                **({} if start is None else {"start": start.data}),
+                **({} if self.start is None else {"start": self.start.data}),
             },
-            maze=trajectories.maze,
-            tokens=recipe.stored_tokens,
+            maze=self.trajectories.maze,
+            tokens=self.recipe.stored_tokens,
         )
 
-    def save() -> None:
-        require_unchanged(trajectories.mapped)
+    def save(self) -> None:
+        """Write the state, and before it a checkpoint if ``keep_every`` says so."""
+        require_unchanged(self.trajectories.mapped)
+        step, keep_every = self.state.step, self.settings.keep_every
         # The state is written last, so that a run killed in between repeats this after a resume.
-        if settings.keep_every and state.step % settings.keep_every == 0:
-            checkpoint().save(out / f"checkpoint-{state.step}.safetensors")
-        state.save(out / "state.safetensors", description)
-
-    objective = _check_data(recipe.objective(trajectories, statistics), trajectories)
-    _fit(state, objective, out / "metrics.jsonl", settings, fabric, save, progress)
-    last = checkpoint()
-    if fabric.is_global_zero:
-        last.save(out / "checkpoint.safetensors")
-    return last
+        if keep_every and step % keep_every == 0:
+            self.checkpoint().save(self.out / f"checkpoint-{step}.safetensors")
+        self.state.save(self.out / "state.safetensors", self.description())
 
 
 def _require_same_recipe(recipe: LoopRecipe, start: Checkpoint) -> None:
