@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from dfplan import cli
+from dfplan.bench.methods import TRACKERS
+from dfplan.bench.plan import plan_runs
 from dfplan.errors import ConfigError
 from dfplan.registry import Registry, import_parts
 
@@ -118,7 +120,7 @@ for command in (
     ["train", "mine", "--data=walk.mine", "--accelerator=cpu", out],
     ["plan", "run", "3.9,3", "3,3.9", "--reward=Mine()", "--planner.guidance.method=mine",
      "--planner.candidates=2", "--out=plan.svg"],
-    ["bench", "--planner=dfplan,mine", "--tracker=mine", "--tasks=maze2d-umaze", "--episodes=1",
+    ["bench", "--planner=mine", "--tracker=mine", "--tasks=maze2d-umaze", "--episodes=1",
      "--workers=1", "--out=bench"],
 ):
     assert cli.main(command) == 0, command
@@ -193,6 +195,21 @@ def test_a_package_that_cannot_be_used_is_named(
             use()
     assert cli.main(["data", "info", "nothing.hdf5"]) == 2
     assert "my_parts" in capsys.readouterr().err
+
+
+TRACKER = """
+from dfplan.bench.methods import TRACKERS, TrackerEntry
+TRACKERS["mine"] = TrackerEntry("rest", None, lambda path: None)
+"""
+
+
+def test_a_tracker_of_another_package_follows_any_planner(on_path: Install) -> None:
+    on_path(TRACKER)
+    try:
+        made = plan_runs(tasks=["maze2d-umaze"], methods=["dfplan"], trackers=["mine"])
+    finally:
+        TRACKERS.pop("mine", None)
+    assert [spec.trackers for spec in made.specs] == [("mine",)]
 
 
 def test_a_name_belongs_to_one_part() -> None:

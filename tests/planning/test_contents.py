@@ -30,7 +30,7 @@ CONTENTS = {
     "transitions": ("position", "velocity", "action"),
     "wide": ("position", "observation", "action"),
 }
-SETTINGS = TrainSettings(steps=30, batch_size=16, learning_rate=5e-3, warmup=5, ema_decay=0.9)
+SETTINGS = TrainSettings(steps=15, batch_size=16, learning_rate=5e-3, warmup=3, ema_decay=0.9)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from dfplan.training.recipes.offline import OfflineConfig
 from dfplan.training.recipes.value import ValueConfig
 from dfplan.training.settings import TrainSettings
 from dfplan.training.state import TrainingState
-from dfplan.types import Recording, Trajectories
+from dfplan.types import Recording
 
 QUICK = ["--settings.steps=1", "--settings.batch_size=4", "--accelerator=cpu", "--tokens=4"]
 SMALL = TrainSettings(steps=2, batch_size=4, warmup=1)
@@ -100,7 +100,8 @@ def test_a_file_of_any_format_and_width_is_trained_on(
     assert isinstance(planner, ForcingPlanner)
     assert planner.observation_layout.width == (29 if kind == "wide" else 4)
     assert planner.model.layout.tokens == 4 and planner.model.layout.holds_positions_alone
-    plan = planner.plan([0.0, 0.0], [1.0, 1.0], seed=0)
+    quick = planner.with_settings(candidates=2, refine_steps=0)
+    plan = quick.plan([0.0, 0.0], [1.0, 1.0], seed=0)
     assert np.isfinite(plan.points).all()
 
 
@@ -221,12 +222,7 @@ def test_a_resumed_fine_tuning_equals_an_uninterrupted_one(
 
 
 def test_fine_tuning_needs_the_recipe_and_the_data_of_the_checkpoint(
-    refused: Run,
-    wide: Recording,
-    narrow: Recording,
-    trajectories: Trajectories,
-    started: Path,
-    tmp_path: Path,
+    refused: Run, wide: Recording, narrow: Recording, started: Path, tmp_path: Path
 ) -> None:
     path, other = write(wide, tmp_path / "wide.npz"), write(narrow, tmp_path / "narrow.npz")
     out = ["--settings.steps=1", "--accelerator=cpu", "--out", tmp_path / "out"]
@@ -236,15 +232,12 @@ def test_fine_tuning_needs_the_recipe_and_the_data_of_the_checkpoint(
     assert "tokens" in refused("train", path, "--from", started, "--tokens=4", *out)
     assert "nowhere" in refused("train", path, "--from", "nowhere", *out)
 
-    rewarded = replace(trajectories, rewards=trajectories.observations[:, 0])
-    value = ValueConfig()
-    train(value, rewarded, tmp_path / "value", settings=SMALL, progress=False)
-    assert "value" in refused("train", path, "--from", tmp_path / "value", *out)
     checkpoint = Checkpoint.load(started / "checkpoint.safetensors")
-    config = json.loads(json.dumps(OfflineConfig("iql", (0.0, 0.0), 1.0).to_json()))
-    iql = replace(checkpoint, recipe="iql", config=config, tokens=None)
-    iql.save(tmp_path / "iql.safetensors")
-    assert "iql" in refused("train", path, "--from", tmp_path / "iql.safetensors", *out)
+    for recipe in (ValueConfig(), OfflineConfig("iql", (0.0, 0.0), 1.0)):
+        config = json.loads(json.dumps(recipe.to_json()))
+        other = replace(checkpoint, recipe=recipe.name, config=config, tokens=None)
+        other.save(tmp_path / "other.safetensors")
+        assert recipe.name in refused("train", path, "--from", tmp_path / "other.safetensors", *out)
 
 
 def test_another_recipe_does_not_continue_from_a_checkpoint(
