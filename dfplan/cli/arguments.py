@@ -1,4 +1,4 @@
-"""Types of arguments on the command line."""
+"""Types of arguments on the command line. They raise ValueError for texts of another form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ class Names(tuple[str, ...]):
     """Names as ``a,b``; in a configuration file a list."""
 
     def __new__(cls, value: str | Sequence[str]) -> Names:
-        """Split at commas; brackets around the whole are ignored."""
         return super().__new__(cls, _split(value))
 
 
@@ -27,14 +26,19 @@ class Position(tuple[float, float]):
     """A position as ``1,7.5``; in a configuration file a list."""
 
     def __new__(cls, value: str | Sequence[float]) -> Position:
-        """Split at the comma.
-
-        Raises:
-            ValueError: there are not two numbers.
-        """
         numbers = _numbers(float, value)
         if len(numbers) != 2:
             raise ValueError(f"expected two numbers with a comma between; got {value!r}")
+        return super().__new__(cls, numbers)
+
+
+class Observation(tuple[float, ...]):
+    """An observation as ``1,7.5,0,0``; in a configuration file a list."""
+
+    def __new__(cls, value: str | Sequence[float]) -> Observation:
+        numbers = _numbers(float, value)
+        if not numbers:
+            raise ValueError(f"expected numbers with commas between; got {value!r}")
         return super().__new__(cls, numbers)
 
 
@@ -42,11 +46,6 @@ class Numbers(tuple[int, ...]):
     """Integers as ``0,1,2``; in a configuration file a list."""
 
     def __new__(cls, value: str | Sequence[int]) -> Numbers:
-        """Split at commas.
-
-        Raises:
-            ValueError: one of them is not an integer.
-        """
         numbers = _numbers(int, value)
         if not numbers:
             raise ValueError(f"expected whole numbers with commas between; got {value!r}")
@@ -60,11 +59,6 @@ class Keys(tuple[tuple[str, str], ...]):
     """
 
     def __new__(cls, value: str | Mapping[str, str] | Sequence[tuple[str, str]]) -> Keys:
-        """Split at commas and equal signs.
-
-        Raises:
-            ValueError: an equal sign is missing, or a field has two names.
-        """
         if isinstance(value, str):
             parts = [part.partition("=") for part in _split(value)]
             if not all(sign for _, sign, _ in parts):
@@ -85,19 +79,16 @@ def _numbers(kind: type[Number], value: str | Sequence[Number]) -> list[Number]:
 
 
 def _split(value: Any) -> list[Any]:
+    """Split a text at commas; brackets around the whole are ignored."""
     if not isinstance(value, str):
         return list(value)
     return [part.strip(" '\"") for part in value.strip("[]() ").split(",")]
 
 
-for _type, _plain in ((Names, list), (Position, list), (Numbers, list), (Keys, dict)):
-    register_type(_type, serializer=_plain)
+for _type in (Names, Position, Observation, Numbers):
+    register_type(_type, serializer=list)
+register_type(Keys, serializer=dict)
 register_type(Path, str, expand_path, type_check=isinstance)
-
-
-def names_of_arrays(keys: Keys | None) -> dict[str, str] | None:
-    """What :func:`dfplan.data.read` takes as ``keys``."""
-    return None if keys is None else dict(keys)
 
 
 def maze_or_file(name_or_file: str) -> Maze:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from jsonargparse.typing import PositiveInt, register_type
 
-from dfplan.cli.arguments import Position, suite_or_maze
+from dfplan.cli.arguments import Observation, Position, suite_or_maze
 from dfplan.cli.rewards import parse_reward
 from dfplan.envs.make import make
 from dfplan.errors import ConfigError
@@ -24,7 +24,7 @@ from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import Expansion, TreePlanner, TreeSettings
 from dfplan.plotting.figures import require_picture_path
 from dfplan.plotting.frames import denoising_frames, episode_frames, tree_frames
-from dfplan.plotting.videos import require_video_path, write_video
+from dfplan.plotting.videos import check_video_path, write_video
 from dfplan.pretrained import load
 from dfplan.sampling.matrices import SamplingSchedule
 
@@ -33,7 +33,7 @@ register_type(Expansion, asdict, lambda settings: Expansion(**settings))
 
 def plan(
     checkpoint: str,
-    start: Position,
+    start: Observation,
     goal: Position,
     reward: str | None = None,
     out: Path = Path("plan.png"),
@@ -45,7 +45,8 @@ def plan(
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
-        start: position in the coordinates of the data, as 1,1; [-1,1] if it begins with a minus.
+        start: position in the coordinates of the data, as 1,1, or the whole observation, which a
+            model of more than positions needs; [-1,1] if it begins with a minus.
         goal: position, as 7,9.
         reward: what to maximize, as "100 * KeepOut([Disc([3, 3], 1)]) + Fast([5, 5])".
         out: picture to write: PNG, SVG or PDF.
@@ -72,7 +73,7 @@ def plan(
 
 def video_denoising(
     checkpoint: str,
-    start: Position,
+    start: Observation,
     goal: Position,
     out: Path = Path("denoising.gif"),
     planner: PlannerSettings = PlannerSettings(sampling=SamplingSchedule("pyramid")),
@@ -84,7 +85,8 @@ def video_denoising(
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
-        start: position in the coordinates of the data, as 1,1; [-1,1] if it begins with a minus.
+        start: position in the coordinates of the data, as 1,1, or the whole observation, which a
+            model of more than positions needs; [-1,1] if it begins with a minus.
         goal: position, as 7,9.
         out: video to write, GIF or MP4.
         planner: settings of the planner.
@@ -92,7 +94,7 @@ def video_denoising(
         width: width of a frame in pixels.
         theme: colors, light or dark.
     """
-    out = require_video_path(out)
+    check_video_path(out)
     loaded = _forcing(checkpoint, planner)
     made = loaded.plan(np.array(start), np.array(goal), seed=seed, trace=True)
     print(write_video(out, denoising_frames(made, width=width, theme=theme)))
@@ -100,7 +102,7 @@ def video_denoising(
 
 def video_tree(
     checkpoint: str,
-    start: Position,
+    start: Observation,
     goal: Position,
     out: Path = Path("tree.gif"),
     search: TreeSettings = TreeSettings(),
@@ -112,7 +114,8 @@ def video_tree(
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
-        start: position in the coordinates of the data, as 1,1; [-1,1] if it begins with a minus.
+        start: position in the coordinates of the data, as 1,1, or the whole observation, which a
+            model of more than positions needs; [-1,1] if it begins with a minus.
         goal: position, as 7,9.
         out: video to write, GIF or MP4.
         search: settings of the search.
@@ -120,7 +123,7 @@ def video_tree(
         width: width of a frame in pixels.
         theme: colors, light or dark.
     """
-    out = require_video_path(out)
+    check_video_path(out)
     searcher = TreePlanner(_forcing(checkpoint, None), search)
     made = searcher.plan(np.array(start), np.array(goal), seed=seed, trace=True)
     print(write_video(out, tree_frames(made, width=width, theme=theme)))
@@ -151,7 +154,7 @@ def video_episode(
         width: width of a frame in pixels.
         theme: colors, light or dark.
     """
-    out = require_video_path(out)
+    check_video_path(out)
     loaded = _forcing(checkpoint, planner)
     if env is None and loaded.maze is None:
         raise ConfigError(f"{checkpoint} names no maze. Give an environment with --env.")

@@ -12,7 +12,7 @@ from dfplan.arrays import copy_array
 from dfplan.errors import ObservationError, read_seed
 from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.observation_history import ObservationHistory
-from dfplan.planning.row_errors import first_then_others
+from dfplan.planning.row_errors import first_then_others, in_row
 from dfplan.record import Record
 from dfplan.tokens.statistics import Statistics
 
@@ -27,7 +27,7 @@ MAX_START_DISTANCE = 12.0
 A start is where the body is, so it is refused only where no body can be. A goal is a choice and is
 refused sooner. Data rarely enters corners, so a free position can be farther from the data than
 the face of a wall: no distance separates the two exactly. In D4RL's mazes the defaults accept
-every start that the ball can reach and every goal within 0.2 of a cell's center on each axis, and
+every start that the body can reach and every goal within 0.2 of a cell's center on each axis, and
 refuse every goal deeper than 0.32 in a wall.
 """
 
@@ -44,7 +44,7 @@ class PlanQuery(Record):
 
     Attributes:
         observation: float32 [B, S]; by default position and velocity, S = 4.
-        goal: position; float32 [B, 2], or None.
+        goal: position, float32 [B, 2]; None to plan by reward alone.
         history: the last positions, the present one included; None if only the present one is
             known.
         layout: the columns of the observation.
@@ -112,9 +112,9 @@ class PlanQuery(Record):
                 row = int(distance.argmax())
                 position = [float(f"{coordinate:.6g}") for coordinate in points[row]]
                 raise ObservationError(
-                    f"The {name} must be less than {within:#.3g} from the planner's data; that of "
-                    f"row {row}, {position}, is {distance[row]:#.3g} away. Is it in a wall, "
-                    "outside the maze, or in other coordinates?",
+                    f"The {name} must be less than {within:#.3g} from the planner's data; "
+                    f"{position}{in_row(row, len(points))} is {distance[row]:#.3g} away. Is it in "
+                    "a wall, outside the maze, or in other coordinates?",
                     rows=first_then_others(row, distance >= within),
                 )
 
@@ -127,8 +127,8 @@ def _require_plausible(velocity: np.ndarray, statistics: Statistics) -> None:
         row = int(speed.argmax())
         raise ObservationError(
             f"An observation is position and velocity, in the units of the planner's data, "
-            f"where no axis is faster than {top / 2:.3g}; row {row} has the velocity "
-            f"{velocity[row].tolist()}. Check its coordinates and units.",
+            f"where no axis is faster than {top / 2:.3g}; got the velocity "
+            f"{velocity[row].tolist()}{in_row(row, len(speed))}. Check its coordinates and units.",
             rows=first_then_others(row, speed > top),
         )
 
@@ -220,7 +220,8 @@ def read_observation(
             values that are not finite.
     """
     widths = (layout.width,) if complete else (layout.width, 2)
-    states = _read_rows("observation", observation, *widths, dtype=dtype)
+    fix = " Give all of it: this model's tokens hold more than the position." if complete else ""
+    states = _read_rows("observation", observation, *widths, dtype=dtype, fix=fix)
     if not allow_missing:
         require_finite("observation", states)
     return states
@@ -259,7 +260,7 @@ def require_finite(name: str, values: np.ndarray, among: np.ndarray | None = Non
     if wrong.any():
         row = int(wrong.argmax())
         raise ObservationError(
-            f"The {name} must be finite; row {row} is {values[row].tolist()}.",
+            f"The {name} must be finite; got {values[row].tolist()}{in_row(row, len(values))}.",
             rows=first_then_others(row, wrong),
         )
 
@@ -287,6 +288,7 @@ def _read_rows(
     values: np.ndarray,
     *widths: int,
     dtype: type[np.floating] | None = np.float32,
+    fix: str = "",
 ) -> np.ndarray:
     """A copy of ``values`` [W] or [B, W] as [B, W]; W is one of ``widths``."""
     try:
@@ -296,6 +298,6 @@ def _read_rows(
     if array.ndim not in (1, 2) or array.shape[-1] not in widths or not array.size:
         width = widths[0]
         raise ObservationError(
-            f"The {name} must have shape [{width}] or [B, {width}]; got {list(array.shape)}."
+            f"The {name} must have shape [{width}] or [B, {width}]; got {list(array.shape)}.{fix}"
         )
     return np.atleast_2d(array)

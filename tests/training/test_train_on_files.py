@@ -279,6 +279,16 @@ def test_a_plan_is_made_for_a_reward(run: Run, started: Path, tmp_path: Path) ->
     assert re.match(r"horizon \d+ steps", said) and out.stat().st_size
 
 
+def test_a_plan_starts_at_the_whole_observation_where_tokens_hold_more(
+    run: Run, refused: Run, narrow: Recording, tmp_path: Path
+) -> None:
+    path, model = write(narrow, tmp_path / "walk.npz"), tmp_path / "model"
+    run("train", path, "--features=position,velocity", *QUICK, "--out", model)
+    out = ["--planner.candidates=2", "--out", tmp_path / "plan.svg"]
+    assert "horizon" in run("plan", model, "1,1,0.1,0", "0,0", *out)
+    assert "more than the position" in refused("plan", model, "1,1", "0,0", *out)
+
+
 @pytest.mark.parametrize(
     ("reward", "message"),
     [
