@@ -96,10 +96,7 @@ def commands(
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Args:
-        args: by default those of the process.
+    """Run the command line with ``args``, by default those of the process.
 
     Returns:
         The exit code: 2 after an error that is not a fault of dfplan.

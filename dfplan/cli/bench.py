@@ -10,7 +10,7 @@ from dfplan.bench.compare import compare
 from dfplan.bench.executor import LOCAL
 from dfplan.bench.methods import DEFAULT_TRACKER
 from dfplan.bench.plan import DEFAULT_METHODS, plan_runs, run_benchmark
-from dfplan.bench.records import has_runs, read_runs
+from dfplan.bench.records import read_runs, run_paths
 from dfplan.bench.report import DEFAULT_COLUMNS, require_columns, terminal_report, write_report
 from dfplan.cli.arguments import Names, Numbers
 from dfplan.errors import ConfigError
@@ -83,7 +83,7 @@ def run(
     for line in plan.skipped:
         print(f"skipped: {line}")
     lost = run_benchmark(out, plan, workers=workers, backend=backend, address=address)
-    if not lost or has_runs(out):
+    if not lost or run_paths(out):
         print(terminal_report(read_runs(out), columns))
         print(
             f"Written: {out / 'report.html'}, {out / 'report.md'} and every episode in "

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dfplan import data
-from dfplan.cli.arguments import Keys, Numbers, maze_or_file, names_of_arrays
+from dfplan.cli.arguments import Keys, Numbers, maze_or_file
 from dfplan.collect import generate as generate_data
-from dfplan.data import read, write
 from dfplan.data.checks.check import draw_check
 from dfplan.data.download import datasets
 from dfplan.plotting.figures import require_picture_path
 from dfplan.tokens.layout import TokenLayout
+from dfplan.types import Recording
 
 
 def generate(
@@ -44,7 +44,7 @@ def generate(
     path = generate_data(
         maze_or_file(maze), steps, seed=seed, path=out, collector=collector, workers=workers
     )
-    recording = read(path)
+    recording = data.read(path)
     report = data.check(recording)
     print(report)
     print(draw_check(picture or path.with_suffix(".png"), recording, report))
@@ -66,9 +66,7 @@ def check(
     source: str,
     picture: Path | None = None,
     segment_by: Literal["none", "timeouts", "goals"] = "none",
-    keys: Keys | None = None,
-    position: Numbers | None = None,
-    follow_links: bool = False,
+    **reading: Any,
 ) -> int:
     """Describe data and list what is wrong with it. The exit code is 1 if training would fail.
 
@@ -76,14 +74,9 @@ def check(
         source: file, folder or name of a data set, in any format.
         picture: picture of the visited places to write.
         segment_by: cut episodes also after timeouts, or where the goal changes.
-        keys: names of the arrays in the file, as observations=obs,ends=done.
-        position: the two columns of an observation that are the position, counted from 0, as 0,1.
-            Needed for observations of other than 2 or 4 numbers.
-        follow_links: let hdf5 files refer to files outside their folder.
+        **reading: how to read the data.
     """
-    recording = read(
-        source, keys=names_of_arrays(keys), follow_links=follow_links, position=position
-    )
+    recording = _read(source, **reading)
     # The shortest window that any preset draws: from one token to the next.
     report = data.check(recording, segment_by, window=TokenLayout(tokens=2).token_steps + 1)
     print(report)
@@ -92,25 +85,14 @@ def check(
     return 0 if report.ok else 1
 
 
-def info(
-    source: str,
-    keys: Keys | None = None,
-    position: Numbers | None = None,
-    follow_links: bool = False,
-) -> None:
+def info(source: str, **reading: Any) -> None:
     """Describe data, but do not list what is wrong with it.
 
     Args:
         source: file, folder or name of a data set, in any format.
-        keys: names of the arrays in the file, as observations=obs,ends=done.
-        position: the two columns of an observation that are the position, counted from 0, as 0,1.
-            Needed for observations of other than 2 or 4 numbers.
-        follow_links: let hdf5 files refer to files outside their folder.
+        **reading: how to read the data.
     """
-    recording = read(
-        source, keys=names_of_arrays(keys), follow_links=follow_links, position=position
-    )
-    print(data.check(recording).summary())
+    print(data.check(_read(source, **reading)).summary())
 
 
 def list_data() -> None:
@@ -119,14 +101,7 @@ def list_data() -> None:
         print(f"{name:36} {path or '-'}")
 
 
-def convert(
-    source: str,
-    out: Path,
-    format: str | None = None,
-    keys: Keys | None = None,
-    position: Numbers | None = None,
-    follow_links: bool = False,
-) -> None:
+def convert(source: str, out: Path, format: str | None = None, **reading: Any) -> None:
     """Write data in another format. Converting it back gives the same data.
 
     Args:
@@ -134,15 +109,9 @@ def convert(
         out: file ending in .hdf5 for D4RL's format or .npz for OGBench's, or a new folder for
             Minari's.
         format: d4rl, minari or ogbench; default: by the ending of out.
-        keys: names of the arrays in the file, as observations=obs,ends=done.
-        position: the two columns of an observation that are the position, counted from 0, as 0,1.
-            Needed for observations of other than 2 or 4 numbers.
-        follow_links: let hdf5 files refer to files outside their folder.
+        **reading: how to read the data.
     """
-    recording = read(
-        source, keys=names_of_arrays(keys), follow_links=follow_links, position=position
-    )
-    print(write(recording, out, format))
+    print(data.write(_read(source, **reading), out, format))
 
 
 def checksum(source: str) -> None:
@@ -152,3 +121,22 @@ def checksum(source: str) -> None:
         source: a file, or the folder of a Minari data set.
     """
     print(data.checksum(source))
+
+
+def _read(
+    source: str,
+    keys: Keys | None = None,
+    position: Numbers | None = None,
+    follow_links: bool = False,
+) -> Recording:
+    """Read data. The commands take these arguments from here.
+
+    Args:
+        source: file, folder or name of a data set, in any format.
+        keys: names of the arrays in the file, as observations=obs,ends=done.
+        position: the two columns of an observation that are the position, counted from 0, as 0,1.
+            Needed for observations of other than 2 or 4 numbers.
+        follow_links: let hdf5 files refer to files outside their folder.
+    """
+    names = None if keys is None else dict(keys)
+    return data.read(source, keys=names, follow_links=follow_links, position=position)

@@ -136,15 +136,10 @@ class Parser(ArgumentParser):
 
 
 def run_command(names: Sequence[str], command: Callable[..., Any], args: Sequence[str]) -> int:
-    """Parse the arguments of one command and call it.
+    """Parse the arguments of one command, call it, and return its exit code; 0 if it has none.
 
-    Args:
-        names: of the command, such as ``["data", "check"]``.
-        command: its signature and docstring make the parser.
-        args: all arguments of dfplan, the names first.
-
-    Returns:
-        The exit code that the command returns; 0 if it returns none.
+    The signature and docstring of the command make the parser. ``args`` are all arguments of
+    dfplan, first the names of the command, such as ``["data", "check"]``.
     """
     prog = " ".join(["dfplan", *names])
     returned = auto_cli(command, args=list(args[len(names) :]), prog=prog, parser_class=Parser)

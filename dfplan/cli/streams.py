@@ -24,8 +24,7 @@ def print_error(message: str) -> None:
 def flush(stream: TextIO) -> OSError | None:
     """Write what a stream still holds.
 
-    Returns:
-        The error, if that is not possible; the stream is then connected to the null device.
+    If that is not possible, connect the stream to the null device and return the error.
     """
     try:
         stream.flush()

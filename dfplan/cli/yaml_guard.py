@@ -33,19 +33,12 @@ def require_small(path: str | Path) -> None:
 
 @dataclass
 class _Collection:
-    """A list or mapping whose end has not been read.
-
-    Attributes:
-        anchor: its YAML anchor.
-        keys: keys so far; None for a list.
-        values: values so far, nested ones too. An alias counts as many as its anchor.
-        children: direct children so far; of a mapping both keys and values.
-    """
+    """A list or mapping whose end has not been read."""
 
     anchor: str | None
-    keys: set[str] | None
-    values: int = 1
-    children: int = 0
+    keys: set[str] | None  # None for a list
+    values: int = 1  # also nested ones; an alias counts as many as its anchor
+    children: int = 0  # direct ones; of a mapping both keys and values
 
 
 def load_yaml(text: str) -> Any:

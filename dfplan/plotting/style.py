@@ -22,9 +22,7 @@ class Theme(Record):
 
     Attributes:
         background: color around the maze.
-        floor: color of the maze's floor.
         open_floor: floor if no maze is known.
-        wall: color of the maze's walls.
         ink: main text, starts, executed paths.
         muted: secondary text, scales, candidates.
         goal: goals and jumps.

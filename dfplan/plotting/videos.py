@@ -49,7 +49,7 @@ def write_video(
         MissingPackageError: the package that writes MP4 is not installed.
         OSError: the video cannot be written; no partial file remains.
     """
-    target, ending = _check_target(path, format)
+    target, ending = check_video_path(path, format)
     require_numbers({"max_bytes": max_bytes}, integer=True, minimum=1)
     write = _write_gif if ending == ".gif" else _write_mp4
     pictures: list[Image.Image] = []
@@ -84,17 +84,13 @@ class Video(Record):
         return f'<img alt="video" src="data:image/gif;base64,{code}">'
 
 
-def require_video_path(path: Output, format: str | None = None) -> Path | Any:
-    """Return where a video is written to.
+def check_video_path(path: Output, format: str | None = None) -> tuple[Path | Any, str]:
+    """Return where a video is written to, and its ending.
 
     Raises:
         ConfigError: ``path`` is not a path or a file, or the ending is unknown.
         MissingPackageError: the package that writes MP4 is not installed.
     """
-    return _check_target(path, format)[0]
-
-
-def _check_target(path: Output, format: str | None) -> tuple[Path | Any, str]:
     target, ending = check_output(path, "video", ENDINGS, format)
     if ending != ".gif":
         _import_ffmpeg()

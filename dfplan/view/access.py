@@ -10,16 +10,16 @@ from urllib.parse import urlsplit
 def refusal_reason(headers: Mapping[str, str], host: str) -> str:
     """Return why a request is refused, or an empty string if it is accepted.
 
-    Args:
-        headers: of the request, with names in lower case.
-        host: host that the server listens on.
+    The server listens on ``host``. Names of headers are in lower case.
     """
     requested = headers.get("host", "")
     try:
         name = urlsplit(f"//{requested}").hostname or ""
     except ValueError:
         name = ""
-    if not (name == "localhost" or name == host.lower().strip("[]") or _is_own_address(name, host)):
+    address = _parse_address(name)
+    is_own = address is not None and (address.is_loopback or not is_loopback(host))
+    if not (is_own or name in ("localhost", host.lower().strip("[]"))):
         return f"Expected this server's own address; got the host {requested[:80]!r}."
     origin = headers.get("origin")
     if origin is not None and origin != f"http://{requested}":
@@ -29,14 +29,6 @@ def refusal_reason(headers: Mapping[str, str], host: str) -> str:
     if cross_site and headers.get("sec-fetch-mode") != "navigate":
         return "Expected a request from this server's web app; got one from another site."
     return ""
-
-
-def _is_own_address(name: str, host: str) -> bool:
-    """Whether ``name`` is a numeric address that the server on ``host`` may have."""
-    address = _parse_address(name)
-    if address is None:
-        return False
-    return address.is_loopback or not is_loopback(host)
 
 
 def is_loopback(host: str) -> bool:

@@ -26,7 +26,7 @@ from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.types import DenoisingStep, Plan, Reward
 from dfplan.view.execution import Emit, execute_plan
 from dfplan.view.planners import ServedPlanner, rounded
-from dfplan.view.requests import PlanRequest, Position, RequestError
+from dfplan.view.requests import PlanRequest, Position, RequestError, errors_of
 
 MAX_EVALUATIONS = 50_000
 """Most network evaluations for one request; they take some minutes on one core."""
@@ -52,13 +52,15 @@ def answer(request: PlanRequest, served: ServedPlanner, emit: Emit) -> None:
     error   ``message`` and ``field`` of the request, or an empty field; the last event
     ======= ========================================================================================
 
-    Args:
-        request: the request.
-        served: the planner that the request names.
-        emit: called with each event. An exception from it stops planning and is passed on.
+    An exception from ``emit`` stops the planning and is passed on.
     """
     try:
-        _check_cost(request)
+        if request.matrix == "pyramid" and request.uncertainty_scale > request.steps:
+            raise RequestError(
+                "uncertainty_scale",
+                "Expected an uncertainty scale of at most the number of sampling steps, "
+                f"{request.steps}; got {request.uncertainty_scale:g}.",
+            )
         planner = planner_for(request, served)
         model = planner.model
         tokens, max_level = model.layout.tokens - 1, model.schedule.max_level
@@ -67,8 +69,7 @@ def answer(request: PlanRequest, served: ServedPlanner, emit: Emit) -> None:
             raise RequestError(
                 "candidates",
                 f"Expected at most {MAX_EVALUATIONS} network evaluations; this request may need "
-                f"{cost}. Reduce candidates, Monte Carlo samples, steps or the uncertainty "
-                "scale.",
+                f"{cost}. Reduce candidates, Monte Carlo samples, steps or the uncertainty scale.",
             )
         reward = reward_of(request, served)
         _check_positions(request, served, planner)
@@ -82,15 +83,6 @@ def answer(request: PlanRequest, served: ServedPlanner, emit: Emit) -> None:
         emit({"kind": "error", "field": error.field, "message": str(error)})
     except DfplanError as error:
         emit({"kind": "error", "field": "", "message": str(error)})
-
-
-def _check_cost(request: PlanRequest) -> None:
-    if request.matrix == "pyramid" and request.uncertainty_scale > request.steps:
-        raise RequestError(
-            "uncertainty_scale",
-            "Expected an uncertainty scale of at most the number of sampling steps, "
-            f"{request.steps}; got {request.uncertainty_scale:g}.",
-        )
 
 
 def planner_for(request: PlanRequest, served: ServedPlanner) -> ForcingPlanner:
@@ -132,28 +124,22 @@ def zone_boxes(request: PlanRequest) -> list[Box]:
 
 def _check_positions(request: PlanRequest, served: ServedPlanner, planner: ForcingPlanner) -> None:
     """Raise :class:`RequestError` with the field of a position that cannot be planned with."""
-    start = np.array(request.start)
+    start, require_free = np.array(request.start), served.maze.require_free
 
-    def require_query(start: np.ndarray, goal: np.ndarray | None) -> None:
+    def require_query(goal: np.ndarray | None) -> None:
         arguments = PlanArguments(start, goal, reward=Short())
         read_plan_query(arguments, planner.model, planner.settings)
 
-    try:
-        served.maze.require_free(start, "start")
-        require_query(start, None)
-    except (MazeError, ObservationError) as error:
-        raise RequestError("start", str(error)) from error
-    try:
-        if request.goal is not None:
-            served.maze.require_free(np.array(request.goal), "goal", radius=0.0)
-            require_query(start, np.array(request.goal))
-    except (MazeError, ObservationError) as error:
-        raise RequestError("goal", str(error)) from error
+    with errors_of("start", MazeError, ObservationError):
+        require_free(start, "start")
+        require_query(None)
+    if request.goal is not None:
+        with errors_of("goal", MazeError, ObservationError):
+            require_free(np.array(request.goal), "goal", radius=0.0)
+            require_query(np.array(request.goal))
     for number, position in enumerate(request.via_points, 1):
-        try:
-            served.maze.require_free(np.array(position), f"via-point {number}", radius=0.0)
-        except MazeError as error:
-            raise RequestError("via_points", str(error)) from error
+        with errors_of("via_points", MazeError):
+            require_free(np.array(position), f"via-point {number}", radius=0.0)
     ends: dict[str, Position | None] = {"start": request.start, "goal": request.goal}
     for low0, low1, high0, high1 in request.zones:
         for name, end in ends.items():
@@ -210,7 +196,4 @@ def _constraint_distances(request: PlanRequest, plan: Plan) -> dict[str, Any]:
     steps = torch.zeros(line.shape[1])
     distances = [(line - torch.tensor(point)).norm(dim=-1).min() for point in request.via_points]
     depths = [-box.signed_distance(line, steps).clamp_max(0.0).min() for box in zone_boxes(request)]
-    return {
-        "via_distances": rounded(np.array(distances)),
-        "zone_depths": rounded(np.abs(depths)),
-    }
+    return {"via_distances": rounded(np.array(distances)), "zone_depths": rounded(np.abs(depths))}

@@ -33,9 +33,8 @@ class Document:
 def document(recorded: dict[str, Any] | None = None) -> Document:
     """Put HTML, style, script and data into one document.
 
-    Args:
-        recorded: recorded plans, to show without a server (see :mod:`dfplan.view.export`); None for
-            a document that asks its server for plans.
+    It shows recorded plans without a server (see :mod:`dfplan.view.export`), or else asks its
+    server for plans.
     """
     style, script = (_FOLDER / "page.css").read_text(encoding="utf-8"), bundle()
     # "<" could start "</script>"; JSON allows another spelling.
@@ -44,17 +43,10 @@ def document(recorded: dict[str, Any] | None = None) -> Document:
     parts = {"/* page.css */": style, "/* modules */": script, "/* data */": data}
     for placeholder, text in parts.items():
         html = html.replace(placeholder, text)
-    policy = "; ".join(
-        (
-            "default-src 'none'",
-            f"style-src {_csp_hash(style)}",
-            f"script-src {_csp_hash(script)}",
-            "connect-src 'self'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
+    policy = (
+        f"default-src 'none'; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
     )
     return Document(html, policy)
 

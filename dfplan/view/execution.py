@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from dfplan.planning.policy import Policy
 from dfplan.planning.single import ForcingPlanner
 from dfplan.types import Plan, Reward
 from dfplan.view.planners import ServedPlanner, rounded
-from dfplan.view.requests import PlanRequest, RequestError
+from dfplan.view.requests import PlanRequest, errors_of
 
 Event = dict[str, Any]
 """Numbers and text that can be written as JSON; see :func:`dfplan.view.answer.answer`."""
@@ -49,24 +50,16 @@ def execute_plan(
     # A later plan would go back to via-points that have been passed.
     tolerance = None if request.via_points else served.maze.suite.cell_size
     policy = Policy(first_plan, planner.tracker(), reward=reward, tolerance=tolerance)
-    try:
+    with errors_of("execute", DfplanError):
         with _ENVIRONMENT_LOCK:
             env = make(served.maze)
-        try:
+        with closing(env):
             streamed = _StreamedEnvironment(env, request, int(plan.steps[0]), first_plan, emit)
             run_episode(streamed, policy, seed=request.seed, stop_at_goal=False)
-        finally:
-            env.close()
-    except DfplanError as error:
-        raise RequestError("execute", str(error)) from error
 
 
 class _GivenFirstPlan(BasePlanner):
-    """A planner whose first plan is given.
-
-    Attributes:
-        replanned: number of plans after the first.
-    """
+    """A planner whose first plan is given; ``replanned`` is the number of the later ones."""
 
     def __init__(self, planner: ForcingPlanner, plan: Plan) -> None:
         self._planner = planner
@@ -91,20 +84,13 @@ class _StreamedEnvironment:
     """
 
     def __init__(
-        self,
-        env: MazeEnv,
-        request: PlanRequest,
-        plan_steps: int,
-        planner: _GivenFirstPlan,
-        emit: Emit,
+        self, env: MazeEnv, request: PlanRequest, steps: int, planner: _GivenFirstPlan, emit: Emit
     ) -> None:
         self._env, self._planner, self._emit = env, planner, emit
         self._start = np.array(request.start)
         self._goal = None if request.goal is None else np.array(request.goal)
-        if self._goal is None:
-            self._last = max(1, plan_steps)
-        else:
-            self._last = min(env.max_steps, plan_steps + plan_steps // 2 + 50)
+        longest = min(env.max_steps, steps + steps // 2 + 50)
+        self._last = max(1, steps) if self._goal is None else longest
         self._positions: list[np.ndarray] = []
         self._reached: int | None = None
         self._step = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,9 @@ def export_html(
 ) -> Path:
     """Plan and execute some queries in every maze, and write the web app with the results.
 
-    Args:
-        path: HTML file, written completely or not at all.
-        served: planners by name.
-        queries: number of starts and goals in each maze, drawn with a fixed seed.
-        settings: fields of :class:`~dfplan.view.requests.PlanRequest`, one recording for each.
-
-    Returns:
-        The path.
+    The HTML file is written completely or not at all. ``queries`` is the number of starts and goals
+    in each maze, which are drawn with a fixed seed. The settings are fields of
+    :class:`~dfplan.view.requests.PlanRequest`, one recording for each.
     """
     path = expand_path(path)
     recorded: dict[str, Any] = {
@@ -67,14 +63,8 @@ def export_html(
             for start, goal in _draw_queries(one, queries):
                 runs = []
                 for changes in settings:
-                    request = PlanRequest(
-                        planner=name,
-                        start=start,
-                        goal=goal,
-                        candidates=_CANDIDATES,
-                        execute=True,
-                        **changes,
-                    )
+                    query = {"planner": name, "start": start, "goal": goal, "execute": True}
+                    request = PlanRequest(**query, candidates=_CANDIDATES, **changes)
                     runs.append({"settings": changes, "events": _record(request, one)})
                     bar.update()
                 recorded[name].append({"start": start, "goal": goal, "runs": runs})
@@ -101,22 +91,16 @@ def _draw_queries(served: ServedPlanner, count: int) -> list[tuple[Any, Any]]:
 
 def _record(request: PlanRequest, served: ServedPlanner) -> list[Event]:
     """The events of an answer: fewer rows, one episode, and encoded lines."""
-    events: list[Event] = []
-    answer(request, served, events.append)
-    for event in events:
-        if event["kind"] == "error":
-            raise DfplanError(f"Cannot record {request}: {event['message']}")
-    rows = [event for event in events if event["kind"] == "row"]
+    events: dict[str, list[Event]] = defaultdict(list)
+    answer(request, served, lambda event: events[event["kind"]].append(event))
+    for event in events["error"]:
+        raise DfplanError(f"Cannot record {request}: {event['message']}")
+    rows, episode = events["row"], events["episode"]
     indices = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MAX_ROWS)).round())
-    (plan,) = (event for event in events if event["kind"] == "plan")
-    episode = [event for event in events if event["kind"] == "episode"]
+    planned = [*(rows[int(index)] for index in indices), *events["plan"]]
     positions = [position for event in episode for position in event["positions"]]
     return [
-        *(
-            {**rows[int(i)], "points": _encode_lines(rows[int(i)]["points"], served)}
-            for i in indices
-        ),
-        {**plan, "points": _encode_lines(plan["points"], served)},
+        *({**event, "points": _encode_lines(event["points"], served)} for event in planned),
         {
             **episode[-1],
             "positions": _encode_lines(positions[::_STEPS_PER_POSITION], served),

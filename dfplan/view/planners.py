@@ -18,13 +18,7 @@ from dfplan.record import Record
 
 @dataclass(frozen=True)
 class ServedPlanner(Record):
-    """A planner that the web app can use.
-
-    Attributes:
-        name: name of the planner.
-        planner: the planner.
-        maze: maze of its training data.
-    """
+    """A planner that the web app can use, and the maze of its training data."""
 
     name: str
     planner: ForcingPlanner
@@ -64,9 +58,8 @@ class ServedPlanner(Record):
 def load_planners(names: Sequence[str] | None = None) -> dict[str, ServedPlanner]:
     """Load the planners that the web app can use, by name.
 
-    Args:
-        names: shipped planners, files or folders of training runs; default: all shipped Diffusion
-            Forcing planners.
+    The names are those of shipped planners, files or folders of training runs; default: all shipped
+    Diffusion Forcing planners.
 
     Raises:
         ConfigError: unknown name, a checkpoint without a maze, or a planner of another kind.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from dfplan.errors import ConfigError, MissingPackageError, unknown_name
@@ -12,28 +13,35 @@ try:
 except ImportError as error:
     raise MissingPackageError("The web app", "pydantic", "view") from error
 
-MAX_COORDINATE = 1e4
-"""Largest accepted coordinate, in units of position; all mazes are much smaller."""
+_LARGEST = 1e4  # accepted coordinate, in units of position; all mazes are much smaller
 
-Coordinate = Annotated[float, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
+Coordinate = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST)]
 Position = tuple[Coordinate, Coordinate]
 Zone = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
 """A box: (low 0, low 1, high 0, high 1)."""
 
-_NUMBERS = f"numbers from {-MAX_COORDINATE:g} to {MAX_COORDINATE:g}"
+_NUMBERS = f"numbers from {-_LARGEST:g} to {_LARGEST:g}"
 
 
 class RequestError(ConfigError):
     """A request that is invalid or cannot be planned.
 
-    Args:
+    Attributes:
         field: the field of the request that is wrong; empty if the error is about no single field.
-        message: what was expected, what was given and how to fix it.
     """
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+@contextmanager
+def errors_of(field: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of these kinds into errors of a field of the request."""
+    try:
+        yield
+    except kinds as error:
+        raise RequestError(field, str(error)) from error
 
 
 def _check_order(zone: Zone) -> Zone:
@@ -94,12 +102,10 @@ class PlanRequest(BaseModel):
 
 
 def read_request(body: bytes, planners: Collection[str]) -> PlanRequest:
-    """Read a request.
+    """Read a request for one of these planners.
 
-    Args:
-        body: JSON in UTF-8, an object with the fields of :class:`PlanRequest`. All but ``planner``
-            and ``start`` are optional.
-        planners: names of the served planners.
+    The body is JSON in UTF-8, an object with the fields of :class:`PlanRequest`. All but
+    ``planner`` and ``start`` are optional.
 
     Raises:
         RequestError: the request is invalid.

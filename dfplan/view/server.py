@@ -22,12 +22,6 @@ from dfplan.view.requests import PlanRequest
 if TYPE_CHECKING:
     import uvicorn
 
-MAX_CONNECTIONS = 100
-"""Most open connections; see :class:`dfplan.view.connections.LimitedConnection`."""
-
-CLIENT_TIMEOUT = 10.0
-"""Seconds that a client may take; see :class:`dfplan.view.connections.LimitedConnection`."""
-
 
 class _StoppedError(Exception):
     """The server has stopped."""
@@ -37,17 +31,13 @@ def bind_server(
     served: Mapping[str, ServedPlanner],
     host: str,
     port: int,
-    timeout: float = CLIENT_TIMEOUT,
-    max_connections: int = MAX_CONNECTIONS,
+    timeout: float = 10.0,
+    max_connections: int = 100,
 ) -> tuple[uvicorn.Server, socket.socket]:
     """Make a server, which is not running yet, and its socket, which already listens.
 
-    Args:
-        served: planners by name.
-        host: address or name of an interface of this machine.
-        port: 0 for any free port.
-        timeout: seconds that a client may take; see :data:`CLIENT_TIMEOUT`.
-        max_connections: see :data:`MAX_CONNECTIONS`.
+    ``host`` is an address or name of an interface of this machine; ``port`` is 0 for any free one.
+    See :class:`dfplan.view.connections.LimitedConnection` for ``timeout`` and ``max_connections``.
 
     Raises:
         ConfigError: the port is in use, or this machine has no such host.
@@ -107,19 +97,10 @@ def serve(
     port: int = 8123,
     ready: Callable[[str], None] = print,
 ) -> None:
-    """Serve the web app until interrupted.
+    """Serve the web app until interrupted; arguments and errors are those of :func:`bind_server`.
 
-    Prints a warning to stderr if other machines can use it.
-
-    Args:
-        served: planners by name.
-        host: host to listen on.
-        port: 0 for any free port.
-        ready: called with the web app's address when it can be opened.
-
-    Raises:
-        ConfigError: the port is in use, or this machine has no such host.
-        MissingPackageError: starlette or uvicorn is not installed.
+    Prints a warning to stderr if other machines can use it. ``ready`` is called with the web app's
+    address when it can be opened.
     """
     server, listener = bind_server(served, host, port)
     if not is_loopback(listener.getsockname()[0]):
