@@ -28,7 +28,7 @@ from dfplan.planning.query import (
     read_query,
     split_observation,
 )
-from dfplan.planning.row_errors import first_then_others
+from dfplan.planning.row_errors import first_then_others, in_row
 from dfplan.record import Record
 from dfplan.tokens.statistics import Statistics
 
@@ -127,9 +127,9 @@ class LearnedPolicy(Record):
             away = np.abs(goals - self.goal).max(1)
             row = int(away.argmax())
             raise ObservationError(
-                f"This policy was trained only for the goal {list(self.goal)}; that of row {row} "
-                f"is {goals[row].tolist()}. For other goals train a policy that sees the goal, "
-                "such as bc-umaze.",
+                f"This policy was trained only for the goal {list(self.goal)}; got "
+                f"{goals[row].tolist()}{in_row(row, len(goals))}. For other goals train a policy "
+                "that sees the goal, such as bc-umaze.",
                 rows=first_then_others(row, away > limit),
             )
 

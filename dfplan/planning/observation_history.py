@@ -9,6 +9,7 @@ import torch
 
 from dfplan.arrays import copy_array
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.row_errors import in_row
 from dfplan.record import Record
 from dfplan.sampling.model import SequenceModel
 from dfplan.tokens.layout import TokenLayout
@@ -78,8 +79,8 @@ def read_history(
 
     Raises:
         ObservationError: it is not an :class:`ObservationHistory`, its shapes are not those of
-            whole tokens, a level is not a whole number from 0 to K, a position is neither finite
-            nor missing, or all frames of a body are missing.
+            whole tokens, a level is not a whole number from 0 to K, a position that is not missing
+            is not finite, or all frames of a body are missing.
         ConfigError: it fills the model's window, so no token is left for a plan.
     """
     if not isinstance(history, ObservationHistory):
@@ -117,15 +118,16 @@ def read_history(
         row, frame = np.argwhere(wrong)[0]
         raise ObservationError(
             f"Positions of a history must be finite unless they are missing (level {max_level}); "
-            f"position {frame} of row {row} is {observed[row, frame].tolist()} at level "
-            f"{level[row, frame]}.",
+            f"position {frame}{in_row(row, len(observed))} is {observed[row, frame].tolist()} at "
+            f"level {level[row, frame]}.",
             rows=np.flatnonzero(wrong.any(1)).tolist(),
         )
     if missing.all(1).any():
+        lost = np.flatnonzero(missing.all(1)).tolist()
         raise ObservationError(
-            f"All positions of row {int(missing.all(1).argmax())} are missing, so the body may be "
+            f"All positions{in_row(lost[0], len(missing))} are missing, so the body may be "
             "anywhere. Give a longer history, or plan without one.",
-            rows=np.flatnonzero(missing.all(1)).tolist(),
+            rows=lost,
         )
     read = ObservationHistory(
         np.where(missing[..., None], np.float32(0), observed), level.astype(np.int64)

@@ -11,7 +11,7 @@ from dfplan.errors import ConfigError
 from dfplan.planning.observation_history import read_history
 from dfplan.planning.planner import PlanArguments
 from dfplan.planning.query import PlanQuery, read_query
-from dfplan.planning.row_errors import first_then_others
+from dfplan.planning.row_errors import first_then_others, in_row
 from dfplan.planning.settings import PlannerSettings
 from dfplan.record import Record
 from dfplan.sampling.matrices import FREE
@@ -87,7 +87,7 @@ def read_plan_query(
     Raises:
         ObservationError: wrong shapes, values that are not finite, or a goal, or a start without
             noise, that is too far from the data.
-        ConfigError: neither a goal nor a reward, or a history that does not fit into the model.
+        ConfigError: no goal and no reward, or a history that does not fit into the model.
     """
     layout = model.layout
     query = read_query(
@@ -142,8 +142,8 @@ def horizons(
     if (shortest > longest).any():
         row = int(shortest.argmax())
         raise ConfigError(
-            f"The goal of row {row} is {float(away[row]):.3g} away, which takes at least "
-            f"{int(shortest[row]) * token_steps} steps; got a horizon of {steps}, and the "
+            f"The goal{in_row(row, len(away))} is {float(away[row]):.3g} away, which takes at "
+            f"least {int(shortest[row]) * token_steps} steps; got a horizon of {steps}, and the "
             f"model's longest is {limit}. Give a longer horizon, plan to a nearer goal first, "
             "or train with more tokens.",
             rows=first_then_others(row, (shortest > longest).numpy()),

@@ -117,9 +117,9 @@ class BasePlanner(ABC):
             ObservationError: wrong shapes, values that are not finite, or a goal, or a start
                 without noise, that is too far from the data.
             ConfigError: a horizon or distance that is too long for the model, a horizon in which
-                the goal cannot be reached, neither a goal nor a reward, a reward that does not
-                return one finite number per plan or has no gradient, an invalid callback, or an
-                argument that this planner does not support.
+                the goal cannot be reached, no goal and no reward, a reward that does not return
+                one finite number per plan or has no gradient, an invalid callback, or an argument
+                that this planner does not support.
         """
         arguments = PlanArguments(
             observation, goal, reward, horizon, seed, history, trace, callback

@@ -35,6 +35,7 @@ from dfplan.planning.rewards import check_reward
 from dfplan.planning.row_errors import (
     failing_rows,
     first_then_others,
+    in_row,
     list_rows,
     renumber_rows,
 )
@@ -75,14 +76,12 @@ class Policy:
         tolerance: distance from the plan, in units of position, at which a new plan is made; None
             plans once.
         seed: of the planner's noise; None draws a random one.
-        state_estimator: noise of observations and length of the history; None if observations are
-            exact.
+        state_estimator: how noisy observations are; by default they are exact.
         on_error: what to do if a row's observation or goal is not finite, or if the planner raises
             an error for it. ``"raise"`` raises an error, even if the other rows are valid.
             ``"hold"`` continues with the row's last plan, from its last valid observation if
             the new one is the cause, until it can be planned for again. The first plan of a policy
-            or an episode always raises. With a state estimator, an impossible position then counts
-            as missing.
+            or an episode always raises. A state estimator then ignores impossible positions.
 
     Attributes:
         plan: the last plan that was made, for the rows that needed one; None before the first.
@@ -177,9 +176,9 @@ class Policy:
             Action in [-1, 1], float32 [A] or [B, A] like the observation.
 
         Raises:
-            ObservationError: wrong shapes, values that are not finite, neither a goal nor a
-                reward, or another number of environments than since the last reset. Errors about a
-                row name it, also those of the planner.
+            ObservationError: wrong shapes, values that are not finite, no goal and no reward, or
+                another number of environments than since the last reset. In a batch, errors about
+                a row name it, also those of the planner.
         """
         observation, goal = split_observation(observation, goal)
         goal = self._goal if goal is None else goal
@@ -389,7 +388,7 @@ class Policy:
         if wrong.any():
             row = int(wrong.argmax())
             raise DataError(
-                f"The planner returned a plan whose points are not all finite, for row {row}.",
+                f"The points of the planner's plan{in_row(row, len(rows))} are not all finite.",
                 rows=first_then_others(row, wrong),
             )
         return plan

@@ -15,6 +15,11 @@ def first_then_others(row: int, wrong: np.ndarray) -> list[int]:
     return [row, *(other for other in np.flatnonzero(wrong).tolist() if other != row)]
 
 
+def in_row(row: int, count: int) -> str:
+    """The end of a phrase about one of ``count`` rows; empty if there is only one row."""
+    return f" in row {row}" if count > 1 else ""
+
+
 def list_rows(rows: list[int]) -> str:
     """Row numbers as text, at most five of them."""
     first = ", ".join(map(str, rows[:5]))
@@ -31,7 +36,9 @@ def renumber_rows(error: DfplanError, rows: np.ndarray, count: int) -> None:
     """
     if error.rows and max(error.rows) < len(rows):
         first = error.rows[0]
-        message = re.sub(rf"\brow {first}\b", f"row {rows[first]}", str(error))
+        message, named = re.subn(rf"\brow {first}\b", f"row {rows[first]}", str(error))
+        if not named and count > 1:  # a plan for one row does not name it
+            message = f"{message} (In row {rows[first]} of {count} environments.)"
         error.rows = tuple(rows[list(error.rows)].tolist())
     elif len(rows) < count:
         message = f"{error} (In a plan for {list_rows(rows.tolist())} of {count} environments.)"

@@ -147,7 +147,7 @@ def test_a_history_that_fills_the_window_is_an_error(
         (np.zeros((3, 3, 2)), np.zeros((3, 3)), "whole numbers from 0.* to 20"),
         (np.zeros((3, 3, 2)), np.full((3, 3), 21), "from 21 to 21"),
         (np.zeros((3, 3, 2)), np.full((3, 3), -1), "from -1 to -1"),
-        (np.full((3, 3, 2), np.nan), np.full((3, 3), 19), "position 0 of row 0 is .* level 19"),
+        (np.full((3, 3, 2), np.nan), np.full((3, 3), 19), "position 0.* level 19"),
     ],
 )
 def test_invalid_histories_are_errors(
@@ -171,7 +171,7 @@ def test_a_history_without_any_position_is_an_error(
         lambda history: estimate_positions(history, planner.model),
         lambda history: planner.plan(states, goals, history=history),
     ):
-        with pytest.raises(ObservationError, match="positions of row 1 are missing"):
+        with pytest.raises(ObservationError, match="row 1 are missing"):
             call(history)
     history.level[1, 0] = K - 1
     assert np.isfinite(estimate_positions(history, planner.model, seed=0)).all()
@@ -220,7 +220,7 @@ def test_only_an_exact_start_must_be_near_the_data(
     history.observed[1, 0] += 14.0
     assert np.isfinite(planner.plan(states, goals, seed=0, history=history).points).all()
     history.level[1] = 0
-    with pytest.raises(ObservationError, match=r"start must be less than.*row 1"):
+    with pytest.raises(ObservationError, match=r"start.*row 1"):
         planner.plan(states, goals, seed=0, history=history)
 
 

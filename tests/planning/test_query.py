@@ -59,9 +59,9 @@ def test_wrong_shapes_are_errors(shape: tuple[int, ...]) -> None:
 def test_values_that_are_not_finite_are_errors_with_their_row(value: float) -> None:
     states = np.tile(STATE, (4, 1))
     states[2, 1] = value
-    with pytest.raises(ObservationError, match=r"observation must be finite; row 2 is \[1\.0"):
+    with pytest.raises(ObservationError, match=r"observation.* \[1\.0.*row 2"):
         read_observation(states)
-    with pytest.raises(ObservationError, match=r"goal must be finite; row 0"):
+    with pytest.raises(ObservationError, match="goal must be finite"):
         read_goal(np.array([value, 0.0]), 4)
 
 
@@ -89,12 +89,12 @@ def test_positions_far_from_the_data_are_errors() -> None:
 
     for goal in (GOAL, GOAL + np.array([1.2, 0.0]), None):  # inside, 0.2 away, none
         check(goal)
-    with pytest.raises(ObservationError, match=r"goal must.*0\.30.*row 0, \[4\.4, 1"):
+    with pytest.raises(ObservationError, match=r"goal.*0\.30.* \[4\.4, 1.*row 0"):
         check(GOAL + np.array([1.4, 0.0]))
     states[1, 1] = -0.4
     check(None)
     states[1, 1] = -2
-    with pytest.raises(ObservationError, match=r"start must.*row 1, \[1\.0, -2\.0\]"):
+    with pytest.raises(ObservationError, match=r"start.* \[1\.0, -2\.0\] in row 1"):
         check(None)
 
 
