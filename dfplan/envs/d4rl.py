@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from dfplan.envs.maze_env import MazeEnv, MazeSpec
+from dfplan.envs.maze_env import Given, MazeEnv, MazeSpec, ResetResult
 from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.suites import D4RL
 
@@ -49,11 +48,7 @@ class D4RLMazeEnv(MazeEnv):
         return parse_maze(arguments["maze"]) if known else None
 
     def _reset_suite(
-        self,
-        seed: int | None,
-        start: np.ndarray | None,
-        goal: np.ndarray | None,
-        pair: int | None,
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        self, seed: int | None, start: Given, goal: Given, pair: int | None
+    ) -> ResetResult:
         state, info = self.env.reset(seed=seed, options={"start": start, "goal": goal})
         return state, info["goal"], info

@@ -14,13 +14,7 @@ from gymnasium.error import ResetNeeded
 
 from dfplan.envs.dynamics import PointMass
 from dfplan.envs.goals import GoalRewards
-from dfplan.envs.options import (
-    SPEED_BOUND,
-    finite_vector,
-    read_goal,
-    read_options,
-    read_start,
-)
+from dfplan.envs.options import SPEED_BOUND, finite_vector, read_goal, read_options, read_start
 from dfplan.envs.picture import draw_frame
 from dfplan.errors import ConfigError, read_seed, require_name
 from dfplan.mazes import Maze, parse_maze
@@ -105,7 +99,12 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
             ObservationError: start or goal has the wrong shape, is not finite or is too fast.
             ConfigError: an unknown option, or a seed that is not a whole number of at least 0.
         """
-        start, goal = self._read_options(options)
+        given = read_options(options, ("start", "goal"))
+        start, goal = given.get("start"), given.get("goal")
+        if start is not None:
+            start = read_start(start, self.maze)
+        if goal is not None:
+            goal = read_goal(goal, self.maze)
         super().reset(seed=read_seed(seed))
         position = self._draw_position()
         velocity = _VELOCITY_NOISE * self.np_random.standard_normal(2)
@@ -173,20 +172,8 @@ class Maze2DEnv(GoalRewards, gymnasium.Env[np.ndarray, np.ndarray]):
     def _read_fixed_goal(self, goal: object) -> np.ndarray | None:
         if goal is None:
             return self.maze.goal
-        if isinstance(goal, str):
-            if goal != "random":
-                raise ConfigError(
-                    f"The goal must be a position [2], 'random' or None; got {goal!r}."
-                )
-            return None
-        return read_goal(goal, self.maze)
-
-    def _read_options(
-        self, options: dict[str, Any] | None
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        given = read_options(options, ("start", "goal"))
-        start, goal = given.get("start"), given.get("goal")
-        return (
-            None if start is None else read_start(start, self.maze),
-            None if goal is None else read_goal(goal, self.maze),
-        )
+        if not isinstance(goal, str):
+            return read_goal(goal, self.maze)
+        if goal != "random":
+            raise ConfigError(f"The goal must be a position [2], 'random' or None; got {goal!r}.")
+        return None

@@ -20,18 +20,18 @@ from gymnasium.utils import RecordConstructorArgs
 
 from dfplan.arrays import copy_array
 from dfplan.envs.goals import GoalRewards
-from dfplan.envs.options import (
-    SPEED_BOUND,
-    finite_vector,
-    read_goal,
-    read_options,
-    read_start,
-)
+from dfplan.envs.options import SPEED_BOUND, finite_vector, read_goal, read_options, read_start
 from dfplan.envs.picture import draw_frame
 from dfplan.errors import ConfigError, MissingSimulatorError, read_seed, require_numbers
 from dfplan.mazes import Maze, parse_maze
 from dfplan.record import Record
 from dfplan.suites import Suite
+
+Given = np.ndarray | None
+"""A start or goal; None if the caller gave none."""
+
+ResetResult = tuple[np.ndarray, np.ndarray, dict[str, Any]]
+StepResult = tuple[np.ndarray, Any, bool, bool, dict[str, Any]]
 
 # Attributes that each copy creates itself: wrapped parts, methods bound to them, and renderers.
 _NOT_COPIED = {
@@ -66,10 +66,7 @@ class MazeSpec(Record):
 
 
 class MazeEnv(
-    GoalRewards,
-    gymnasium.Wrapper[Any, np.ndarray, Any, np.ndarray],
-    RecordConstructorArgs,
-    ABC,
+    GoalRewards, gymnasium.Wrapper[Any, np.ndarray, Any, np.ndarray], RecordConstructorArgs, ABC
 ):
     """Wraps the environment that a suite ships. Each suite has a subclass.
 
@@ -163,21 +160,15 @@ class MazeEnv(
         self.maze = maze
         self.goal_radius = maze.suite.goal_radius
         self.max_steps = int(env.spec.max_episode_steps)  # type: ignore[union-attr, arg-type]
-        self.metadata = {
-            "render_modes": ["rgb_array"],
-            "render_fps": env.metadata.get("render_fps"),
-        }
+        rate = env.metadata.get("render_fps")
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": rate}
         corners = maze.cell_to_xy(np.array([[-0.5, -0.5], np.array(maze.shape) - 0.5]))
         low, high = corners.min(0), corners.max(0)
         fast = [SPEED_BOUND] * (2 if self.suite.has_velocity else 0)
+        place = Box(low, high, dtype=np.float64)
+        box = Box(np.append(low, np.negative(fast)), np.append(high, fast), dtype=np.float64)
         self.observation_space = Dict(
-            {
-                "observation": Box(
-                    np.append(low, np.negative(fast)), np.append(high, fast), dtype=np.float64
-                ),
-                "achieved_goal": Box(low, high, dtype=np.float64),
-                "desired_goal": Box(low, high, dtype=np.float64),
-            }
+            {"observation": box, "achieved_goal": place, "desired_goal": deepcopy(place)}
         )
         # A copy, because OGBench draws from its environment's action space at each reset.
         self.action_space = deepcopy(env.action_space)
@@ -291,18 +282,13 @@ class MazeEnv(
 
     @abstractmethod
     def _reset_suite(
-        self,
-        seed: int | None,
-        start: np.ndarray | None,
-        goal: np.ndarray | None,
-        pair: int | None,
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        self, seed: int | None, start: Given, goal: Given, pair: int | None
+    ) -> ResetResult:
         """Start an episode with checked arguments; return (state, goal [2], info)."""
 
-    def _step_suite(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+    def _step_suite(self, action: np.ndarray) -> StepResult:
         """Make the suite's step; return its state in place of its observation."""
-        state, reward, terminated, truncated, info = self.env.step(action)
-        return state, reward, terminated, truncated, info
+        return self.env.step(action)
 
 
 def read_model_file(path: str) -> str:

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from dfplan.envs.maze_env import MazeEnv, MazeSpec, read_model_file
+from dfplan.envs.maze_env import Given, MazeEnv, MazeSpec, ResetResult, StepResult, read_model_file
 from dfplan.envs.near_walls import NearWalls
 from dfplan.errors import ConfigError
 from dfplan.mazes import Maze, named_maze
@@ -122,12 +122,8 @@ class OGBenchMazeEnv(MazeEnv):
         return np.asarray(_norm(offset))
 
     def _reset_suite(
-        self,
-        seed: int | None,
-        start: np.ndarray | None,
-        goal: np.ndarray | None,
-        pair: int | None,
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        self, seed: int | None, start: Given, goal: Given, pair: int | None
+    ) -> ResetResult:
         # The suite's reset takes five random steps before it places the ball at the start. They
         # need no simulation: they move the ball by at most 1.1, which does not reach a wall.
         self._suite_env.frame_skip = 0
@@ -144,7 +140,7 @@ class OGBenchMazeEnv(MazeEnv):
             self._suite_env.set_goal(goal_xy=goal)
         return state, np.array(self._suite_env.cur_goal_xy), info
 
-    def _step_suite(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+    def _step_suite(self, action: np.ndarray) -> StepResult:
         suite, data = self._suite_env, self._full[1]
         (x, y), (dx, dy) = data.qpos.tolist(), action.tolist()
         step = OGBENCH.step_length
@@ -170,7 +166,7 @@ class OGBenchMazeEnv(MazeEnv):
 
     def _step_with_generator(
         self, action: np.ndarray, x: float, y: float, max_offset: float
-    ) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+    ) -> StepResult:
         """Make the suite's step, which ends within ``max_offset`` of (x, y).
 
         Replacing NumPy's generator takes as long as two steps, so it is done only near teleports.

@@ -12,7 +12,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from dfplan.envs.maze_env import MazeEnv, MazeSpec, read_model_file
+from dfplan.envs.maze_env import Given, MazeEnv, MazeSpec, ResetResult, StepResult, read_model_file
 from dfplan.errors import MazeError
 from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.suites import CUSTOM_EPISODE_STEPS, GYMNASIUM
@@ -101,12 +101,8 @@ class GymnasiumMazeEnv(MazeEnv):
         return np.asarray(np.linalg.norm(offset, axis=-1))
 
     def _reset_suite(
-        self,
-        seed: int | None,
-        start: np.ndarray | None,
-        goal: np.ndarray | None,
-        pair: int | None,
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        self, seed: int | None, start: Given, goal: Given, pair: int | None
+    ) -> ResetResult:
         # The suite's options accept only cells, to which it adds noise.
         observation, info = self.env.reset(seed=seed)
         state = observation["observation"]
@@ -120,9 +116,9 @@ class GymnasiumMazeEnv(MazeEnv):
             self._suite_env.update_target_site_pos()
         return state, self._suite_env.goal.copy(), info
 
-    def _step_suite(self, action: np.ndarray) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation["observation"], reward, terminated, truncated, info
+    def _step_suite(self, action: np.ndarray) -> StepResult:
+        observation, *rest = self.env.step(action)
+        return observation["observation"], *rest
 
     def _step(
         self, action: np.ndarray

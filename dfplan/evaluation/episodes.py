@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -93,12 +93,7 @@ class EpisodeBatch(Record):
 
 
 def run_episodes(
-    policy: Actor,
-    task: Task,
-    problems: Problems,
-    *,
-    seed: int = 0,
-    progress: bool = True,
+    policy: Actor, task: Task, problems: Problems, *, seed: int = 0, progress: bool = True
 ) -> EpisodeBatch:
     """Run one episode from each problem, :data:`GROUP_SIZE` at a time.
 
@@ -174,9 +169,8 @@ class EpisodeRunner:
         positions = np.empty((count, max_steps + 1, 2), dtype=np.float32)
         steps = np.full(count, max_steps)
         errors: list[str | None] = [None] * count
-        observations = np.array(
-            [_reset(env, problems, row) for row, env in enumerate(environments)]
-        )
+        starts = [_reset(env, problems, row) for row, env in enumerate(environments)]
+        observations = np.array(starts)
         goals = problems.goals
         positions[:, 0] = layout.positions(observations)
         environment_seconds, before = clock() - started, clock()
@@ -223,22 +217,16 @@ class EpisodeRunner:
 
 def _reset(environment: MazeEnv, problems: Problems, row: int) -> np.ndarray:
     """Reset an environment to a problem; return the observation, float [S]."""
-    if problems.seeds is None:
-        options = {"start": problems.starts[row], "goal": problems.goals[row]}
-        observation, _ = environment.reset(options=options)
-    else:
-        number = int(problems.strata[row])
-        observation, _ = environment.reset(
-            seed=int(problems.seeds[row]), options={"start_goal_pair": number} if number else {}
-        )
+    options: dict[str, Any] = {"start": problems.starts[row], "goal": problems.goals[row]}
+    seed, number = None, int(problems.strata[row])
+    if problems.seeds is not None:
+        seed, options = int(problems.seeds[row]), {"start_goal_pair": number} if number else {}
+    observation, _ = environment.reset(seed=seed, options=options)
     return np.asarray(observation["observation"])
 
 
 def _check_actions(
-    actions: np.ndarray,
-    shape: tuple[int, ...],
-    running: Sequence[int],
-    errors: list[str | None],
+    actions: np.ndarray, shape: tuple[int, ...], running: list[int], errors: list[str | None]
 ) -> list[int]:
     """Write what is wrong with ``actions`` into ``errors``; return the rows that cannot go on."""
     if np.shape(actions) != shape:

@@ -255,13 +255,10 @@ def _tasks() -> list[Task]:
         for kind, suffix in (("navigate", ""), ("stitch", "-stitch"))
     ]
     frozen_tasks = [
-        replace(task, id=f"dfplan-{task.id}")
+        replace(_suite_task(_FROZEN, suite, size), id=f"dfplan-{suite.prefix}-{size}")
         for suite in (D4RL, OGBENCH)
-        for task in [
-            _suite_task(_FROZEN, suite, size)
-            for size in suite.mazes
-            if size not in suite.teleports  # teleports cut paths short
-        ]
+        for size in suite.mazes
+        if size not in suite.teleports  # teleports cut paths short
     ]
     return [*maze2d, *gymnasium, *ogbench_tasks, *frozen_tasks]
 
@@ -328,11 +325,8 @@ def _draw_as_d4rl(task: Task, count: int, seed: int) -> Problems:
     )
     velocity = _VELOCITY_NOISE * velocity_rng.standard_normal((count, 2))
     starts = np.concatenate([_draw_near_cells(task.maze, count, starts_rng), velocity], axis=1)
-    goals = (
-        _draw_near_cells(task.maze, count, goals_rng)
-        if task.goal is None
-        else np.tile(task.goal, (count, 1))
-    )
+    drawn = _draw_near_cells(task.maze, count, goals_rng)
+    goals = drawn if task.goal is None else np.tile(task.goal, (count, 1))
     return custom_problems(starts, goals)
 
 
@@ -351,17 +345,12 @@ def _draw_by_suite(task: Task, count: int, seed: int) -> Problems:
 
     environment = make(task.environment, max_steps=task.max_steps)
     pairs = environment.start_goal_pairs
-    kinds = max(1, pairs)
-    each = -(-count // kinds)
+    numbers = np.arange(1, pairs + 1) if pairs else np.zeros(1, dtype=int)
+    each = -(-count // len(numbers))
     # One stream per start-goal pair, so that more problems only append to it.
-    seeds = np.stack(
-        [
-            np.random.SeedSequence((seed, SPLITS.index(task.split), number)).generate_state(each)
-            for number in (range(1, kinds + 1) if pairs else range(1))
-        ],
-        axis=1,
-    ).reshape(-1)[:count]
-    strata = np.arange(count) % kinds + 1 if pairs else np.zeros(count, dtype=int)
+    keys = [(seed, SPLITS.index(task.split), number) for number in numbers.tolist()]
+    streams = [np.random.SeedSequence(key).generate_state(each) for key in keys]
+    seeds, strata = np.stack(streams, axis=1).reshape(-1)[:count], np.tile(numbers, each)[:count]
     starts, goals = [], []
     with closing(environment):
         for reset_seed, number in zip(seeds.tolist(), strata.tolist(), strict=True):

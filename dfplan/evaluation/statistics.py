@@ -200,10 +200,8 @@ def _estimate(scores: np.ndarray, others: np.ndarray | None, seed: int) -> Estim
     per_start = sum(each.mean(axis=0) for each in runs)
     several = [each.mean(axis=1) for each in runs if len(each) > 1]
     levels = [each for each in (per_start, *several) if len(each) > 1]
-    resampled = [
-        *(["starts"] if len(per_start) > 1 else []),
-        *(["training seeds"] if several else []),
-    ]
+    names = {"starts": len(per_start) > 1, "training seeds": bool(several)}
+    resampled = " and ".join(name for name, found in names.items() if found)
     if not resampled:
         return Estimate(value, None, None, None)
     starts = _weights(len(per_start), seed, 0)
@@ -215,11 +213,11 @@ def _estimate(scores: np.ndarray, others: np.ndarray | None, seed: int) -> Estim
     variances = [float(each.var(ddof=1)) / len(each) for each in levels]
     total = sum(variances)
     if not total:
-        return Estimate(value, value, value, " and ".join(resampled))
+        return Estimate(value, value, value, resampled)
     parts = zip(variances, levels, strict=True)
     freedom = total**2 / sum(variance**2 / (len(each) - 1) for variance, each in parts)
     half = float(stats.t.ppf(1 - _TAIL, freedom)) * error
-    return Estimate(value, value - half, value + half, " and ".join(resampled))
+    return Estimate(value, value - half, value + half, resampled)
 
 
 def _variance(scores: np.ndarray) -> float:
@@ -250,14 +248,9 @@ def _stratified(
     if min(map(len, runs)) < 2:
         return Estimate(value, None, None, None)
     rng = np.random.default_rng(seed)
-    drawn = statistic(
-        *(
-            np.take_along_axis(
-                each[None], rng.integers(len(each), size=(REPLICATES, *each.shape)), 1
-            )
-            for each in runs
-        )
-    )
+    chosen = [rng.integers(len(each), size=(REPLICATES, *each.shape)) for each in runs]
+    pairs = zip(runs, chosen, strict=True)
+    drawn = statistic(*(np.take_along_axis(each[None], rows, 1) for each, rows in pairs))
     low, high = np.quantile(drawn, (_TAIL, 1 - _TAIL))
     return Estimate(value, float(low), float(high), "training seeds")
 

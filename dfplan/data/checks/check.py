@@ -6,29 +6,24 @@ small one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfplan.data.anomalies import find_anomalies
-from dfplan.data.checks.recorded import (
-    check_actions,
-    check_anomalies,
-    check_ends,
-    check_episodes,
-    check_repeats,
-    check_stale_goals,
-)
-from dfplan.data.checks.report import Findings, Report, plural
-from dfplan.data.checks.rewards import check_rewards
-from dfplan.data.checks.statistics import check_coverage, column_statistics
-from dfplan.data.checks.training import (
-    check_lengths,
-    check_motion,
-    check_segments,
-    check_velocities,
-    count_marks,
+from dfplan.blocks import blocks
+from dfplan.data.anomalies import find_anomalies, is_valid, nonfinite_rows
+from dfplan.data.checks import recorded, training
+from dfplan.data.checks.report import (
+    ROWS,
+    ColumnStatistics,
+    Findings,
+    Report,
+    RowCollector,
+    plural,
+    row_maximum,
+    starts_in,
 )
 from dfplan.errors import ConfigError, DataError, MazeError
 from dfplan.mazes import Maze, parse_maze
@@ -36,6 +31,9 @@ from dfplan.types import Recording
 
 if TYPE_CHECKING:
     from dfplan.plotting.output import Output
+
+SOFT_CONTACT = 0.07
+"""How deep a ball can be pressed into a wall, in cells. The contacts of the simulators are soft."""
 
 _LINE_ROWS = 1000
 _NO_SEGMENTS = np.zeros((0, 2), np.int64)
@@ -69,29 +67,33 @@ def check(recording: Recording, segment_by: str = "none", window: int | None = N
         name = "" if maze.name == "custom" else f"{maze.name}, "
         height, width = maze.shape
         facts["maze"] = f"{name}{height} x {width} cells, coordinates of {maze.suite.name}"
-    facts["episodes"] = check_episodes(recording, findings)
+    facts["episodes"] = recorded.check_episodes(recording, findings)
     anomalies = find_anomalies(recording)
-    check_anomalies(recording, anomalies, findings)
-    check_repeats(recording, findings)
-    check_actions(recording, findings)
-    check_ends(recording, findings)
+    recorded.check_anomalies(recording, anomalies, findings)
+    recorded.check_repeats(recording, findings)
+    recorded.check_actions(recording, findings)
+    recorded.check_ends(recording, findings)
     if recording.goals is not None:
-        check_stale_goals(recording, recording.goals, findings)
+        recorded.check_stale_goals(recording, recording.goals, findings)
     if recording.rewards is not None:
-        facts.update(check_rewards(recording, recording.rewards, maze, findings))
-    trained = check_segments(recording, segment_by, findings)
+        facts.update(recorded.check_rewards(recording, recording.rewards, maze, findings))
+    trained = training.check_segments(recording, segment_by, findings)
     segments = _NO_SEGMENTS if trained is None else trained.segments
-    check_lengths(segments, window, findings)
+    training.check_lengths(segments, window, findings)
     statistics = column_statistics(recording, anomalies.excluded)
-    if trained is not None and check_velocities(recording, segments, findings) and statistics:
-        check_motion(trained, statistics, findings)
+    if (
+        trained is not None
+        and training.check_velocities(recording, segments, findings)
+        and statistics
+    ):
+        training.check_motion(trained, statistics, findings)
     if maze is not None:
         facts["coverage"] = check_coverage(recording, maze, findings)
     boundaries = {
         "ends of episodes": len(recording.episodes) - 1,
         "excluded rows": len(anomalies.excluded),
         "jumps": len(anomalies.jumps),
-        **count_marks(recording, segment_by),
+        **training.count_marks(recording, segment_by),
     }
     return Report(recording.source, findings.sorted(), facts, statistics, segments, boundaries)
 
@@ -124,18 +126,9 @@ def draw_check(path: Output, recording: Recording, report: Report) -> Path | Any
     }
     if len(report.segments) and any(finding.kind == "isolated" for finding in report.findings):
         positions = np.concatenate([positions[first:end] for first, end in report.segments])
+    maze = _maze(recording, Findings(recording.episodes))
     try:
-        maze = None if recording.maze is None else parse_maze(recording.maze)
-    except (ConfigError, MazeError):
-        maze = None
-    try:
-        figure = coverage_figure(
-            positions,
-            maze=maze,
-            line=line,
-            jumps=places.get("jumps"),
-            walls=places.get("walls"),
-        )
+        figure = coverage_figure(positions, maze=maze, line=line, **places)
     except DataError as error:
         raise DataError(f"{recording.source}: {error}") from error
     return save(figure, path)
@@ -177,3 +170,92 @@ def _maze(recording: Recording, findings: Findings) -> Maze | None:
             "Only pictures and the search for walls need it. Write a maze's name or rows.",
         )
         return None
+
+
+def column_statistics(recording: Recording, excluded: np.ndarray) -> dict[str, ColumnStatistics]:
+    """Statistics of each column of observations and actions by name, over valid rows.
+
+    Rows in ``excluded``, int [k] in increasing order, do not count.
+    """
+    names = recording.layout.names[: recording.observations.shape[1]]
+    names += [f"action {column + 1}" for column in range(recording.actions.shape[1])]
+    sums = [_Sums() for _ in names]
+    for block in blocks(len(recording), ROWS):
+        rows, actions = recording.observations[block], recording.actions[block]
+        valid = is_valid(rows)
+        valid[nonfinite_rows(actions)] = False
+        valid[starts_in(excluded, block) - block.start] = False
+        for column, values in zip(sums, [*rows.T, *actions.T], strict=True):
+            column.add(values[valid].astype(np.float64))
+    return {
+        name: column.statistics() for name, column in zip(names, sums, strict=True) if column.count
+    }
+
+
+def check_coverage(recording: Recording, maze: Maze, findings: Findings) -> str:
+    """Describe how many cells of the maze were visited; report positions in its walls."""
+    height, width = maze.shape
+    visits = np.zeros(height * width, np.int64)
+    in_walls, valid = RowCollector(), 0
+    suite = maze.suite
+    clearance = suite.ball_radius - SOFT_CONTACT * suite.cell_size
+    for block in blocks(len(recording), ROWS):
+        rows = recording.observations[block]
+        index = np.flatnonzero(is_valid(rows))
+        position = recording.layout.positions(rows)[index]
+        valid += len(index)
+        grid = maze.xy_to_grid(position)
+        nearest = np.clip(np.floor(grid + 0.5), -1, maze.shape)  # floats of any size
+        cell = nearest.astype(np.int64)
+        cell[row_maximum((cell < 0) | (cell >= maze.shape))] = 0  # outside; the outer ring is wall
+        flat = cell[:, 0] * width + cell[:, 1]
+        visits += np.bincount(flat, minlength=len(visits))
+        # The search for walls around a position is slow, and not needed in the middle of a cell.
+        near_edge = row_maximum(np.abs(grid - nearest)) > 0.5 - clearance / suite.cell_size
+        candidates = np.flatnonzero(near_edge | maze.walls.ravel()[flat])
+        wall = np.zeros(len(rows), bool)
+        wall[index[candidates[~maze.is_free(position[candidates], clearance)]]] = True
+        in_walls.add(block.start, wall)
+    if in_walls.count:
+        share = in_walls.count / valid
+        findings.add(
+            "note",
+            "walls",
+            f"Positions in walls, or nearer to one than contact allows ({share:.1%} of all).",
+            "dfplan does not exclude them. It only draws the maze, so a wrong one is harmless."
+            if share < 0.1
+            else "Is it another maze, or do the positions have other coordinates?",
+            rows=in_walls,
+        )
+    free = ~maze.walls.ravel()
+    visited = int(np.count_nonzero(visits[free]))
+    return f"{visited} of {int(free.sum())} free cells visited ({visited / free.sum():.0%})"
+
+
+@dataclass
+class _Sums:
+    """Sums for the statistics of a column, block by block."""
+
+    count: int = 0
+    offset: float = 0.0
+    total: float = 0.0
+    squares: float = 0.0
+    minimum: float = np.inf
+    maximum: float = -np.inf
+
+    def add(self, values: np.ndarray) -> None:
+        if not len(values):
+            return
+        if not self.count:
+            self.offset = float(values[0])  # sums relative to a value lose fewer digits
+        self.count += len(values)
+        self.minimum = min(self.minimum, float(values.min()))
+        self.maximum = max(self.maximum, float(values.max()))
+        values -= self.offset
+        self.total += float(values.sum())
+        self.squares += float(values @ values)
+
+    def statistics(self) -> ColumnStatistics:
+        mean = self.total / self.count
+        deviation = float(np.sqrt(max(self.squares / self.count - mean**2, 0.0)))
+        return self.offset + mean, deviation, self.minimum, self.maximum

@@ -1,16 +1,30 @@
-"""Checks of recorded rows: anomalies, repeated rows, actions, ends of episodes and goals."""
+"""Checks of recorded rows: anomalies, repeated rows, actions, ends of episodes, goals, rewards."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from dfplan.blocks import blocks
 from dfplan.data.anomalies import Anomalies, is_valid, nonfinite_rows
-from dfplan.data.checks.report import Findings, RowCollector, plural
-from dfplan.data.checks.rows import ROWS, row_maximum, starts_in
+from dfplan.data.checks.report import (
+    ROWS,
+    Findings,
+    RowCollector,
+    plural,
+    row_maximum,
+    starts_in,
+)
+from dfplan.mazes import Maze
+from dfplan.suites import DEFAULT
 from dfplan.types import Recording
 
+_NOT_FINITE = "with NaN, infinity or numbers beyond the range of float32."
 _MIN_ACTION = 1e-3
+_TOLERANCE = 1e-3
+_MIN_SHARE = 0.95
+"""Share of the rewards that a goal must explain."""
 
 
 def check_episodes(recording: Recording, findings: Findings) -> str:
@@ -46,31 +60,25 @@ def check_episodes(recording: Recording, findings: Findings) -> str:
 
 def check_anomalies(recording: Recording, anomalies: Anomalies, findings: Findings) -> None:
     """Report excluded rows, jumps, and rewards and goals that are not finite."""
-    for kind, rows, message in (
-        (
-            "not finite",
-            anomalies.nonfinite,
-            "Observations with NaN, infinity or numbers beyond the range of float32.",
-        ),
-        (
-            "zero padding",
+    excluded = {
+        "not finite": (anomalies.nonfinite, f"Observations {_NOT_FINITE}"),
+        "zero padding": (
             anomalies.zero_padding,
             "Observations in which every number is 0, far from the neighboring rows.",
         ),
-        (
-            "velocity outliers",
+        "velocity outliers": (
             anomalies.velocity_outliers,
             "Velocities far above the usual, while positions do not move accordingly.",
         ),
-        (
-            "isolated",
+        "isolated": (
             anomalies.isolated,
             "Rows that jumps or excluded rows separate from the others, mostly far away.",
         ),
-    ):
+    }
+    for kind, (rows, message) in excluded.items():
         if len(rows):
             advice = "dfplan excludes these rows and cuts there."
-            findings.add("handled", kind, message, advice, rows=rows)
+            findings.add("handled", kind, message, advice, rows)
     if len(anomalies.jumps):
         findings.add(
             "handled",
@@ -86,7 +94,7 @@ def check_anomalies(recording: Recording, anomalies: Anomalies, findings: Findin
             findings.add(
                 "note",
                 f"{name} not finite",
-                f"{name.capitalize()} with NaN, infinity or numbers beyond the range of float32.",
+                f"{name.capitalize()} {_NOT_FINITE}",
                 "Planning to goals does not use them. Correct them before learning from them."
                 if name == "rewards"
                 else "Training does not use them. Cutting by goals cuts before and after each.",
@@ -140,18 +148,16 @@ class _LongestRun:
     """Finds the longest run of True in successive blocks."""
 
     def __init__(self) -> None:
-        self.longest = 0
-        self._open = 0
+        self.longest = self._open = 0
 
     def add(self, mask: np.ndarray) -> None:
         gaps = np.flatnonzero(~mask)
-        if not len(gaps):
+        if len(gaps):
+            inner = int(np.diff(gaps).max(initial=1)) - 1
+            self.longest = max(self.longest, self._open + int(gaps[0]), inner)
+            self._open = len(mask) - 1 - int(gaps[-1])
+        else:
             self._open += len(mask)
-            self.longest = max(self.longest, self._open)
-            return
-        inner = int(np.diff(gaps).max(initial=1)) - 1
-        self.longest = max(self.longest, self._open + int(gaps[0]), inner)
-        self._open = len(mask) - 1 - int(gaps[-1])
         self.longest = max(self.longest, self._open)
 
 
@@ -162,7 +168,7 @@ def check_actions(recording: Recording, findings: Findings) -> None:
         findings.add(
             "error",
             "actions",
-            "Actions with NaN, infinity or numbers beyond the range of float32.",
+            f"Actions {_NOT_FINITE}",
             "Remove these rows, or write the correct actions.",
             rows=wrong,
         )
@@ -238,3 +244,111 @@ def check_stale_goals(recording: Recording, goals: np.ndarray, findings: Finding
             rows=stale,
             unit="episode",
         )
+
+
+def check_rewards(
+    recording: Recording, rewards: np.ndarray, maze: Maze | None, findings: Findings
+) -> dict[str, str]:
+    """Describe ``rewards`` [N], as facts by name: their values, and the goal that explains them.
+
+    The maze's own goal and the goal of each row are tried; that no goal explains the rewards is a
+    finding. Rewards with two values are compared with the goal radius of the maze's suite, others
+    with ``exp(-distance)``, as in D4RL and gymnasium-robotics.
+    """
+    scale = _reward_scale(rewards)
+    if not scale.minimum < scale.maximum:
+        return {"rewards": f"all {scale.minimum:g}" if scale.minimum == scale.maximum else "none"}
+    text = f"{scale.minimum:.4g} {'or' if scale.binary else 'to'} {scale.maximum:.4g}"
+    goals: dict[str, np.ndarray] = {}
+    if maze is not None and maze.goal is not None:
+        goals["the maze's goal"] = np.broadcast_to(maze.goal, (len(recording), 2))
+    if recording.goals is not None:
+        goals["the row's goal"] = recording.goals
+    if not goals:
+        return {"rewards": f"{text}; no goal is known to compare them with"}
+    radius = (DEFAULT if maze is None else maze.suite).goal_radius
+    shares = {
+        name: _explained_shares(recording, rewards, goal, scale, radius)
+        for name, goal in goals.items()
+    }
+    best = max(shares, key=lambda name: max(shares[name]))
+    here, after = shares[best]
+    meaning = f"within {radius:g} of {best}" if scale.binary else f"exp(-distance) to {best}"
+    if max(here, after) < _MIN_SHARE:
+        findings.add(
+            "note",
+            "rewards",
+            f"No known goal explains the rewards. The best explanation is: {meaning}. It holds for "
+            f"{here:.1%} of them with the row's own position, and for {after:.1%} with the next "
+            "row's position.",
+            "Planning to goals does not use rewards. Before learning from them, find out what they "
+            "mean.",
+        )
+        return {"rewards": f"{text}; no known goal explains them"}
+    position = (
+        f"the row's own position, as in D4RL's relabelled files ({here:.1%} match; next row's "
+        f"position: {after:.1%})"
+        if here > after
+        else f"the next row's position, as in environments ({after:.1%} match; row's own position: "
+        f"{here:.1%})"
+    )
+    return {"rewards": f"{text}, {meaning}", "measured at": position}
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Range of rewards, and whether there are only two values."""
+
+    minimum: float
+    maximum: float
+    binary: bool
+
+
+def _reward_scale(rewards: np.ndarray) -> _Scale:
+    minimum, maximum, between = np.inf, -np.inf, 0
+    for block in blocks(len(rewards), ROWS):
+        part = rewards[block]
+        part = part[np.isfinite(part)]
+        minimum = min(minimum, float(part.min(initial=np.inf)))
+        maximum = max(maximum, float(part.max(initial=-np.inf)))
+    for block in blocks(len(rewards), ROWS):
+        part = rewards[block]
+        between += int(np.count_nonzero((part > minimum) & (part < maximum)))
+    return _Scale(minimum, maximum, binary=not between)
+
+
+def _explained_shares(
+    recording: Recording, rewards: np.ndarray, goals: np.ndarray, scale: _Scale, radius: float
+) -> tuple[float, float]:
+    """Share of the rewards that a goal explains, from the row's own and the next row's position.
+
+    With two reward values, only rows count that have the higher one, or should have it: nearly all
+    others match every goal. Rows at which the goal changes do not count, because files differ in
+    the goal that they record there.
+    """
+    matches, total = np.zeros(2), np.zeros(2)
+    for block in blocks(len(recording) - 1, ROWS):
+        rows = recording.observations[block.start : block.stop + 1]
+        positions = recording.layout.positions(rows)
+        goal, reward = goals[block], rewards[block]
+        starts = starts_in(recording.episodes, slice(block.start + 1, block.stop + 1))
+        known = is_valid(rows)
+        known = known[:-1] & known[1:] & np.isfinite(reward)
+        known[starts - block.start - 1] = False
+        known &= (goals[block.start + 1 : block.stop + 1] == goal).all(1)
+        for later in (0, 1):
+            position = positions[later : later + len(reward)]
+            with np.errstate(invalid="ignore", over="ignore"):
+                # Column by column: operations on rows of two numbers are several times slower.
+                offset = (x - y for x, y in zip(position.T, goal.T, strict=True))
+                distance = np.hypot(*offset)
+            if scale.binary:
+                actual, expected = reward == scale.maximum, distance <= radius
+                matches[later] += np.count_nonzero(actual & expected & known)
+                total[later] += np.count_nonzero((actual | expected) & known)
+            else:
+                match = np.abs(reward - np.exp(-distance)) < _TOLERANCE
+                matches[later] += np.count_nonzero(match & known)
+                total[later] += np.count_nonzero(known)
+    here, after = matches / np.maximum(total, 1)
+    return float(here), float(after)

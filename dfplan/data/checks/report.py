@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from textwrap import indent, wrap
 
 import numpy as np
@@ -17,6 +18,12 @@ SEVERITIES = ("error", "handled", "note")
 
 MAX_ROWS = 1000
 """Number of rows that a finding keeps for pictures."""
+
+ROWS = 1 << 16
+"""Rows of a block: few enough for a processor's cache."""
+
+ColumnStatistics = tuple[float, float, float, float]
+"""Mean, standard deviation, minimum, maximum."""
 
 _NO_ROWS = np.zeros(0, np.int64)
 _WIDTH = 100
@@ -78,7 +85,7 @@ class Report(Record):
     source: str
     findings: tuple[Finding, ...]
     facts: dict[str, str]
-    statistics: dict[str, tuple[float, float, float, float]]
+    statistics: dict[str, ColumnStatistics]
     segments: np.ndarray = field(repr=False, compare=False)
     boundaries: dict[str, int]
 
@@ -212,3 +219,14 @@ def _table(rows: Sequence[tuple[str, ...]], align: str = "left") -> str:
     alignment = ["left"] + [align] * (len(rows[0]) - 1)
     text = tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=alignment)
     return indent("\n".join(line.rstrip() for line in text.splitlines()), "  ")
+
+
+def starts_in(episodes: np.ndarray, rows: slice) -> np.ndarray:
+    """The first rows of episodes that are in ``rows``."""
+    return episodes[np.searchsorted(episodes, rows.start) : np.searchsorted(episodes, rows.stop)]
+
+
+def row_maximum(rows: np.ndarray) -> np.ndarray:
+    """The maximum of each row, or whether one of its flags is True; [k] from [k, D]."""
+    # A reduction along a short last axis is several times slower.
+    return reduce(np.maximum, rows.T)

@@ -9,9 +9,7 @@ import numpy as np
 
 from dfplan.blocks import blocks
 from dfplan.data.anomalies import nonfinite_rows, sample_steps
-from dfplan.data.checks.report import Findings, plural
-from dfplan.data.checks.rows import ROWS, starts_in
-from dfplan.data.checks.statistics import ColumnStatistics
+from dfplan.data.checks.report import ROWS, ColumnStatistics, Findings, plural, starts_in
 from dfplan.data.segments import DataWarning, goal_changes, segmented
 from dfplan.errors import DataError
 from dfplan.tokens.motion import estimate_dt, fit_motion, is_consistent, require_resolved

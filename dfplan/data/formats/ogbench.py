@@ -184,7 +184,7 @@ def _maze(arrays: dict[str, NpzArray], path: Path) -> str | None:
 def _insert_last(
     values: np.ndarray, last: np.ndarray, following: np.ndarray | None = None
 ) -> np.ndarray:
-    """Copy ``values`` [N] or [N, D], with a row of ``following`` or zeros after each of ``last``."""
+    """Copy ``values`` [N] or [N, D], with rows of ``following`` or zeros after rows ``last``."""
     longer = allocate((len(values) + len(last), *values.shape[1:]), values.dtype)
     first = 0
     for episode, end in enumerate(last + 1):
