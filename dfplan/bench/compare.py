@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,12 +41,12 @@ def compare(before: str | Path, after: str | Path) -> str:
             f"contains {', '.join(protocols[1])}. Scores of different protocols do not compare."
         )
     pairs = [_shared_problems(olds[name], news[name]) for name in sorted(olds.keys() & news.keys())]
-    comparable = [(old, new) for old, new in pairs if _same_problems(old, new)]
+    comparable = [pair for pair in pairs if _same_problems(*pair)]
     parts = [f"# {before} and {after}", _verdict(comparable, len(pairs), olds, news)]
     for protocol in sorted({old.name.protocol for old, _ in comparable}):
-        of_protocol = [(old, new) for old, new in comparable if old.name.protocol == protocol]
+        of_protocol = [pair for pair in comparable if pair[0].name.protocol == protocol]
         parts += [f"## {protocol}", to_markdown(_change_table(of_protocol))]
-    if different := [(old, new) for old, new in pairs if not _same_problems(old, new)]:
+    if different := [pair for pair in pairs if not _same_problems(*pair)]:
         text = "These runs have other problems in the second folder, so they are not compared:"
         names = (
             f"{_describe(old.name)} ({old.header.problems_digest[:8]}, "
@@ -57,8 +57,7 @@ def compare(before: str | Path, after: str | Path) -> str:
     for title, names_of in (("first", olds.keys() - news), ("second", news.keys() - olds)):
         if names_of:
             parts += [f"## Only in the {title}", _list(map(_describe, sorted(names_of)))]
-    provenance = _provenance_table(pairs)
-    if provenance.rows:
+    if (provenance := _provenance_table(pairs)).rows:
         parts += ["## Provenance", to_markdown(provenance)]
     return "\n\n".join(parts) + "\n"
 
@@ -127,8 +126,7 @@ def _scores(run: Run) -> np.ndarray:
 def _change_table(pairs: _Pairs) -> Table:
     rows = []
     for old, new in pairs:
-        change = _difference(old, new)
-        name = new.name
+        change, name = _difference(old, new), new.name
         success = [100 * np.mean([each.success_any for each in run.episodes]) for run in (old, new)]
         rows.append(
             (
@@ -144,17 +142,9 @@ def _change_table(pairs: _Pairs) -> Table:
             )
         )
     header = (
-        "Task",
-        "Method",
-        "Tracker",
-        "Seed",
-        "Before",
-        "After",
-        "Difference",
-        "Verdict",
-        "Success %",
-        "Plan time ratio",
-    )
+        "Task", "Method", "Tracker", "Seed", "Before", "After", "Difference", "Verdict",
+        "Success %", "Plan time ratio",
+    )  # fmt: skip
     return drop_columns(Table("", header, tuple(rows)))
 
 
@@ -173,32 +163,28 @@ def _time_ratio(old: Run, new: Run) -> str:
 
 def _provenance_table(pairs: _Pairs) -> Table:
     """Differences in the provenance of the shared runs."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for old, new in pairs:
-        for name, (first, second) in _facts(old, new).items():
-            if first != second:
-                counts[name, first, second] += 1
+    counts = Counter(
+        (name, first or "unknown", second or "unknown")
+        for old, new in pairs
+        for name, (first, second) in _facts(old, new).items()
+        if first != second
+    )
     rows = tuple((*differs, str(number)) for differs, number in counts.items())
     return Table("", ("Property", "First", "Second", "Number of runs"), rows)
 
 
-def _facts(old: Run, new: Run) -> Mapping[str, tuple[str, str]]:
+def _facts(old: Run, new: Run) -> dict[str, list[str | None]]:
     both = old.provenance, new.provenance
     packages = sorted(both[0].versions.keys() | both[1].versions.keys())
     digests = [run.header.checkpoint_digest for run in (old, new)]
-    values: dict[str, Iterable[object]] = {
+    return {
         "commit": [each.commit for each in both],
-        "machine": [f"{each.cpu}, {each.cores} cores, {each.system}" for each in both],
+        "machine": [each.machine for each in both],
         **{name: [each.versions.get(name) for each in both] for name in packages},
         f"checkpoint of {new.name.task}, {new.name.method}, seed {new.name.seed}": [
-            None if digest is None else digest[:8] for digest in digests
+            digest and digest[:8] for digest in digests
         ],
     }
-    facts = {}
-    for name, pair in values.items():
-        first, second = ("unknown" if value is None else str(value) for value in pair)
-        facts[name] = first, second
-    return facts
 
 
 def _describe(name: RunName) -> str:
@@ -206,8 +192,7 @@ def _describe(name: RunName) -> str:
 
 
 def _list(names: Iterable[str]) -> str:
-    every = list(names)
-    shown = [f"- {name}" for name in every[:_SHOWN]]
-    if len(every) > _SHOWN:
-        shown.append(f"- and {len(every) - _SHOWN} more")
-    return "\n".join(shown)
+    lines = [f"- {name}" for name in names]
+    if len(lines) > _SHOWN:
+        lines[_SHOWN:] = [f"- and {len(lines) - _SHOWN} more"]
+    return "\n".join(lines)

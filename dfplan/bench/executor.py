@@ -24,15 +24,13 @@ from joblib.parallel import get_active_backend
 from tqdm import tqdm
 
 from dfplan.bench.launcher import SCRATCH, LostRunError, RunFiles, launch
-from dfplan.bench.records import read_header, run_path, run_paths, write_run
+from dfplan.bench.records import RunHeader, read_header, run_path, run_paths, write_run
 from dfplan.bench.spec import RunSpec
 from dfplan.errors import ConfigError, require_name, require_numbers
 from dfplan.files import SCRATCH_PREFIX, remove_leftovers, scratch_folder
 
 LOCAL = "processes"
 """The backend that needs no cluster."""
-
-BACKENDS = (LOCAL, "ray", "dask")
 
 _CONNECT_TIMEOUT = 10.0  # seconds
 
@@ -49,16 +47,14 @@ def missing_runs(specs: Sequence[RunSpec], out: str | Path) -> list[RunSpec]:
     """
     for spec in {spec.task_id: spec for spec in specs}.values():
         _require_same_episodes(spec, Path(out))
+
+    def is_missing(header: RunHeader) -> bool:
+        path = run_path(out, header.name)
+        return not path.exists() or read_header(path) != header
+
     missing = []
     for spec in specs:
-        headers = {tracker: spec.header(tracker) for tracker in spec.trackers}
-        paths = {tracker: run_path(out, header.name) for tracker, header in headers.items()}
-        trackers = tuple(
-            tracker
-            for tracker, header in headers.items()
-            if not paths[tracker].exists() or read_header(paths[tracker]) != header
-        )
-        if trackers:
+        if trackers := tuple(each for each in spec.trackers if is_missing(spec.header(each))):
             missing.append(replace(spec, trackers=trackers))
     return missing
 
@@ -90,17 +86,13 @@ def execute_runs(
 ) -> list[str]:
     """Execute runs and write them into the folder ``out``, each as soon as it is finished.
 
-    The results do not depend on the order, the number of workers, or the backend.
+    The results do not depend on the order, the number of workers, or the backend: ``processes`` on
+    this machine, ``ray`` or ``dask``. Workers of a cluster write into the folder themselves if they
+    see it. Otherwise they send their results, which are written at the end.
 
-    Args:
-        specs: the runs.
-        out: the folder of a benchmark. Workers of a cluster write there themselves if they see the
-            folder. Otherwise they send their results, which are written at the end.
-        workers: number of parallel workers; by default the number of cores, or all of the cluster.
-        backend: ``processes`` on this machine, ``ray`` or ``dask``.
-        address: of a running cluster, in the format of ray or dask; by default a cluster is started
-            on this machine for the duration of the call.
-        progress: whether to show a progress bar.
+    By default there are as many workers as cores, or all of the cluster. ``address`` is that of a
+    running cluster, in the format of ray or dask; by default a cluster is started on this machine
+    for the duration of the call.
 
     Returns:
         A message for each lost worker process.
@@ -109,7 +101,7 @@ def execute_runs(
         ConfigError: the backend is unknown, not installed or not reachable, or the number of
             workers is below 1.
     """
-    require_name("backend", backend, BACKENDS)
+    require_name("backend", backend, (LOCAL, "ray", "dask"))
     if workers is not None:
         require_numbers({"workers": workers}, integer=True, minimum=1)
     if address is not None and backend == LOCAL:
@@ -160,11 +152,11 @@ def _write(files: Sequence[RunFiles], out: Path) -> None:
 @contextmanager
 def _backend(backend: str, workers: int | None, address: str | None) -> Iterator[None]:
     """Select joblib's backend, and start a cluster unless one runs at ``address``."""
+    local = workers or cpu_count()
     if backend == LOCAL:
-        with parallel_config(backend="threading", n_jobs=workers or cpu_count()):
+        with parallel_config(backend="threading", n_jobs=local):
             yield
         return
-    local = workers or cpu_count()
     with _ray(local, address) if backend == "ray" else _dask(local, address):
         everywhere = -1 if workers is None and address is not None else local
         with parallel_config(backend=backend, n_jobs=everywhere):

@@ -93,8 +93,7 @@ def launch(spec: RunSpec) -> list[RunFiles]:
         return [
             RunFiles(
                 spec.header(tracker).name,
-                (folder / f"{index}.jsonl").read_text(encoding="utf-8"),
-                (folder / f"{index}.json").read_text(encoding="utf-8"),
+                *((folder / f"{index}.{kind}").read_text("utf-8") for kind in ("jsonl", "json")),
             )
             for index, tracker in enumerate(spec.trackers)
         ]
@@ -122,11 +121,9 @@ def _unfinished(spec: RunSpec, folder: Path, error: str) -> list[RunFiles]:
     for index, tracker in enumerate(spec.trackers):
         header, path = spec.header(tracker), folder / f"{index}.jsonl"
         done = read_episodes(path) if path.exists() else []
-        rest = spec.problems.subset(slice(len(done), None))
-        failed = (
-            spec.records(failed_episodes(spec.task, rest, error), len(done)) if len(rest) else []
-        )
+        if len(rest := spec.problems.subset(slice(len(done), None))):
+            done += spec.records(failed_episodes(spec.task, rest, error), len(done))
         metadata = path.with_suffix(".json")
         text = metadata.read_text(encoding="utf-8") if metadata.exists() else no_metadata
-        files.append(RunFiles(header.name, episodes_text(header, [*done, *failed]), text))
+        files.append(RunFiles(header.name, episodes_text(header, done), text))
     return files

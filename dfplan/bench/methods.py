@@ -39,6 +39,10 @@ DEFAULT_TRACKER = "default"
 PlannerOrPolicy = Planner | Actor
 
 
+def _load(task: Task, seed: int, path: Any) -> Any:
+    return load(path)  # a method with a checkpoint name always has a path
+
+
 @dataclass(frozen=True)
 class Method:
     """A planner or policy of the benchmark.
@@ -48,7 +52,8 @@ class Method:
         title: description for tables.
         checkpoint_name: function from the name of a task's data to the name of the checkpoint; None
             if nothing is trained.
-        make: function from task, training seed and path of the checkpoint to the planner or policy.
+        make: function from task, training seed and path of the checkpoint to the planner or policy;
+            default: load the checkpoint.
         default_tracker: name of the tracker that is used unless another is requested.
         tolerance: distance from the plan at which it plans again, in units of position; None to
             plan once.
@@ -60,7 +65,7 @@ class Method:
     name: str
     title: str
     checkpoint_name: Callable[[str], str] | None
-    make: Callable[[Task, int, Path | None], PlannerOrPolicy]
+    make: Callable[[Task, int, Path | None], PlannerOrPolicy] = _load
     default_tracker: str = "pursuit"
     tolerance: float | None = 1.0
     source_file: Path | None = None
@@ -126,18 +131,9 @@ def _find_checkpoint(user: str, name: str, seed: int, folders: Sequence[Path]) -
     )
 
 
-def _dfplan_name(data: str) -> str:
-    """Name of dfplan's own checkpoint for a data set."""
-    return data
-
-
 def _prefixed(prefix: str) -> Callable[[str], str]:
-    """Names of checkpoints of other methods."""
-    return lambda data: f"{prefix}-{data.removeprefix(DEFAULT.prefix + '-')}"
-
-
-def _load(task: Task, seed: int, path: Any) -> Any:
-    return load(path)  # a method with a checkpoint name always has a path
+    """Names of the checkpoints of a method by the name of the data; dfplan's have no prefix."""
+    return lambda data: f"{prefix}-{data.removeprefix(DEFAULT.prefix + '-')}" if prefix else data
 
 
 def _with_settings(**changes: Any) -> Callable[..., PlannerOrPolicy]:
@@ -158,82 +154,45 @@ def _tree_search(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
     return TreePlanner(_load(task, seed, path), TreeSettings(evaluations=192))
 
 
-METHODS: Registry[Method] = Registry(
-    "method",
-    {
-        method.name: method
-        for method in (
-            Method(
-                "controller",
-                "the controller that collected the data",
-                None,
-                lambda task, seed, path: DataController(task.maze),
-                NO_TRACKER,
-            ),
-            Method("dfplan", "dfplan", _dfplan_name, _load),
-            Method(
-                "dfplan-unguided",
-                "dfplan without guidance and refinement",
-                _dfplan_name,
-                _without_guidance,
-            ),
-            Method(
-                "dfplan-mcg",
-                "dfplan, Monte Carlo guidance (N=4)",
-                _dfplan_name,
-                _with_settings(mc_samples=4),
-            ),
-            Method(
-                "dfplan-tree", "dfplan, tree search (192 evaluations)", _dfplan_name, _tree_search
-            ),
-            Method(
-                "full-sequence",
-                "full-sequence diffusion, dfplan's network",
-                _prefixed("full-sequence"),
-                _load,
-            ),
-            Method(
-                "next-token",
-                "next-token diffusion, dfplan's network",
-                _prefixed("next-token"),
-                _with_settings(matrix="autoregressive"),
-            ),
-            Method(
-                "diffuser",
-                "Diffuser, planning once",
-                _prefixed("diffuser"),
-                _load,
-                "diffuser",
-                tolerance=None,
-                plans_actions=True,
-            ),
-            Method(
-                "diffuser-brief",
-                "Diffuser, planning once, trained as many seconds as dfplan",
-                _prefixed("diffuser-brief"),
-                _load,
-                "diffuser",
-                tolerance=None,
-                plans_actions=True,
-            ),
-            Method(
-                "diffuser-replan",
-                "Diffuser, planning again",
-                _prefixed("diffuser"),
-                _load,
-                "diffuser",
-                plans_actions=True,
-            ),
-            Method("bc", "behaviour cloning", _prefixed("bc"), _load, NO_TRACKER),
-            Method(
-                "iql", "IQL (d3rlpy)", _prefixed("iql"), _load, NO_TRACKER, fixed_goal_only=True
-            ),
-            Method(
-                "cql", "CQL (d3rlpy)", _prefixed("cql"), _load, NO_TRACKER, fixed_goal_only=True
-            ),
-        )
-    },
+def _controller(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
+    return DataController(task.maze)
+
+
+_OWN = _prefixed("")
+_DIFFUSER: dict[str, Any] = {"default_tracker": "diffuser", "plans_actions": True}
+_OFFLINE: dict[str, Any] = {"default_tracker": NO_TRACKER, "fixed_goal_only": True}
+_ENTRIES = (
+    Method("controller", "the controller that collected the data", None, _controller, NO_TRACKER),
+    Method("dfplan", "dfplan", _OWN),
+    Method("dfplan-unguided", "dfplan without guidance and refinement", _OWN, _without_guidance),
+    Method("dfplan-mcg", "dfplan, Monte Carlo guidance (N=4)", _OWN, _with_settings(mc_samples=4)),
+    Method("dfplan-tree", "dfplan, tree search (192 evaluations)", _OWN, _tree_search),
+    Method(
+        "full-sequence", "full-sequence diffusion, dfplan's network", _prefixed("full-sequence")
+    ),
+    Method(
+        "next-token",
+        "next-token diffusion, dfplan's network",
+        _prefixed("next-token"),
+        _with_settings(matrix="autoregressive"),
+    ),
+    Method(
+        "diffuser", "Diffuser, planning once", _prefixed("diffuser"), tolerance=None, **_DIFFUSER
+    ),
+    Method(
+        "diffuser-brief",
+        "Diffuser, planning once, trained as many seconds as dfplan",
+        _prefixed("diffuser-brief"),
+        tolerance=None,
+        **_DIFFUSER,
+    ),
+    Method("diffuser-replan", "Diffuser, planning again", _prefixed("diffuser"), **_DIFFUSER),
+    Method("bc", "behaviour cloning", _prefixed("bc"), default_tracker=NO_TRACKER),
+    Method("iql", "IQL (d3rlpy)", _prefixed("iql"), **_OFFLINE),
+    Method("cql", "CQL (d3rlpy)", _prefixed("cql"), **_OFFLINE),
 )
+
+METHODS: Registry[Method] = Registry("method", {method.name: method for method in _ENTRIES})
 """Planners and policies by name."""
 
 
@@ -273,17 +232,17 @@ TRACKERS: Registry[TrackerEntry] = Registry(
     "tracker",
     {
         "pursuit": TrackerEntry(
-            "pure pursuit of the path, gains fitted to the data", _dfplan_name, _pursuit
+            "pure pursuit of the path, gains fitted to the data", _OWN, _pursuit
         ),
         "timed": TrackerEntry(
             "PD control toward the plan's point for each time step, gains fitted to the data",
-            _dfplan_name,
+            _OWN,
             _timed,
             needs_velocity=True,
         ),
         "diffuser": TrackerEntry(
             "Diffuser's PD control in time, gains 1 and 1",
-            _dfplan_name,
+            _OWN,
             lambda path: TimedPD(1.0, 1.0, dt=_motion(path).dt),
             needs_velocity=True,
         ),
@@ -311,8 +270,7 @@ def tracker_checkpoint(tracker: str, task: Task, folders: Sequence[Path]) -> Pat
     Raises:
         ConfigError: the checkpoint is not shipped, and not in one of ``folders``.
     """
-    name = TRACKERS[tracker].checkpoint_name if tracker in TRACKERS else None
-    if name is None:
+    if (name := TRACKERS[tracker].checkpoint_name if tracker in TRACKERS else None) is None:
         return None
     return _find_checkpoint(f"tracker {tracker!r}", name(task.data), 0, folders)
 

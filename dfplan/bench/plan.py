@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from dfplan.bench.executor import LOCAL, execute_runs, missing_runs
 from dfplan.bench.methods import (
@@ -18,7 +19,7 @@ from dfplan.bench.methods import (
     tracker_checkpoint,
 )
 from dfplan.bench.plugins import require_importable
-from dfplan.bench.records import has_runs, read_runs
+from dfplan.bench.records import read_runs, run_paths
 from dfplan.bench.report import write_report
 from dfplan.bench.results import leaderboards
 from dfplan.bench.spec import RunSpec
@@ -39,12 +40,7 @@ _DEFAULT_PROTOCOL = "d4rl-maze2d-v1"
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The runs of a benchmark.
-
-    Attributes:
-        specs: what to run, the slowest first.
-        skipped: what was requested but cannot run, with reasons.
-    """
+    """The runs of a benchmark, the slowest first, and what was skipped, with reasons."""
 
     specs: tuple[RunSpec, ...]
     skipped: tuple[str, ...]
@@ -88,10 +84,17 @@ def plan_runs(
     for seed in seeds:
         require_numbers({"seed": seed}, integer=True, minimum=0)
     selected = [task.with_split(split) for task in _select_tasks(protocols, tasks)]
-    counts = {task.id: _episode_count(task, episodes) for task in selected}
+    for task in selected if episodes is not None else ():
+        limits: Any = {"minimum": 1, "maximum": task.protocol.episodes}
+        require_numbers({f"episodes of {task.id}": episodes}, integer=True, **limits)
     folders = [expand_path(folder) for folder in checkpoints]
     _require_known(trackers, folders)
-    requested = _import_methods(methods)
+    shared: dict[str, Any] = {"split": split, "timeout": timeout, "command": command}
+    shared["checkpoints"] = tuple(str(folder.absolute()) for folder in folders)
+    requested = [named_method(name) for name in dict.fromkeys(methods) if name != ALL]
+    for method in requested:
+        if method.is_plugin:
+            require_importable(method.name)
     everything = METHODS.everything().values() if ALL in methods else ()
     specs: list[RunSpec] = []
     skipped: list[str] = []
@@ -101,6 +104,7 @@ def plan_runs(
         skipped += [f"{method.name} on {task.id}: {reason}" for reason in reasons]
         if not compatible:
             continue
+        count = task.protocol.episodes if episodes is None else episodes
         for seed in dict.fromkeys(seeds) if method.has_seeds else (0,):
             try:
                 method.checkpoint(task, seed, folders)
@@ -108,19 +112,8 @@ def plan_runs(
                 errors.setdefault(method.name, error)
                 skipped.append(f"{method.name} on {task.id}, seed {seed}: no checkpoint")
                 continue
-            specs.append(
-                RunSpec(
-                    task_id=task.id,
-                    method=method.name,
-                    trackers=compatible,
-                    seed=seed,
-                    episodes=counts[task.id],
-                    split=split,
-                    checkpoints=tuple(str(folder.absolute()) for folder in folders),
-                    timeout=timeout,
-                    command=command,
-                )
-            )
+            run = RunSpec(task.id, method.name, compatible, seed, count, **shared)
+            specs.append(run)
     _require_runs(specs, requested, errors, skipped)
     # Diffuser's plans take longest. Starting them first balances the workers.
     specs.sort(key=lambda spec: (not spec.method.startswith("diffuser"), -spec.task.max_steps))
@@ -138,17 +131,8 @@ def run_benchmark(
 ) -> list[str]:
     """Run what is missing in the folder ``out``, and write the report of all its results.
 
-    Args:
-        out: folder of the benchmark: its runs (:mod:`dfplan.bench.records`), ``report.md`` and
-            ``report.html``.
-        plan: the runs.
-        workers: number of parallel workers; see :func:`~dfplan.bench.executor.execute_runs`.
-        backend: ``processes``, ``ray`` or ``dask``.
-        address: of a running cluster.
-        progress: whether to show a progress bar.
-
-    Returns:
-        A message for each lost worker process.
+    The folder gets the runs (:mod:`dfplan.bench.records`), ``report.md`` and ``report.html``. The
+    other arguments and the result are those of :func:`~dfplan.bench.executor.execute_runs`.
 
     Raises:
         BusyError: another benchmark is running in ``out``.
@@ -161,14 +145,14 @@ def run_benchmark(
         raise ConfigError(f"Expected a folder for results at {out}; it is a file. Name a folder.")
     with exclusive_lock(out, "a benchmark"):
         missing = missing_runs(plan.specs, out)
-        if has_runs(out):  # before the work, raise the errors that would prevent a report
+        if run_paths(out):  # before the work, raise the errors that would prevent a report
             leaderboards(read_runs(out))
         for environment in dict.fromkeys(spec.task.environment for spec in missing):
             make(environment).close()  # raise here, and not in each worker, if a suite is missing
         lost = execute_runs(
             missing, out, workers=workers, backend=backend, address=address, progress=progress
         )
-        if not lost or has_runs(out):
+        if not lost or run_paths(out):
             write_report(out)
         return lost
 
@@ -187,29 +171,12 @@ def _select_tasks(protocols: Sequence[str], tasks: Sequence[str]) -> list[Task]:
     return selected or [task for protocol in every for task in tasks_of(protocol)]
 
 
-def _episode_count(task: Task, episodes: int | None) -> int:
-    maximum = task.protocol.episodes
-    if episodes is None:
-        return maximum
-    require_numbers({f"episodes of {task.id}": episodes}, integer=True, minimum=1, maximum=maximum)
-    return episodes
-
-
 def _require_known(trackers: Iterable[str], folders: Iterable[Path]) -> None:
     for tracker in trackers:
         require_name("tracker", tracker, (ALL, DEFAULT_TRACKER, *TRACKERS.everything()))
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"Expected a folder of checkpoints at {folder}; there is none.")
-
-
-def _import_methods(names: Sequence[str]) -> list[Method]:
-    """Return the methods that are requested by name; import plugins for a trial."""
-    methods = [named_method(name) for name in dict.fromkeys(names) if name != ALL]
-    for method in methods:
-        if method.is_plugin:
-            require_importable(method.name)
-    return methods
 
 
 def _select_trackers(

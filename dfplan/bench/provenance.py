@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -14,16 +16,9 @@ from dfplan.bench.schema import Count, Duration, Stored
 from dfplan.record import Record
 
 _PACKAGES = (
-    "dfplan",
-    "torch",
-    "numpy",
-    "scipy",
-    "gymnasium",
-    "gymnasium-robotics",
-    "mujoco",
-    "ogbench",
+    "dfplan", "torch", "numpy", "scipy", "gymnasium", "gymnasium-robotics", "mujoco", "ogbench",
     "joblib",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,13 +26,11 @@ class Provenance(Record, Stored):
     """The command, the code and the machine that made results.
 
     Attributes:
-        command: the command line.
         seconds: wall time of the whole run.
         date: end of the run, ISO 8601, UTC.
         commit: of the source tree, with ``-dirty`` if it had changes; None for an installed wheel.
         versions: of Python and of the installed packages that may change results.
         system: operating system and architecture.
-        cpu: name of the processor.
         cores: number of cores that the run could use.
     """
 
@@ -50,15 +43,18 @@ class Provenance(Record, Stored):
     cpu: str
     cores: Count
 
+    @property
+    def machine(self) -> str:
+        """Processor, cores and system as one text."""
+        return f"{self.cpu}, {self.cores} cores, {self.system}"
+
 
 def provenance(command: str, seconds: float) -> Provenance:
     """Describe this machine and this code, for a run of ``seconds`` that ends now."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return Provenance(
         command=command,
         seconds=seconds,
@@ -67,23 +63,17 @@ def provenance(command: str, seconds: float) -> Provenance:
         versions=versions,
         system=f"{platform.system()} {platform.machine()}",
         cpu=_cpu(),
-        cores=_cores(),
+        cores=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
     )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    text = info.read_text(encoding="utf-8") if info.is_file() else ""
+    found = re.search(r"^model name\s*:(.*)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _commit(root: Path) -> str | None:

@@ -79,8 +79,6 @@ class RunHeader(Stored):
     """The first line of a run's episodes.
 
     Attributes:
-        name: of the run.
-        episode_count: number of episodes.
         split: ``test``, or ``validation`` for tuning.
         problems_digest: sha256 of starts, goals and seeds.
         checkpoint_digest: sha256 of the method's checkpoint, or of a plugin's source file; None if
@@ -105,7 +103,6 @@ class EpisodeRecord(Stored):
         stratum: the suite's start-goal pair, or the stratum of path length, from 1; 0 if there is
             neither.
         start: the first observation, in the suite's coordinates.
-        goal: position.
         score: the episode's score under the protocol.
         upper_bound: upper bound on the score of any policy on this problem.
         episode_return: sum of rewards.
@@ -155,7 +152,6 @@ class Cost(Stored):
         plan: seconds per plan, for one problem, on one thread.
         step: seconds per step of the policy, for one episode, including its plans.
         evaluations: network evaluations per plan.
-        parameters: number of parameters of the network.
         training_seconds: CPU time of the training, summed over cores.
         training_steps: number of steps of the optimizer.
         peak_bytes: peak memory of the worker process.
@@ -193,15 +189,7 @@ class Example(Record, Stored):
 
 @dataclass(frozen=True)
 class Run(Record):
-    """All that is stored about one run.
-
-    Attributes:
-        header: what was run.
-        episodes: the episodes, in order.
-        cost: what it cost.
-        examples: the problems with the longest paths.
-        provenance: where it was run.
-    """
+    """All that is stored about one run; the examples are the problems with the longest paths."""
 
     header: RunHeader
     episodes: tuple[EpisodeRecord, ...]
@@ -217,10 +205,8 @@ class Run(Record):
 
 def episodes_text(header: RunHeader, episodes: Iterable[EpisodeRecord]) -> str:
     """Return the content of a run's ``.jsonl`` file."""
-    name = replace(
-        header.name, tracker=STORED_TRACKERS.get(header.name.tracker, header.name.tracker)
-    )
-    first = {"format": FORMAT, **to_mapping(name), **to_mapping(header)}
+    first = {"format": FORMAT, **to_mapping(header.name), **to_mapping(header)}
+    first["tracker"] = STORED_TRACKERS.get(header.name.tracker, header.name.tracker)
     del first["name"]
     return "".join([json.dumps(first, allow_nan=False) + "\n", *episode_lines(episodes)])
 
@@ -254,12 +240,9 @@ def run_paths(folder: str | Path, task: str = "*") -> list[Path]:
 
 
 def write_run(folder: str | Path, name: RunName, episodes: str, metadata: str) -> Path:
-    """Write the texts of :func:`episodes_text` and :func:`metadata_text`.
+    """Write the texts of :func:`episodes_text` and :func:`metadata_text`; return the former's path.
 
     The metadata is written first, so a run that has its episodes is complete.
-
-    Returns:
-        The path of the episodes.
     """
     path = run_path(folder, name)
     for target, text in ((path.with_suffix(".json"), metadata), (path, episodes)):
@@ -334,11 +317,6 @@ def read_runs(folder: str | Path) -> list[Run]:
     return sorted(runs, key=lambda run: run.name)
 
 
-def has_runs(folder: str | Path) -> bool:
-    """Whether the folder of a benchmark contains any runs."""
-    return bool(run_paths(folder))
-
-
 @dataclass(frozen=True)
 class _Metadata(Stored):
     """The content of a run's ``.json`` file."""
@@ -360,8 +338,7 @@ def _content(path: Path) -> bytes:
 
 def _read_header(path: Path, line: bytes) -> RunHeader:
     content = _require_format(path, line)
-    names = [name for name in _NAME_FIELDS if name in content]
-    name = {key: content.pop(key) for key in names}
+    name = {key: content.pop(key) for key in _NAME_FIELDS if key in content}
     del content["format"]
     header: RunHeader = read_json(RunHeader, path, 1, json.dumps({"name": name, **content}))
     tracker = _TRACKERS.get(header.name.tracker, header.name.tracker)

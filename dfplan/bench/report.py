@@ -15,7 +15,7 @@ import numpy as np
 
 from dfplan.bench import summary
 from dfplan.bench.methods import METHODS, TRACKERS
-from dfplan.bench.records import Example, Run, read_runs
+from dfplan.bench.records import Run, read_runs
 from dfplan.bench.results import Leaderboard, Result, leaderboards
 from dfplan.bench.tables import (
     TIED,
@@ -30,13 +30,7 @@ from dfplan.errors import require_name
 from dfplan.evaluation import statistics
 from dfplan.evaluation.protocols import Task
 from dfplan.files import atomic_path, expand_path
-from dfplan.plotting.results import (
-    ExecutedPlan,
-    Profile,
-    episodes_svg,
-    profiles_svg,
-    times_svg,
-)
+from dfplan.plotting.results import ExecutedPlan, Profile, episodes_svg, profiles_svg, times_svg
 
 _COMMAND = "Command"
 _HEADINGS = {**summary.SCORES, **summary.COSTS}
@@ -91,15 +85,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the report.
+    """A section of the report, with a heading of level 2 or 3 and paragraphs of text.
 
-    Attributes:
-        title: heading.
-        level: of the heading, 2 or 3.
-        text: paragraphs.
-        tables: the tables of the section, in order.
-        figures: the figures of the section, which only the HTML report has.
-        collapsed: tables that are collapsed at first.
+    Only the HTML report has figures. The tables ``collapsed`` are collapsed at first.
     """
 
     title: str
@@ -116,15 +104,9 @@ class Section:
 
 
 def write_report(folder: str | Path) -> tuple[Path, Path]:
-    """Write ``report.md`` and ``report.html`` into the folder of a benchmark.
+    """Write ``report.md`` and ``report.html`` into the folder of a benchmark; return their paths.
 
     The HTML report needs no network: it contains its style and figures.
-
-    Args:
-        folder: of the benchmark; all its runs are read.
-
-    Returns:
-        The two paths.
 
     Raises:
         ConfigError: a run has an unknown protocol or task.
@@ -151,11 +133,9 @@ def require_columns(columns: Iterable[str]) -> None:
 
 
 def terminal_report(runs: Sequence[Run], columns: Sequence[str] = DEFAULT_COLUMNS) -> str:
-    """Return the tables as aligned text, at most 110 characters wide.
+    """Return the tables of the runs of one folder as aligned text, at most 110 characters wide.
 
-    Args:
-        runs: of one folder.
-        columns: names in :data:`COLUMNS` for the tables of each task. Empty columns are left out.
+    The columns of the tables of each task are named as in :data:`COLUMNS`. Empty ones are left out.
 
     Raises:
         ConfigError: a column, protocol or task is unknown.
@@ -169,7 +149,7 @@ def terminal_report(runs: Sequence[Run], columns: Sequence[str] = DEFAULT_COLUMN
         blocks.append(to_text(summary.overview_table(board)))
         for task in board.tasks:
             results = board.results_on(task)
-            scores = replace(summary.score_table(board, results), title=task.id)
+            scores = replace(summary.score_table(results), title=task.id)
             costs = replace(summary.cost_table(results), title=f"{task.id}: costs")
             shown = (drop_columns(table, *hidden) for table in (scores, costs))
             blocks += [to_text(table) for table in shown if len(table.header) > 1]
@@ -184,15 +164,15 @@ def _sections(boards: Sequence[Leaderboard], runs: Sequence[Run]) -> list[Sectio
     for board in boards:
         sections.append(_protocol_section(board))
         sections += [_task_section(board, task) for task in board.tasks]
-    table = summary.error_table(boards)
-    sections.append(
-        Section("Errors", 2, ("No method made an error.",))
-        if table is None
-        else Section("Errors", 2, (), (table,))
-    )
-    sections.append(Section("What the columns mean", 2, _LEGEND))
-    sections += [_method_section(runs), _provenance_section(runs)]
-    return sections
+    errors = summary.error_table(boards)
+    text, tables = (("No method made an error.",), ()) if errors is None else ((), (errors,))
+    return [
+        *sections,
+        Section("Errors", 2, text, tables),
+        Section("What the columns mean", 2, _LEGEND),
+        _method_section(runs),
+        _provenance_section(runs),
+    ]
 
 
 def _protocol_section(board: Leaderboard) -> Section:
@@ -222,10 +202,9 @@ def _protocol_figures(board: Leaderboard) -> list[Figure]:
     points: dict[str, tuple[list[float], list[float]]] = {}
     leading = board.best_trackers
     for label in leading:
-        timed = [(_plan_milliseconds(result), result.share) for result in board.results_of(label)]
-        known = [(time, share) for time, share in timed if time]
-        if known and len(known) == len(board.tasks):
-            points[label] = [time for time, _ in known], [share for _, share in known]
+        results = [result for result in board.results_of(label) if _plan_milliseconds(result)]
+        if results and len(results) == len(board.tasks):
+            points[label] = [*map(_plan_milliseconds, results)], [each.share for each in results]
     references = [label for label in board.labels if label not in board.ranked]
     line = (references[0], board.share(references[0])) if references else None
     if points:
@@ -253,9 +232,9 @@ def _protocol_figures(board: Leaderboard) -> list[Figure]:
     return figures
 
 
-def _plan_milliseconds(result: Result) -> float | None:
+def _plan_milliseconds(result: Result) -> float:
     known = [run.cost.plan.p50 for run in result.runs if run.cost.plan is not None]
-    return 1000 * float(np.median(known)) if known else None
+    return 1000 * float(np.median(known)) if known else 0.0
 
 
 def _task_section(board: Leaderboard, task: Task) -> Section:
@@ -266,7 +245,7 @@ def _task_section(board: Leaderboard, task: Task) -> Section:
         "episode."
     )
     tables = (
-        summary.score_table(board, results),
+        summary.score_table(results),
         summary.cost_table(results),
         summary.tracker_table(results),
         summary.stratum_table(results),
@@ -285,17 +264,11 @@ def _example_figures(task: Task, results: Sequence[Result]) -> list[Figure]:
     best: dict[str, Result] = {}
     for result in results:
         best.setdefault(result.method, result)
-    numbers = list(
-        dict.fromkeys(each.episode for result in best.values() for each in result.runs[0].examples)
-    )
+    plans = {result.label: _executed_plans(result.runs[0]) for result in best.values()}
+    numbers = list(dict.fromkeys(number for one in plans.values() for number in one))
     if not numbers:
         return []
-    rows = {}
-    for result in best.values():
-        examples = {each.episode: each for each in result.runs[0].examples}
-        row = [_executed_plan(result, examples.get(number)) for number in numbers]
-        if any(row):
-            rows[result.label] = row
+    rows = {label: [one.get(each) for each in numbers] for label, one in plans.items() if one}
     caption = (
         f"First plans and executed paths on the problems with the longest paths "
         f"({', '.join(map(str, numbers))}). Each method is shown with its best tracker."
@@ -303,12 +276,15 @@ def _example_figures(task: Task, results: Sequence[Result]) -> list[Figure]:
     return [Figure(caption, episodes_svg(f"{task.id}-episodes", task.maze.text, rows))]
 
 
-def _executed_plan(result: Result, example: Example | None) -> ExecutedPlan | None:
-    if example is None:
-        return None
-    plan = None if example.plan is None else np.array(example.plan, dtype=float)
-    goal = np.array(result.runs[0].episodes[example.episode].goal)
-    return ExecutedPlan(plan, np.array(example.path, dtype=float), goal)
+def _executed_plans(run: Run) -> dict[int, ExecutedPlan]:
+    return {
+        each.episode: ExecutedPlan(
+            None if each.plan is None else np.array(each.plan, dtype=float),
+            np.array(each.path, dtype=float),
+            np.array(run.episodes[each.episode].goal),
+        )
+        for each in run.examples
+    }
 
 
 def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -319,14 +295,9 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
     return [
         *((_COMMAND, command) for command in _unique(run.provenance.command for run in by_date)),
         ("Date", f"{when}, {len(runs)} runs in {seconds:,.0f} s, summed over processes"),
-        ("Machine", "; ".join(_unique(map(_machine, runs)))),
+        ("Machine", "; ".join(_unique(run.provenance.machine for run in runs))),
         ("Commit", ", ".join(_unique(run.provenance.commit or "unknown" for run in runs))),
     ]
-
-
-def _machine(run: Run) -> str:
-    source = run.provenance
-    return f"{source.cpu}, {source.cores} cores, {source.system}"
 
 
 def _method_section(runs: Sequence[Run]) -> Section:
@@ -340,22 +311,20 @@ def _method_section(runs: Sequence[Run]) -> Section:
     tracker_rows = [
         (name, entry.title) for name, entry in TRACKERS.everything().items() if name in trackers
     ]
-    tables = [Table("Planners and policies", ("Name", "Description"), tuple(method_rows))]
-    if tracker_rows:
-        tables.append(Table("Trackers", ("Name", "Description"), tuple(tracker_rows)))
+    groups = (("Planners and policies", method_rows), ("Trackers", tracker_rows))
+    tables = (Table(title, ("Name", "Description"), tuple(rows)) for title, rows in groups if rows)
     return Section("Methods and trackers", 2, tables=tuple(tables))
 
 
 def _provenance_section(runs: Sequence[Run]) -> Section:
     """Machines, commits, versions and checkpoints, with the runs that have them."""
     values: dict[str, dict[str, list[str]]] = {}
+    checkpoints: dict[str, list[str]] = {}
     for run in runs:
+        if (digest := run.header.checkpoint_digest) is not None:
+            checkpoints.setdefault(digest, []).append(_run_id(run))
         source = run.provenance
-        facts = {
-            "machine": _machine(run),
-            "commit": source.commit or "unknown",
-            **source.versions,
-        }
+        facts = {"machine": source.machine, "commit": source.commit or "unknown", **source.versions}
         for name, value in facts.items():
             values.setdefault(name, {}).setdefault(value, []).append(_run_id(run))
     rows = [
@@ -371,10 +340,6 @@ def _provenance_section(runs: Sequence[Run]) -> Section:
     collapsed = [
         Table("Machines, commits and versions", ("Property", "Value", "Runs"), tuple(rows))
     ]
-    checkpoints: dict[str, list[str]] = {}
-    for run in runs:
-        if run.header.checkpoint_digest is not None:
-            checkpoints.setdefault(run.header.checkpoint_digest, []).append(_run_id(run))
     if checkpoints:
         digests = tuple((digest, _shorten(ids)) for digest, ids in checkpoints.items())
         collapsed.append(Table("Checkpoints (sha256 of the file)", ("Checkpoint", "Runs"), digests))

@@ -21,9 +21,6 @@ from dfplan.evaluation.protocols import (
     tasks_of,
 )
 
-CONTROLLER = "controller"
-"""The method that is the data's own controller; it is not ranked."""
-
 _Groups = dict[tuple[str, str, str], list[Run]]
 
 
@@ -34,22 +31,13 @@ class Result:
     S is the number of training seeds, E the number of episodes per seed.
 
     Attributes:
-        task: the environment and protocol.
         runs: one per training seed, in the order of seeds, all on the same problems.
     """
 
     task: Task
+    method: str
+    tracker: str
     runs: tuple[Run, ...]
-
-    @property
-    def method(self) -> str:
-        """Name of the method."""
-        return self.runs[0].name.method
-
-    @property
-    def tracker(self) -> str:
-        """Name of the tracker."""
-        return self.runs[0].name.tracker
 
     @property
     def label(self) -> str:
@@ -58,44 +46,36 @@ class Result:
 
     @property
     def is_controller(self) -> bool:
-        """Whether the method is the data's own controller."""
-        return self.method == CONTROLLER
+        """Whether the method is the data's own controller, which is not ranked."""
+        return self.method == "controller"
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Training seeds."""
         return tuple(run.name.seed for run in self.runs)
 
     @property
     def episode_count(self) -> int:
-        """Number of episodes per training seed."""
         return self.runs[0].header.episode_count
 
     @cached_property
     def scores(self) -> np.ndarray:
         """Score of each episode, [S, E]."""
-        return self._values("score")
+        return self.values("score")
 
     @cached_property
     def mean_score(self) -> statistics.Estimate:
-        """Mean score with its interval."""
         return statistics.mean(self.scores)
-
-    @cached_property
-    def upper_bounds(self) -> np.ndarray:
-        """Upper bound on the score of each episode, [S, E]."""
-        return self._values("upper_bound")
 
     @cached_property
     def share(self) -> float:
         """Mean score divided by the mean upper bound; 0 if the bound is 0."""
-        bound = float(self.upper_bounds.mean())
+        bound = float(self.values("upper_bound").mean())
         return float(self.scores.mean()) / bound if bound else 0.0
 
     @cached_property
     def seed_shares(self) -> np.ndarray:
         """:attr:`share` of each training seed, [S]."""
-        bound = self.upper_bounds.mean(axis=1)
+        bound = self.values("upper_bound").mean(axis=1)
         shares = self.scores.mean(axis=1) / np.where(bound, bound, 1)
         return np.asarray(np.where(bound > 0, shares, 0))
 
@@ -107,23 +87,8 @@ class Result:
         """
         if self.task.protocol.score_kind not in ("normalized", "return"):
             return None
-        returns, unused = self._values("latched_return"), np.zeros(self.scores.shape)
+        returns, unused = self.values("latched_return"), np.zeros(self.scores.shape)
         return self.task.scores(returns, unused, unused)
-
-    @cached_property
-    def returns(self) -> np.ndarray:
-        """Sum of rewards of each episode, [S, E]."""
-        return self._values("episode_return")
-
-    @cached_property
-    def success_any(self) -> np.ndarray:
-        """Whether each episode ever reached its goal, bool [S, E]."""
-        return self._values("success_any").astype(bool)
-
-    @cached_property
-    def success_last(self) -> np.ndarray:
-        """Whether each episode ended at its goal, bool [S, E]."""
-        return self._values("success_last").astype(bool)
 
     @cached_property
     def steps_to_goal(self) -> np.ndarray:
@@ -136,7 +101,8 @@ class Result:
         """All episodes of all training seeds."""
         return tuple(episode for run in self.runs for episode in run.episodes)
 
-    def _values(self, name: str) -> np.ndarray:
+    def values(self, name: str) -> np.ndarray:
+        """Return a field of :class:`~dfplan.bench.records.EpisodeRecord` as numbers, [S, E]."""
         values = [[getattr(episode, name) for episode in run.episodes] for run in self.runs]
         return np.array(values, dtype=float)
 
@@ -146,7 +112,6 @@ class Leaderboard:
     """All results under one protocol.
 
     Attributes:
-        protocol: the protocol of all results.
         tasks: the tasks that have results, in the protocol's order.
         labels: the labels of methods with trackers: the data's own controller first, then by mean
             share of the upper bound over tasks. Those without results on some task come last.
@@ -167,8 +132,8 @@ class Leaderboard:
 
     def results_of(self, label: str) -> list[Result]:
         """Return the results of a label, in the order of tasks."""
-        keys = [(label, task.id) for task in self.tasks]
-        return [self.results[key] for key in keys if key in self.results]
+        found = (self.results.get((label, task.id)) for task in self.tasks)
+        return [result for result in found if result is not None]
 
     @property
     def ranked(self) -> list[str]:
@@ -201,14 +166,6 @@ class Leaderboard:
         ]
         return np.stack(columns, axis=1)
 
-    def controller_on(self, task: Task) -> Result | None:
-        """Return the result of the data's own controller on a task, if there is one."""
-        return next((each for each in self.results_on(task) if each.is_controller), None)
-
-    def best_on(self, task: Task) -> Result | None:
-        """Return the ranked result with the highest mean score on a task, if there is one."""
-        return next((each for each in self.results_on(task) if not each.is_controller), None)
-
 
 def leaderboards(runs: Iterable[Run]) -> list[Leaderboard]:
     """Group runs by protocol and rank them. The order of ``runs`` does not matter.
@@ -233,7 +190,7 @@ def leaderboards(runs: Iterable[Run]) -> list[Leaderboard]:
 def _leaderboard(protocol: Protocol, groups: _Groups) -> Leaderboard:
     results: dict[tuple[str, str], Result] = {}
     first_runs: dict[str, Run] = {}
-    for (name, _, _), runs in groups.items():
+    for (name, method, tracker), runs in groups.items():
         task = named_task(name)
         if task.protocol is not protocol:
             raise DataError(
@@ -249,7 +206,7 @@ def _leaderboard(protocol: Protocol, groups: _Groups) -> Leaderboard:
                 )
         if len({run.name.seed for run in runs}) < len(runs):
             raise DataError(f"A run of {runs[0].name.stem} on {name} occurs twice.")
-        result = Result(task, tuple(runs))
+        result = Result(task, method, tracker, tuple(runs))
         results[result.label, name] = result
     tasks = tuple(task for task in tasks_of(protocol) if task.id in first_runs)
     unranked = Leaderboard(protocol, tasks, (), results)

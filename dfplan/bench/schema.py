@@ -43,9 +43,7 @@ class Stored:
     """Base of dataclasses that are read from files and checked."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
-        strict=True,
-        extra="forbid",
-        alias_generator=lambda name: STORED_FIELDS.get(name, name),
+        strict=True, extra="forbid", alias_generator=lambda name: STORED_FIELDS.get(name, name)
     )
 
 

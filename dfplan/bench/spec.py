@@ -22,11 +22,7 @@ class RunSpec:
     """What one worker process runs: a run for each tracker.
 
     Attributes:
-        task_id: id of a task.
-        method: name of a method.
-        trackers: names of trackers.
         seed: training seed.
-        episodes: number of episodes.
         split: of the problems.
         checkpoints: folders to search for checkpoints that are not shipped.
         timeout: seconds that one call of the method may take, for a whole group of episodes.

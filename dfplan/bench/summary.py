@@ -15,11 +15,7 @@ from dfplan.evaluation import statistics
 from dfplan.evaluation.published import COMPARABLE, Published, published
 from dfplan.evaluation.statistics import Estimate
 
-UPPER_BOUND = "upper bound"
-"""Label of the row with the upper bound on the score of any policy."""
-
-PROBLEMS = "problems"
-"""Label of the row with the first digits of the digests of the problems."""
+_UPPER_BOUND = "upper bound"  # label of the row with the bound on the score of any policy
 
 SCORES = {
     "n": "n",
@@ -58,9 +54,9 @@ def overview_table(board: Leaderboard) -> Table:
     tasks = board.tasks
     results = {task.id: board.results_on(task) for task in tasks}
     digests = (results[task.id][0].runs[0].header.problems_digest[:8] for task in tasks)
-    rows = [(PROBLEMS, *digests, "", "")]
-    bounds = [float(results[task.id][0].upper_bounds.mean()) for task in tasks]
-    rows.append((UPPER_BOUND, *(f"{bound:.1f}" for bound in bounds), "100%", ""))
+    rows = [("problems", *digests, "", "")]
+    bounds = (f"{results[task.id][0].values('upper_bound').mean():.1f}" for task in tasks)
+    rows.append((_UPPER_BOUND, *bounds, "100%", ""))
     for label in board.labels:
         by_task = {result.task.id: result for result in board.results_of(label)}
         scores = [
@@ -87,20 +83,13 @@ def best_and_tied(results: Sequence[Result]) -> dict[str, Mark]:
     """Mark the best results on one task, and those that do not differ significantly from the best.
 
     A difference is not significant if the 95% interval of the paired difference contains 0. The
-    data's own controller gets no mark.
-
-    Args:
-        results: in the order of :meth:`~dfplan.bench.results.Leaderboard.results_on`.
-
-    Returns:
-        The marks by label.
+    data's own controller gets no mark. The results are in the order of
+    :meth:`~dfplan.bench.results.Leaderboard.results_on`, the marks by label.
     """
     ranked = [result for result in results if not result.is_controller]
-    if not ranked:
-        return {}
-    best = ranked[0]
     marks: dict[str, Mark] = {}
     for result in ranked:
+        best = ranked[0]
         if result.mean_score.value == best.mean_score.value:
             marks[result.label] = "best"
         elif statistics.paired_difference(best.scores, result.scores).includes_zero:
@@ -138,12 +127,13 @@ def aggregate_table(board: Leaderboard) -> Table | None:
     return drop_columns(table)
 
 
-def score_table(board: Leaderboard, results: Sequence[Result]) -> Table:
+def score_table(results: Sequence[Result]) -> Table:
     """All statistics of the results on one task."""
-    controller, best = board.controller_on(results[0].task), board.best_on(results[0].task)
-    bounds = results[0].upper_bounds
+    controller = next((result for result in results if result.is_controller), None)
+    best = next((result for result in results if not result.is_controller), None)
+    bounds = results[0].values("upper_bound")
     bound = ("", f"{bounds.mean():.1f}", f"{statistics.trimmed_mean(bounds):.1f}")
-    rows = [(UPPER_BOUND, *bound, "", "", "", "", "", "100%", "", "", "")]
+    rows = [(_UPPER_BOUND, *bound, "", "", "", "", "", "100%", "", "", "")]
     is_normalized = results[0].task.protocol.score_kind == "normalized"
     for result in results:
         difference = needed = ""
@@ -160,10 +150,10 @@ def score_table(board: Leaderboard, results: Sequence[Result]) -> Table:
                 format_sizes([result]),
                 format_estimate(result.mean_score),
                 f"{statistics.trimmed_mean(result.scores):.1f}",
-                f"{result.returns.mean():.1f}" if is_normalized else "",
+                f"{result.values('episode_return').mean():.1f}" if is_normalized else "",
                 "" if latched is None else f"{latched.mean():.1f}",
-                format_interval(statistics.wilson_interval(result.success_any), 100, 0),
-                f"{100 * result.success_last.mean():.0f}",
+                format_interval(statistics.wilson_interval(result.values("success_any")), 100, 0),
+                f"{100 * result.values('success_last').mean():.0f}",
                 median_steps(result),
                 f"{100 * result.share:.1f}%",
                 difference,
@@ -254,21 +244,24 @@ def stratum_table(results: Sequence[Result]) -> Table | None:
     numbers = sorted({*strata.tolist()} - {0})
     if not numbers:
         return None
-    is_frozen = results[0].task.protocol.frozen is not None
     rows = [
         (
             result.label,
-            *(f"{100 * result.success_any[:, strata == number].mean():.0f}" for number in numbers),
+            *(
+                f"{100 * result.values('success_any')[:, strata == number].mean():.0f}"
+                for number in numbers
+            ),
         )
         for result in results
     ]
-    name = "fifth" if is_frozen else "pair"
-    title = "Success % by " + (
-        "fifth of path lengths, short to long" if is_frozen else "the suite's start-goal pair"
+    name, text = (
+        ("fifth", "fifth of path lengths, short to long")
+        if results[0].task.protocol.frozen is not None
+        else ("pair", "the suite's start-goal pair")
     )
     references = sum(result.is_controller for result in results)
     header = ("Method", *(f"{name} {number}" for number in numbers))
-    return Table(title, header, tuple(rows), {}, references)
+    return Table(f"Success % by {text}", header, tuple(rows), {}, references)
 
 
 def published_tables(board: Leaderboard) -> list[Table]:

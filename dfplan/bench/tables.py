@@ -18,29 +18,11 @@ Mark = Literal["best", "tied"]
 TIED = "≈"
 """Sign after numbers that are ``tied``."""
 
-TEXT_COLUMNS = frozenset(
-    (
-        "Method",
-        "Scored",
-        "± is",
-        "Source",
-        "Error",
-        "Task",
-        "Problems",
-        "Split",
-        "Property",
-        "Value",
-        "Checkpoint",
-        "Runs",
-        "Name",
-        "Description",
-        "Verdict",
-        "Tracker",
-        "First",
-        "Second",
-    )
-)
-"""Headings of columns with text, which are aligned to the left; other columns hold numbers."""
+# Headings of columns with text, which are aligned to the left; other columns hold numbers.
+_TEXT_COLUMNS = (
+    "Method", "Scored", "± is", "Source", "Error", "Task", "Problems", "Split", "Property", "Value",
+    "Checkpoint", "Runs", "Name", "Description", "Verdict", "Tracker", "First", "Second",
+)  # fmt: skip
 
 WIDTH = 110
 """Maximum width of a text table, in characters."""
@@ -54,8 +36,6 @@ class Table(Record):
     """A table of texts, in which some are marked as the best or as tied with it.
 
     Attributes:
-        title: of the table.
-        header: a heading per column.
         rows: each row is as many texts as the header has.
         marks: marks of cells by (row, column).
         reference_rows: number of rows at the top that are for reference and not ranked.
@@ -75,7 +55,7 @@ class Table(Record):
 
     def is_text(self, column: int) -> bool:
         """Whether a column holds text, not numbers."""
-        return self.header[column] in TEXT_COLUMNS
+        return self.header[column] in _TEXT_COLUMNS
 
 
 def drop_columns(table: Table, *names: str) -> Table:
@@ -116,8 +96,8 @@ def to_markdown(table: Table) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def to_text(table: Table, width: int = WIDTH) -> str:
-    """Return the table as aligned text with at most ``width`` characters per line.
+def to_text(table: Table) -> str:
+    """Return the table as aligned text with at most 110 characters per line.
 
     Columns that do not fit follow in further tables, each of which repeats the first column.
     """
@@ -130,17 +110,15 @@ def to_text(table: Table, width: int = WIDTH) -> str:
         longest = max((len(row[column]) for row in rows), default=0)
         heading = max(map(len, name.split()), default=0)
         widths.append(max(heading, min(_WRAP, longest) if table.is_text(column) else longest))
-    groups, group = [], [0]
+    groups = [[0]]
     for column in range(1, len(widths)):
-        total = sum(widths[each] + 2 for each in (*group, column)) - 2
-        if len(group) > 1 and total > width:
-            groups.append(group)
-            group = [0]
-        group.append(column)
-    groups.append(group)
+        total = sum(widths[each] + 2 for each in (*groups[-1], column)) - 2
+        if len(groups[-1]) > 1 and total > WIDTH:
+            groups.append([0])
+        groups[-1].append(column)
     blocks = [_text_block(table, rows, group, widths) for group in groups]
-    note = textwrap.fill(table.note, width) if table.note else ""
-    title = textwrap.fill(table.title, width)
+    note = textwrap.fill(table.note, WIDTH) if table.note else ""
+    title = textwrap.fill(table.title, WIDTH)
     return "\n".join(part for part in (title, "\n\n".join(blocks), note) if part)
 
 

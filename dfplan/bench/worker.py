@@ -135,9 +135,7 @@ class MonitoredPolicy:
     """
 
     def __init__(self, actor: Actor, heartbeat: Path) -> None:
-        self._actor = actor
-        self._heartbeat = heartbeat
-        self._last_touch = -math.inf
+        self._actor, self._heartbeat, self._last_touch = actor, heartbeat, -math.inf
         self.seconds: list[float] = []
         self.error: Exception | None = None
 
@@ -177,7 +175,7 @@ class PlanCache(BasePlanner):
     """A planner that caches the first plan of each group, for use by several trackers.
 
     Attributes:
-        first: the first plan since :meth:`begin_group`, if there is one.
+        first: the first plan of the group, if there is one; set to None for the next group.
     """
 
     def __init__(self, planner: Planner) -> None:
@@ -185,17 +183,12 @@ class PlanCache(BasePlanner):
         self._cache: dict[tuple[bytes, bytes, int | None], Plan] = {}
         self.first: Plan | None = None
 
-    def begin_group(self) -> None:
-        """Start another group of episodes."""
-        self.first = None
-
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """Return the cached plan for these arguments, or make a new one."""
         if self.first is not None:
             return arguments.plan_with(self._planner)
-        goal = arguments.goal
-        goal_bytes = b"" if goal is None else goal.tobytes()
-        key = arguments.observation.tobytes(), goal_bytes, arguments.seed
+        goal = b"" if arguments.goal is None else arguments.goal.tobytes()
+        key = arguments.observation.tobytes(), goal, arguments.seed
         if key not in self._cache:
             self._cache[key] = arguments.plan_with(self._planner)
         self.first = self._cache[key]
@@ -207,15 +200,8 @@ def _make_actor(
 ) -> Actor:
     """Return the policy that acts in the episodes of one tracker.
 
-    Args:
-        spec: what this worker runs.
-        made: what the method made: a planner, a policy, or the exception that it raised instead.
-        planner: if ``made`` is a planner, the one that makes the plans: ``made`` or its cache.
-        tracker: name of the tracker.
-
-    Raises:
-        ConfigError: ``made`` is neither a planner nor a policy, or a policy with a tracker.
-        Exception: ``made``, if it is an exception.
+    ``made`` is what the method made, or the exception that it raised instead. If it is a planner,
+    ``planner`` makes the plans: ``made`` or its cache.
     """
     if isinstance(made, Exception):
         raise made
@@ -245,7 +231,7 @@ def _run_episodes(
     for first in range(0, spec.episodes, GROUP_SIZE):
         group = spec.problems.subset(slice(first, first + GROUP_SIZE))
         if plans is not None:
-            plans.begin_group()
+            plans.first = None
         batch = _run_group(spec.task, runner, policy, group, first)
         _append(path, spec.records(batch, first))
         plan = None if plans is None else plans.first
@@ -308,8 +294,7 @@ def _training_cost(spec: RunSpec) -> dict[str, Any]:
 
 def _time_plans(spec: RunSpec, planner: Planner, heartbeat: Path) -> dict[str, Any]:
     """Cost of single plans, after one for warming up; empty if the planner raises."""
-    seconds: list[float] = []
-    evaluations: list[int] = []
+    seconds, evaluations = [], []
     starts, goals = spec.problems.starts, spec.problems.goals
     started = time.perf_counter()
     try:
@@ -335,10 +320,10 @@ def _quantiles(seconds: list[float]) -> Quantiles:
 def _peak_bytes() -> int:
     """Peak memory of this process."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would include the memory of the parent before exec
-        peak = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
-        if peak is not None:
-            return int(peak[1]) * 1024
+    text = status.read_text() if status.exists() else ""
+    # getrusage would include the memory of the parent before exec.
+    if peak := re.search(r"^VmHWM:\s+(\d+) kB$", text, re.MULTILINE):
+        return int(peak[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -249,14 +249,14 @@ def test_first_plans_are_made_once(tmp_path: Path) -> None:
     planner = toy_plugins.Tracked()
     plans, state, goal = PlanCache(planner), np.zeros(4), np.ones(2)
     for _ in range(3):
-        plans.begin_group()
+        plans.first = None
         first = plans.plan(state, goal, seed=1)
         assert plans.first is first
     assert toy_plugins.Line.calls == 1
     plans.plan(state, goal, seed=1)  # no first one any more
-    plans.begin_group()
+    plans.first = None
     for changed in ((state + 1, goal, 1), (state, goal + 1, 1), (state, goal, 2)):
-        plans.begin_group()
+        plans.first = None
         assert plans.plan(*changed[:2], seed=changed[2]) is not first
     assert toy_plugins.Line.calls == 5
 
