@@ -15,6 +15,7 @@ from .envs.make import make as make
 from .errors import DfplanError as DfplanError
 from .mazes import Maze as Maze
 from .mazes import parse_maze as parse_maze
+from .observations import ObservationLayout as ObservationLayout
 from .planning.episode import run_episode as run_episode
 from .planning.learned import LearnedPolicy as LearnedPolicy
 from .planning.observation_history import ObservationHistory as ObservationHistory
@@ -36,6 +37,9 @@ from .pretrained import pretrained_names as pretrained_names
 from .sampling.guidance import GuidanceSettings as GuidanceSettings
 from .sampling.matrices import SamplingSchedule as SamplingSchedule
 from .sampling.model import SequenceModel as SequenceModel
+from .tokens.layout import Feature as Feature
+from .tokens.layout import TokenLayout as TokenLayout
+from .tokens.layout import token_features as token_features
 from .types import Episode as Episode
 from .types import Plan as Plan
 

@@ -107,6 +107,9 @@ def test_command_lines_are_valid(
         assert words[0] == "dfplan"
         monkeypatch.chdir(tmp_path)
         (tmp_path / "run.yaml").write_text("resume: false\n")
+        for word in words:
+            if word.endswith((".hdf5", ".npz")):
+                (tmp_path / word).touch()
 
         def parse(commands: Any, args: list[str], **options: Any) -> None:
             jsonargparse.auto_parser(commands, **options).parse_args(args)
