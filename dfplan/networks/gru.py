@@ -92,7 +92,7 @@ class GRU(nn.Module):
         Args:
             x: noisy tokens [B, T, D]; with a cache, those that follow the cached ones.
             level: noise level of each token, int [B, T].
-            cache: from :meth:`update_cache`; without one the latent starts at 0.
+            cache: result of :meth:`update_cache`; without one the latent starts at 0.
         """
         return self._pass(x, level, cache)[0]
 

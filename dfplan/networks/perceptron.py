@@ -20,7 +20,7 @@ class Perceptron(nn.Module):
     Args:
         inputs: number of input features.
         outputs: number of output features.
-        width: of the hidden layers.
+        width: width of the hidden layers.
         layers: number of hidden layers, at least 1.
         activation: a key of :data:`ACTIVATIONS`.
         bounded: whether outputs pass through a hyperbolic tangent, as actions in [-1, 1] do.

@@ -61,7 +61,7 @@ class Transformer(nn.Module):
     Args:
         features: D.
         max_level: K.
-        width: of a token inside the network; a multiple of ``2 * heads``.
+        width: width of a token inside the network; a multiple of ``2 * heads``.
         layers: number of blocks.
         heads: number of attention heads.
         causal: whether a token attends only to itself and earlier tokens.
@@ -123,7 +123,7 @@ class Transformer(nn.Module):
         Args:
             x: noisy tokens [B, T, D]; with a cache, those that follow the cached ones.
             level: noise level of each token, int [B, T].
-            cache: from :meth:`update_cache`.
+            cache: result of :meth:`update_cache`.
             clean: the same tokens without noise, [B, T, D].
 
         Raises:
@@ -199,9 +199,16 @@ class Transformer(nn.Module):
         return angle.cos(), angle.sin()
 
     def _mask(self, positions: torch.Tensor, cached: int, parallel: bool) -> torch.Tensor | None:
-        """Return which tokens the new ones at ``positions`` [T] attend to.
+        """Which tokens each new token attends to: bool [T, cached + T].
 
-        Bool [T, cached + T], or None for all.
+        Args:
+            positions: where the new tokens are in the sequence, int [T].
+            cached: number of tokens in the cache.
+            parallel: whether a new token attends to no other new one, only to cached tokens of
+                earlier positions and to itself.
+
+        Returns:
+            The mask; None if each new token attends to all tokens.
         """
         if not self.causal or (len(positions) == 1 and not parallel):
             return None  # a single new token attends to all cached ones
@@ -246,7 +253,7 @@ class Block(nn.Module):
         Args:
             x: [B, T, W].
             modulation: scale, shift and gate of the attention, then of the perceptron; [B, T, W].
-            rotation: of the positions of the T tokens.
+            rotation: rotation by the positions of the T tokens.
             mask: which of the S cached and T new tokens each new token attends to, bool [T, S + T];
                 None for all.
             earlier: keys and values of the cached tokens.

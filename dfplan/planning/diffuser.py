@@ -52,10 +52,10 @@ class DiffuserPlanner(Record, BasePlanner):
         denoiser: ``(x, level) -> clean estimate``, in units of the data's limits.
         horizon: H, transitions of a plan, one environment step apart.
         schedule: the noise schedule that the denoiser was trained with.
-        statistics: of the data.
+        statistics: statistics of the data.
         max_start_distance: largest distance of a start from the data, in lengths of one step at
             top speed.
-        max_goal_distance: the same for a goal.
+        max_goal_distance: largest distance of a goal from the data, in the same unit.
         largest_batch: most plans in one network call.
         maze: the maze as text. It is copied to plans for drawing and not used otherwise.
     """

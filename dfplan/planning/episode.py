@@ -44,7 +44,7 @@ def run_episode(
             otherwise from ``info["goal"]``, otherwise from the policy. A step reaches the goal if
             ``info["success"]`` is true.
         policy: acts; it is reset.
-        seed: of the episode and of the planner's noise.
+        seed: seed of the episode and of the planner's noise.
         options: for the environment's reset.
         max_steps: largest number of steps; None runs to the end of the episode.
         stop_at_goal: whether to stop when the goal is reached.

@@ -44,14 +44,14 @@ class LearnedPolicy(Record):
 
     Attributes:
         network: function from :func:`policy_inputs` [B, F] to actions [B, 2] in [-1, 1].
-        statistics: of the data.
+        statistics: statistics of the data.
         velocities: whether the network sees the velocity.
         goal: position [2] of the only goal that it was trained for; None if the network sees the
             goal.
         max_start_distance: largest distance of a body from the data, in lengths of one step at top
             speed. The policy acts at every step, also after it has left the data, so by default
             there is no limit.
-        max_goal_distance: the same for a goal.
+        max_goal_distance: largest distance of a goal from the data, in the same unit.
         maze: the maze as text, as planners have it. Not used.
     """
 

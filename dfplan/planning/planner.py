@@ -103,7 +103,7 @@ class BasePlanner(ABC):
             reward: added to the guidance and to the score.
             horizon: environment steps of the plan, rounded up to whole tokens; by default it is
                 chosen for each query.
-            seed: of all noise; None draws a random one.
+            seed: seed of all noise; None draws a random one.
             history: the last positions, noisy or missing; its last one replaces the position of
                 the observation. The plan starts from the estimate of it
                 (:func:`~dfplan.planning.state_estimator.estimate_positions`). The history precedes

@@ -75,7 +75,7 @@ class Policy:
         replan_every: steps between two plans; None plans only when needed.
         tolerance: distance from the plan, in units of position, at which a new plan is made; None
             plans once.
-        seed: of the planner's noise; None draws a random one.
+        seed: seed of the planner's noise; None draws a random one.
         state_estimator: how noisy observations are; by default they are exact.
         on_error: what to do if a row's observation or goal is not finite, or if the planner raises
             an error for it. ``"raise"`` raises an error, even if the other rows are valid.

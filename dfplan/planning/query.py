@@ -24,15 +24,15 @@ as ``observation``, and ``desired_goal``."""
 MAX_START_DISTANCE = 12.0
 """By default a start may be this far from the data, in lengths of one step at top speed.
 
-A start is where the body is, so it is refused only where no body can be. A goal is a choice and is
-refused sooner. Data rarely enters corners, so a free position can be farther from the data than
-the face of a wall: no distance separates the two exactly. In D4RL's mazes the defaults accept
-every start that the body can reach and every goal within 0.2 of a cell's center on each axis, and
-refuse every goal deeper than 0.32 in a wall.
+A start is where the body is, so it is refused only where no body can be. A goal can be chosen, so
+its limit is smaller. Data rarely enters corners, so a free position can be farther from the data
+than the face of a wall, and no distance separates the two exactly. In D4RL's mazes the defaults
+accept every start that the body can reach and every goal within 0.2 of a cell's center on each
+axis, and refuse every goal deeper than 0.32 in a wall.
 """
 
 MAX_GOAL_DISTANCE = 7.0
-"""The same of a goal; see :data:`MAX_START_DISTANCE`."""
+"""By default a goal may be this far from the data; see :data:`MAX_START_DISTANCE`."""
 
 SEED_LIMIT = 2**63
 """Seeds of planners lie below it."""
@@ -86,9 +86,10 @@ class PlanQuery(Record):
         A start that the history does not know exactly may be anywhere.
 
         Args:
-            statistics: of the data.
-            max_start_distance: largest distance from the data, in lengths of one step at top speed.
-            max_goal_distance: the same for a goal.
+            statistics: statistics of the data.
+            max_start_distance: largest distance of a start from the data, in lengths of one step at
+                top speed.
+            max_goal_distance: largest distance of a goal, in the same unit.
 
         Raises:
             ObservationError: a start or goal is too far from the data, or a velocity exceeds twice
@@ -213,7 +214,7 @@ def read_observation(
         layout: the columns of an observation.
         complete: whether the position alone is refused.
         allow_missing: whether values may be NaN or infinite.
-        dtype: of the copy; None keeps that of the observation.
+        dtype: type of the copy; None keeps that of the observation.
 
     Raises:
         ObservationError: a wrong shape, values that are not numbers, or without ``allow_missing``
@@ -250,7 +251,7 @@ def require_finite(name: str, values: np.ndarray, among: np.ndarray | None = Non
     """Raise :class:`ObservationError` if a row of ``values`` [B, D] is not finite.
 
     Args:
-        name: of the values, for the message.
+        name: what the values are, for the message.
         values: the values to check.
         among: which rows to check, bool [B]; by default all.
     """

@@ -93,7 +93,7 @@ class Tree:
     The arrays have room for N nodes and A actions, and grow when needed.
 
     Attributes:
-        parent: of each node, int [B, N]; ``NONE`` for the root and for unused entries.
+        parent: parent of each node, int [B, N]; ``NONE`` for the root and for unused entries.
         child: the node that each action led to, int [B, N, A]; ``NONE`` if it was not tried.
             Actions are tried in order.
         visits: how often each node was selected or passed on the way down, int [B, N].

@@ -50,7 +50,7 @@ class PlanObjective:
     Args:
         settings: weights, and how to sample.
         model: its statistics say where the data is and how fast the body moves.
-        reward: the caller's, or None.
+        reward: the caller's; by default only the planner's terms count.
 
     Raises:
         ConfigError: the reward is not a function of states and steps.
@@ -144,10 +144,10 @@ def select(
     """Refine the best candidates of each query and select the one with the highest score.
 
     Args:
-        query: that the candidates were made for.
+        query: what the candidates were made for.
         candidates: to choose from.
         objective: refines and scores; its settings say how many candidates are refined.
-        layout: of the candidates' tokens.
+        layout: layout of the candidates' tokens.
     """
     # A last point that is the goal stays where it is.
     fixed = 0 if query.goal is None else 1
@@ -177,10 +177,10 @@ def to_plan(
     """The plan of the selected candidates.
 
     Args:
-        query: that was planned for.
-        model: that made the candidates.
-        candidates: that were compared.
-        selected: one of them for each query.
+        query: what was planned for.
+        model: the model that made the candidates.
+        candidates: the candidates that were compared.
+        selected: the best candidate of each query.
         evaluations: network evaluations for each query.
         began: ``time.perf_counter()`` at the start of planning.
         maze: the maze as text, for drawing.
@@ -242,9 +242,9 @@ def reward_gradient(
 
     Args:
         points: positions, ``model.layout.stride`` steps apart; float [B, P, 2].
-        model: of the planner.
-        settings: of the planner, with the weights of its own terms.
-        reward: added to these terms.
+        model: its statistics say where the data is.
+        settings: contain the weights of the planner's terms.
+        reward: the caller's; it is added to these terms.
 
     Returns:
         Reward per unit of position, float32 [B, P, 2]. Guidance moves a point by

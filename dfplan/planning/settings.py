@@ -19,26 +19,30 @@ class PlannerSettings:
     A *step length* is the distance that the body covers in one environment step at top speed.
 
     Attributes:
-        sampling: the noise levels of tokens in each row of the sampling run.
-        step: ``ddim``, ``ddpm`` or ``second_order``.
-        candidates: C, plans sampled for each query. Their horizons are spread evenly over those in
-            which the goal can be reached.
-        mc_samples: N of Monte Carlo guidance. 1 guides by the current clean estimate alone.
+        sampling: the noise level of each token in each row of the sampling run.
+        step: sampling step: ``ddim``, ``ddpm`` or ``second_order``.
+        candidates: number of plans sampled for each query. Their horizons are spread evenly over
+            those in which the goal can be reached.
+        mc_samples: number of samples of Monte Carlo guidance. 1 guides by the current clean
+            estimate alone.
         guidance: strength of the guidance, in sampling and in refinement. The gradient is taken in
             units of position, and ``max_move`` is in step lengths here. So both are independent of
             the unit of position, if rewards are squared lengths.
-        smoothness_weight: weight of :class:`~dfplan.planning.rewards.Short` in the guidance.
-        support_weight: weight of :class:`~dfplan.planning.rewards.OnSupport` in the guidance.
-        support_penalty: what the score loses for each step length of the plan's line that is
-            farther than ``support_margin`` from the data, in environment steps.
-        support_margin: in step lengths.
+        smoothness_weight: weight, in the guidance, of the reward for short and straight plans
+            (:class:`~dfplan.planning.rewards.Short`).
+        support_weight: weight, in the guidance, of the reward for staying where the data has been
+            (:class:`~dfplan.planning.rewards.OnSupport`).
+        support_penalty: penalty in the score of a candidate, in environment steps, for each step
+            length of its line that is farther than ``support_margin`` from the data.
+        support_margin: distance from the data at which the penalty begins, in step lengths.
         refine_steps: gradient steps on the best candidates after sampling; 0 for no refinement.
         refine_top_k: how many of each query's candidates are refined; the best of them becomes the
-            plan. A candidate that does not satisfy a steep reward yet may do so once refined.
-        max_start_distance: largest distance of a start from the data, in step lengths; see
-            :data:`~dfplan.planning.query.MAX_START_DISTANCE`.
-        max_goal_distance: the same for a goal.
-        largest_batch: most sequences in one network call.
+            plan. More than 1 helps with steep rewards, which refinement may satisfy.
+        max_start_distance: largest accepted distance of the start from the data, in step lengths; a
+            start that is farther away is an error.
+        max_goal_distance: largest accepted distance of the goal from the data, in step lengths; a
+            goal that is farther away is an error.
+        largest_batch: largest number of sequences in one network call.
     """
 
     sampling: SamplingSchedule = field(default_factory=SamplingSchedule)

@@ -62,9 +62,9 @@ class StateEstimatorSettings:
     """How noisy observations are, and how many of them the network sees.
 
     Attributes:
-        noise: standard deviation of observed positions per axis, in units of position. 0 means
-            that observed positions are exact.
-        tokens: n, length of the history in tokens.
+        noise: standard deviation of the noise of observed positions on each axis, in units of
+            position. 0 means that observed positions are exact.
+        tokens: length of the history in tokens.
         use_network: whether the network corrects the filter, and plans start from the history.
             Without it, the filter's state counts as exact.
     """
@@ -83,19 +83,19 @@ class StateEstimatorSettings:
 def estimate_positions(
     history: ObservationHistory, model: SequenceModel, *, seed: int | None = None
 ) -> np.ndarray:
-    """Estimate a noisy history: its mean under the data; see :func:`estimate_history`.
+    """Estimate the true positions of a noisy history; see :func:`estimate_history`.
 
     Args:
         history: the last positions of each body, and their noise levels.
         model: the model that estimates.
-        seed: of the noise that stands for missing tokens; None draws a random one.
+        seed: seed of the noise that stands for missing tokens; None draws a random one.
 
     Returns:
         Float32 [B, H, O] in units of the data. Exact positions are returned unchanged.
 
     Raises:
         ObservationError: see :func:`~dfplan.planning.observation_history.read_history`.
-        ConfigError: the history does not leave a token of the window.
+        ConfigError: the history fills the model's window, so no token is left for a plan.
     """
     read = read_history(history, model.layout, model.schedule.max_level)
     return estimate_history(read, model, noise_generator(seed), largest_batch=512)[0].observed
@@ -109,9 +109,9 @@ def estimate_history(
 ) -> tuple[ObservationHistory, int]:
     """Estimate the positions of a noisy history with one call of the network.
 
-    A position with Gaussian noise, scaled by ``alpha``, is a diffused token (arXiv 2407.01392,
-    section 3.1: noise as partial masking). The clean estimate of the whole history is therefore
-    its mean under the data, given the history.
+    A position with Gaussian noise, scaled by ``alpha``, is a noisy token (arXiv 2407.01392,
+    section 3.1: noise as partial masking). The network's clean estimate of these tokens is
+    therefore the mean of the true positions, given the noisy ones.
 
     A token has one noise level, the highest of its positions. The first token holds one position
     ``frame_stack`` times, so its noise counts for more by the square root of that number. Missing
@@ -174,8 +174,8 @@ class StateEstimator:
         settings: noise of observations and length of the history.
 
     Raises:
-        ConfigError: the settings are of another class, the history does not leave a token of the
-            model's window, or tokens do not hold positions alone.
+        ConfigError: the settings are of another class, the history fills the model's window, or
+            tokens hold more of an observation than the position.
     """
 
     def __init__(self, model: SequenceModel, settings: StateEstimatorSettings) -> None:
@@ -223,7 +223,7 @@ class StateEstimator:
 
     @property
     def received(self) -> np.ndarray:
-        """Bodies of which at least one position was received, bool [B]."""
+        """Whether at least one position of each body was received, bool [B]."""
         return self._received
 
     def reset(self, rows: np.ndarray | None = None) -> None:
@@ -242,10 +242,10 @@ class StateEstimator:
             observation: positions [B, 2], or positions and velocities [B, 4]. A position or
                 velocity that is not finite, or impossibly large, counts as missing.
             default: positions [B, 2] at which bodies are assumed to rest until one is received.
-            seed: of the noise in the network's estimate; None draws a random one.
+            seed: seed of the noise in the network's estimate; None draws a random one.
 
         Returns:
-            Bodies whose first position this is, bool [B].
+            Whether this is the first received position of each body, bool [B].
         """
         if len(observation) != len(self._received):
             self._start(len(observation))
@@ -310,9 +310,9 @@ class StateEstimator:
     def history(self) -> ObservationHistory:
         """The history for an estimate or a plan made now.
 
-        Each position is the filtered one of its own time, without later observations. If all
-        positions of a body are so uncertain that they would count as missing, their level is one
-        lower, since something was received.
+        Each position was estimated by the filter at the time of that position, without later
+        observations. If all positions of a body are so uncertain that they would count as missing,
+        they get the level below that, since something was received.
         """
         deviation = self._deviation[:, self._at]
         deviation = np.where(deviation > 2 * self._exact, deviation, 0.0)
@@ -332,7 +332,7 @@ class StateEstimator:
         self._correction = np.where(self._received[:, None], correction, 0.0)
 
     def _start(self, batch: int) -> None:
-        """Start with ``batch`` bodies, of which nothing is known."""
+        """Start with ``batch`` bodies whose states are unknown."""
         models, steps = len(self._switch), self._at[-1] + 1
         self._mean = np.zeros((batch, models, 2, 2))  # position and velocity, then axes
         self._covariance = np.zeros((batch, models, 2, 2))
@@ -351,16 +351,16 @@ class StateEstimator:
     def _update(
         self, part: int, observed: np.ndarray, rows: np.ndarray, variance: np.ndarray
     ) -> np.ndarray:
-        """Update the filters of bodies ``rows`` bool [B] with what was observed.
+        """Update the filters with observed positions or velocities.
 
         Args:
             part: 0 for positions, 1 for velocities.
-            observed: float [B, 2].
-            rows: bodies of which it was received.
-            variance: of the observations.
+            observed: positions or velocities, float [B, 2].
+            rows: bodies to update, bool [B]; those whose ``observed`` was received.
+            variance: of the observations' noise, one number or one for each model [M].
 
         Returns:
-            The log likelihood of each model, up to a constant, [B, M].
+            The log likelihood of each model, up to a constant, [B, M]; 0 for other bodies.
         """
         covariance = self._covariance[rows]
         total = covariance[..., part, part] + variance

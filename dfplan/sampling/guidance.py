@@ -30,16 +30,14 @@ class GuidanceSettings:
 
     Attributes:
         scale: step size along the reward's gradient; 0 disables guidance.
-        iterations: gradient steps on each clean estimate. Each step computes the reward's gradient
-            at the current position. Through the denoiser, it is multiplied by the Jacobian of the
-            one call that made the estimate, so another step costs a backward pass and no call; one
-            step is enough there.
+        iterations: number of gradient steps on each clean estimate. With the method ``denoiser``
+            one is enough: each step costs a backward pass through the same network call.
         max_move: largest change of a number in one gradient step, in the reward's units. It
             prevents a large scale from destroying a plan.
-        method: a key of :data:`GUIDANCES`: ``estimate`` (:func:`guide`) or ``denoiser``
-            (:func:`guide_through`).
-        mc_sample_steps: network calls for each Monte Carlo sample. 1 approximates samples by clean
-            estimates; more steps draw them (see :func:`monte_carlo`).
+        method: where the reward's gradient is taken: ``estimate``, with respect to the clean
+            estimate, or ``denoiser``, with respect to the noisy tokens, through the network.
+        mc_sample_steps: network calls for each sample of Monte Carlo guidance. With 1 the samples
+            are clean estimates; with more they are drawn (:func:`monte_carlo`).
     """
 
     scale: float = 1.0

@@ -127,11 +127,13 @@ class SamplingSchedule:
     """The noise level of each token in each row of a sampling run, as one value.
 
     Attributes:
-        matrix: a key of :data:`MATRICES` (``full_sequence``, ``pyramid``, ``trapezoid``,
-            ``autoregressive``) or a :data:`MatrixFunction`.
+        matrix: the scheduling matrix, which says when each token is denoised. ``full_sequence``:
+            all tokens together. ``autoregressive``: one token after the other. ``pyramid``: each
+            token starts some rows after the previous one. ``trapezoid``: both ends first, the
+            middle last. Or a :data:`MatrixFunction`.
         steps: sampling steps of one token, from pure noise to clean.
-        uncertainty_scale: of a pyramid or a trapezoid: the number of rows by which each token
-            starts later than the one before.
+        uncertainty_scale: number of rows between the starts of successive tokens in a pyramid or a
+            trapezoid. 0 starts all tokens together.
         stop_fraction: fraction of the matrix's rows that are run. Below 1, sampling stops early
             and some tokens stay noisy; in a pyramid these are the tokens of the far future.
 
@@ -324,7 +326,7 @@ def _staggered(
 
 
 def _first(wrong: torch.Tensor) -> tuple[int, ...] | None:
-    """Index of the first True in row-major order; None if there is none."""
+    """Index of the first True in row-major order; None without a True."""
     found = wrong.nonzero()
     return tuple(found[0].tolist()) if len(found) else None
 

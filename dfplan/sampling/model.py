@@ -22,7 +22,7 @@ class SequenceModel(Record):
         denoiser: ``(x, level) -> clean estimate``, normalized.
         layout: what a token holds; ``layout.tokens`` limits the length.
         schedule: the noise schedule that the denoiser was trained with.
-        statistics: of the data.
+        statistics: statistics of the data.
 
     Raises:
         ConfigError: an attribute has the wrong type.

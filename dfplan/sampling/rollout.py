@@ -26,9 +26,9 @@ def rollout(
 ) -> torch.Tensor:
     """Continue ``context``, one chunk of tokens after the other.
 
-    Each chunk is denoised from pure noise along ``matrix`` and then added to the cache. For a
-    network with a cache of its own, the cost is therefore proportional to the number of tokens. In
-    chunks of one token this is next-token prediction (arXiv 2407.01392, section 3.3). The result
+    Each chunk is denoised from pure noise along ``matrix`` and then added to the cache. The
+    cost of a network that caches is therefore proportional to the number of tokens. In chunks of
+    one token this is next-token prediction (arXiv 2407.01392, section 3.3). The result
     equals that of processing the whole sequence each time, and a longer rollout starts with the
     tokens of a shorter one. Call it under ``torch.inference_mode()`` unless gradients through the
     whole rollout are needed.
@@ -42,7 +42,7 @@ def rollout(
         tokens: number of tokens to generate; the last chunk is cut if it has more.
         matrix: scheduling matrix of one chunk, int [M+1, C] or [M+1, B, C]; its first row is K.
             ``scheduling_matrix("full_sequence", 1, K, steps)`` generates one token at a time.
-        step: of the sampler.
+        step: sampling step, such as :func:`~dfplan.sampling.steps.ddim`.
         generator: draws the noise that tokens start from, and that of steps.
         conditioning_level: noise level at which finished tokens enter the cache, although no noise
             is added to them. Sampled tokens have small errors. With level 0 the network treats

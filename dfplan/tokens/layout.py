@@ -44,7 +44,7 @@ class Feature(Record):
 
     Attributes:
         name: such as ``position`` or ``action``.
-        columns: of the array.
+        columns: which columns of the array.
         source: the array, one of :data:`SOURCES`.
         normalize: one of :data:`NORMALIZATIONS`.
     """
@@ -89,7 +89,7 @@ class TokenLayout(Record):
         tokens: T, length of the longest window, including its first token.
         frame_stack: frames in a token.
         stride: environment steps between two frames.
-        features: of a frame, in the order of their columns: the position first, then other
+        features: features of a frame, in the order of their columns: the position first, then other
             columns of observations, then of actions, then of rewards.
         observation: the layout of the observations that features are taken from.
 

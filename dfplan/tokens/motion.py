@@ -215,8 +215,8 @@ def is_consistent(median: float, spread: float) -> bool:
     """Whether positions follow the velocities: a positive median with a small relative spread.
 
     Args:
-        median: as :func:`estimate_dt` returns it.
-        spread: its second value.
+        median: first value that :func:`estimate_dt` returns.
+        spread: second value that it returns.
     """
     return median > 0 and spread < _MAX_SPREAD * median
 

@@ -20,7 +20,7 @@ class Normalizer(Record):
     """Scales each column to zero mean and unit variance, and back.
 
     Attributes:
-        mean: of each column of a frame, the position first; float32 [W].
+        mean: mean of each column of a frame, the position first; float32 [W].
         std: standard deviation, float32 [W]; 1 for a column that does not vary, or is not scaled.
     """
 

@@ -23,8 +23,8 @@ def draw_batches(
     Args:
         objective: draws a batch.
         steps: consecutive step numbers.
-        size: of a batch.
-        seed: of the run.
+        size: windows in a batch.
+        seed: seed of the run.
         rank: index of the device.
 
     Yields:

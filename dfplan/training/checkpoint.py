@@ -54,7 +54,7 @@ class Checkpoint(Record):
         config: settings of the recipe, as JSON.
         network: weights by name. Averaged over training and float16; for ``iql`` and ``cql`` those
             of the last step and float32.
-        statistics: of the training data.
+        statistics: statistics of the training data.
         data: source, fingerprint and number of steps of the data.
         training: settings of the training, and its duration in seconds of wall time and of CPU
             time.

@@ -63,7 +63,7 @@ class MetricsLog:
 
 
 def _logged_step(line: bytes) -> int | None:
-    """Return the step of a line of metrics, or None if the line is damaged."""
+    """The step of a line of metrics; None for a damaged line."""
     try:
         step = dict(json.loads(line.decode()))["step"]
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -17,13 +17,14 @@ class TrainSettings:
         batch_size: windows in a batch, summed over all devices.
         learning_rate: the peak rate. It is reached after ``warmup`` steps and decays to 0 as a
             cosine.
-        warmup: steps of linear warm-up.
-        weight_decay: of AdamW.
+        warmup: number of first steps in which the rate rises linearly from 0 to its peak.
+        weight_decay: weight decay of AdamW. In each step it reduces the weights by this fraction
+            times the learning rate.
         ema_decay: decay of the exponential moving average of the weights, which the checkpoint
             stores. The average starts from the weights at the end of the warm-up, so the initial
             weights do not enter it.
-        clip: largest norm of the gradient; larger ones are scaled down.
-        seed: of the initial weights and of every batch.
+        clip: largest norm of the gradient of all weights; a longer gradient is scaled down to it.
+        seed: random seed, which determines the initial weights and all batches.
         save_every: steps between two saves of the training state.
         log_every: steps between two lines of metrics.
         keep_every: steps between two intermediate checkpoints, a multiple of ``save_every``; by

@@ -23,14 +23,14 @@ class TrainingState:
     Args:
         recipe: what is trained. Without ``start``, the initial weights depend only on
             ``settings.seed``.
-        settings: of the training.
+        settings: settings of the training.
         fabric: device and precision.
-        start: a checkpoint with the initial weights.
+        start: a checkpoint with the initial weights; by default they are random.
 
     Attributes:
         step: optimizer steps done.
-        seconds: time of the run so far, including that before it was resumed.
-        cpu_seconds: the same, summed over cores.
+        seconds: wall time of the run so far, including the time before it was resumed.
+        cpu_seconds: CPU time of the run so far, summed over cores.
         waited: seconds spent waiting for batches.
     """
 
@@ -68,9 +68,9 @@ class TrainingState:
         """Do one optimizer step.
 
         Args:
-            objective: gives the loss.
-            batch: from ``objective.draw``.
-            generator: that drew the batch.
+            objective: computes the loss.
+            batch: made by ``objective.draw``.
+            generator: the one that was passed to ``objective.draw``; the loss draws noise from it.
 
         Returns:
             The loss before the step, a scalar on the device.

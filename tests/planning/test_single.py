@@ -473,7 +473,7 @@ def _three(points: torch.Tensor, steps: torch.Tensor, goal: torch.Tensor) -> tor
         (3, r"function.*got 3"),
         (lambda points: points[:, -1, 0], r"function.*<lambda>"),
         (_three, r"function.*_three"),
-        (lambda points, steps: 1.0, r"one finite number.*got a float"),
+        (lambda points, steps: 1.0, r"one finite number.*got float"),
         (2 * (Short() + (lambda points, steps: points[:, 0])), r"reward <lambda> must.*shape \["),
         (lambda points, steps: points[:, -1], r"one finite number.*got shape"),
         (lambda points, steps: points[:, -1, 0].log(), r"not finite"),

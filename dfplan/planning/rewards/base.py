@@ -176,7 +176,7 @@ _NO_GRADIENT = "no gradient. Use torch throughout, without detach(), item() or c
 def _problem(values: object, points: torch.Tensor) -> str:
     """What is wrong with ``values`` as rewards of ``points``; empty if they are valid."""
     if not isinstance(values, torch.Tensor):
-        return f"a {type(values).__name__}. Use torch throughout, without item()"
+        return f"{type(values).__name__}. Use torch throughout, without item()"
     if values.shape != points.shape[:1]:
         return f"shape {list(values.shape)}. Sum over points and axes, but not over plans"
     # If the sum is finite, so are all terms; the sum is faster to check.

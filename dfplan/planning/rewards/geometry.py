@@ -6,9 +6,15 @@ import torch
 
 
 def points_on_lines(points: torch.Tensor, per_line: int) -> torch.Tensor:
-    """``per_line`` evenly spaced points on each line between points [B, P, 2].
+    """Evenly spaced points on the lines between successive points.
 
-    The end of a line is one of them and its start is not: [B, (P - 1) * per_line, 2].
+    Args:
+        points: positions [B, P, 2].
+        per_line: number of points on each line. The last one is the end of the line; the start of
+            the line is left out.
+
+    Returns:
+        Positions [B, (P - 1) * per_line, 2].
     """
     share = torch.arange(1, per_line + 1, dtype=points.dtype, device=points.device) / per_line
     start, line = points[:, :-1, None], points.diff(dim=1)[:, :, None]
@@ -22,12 +28,20 @@ def steps_on_lines(steps: torch.Tensor, per_line: int) -> torch.Tensor:
 
 
 def squared_distance(points: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """From positions [..., 2] to ``target``, broadcast; [...]."""
+    """Squared distance [...] of positions [..., 2] from ``target``, which is broadcast."""
     return (points - target).square().sum(-1)
 
 
 def squared_distance_to_line(points: torch.Tensor, line: torch.Tensor) -> torch.Tensor:
-    """From ``points`` [..., P, 2] to the nearest positions on ``line`` [..., Q, 2]; [..., P]."""
+    """Squared distance of each point from the nearest position on a line.
+
+    Args:
+        points: positions [..., P, 2].
+        line: the corners of the line, [..., Q, 2].
+
+    Returns:
+        Float [..., P].
+    """
     start, way = line[..., None, :-1, :], line.diff(dim=-2)[..., None, :, :]
     along = ((points[..., None, :] - start) * way).sum(-1)
     squared = way.square().sum(-1)
@@ -40,7 +54,8 @@ def length(squared: torch.Tensor, scale: torch.Tensor | None = None) -> torch.Te
 
     Args:
         squared: squared lengths.
-        scale: squared lengths of the order of magnitude that matters; by default ``squared``.
+        scale: squared lengths; a number that is negligible compared to the largest of them is
+            added under the root. By default ``squared``.
     """
     return (squared + _negligible(squared if scale is None else scale)).sqrt()
 

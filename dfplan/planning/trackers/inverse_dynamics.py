@@ -21,7 +21,7 @@ class InverseDynamics(TimedTracker):
 
     Args:
         model: function from inputs [B, 2 or 4] (:func:`inverse_inputs`) to actions [B, 2].
-        motion: of the data; it scales the inputs.
+        motion: the point mass fitted to the data; it scales the inputs.
         steps: environment steps from now to the target.
         velocities: whether the model sees the velocity.
     """
@@ -62,7 +62,8 @@ def inverse_inputs(
     Args:
         displacement: displacement in ``steps`` environment steps, [B, 2]; it is divided by the
             largest distance that the body covers in them.
-        velocity: now [B, 2], divided by the body's limit; or None.
+        velocity: present velocity [B, 2], which is divided by the body's limit; None for a model
+            without velocities.
         motion: the fitted point mass.
         steps: number of environment steps between the two positions.
     """

@@ -61,7 +61,7 @@ class Pursuit(PathTracker):
     The times of the plan are ignored; the body moves as fast as it can.
 
     Args:
-        gains: of the controller.
+        gains: gains of the controller.
         spacing: distance between the points of the path that are kept, in units of position.
     """
 

@@ -33,7 +33,7 @@ class CloningConfig(LoopRecipe):
             1)``; goals after the end of the segment become its last row. Without a discount, goals
             are uniform over the rest of the segment, as in OGBench; this makes little sense in the
             streams of D4RL, which never end.
-        width: of the hidden layers.
+        width: width of the hidden layers.
         layers: number of hidden layers.
     """
 

@@ -29,7 +29,7 @@ class InverseConfig(LoopRecipe):
             between two points of a plan of the ``forcing`` recipe. On validation starts in umaze,
             the scores with 5, 10 and 20 did not differ significantly.
         velocities: whether the network gets the velocity, which the data must then hold.
-        width: of the hidden layers.
+        width: width of the hidden layers.
         layers: number of hidden layers.
     """
 

@@ -103,7 +103,7 @@ class OfflineSettings:
     Attributes:
         steps: updates of the actor and the critics.
         batch_size: transitions in an update.
-        seed: of the initial weights and of every batch.
+        seed: random seed, which determines the initial weights and all batches.
         log_every: updates between two lines of metrics.
     """
 
@@ -142,7 +142,7 @@ def train_offline(
     Raises:
         BusyError: another training uses ``out``.
         ConfigError: ``out`` already holds a checkpoint.
-        DataError: the data has no velocities, or none or all of its rows are at the goal; or a
+        DataError: the data has no velocities, no row at the goal, or no row away from it; or a
             file that ``trajectories`` is mapped from was changed.
         MissingPackageError: d3rlpy is not installed.
     """

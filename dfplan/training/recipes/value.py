@@ -31,7 +31,7 @@ class ValueConfig(LoopRecipe):
 
     Attributes:
         discount: weight of a reward one step later; 0 learns the reward itself.
-        width: of the hidden layers.
+        width: width of the hidden layers.
         layers: number of hidden layers.
     """
 
