@@ -869,3 +869,20 @@ def test_every_printed_config_is_read_as_it_was_printed(
     assert printed.code == 0 and printed.error == ""
     (tmp_path / "config.yaml").write_text(printed.out)
     assert run(*words, "--config", tmp_path / "config.yaml", "--print_config") == printed
+
+
+def test_help_that_needs_no_planner_imports_no_torch() -> None:
+    light = [name for name, _ in commands() if name[0] in ("data", "view", "inspect")]
+    light += [("bench", "report"), ("bench", "compare"), ()]
+    code = (
+        "import sys\n"
+        "from dfplan.cli import main\n"
+        "for names in map(str.split, sys.argv[1:]):\n"
+        "    main([*names, '--help'])\n"
+        "    assert 'torch' not in sys.modules, names\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *map(" ".join, light)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert len(light) > 8

@@ -59,7 +59,7 @@ COMMANDS = Group(
         "evaluate": "plan:evaluate",
         "bench": Group(
             "Benchmark planners; without a command it is bench run.",
-            {"run": "bench:run", "report": "bench:report", "compare": "bench:compare_results"},
+            {"run": "bench:run", "report": "results:report", "compare": "results:compare_results"},
         ),
         "train": Group(
             "Train a planner on a data file, or a preset; each preset is a command.",

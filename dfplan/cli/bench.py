@@ -6,12 +6,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from dfplan.bench.compare import compare
 from dfplan.bench.executor import LOCAL
 from dfplan.bench.methods import DEFAULT_TRACKER
 from dfplan.bench.plan import DEFAULT_METHODS, plan_runs, run_benchmark
 from dfplan.bench.records import read_runs, run_paths
-from dfplan.bench.report import DEFAULT_COLUMNS, require_columns, terminal_report, write_report
+from dfplan.bench.report import DEFAULT_COLUMNS, require_columns, terminal_report
 from dfplan.cli.arguments import Names, Numbers
 from dfplan.errors import ConfigError
 from dfplan.evaluation.episodes import GROUP_SIZE
@@ -92,23 +91,3 @@ def run(
     for line in lost:
         print(f"dfplan: error: {line}", file=sys.stderr)
     return 1 if lost else 0
-
-
-def report(folder: Path) -> None:
-    """Write the report of a folder of results: report.md and report.html.
-
-    Args:
-        folder: folder of results.
-    """
-    for path in write_report(folder):
-        print(path)
-
-
-def compare_results(first: Path, second: Path) -> None:
-    """Compare two folders of results: what changed, and is the change significant?
-
-    Args:
-        first: folder of results.
-        second: another one, of the same protocols.
-    """
-    print(compare(first, second))

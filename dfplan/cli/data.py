@@ -7,11 +7,8 @@ from typing import Any, Literal
 
 from dfplan import data
 from dfplan.cli.arguments import Keys, Numbers, maze_or_file
-from dfplan.collect import generate as generate_data
 from dfplan.data.checks.check import draw_check
 from dfplan.data.download import datasets
-from dfplan.plotting.figures import require_picture_path
-from dfplan.tokens.layout import TokenLayout
 from dfplan.types import Recording
 
 
@@ -39,6 +36,10 @@ def generate(
         workers: processes; default: one a core.
         picture: picture of the visited places; default: next to the data.
     """
+    # Here, because the help and the other commands need neither simulators nor Matplotlib.
+    from dfplan.collect import generate as generate_data
+    from dfplan.plotting.figures import require_picture_path
+
     if picture is not None:
         require_picture_path(picture)
     path = generate_data(
@@ -76,6 +77,8 @@ def check(
         segment_by: cut episodes also after timeouts, or where the goal changes.
         **reading: how to read the data.
     """
+    from dfplan.tokens.layout import TokenLayout  # here, because PyTorch is slow to import
+
     recording = _read(source, **reading)
     # The shortest window that any preset draws: from one token to the next.
     report = data.check(recording, segment_by, window=TokenLayout(tokens=2).token_steps + 1)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-from dfplan.pretrained import read_checkpoint
-
 
 def inspect(checkpoint: str) -> None:
     """Print the description in a checkpoint as JSON.
@@ -13,4 +11,6 @@ def inspect(checkpoint: str) -> None:
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
     """
+    from dfplan.pretrained import read_checkpoint  # here, because the help needs no PyTorch
+
     print(json.dumps(read_checkpoint(checkpoint).describe(), indent=2))

@@ -6,9 +6,6 @@ import webbrowser
 from pathlib import Path
 
 from dfplan.cli.arguments import Names
-from dfplan.view.export import export_html
-from dfplan.view.planners import load_planners
-from dfplan.view.server import serve
 
 
 def view(
@@ -28,6 +25,11 @@ def view(
         export: write an HTML file with recorded plans instead. It needs no server.
         open: open it in a browser.
     """
+    # Here, because the help needs no planner.
+    from dfplan.view.export import export_html
+    from dfplan.view.planners import load_planners
+    from dfplan.view.server import serve
+
     served = load_planners(mazes)
     if export is not None:
         print(export_html(export, served))
