@@ -234,6 +234,15 @@ def test_trackers_find_the_position_where_the_plan_says(wide_made: Made) -> None
         pursuit.act(wide_made.observations)
 
 
+def test_the_default_tracker_is_for_actions_of_two_numbers(made: Made) -> None:
+    if made.name == "wide":
+        with pytest.raises(ConfigError, match="PlannedActions"):
+            dfplan.Policy(made.planner)
+    else:
+        policy = dfplan.Policy(made.planner, seed=0)
+        assert policy.act(made.observations, made.goals).shape == (2, 2)
+
+
 def test_the_position_alone_is_enough_only_where_tokens_hold_no_more(made: Made) -> None:
     positions = made.data.layout.positions(made.observations)
     policy = dfplan.Policy(made.planner, dfplan.PlannedActions())

@@ -136,8 +136,9 @@ def require_actuation(motion: Motion) -> None:
     """Raise :class:`ConfigError` if the data's actions do not move the body."""
     if motion.gain <= 1e-6 * motion.limit:  # no more than rounding
         raise ConfigError(
-            "A tracker needs data whose actions move the body, to know how the body brakes; in "
-            "this data they do not. Train on data with actions, or pass another tracker to Policy."
+            "A tracker needs data with actions of two numbers that move the body, to know how the "
+            "body brakes; this data has none. Train on data with such actions, or pass another "
+            "tracker to Policy, such as dfplan.PlannedActions()."
         )
 
 
