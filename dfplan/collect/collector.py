@@ -41,28 +41,51 @@ class Collector(Protocol):
         """Raise :class:`ConfigError` unless the data can be written to ``path``."""
 
     def write(self, files: Sequence[Path], seed: int, path: Path) -> None:
-        """Write the data set to ``path``.
+        """Write the data set to ``path``, a file or folder.
 
-        Args:
-            files: the files of all shards in order, for
-                :func:`~dfplan.collect.shards.join_shards`.
-            seed: seed of the collection.
-            path: the file or folder to write.
+        ``files`` of all shards are in order, for :func:`~dfplan.collect.shards.join_shards`;
+        ``seed`` is that of the collection.
         """
 
 
 @dataclass(frozen=True)
 class CollectorEntry:
-    """An entry in the table of collectors.
+    """An entry in the table of collectors, for the mazes of a suite.
 
-    Attributes:
-        suite: the suite whose mazes it collects in.
-        plan: makes the collector for a maze and a number of environment steps; None for the
-            published number, or :data:`DEFAULT_STEPS` in other mazes.
+    ``plan`` makes the collector for a maze and a number of environment steps; None for the
+    published number, or :data:`DEFAULT_STEPS` in other mazes.
     """
 
     suite: Suite
     plan: Callable[[Maze, int | None], Collector]
+
+
+@dataclass(frozen=True)
+class StreamCollector:
+    """Base of collectors that record streams, each from a random start.
+
+    Attributes:
+        maze: a maze in the coordinates of the suite.
+        steps: environment steps of all streams together.
+        shard_steps: environment steps of a stream; the last may be shorter.
+
+    Raises:
+        MissingSimulatorError: the packages that simulate mazes are not installed.
+    """
+
+    maze: Maze
+    steps: int
+    shard_steps: int
+
+    def __post_init__(self) -> None:
+        from dfplan.envs.dynamics import PointMass
+
+        PointMass(self.maze)  # raises here, before a worker is started
+
+    @property
+    def shard_sizes(self) -> list[int]:
+        """Environment steps of each stream."""
+        return split_evenly(self.steps, self.shard_steps)
 
 
 def split_evenly(total: int, size: int) -> list[int]:

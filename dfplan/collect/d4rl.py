@@ -21,8 +21,8 @@ from dfplan.collect.collector import (
     DEFAULT_STEPS,
     SHARD_STEPS,
     CollectorEntry,
+    StreamCollector,
     require_file_path,
-    split_evenly,
 )
 from dfplan.collect.shards import join_shards
 from dfplan.collect.waypoint import WaypointController
@@ -41,33 +41,10 @@ _PUBLISHED_STEPS = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 
 
 @dataclass(frozen=True)
-class D4RLCollector:
-    """Collects streams, each from a random start.
-
-    Attributes:
-        maze: a maze in D4RL's coordinates.
-        steps: environment steps of all streams together.
-        shard_steps: environment steps of a stream; the last may be shorter.
-
-    Raises:
-        MissingSimulatorError: the packages that simulate mazes are not installed.
-    """
-
-    maze: Maze
-    steps: int
-    shard_steps: int
+class D4RLCollector(StreamCollector):
+    """Collects streams like D4RL, in a maze in its coordinates."""
 
     version = "dfplan waypoint collector 1"
-
-    def __post_init__(self) -> None:
-        from dfplan.envs.dynamics import PointMass
-
-        PointMass(self.maze)  # raises here, before a worker is started
-
-    @property
-    def shard_sizes(self) -> list[int]:
-        """Environment steps of each stream."""
-        return split_evenly(self.steps, self.shard_steps)
 
     def collect(self, shard: int, seed: np.random.SeedSequence) -> Recording:
         """Collect one stream, in which the noisy controller moves from goal to goal.

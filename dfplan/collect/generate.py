@@ -10,17 +10,12 @@ from typing import Any
 from tqdm import tqdm
 
 from dfplan.collect import d4rl, minari, ogbench
-from dfplan.collect.collector import CollectorEntry
 from dfplan.collect.shards import collect_shards
 from dfplan.errors import ConfigError, lookup, require_numbers
 from dfplan.files import exclusive_lock, expand_path, remove_folder
 from dfplan.mazes import Maze, parse_maze
 
-COLLECTORS: dict[str, CollectorEntry] = {
-    **d4rl.COLLECTORS,
-    **minari.COLLECTORS,
-    **ogbench.COLLECTORS,
-}
+COLLECTORS = {**d4rl.COLLECTORS, **minari.COLLECTORS, **ogbench.COLLECTORS}
 """Collectors by name. The first one of a suite is its default."""
 
 _MAX_STEPS = 10_000_000_000

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfplan.collect.collector import DEFAULT_STEPS, SHARD_STEPS, CollectorEntry, split_evenly
+from dfplan.collect.collector import DEFAULT_STEPS, SHARD_STEPS, CollectorEntry, StreamCollector
 from dfplan.collect.shards import join_shards
 from dfplan.collect.waypoint import Cell, Routes
 from dfplan.data.formats.minari_write import write_minari
@@ -42,15 +42,12 @@ XY = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class MinariCollector:
-    """Collects streams, each from a random start at rest.
+class MinariCollector(StreamCollector):
+    """Collects streams, each from a random start at rest, in gymnasium-robotics' coordinates.
 
     The published data sets are one stream each. Every free cell may be a goal.
 
     Attributes:
-        maze: a maze in gymnasium-robotics' coordinates, with at least two free cells.
-        steps: environment steps of all streams together.
-        shard_steps: environment steps of a stream; the last may be shorter.
         depth_first: follow the paths of a depth-first search instead of the shortest paths.
             Minari's documentation names Q-iteration, which finds the shortest paths. Its script
             however uses the controller's default, which is depth-first search. Only with this are
@@ -62,28 +59,18 @@ class MinariCollector:
         MissingSimulatorError: the packages that simulate mazes are not installed.
     """
 
-    maze: Maze
-    steps: int
-    shard_steps: int
     depth_first: bool = False
 
     version = "dfplan minari collector 1"
 
     def __post_init__(self) -> None:
-        from dfplan.envs.dynamics import PointMass
-
         if len(self.maze.free_cells) < 2:
             raise MazeError(
                 "The collector minari needs at least two free cells, because starts are away from "
                 f"the goal; maze {self.maze.name!r} has one. Open a wall, or use the collector "
                 "d4rl."
             )
-        PointMass(self.maze)  # raises here, before a worker is started
-
-    @property
-    def shard_sizes(self) -> list[int]:
-        """Environment steps of each stream."""
-        return split_evenly(self.steps, self.shard_steps)
+        super().__post_init__()
 
     def collect(self, shard: int, seed: np.random.SeedSequence) -> Recording:
         """Collect one stream, with an episode for each goal; the last episode is truncated.
@@ -94,14 +81,11 @@ class MinariCollector:
         """
         maze = replace(self.maze)  # a copy, so that its cache of paths is released at the end
         rng = np.random.default_rng(seed)
-        steps = self.shard_sizes[shard]
-        noise = (_ACTION_NOISE * rng.standard_normal((steps, 2))).tolist()
+        noise = (_ACTION_NOISE * rng.standard_normal((self.shard_sizes[shard], 2))).tolist()
         controller = PointMazeController(maze, rng, self.depth_first)
         goal = _random_goal(maze, rng)
         state = (*_random_start(maze, rng, goal), 0.0, 0.0)
-        ball = _Ball(maze, state)
-        observed_goal = goal
-        log = _EpisodeLog()
+        ball, observed_goal, log = _Ball(maze, state), goal, _EpisodeLog()
         for ex, ey in noise:
             ax, ay = controller.act(*state, observed_goal)
             action = _clipped(ax + ex), _clipped(ay + ey)

@@ -27,10 +27,8 @@ Cell = tuple[int, int]
 class Routes:
     """Finds paths from cell to cell, and caches the shortest ones.
 
-    Args:
-        maze: the maze.
-        order: the four directions (row, column) in order of preference: of equally short paths,
-            the one whose first step comes first is used.
+    ``order`` has the four directions (row, column) in order of preference: of equally short paths,
+    the one whose first step comes first is used.
     """
 
     def __init__(self, maze: Maze, order: Sequence[Cell]) -> None:

@@ -89,15 +89,10 @@ def require_layout(recording: Recording) -> None:
 
 
 def split_rows(edges: np.ndarray, excluded: np.ndarray, count: int) -> np.ndarray:
-    """Split ``count`` rows at ``edges``, without the excluded rows.
+    """Split ``count`` rows at ``edges``, the first rows of parts, without the excluded rows.
 
-    Args:
-        edges: first rows of parts, in any order; row 0 is one of them.
-        excluded: rows that belong to no part, in any order.
-        count: number of rows.
-
-    Returns:
-        First and one-past-last row of each part; int64 [S, 2], in increasing order.
+    ``edges``, which contain row 0, and ``excluded`` may be in any order. Returns the first and
+    one-past-last row of each part; int64 [S, 2], in increasing order.
     """
     edges = np.unique(np.concatenate([edges, excluded, excluded + 1]))
     edges = np.append(edges[edges < count], count).astype(np.int64)

@@ -13,16 +13,11 @@ from dfplan.files import expand_path
 
 
 def checksum(source: str | os.PathLike[str]) -> Path:
-    """Write the checksum of a data file, or of all files of a Minari data set.
+    """Write the checksum of a data file, or of all files of a Minari data set, and return its path.
 
     From then on the data is compared with it whenever it is read. :func:`dfplan.data.write`
-    updates it. Files in the same folder that an hdf5 file takes values from get a checksum too.
-
-    Args:
-        source: a file, or the folder of a Minari data set.
-
-    Returns:
-        The checksum file: the path of ``source`` with ``.sha256`` appended.
+    updates it. Files in the same folder that an hdf5 file takes values from get a checksum too. The
+    checksum file has the path of ``source`` with ``.sha256`` appended.
 
     Raises:
         ConfigError: ``source`` is not a valid path.

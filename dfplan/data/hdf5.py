@@ -27,9 +27,8 @@ DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowErr
 def open_hdf5(path: Path, follow_links: bool = False) -> Iterator[h5py.File]:
     """Open an hdf5 file for reading; ``follow_links`` is that of :func:`require_links`.
 
-    Raises:
-        DataError: there is no such file; it is damaged, now or while the block reads it; or a link
-            is refused.
+    Raises :class:`DataError` if there is no such file; it is damaged, now or while the block reads
+    it; or a link is refused.
     """
     with reading(path, "hdf5", DAMAGE) as stamp, h5py.File(path, "r") as file:
         length_bytes = file.id.get_create_plist().get_sizes()[1]

@@ -21,6 +21,7 @@ from h5py import h5d, h5f, h5i, h5l, h5s
 from dfplan.data.sha256 import verify
 from dfplan.errors import DataError
 
+Shape = tuple[int, ...]
 _ALLOW = "If you trust the file, allow it: read(..., follow_links=True) or --follow_links."
 
 
@@ -92,9 +93,7 @@ def _references(file: h5py.File, path: Path) -> Iterator[Path]:
 
 
 def require_sources(
-    dataset: h5d.DatasetID,
-    follow_links: bool,
-    seen: frozenset[tuple[Path, str]] = frozenset(),
+    dataset: h5d.DatasetID, follow_links: bool, seen: frozenset[tuple[Path, str]] = frozenset()
 ) -> None:
     """Check the files that hold the values of a dataset.
 
@@ -191,11 +190,7 @@ def _open_source(
 
 
 def _add_source(
-    filled: h5s.SpaceID,
-    target: h5s.SpaceID,
-    selected: h5s.SpaceID,
-    source: tuple[int, ...],
-    alone: bool,
+    filled: h5s.SpaceID, target: h5s.SpaceID, selected: h5s.SpaceID, source: Shape, alone: bool
 ) -> bool:
     """Add the elements of one source to ``filled``, those of a virtual dataset that have a source.
 

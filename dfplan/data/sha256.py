@@ -44,15 +44,9 @@ def is_settled(file: FileStamp) -> bool:
 
 
 def write_checksum(path: Path, files: Iterable[Path]) -> Path:
-    """Write the checksums of ``files`` to the checksum file of ``path``, and return that file.
+    """Write the checksums of ``files``, in the folder or the file ``path``; return their file.
 
-    Args:
-        path: a file or folder.
-        files: the file itself, or files in the folder.
-
-    Raises:
-        DataError: a file cannot be read.
-        OSError: the checksum file cannot be written.
+    Raises DataError if a file cannot be read, OSError if the checksum file cannot be written.
     """
     lines = [_line(sha256(file), file.relative_to(path.parent).as_posix()) for file in files]
     with atomic_path(checksum_file(path)) as temporary:
@@ -81,10 +75,8 @@ def recorded_sha256(path: Path) -> str | None:
 def verify(path: Path, folder: Path | None = None) -> None:
     """Compare a file with its checksum file, if there is one.
 
-    Args:
-        path: the file.
-        folder: a folder that contains it. If given, the checksum file is that of the folder, and
-            all files that it names are compared.
+    If a ``folder`` that contains the file is given, the checksum file is that of the folder, and
+    all files that it names are compared.
 
     Raises:
         DataError: a file is missing or does not match its checksum; or the checksum file is
@@ -115,8 +107,7 @@ def verify(path: Path, folder: Path | None = None) -> None:
 
 @contextmanager
 def replacing(
-    path: Path,
-    atomic: Callable[[Path], AbstractContextManager[Path]] = atomic_path,
+    path: Path, atomic: Callable[[Path], AbstractContextManager[Path]] = atomic_path
 ) -> Iterator[Path]:
     """Write data with ``atomic``, and update its checksum file if there is one.
 

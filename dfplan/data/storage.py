@@ -112,10 +112,7 @@ def check_once(file: FileStamp, part: str, check: Callable[[], None]) -> None:
 
 @contextmanager
 def reading(
-    path: Path,
-    kind: str,
-    damage: tuple[type[Exception], ...],
-    expected: FileStamp | None = None,
+    path: Path, kind: str, damage: tuple[type[Exception], ...], expected: FileStamp | None = None
 ) -> Iterator[FileStamp]:
     """Open a block that reads a file; yields the file's state.
 

@@ -41,11 +41,7 @@ _WALL_HEIGHT = 0.4
 class PointMass:
     """A ball in a maze. Positions, velocities and actions are in D4RL's coordinates.
 
-    Args:
-        maze: its walls.
-
-    Raises:
-        MissingSimulatorError: gymnasium-robotics is not installed.
+    Raises :class:`MissingSimulatorError` if gymnasium-robotics is not installed.
     """
 
     def __init__(self, maze: Maze) -> None:
@@ -85,10 +81,7 @@ class PointMass:
         """
         data = self._data
         vx, vy = data.qvel.tolist()
-        data.qvel[:] = (
-            min(max(vx, -MAX_SPEED), MAX_SPEED),
-            min(max(vy, -MAX_SPEED), MAX_SPEED),
-        )
+        data.qvel[:] = (min(max(vx, -MAX_SPEED), MAX_SPEED), min(max(vy, -MAX_SPEED), MAX_SPEED))
         data.ctrl[:] = action1, -action0
         mujoco.mj_step(self._model, data)
         x, y = data.qpos.tolist()

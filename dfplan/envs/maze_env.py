@@ -52,13 +52,7 @@ _NOT_COPIED = {
 
 @dataclass(frozen=True)
 class MazeSpec(Record):
-    """How ``gymnasium.make`` makes the environment of a maze.
-
-    Attributes:
-        maze: the maze.
-        id: Gymnasium's name of the environment.
-        arguments: further arguments of ``gymnasium.make``.
-    """
+    """How ``gymnasium.make`` makes the environment of a maze: by its ``id``, with ``arguments``."""
 
     maze: Maze
     id: str

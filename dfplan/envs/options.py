@@ -19,8 +19,8 @@ SPEED_BOUND = 10.0
 def finite_vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarray:
     """Copy ``value``, any container of numbers, to a float64 array [n], n one of ``sizes``.
 
-    Raises:
-        ObservationError: ``value`` has another shape or is not finite; ``what`` names it.
+    Raises :class:`ObservationError`, which names ``what``, for another shape and numbers not
+    finite.
     """
     try:
         plain = type(value) is np.ndarray and value.dtype.kind == "f"
@@ -36,8 +36,7 @@ def finite_vector(value: object, sizes: tuple[int, ...], what: str) -> np.ndarra
 def read_options(options: object, known: tuple[str, ...]) -> Mapping[str, Any]:
     """Check the options of a reset; None becomes an empty dict.
 
-    Raises:
-        ConfigError: ``options`` is not a dict, or has a key that is not in ``known``.
+    Raises :class:`ConfigError` unless ``options`` is a dict with keys in ``known``.
     """
     if options is None:
         return {}

@@ -19,11 +19,7 @@ _BALL = (38, 84, 148)
 
 
 def draw_frame(
-    maze: Maze,
-    ball: np.ndarray,
-    goal: np.ndarray,
-    goal_radius: float,
-    pixels: int = 40,
+    maze: Maze, ball: np.ndarray, goal: np.ndarray, goal_radius: float, pixels: int = 40
 ) -> np.ndarray:
     """Draw a maze of H rows and W columns from above, its first row at the top.
 
@@ -57,11 +53,7 @@ def draw_frame(
 
 
 def save_frame(path: Output, frame: np.ndarray) -> Path | Any:
-    """Write a picture as PNG.
-
-    Args:
-        path: ending in ``.png``; or a binary file object.
-        frame: RGB, uint8 [H, W, 3].
+    """Write a picture, RGB, uint8 [H, W, 3], as PNG to a ``.png`` file or binary file object.
 
     Raises:
         ConfigError: another ending, or a file object that does not accept bytes.

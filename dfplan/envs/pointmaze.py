@@ -52,8 +52,7 @@ class GymnasiumMazeEnv(MazeEnv):
     def custom_spec(cls, maze: Maze) -> MazeSpec:
         """All goals are in the cell marked G, if there is one, with the suite's noise.
 
-        Raises:
-            MazeError: the maze has only one free cell; a start needs another cell than the goal.
+        Raises :class:`MazeError` for a single free cell: a start needs another cell than the goal.
         """
         if len(maze.free_cells) < 2:
             raise MazeError(
@@ -120,9 +119,7 @@ class GymnasiumMazeEnv(MazeEnv):
         observation, *rest = self.env.step(action)
         return observation["observation"], *rest
 
-    def _step(
-        self, action: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+    def _step(self, action: np.ndarray) -> StepResult:
         """Do the same as the suite's ``step`` in less time, for actions within the limits.
 
         This assumes the suite's defaults: after the goal is reached, the goal does not move and the

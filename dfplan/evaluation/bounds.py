@@ -164,11 +164,8 @@ def _count_steps(remaining: np.ndarray, speed: np.ndarray, gain_factor: float = 
 def path_lengths(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
     """Per-axis lengths of the shortest paths from starts [n, 2] to the discs around goals [n, 2].
 
-    Returns:
-        float [n], in units of position.
-
-    Raises:
-        MazeError: no path joins a start and its goal, or one of them lies in a wall.
+    The lengths, float [n], are in units of position. Raises :class:`MazeError` if no path joins a
+    start and its goal, or one of them lies in a wall.
     """
     graph, radius = _visibility_graph(maze), maze.suite.goal_radius
     teleports = _teleports(maze)

@@ -135,12 +135,7 @@ def concatenate_episodes(batches: Sequence[EpisodeBatch], problems: Problems) ->
 
 
 class EpisodeRunner:
-    """Runs groups of episodes; the environments are made once.
-
-    Args:
-        task: the environment and protocol.
-        size: number of environments, the largest size of a group.
-    """
+    """Runs groups of at most ``size`` episodes; that many environments are made once."""
 
     def __init__(self, task: Task, size: int) -> None:
         self._task = task

@@ -146,8 +146,7 @@ class Task:
     def with_split(self, split: Split) -> Task:
         """Return the same task with the problems of another split.
 
-        Raises:
-            ConfigError: the split is unknown, or the protocol has only a list of test problems.
+        Raises :class:`ConfigError` if the split is unknown, or the protocol has only test problems.
         """
         require_name("split", split, SPLITS)
         if self.protocol.frozen is not None and split != "test":

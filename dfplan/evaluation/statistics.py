@@ -42,11 +42,8 @@ _POWER = 0.8
 class Estimate:
     """An estimate and its 95% confidence interval.
 
-    Attributes:
-        value: the estimate.
-        low, high: the ends of the interval; None if there is nothing to resample.
-        resampled: ``starts``, ``training seeds`` or ``starts and training seeds``; None if there
-            is nothing to resample.
+    ``low`` and ``high`` are the ends of the interval, and ``resampled`` is ``starts``, ``training
+    seeds`` or ``starts and training seeds``; all are None if there is nothing to resample.
     """
 
     value: float
@@ -68,10 +65,8 @@ class Estimate:
 def mean(scores: np.ndarray, seed: int = 0) -> Estimate:
     """Estimate the mean of ``scores`` [S, E] over training seeds and starts.
 
-    With one training seed, the interval does not include the variation between trainings.
-
-    Raises:
-        ConfigError: there are no scores, or one is not finite.
+    With one training seed, the interval does not include the variation between trainings. Raises
+    :class:`ConfigError` if there are no scores, or one is not finite.
     """
     scores = _checked(scores)
     return _estimate(scores, None, seed)
@@ -98,16 +93,10 @@ def paired_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> E
 def required_episodes(first: np.ndarray, second: np.ndarray) -> int | None:
     """Number of shared starts that a significant difference needs: 5% two-sided, power 80%.
 
-    Computed from the standard deviation s of the paired differences d, each averaged over training
-    seeds: (1.96 + 0.84)^2 (s / mean(d))^2, and at least 2. The variation between training seeds,
-    which more starts do not reduce, is not included.
-
-    Args:
-        first: scores, [S, E].
-        second: scores on the same starts, [U, E].
-
-    Returns:
-        None if no number suffices: the means are equal, or there is a single start.
+    Computed from the standard deviation s of the paired differences d of ``first`` [S, E] and
+    ``second`` [U, E], each averaged over training seeds: (1.96 + 0.84)^2 (s / mean(d))^2, and at
+    least 2. The variation between training seeds, which more starts do not reduce, is not included.
+    None if no number suffices: the means are equal, or there is a single start.
     """
     differences = _checked(first).mean(axis=0) - _checked(second).mean(axis=0)
     gap = abs(float(differences.mean()))
@@ -177,9 +166,8 @@ def performance_profile(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute the share of ``scores`` [R, M] above each of ``thresholds`` [K].
 
-    Returns:
-        The shares and the ends of their pointwise 95% intervals, each [K]. The ends are NaN if
-        there is a single run.
+    Returns the shares and the ends of their pointwise 95% intervals, each [K]. The ends are NaN if
+    there is a single run.
     """
     scores = _checked(scores)
     above = (scores[..., None] > thresholds).astype(float)
@@ -237,10 +225,7 @@ def _weights(count: int, seed: int, stream: int) -> np.ndarray:
 
 
 def _stratified(
-    statistic: Callable[..., np.ndarray],
-    scores: np.ndarray,
-    others: np.ndarray | None,
-    seed: int,
+    statistic: Callable[..., np.ndarray], scores: np.ndarray, others: np.ndarray | None, seed: int
 ) -> Estimate:
     """``statistic`` of runs [..., R, M], with percentiles over resamples of each task's runs."""
     runs = [scores] if others is None else [scores, others]

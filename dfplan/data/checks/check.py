@@ -44,8 +44,7 @@ def check(recording: Recording, segment_by: str = "none", window: int | None = N
 
     Args:
         recording: the data.
-        segment_by: whether to cut episodes at more places, as for training; see
-            :data:`dfplan.data.segments.SEGMENT_BY`.
+        segment_by: where else to cut episodes; see :data:`dfplan.data.segments.SEGMENT_BY`.
         window: rows of a training window; segments that are too short for it are reported.
 
     Raises:

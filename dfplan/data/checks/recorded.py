@@ -8,14 +8,7 @@ import numpy as np
 
 from dfplan.blocks import blocks
 from dfplan.data.anomalies import Anomalies, is_valid, nonfinite_rows
-from dfplan.data.checks.report import (
-    ROWS,
-    Findings,
-    RowCollector,
-    plural,
-    row_maximum,
-    starts_in,
-)
+from dfplan.data.checks.report import ROWS, Findings, RowCollector, plural, row_maximum, starts_in
 from dfplan.mazes import Maze
 from dfplan.suites import DEFAULT
 from dfplan.types import Recording

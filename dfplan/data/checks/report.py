@@ -148,12 +148,7 @@ class Report(Record):
 
 @dataclass(eq=False)
 class RowCollector:
-    """Collects rows block by block.
-
-    Attributes:
-        count: number of rows.
-        first: the first of them, at most :data:`MAX_ROWS`; int64 [k].
-    """
+    """Collects rows in blocks: their number, and the first :data:`MAX_ROWS` of them, int64 [k]."""
 
     count: int = 0
     first: np.ndarray = field(default_factory=lambda: _NO_ROWS)
@@ -166,11 +161,7 @@ class RowCollector:
 
 
 class Findings:
-    """Collects findings, and looks up the episode of their first row.
-
-    Args:
-        episodes: first row of each episode; int64 [E].
-    """
+    """Collects findings, and looks up the episode of their first row in ``episodes``, int64 [E]."""
 
     def __init__(self, episodes: np.ndarray) -> None:
         self._findings: list[Finding] = []

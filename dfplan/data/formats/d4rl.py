@@ -196,8 +196,7 @@ def _write(file: h5py.File, recording: Recording, sink: Sink) -> None:
     # These two are whole configurations of a body. A point has no more than position and velocity.
     if recording.layout == PLANAR:
         columns["infos/qpos"] = PLANAR.positions(recording.observations)
-        velocities = PLANAR.velocities(recording.observations)
-        if velocities is not None:
+        if (velocities := PLANAR.velocities(recording.observations)) is not None:
             columns["infos/qvel"] = velocities
     if recording.goals is not None:
         columns["infos/goal"] = recording.goals
@@ -223,8 +222,7 @@ def _write(file: h5py.File, recording: Recording, sink: Sink) -> None:
     file[_JOINTS].attrs[_COMPLETE] = True
     if recording.maze is not None:
         file.attrs["maze"] = recording.maze
-    layout = layout_text(recording.layout)
-    if layout is not None:
+    if (layout := layout_text(recording.layout)) is not None:
         file.attrs[_LAYOUT] = layout
     for name, values in columns.items():
         create_dataset(file, name, values.shape, values.dtype)
@@ -249,16 +247,15 @@ def create_dataset(
 
 
 def _published_files() -> dict[str, tuple[str, ...]]:
-    first, second = ("open", "umaze", "medium", "large"), ("umaze", "medium", "large")
-    mazes = [(maze, "-v0") for maze in first]
-    mazes += [(f"{kind}{maze}", "-v1") for kind in ("", "eval-") for maze in second]
-    return {
-        f"maze2d-{maze}{dense}{version}": (
-            f"maze2d-{maze}{dense or '-sparse'}{version.removesuffix('-v0')}.hdf5",
-        )
-        for maze, version in mazes
-        for dense in ("", "-dense")
-    }
+    sizes = ("umaze", "medium", "large")
+    files: dict[str, tuple[str, ...]] = {}
+    mazes = [(maze, "-v0", "") for maze in ("open", *sizes)]
+    mazes += [(f"{kind}{maze}", "-v1", "-v1") for kind in ("", "eval-") for maze in sizes]
+    for maze, version, of_file in mazes:
+        for dense in ("", "-dense"):
+            file = f"maze2d-{maze}{dense or '-sparse'}{of_file}.hdf5"
+            files[f"maze2d-{maze}{dense}{version}"] = (file,)
+    return files
 
 
 _PUBLISHER = Publisher(

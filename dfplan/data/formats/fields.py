@@ -28,10 +28,7 @@ _ROUNDING = 2.0**-10  # relative, of a number that was stored as float16
 class Field(Record):
     """A field of a file, or an array of the caller, that has not been read yet.
 
-    Attributes:
-        name: name of the field, for error messages.
-        stored: the stored values.
-        source: name of the file or data, for error messages.
+    ``name`` and ``source``, the name of the file or data, are for error messages.
     """
 
     name: str
@@ -74,8 +71,7 @@ class Field(Record):
     ) -> np.ndarray:
         """Check and read the values, [count, *row], as :meth:`require_shape`; bool for ``flags``.
 
-        Raises:
-            DataError: as :meth:`require_shape`, or the values contain NaN as a flag.
+        Raises :class:`DataError` as :meth:`require_shape`, or if the values contain NaN as a flag.
         """
         stored, shape = self.stored, self.require_shape(row, count)
         if flags and stored.dtype.kind == "f":
@@ -96,11 +92,7 @@ class Field(Record):
 class Fields(dict[str, Field]):
     """Fields by name. One that is missing raises :class:`DataError`.
 
-    Args:
-        fields: the fields.
-        source: name of the file, for messages.
-        names: what the file holds, for messages.
-        expected: what it should hold, for messages.
+    The message names the ``source``, the ``names`` of what it holds, and what is ``expected``.
     """
 
     def __init__(

@@ -36,11 +36,9 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Contents:
-    """What is at a path, for the detection of its format.
+    """What is at a path, an existing file or folder, for the detection of its format.
 
-    Attributes:
-        path: an existing file or folder.
-        follow_links: whether an hdf5 file may contain links to other files.
+    ``follow_links`` says whether an hdf5 file may contain links to other files.
     """
 
     path: Path

@@ -312,8 +312,7 @@ def _open_datasets(
 
 def _read_marks(file: h5py.File) -> dict[str, Any] | None:
     """Read what ``write_minari`` added to the file; None for other files."""
-    text = read_text(file, MARKS)
-    if text is None:
+    if (text := read_text(file, MARKS)) is None:
         return None
     marks: dict[str, Any] = json.loads(text)
     absent, maze = marks["absent"], marks["maze"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,14 +85,8 @@ def write_minari(recording: Recording, path: str | Path, *, dataset_id: str | No
     # Absolute, because Minari prepends a relative path twice.
     with replacing(folder.absolute(), atomic_folder) as temporary:
         data = temporary / "data"
-        observation_space, action_space = _spaces(recording, nested)
-        storage = MinariStorage.new(
-            data,
-            observation_space=observation_space,
-            action_space=action_space,
-            env_spec=_environment(maze, recording),
-            data_format="hdf5",
-        )
+        spaces, env_spec = _spaces(recording, nested), _environment(maze, recording)
+        storage = MinariStorage.new(data, *spaces, env_spec=env_spec, data_format="hdf5")
         with Sink(data / MINARI_FILE) as sink:
             try:
                 with h5py.File(sink, "w") as file:
@@ -173,16 +166,11 @@ def _environment(maze: Maze | None, recording: Recording) -> Any:
 
 
 def _write_episodes(
-    file: h5py.File,
-    recording: Recording,
-    bounds: Sequence[tuple[int, int]],
-    nested: bool,
-    sink: Sink,
+    file: h5py.File, recording: Recording, bounds: list[tuple[int, int]], nested: bool, sink: Sink
 ) -> None:
     absent = [field for field in OPTIONAL_FIELDS if getattr(recording, field) is None]
     file.attrs[MARKS] = json.dumps({"absent": absent, "maze": recording.maze})
-    layout = layout_text(recording.layout)
-    if layout is not None:
+    if (layout := layout_text(recording.layout)) is not None:
         file.attrs[LAYOUT] = layout
     final = recording.final_observations
     for index, (first, end) in enumerate(bounds):
