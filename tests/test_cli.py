@@ -872,7 +872,7 @@ def test_every_printed_config_is_read_as_it_was_printed(
 
 
 def test_help_that_needs_no_planner_imports_no_torch() -> None:
-    light = [name for name, _ in commands() if name[0] in ("data", "view", "inspect")]
+    light = [name for name, _ in cli.commands() if name[0] in ("data", "view", "inspect")]
     light += [("bench", "report"), ("bench", "compare"), ()]
     code = (
         "import sys\n"
