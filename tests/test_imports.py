@@ -113,6 +113,13 @@ def test_packages_import_only_earlier_ones(module: str) -> None:
     assert not later, f"{module} imports from later packages: {sorted(later)}"
 
 
+def test_the_docs_list_the_packages_in_this_order() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("| package | owns |\n")[2].partition("\n\n")[0]
+    cells = "".join(line.split("|")[1] for line in table.splitlines())
+    assert re.findall(r"`(\w+)(?:\.py|/)`", cells) == list(PACKAGES)
+
+
 def test_no_import_cycle() -> None:
     TopologicalSorter({m: of_dfplan(names) - {m} for m, names in GRAPH.items()}).prepare()
 
@@ -142,8 +149,10 @@ def test_evaluation_knows_no_planner() -> None:
 
 KNOW_SUITES = (
     "suites.py",
-    *(f"envs/{name}.py" for name in ("d4rl", "dynamics", "maze2d", "near_walls", "ogbench")),
-    "envs/pointmaze.py",
+    *(
+        f"envs/{name}.py"
+        for name in ("d4rl", "dynamics", "make", "maze2d", "near_walls", "ogbench", "pointmaze")
+    ),
     "collect/*",
     "data/formats/*",
 )
@@ -177,15 +186,68 @@ def asks_for_suite(node: ast.AST) -> bool:
     return isinstance(node, ast.MatchValue) and names_suite(node.value)
 
 
+SUITE = re.compile(r"(\w+\.)*suite")
+
+
+def decides_by_suite(node: ast.AST) -> bool:
+    """Whether a node looks up ``suite``, or uses ``suite.name`` for anything but text."""
+    if isinstance(node, ast.Subscript) and SUITE.fullmatch(ast.unparse(node.slice)):
+        return True
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        key = node.args[0] if node.func.attr == "get" and node.args else None
+        if key is not None and SUITE.fullmatch(ast.unparse(key)):
+            return True
+    parts = [] if isinstance(node, ast.FormattedValue) else [*ast.iter_child_nodes(node)]
+    if isinstance(node, ast.Dict):
+        parts = [key for key in node.keys if key]
+    names = [part for part in parts if isinstance(part, ast.Attribute) and part.attr == "name"]
+    return any(SUITE.fullmatch(ast.unparse(name.value)) for name in names)
+
+
+def questions(code: str) -> list[ast.AST]:
+    """The nodes of code that ask which suite they have."""
+    nodes = ast.walk(ast.parse(code))
+    return [node for node in nodes if asks_for_suite(node) or decides_by_suite(node)]
+
+
 def test_only_adapters_ask_which_suite_they_have() -> None:
     places = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"  # type: ignore[attr-defined]
         for path in MODULES.values()
         if not any(fnmatch(str(path.relative_to(ROOT / "dfplan")), name) for name in KNOW_SUITES)
-        for node in ast.walk(ast.parse(path.read_text(), path))
-        if asks_for_suite(node)
+        for node in questions(path.read_text())
     ]
     assert not places, "ask an attribute of dfplan.suites.Suite:\n" + "\n".join(places)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "suite is OGBENCH",
+        "maze.suite in (D4RL, GYMNASIUM)",
+        "name.startswith('ogbench-')",
+        "table['ogbench']",
+        "{OGBENCH: 1}",
+        "{'a': 1}[suite.name]",
+        "table[maze.suite]",
+        "table.get(suite.name)",
+        "table.get(maze.suite)",
+        "re.match('ogbench', suite.name)",
+        "suite.name.find('ogbench')",
+        "suite.name[0]",
+        "len(suite.name) > 4",
+        "name = suite.name",
+    ],
+)
+def test_questions_for_the_suite_are_found(code: str) -> None:
+    assert questions(code)
+
+
+@pytest.mark.parametrize(
+    "code", ["f'{suite.name}'", "{'suite': suite.name}", "suite.noise", "maze.suite is DEFAULT"]
+)
+def test_other_uses_of_a_suite_are_allowed(code: str) -> None:
+    assert not questions(code)
 
 
 @pytest.mark.parametrize(
