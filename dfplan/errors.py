@@ -87,9 +87,16 @@ class MissingSimulatorError(MissingPackageError):
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ConfigError:
     """Make the error for a name that is not known; it suggests the closest known name."""
     names = sorted(known)
-    close = get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(str(name), names)
     return ConfigError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the known name that begins with ``name`` or is most similar; may be empty."""
+    names = sorted(known)
+    close = [each for each in names if name and each.startswith(name)]
+    close = close or get_close_matches(name, names, n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def require_name(kind: str, name: object, known: Collection[str]) -> None:

@@ -11,7 +11,6 @@ import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -207,8 +206,9 @@ def _help(entry: Group | Command | str) -> str:
 
 
 def _refuse(names: Sequence[str], name: str, known: Mapping[str, object]) -> NoReturn:
-    close = get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    from dfplan.errors import did_you_mean
+
+    hint = did_you_mean(name, known)
     command = " ".join(["dfplan", *names])
     what = f"Unknown command {name!r}"
     if names == ["train"]:
