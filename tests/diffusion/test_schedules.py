@@ -112,7 +112,7 @@ def test_a_scaled_noisy_observation_is_a_token_of_its_level(make: Maker) -> None
 @each
 @pytest.mark.parametrize("max_level", [0, -4, 2.5])
 def test_wrong_numbers_of_levels_are_refused(make: Maker, max_level: int) -> None:
-    with pytest.raises(ConfigError, match=f"max_level must .* got {max_level}"):
+    with pytest.raises(ConfigError, match=f"max_level .*{max_level}"):
         make(max_level)
 
 
@@ -121,9 +121,7 @@ def test_a_schedule_has_a_name(make: Maker) -> None:
     (name,) = (name for name, known in SCHEDULES.items() if known is make)
     schedule, same = make(30), noise_schedule(name, 30)
     assert torch.equal(schedule.alpha, same.alpha) and torch.equal(schedule.sigma, same.sigma)
-    with pytest.raises(
-        ConfigError, match=f"Unknown noise schedule '{name}s'. Did you mean '{name}'"
-    ):
+    with pytest.raises(ConfigError, match=f"'{name}s'.*'{name}'"):
         noise_schedule(name + "s", 30)
 
 

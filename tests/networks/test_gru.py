@@ -36,9 +36,12 @@ def test_any_size_is_built(features: int, width: int, layers: int) -> None:
     assert made.update_cache(x, level).z.shape == (layers, 2, width)
 
 
-@pytest.mark.parametrize(("width", "layers"), [(16, 0), (15, 2), (0, 2), (16, 1.5)])
-def test_wrong_sizes_are_refused(width: int, layers: int) -> None:
-    with pytest.raises(ConfigError, match=r"(width|layers) .*must be (even|a whole).*; got "):
+@pytest.mark.parametrize(
+    ("width", "layers", "wrong"),
+    [(16, 0, "layers .*0"), (15, 2, "width .*15"), (0, 2, "width .*0"), (16, 1.5, "layers .*1.5")],
+)
+def test_wrong_sizes_are_refused(width: int, layers: int, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=wrong):
         GRU(FEATURES, K, width, layers)
 
 

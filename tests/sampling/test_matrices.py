@@ -222,21 +222,18 @@ def changed(row: int, token: int, level: int) -> torch.Tensor:
     ("matrix", "message"),
     [
         (GOOD, "int64 or int32; got list"),
-        (np.array(GOOD), "int64 or int32; got ndarray"),
-        (torch.tensor(GOOD).float(), "int64 or int32; got torch.float32"),
-        (torch.tensor(GOOD).to(torch.uint8), "int64 or int32; got torch.uint8"),
+        (np.array(GOOD), "ndarray"),
+        (torch.tensor(GOOD).float(), "torch.float32"),
+        (torch.tensor(GOOD).to(torch.uint8), "torch.uint8"),
         (torch.tensor(GOOD[0]), r"shape .*; got \[3\]"),
         (torch.zeros(2, 1, 1, 3).long(), r"got \[2, 1, 1, 3\]"),
         (torch.zeros(3, 0).long(), r"at least 1 token; got \[3, 0\]"),
         (torch.tensor(GOOD[:1]), "at least 2 rows.*; got 1"),
-        (changed(0, 1, 6), "from 0 .* to 5 .*; got 6 at row 0, token 1"),
-        (changed(3, 2, -1), "got -1 at row 3, token 2"),
-        (changed(2, 0, 4), "never increase: .* 3, .* row 1, at row 2, token 0; got 4"),
-        (changed(3, 1, 1), "reach level 0 .*; got 1 at row 3, token 1"),
-        (
-            torch.tensor([GOOD[0], GOOD[1], GOOD[1], *GOOD[2:]]),
-            "must change.*; got row 2 equal to row 1",
-        ),
+        (changed(0, 1, 6), "5 .* 6 at row 0, token 1"),
+        (changed(3, 2, -1), " -1 at row 3, token 2"),
+        (changed(2, 0, 4), "increase.* 3, .* row 2, token 0.* 4"),
+        (changed(3, 1, 1), "level 0 .* 1 at row 3, token 1"),
+        (torch.tensor([GOOD[0], GOOD[1], GOOD[1], *GOOD[2:]]), "row 2 .*row 1"),
     ],
 )
 def test_the_first_mistake_is_reported(matrix: object, message: str) -> None:
@@ -249,19 +246,19 @@ def test_held_tokens_must_be_declared_and_keep_their_level() -> None:
     matrix = hold(torch.tensor(GOOD), torch.tensor([0, FREE, 2, FREE, FREE, 5]))
     held = torch.tensor([0, FREE, 2, FREE, FREE, 5])
     check_matrix(matrix, 5, held=held)
-    with pytest.raises(ConfigError, match=r"reach level 0 .* got 2 at row 3, token 2"):
+    with pytest.raises(ConfigError, match=r"level 0 .* 2 at row 3, token 2"):
         check_matrix(matrix, 5)
     held[2] = 1
-    with pytest.raises(ConfigError, match=r"keep its level, 1, .* got 2 at row 0, token 2"):
+    with pytest.raises(ConfigError, match=r"1, .* 2 at row 0, token 2"):
         check_matrix(matrix, 5, held=held)
-    with pytest.raises(ConfigError, match=r"one per token, \[6\] .* \[4, 6\]; got \[5\]"):
+    with pytest.raises(ConfigError, match=r"\[6\] .*\[5\]"):
         check_matrix(matrix, 5, held=held[:5])
 
 
 def test_allow_noisy_accepts_noisy_last_rows_and_nothing_else() -> None:
     stopped = torch.tensor(GOOD[:3])
     check_matrix(stopped, 5, allow_noisy=True)
-    with pytest.raises(ConfigError, match=r"reach level 0 .* got 2 at row 2, token 1"):
+    with pytest.raises(ConfigError, match=r"level 0 .* 2 at row 2, token 1"):
         check_matrix(stopped, 5)
     with pytest.raises(ConfigError, match="never increase"):
         check_matrix(stopped.flip(0), 5, allow_noisy=True)
@@ -272,7 +269,7 @@ def test_a_mistake_in_one_sequence_is_found() -> None:
     matrix[2:, 1] = 0
     check_matrix(matrix, 5)  # sequence 1 ends earlier, but every row changes the other
     matrix[3, 1, 2] = 1
-    with pytest.raises(ConfigError, match="at row 3, sequence 1, token 2; got 1"):
+    with pytest.raises(ConfigError, match=r"row 3, sequence 1, token 2.* 1"):
         check_matrix(matrix, 5)
 
 

@@ -30,8 +30,8 @@ MAKERS: dict[str, Callable[[int], NoiseSchedule]] = {
 scheduled = pytest.mark.parametrize("schedule", [m(K) for m in MAKERS.values()], ids=list(MAKERS))
 
 Maker = Callable[[NoiseSchedule], Step]
-ORDERS: list[tuple[Maker, float]] = [(ddim, 1.0), (second_order, 2.0)]
-ordered = pytest.mark.parametrize(("step", "order"), ORDERS, ids=["ddim", "second_order"])
+ORDERS: dict[str, tuple[Maker, float]] = {"ddim": (ddim, 1.0), "second_order": (second_order, 2.0)}
+ordered = pytest.mark.parametrize(("step", "order"), ORDERS.values(), ids=ORDERS)
 COUNTS = [16, 32, 64]
 """Steps over which an order of convergence is measured."""
 
