@@ -93,10 +93,7 @@ class Method:
         Raises:
             ConfigError: the checkpoint is not shipped, and not in one of ``folders``.
         """
-        if self.checkpoint_name is None:
-            return None
-        name = self.checkpoint_name(task.data)
-        return _find_checkpoint(f"planner {self.name!r}", name, seed, folders)
+        return _find_checkpoint(f"planner {self.name!r}", self, task, seed, folders)
 
     def incompatibility(self, task: Task, tracker: str) -> str | None:
         """Return why the method cannot run on a task with a tracker; None if it can."""
@@ -114,8 +111,13 @@ class Method:
         return None
 
 
-def _find_checkpoint(user: str, name: str, seed: int, folders: Sequence[Path]) -> Path:
+def _find_checkpoint(
+    user: str, entry: Method | TrackerEntry, task: Task, seed: int, folders: Sequence[Path]
+) -> Path | None:
     """Return the file of a checkpoint, or raise the error that names the command to train it."""
+    if entry.checkpoint_name is None:
+        return None
+    name = entry.checkpoint_name(task.data)
     stem = f"{name}-s{seed}" if seed else name
     for folder in folders:
         for path in (folder / f"{stem}.safetensors", folder / stem / "checkpoint.safetensors"):
@@ -270,9 +272,8 @@ def tracker_checkpoint(tracker: str, task: Task, folders: Sequence[Path]) -> Pat
     Raises:
         ConfigError: the checkpoint is not shipped, and not in one of ``folders``.
     """
-    if (name := TRACKERS[tracker].checkpoint_name if tracker in TRACKERS else None) is None:
-        return None
-    return _find_checkpoint(f"tracker {tracker!r}", name(task.data), 0, folders)
+    entry = TRACKERS.get(tracker)
+    return entry and _find_checkpoint(f"tracker {tracker!r}", entry, task, 0, folders)
 
 
 def named_method(name: str) -> Method:

@@ -199,7 +199,6 @@ class Run(Record):
 
     @property
     def name(self) -> RunName:
-        """Identifies the run."""
         return self.header.name
 
 

@@ -99,7 +99,6 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """Id of the section for links."""
         return "".join(letter if letter.isalnum() else "-" for letter in self.title.lower())
 
 

@@ -90,12 +90,6 @@ class Result:
         returns, unused = self.values("latched_return"), np.zeros(self.scores.shape)
         return self.task.scores(returns, unused, unused)
 
-    @cached_property
-    def steps_to_goal(self) -> np.ndarray:
-        """First step of each episode at the goal, infinite if there is none; float [S, E]."""
-        steps = [[each.steps_to_goal or np.inf for each in run.episodes] for run in self.runs]
-        return np.array(steps, dtype=float)
-
     @property
     def episodes(self) -> tuple[EpisodeRecord, ...]:
         """All episodes of all training seeds."""

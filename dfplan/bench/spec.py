@@ -46,12 +46,10 @@ class RunSpec:
 
     @cached_property
     def task(self) -> Task:
-        """The task on its split."""
         return named_task(self.task_id, self.split)
 
     @cached_property
     def problems(self) -> Problems:
-        """The problems of the episodes."""
         return problems(self.task, self.episodes)
 
     @cached_property
@@ -61,7 +59,6 @@ class RunSpec:
 
     @property
     def folders(self) -> list[Path]:
-        """:attr:`checkpoints` as paths."""
         return [Path(folder) for folder in self.checkpoints]
 
     @cached_property

@@ -376,7 +376,7 @@ def format_count(number: int | None) -> str:
 
 def median_steps(result: Result) -> str:
     """Format the median number of steps to the goal; ``never`` if it is infinite."""
-    median = float(np.median(result.steps_to_goal))
+    median = float(np.median([each.steps_to_goal or np.inf for each in result.episodes]))
     return f"{median:.0f}" if math.isfinite(median) else "never"
 
 

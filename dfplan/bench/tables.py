@@ -50,7 +50,6 @@ class Table(Record):
     note: str = ""
 
     def mark(self, row: int, column: int) -> Mark | None:
-        """Return the mark of a cell, if it has one."""
         return self.marks.get((row, column))
 
     def is_text(self, column: int) -> bool:

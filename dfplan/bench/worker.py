@@ -140,7 +140,6 @@ class MonitoredPolicy:
         self.error: Exception | None = None
 
     def reset(self, seed: int | None = None) -> None:
-        """See :class:`~dfplan.evaluation.episodes.Actor`."""
         self._touch()
         try:
             self._actor.reset(seed)
@@ -149,7 +148,6 @@ class MonitoredPolicy:
             raise
 
     def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-        """See :class:`~dfplan.evaluation.episodes.Actor`."""
         self._touch()
         # A plugin that writes into its arguments must not change the episode.
         observation, goal = observation.copy(), None if goal is None else goal.copy()

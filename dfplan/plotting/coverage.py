@@ -56,6 +56,11 @@ def count_visits(observations: np.ndarray, maze: Maze | None) -> Visits:
     Raises:
         DataError: no row is finite and not zero.
     """
+    if next(_valid_positions(observations), None) is None:
+        raise DataError(
+            "At least one row must be finite and not zero, to be drawn; none of the "
+            f"{len(observations)} rows is. See `dfplan data check`."
+        )
     if maze is not None:
         corner, bin_size = np.full(2, CELL_OFFSET - 0.5), 1 / BINS_PER_CELL
         shape = np.array(maze.shape) * BINS_PER_CELL
@@ -64,20 +69,15 @@ def count_visits(observations: np.ndarray, maze: Maze | None) -> Visits:
         for positions in _valid_positions(observations):
             low = np.minimum(low, positions.min(axis=0))
             high = np.maximum(high, positions.max(axis=0))
-        if not (low <= high).all():
-            raise _no_position(observations)
         margin = _MARGIN_WITHOUT_MAZE * (float((high - low).max()) or 1e-3)
         corner, bin_size = low - margin, max(high - low + 2 * margin) / _BINS_WITHOUT_MAZE
         shape = np.ceil((high - low + 2 * margin) / bin_size).astype(int)
-    counts, valid = np.zeros(int(shape.prod()), np.int64), 0
+    counts = np.zeros(int(shape.prod()), np.int64)
     for positions in _valid_positions(observations):
         bins = np.floor((to_picture(maze, positions) - corner) / bin_size)
         inside = ((bins >= 0) & (bins < shape)).all(axis=1)
         at = bins[inside].astype(np.int64)
         counts += np.bincount(at[:, 0] * shape[1] + at[:, 1], minlength=len(counts))
-        valid += len(positions)
-    if not valid:
-        raise _no_position(observations)
     return Visits(counts.reshape(shape), corner, float(bin_size))
 
 
@@ -126,10 +126,3 @@ def _valid_positions(observations: np.ndarray) -> Iterator[np.ndarray]:
         positions = rows[finite & rows.any(axis=1), :2]
         if len(positions):
             yield positions.astype(np.float64)
-
-
-def _no_position(observations: np.ndarray) -> DataError:
-    return DataError(
-        "At least one row must be finite and not zero, to be drawn; none of the "
-        f"{len(observations)} rows is. See `dfplan data check`."
-    )

@@ -110,28 +110,29 @@ def draw_ends(
 
     The diameter of a token is ``size`` in typographic points.
     """
-    axes.plot(start[1], start[0], **_start_style(theme), ms=size + 3, mew=0.35 * size, zorder=8)
+    styles = _styles(theme)
+    axes.plot(start[1], start[0], **styles["start"], ms=size + 3, mew=0.35 * size, zorder=8)
     if goal is not None:
         center, radius = (float(goal[1]), float(goal[0])), suite.goal_radius / suite.cell_size
         fill, edge = _goal_disc_colors(theme)
         if radius < abs(np.subtract(*axes.get_xlim())):  # a larger disc would hide the whole floor
             axes.add_patch(Circle(center, radius, fc=fill, lw=0, zorder=1.5))
             axes.add_patch(Circle(center, radius, fill=False, ec=edge, lw=0.9, zorder=3))
-        axes.plot(*center, **_goal_style(theme), ms=size + 5, zorder=8)
+        axes.plot(*center, **styles["goal"], ms=size + 5, zorder=8)
 
 
 def draw_executed(axes: Axes, executed: np.ndarray, theme: Theme = LIGHT) -> None:
     """Draw visited positions [S, 2] as a thin line with a light outline."""
     outline = [Stroke(linewidth=2.0, foreground=theme.floor), Normal()]
-    style = _executed_style(theme)
-    axes.plot(executed[:, 1], executed[:, 0], **style, path_effects=outline, zorder=7)
+    style = {**_styles(theme)["executed path"], "path_effects": outline, "zorder": 7}
+    axes.plot(executed[:, 1], executed[:, 0], **style)
 
 
 def draw_anomalies(axes: Axes, positions: np.ndarray, kind: str, theme: Theme = LIGHT) -> None:
     """Mark positions [P, 2] of anomalies; ``kind`` is ``jump`` or ``in a wall``."""
     jump = kind == "jump"
     outline = [Stroke(linewidth=3.6, foreground=theme.floor), Normal()] if jump else None
-    style = {**_anomaly_styles(theme)[kind], "path_effects": outline, "zorder": 9 if jump else 8}
+    style = {**_styles(theme)[kind], "path_effects": outline, "zorder": 9 if jump else 8}
     axes.plot(positions[:, 1], positions[:, 0], **style)
 
 
@@ -187,43 +188,35 @@ def draw_legend(
     )
 
 
-def _start_style(theme: Theme) -> _Style:
-    return {**_DOT, "mfc": theme.floor, "mec": theme.ink}
-
-
-def _goal_style(theme: Theme) -> _Style:
-    return {"linestyle": "", "marker": "*", "mfc": theme.goal, "mec": theme.floor, "mew": 0.7}
-
-
 def _goal_disc_colors(theme: Theme) -> tuple[Any, Any]:
     """Fill color and edge color of the goal's disc."""
     return to_rgba(theme.goal, 0.15), to_rgba(theme.goal, 0.6)
 
 
-def _executed_style(theme: Theme) -> _Style:
-    return {"color": theme.ink, "linewidth": 1.0}
-
-
-def _anomaly_styles(theme: Theme) -> dict[str, _Style]:
+def _styles(theme: Theme) -> dict[str, _Style]:
+    """Styles of marks that pictures and legends show in the same way."""
+    line = {"color": theme.ink, "linewidth": 1.0}
     return {
-        "jump": {"linestyle": "", "marker": "x", "mec": theme.goal, "mew": 1.6, "ms": 7},
+        "start": {**_DOT, "mfc": theme.floor, "mec": theme.ink},
+        "goal": {**_DOT, "marker": "*", "mfc": theme.goal, "mec": theme.floor, "mew": 0.7},
+        "executed path": line,
+        "one segment": line,
+        "jump": {**_DOT, "marker": "x", "mec": theme.goal, "mew": 1.6, "ms": 7},
         "in a wall": {**_DOT, "mfc": theme.warning, "mec": "none", "ms": 3.5},
     }
 
 
 def _legend_handles(theme: Theme) -> dict[str, Any]:
-    fill, edge = _goal_disc_colors(theme)
+    (fill, edge), styles = _goal_disc_colors(theme), _styles(theme)
     disc: _Style = {**_DOT, "ms": 16, "mfc": fill, "mec": edge, "mew": 0.9}
     token: _Style = {**_DOT, "ms": 7, "mec": theme.floor, "mew": 0.6}
     pale = theme.paler(np.array(theme.spread(0.5)), _SPREAD_OPACITY)
     tube: _Style = {**_DOT, "ms": 14, "mec": "none", "mfc": pale}
     return {
-        "start": Line2D([], [], **_start_style(theme), ms=9, mew=2.1),
-        "goal": (Line2D([], [], **disc), Line2D([], [], **_goal_style(theme), ms=12)),
+        **{name: Line2D([], [], **style) for name, style in styles.items()},
+        "start": Line2D([], [], **styles["start"], ms=9, mew=2.1),
+        "goal": (Line2D([], [], **disc), Line2D([], [], **styles["goal"], ms=12)),
         "plan": tuple(Line2D([], [], **token, mfc=theme.level(x)) for x in (0.0, 0.4, 0.8)),
         "other candidates": Line2D([], [], color=theme.muted, linewidth=1.0, alpha=0.7),
         "spread": Line2D([], [], **tube),
-        "executed path": Line2D([], [], **_executed_style(theme)),
-        "one segment": Line2D([], [], **_executed_style(theme)),
-        **{kind: Line2D([], [], **style) for kind, style in _anomaly_styles(theme).items()},
     }

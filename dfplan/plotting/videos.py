@@ -116,9 +116,7 @@ def _write_gif(path: Path, pictures: Sequence[Image.Image], max_bytes: int) -> N
             scaled = [picture.resize(size, Image.Resampling.LANCZOS) for picture in pictures]
         # All frames share one palette; otherwise parts that do not move would flicker.
         sample = scaled[:: max(1, len(scaled) // 12)]
-        sheet = Image.new("RGB", (sample[0].width, sample[0].height * len(sample)))
-        for index, picture in enumerate(sample):
-            sheet.paste(picture, (0, index * picture.height))
+        sheet = Image.fromarray(np.concatenate([np.asarray(picture) for picture in sample]))
         palette = sheet.quantize(palette_size, dither=Image.Dither.NONE)
         frames = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in scaled]
         frames[0].save(
