@@ -16,7 +16,8 @@ from dfplan.sampling.steps import STEPS
 class PlannerSettings:
     """How a planner samples plans and chooses among them. Nothing here is trained.
 
-    A *step length* is the distance that the body covers in one environment step at top speed.
+    Lengths in *steps at top speed* are multiples of the distance that the body covers in one
+    environment step at top speed.
 
     Attributes:
         sampling: the noise level of each token in each row of the sampling run.
@@ -26,22 +27,23 @@ class PlannerSettings:
         mc_samples: number of samples of Monte Carlo guidance. 1 guides by the current clean
             estimate alone.
         guidance: strength of the guidance, in sampling and in refinement. The gradient is taken in
-            units of position, and ``max_move`` is in step lengths here. So both are independent of
-            the unit of position, if rewards are squared lengths.
-        smoothness_weight: weight, in the guidance, of the reward for short and straight plans
+            units of position, and ``max_move`` is in steps at top speed here. So both are
+            independent of the unit of position, if rewards are squared lengths.
+        smoothness_weight: weight, in the guidance, of the reward for short lines
             (:class:`~dfplan.planning.rewards.Short`).
         support_weight: weight, in the guidance, of the reward for staying where the data has been
             (:class:`~dfplan.planning.rewards.OnSupport`).
-        support_penalty: penalty in the score of a candidate, in environment steps, for each step
-            length of its line that is farther than ``support_margin`` from the data.
-        support_margin: distance from the data at which the penalty begins, in step lengths.
+        support_penalty: penalty in the score of a candidate, in environment steps, for each part of
+            its line that is as long as a step at top speed and farther than ``support_margin`` from
+            the data.
+        support_margin: distance from the data at which the penalty begins, in steps at top speed.
         refine_steps: gradient steps on the best candidates after sampling; 0 for no refinement.
         refine_top_k: how many of each query's candidates are refined; the best of them becomes the
             plan. More than 1 helps with steep rewards, which refinement may satisfy.
-        max_start_distance: largest accepted distance of the start from the data, in step lengths; a
-            start that is farther away is an error.
-        max_goal_distance: largest accepted distance of the goal from the data, in step lengths; a
-            goal that is farther away is an error.
+        max_start_distance: limit on the distance of the start from the data, in steps at top speed;
+            a start beyond it is an error.
+        max_goal_distance: limit on the distance of the goal from the data, in steps at top speed; a
+            goal beyond it is an error.
         largest_batch: largest number of sequences in one network call.
     """
 

@@ -130,7 +130,7 @@ class SamplingSchedule:
         matrix: the scheduling matrix, which says when each token is denoised. ``full_sequence``:
             all tokens together. ``autoregressive``: one token after the other. ``pyramid``: each
             token starts some rows after the previous one. ``trapezoid``: both ends first, the
-            middle last. Or a :data:`MatrixFunction`.
+            middle last. In Python also a :data:`MatrixFunction`.
         steps: sampling steps of one token, from pure noise to clean.
         uncertainty_scale: number of rows between the starts of successive tokens in a pyramid or a
             trapezoid. 0 starts all tokens together.

@@ -49,7 +49,7 @@ PARTS: list[tuple[Any, str]] = [
     (lambda q, s: q[:, -1, 0].detach(), "no gradient"),
     (lambda q, s: -q.square().sum(), r"shape \[\]"),
     (lambda q, s: q[..., 0], r"shape \[., 6\]"),
-    (lambda q, s: q.sum().item(), "got float"),
+    (lambda q, s: q.sum().item(), "float"),
     (lambda q, s: 0 * q[:, 0, 0] + torch.inf, "values that are not finite"),
 ]
 
