@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -212,11 +212,14 @@ class EpisodeRunner:
 
 def _reset(environment: MazeEnv, problems: Problems, row: int) -> np.ndarray:
     """Reset an environment to a problem; return the observation, float [S]."""
-    options: dict[str, Any] = {"start": problems.starts[row], "goal": problems.goals[row]}
-    seed, number = None, int(problems.strata[row])
-    if problems.seeds is not None:
-        seed, options = int(problems.seeds[row]), {"start_goal_pair": number} if number else {}
-    observation, _ = environment.reset(seed=seed, options=options)
+    if problems.seeds is None:
+        options = {"start": problems.starts[row], "goal": problems.goals[row]}
+        observation, _ = environment.reset(options=options)
+    else:
+        number = int(problems.strata[row])
+        observation, _ = environment.reset(
+            seed=int(problems.seeds[row]), options={"start_goal_pair": number} if number else {}
+        )
     return np.asarray(observation["observation"])
 
 
