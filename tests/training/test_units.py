@@ -141,5 +141,5 @@ def test_diffuser_plans_the_same(tmp_path: Path) -> None:
 
 def test_errors_use_the_unit_of_the_data(trained: Callable[[float], Trained]) -> None:
     one = trained(1e-9)
-    with pytest.raises(dfplan.DfplanError, match=r"less than [\d.]+e-11 .*e-07\], is [\d.]+e-07"):
+    with pytest.raises(dfplan.DfplanError, match=r"less than [\d.]+e-11 .*e-07\] is [\d.]+e-07"):
         one.planner.plan(one.unit * STATES[500], 1e3 * one.unit * STATES[560, :2])
