@@ -306,8 +306,8 @@ def read_runs(folder: str | Path) -> list[Run]:
     paths = run_paths(folder)
     if not paths:
         raise DataError(
-            f"Expected results of a benchmark in {folder / 'cells'}; there are none. Make them "
-            "with dfplan bench --out."
+            f"Expected results of a benchmark in {folder}; there are none. Make them with "
+            "dfplan bench --out."
         )
     runs = [read_run(path) for path in paths]
     for path, run in zip(paths, runs, strict=True):

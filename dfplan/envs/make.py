@@ -49,7 +49,7 @@ def make(
     ============================================ =================================================
 
     OGBench's teleports take effect one observation late: the observation of the step that reaches
-    a teleport still has the ball at the entrance.
+    a teleport still has the body at the entrance.
 
     Args:
         maze: a name, or a maze as :func:`dfplan.mazes.parse_maze` accepts it. ``Maze.text`` of a

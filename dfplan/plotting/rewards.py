@@ -66,8 +66,8 @@ def plot_reward_gradient(
     """Draw the gradient of a reward as an arrow at each point of each candidate.
 
     The gradient at the candidates of plan ``index``, float [C, P, 2], is what
-    ``planner.reward_gradient(plan.candidates[index])`` returns. The longest arrow is ``longest``
-    cells long, and the others are in proportion.
+    :func:`dfplan.planning.select.reward_gradient` returns for ``plan.candidates[index]``. The
+    longest arrow is ``longest`` cells long, and the others are in proportion.
 
     Raises:
         ConfigError: unknown index or theme, or ``longest`` is not above 0.

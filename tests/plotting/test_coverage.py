@@ -106,7 +106,10 @@ def test_a_single_position_can_be_drawn(tmp_path: Path, count: int) -> None:
     for suite in (None, "d4rl"):
         maze = None if suite is None else parse_maze(ROOM)
         observations = np.full((count, 2), 1.0)
-        save(coverage_figure(observations, maze=maze), tmp_path / "one.png")
+        figure = coverage_figure(observations, maze=maze)
+        save(figure, tmp_path / "one.png")
+        (low, high), (bottom, top) = figure.axes[0].get_xlim(), figure.axes[0].get_ylim()
+        assert min(low, high) < 1 < max(low, high) and min(bottom, top) < 1 < max(bottom, top)
 
 
 def test_invalid_data_and_endings_are_refused(tmp_path: Path) -> None:
