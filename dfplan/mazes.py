@@ -347,7 +347,9 @@ def _check(maze: Maze) -> Maze:
     if len(lengths) < 3 or uneven or lengths[0] < 3:
         got = f"{len(lengths)} rows" + (f" of {lengths[0]}" if lengths else "")
         if uneven:
-            got = f"{lengths[uneven]} columns in row {uneven} and {lengths[0]} in the rows before it"
+            got = (
+                f"{lengths[uneven]} columns in row {uneven} and {lengths[0]} in the rows before it"
+            )
         raise MazeError(
             "A maze needs at least 3 rows and 3 columns, all rows of one length; got "
             f"{got}. Check the row separators."
