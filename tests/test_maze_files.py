@@ -143,7 +143,7 @@ def test_messages_of_large_arguments_are_short() -> None:
         with pytest.raises(MazeError) as caught:
             parse_maze(wrong)  # type: ignore[arg-type]
         assert len(str(caught.value)) < 500
-    with pytest.raises(MazeError, match="row 2 of 6"):
+    with pytest.raises(MazeError, match="6 columns in row 2"):
         parse_maze([*ROWS[:2], ROWS[2][1:], *ROWS[3:]])
 
 
