@@ -46,7 +46,7 @@ class ObservationLayout(Record):
             )
 
     def positions(self, observations: Array) -> Array:
-        """The positions [..., 2] of observations [..., S]; a view if the columns are adjacent.
+        """The positions [..., 2] of observations [..., S], as :func:`select_columns`.
 
         Where observations are positions alone, [..., 2], they are returned unchanged.
         """

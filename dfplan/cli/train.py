@@ -144,7 +144,7 @@ def train_data(
         settings: steps, batch size, learning rate and others.
         accelerator: cpu, gpu, mps or auto.
         resume: continue from the state in out.
-        segment_by: where to cut episodes into more segments.
+        segment_by: cut episodes also after timeouts, or where the goal changes.
         follow_links: let hdf5 files refer to files outside their folder.
     """
     fabric = _fabric(accelerator, 1, "32-true")
@@ -167,7 +167,7 @@ def train_data(
 
 
 def _recipe_for(trajectories: Trajectories, features: Names, tokens: int | None) -> ForcingConfig:
-    """Diffusion Forcing of these features, with plans as long as the data allows."""
+    """Diffusion Forcing of these features; without ``tokens``, for the maze of the data if any."""
     base = ForcingConfig()
     if tokens is not None:
         base = ForcingConfig(tokens=tokens)

@@ -52,12 +52,17 @@ class PlanArguments(Record):
     trace: bool = False
     callback: Progress | None = None
 
+    def given(self, name: str) -> bool:
+        """Whether an optional argument is neither None nor False."""
+        value = getattr(self, name)
+        return value is not None and value is not False
+
     def plan_with(self, planner: Planner) -> Plan:
         """The plan that ``planner`` makes from these arguments."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in _OPTIONAL:  # planners of other packages may not have them
-            if not values[name]:
-                del values[name]
+        # Planners of other packages may not have the optional arguments.
+        names = [field.name for field in fields(self) if field.name not in _OPTIONAL]
+        names += filter(self.given, _OPTIONAL)
+        values = {name: getattr(self, name) for name in names}
         return planner.plan(values.pop("observation"), values.pop("goal"), **values)
 
 
@@ -124,13 +129,12 @@ class BasePlanner(ABC):
         arguments = PlanArguments(
             observation, goal, reward, horizon, seed, history, trace, callback
         )
-        values: dict[str, Any] = vars(arguments)
         for name in ("reward", *_OPTIONAL):
-            given = values[name] is not None and values[name] is not False
-            if given and name not in self.supports:
+            if arguments.given(name) and name not in self.supports:
                 raise ConfigError(
-                    f"{type(self).__name__} does not support {name}; got {values[name]!r:.100}. "
-                    "Leave it out, or use a planner trained by Diffusion Forcing."
+                    f"{type(self).__name__} does not support {name}; got "
+                    f"{getattr(arguments, name)!r:.100}. Leave it out, or use a planner trained by "
+                    "Diffusion Forcing."
                 )
         if callback is not None:
             require_function("callback", callback, "progress")

@@ -320,9 +320,7 @@ class Policy:
         received = np.where(finite, positions, np.float32(np.nan))
         noise = _OUTLIER * self._estimator.settings.noise / statistics.motion.max_step
         max_distance = self._planner.settings.max_start_distance + noise
-        PlanQuery(received, None, layout=PLANAR).require_near_data(
-            statistics, max_distance, math.inf
-        )
+        PlanQuery(received, None).require_near_data(statistics, max_distance, math.inf)
 
     def _planned(
         self,

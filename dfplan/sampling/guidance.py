@@ -160,10 +160,10 @@ def guide(
         clean = denoiser(x, level)
         drawn = samples.draw(denoiser, x, clean, level, schedule)
         scale = _scale(schedule.alpha[level], level, settings, weight)
-        max_move = torch.tensor(settings.max_move, dtype=x.dtype, device=x.device)
-        if unit is not None:
-            scale, max_move = scale / unit.square(), max_move / unit
-        moved = gradient_ascent(value, drawn, scale, settings.iterations, max_move)
+        scale = scale if unit is None else scale / unit.square()
+        moved = gradient_ascent(
+            value, drawn, scale, settings.iterations, _max_move(settings, unit, x)
+        )
         return samples.moved(clean, drawn, moved)
 
     return guided
@@ -210,12 +210,13 @@ def guide_through(
         drawn = samples.draw(calls, x, clean, level, schedule)
         alpha = schedule.alpha[level]
         share = torch.where(alpha > 0, schedule.sigma[level].square() / alpha, 0.0)
-        scale = _scale(share, level, settings, weight)
-        max_move = torch.tensor(settings.max_move, dtype=x.dtype, device=x.device)
-        if unit is not None:
-            max_move = max_move / unit
         moved = gradient_ascent(
-            value, drawn, scale, settings.iterations, max_move, backward=calls.backward
+            value,
+            drawn,
+            _scale(share, level, settings, weight),
+            settings.iterations,
+            _max_move(settings, unit, x),
+            backward=calls.backward,
         )
         return samples.moved(clean, drawn, moved)
 
@@ -270,6 +271,14 @@ def _scale(
     if weight is not None:
         share = share * weight[:, None]
     return settings.scale * share[..., None] * (level > 0)[..., None]
+
+
+def _max_move(
+    settings: GuidanceSettings, unit: torch.Tensor | None, x: torch.Tensor
+) -> torch.Tensor:
+    """The largest change of each number of a token in one gradient step, normalized."""
+    max_move = torch.tensor(settings.max_move, dtype=x.dtype, device=x.device)
+    return max_move if unit is None else max_move / unit
 
 
 class _RecordedCalls:

@@ -14,8 +14,9 @@ all features of a goal other than the position.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class Feature(Record):
         object.__setattr__(self, "columns", columns)
 
     def of(self, trajectories: Trajectories) -> np.ndarray:
-        """The feature's columns of all rows of its array, [N, C]; a view if they are adjacent.
+        """The feature's columns of all rows of its array, [N, C].
 
         Raises:
             DataError: the data has no such array, or the array fewer columns.
@@ -220,23 +221,11 @@ class TokenLayout(Record):
         """What a checkpoint stores about the content of tokens; None for positions alone."""
         if self.features == (POSITION,) and self.observation == PLANAR:
             return None
-        observation = self.observation
-        return {
-            "observation": {
-                "width": observation.width,
-                "position": list(observation.position),
-                "velocity": observation.velocity and list(observation.velocity),
-            },
-            "features": [
-                {
-                    "name": feature.name,
-                    "columns": list(feature.columns),
-                    "source": feature.source,
-                    "normalize": feature.normalize,
-                }
-                for feature in self.features
-            ],
+        content = {
+            "observation": asdict(self.observation),
+            "features": [asdict(feature) for feature in self.features],
         }
+        return dict(json.loads(json.dumps(content)))  # lists in place of tuples, as in a file
 
 
 def tokens_from_json(stored: dict[str, Any] | None) -> dict[str, Any]:
@@ -269,26 +258,20 @@ def token_features(
     Raises:
         ConfigError: another name, a name twice, no position, or a feature that the data lacks.
     """
-    offered = {"position": POSITION.columns, "action": (), "reward": (), "observation": ()}
-    if observation.velocity is not None:
-        offered["velocity"] = observation.velocity
-    for name in names:
-        require_name("feature of this data", name, offered)
-    taken = {*observation.position, *(observation.velocity or () if "velocity" in names else ())}
-    made = {
-        "position": Feature("position", observation.position),
-        "velocity": Feature("velocity", observation.velocity or (0, 1)),
-        "action": Feature("action", tuple(range(actions)), "actions", "none"),
-        "reward": Feature("reward", (0,), "rewards"),
-    }
+    velocity = observation.velocity or ()
+    taken = {*observation.position, *(velocity if "velocity" in names else ())}
     rest = tuple(column for column in range(observation.width) if column not in taken)
-    if "observation" in names:
-        if not rest:
-            raise ConfigError("No column of the observation is left for the feature 'observation'.")
-        made["observation"] = Feature("observation", rest)
-    if "position" not in names:
-        raise ConfigError(f"Tokens must hold the position; got {', '.join(names)}.")
-    if len(set(names)) < len(names):
-        raise ConfigError(f"A token holds each feature once; got {', '.join(names)}.")
-    order = ("position", "velocity", "observation", "action", "reward")
-    return tuple(made[name] for name in order if name in names)
+    offered = [
+        Feature("position", observation.position),
+        *([Feature("velocity", velocity)] if velocity else []),
+        *([Feature("observation", rest)] if rest else []),
+        Feature("action", tuple(range(actions)), "actions", "none"),
+        Feature("reward", (0,), "rewards"),
+    ]
+    for name in names:
+        require_name("feature of this data", name, [feature.name for feature in offered])
+    if "position" not in names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"Tokens hold the position, and each feature once; got {', '.join(names)}."
+        )
+    return tuple(feature for feature in offered if feature.name in names)
