@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dfplan.data.formats.minari_files import is_dataset
 from dfplan.data.links import referenced_files
-from dfplan.data.sha256 import checksum_file, files_of, write_checksum
+from dfplan.data.sha256 import checksum_file, sha256_of, write_checksum
 from dfplan.errors import DataError
 from dfplan.files import expand_path
 
@@ -34,10 +34,10 @@ def checksum(source: str | os.PathLike[str]) -> Path:
     else:
         for part in referenced_files(path):
             if part.is_relative_to(path.resolve().parent):
-                write_checksum(part, [part])
+                write_checksum(part, sha256_of(part))
             elif not checksum_file(part).exists():
                 raise DataError(
                     f"{path} takes values from {part}, in another folder. Write its checksum "
                     f"first: dfplan data checksum {part}"
                 )
-    return write_checksum(path, files_of(path))
+    return write_checksum(path, sha256_of(path))

@@ -118,7 +118,8 @@ def _download(
         for value, origin in ((expected, "known_hash"), (earlier, "an earlier download")):
             if value is not None and digest != value:
                 raise _failure(url, f"its SHA-256 is {digest}, but that of {origin} is {value}")
-    write_checksum(path, [path])
+    # Not computed again: a second process may replace the file meanwhile.
+    write_checksum(path, {path: digest})
 
 
 def _fetch(url: str, path: Path, bar: tqdm[Any]) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -43,12 +43,14 @@ def is_settled(file: FileStamp) -> bool:
     return time.time_ns() - max(file.mtime_ns, file.ctime_ns) > _SETTLED
 
 
-def write_checksum(path: Path, files: Iterable[Path]) -> Path:
-    """Write the checksums of ``files``, in the folder or the file ``path``; return their file.
+def write_checksum(path: Path, digests: Mapping[Path, str]) -> Path:
+    """Write the SHA-256 of files in the folder or the file ``path``; return the checksum file.
 
-    Raises DataError if a file cannot be read, OSError if the checksum file cannot be written.
+    Raises OSError if the checksum file cannot be written.
     """
-    lines = [_line(sha256(file), file.relative_to(path.parent).as_posix()) for file in files]
+    lines = [
+        _line(digest, file.relative_to(path.parent).as_posix()) for file, digest in digests.items()
+    ]
     with atomic_path(checksum_file(path)) as temporary:
         temporary.write_text("".join(lines), "utf-8", "surrogateescape")
     return checksum_file(path)
@@ -122,14 +124,16 @@ def replacing(
         if had_checksum:
             file.unlink()
     if had_checksum:
-        write_checksum(path, files_of(path))
+        write_checksum(path, sha256_of(path))
 
 
-def files_of(path: Path) -> list[Path]:
-    """The file at ``path``, or all files in the folder there."""
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    return [path]
+def sha256_of(path: Path) -> dict[Path, str]:
+    """The SHA-256 of the file at ``path``, or of all files in the folder there.
+
+    Raises :class:`DataError` if a file cannot be read, or changes meanwhile.
+    """
+    files = sorted(filter(Path.is_file, path.rglob("*"))) if path.is_dir() else [path]
+    return {file: sha256(file) for file in files}
 
 
 def sha256(path: Path) -> str:
