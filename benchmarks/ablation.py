@@ -19,10 +19,12 @@ Each trained network plans from the same starts with each scheduling matrix and 
 Guidance "none" samples what the network has learned. "reward" moves each clean estimate toward
 short lines inside the data's support; this is Monte Carlo guidance with N = 1. "Monte Carlo"
 averages over N samples that are estimated in one network call each, "sampled" over N samples that
-are drawn in three calls each, so that its N = 1 is guided by one sample. "tree" is tree search
-under the reward, with as many evaluations as Monte Carlo with N = 16 and as "64 candidates", the
-reward alone with 16 times as many candidates. These and the sampled variants are run with one
-matrix only.
+are drawn in three calls each, so that its N = 1 is guided by one sample. "through the denoiser"
+takes the reward's gradient with respect to the network's input, as in the paper (arXiv 2407.01392,
+algorithm 2), with the scale that scored best in ``sampling_options``. "tree" is tree search under
+the reward, with as many evaluations as Monte Carlo with N = 16 and as "64 candidates", the reward
+alone with 16 times as many candidates. These, the sampled variants and "through the denoiser" are
+run with one matrix only.
 
 With every guidance, the plan is the best of 4 candidates of different lengths, of the 64, or of the
 tree, by travel time and by the share of the plan outside the data's support: "none" does not use
@@ -110,6 +112,9 @@ def _sampled(mc_samples: int) -> Callable[[ForcingPlanner], ForcingPlanner]:
 
 ONE_MATRIX_GUIDANCES: dict[str, Callable[[ForcingPlanner], ForcingPlanner]] = {
     **{f"sampled, N={mc_samples}": _sampled(mc_samples) for mc_samples in (1, 4, 16)},
+    "through the denoiser": lambda planner: _with_guidance(
+        planner, method="denoiser", scale=0.5, iterations=1
+    ),
     "64 candidates": lambda planner: planner.with_settings(candidates=64),
 }
 """Planners with a guidance by name, for one matrix only."""
