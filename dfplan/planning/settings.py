@@ -58,7 +58,7 @@ class PlannerSettings:
     support_weight: float = 6.0
     support_penalty: float = 20.0
     support_margin: float = 3.0
-    refine_steps: int = 30
+    refine_steps: int = 10
     refine_top_k: int = 1
     max_start_distance: float = MAX_START_DISTANCE
     max_goal_distance: float = MAX_GOAL_DISTANCE
