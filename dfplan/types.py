@@ -108,6 +108,8 @@ class Trajectories(Record):
         maze: text of the maze if the file has it; used for drawing, never for training.
         mapped: as in :class:`Recording`.
         layout: as in :class:`Recording`.
+        jumps: rows that begin a segment because the position jumped there, in the episode of the
+            segment before; int64 [J].
     """
 
     observations: np.ndarray
@@ -120,6 +122,7 @@ class Trajectories(Record):
     maze: str | None = None
     mapped: tuple[FileStamp, ...] = field(default=(), compare=False)
     layout: ObservationLayout = PLANAR
+    jumps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.observations)

@@ -64,6 +64,7 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
             "Does every row end an episode? Run `dfplan data check`."
         )
     _warn(source, anomalies)
+    between = np.intersect1d(segments[:, 0], segments[:, 1])  # with a segment on both sides
     return Trajectories(
         observations=recording.observations,
         actions=recording.actions,
@@ -75,6 +76,7 @@ def segmented(recording: Recording, segment_by: str = "none") -> Trajectories:
         maze=recording.maze,
         mapped=recording.mapped,
         layout=recording.layout,
+        jumps=np.intersect1d(anomalies.jumps, between),
     )
 
 

@@ -11,6 +11,7 @@ from dfplan.planning.partial_plan import Denoised, PartialPlan
 from dfplan.planning.select import PlanObjective
 from dfplan.planning.settings import PlannerSettings
 from dfplan.sampling.guidance import GUIDANCES, Guidance, monte_carlo
+from dfplan.sampling.joint import join_windows
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import FREE, hold
 from dfplan.sampling.model import SequenceModel
@@ -65,7 +66,13 @@ def evaluations(settings: PlannerSettings, tokens: int, max_level: int) -> int:
 def _matrix(partial: PartialPlan, model: SequenceModel, settings: PlannerSettings) -> torch.Tensor:
     """The scheduling matrix of partial plans, int [M+1, S, T]."""
     free = (partial.held == FREE).sum(1).clamp_min(1)
-    return hold(settings.sampling.rows(free, model.schedule.max_level), partial.held)
+    matrix = hold(settings.sampling.rows(free, model.schedule.max_level), partial.held)
+    if partial.start_level is None:
+        return matrix
+    matrix = torch.where(partial.held == FREE, matrix.clamp(max=partial.start_level), matrix)
+    changed = (matrix.diff(dim=0) != 0).flatten(1).any(1)
+    changed[-1] = True  # without a free token, there is one row
+    return torch.cat([matrix[:1], matrix[1:][changed]])
 
 
 def _denoise_batch(
@@ -89,8 +96,13 @@ def _denoise_batch(
         if callback is not None:
             callback(rows, len(matrix) - 1)
 
+    denoiser: Denoiser = counted
+    if partial.x.shape[1] > model.layout.tokens:
+        window = model.layout.tokens
+        overlap = min(max(1, round(objective.settings.overlap * window)), window - 2)
+        denoiser = join_windows(counted, window, overlap, model.schedule.max_level, generator)
     sample(
-        _guided(counted, partial, model, objective, generator),
+        _guided(denoiser, partial, model, objective, generator),
         partial.x,
         matrix,
         step=sampling_step(objective.settings.step, model.schedule),

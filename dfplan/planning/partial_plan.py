@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,11 +12,16 @@ from dfplan.errors import ConfigError
 from dfplan.planning.observation_history import read_history
 from dfplan.planning.planner import PlanArguments
 from dfplan.planning.query import PlanQuery, read_query
+from dfplan.planning.route import Route
 from dfplan.planning.row_errors import first_then_others, in_row
 from dfplan.planning.settings import PlannerSettings
 from dfplan.record import Record
 from dfplan.sampling.matrices import FREE
 from dfplan.sampling.model import SequenceModel
+from dfplan.tokens.layout import MAX_LENGTH
+
+_EARLIEST, _LATEST = 0.9, 1.2
+"""Horizons of candidates, as multiples of the expected time to the goal."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class PartialPlan(Record):
         end: index of each plan's last token, int [S].
         before: number of positions before the present one; 0 without a history.
         guidance_weight: factor on the guidance scale of each sequence, float [S]; None for 1.
+        start_level: the level of the tokens of ``x`` that are denoised; None for pure noise.
     """
 
     x: torch.Tensor
@@ -36,6 +43,7 @@ class PartialPlan(Record):
     end: torch.Tensor
     before: int = 0
     guidance_weight: torch.Tensor | None = None
+    start_level: int | None = None
 
     def __len__(self) -> int:
         return len(self.end)
@@ -43,7 +51,13 @@ class PartialPlan(Record):
     def part(self, rows: slice) -> PartialPlan:
         """The sequences ``rows``."""
         weight = None if self.guidance_weight is None else self.guidance_weight[rows]
-        return PartialPlan(self.x[rows], self.held[rows], self.end[rows], self.before, weight)
+        return replace(
+            self,
+            x=self.x[rows],
+            held=self.held[rows],
+            end=self.end[rows],
+            guidance_weight=weight,
+        )
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,12 @@ def read_plan_query(
 
 
 def horizons(
-    query: PlanQuery, model: SequenceModel, horizon: int | None
+    query: PlanQuery,
+    model: SequenceModel,
+    horizon: int | None,
+    routes: Sequence[Route] | None = None,
+    *,
+    joined: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The shortest and longest horizon of each query, in tokens after the present; int [B].
 
@@ -116,21 +135,24 @@ def horizons(
         query: to plan for.
         model: to plan with.
         horizon: environment steps, if the plan must have this length.
+        routes: the expected way of each query, if it is known.
+        joined: whether a plan can be longer than a window of the model.
 
     Raises:
-        ConfigError: the model cannot plan over this horizon, or it is too short.
+        ConfigError: the horizon is no possible number of steps, or too short.
     """
     layout = model.layout
     token_steps = layout.token_steps
     before = 0 if query.history is None else query.history.tokens(layout) - 1
-    limit = layout.longest_horizon - before * token_steps
-    given = limit if horizon is None else horizon
+    window = layout.longest_horizon - before * token_steps
+    limit = (MAX_LENGTH - before) * token_steps if joined else window
+    given = window if horizon is None else horizon
     # As Python's int: NumPy's unsigned integers have no negative numbers.
     steps = int(given) if isinstance(given, int | np.integer) else 0
     if not 1 <= steps <= limit:
         raise ConfigError(
             f"The horizon must be a whole number from 1 to {limit} environment steps; got "
-            f"{horizon!r}. Plan to a nearer goal first, or train with more tokens."
+            f"{horizon!r}."
         )
     longest = torch.full((len(query),), -(-steps // token_steps))
     if query.goal is None:
@@ -139,13 +161,16 @@ def horizons(
     away = (torch.from_numpy(query.goal) - query.start).abs().amax(1)
     max_step = model.statistics.motion.max_step
     shortest = (away / (max_step * token_steps)).ceil().clamp_min(1).long()
+    if routes is not None and horizon is None:
+        expected = torch.tensor([route.steps[-1] for route in routes]) / token_steps
+        shortest = torch.maximum(shortest, (_EARLIEST * expected).ceil().long())
+        return shortest, torch.maximum(shortest, (_LATEST * expected).ceil().long())
     if (shortest > longest).any():
         row = int(shortest.argmax())
         raise ConfigError(
             f"The goal{in_row(row, len(away))} is {float(away[row]):.3g} away, which takes at "
-            f"least {int(shortest[row]) * token_steps} steps; got a horizon of {steps}, and the "
-            f"model's longest is {limit}. Give a longer horizon, plan to a nearer goal first, "
-            "or train with more tokens.",
+            f"least {int(shortest[row]) * token_steps} steps; got a horizon of {steps}. Give a "
+            "longer one.",
             rows=first_then_others(row, (shortest > longest).numpy()),
         )
     return shortest if horizon is None else longest, longest
@@ -171,9 +196,23 @@ def _normalized(values: torch.Tensor, model: SequenceModel) -> torch.Tensor:
 
 
 def partial_plan(
-    query: PlanQuery, model: SequenceModel, ends: torch.Tensor, generator: torch.Generator
+    query: PlanQuery,
+    model: SequenceModel,
+    ends: torch.Tensor,
+    generator: torch.Generator,
+    routes: Sequence[Route] | None = None,
+    route_level: int = 0,
 ) -> PartialPlan:
-    """Noise between each query's start and its goal at token ``ends`` [B, C]; S = B * C."""
+    """Noise between each query's start and its goal at token ``ends`` [B, C]; S = B * C.
+
+    Args:
+        query: to plan for.
+        model: to plan with.
+        ends: last token of each candidate, int [B, C].
+        generator: draws the noise.
+        routes: the expected way of each query; the noise is added to it.
+        route_level: the noise level to which the routes are noised.
+    """
     frames = start_frames(query, model)
     context = model.layout.to_tokens(frames)
     tokens = context.shape[1]
@@ -182,8 +221,29 @@ def partial_plan(
     shape = len(end), len(index), model.layout.token_width
     x = torch.randn(shape, generator=generator, dtype=torch.float32)
     held = torch.where(index <= end[:, None], FREE, model.schedule.max_level)
+    if routes is not None:
+        clean = _route_tokens(routes, ends, model)
+        clean = torch.cat([clean[:, :1].expand(-1, tokens - 1, -1), clean], 1)
+        noised = model.schedule.add_noise(clean, x, torch.full(held.shape, route_level))
+        x = torch.where((held == FREE)[..., None], noised, x)
     x[:, :tokens], held[:, :tokens] = context.repeat_interleave(count, 0), 0
     if query.goal is not None:
         row = torch.arange(len(end))
         x[row, end], held[row, end] = goal_tokens(query, model).repeat_interleave(count, 0), 0
-    return PartialPlan(x, held, end, frames.shape[1] - 1)
+    before = frames.shape[1] - 1
+    return PartialPlan(x, held, end, before, start_level=route_level if routes else None)
+
+
+def _route_tokens(
+    routes: Sequence[Route], ends: torch.Tensor, model: SequenceModel
+) -> torch.Tensor:
+    """Tokens [S, 1 + longest end, D] of the ways, each walked in the time of its candidate."""
+    stack = model.layout.frame_stack
+    frame = np.arange(1 + int(ends.max()) * stack)
+    points = [
+        route.at(frame * (route.steps[-1] / (int(end) * stack)))
+        for route, own in zip(routes, ends, strict=True)
+        for end in own
+    ]
+    positions = torch.from_numpy(np.stack(points).astype(np.float32))
+    return model.layout.to_tokens(model.layout.known_frames(_normalized(positions, model)))

@@ -64,7 +64,7 @@ class PlanObjective:
         self._stride, self._position = model.layout.stride, model.layout.position
         self._reward = None if reward is None else check_reward(reward)
         terms = settings.smoothness_weight * Short()
-        terms = terms + settings.support_weight * OnSupport(self._statistics.support)
+        terms = terms + settings.support_weight * OnSupport(self._statistics.safe_support)
         self._guidance_reward = terms if self._reward is None else terms + self._reward
 
     @property
@@ -96,7 +96,7 @@ class PlanObjective:
         """
         points = states[..., self._position]
         lines = points_on_lines(points, _POINTS_PER_LINE)
-        distance = self._statistics.support.distance(lines)
+        distance = self._statistics.safe_support.distance(lines)
         off = (distance > self.settings.support_margin * self._step_length).float()
         return off.view(*points.diff(dim=1).shape[:-1], _POINTS_PER_LINE).mean(-1)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dfplan.errors import ConfigError, require_class, require_name, require_numbers
 from dfplan.planning.query import MAX_GOAL_DISTANCE, MAX_START_DISTANCE
+from dfplan.planning.time_to_goal import RISK_AVERSION
 from dfplan.sampling.guidance import GuidanceSettings
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.steps import STEPS
@@ -23,7 +24,15 @@ class PlannerSettings:
         sampling: the noise level of each token in each row of the sampling run.
         step: sampling step: ``ddim``, ``ddpm`` or ``second_order``.
         candidates: number of plans sampled for each query. Their horizons are spread evenly over
-            those in which the goal can be reached.
+            those in which the goal can be reached, or, with a finite ``route_noise``, from 0.9 to
+            1.2 times the expected time to the goal.
+        route_noise: plans to a goal start from the expected way there, to which noise of this
+            standard deviation is added, in steps at top speed. With ``math.inf`` they start from
+            pure noise.
+        risk_aversion: what a loss counts in the choice of the way; see
+            :func:`~dfplan.planning.time_to_goal.goal_times`.
+        overlap: share of a window's tokens that the next window repeats, in plans that are longer
+            than a window (:func:`~dfplan.sampling.joint.join_windows`).
         mc_samples: number of samples of Monte Carlo guidance. 1 guides by the current clean
             estimate alone.
         guidance: strength of the guidance, in sampling and in refinement. The gradient is taken in
@@ -50,6 +59,9 @@ class PlannerSettings:
     sampling: SamplingSchedule = field(default_factory=SamplingSchedule)
     step: str = "ddim"
     candidates: int = 16
+    route_noise: float = math.inf
+    risk_aversion: float = RISK_AVERSION
+    overlap: float = 0.5
     mc_samples: int = 1
     guidance: GuidanceSettings = field(
         default_factory=lambda: GuidanceSettings(scale=0.5, iterations=5, max_move=3.0)
@@ -70,6 +82,9 @@ class PlannerSettings:
         require_numbers(vars(self), "refine_steps", integer=True, minimum=0)
         weights = ("smoothness_weight", "support_weight", "support_penalty", "support_margin")
         require_numbers(vars(self), *weights, minimum=0)
+        require_numbers(vars(self), "risk_aversion", minimum=0)
+        require_numbers(vars(self), "route_noise", above=0, maximum=math.inf)
+        require_numbers(vars(self), "overlap", above=0, maximum=1)
         distances = ("max_start_distance", "max_goal_distance")
         require_numbers(vars(self), *distances, minimum=0, maximum=math.inf)
         require_class(GuidanceSettings, guidance=self.guidance)

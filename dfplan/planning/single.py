@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from dfplan.errors import require_class, require_name, require_numbers
@@ -20,7 +22,8 @@ from dfplan.planning.partial_plan import (
     read_plan_query,
 )
 from dfplan.planning.planner import BasePlanner, PlanArguments
-from dfplan.planning.query import noise_generator
+from dfplan.planning.query import PlanQuery, noise_generator
+from dfplan.planning.route import Route, find_routes
 from dfplan.planning.select import PlanObjective, select, to_plan
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
@@ -104,6 +107,7 @@ class ForcingPlanner(Record, BasePlanner):
             support_weight=settings.support_weight * factor,
             support_penalty=200.0,
             refine_steps=60,
+            route_noise=math.inf,
             refine_top_k=min(4, settings.candidates),
         )
 
@@ -125,10 +129,15 @@ class ForcingPlanner(Record, BasePlanner):
                 query.history, model, generator, settings.largest_batch
             )
             query = query.with_history(history, model.layout.observed)
-        shortest, longest = horizons(query, model, arguments.horizon)
+        goal, routes = query.goal, self._routes(query)
+        if routes is not None:
+            # A way can end before the goal, where a jump is likely.
+            ends_of_ways = np.stack([route.points[-1] for route in routes])
+            query = replace(query, goal=ends_of_ways.astype(np.float32))
+        shortest, longest = horizons(query, model, arguments.horizon, routes, joined=True)
         share = torch.linspace(0.0, 1.0, settings.candidates, dtype=torch.float32)
         ends = (shortest[:, None] + share * (longest - shortest)[:, None]).round().long()
-        partial = partial_plan(query, model, ends, generator)
+        partial = partial_plan(query, model, ends, generator, routes, self._route_level())
 
         def report(rows: Sequence[tuple[torch.Tensor, torch.Tensor]], count: int) -> None:
             level, states = self._candidates(*rows[-1], partial, ends)
@@ -151,6 +160,7 @@ class ForcingPlanner(Record, BasePlanner):
             began=began,
             maze=self.maze,
         )
+        plan = replace(plan, goal=goal)
         if not arguments.trace:
             return plan
         chosen = torch.arange(len(ends)), selected.index
@@ -163,6 +173,21 @@ class ForcingPlanner(Record, BasePlanner):
             (level[chosen].numpy(), states[chosen][..., position].numpy()) for level, states in rows
         )
         return replace(plan, trace=tuple(trace))
+
+    def _routes(self, query: PlanQuery) -> list[Route] | None:
+        """The expected way of each query; None if plans start from pure noise."""
+        model, settings = self.model, self.settings
+        if query.goal is None or math.isinf(settings.route_noise):
+            return None
+        starts = query.start.numpy().astype(np.float64)
+        return find_routes(model.statistics, starts, query.goal, settings.risk_aversion)
+
+    def _route_level(self) -> int:
+        """The noise level of :attr:`PlannerSettings.route_noise`."""
+        statistics, schedule = self.model.statistics, self.model.schedule
+        unit = statistics.normalizer.std[self.model.layout.position].mean()
+        noise = self.settings.route_noise * statistics.motion.max_step / unit
+        return int(schedule.level_for_noise(noise).clamp(1, schedule.max_level))
 
     def _candidates(
         self, level: torch.Tensor, clean: torch.Tensor, partial: PartialPlan, ends: torch.Tensor

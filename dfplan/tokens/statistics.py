@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,10 +15,13 @@ from dfplan.record import Record
 from dfplan.tokens.layout import POSITION, Feature
 from dfplan.tokens.motion import Motion, fit_motion, require_resolved
 from dfplan.tokens.normalizer import Normalizer, fit_normalizer
+from dfplan.tokens.roadmap import BIN_CELLS, Roadmap, fit_roadmap
 from dfplan.tokens.support import Support, fit_support
 from dfplan.types import Trajectories
 
 _MAX_REWARD_SCALE = 1e3  # rewards between this and its inverse need no other unit
+_DANGER = 3.0
+"""Places closer than this to where a jump began are not safe, in cells of the support."""
 _LARGEST_REWARD = float(np.finfo(np.float32).max)
 
 _SHAPES = {
@@ -31,7 +35,7 @@ _POSITIVE = ("std", "support.resolution", "reward_unit")
 
 @dataclass(frozen=True)
 class Statistics(Record):
-    """The scale of the columns of frames, the visited region, and the motion of the body.
+    """The scale of the columns of frames, the visited region, its roadmap, and the body's motion.
 
     Attributes:
         normalizer: mean and standard deviation of each column, the position first.
@@ -39,12 +43,22 @@ class Statistics(Record):
         motion: the fitted point mass.
         reward_unit: unit of the rewards for value learning. It is 1, except for very small or very
             large rewards.
+        roadmap: where the data goes from where, and how fast; None in checkpoints without it.
     """
 
     normalizer: Normalizer
     support: Support
     motion: Motion
     reward_unit: float = 1.0
+    roadmap: Roadmap | None = None
+
+    @cached_property
+    def safe_support(self) -> Support:
+        """The visited region without the surroundings of recorded jumps; plans keep to it."""
+        if self.roadmap is None or not len(self.roadmap.departures):
+            return self.support
+        distance = _DANGER * self.support.resolution
+        return self.support.without(self.roadmap.departures, distance)
 
     @isolated()
     def to_tensors(self) -> dict[str, torch.Tensor]:
@@ -62,6 +76,9 @@ class Statistics(Record):
         }
         if self.reward_unit != 1:
             tensors["reward_unit"] = torch.tensor(self.reward_unit, dtype=torch.float64)
+        if self.roadmap is not None:
+            for name in Roadmap.ARRAYS:
+                tensors[f"roadmap.{name}"] = torch.from_numpy(getattr(self.roadmap, name))
         return tensors
 
     @classmethod
@@ -87,15 +104,17 @@ class Statistics(Record):
             is_grid = tensor.dtype == torch.bool and tensor.ndim == 2 and min(tensor.shape) > 1
             if name == "support.visited" and not is_grid:
                 raise ValueError(name)
+        support = Support(
+            tensors["support.origin"],
+            float(tensors["support.resolution"]),
+            tensors["support.visited"],
+        )
         return cls(
             Normalizer(tensors["mean"], tensors["std"]),
-            Support(
-                tensors["support.origin"],
-                float(tensors["support.resolution"]),
-                tensors["support.visited"],
-            ),
+            support,
             Motion(*tensors["motion"].tolist()),
             float(tensors.get("reward_unit", 1.0)),
+            _roadmap(tensors, support) if "roadmap.bins" in tensors else None,
         )
 
 
@@ -118,12 +137,33 @@ def fit_statistics(
     motion = fit_motion(trajectories)
     farthest = max(float(np.abs(block).max()) for block in positions)
     require_resolved(farthest, motion, trajectories.source)
+    support = fit_support(positions, motion.max_step)
     return Statistics(
         _fit_normalizer(trajectories, features),
-        fit_support(positions, motion.max_step),
+        support,
         motion,
         _reward_unit(trajectories),
+        fit_roadmap(trajectories, support),
     )
+
+
+def _roadmap(tensors: dict[str, torch.Tensor], support: Support) -> Roadmap:
+    """The roadmap in the tensors of a checkpoint, with the errors of ``from_tensors``."""
+    arrays = {}
+    for name, (kind, shape) in Roadmap.ARRAYS.items():
+        array = tensors[f"roadmap.{name}"].numpy()
+        fits = len(shape) == array.ndim and all(
+            want in (None, size) for want, size in zip(shape, array.shape, strict=True)
+        )
+        if array.dtype != kind or not fits:
+            raise ValueError(f"roadmap.{name}")
+        arrays[name] = array
+    roadmap = Roadmap(
+        support.origin.numpy().astype(np.float64), BIN_CELLS * support.resolution, **arrays
+    )
+    if problem := roadmap.problem():
+        raise ValueError(f"roadmap.{problem}")
+    return roadmap
 
 
 def _fit_normalizer(trajectories: Trajectories, features: Sequence[Feature]) -> Normalizer:

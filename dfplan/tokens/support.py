@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -57,6 +57,16 @@ class Support(Record):
         interpolated = F.grid_sample(field, grid, mode="bilinear", align_corners=True)
         outside = (cell - inside).abs().sum(-1) * self.resolution
         return interpolated.reshape(points.shape[:-1]) + outside
+
+    def without(self, points: np.ndarray, distance: float) -> Support:
+        """The region without the cells within ``distance`` of the cells of ``points`` [Q, 2]."""
+        from scipy import ndimage
+
+        cell = ((points - self.origin.numpy()) / self.resolution).astype(int)
+        free = np.ones(self.visited.shape, dtype=bool)
+        free[cell[:, 0], cell[:, 1]] = False
+        away = ndimage.distance_transform_edt(free) * self.resolution
+        return replace(self, visited=self.visited & torch.from_numpy(away > distance))
 
 
 def fit_support(positions: Iterable[np.ndarray], resolution: float) -> Support:

@@ -302,7 +302,9 @@ def _digest(tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        flat = tensors[name].contiguous().reshape(-1)
+        if len(flat):  # PyTorch cannot view an empty tensor as bytes
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -278,12 +278,32 @@ def test_horizons_are_rounded_up_to_whole_tokens(
     np.testing.assert_allclose(plan.points[:, plan.steps[0] // plan.stride], goals, atol=1e-4)
 
 
-@pytest.mark.parametrize("horizon", [0, -5, 131, 10_000, 40.5, "far"])
-def test_horizons_beyond_the_model_are_errors(
+def test_a_plan_can_be_longer_than_a_window(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
+) -> None:
+    few = planner.with_settings(candidates=2)
+    plan = few.plan(states, goals, horizon=260, seed=0)
+    assert planner.model.layout.longest_horizon == 130
+    assert (plan.steps == 260).all() and plan.points.shape[1] == 1 + 260 // plan.stride
+    np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-4)
+    assert corridor.away(plan.points).max() < 4.5
+    assert plan.evaluations > few.plan(states, goals, horizon=130, seed=0).evaluations
+
+
+def test_a_plan_that_starts_from_the_expected_way_needs_few_evaluations(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
+) -> None:
+    near = planner.with_settings(route_noise=5.0, candidates=1, steps=2)
+    plan = near.plan(states, goals, seed=0)
+    np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-4)
+    assert plan.evaluations == 1 and corridor.away(plan.points).max() < 4.5
+
+
+@pytest.mark.parametrize("horizon", [0, -5, 40.5, "far", 10**9])
+def test_impossible_horizons_are_errors(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, horizon: Any
 ) -> None:
-    assert planner.model.layout.longest_horizon == 130
-    message = f"from 1 to 130 environment steps; got.*{horizon}"
+    message = f"from 1 to .* environment steps; got.*{horizon}"
     with pytest.raises(ConfigError, match=message):
         planner.plan(states, goals, horizon=horizon)
 
@@ -410,7 +430,7 @@ def test_goals_beyond_the_longest_plan_are_errors(
     layout = replace(planner.model.layout, tokens=3)
     short = replace(planner, model=replace(planner.model, layout=layout))
     assert short.plan(states[:1], states[:1, :2] + 2.0, seed=0).steps <= 20
-    with pytest.raises(ConfigError, match=r"goal.* row 0 .*longest is 20"):
+    with pytest.raises(ConfigError, match=r"goal.* row 0 .*horizon of 20"):
         short.plan(states, goals)
 
 

@@ -1,0 +1,123 @@
+"""The expected way from a start to a goal, as a line with times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from dfplan.errors import ConfigError
+from dfplan.planning.time_to_goal import RISK_AVERSION, GoalTimes, goal_times
+from dfplan.record import Record
+from dfplan.tokens.statistics import Statistics
+from dfplan.tokens.support import Support
+
+_MARGIN = 1.0
+"""A shortcut may be this far from the data, in cells of the support."""
+
+_REACH = 40
+"""A shortcut leaves out fewer bins than this."""
+
+
+@dataclass(frozen=True)
+class Route(Record):
+    """The expected way of one query.
+
+    Attributes:
+        way: the expected time to the goal, and the choices that lead there.
+        points: corners of the line, the start first; float64 [R, 2].
+        steps: expected environment steps from the start to each corner; float64 [R], ascending.
+    """
+
+    way: GoalTimes
+    points: np.ndarray
+    steps: np.ndarray
+
+    def at(self, steps: np.ndarray) -> np.ndarray:
+        """Expected positions [P, 2] after ``steps`` [P]; the last one after arrival."""
+        columns = [np.interp(steps, self.steps, self.points[:, axis]) for axis in (0, 1)]
+        return np.stack(columns, 1)
+
+
+def find_routes(
+    statistics: Statistics,
+    starts: np.ndarray,
+    goals: np.ndarray,
+    risk_aversion: float = RISK_AVERSION,
+) -> list[Route]:
+    """The expected way of each query, shortened where the data leaves room.
+
+    A way ends at the goal, or before it where a jump is likely.
+
+    Args:
+        statistics: statistics of the data, with a roadmap.
+        starts: positions [B, 2].
+        goals: positions [B, 2].
+        risk_aversion: see :func:`~dfplan.planning.time_to_goal.goal_times`.
+
+    Raises:
+        ConfigError: there is no roadmap, or ``risk_aversion`` is negative.
+        ObservationError: no recorded way leads from a start to its goal.
+    """
+    roadmap = statistics.roadmap
+    if roadmap is None:
+        raise ConfigError(
+            "A way to the goal needs the roadmap of the data, which this checkpoint lacks. Train "
+            "the model again."
+        )
+    distinct, of_query = np.unique(goals, axis=0, return_inverse=True)
+    ways = [goal_times(roadmap, statistics.support, goal, risk_aversion) for goal in distinct]
+    pairs = zip(starts, of_query.ravel(), strict=True)
+    return [_route(ways[index], start, statistics) for start, index in pairs]
+
+
+def _route(way: GoalTimes, start: np.ndarray, statistics: Statistics) -> Route:
+    roadmap = way.roadmap
+    bins = way.route(start)
+    line = np.concatenate([start[None], roadmap.centers[bins], way.goal[None]])
+    max_step = statistics.motion.max_step
+    first, last = np.abs(line[[1, -1]] - line[[0, -2]]).max(1) / max_step
+    durations = np.concatenate([[first], roadmap.durations(bins), [last]])
+    if bins[-1] not in way.ends:
+        line, durations = line[:-1], durations[:-1]
+    elapsed, length = (np.append(0.0, np.cumsum(each)) for each in (durations, _lengths(line)))
+    corners = _shortcuts(line, statistics.safe_support)
+    along, straight = np.diff(length[corners]), _lengths(line[corners])
+    pace = np.diff(elapsed[corners]) / np.where(along > 0, along, 1.0)
+    return Route(way, line[corners], np.append(0.0, np.cumsum(pace * straight)))
+
+
+def _shortcuts(line: np.ndarray, support: Support) -> np.ndarray:
+    """The corners of the shortest line along ``line`` [R, 2] that does not leave the data; int [Q].
+
+    It has the first and last point of ``line``, and some between.
+    """
+    count = len(line)
+    first, second = np.triu_indices(count, 2)
+    near = second - first <= _REACH
+    first, second = first[near], second[near]
+    length = np.linalg.norm(line[second] - line[first], axis=1)
+    samples = np.ceil(length / support.resolution).astype(int).clip(min=1)
+    owner = np.repeat(np.arange(len(first)), samples)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(samples) - samples, samples)
+    share = ((place + 0.5) / samples[owner])[:, None]
+    points = (1 - share) * line[first[owner]] + share * line[second[owner]]
+    distance = support.distance(torch.from_numpy(points.astype(np.float32))).numpy()
+    free = np.ones(len(first), bool)
+    free[owner[distance > _MARGIN * support.resolution]] = False
+    step = np.arange(count - 1)
+    begin, end = np.append(step, first[free]), np.append(step + 1, second[free])
+    cost = np.linalg.norm(line[end] - line[begin], axis=1)
+    graph = sparse.csr_matrix((cost + 1e-9 * cost.sum(), (begin, end)), (count, count))
+    before = csgraph.dijkstra(graph, indices=0, return_predecessors=True)[1]
+    corners = [count - 1]
+    while corners[-1]:
+        corners.append(int(before[corners[-1]]))
+    return np.array(corners[::-1])
+
+
+def _lengths(line: np.ndarray) -> np.ndarray:
+    return np.asarray(np.linalg.norm(np.diff(line, axis=0), axis=1))

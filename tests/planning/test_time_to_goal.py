@@ -1,0 +1,129 @@
+"""The expected time to a goal: shortest paths without chance, closed forms with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.time_to_goal import GoalTimes, goal_times
+from dfplan.tokens.roadmap import Roadmap
+from dfplan.tokens.support import Support
+
+CELLS = 5  # of the support along a side of a bin
+
+
+def roadmap_of(
+    bins: list[tuple[int, int]],
+    edges: dict[tuple[int, int], float],
+    jumps: dict[tuple[int, int], float] | None = None,
+) -> Roadmap:
+    """Bins of side 1 with edges and their steps, and jumps and their chances."""
+    jumps = jumps or {}
+    pairs, leaps = sorted(edges), sorted(jumps)
+    roadmap = Roadmap(
+        np.zeros(2),
+        1.0,
+        np.array(bins, np.int32),
+        np.array(pairs, np.int32).reshape(-1, 2),
+        np.array([edges[pair] for pair in pairs], np.float32),
+        np.array(leaps, np.int32).reshape(-1, 2),
+        np.array([jumps[leap] for leap in leaps], np.float32),
+        np.zeros((0, 2), np.float32),
+    )
+    assert roadmap.problem() is None
+    return roadmap
+
+
+def support_of(roadmap: Roadmap) -> Support:
+    """Visited at the centers of the bins alone, so no line between bins is in sight."""
+    shape = CELLS * (roadmap.bins.max(0) + 2)
+    visited = torch.zeros(*shape.tolist(), dtype=torch.bool)
+    for row, column in roadmap.bins:
+        visited[CELLS * row + CELLS // 2, CELLS * column + CELLS // 2] = True
+    return Support(torch.zeros(2), 1.0 / CELLS, visited)
+
+
+def times(roadmap: Roadmap, goal: int, **options: float) -> GoalTimes:
+    return goal_times(roadmap, support_of(roadmap), roadmap.centers[goal], **options)
+
+
+def line_of(count: int) -> list[tuple[int, int]]:
+    """Bins in a row, four bins apart, so that none is in sight of another."""
+    return [(4 * index, 0) for index in range(count)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_chance_it_is_the_breadth_first_distance(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    free = rng.random((9, 9)) < 0.7
+    free[4, 4] = True
+    bins = [(int(i), int(j)) for i, j in np.argwhere(free)]
+    index = {place: number for number, place in enumerate(bins)}
+    edges = {
+        (index[i, j], index[i + di, j + dj]): 1.0
+        for i, j in bins
+        for di, dj in ((0, 1), (1, 0), (0, -1), (-1, 0))
+        if (i + di, j + dj) in index and rng.random() < 0.9  # some lead one way only
+    }
+    result = times(roadmap_of(bins, edges), index[4, 4])
+    expected = np.full(len(bins), np.inf)
+    expected[index[4, 4]] = 0
+    reached = [index[4, 4]]
+    for bin in reached:  # grows while it is read
+        for begin, end in edges:
+            if end == bin and np.isinf(expected[begin]):
+                expected[begin] = expected[bin] + 1
+                reached.append(begin)
+    np.testing.assert_allclose(result.steps, expected)
+    assert (result.arrival == np.isfinite(expected)).all()
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.5, 0.9])
+def test_a_repeated_chance_takes_one_over_its_probability(chance: float) -> None:
+    # From bin 0 a jump leads to the goal, bin 1, or back: V = 1 + (1 - p) V = 1 / p.
+    roadmap = roadmap_of(line_of(2), {}, {(0, 0): 1 - chance, (0, 1): chance})
+    result = times(roadmap, 1)
+    assert result.steps[0] == pytest.approx(1 / chance, abs=0.05)
+    assert result.arrival[0] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_loss_weighs_as_risk_aversion_says() -> None:
+    # The way from bin 0 over bin 2 to the goal, bin 1, takes 30 steps; a jump arrives at once, or
+    # is lost at bin 3 with probability 0.2.
+    bins, edges = line_of(5), {(4, 0): 2.0, (4, 2): 15.0, (2, 1): 15.0}
+    roadmap = roadmap_of(bins, edges, {(0, 1): 0.8, (0, 3): 0.2})
+    longest = 15.0
+    for aversion in (0.0, 1.0, 3.0, 20.0):
+        result = times(roadmap, 1, risk_aversion=aversion)
+        risky = 2 + 0.8 * 1 + 0.2 * (1 + (1 + aversion) * longest)
+        assert result.steps[4] == pytest.approx(min(risky, 30), abs=1e-3)
+        assert result.arrival[4] == pytest.approx(0.8 if risky < 30 else 1)
+        assert np.isinf(result.steps[3]) and result.arrival[3] == 0
+
+
+def test_a_visit_may_end_without_a_jump() -> None:
+    # Bin 0 leads to the goal, bin 1, in 10 steps, or with probability 0.25 to bin 2, 40 from it.
+    roadmap = roadmap_of(line_of(3), {(0, 1): 10.0, (2, 1): 40.0}, {(0, 2): 0.25})
+    result = times(roadmap, 1)
+    assert result.steps[0] == pytest.approx(0.25 * 41 + 0.75 * 10)
+    assert result.following[0] == 1 and result.arrival[0] == 1
+
+
+def test_places_between_which_no_way_leads_are_named() -> None:
+    roadmap = roadmap_of(line_of(4), {(0, 1): 5.0, (2, 3): 5.0})
+    result = times(roadmap, 3)
+    with pytest.raises(ObservationError, match=r"0\.5.*12\.5.*2 of 4"):
+        result.route(roadmap.centers[0])
+
+
+def test_a_bin_without_a_way_uses_one_nearby() -> None:
+    roadmap = roadmap_of([(0, 0), (2, 0), (6, 0)], {(1, 2): 5.0})
+    assert times(roadmap, 2).route(roadmap.centers[0]).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_impossible_risk_aversion_is_refused(value: float) -> None:
+    with pytest.raises(ConfigError, match="risk_aversion"):
+        times(roadmap_of(line_of(2), {(0, 1): 5.0}), 1, risk_aversion=value)
