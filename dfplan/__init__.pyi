@@ -17,6 +17,7 @@ from .mazes import Maze as Maze
 from .mazes import parse_maze as parse_maze
 from .observations import ObservationLayout as ObservationLayout
 from .planning.episode import run_episode as run_episode
+from .planning.graph import GraphPlanner as GraphPlanner
 from .planning.learned import LearnedPolicy as LearnedPolicy
 from .planning.observation_history import ObservationHistory as ObservationHistory
 from .planning.policy import Policy as Policy

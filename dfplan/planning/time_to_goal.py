@@ -181,7 +181,7 @@ def goal_times(
 def _mixed(jump: np.ndarray, onward: np.ndarray, chance: np.ndarray) -> np.ndarray:
     """``jump`` plus ``onward`` with the chance that no jump happens.
 
-    Where nothing leads onward, a visit always ends with a jump.
+    A visit to a bin without edges always ends with a jump.
     """
     certain = jump / np.maximum(chance, np.finfo(float).tiny)
     with np.errstate(invalid="ignore"):

@@ -97,7 +97,7 @@ class Roadmap(Record):
         return np.where(inside, self.grid[place[..., 0], place[..., 1]], -1)
 
     def problem(self) -> str | None:
-        """The name of an array with impossible values, as in a damaged checkpoint; or None."""
+        """The name of an array with impossible values, as in a damaged checkpoint, if there is one."""
         count = len(self)
         if not (self.bins >= 0).all() or not _ascending(self.bins):
             return "bins"
@@ -135,7 +135,7 @@ def fit_roadmap(trajectories: Trajectories, support: Support) -> Roadmap:
     their jumps are counted together to find where they lead.
 
     Args:
-        trajectories: the data. Its jumps are the places where an episode goes on elsewhere.
+        trajectories: the data. At its jumps an episode continues in another place.
         support: the visited cells; a bin has 5 by 5 of them.
     """
     origin = support.origin.numpy().astype(np.float64)
