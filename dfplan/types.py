@@ -166,6 +166,26 @@ class DenoisingStep(Record):
 
 
 @dataclass(frozen=True)
+class Future(Record):
+    """One of the ways in which an episode can continue if it jumps off a plan.
+
+    Attributes:
+        query: index of the plan in its batch.
+        point: the point of the plan after which the jump happens.
+        probability: of this future, at the start of the plan.
+        arrival: probability of reaching the goal after the jump.
+        points: the expected way from the landing to the goal, float32 [Q, 2]; the landing alone if
+            no way leads on.
+    """
+
+    query: int
+    point: int
+    probability: float
+    arrival: float
+    points: np.ndarray
+
+
+@dataclass(frozen=True)
 class Plan(Record):
     """Plans for a batch of B queries.
 
@@ -197,6 +217,13 @@ class Plan(Record):
         states: all columns of the planned tokens at each point, in physical units, the position
             first; float32 [B, P, W]. None if tokens hold positions alone.
         layout: the columns of the observation.
+        arrival: probability of reaching the goal, with new plans after jumps; float32 [B]. It and
+            the next three come from the recorded jumps (:mod:`dfplan.planning.risk`). They are None
+            if the planner does not know them.
+        on_plan: probability that no jump has happened before each point, float32 [B, P].
+        loss: probability that a jump before each point has led to where no way leads on, float32
+            [B, P].
+        futures: where jumps off the plans can lead.
     """
 
     points: np.ndarray
@@ -219,6 +246,10 @@ class Plan(Record):
     tree: SearchTree | None = None
     states: np.ndarray | None = None
     layout: ObservationLayout = PLANAR
+    arrival: np.ndarray | None = None
+    on_plan: np.ndarray | None = None
+    loss: np.ndarray | None = None
+    futures: tuple[Future, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.points)

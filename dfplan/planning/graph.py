@@ -11,6 +11,7 @@ from dfplan.errors import ConfigError, require_class, require_numbers
 from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.query import MAX_GOAL_DISTANCE, MAX_START_DISTANCE, read_query
+from dfplan.planning.risk import with_risk
 from dfplan.planning.route import find_routes
 from dfplan.planning.time_to_goal import RISK_AVERSION
 from dfplan.planning.trackers import Pursuit, pursuit_gains
@@ -68,7 +69,7 @@ class GraphPlanner(Record, BasePlanner):
         at = np.arange(counts.max() + 1) * self.stride
         points = np.stack([route.at(at) for route in routes]).astype(np.float32)
         clean = np.zeros(points.shape[:2], np.int64)
-        return Plan(
+        plan = Plan(
             points=points,
             steps=counts * self.stride,
             stride=self.stride,
@@ -84,3 +85,4 @@ class GraphPlanner(Record, BasePlanner):
             maze=self.maze,
             layout=query.layout,
         )
+        return with_risk(plan, routes)

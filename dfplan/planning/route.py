@@ -30,11 +30,13 @@ class Route(Record):
         way: the expected time to the goal, and the choices that lead there.
         points: corners of the line, the start first; float64 [R, 2].
         steps: expected environment steps from the start to each corner; float64 [R], ascending.
+        ends_in_jump: whether the line ends before the goal, where a jump is likely.
     """
 
     way: GoalTimes
     points: np.ndarray
     steps: np.ndarray
+    ends_in_jump: bool
 
     def at(self, steps: np.ndarray) -> np.ndarray:
         """Expected positions [P, 2] after ``steps`` [P]; the last one after arrival."""
@@ -81,13 +83,15 @@ def _route(way: GoalTimes, start: np.ndarray, statistics: Statistics) -> Route:
     max_step = statistics.motion.max_step
     first, last = np.abs(line[[1, -1]] - line[[0, -2]]).max(1) / max_step
     durations = np.concatenate([[first], roadmap.durations(bins), [last]])
-    if bins[-1] not in way.ends:
+    ends_in_jump = bins[-1] not in way.ends
+    if ends_in_jump:
         line, durations = line[:-1], durations[:-1]
     elapsed, length = (np.append(0.0, np.cumsum(each)) for each in (durations, _lengths(line)))
     corners = _shortcuts(line, statistics.safe_support)
     along, straight = np.diff(length[corners]), _lengths(line[corners])
     pace = np.diff(elapsed[corners]) / np.where(along > 0, along, 1.0)
-    return Route(way, line[corners], np.append(0.0, np.cumsum(pace * straight)))
+    steps = np.append(0.0, np.cumsum(pace * straight))
+    return Route(way, line[corners], steps, ends_in_jump)
 
 
 def _shortcuts(line: np.ndarray, support: Support) -> np.ndarray:

@@ -23,6 +23,7 @@ from dfplan.planning.partial_plan import (
 )
 from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.query import PlanQuery, noise_generator
+from dfplan.planning.risk import with_risk
 from dfplan.planning.route import Route, find_routes
 from dfplan.planning.select import PlanObjective, select, to_plan
 from dfplan.planning.settings import PlannerSettings
@@ -160,7 +161,8 @@ class ForcingPlanner(Record, BasePlanner):
             began=began,
             maze=self.maze,
         )
-        plan = replace(plan, goal=goal)
+        if routes is not None:
+            plan = with_risk(replace(plan, goal=goal), routes)
         if not arguments.trace:
             return plan
         chosen = torch.arange(len(ends)), selected.index

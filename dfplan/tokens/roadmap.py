@@ -97,7 +97,7 @@ class Roadmap(Record):
         return np.where(inside, self.grid[place[..., 0], place[..., 1]], -1)
 
     def problem(self) -> str | None:
-        """The name of an array with impossible values, as in a damaged checkpoint, if there is one."""
+        """The name of an array with impossible values, as in a damaged checkpoint; else None."""
         count = len(self)
         if not (self.bins >= 0).all() or not _ascending(self.bins):
             return "bins"

@@ -1,0 +1,114 @@
+"""What can happen to a plan by chance, from the recorded jumps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from dfplan.planning.route import Route
+from dfplan.planning.time_to_goal import GoalTimes
+from dfplan.tokens.roadmap import BIN_CELLS, Roadmap
+from dfplan.types import Future, Plan
+
+_CONTACT = 1.5
+"""A line is where the data jumps if it passes a departure this closely, in cells of the support."""
+
+_SAMPLES = 10
+"""Points on each line of a plan at which its bin is looked up."""
+
+
+def with_risk(plan: Plan, routes: Sequence[Route]) -> Plan:
+    """The same plan with ``arrival``, ``on_plan``, ``loss`` and ``futures``.
+
+    A plan visits a bin with jumps if its line passes where the data has jumped. Each visit ends
+    with a jump with the chance of the bin (:class:`~dfplan.tokens.roadmap.Roadmap`). After a jump
+    the episode continues on the best way from the landing.
+
+    Args:
+        plan: for B queries.
+        routes: the expected way of each.
+    """
+    shape = plan.points.shape[:2]
+    arrival, on_plan, loss = np.ones(len(plan)), np.ones(shape), np.zeros(shape)
+    futures: list[Future] = []
+    for query, (route, points) in enumerate(zip(routes, plan.points, strict=True)):
+        arrived = 0.0
+        for point, bin in _visits(route, points):
+            for future in _futures(route.way, query, point, bin, on_plan[query, -1]):
+                futures.append(future)
+                on_plan[query, point + 1 :] -= future.probability
+                loss[query, point + 1 :] += future.probability * (1 - future.arrival)
+                arrived += future.probability * future.arrival
+        last = route.way.start_bin(points[-1]) if route.ends_in_jump else None
+        onward = 1.0 if last is None else route.way.arrival[last]
+        arrival[query] = onward * on_plan[query, -1] + arrived
+    return replace(
+        plan,
+        arrival=arrival.clip(0, 1).astype(np.float32),
+        on_plan=on_plan.clip(0, 1).astype(np.float32),
+        loss=loss.clip(0, 1).astype(np.float32),
+        futures=tuple(futures),
+    )
+
+
+def _visits(route: Route, points: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Each visit of the line ``points`` [P, 2] to a bin with jumps: (point before it, bin)."""
+    roadmap = route.way.roadmap
+    if not len(roadmap.departures):
+        return
+    share = np.arange(_SAMPLES)[:, None] / _SAMPLES
+    line = (points[:-1, None] + share * np.diff(points, axis=0)[:, None]).reshape(-1, 2)
+    reach = _CONTACT * roadmap.size / BIN_CELLS
+    away = cKDTree(roadmap.departures).query(line, distance_upper_bound=reach)[0]
+    bins = np.where(np.isfinite(away), roadmap.bin_of(line), -1)
+    if route.ends_in_jump:
+        bins = np.append(bins, roadmap.bin_of(route.points[-1]))
+    before = -1
+    for sample, bin in enumerate(bins):
+        if bin >= 0 and bin != before and roadmap.jump_chance[bin] > 0:
+            yield min(sample // _SAMPLES, len(points) - 2), int(bin)
+        before = bin
+
+
+def _futures(
+    way: GoalTimes, query: int, point: int, bin: int, probability: float
+) -> Iterator[Future]:
+    """Where a visit to ``bin`` can lead; neighboring landings are one future.
+
+    Args:
+        way: to the goal.
+        query: index of the plan.
+        point: the plan's point before the visit.
+        bin: with jumps.
+        probability: of the visit.
+    """
+    roadmap = way.roadmap
+    jumps = roadmap.jumps[:, 0] == bin
+    landings, chance = roadmap.jumps[jumps, 1], roadmap.chance[jumps].astype(np.float64)
+    label = _areas(roadmap, landings)
+    for area in np.unique(label):
+        own = label == area
+        share = chance[own] / chance[own].sum()
+        landing = landings[own][chance[own].argmax()]
+        line = roadmap.centers[[landing]]
+        if np.isfinite(way.steps[landing]):
+            line = np.concatenate([roadmap.centers[way.route(line[0])], way.goal[None]])
+        yield Future(
+            query,
+            point,
+            float(probability * chance[own].sum()),
+            float((share * way.arrival[landings[own]]).sum()),
+            line.astype(np.float32),
+        )
+
+
+def _areas(roadmap: Roadmap, bins: np.ndarray) -> np.ndarray:
+    """A number for each of ``bins`` [R]; equal for those of one connected area."""
+    grid = np.zeros(roadmap.grid.shape, bool)
+    grid[tuple(roadmap.bins[bins].T)] = True
+    labels = ndimage.label(grid, structure=np.ones((3, 3)))[0]
+    return np.asarray(labels[tuple(roadmap.bins[bins].T)])
