@@ -85,4 +85,4 @@ class GraphPlanner(Record, BasePlanner):
             maze=self.maze,
             layout=query.layout,
         )
-        return with_risk(plan, routes)
+        return with_risk(plan, routes, self.statistics)

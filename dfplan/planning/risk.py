@@ -9,9 +9,10 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from dfplan.planning.route import Route
+from dfplan.planning.route import Route, expected_way
 from dfplan.planning.time_to_goal import GoalTimes
 from dfplan.tokens.roadmap import BIN_CELLS, Roadmap
+from dfplan.tokens.statistics import Statistics
 from dfplan.types import Future, Plan
 
 _CONTACT = 1.5
@@ -21,7 +22,7 @@ _SAMPLES = 10
 """Points on each line of a plan at which its bin is looked up."""
 
 
-def with_risk(plan: Plan, routes: Sequence[Route]) -> Plan:
+def with_risk(plan: Plan, routes: Sequence[Route], statistics: Statistics) -> Plan:
     """The same plan with ``arrival``, ``on_plan``, ``loss`` and ``futures``.
 
     A plan visits a bin with jumps if its line passes where the data has jumped. Each visit ends
@@ -31,6 +32,7 @@ def with_risk(plan: Plan, routes: Sequence[Route]) -> Plan:
     Args:
         plan: for B queries.
         routes: the expected way of each.
+        statistics: statistics of the data, with a roadmap.
     """
     shape = plan.points.shape[:2]
     arrival, on_plan, loss = np.ones(len(plan)), np.ones(shape), np.zeros(shape)
@@ -38,7 +40,7 @@ def with_risk(plan: Plan, routes: Sequence[Route]) -> Plan:
     for query, (route, points) in enumerate(zip(routes, plan.points, strict=True)):
         arrived = 0.0
         for point, bin in _visits(route, points):
-            for future in _futures(route.way, query, point, bin, on_plan[query, -1]):
+            for future in _futures(route.way, statistics, query, point, bin, on_plan[query, -1]):
                 futures.append(future)
                 on_plan[query, point + 1 :] -= future.probability
                 loss[query, point + 1 :] += future.probability * (1 - future.arrival)
@@ -75,12 +77,18 @@ def _visits(route: Route, points: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _futures(
-    way: GoalTimes, query: int, point: int, bin: int, probability: float
+    way: GoalTimes,
+    statistics: Statistics,
+    query: int,
+    point: int,
+    bin: int,
+    probability: float,
 ) -> Iterator[Future]:
     """Where a visit to ``bin`` can lead; neighboring landings are one future.
 
     Args:
         way: to the goal.
+        statistics: statistics of the data.
         query: index of the plan.
         point: the plan's point before the visit.
         bin: with jumps.
@@ -96,7 +104,7 @@ def _futures(
         landing = landings[own][chance[own].argmax()]
         line = roadmap.centers[[landing]]
         if np.isfinite(way.steps[landing]):
-            line = np.concatenate([roadmap.centers[way.route(line[0])], way.goal[None]])
+            line = expected_way(way, line[0], statistics).points
         yield Future(
             query,
             point,

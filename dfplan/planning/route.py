@@ -73,10 +73,11 @@ def find_routes(
     distinct, of_query = np.unique(goals, axis=0, return_inverse=True)
     ways = [goal_times(roadmap, statistics.support, goal, risk_aversion) for goal in distinct]
     pairs = zip(starts, of_query.ravel(), strict=True)
-    return [_route(ways[index], start, statistics) for start, index in pairs]
+    return [expected_way(ways[index], start, statistics) for start, index in pairs]
 
 
-def _route(way: GoalTimes, start: np.ndarray, statistics: Statistics) -> Route:
+def expected_way(way: GoalTimes, start: np.ndarray, statistics: Statistics) -> Route:
+    """The best way from ``start`` [2] to the goal of ``way``; see :func:`find_routes`."""
     roadmap = way.roadmap
     bins = way.route(start)
     line = np.concatenate([start[None], roadmap.centers[bins], way.goal[None]])

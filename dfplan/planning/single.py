@@ -162,7 +162,7 @@ class ForcingPlanner(Record, BasePlanner):
             maze=self.maze,
         )
         if routes is not None:
-            plan = with_risk(replace(plan, goal=goal), routes)
+            plan = with_risk(replace(plan, goal=goal), routes, model.statistics)
         if not arguments.trace:
             return plan
         chosen = torch.arange(len(ends)), selected.index

@@ -35,6 +35,7 @@ from dfplan.plotting.maze import plot_maze
 from dfplan.plotting.plans import (
     plot_candidates,
     plot_ellipses,
+    plot_futures,
     plot_path,
     plot_plan,
     plot_spread,
@@ -48,6 +49,7 @@ __all__ = [
     "plot_denoising",
     "plot_denoising_step",
     "plot_ellipses",
+    "plot_futures",
     "plot_levels",
     "plot_maze",
     "plot_path",

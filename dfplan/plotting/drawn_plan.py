@@ -24,6 +24,7 @@ class DrawnPlan:
         spread: spread of the candidates at each of these points, [P].
         candidates: [C, P', 2], including the repeated points after arrival.
         goal: [2]; None without a goal.
+        futures: those of this plan, in the suite's coordinates.
 
     Raises:
         ConfigError: ``index`` is not in the batch.
@@ -44,6 +45,8 @@ class DrawnPlan:
         self.level, self.spread = level[:count], spread[:count]
         self.candidates = to_picture(self.maze, candidates)
         self.goal = None if goal is None else to_picture(self.maze, goal)
+        query = index % len(plan.points)
+        self.futures = [future for future in plan.futures or () if future.query == query]
 
     def limits(self, executed: np.ndarray | None = None) -> Limits:
         """Limits that show the maze, or else all that is drawn, with a path [S, 2] if given."""

@@ -26,7 +26,14 @@ from dfplan.plotting.denoising import plot_denoising_step
 from dfplan.plotting.drawn_plan import DrawnPlan, spaced_indices, visible_trace
 from dfplan.plotting.maze import Limits, draw_maze, maze_limits, to_picture
 from dfplan.plotting.output import Output, atomic_output, check_output
-from dfplan.plotting.plans import plot_path, plot_plan, plot_spread, spread_colors, spread_ticks
+from dfplan.plotting.plans import (
+    plot_futures,
+    plot_path,
+    plot_plan,
+    plot_spread,
+    spread_colors,
+    spread_ticks,
+)
 from dfplan.plotting.records import PlanLike
 from dfplan.plotting.settings import default_settings
 from dfplan.plotting.style import Theme, named_theme
@@ -110,6 +117,8 @@ def plan_figure(
         if color == "spread":
             plot_spread(plan, ax, index=index, theme=theme)
         plot_plan(plan, ax, index=index, color=color, theme=theme)
+        if drawn.futures:
+            plot_futures(plan, ax, index=index, theme=theme)
         if executed is not None:
             plot_path(executed, ax, maze=drawn.maze, ball=False, theme=theme)
         title = ("Noise level", "Spread of the candidates")[panel]
@@ -125,6 +134,8 @@ def plan_figure(
         "plan": True,
         "other candidates": len(drawn.candidates) > 0,
         "spread": bool(drawn.spread.any()),
+        "future": any(future.arrival > 0 for future in drawn.futures),
+        "lost future": any(future.arrival == 0 for future in drawn.futures),
         "executed path": executed is not None,
     }
     names = [name for name, is_drawn in entries.items() if is_drawn]

@@ -121,6 +121,29 @@ def draw_ends(
         axes.plot(*center, **styles["goal"], ms=size + 5, zorder=8)
 
 
+def draw_future(
+    axes: Axes,
+    jump: np.ndarray,
+    line: np.ndarray,
+    label: str,
+    lost: bool,
+    theme: Theme = LIGHT,
+) -> None:
+    """Draw a jump [2, 2] as a dashed line, the way after it [Q, 2], and its label at the landing.
+
+    A lost episode ends with a cross.
+    """
+    style = _styles(theme)["lost future" if lost else "future"]
+    axes.plot(jump[:, 1], jump[:, 0], **{**style, "linestyle": (0, (1, 2))}, zorder=3.5)
+    axes.plot(line[:, 1], line[:, 0], **style, zorder=3.5)
+    if lost:
+        axes.plot(line[-1, 1], line[-1, 0], **_styles(theme)["jump"], zorder=8)
+    place = float(line[0, 1]), float(line[0, 0])
+    text = axes.annotate(label, place, (6, 6), textcoords="offset points", zorder=9)
+    text.set(color=style["color"], fontsize=10, fontweight="bold")
+    text.set_path_effects([Stroke(linewidth=2.5, foreground=theme.floor), Normal()])
+
+
 def draw_executed(axes: Axes, executed: np.ndarray, theme: Theme = LIGHT) -> None:
     """Draw visited positions [S, 2] as a thin line with a light outline."""
     outline = [Stroke(linewidth=2.0, foreground=theme.floor), Normal()]
@@ -201,6 +224,8 @@ def _styles(theme: Theme) -> dict[str, _Style]:
         "goal": {**_DOT, "marker": "*", "mfc": theme.goal, "mec": theme.floor, "mew": 0.7},
         "executed path": line,
         "one segment": line,
+        "future": {"color": theme.spread(0.25), "linewidth": 1.6},
+        "lost future": {"color": theme.goal, "linewidth": 1.6},
         "jump": {**_DOT, "marker": "x", "mec": theme.goal, "mew": 1.6, "ms": 7},
         "in a wall": {**_DOT, "mfc": theme.warning, "mec": "none", "ms": 3.5},
     }

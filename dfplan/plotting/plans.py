@@ -83,6 +83,35 @@ def plot_spread(
     return ax
 
 
+def plot_futures(
+    plan: PlanLike, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
+) -> Axes:
+    """Draw where an episode can continue if it jumps off the plan, with each probability.
+
+    A dotted line leads from the plan's point to each landing, and a line along the expected way on
+    to the goal. A landing from which the goal is never reached is marked with a cross. Landings at
+    the same place after several points of the plan are drawn once, with the sum of probabilities.
+
+    Raises:
+        DataError: the plan does not know its futures.
+    """
+    if plan.futures is None:
+        raise DataError(
+            "The plan does not know where it can part. Plan with GraphPlanner, or with a finite "
+            "PlannerSettings.route_noise, from a checkpoint with a roadmap."
+        )
+    drawn, ax, colors = prepare_axes(plan, index, ax, theme)
+    landings = {tuple(future.points[0].tolist()): future for future in drawn.futures}
+    for place, future in landings.items():
+        same = (each for each in drawn.futures if tuple(each.points[0].tolist()) == place)
+        probability = sum(each.probability for each in same)
+        line = to_picture(drawn.maze, check_array("points of a future", future.points, ("P", 2)))
+        begin = drawn.points[min(future.point + 1, len(drawn.points) - 1)]
+        jump, lost = np.stack([begin, line[0]]), future.arrival == 0
+        marks.draw_future(ax, jump, line, f"{probability:.0%}", lost, colors)
+    return ax
+
+
 def plot_ellipses(
     plan: PlanLike, ax: Axes | None = None, *, index: int = 0, every: int = 4, theme: str = "light"
 ) -> Axes:

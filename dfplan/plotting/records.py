@@ -22,6 +22,21 @@ class TreeLike(Protocol):
     def scores(self) -> np.ndarray: ...
 
 
+class FutureLike(Protocol):
+    """The drawn fields of a :class:`dfplan.types.Future`."""
+
+    @property
+    def query(self) -> int: ...
+    @property
+    def point(self) -> int: ...
+    @property
+    def probability(self) -> float: ...
+    @property
+    def arrival(self) -> float: ...
+    @property
+    def points(self) -> np.ndarray: ...
+
+
 class PlanLike(Protocol):
     """The drawn fields of a :class:`dfplan.types.Plan`."""
 
@@ -45,6 +60,8 @@ class PlanLike(Protocol):
     def maze(self) -> str | None: ...
     @property
     def tree(self) -> TreeLike | None: ...
+    @property
+    def futures(self) -> Sequence[FutureLike] | None: ...
 
 
 class EpisodeLike(Protocol):
