@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.sparse import csgraph
+from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ObservationError, require_numbers
 from dfplan.record import Record
@@ -53,6 +55,39 @@ class GoalTimes(Record):
     steps: np.ndarray
     arrival: np.ndarray
     following: np.ndarray
+
+    @cached_property
+    def _field(self) -> torch.Tensor:
+        """Expected steps at each place of the grid, [1, 1, G0, G1].
+
+        Places without a way count as the nearest one that has a way, plus the time to get there.
+        """
+        known = np.zeros(self.roadmap.grid.shape, bool)
+        finite = np.isfinite(self.steps)
+        place = tuple(self.roadmap.bins[finite].T)
+        known[place] = True
+        away, (row, column) = ndimage.distance_transform_edt(~known, return_indices=True)
+        values = np.zeros(known.shape)
+        values[place] = self.steps[finite]
+        field = values[row, column] + BIN_CELLS * away
+        with torch.inference_mode(False):  # the cached tensor is used with gradients, too
+            return torch.from_numpy(field.astype(np.float32))[None, None]
+
+    def expected_steps(self, points: torch.Tensor) -> torch.Tensor:
+        """Expected steps to the goal from positions [..., 2]; [...], differentiable.
+
+        It is interpolated between the centers of bins.
+        """
+        roadmap = self.roadmap
+        size = torch.tensor(roadmap.grid.shape, dtype=points.dtype)
+        origin = torch.from_numpy(roadmap.origin).to(points.dtype)
+        place = (points - origin) / roadmap.size - 0.5
+        inside = torch.minimum(place.clamp_min(0.0), size - 1)
+        grid = (2 * inside / (size - 1).clamp_min(1.0) - 1).flip(-1).reshape(1, -1, 1, 2)
+        field = self._field.to(grid.dtype)
+        steps = F.grid_sample(field, grid, mode="bilinear", align_corners=True)
+        outside: torch.Tensor = BIN_CELLS * (place - inside).norm(dim=-1)
+        return steps.reshape(points.shape[:-1]) + outside
 
     def start_bin(self, position: np.ndarray) -> int:
         """The bin of ``position`` [2], or the nearest one with a way to the goal.

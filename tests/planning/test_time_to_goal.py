@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.rewards import TimeToGoal
 from dfplan.planning.time_to_goal import GoalTimes, goal_times
 from dfplan.tokens.roadmap import Roadmap
 from dfplan.tokens.support import Support
@@ -121,6 +122,31 @@ def test_places_between_which_no_way_leads_are_named() -> None:
 def test_a_bin_without_a_way_uses_one_nearby() -> None:
     roadmap = roadmap_of([(0, 0), (2, 0), (6, 0)], {(1, 2): 5.0})
     assert times(roadmap, 2).route(roadmap.centers[0]).tolist() == [1, 2]
+
+
+def test_between_bins_the_time_is_interpolated() -> None:
+    chain = roadmap_of([(index, 0) for index in range(6)], {(i, i + 1): 5.0 for i in range(5)})
+    result = times(chain, 5)
+    centers = torch.from_numpy(chain.centers).float()
+    np.testing.assert_allclose(result.expected_steps(centers), result.steps, atol=1e-4)
+    middle = (centers[:-1] + centers[1:]) / 2
+    expected = (result.steps[:-1] + result.steps[1:]) / 2
+    np.testing.assert_allclose(result.expected_steps(middle), expected, atol=1e-4)
+    outside = result.expected_steps(centers[0] - torch.tensor([2.0, 0.0]))
+    assert outside == pytest.approx(result.steps[0] + 2 * CELLS)
+
+
+def test_a_plan_is_rewarded_for_being_in_time() -> None:
+    chain = roadmap_of([(index, 0) for index in range(6)], {(i, i + 1): 5.0 for i in range(5)})
+    reward = TimeToGoal(times(chain, 5))
+    centers = torch.from_numpy(chain.centers).float()
+    steps = torch.arange(6) * 5.0
+    waits = centers[[0, 0, 0, 0, 4, 5]]
+    value = reward(torch.stack([centers, waits]), steps)
+    assert value[0] == 0 and value[1] == pytest.approx(-0.5 * (1 + 2**2 + 3**2))
+    plan = waits.clone()[None].requires_grad_()
+    (gradient,) = torch.autograd.grad(reward(plan, steps).sum(), plan)
+    assert (gradient[0, 1:4, 0] > 0).all() and not gradient[0, 4:].any()
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])

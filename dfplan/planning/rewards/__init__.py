@@ -25,6 +25,7 @@ from dfplan.planning.rewards.goals import Fast, Reach
 from dfplan.planning.rewards.paths import PassThrough, Short
 from dfplan.planning.rewards.regions import Box, Disc, KeepOut, Region, SlowIn
 from dfplan.planning.rewards.support import LearnedValue, OnSupport
+from dfplan.planning.rewards.times import TimeToGoal
 from dfplan.registry import Registry
 
 REWARDS: Registry[type[ComposableReward]] = Registry(
@@ -49,6 +50,7 @@ __all__ = [
     "Region",
     "Short",
     "SlowIn",
+    "TimeToGoal",
     "check_reward",
     "points_on_lines",
     "squared_distance_to_line",
