@@ -16,7 +16,6 @@ from dfplan.errors import (
     read_seed,
     require_class,
     require_name,
-    require_numbers,
 )
 from dfplan.observations import PLANAR
 from dfplan.planning.learned import LearnedPolicy
@@ -31,6 +30,7 @@ from dfplan.planning.query import (
     require_finite,
     split_observation,
 )
+from dfplan.planning.replanning import Replanning
 from dfplan.planning.rewards import check_reward
 from dfplan.planning.row_errors import (
     failing_rows,
@@ -75,6 +75,9 @@ class Policy:
         replan_every: steps between two plans; None plans only when needed.
         tolerance: distance from the plan, in units of position, at which a new plan is made; None
             plans once.
+        patience: steps without progress after which a new plan is made, for plans to a goal. A
+            body makes progress when it leaves the circle with the radius of half the tolerance
+            around its place. None waits until the plan's time is over.
         seed: seed of the planner's noise; None draws a random one.
         state_estimator: how noisy observations are; by default they are exact.
         on_error: what to do if a row's observation or goal is not finite, or if the planner raises
@@ -100,6 +103,7 @@ class Policy:
         reward: Reward | None = None,
         replan_every: int | None = None,
         tolerance: float | None = 1.0,
+        patience: int | None = None,
         seed: int | None = None,
         state_estimator: StateEstimatorSettings | None = None,
         on_error: str = "raise",
@@ -119,10 +123,9 @@ class Policy:
         require_tracker(tracker)
         if reward is not None:
             check_reward(reward)
-        if replan_every is not None:
-            require_numbers({"replan_every": replan_every}, integer=True, minimum=1)
-        if tolerance is not None:
-            require_numbers({"tolerance": tolerance}, above=0, maximum=math.inf)
+        # A plan by reward may wait on purpose.
+        patience = patience if reward is None else None
+        self._replanning = Replanning(tolerance, replan_every, patience)
         require_name("on_error", on_error, ON_ERROR)
         self._layout = getattr(planner, "observation_layout", PLANAR)
         self._estimator = _estimator(planner, state_estimator)
@@ -131,8 +134,6 @@ class Policy:
         self._tracker = tracker
         self._goal = None if goal is None else read_goal(goal, 1)[0]
         self._reward = reward
-        self._replan_every = replan_every
-        self._tolerance = tolerance
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
@@ -153,11 +154,7 @@ class Policy:
 
     def _start(self, count: int) -> None:
         """Start with ``count`` rows without a plan."""
-        self._stale = np.ones(count, dtype=bool)
-        self._goals = np.full((count, 2), np.nan, dtype=np.float32)  # NaN: no goal
-        self._age = np.zeros(count, dtype=int)
-        self._steps = np.zeros(count, dtype=int)
-        self._ends = np.zeros((count, 2), dtype=np.float32)
+        self._replanning.start(count)
         self._last = np.zeros((0, self._layout.width), dtype=np.float32)
         self.failed = np.zeros(count, dtype=bool)
         self._warned = np.zeros(count, dtype=bool)
@@ -186,7 +183,7 @@ class Policy:
         count = len(states)
         failed: dict[int, DfplanError] = {}
         if goal is not None:
-            self._replace_missing("goal", goals, self._goals, failed)
+            self._replace_missing("goal", goals, self._replanning.goals, failed)
         if self._estimator is None:
             missing, located = ~np.isfinite(states).all(1), np.zeros(count, dtype=bool)
             self._replace_missing("observation", states, self._last, failed)
@@ -196,7 +193,7 @@ class Policy:
         rows, plan = self._planned(states, goals, located, missing, failed)
         if plan is not None:
             self._assign(rows, plan, goals)
-        self._age += 1
+        self._replanning.step()
         self._last, self.states = states, states.copy()
         action: np.ndarray = np.array(self._tracker.act(states), dtype=np.float32)
         if self._estimator is not None:
@@ -236,8 +233,8 @@ class Policy:
                 self.plan = None
                 if self._estimator is not None:
                     self._estimator.reset()
-            elif count == len(self._stale):
-                self._stale |= starts
+            elif count == len(self._replanning.stale):
+                self._replanning.stale |= starts
                 if self._estimator is not None:
                     self._estimator.reset(starts)
         return self.act(observation), state
@@ -260,10 +257,10 @@ class Policy:
             goals = read_goal(goal, count, allow_missing=self._hold)
         if self.plan is None:
             self._start(count)
-        elif count != len(self._stale):
+        elif count != len(self._replanning.stale):
             raise ObservationError(
-                f"Expected {len(self._stale)} environments, as since the last reset; got {count}. "
-                "Call reset() before acting in others."
+                f"Expected {len(self._replanning.stale)} environments, as since the last reset; "
+                f"got {count}. Call reset() before acting in others."
             )
         return states, goals
 
@@ -281,7 +278,7 @@ class Policy:
         """
         if np.isfinite(values).all():
             return
-        require_finite(name, values, among=self._stale)
+        require_finite(name, values, among=self._replanning.stale)
         try:
             require_finite(name, values)
         except ObservationError as error:
@@ -361,11 +358,11 @@ class Policy:
                 if not self._hold:
                     raise
                 for row in failing_rows(error, rows, attempt):
-                    if self._stale[row]:
+                    if self._replanning.stale[row]:
                         raise
                     failed.setdefault(row, error)
-                    if self._changed(goals)[row]:
-                        goals[row] = self._goals[row]
+                    if self._replanning.changed(goals)[row]:
+                        goals[row] = self._replanning.goals[row]
                     else:
                         states[row], missing[row] = self._last[row], True
             rows = due()
@@ -395,30 +392,14 @@ class Policy:
         """Follow ``plan`` in ``rows``."""
         self._tracker.assign(rows, plan)
         self.plan = plan
-        self._goals[rows] = goals[rows]
-        self._stale[rows] = False
-        self._age[rows] = 0
-        self._steps[rows] = plan.steps
-        self._ends[rows] = plan.points[:, -1]
-
-    def _changed(self, goals: np.ndarray) -> np.ndarray:
-        """Rows whose goal differs from the one they planned to, bool [B]."""
-        same = (goals == self._goals) | (np.isnan(goals) & np.isnan(self._goals))
-        changed: np.ndarray = ~same.all(1)
-        return changed
+        self._replanning.assign(rows, plan, goals)
 
     def _due(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Rows that need a new plan, bool [B]."""
-        if self._stale.all():  # there may be no plan yet
-            return self._stale
-        due: np.ndarray = self._stale | self._changed(goals)
-        if self._tolerance is not None:
-            due |= self._tracker.deviation(states) > self._tolerance
-            remaining = np.linalg.norm(self._layout.positions(states) - self._ends, axis=1)
-            due |= (self._age >= self._steps) & (remaining > self._tolerance / 2)
-        if self._replan_every is not None:
-            due |= self._age >= self._replan_every
-        return due
+        some_planned = not self._replanning.stale.all()
+        needed = some_planned and self._replanning.tolerance is not None
+        deviation = self._tracker.deviation(states) if needed else None
+        return self._replanning.due(self._layout.positions(states), goals, deviation)
 
     def _warn(self, failed: dict[int, DfplanError]) -> None:
         """Warn about each row the first time that it fails."""
