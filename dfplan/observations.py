@@ -45,6 +45,14 @@ class ObservationLayout(Record):
                 f"{list(self.position)} and {list(self.velocity)}."
             )
 
+    def __str__(self) -> str:
+        parts = [f"{self.width} numbers"]
+        for name in ("position", "velocity"):
+            columns = getattr(self, name)
+            if columns is not None:
+                parts.append(f"the {name} in columns {columns[0]} and {columns[1]}")
+        return ", ".join(parts)
+
     def positions(self, observations: Array) -> Array:
         """The positions [..., 2] of observations [..., S], as :func:`select_columns`.
 
@@ -113,7 +121,7 @@ def require_columns(
     Raises:
         ConfigError: not so many, not whole numbers from 0 to below ``width``, or one twice.
     """
-    valid = isinstance(columns, Sequence) and not isinstance(columns, str)
+    valid = isinstance(columns, Sequence | np.ndarray) and not isinstance(columns, str)
     numbers = list(columns) if valid else []
     integers = all(
         isinstance(column, int | np.integer) and not isinstance(column, bool) for column in numbers

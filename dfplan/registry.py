@@ -46,6 +46,15 @@ class Registry(dict[str, Part]):
             )
         super().__setitem__(name, part)
 
+    def update(self, *parts: Any, **named: Part) -> None:
+        """Add parts, as ``registry[name] = part`` does."""
+        for name, part in dict(*parts, **named).items():
+            self[name] = part
+
+    def __ior__(self, parts: Any) -> Registry[Part]:  # type: ignore[misc, override]
+        self.update(parts)
+        return self
+
     def __contains__(self, name: object) -> bool:
         if super().__contains__(name):
             return True

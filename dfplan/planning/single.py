@@ -30,6 +30,7 @@ from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
 from dfplan.planning.trackers import Pursuit, pursuit_gains
 from dfplan.record import Record
+from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
 from dfplan.types import DenoisingStep, Plan
 
@@ -83,6 +84,7 @@ class ForcingPlanner(Record, BasePlanner):
         inner = {name: changes.pop(name) for name in sampling if name in changes}
         if inner:
             base = changes.get("sampling", self.settings.sampling)
+            require_class(SamplingSchedule, sampling=base)
             changes["sampling"] = replace(base, **inner)
         return replace(self, settings=replace(self.settings, **changes))
 

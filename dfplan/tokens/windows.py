@@ -29,9 +29,9 @@ class TokenWindows:
     def __init__(self, trajectories: Trajectories, layout: TokenLayout) -> None:
         if trajectories.layout != layout.observation:
             raise DataError(
-                f"{trajectories.source}: tokens are made of observations with the columns "
-                f"{layout.observation}; this data has {trajectories.layout}. Use data with these "
-                "columns, or train another model: ForcingConfig(observation=trajectories.layout)."
+                f"{trajectories.source}: the model needs observations of {layout.observation}; "
+                f"this data has {trajectories.layout}. Name the position's columns (--position), "
+                "use other data, or train a new model on this data (without --from)."
             )
         self._layout = layout
         self._observed = select_columns(trajectories.observations, layout.observed)

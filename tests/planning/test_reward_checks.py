@@ -264,3 +264,45 @@ def test_regions_may_be_infinite() -> None:
     assert value.item() == pytest.approx(-0.5 * 9)
     expected = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [3.0, 0.0]]])
     torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        lambda states: states[..., 2:4],
+        lambda states: states[:, :, slice(4, 6)],
+        lambda states: states[..., 2],
+        lambda states: states[:, 1:, 3:5],
+    ],
+)
+def test_missing_columns_are_errors_however_they_are_indexed(
+    select: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    reward = Custom(lambda states, steps: -select(states).flatten(1).square().sum(1))
+    with pytest.raises(ConfigError, match="asks for a column"):
+        reward(torch.zeros(3, 5, 2), torch.arange(5))
+    assert reward(torch.zeros(3, 5, 6), torch.arange(5)).shape == (3,)
+
+
+def test_other_wrong_indices_are_not_called_missing_columns() -> None:
+    for function in (
+        lambda states, steps: states[:, 500, 0],
+        lambda states, steps: states[:, 0, 0] * [1.0, 2.0][7],
+    ):
+        with pytest.raises(ConfigError, match="index that does not exist"):
+            Custom(function)(torch.zeros(3, 5, 2), torch.arange(5))
+
+
+def test_indices_that_exist_are_left_alone() -> None:
+    states = torch.randn(3, 5, 4)
+    for select in (
+        lambda states: states[..., :2],
+        lambda states: states[..., -2:],
+        lambda states: states[..., None, 3],
+        lambda states: states[:, -1],
+        lambda states: states[0:1, 2:10],
+        lambda states: states[..., torch.tensor([0, 3])],
+    ):
+        seen: list[torch.Tensor] = []
+        Custom(lambda x, steps: (seen.append(select(x)), x[:, 0, 0])[1])(states, torch.arange(5))  # noqa: B023
+        assert torch.equal(seen[0], select(states))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from dfplan.arrays import copy_array
 from dfplan.boundary import as_tensor, isolated
@@ -44,7 +46,12 @@ class ComposableReward(ABC):
                         "A reward takes states [B, P, W], the position in the first two columns; "
                         f"got {list(states.shape)}."
                     )
-                if self.columns is not None and states.shape[2] > self.columns:
+                if self.columns is not None:
+                    if states.shape[2] < self.columns:
+                        raise ConfigError(
+                            f"The reward {type(self).__name__} takes states of {self.columns} "
+                            f"columns; this plan has {states.shape[2]}. {_HOLD_MORE}"
+                        )
                     states = states[..., : self.columns]
                 return call(self, states, steps)
 
@@ -116,20 +123,29 @@ class Custom(ComposableReward):
     _gradient_checked: list[bool] = field(
         default_factory=list, init=False, repr=False, compare=False
     )
+    _widths_checked: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require_function("A reward", self.function, "states", "steps")
 
     def __call__(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        width = states.shape[-1]
         try:
-            values = self.function(states, steps)
+            # An index of missing columns can give an empty tensor without an error. It is checked
+            # once, because the check slows down each operation.
+            with nullcontext() if width in self._widths_checked else _ColumnCheck(width):
+                values = self.function(states, steps)
+        except _MissingColumnError as error:
+            raise ConfigError(
+                f"The reward {_name(self.function)} asks for a column that this plan does not "
+                f"have: {error}. Its states have {width} columns, the position first. {_HOLD_MORE}"
+            ) from None
         except IndexError as error:
             raise ConfigError(
-                f"The reward {_name(self.function)} asks for a column that this plan does not have "
-                f"({error}). Its states have {states.shape[-1]} columns, the position first. Train "
-                "a model whose tokens hold more (dfplan train ... --features), and find a column "
-                "by planner.model.layout.columns(name)."
+                f"The reward {_name(self.function)} uses an index that does not exist ({error}). "
+                f"Its states have the shape {list(states.shape)}, for plans, points and columns."
             ) from error
+        self._widths_checked.add(width)
         problem = _problem(values, states)
         needs_gradient = states.requires_grad and torch.is_grad_enabled()
         if not problem and not self._gradient_checked and needs_gradient:
@@ -147,6 +163,46 @@ class Custom(ComposableReward):
                 f"{problem}."
             )
         return values.to(states.dtype)
+
+
+_HOLD_MORE = (
+    "Train a model whose tokens hold more (dfplan train ... --features), and find a column by "
+    "planner.model.layout.columns(name)."
+)
+
+
+class _MissingColumnError(Exception):
+    """States are indexed by a column that they do not have."""
+
+
+class _ColumnCheck(TorchFunctionMode):
+    """Raises an error if states [B, P, W] are indexed by a column from ``width`` on."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.__getitem__ and args[0].dim() == 3:
+            column = _last_index(args[1])
+            number = column.stop if isinstance(column, slice) else column
+            limit = self._width + isinstance(column, slice)
+            if (
+                args[0].shape[-1] == self._width
+                and isinstance(number, int)
+                and not isinstance(number, bool)
+                and number >= limit
+            ):
+                raise _MissingColumnError(f"{column} of columns 0 to {self._width - 1}")
+        return func(*args, **(kwargs or {}))
+
+
+def _last_index(index: Any) -> Any:
+    """The part of the index of a tensor with three axes that selects from the last one."""
+    parts = index if isinstance(index, tuple) else (index,)
+    parts = tuple(part for part in parts if part is not None)
+    whole = any(part is Ellipsis for part in parts)
+    return parts[-1] if len(parts) == 3 or (whole and parts[-1] is not Ellipsis) else None
 
 
 def _composable(part: Any) -> ComposableReward:
