@@ -154,7 +154,8 @@ def _detect(path: Path, follow_links: bool) -> Format:
             "data: `dfplan data generate`."
         )
     contents = Contents(path, follow_links)
-    for format in FORMATS.everything().values():
+    # The last one first: a format of another package may be a special case of a built-in one.
+    for format in reversed(FORMATS.everything().values()):
         if format.detect(contents):
             return format
     expected = "; ".join(format.title for format in FORMATS.everything().values())

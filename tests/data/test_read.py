@@ -29,9 +29,9 @@ def minari() -> Iterator[list[object]]:
         write=lambda _, path: calls.append(path) or path,
     )
     before = dict(FORMATS)
-    FORMATS.update({"minari": replaced})
+    dict.update(FORMATS, {"minari": replaced})
     yield calls
-    FORMATS.update(before)
+    dict.update(FORMATS, before)
 
 
 @pytest.mark.parametrize("name", ["a.hdf5", "a.h5", "a.npz"])
@@ -138,3 +138,20 @@ def test_an_unknown_name_or_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\.hdf5 or \.h5 for D4RL.*got .*a\.csv"):
         write(RECORDING, tmp_path / "a.csv")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_format_that_is_added_detects_files_before_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "robot.hdf5"
+    with h5py.File(path, "w") as file:
+        file["robot_state"] = np.zeros((5, 2))
+
+    robot = dataclasses.replace(
+        FORMATS["d4rl"],
+        name="robot",
+        detect=lambda contents: contents.hdf5 is not None and "robot_state" in contents.hdf5,
+        read=lambda *_, **__: RECORDING,
+    )
+    monkeypatch.setitem(FORMATS, "robot", robot)
+    assert read(path) is RECORDING

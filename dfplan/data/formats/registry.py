@@ -9,6 +9,6 @@ from dfplan.data.formats.ogbench import OGBENCH
 from dfplan.registry import Registry
 
 FORMATS: Registry[Format] = Registry(
-    "data format", {format.name: format for format in (MINARI, D4RL, OGBENCH)}
+    "data format", {format.name: format for format in (D4RL, OGBENCH, MINARI)}
 )
-"""Formats by name. The first one that detects a file reads it."""
+"""Formats by name. The last one that detects a file reads it."""
