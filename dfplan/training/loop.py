@@ -122,14 +122,14 @@ class _Run(Record):
 
     def description(self) -> dict[str, Any]:
         """What must be equal when the run is resumed, as JSON."""
-        tokens, start = self.recipe.stored_tokens, self.start
+        start = self.start
         return {
             "recipe": self.recipe.name,
             "config": self.recipe.to_json(),
             "settings": asdict(self.settings),
             "data": self.data,
-            **({} if tokens is None else {"tokens": tokens}),
-            **({} if start is None else {"start": start.data | start.training}),
+            "tokens": self.recipe.stored_tokens,
+            "start": None if start is None else start.data | start.training,
         }
 
     def checkpoint(self) -> Checkpoint:

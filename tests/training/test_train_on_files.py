@@ -16,7 +16,8 @@ import torch
 
 import dfplan
 from dfplan import cli
-from dfplan.data import segmented, write
+from dfplan.data import load_data, segmented, write
+from dfplan.errors import CheckpointError
 from dfplan.observations import PLANAR
 from dfplan.planning.single import ForcingPlanner
 from dfplan.training.checkpoint import Checkpoint, read_tensors
@@ -24,6 +25,7 @@ from dfplan.training.loop import train
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.offline import OfflineConfig
 from dfplan.training.recipes.value import ValueConfig
+from dfplan.training.registry import recipe_of
 from dfplan.training.settings import TrainSettings
 from dfplan.training.state import TrainingState
 from dfplan.types import Recording
@@ -217,8 +219,11 @@ def test_a_resumed_fine_tuning_equals_an_uninterrupted_one(
     assert whole.keys() == broken.keys()
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
 
-    without = ["train", path, *flags, "--out", tmp_path / "broken", "--settings.steps=4"]
-    assert "Resume" in refused(*without, "--tokens=4", "--resume")
+    recipe = recipe_of(Checkpoint.load(started / "checkpoint.safetensors"))
+    settings = TrainSettings(steps=4, batch_size=4, save_every=2, log_every=1)
+    data = load_data(path, position=(0, 1))
+    with pytest.raises(CheckpointError, match="other start"):
+        train(recipe, data, tmp_path / "broken", settings=settings, resume=True, progress=False)
 
 
 def test_fine_tuning_needs_the_recipe_and_the_data_of_the_checkpoint(
