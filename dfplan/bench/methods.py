@@ -16,10 +16,9 @@ from dfplan.planning.planner import HasTracker
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import (
     PlannedActions,
-    Pursuit,
     TimedPD,
     Tracker,
-    pursuit_gains,
+    pursuit,
     timed_gains,
 )
 from dfplan.planning.tree import TreePlanner, TreeSettings
@@ -220,11 +219,6 @@ def _motion(path: Path) -> Motion:
     return Checkpoint.load(path).statistics.motion
 
 
-def _pursuit(path: Path) -> Tracker:
-    motion = _motion(path)
-    return Pursuit(pursuit_gains(motion), motion.max_step)
-
-
 def _timed(path: Path) -> Tracker:
     motion = _motion(path)
     return TimedPD(*timed_gains(motion), dt=motion.dt)
@@ -234,7 +228,9 @@ TRACKERS: Registry[TrackerEntry] = Registry(
     "tracker",
     {
         "pursuit": TrackerEntry(
-            "pure pursuit of the path, gains fitted to the data", _OWN, _pursuit
+            "pure pursuit of the path, gains fitted to the data",
+            _OWN,
+            lambda path: pursuit(_motion(path)),
         ),
         "timed": TrackerEntry(
             "PD control toward the plan's point for each time step, gains fitted to the data",

@@ -99,7 +99,7 @@ def _denoise_batch(
     denoiser: Denoiser = counted
     if partial.x.shape[1] > model.layout.tokens:
         window = model.layout.tokens
-        overlap = min(max(1, round(objective.settings.overlap * window)), window - 2)
+        overlap = min(round(window / 2), window - 2)
         denoiser = join_windows(counted, window, overlap, model.schedule.max_level, generator)
     sample(
         _guided(denoiser, partial, model, objective, generator),

@@ -14,7 +14,7 @@ from dfplan.planning.query import MAX_GOAL_DISTANCE, MAX_START_DISTANCE, read_qu
 from dfplan.planning.risk import with_risk
 from dfplan.planning.route import find_routes
 from dfplan.planning.time_to_goal import RISK_AVERSION
-from dfplan.planning.trackers import Pursuit, pursuit_gains
+from dfplan.planning.trackers import Pursuit, pursuit
 from dfplan.record import Record
 from dfplan.tokens.statistics import Statistics
 from dfplan.types import Plan
@@ -52,8 +52,7 @@ class GraphPlanner(Record, BasePlanner):
 
     def tracker(self) -> Pursuit:
         """Pure pursuit, with gains computed from the data's motion."""
-        motion = self.statistics.motion
-        return Pursuit(pursuit_gains(motion), motion.max_step)
+        return pursuit(self.statistics.motion)
 
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """See :meth:`~dfplan.planning.planner.BasePlanner.plan`."""

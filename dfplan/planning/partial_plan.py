@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from dfplan.errors import ConfigError
-from dfplan.planning.observation_history import read_history
+from dfplan.planning.observation_history import noise_to_level, read_history
 from dfplan.planning.planner import PlanArguments
 from dfplan.planning.query import PlanQuery, read_query
 from dfplan.planning.route import Route
@@ -136,7 +137,8 @@ def horizons(
         model: to plan with.
         horizon: environment steps, if the plan must have this length.
         routes: the expected way of each query, if it is known.
-        joined: whether a plan can be longer than a window of the model.
+        joined: whether a plan can be longer than a window of the model, which then needs at least
+            3 tokens.
 
     Raises:
         ConfigError: the horizon is no possible number of steps, or too short.
@@ -145,14 +147,15 @@ def horizons(
     token_steps = layout.token_steps
     before = 0 if query.history is None else query.history.tokens(layout) - 1
     window = layout.longest_horizon - before * token_steps
-    limit = (MAX_LENGTH - before) * token_steps if joined else window
+    limit = (MAX_LENGTH - before) * token_steps if joined and layout.tokens > 2 else window
     given = window if horizon is None else horizon
     # As Python's int: NumPy's unsigned integers have no negative numbers.
     steps = int(given) if isinstance(given, int | np.integer) else 0
     if not 1 <= steps <= limit:
         raise ConfigError(
             f"The horizon must be a whole number from 1 to {limit} environment steps; got "
-            f"{horizon!r}."
+            f"{horizon!r}. Choose one in this range, plan to a nearer goal first, or train with "
+            "more tokens."
         )
     longest = torch.full((len(query),), -(-steps // token_steps))
     if query.goal is None:
@@ -170,7 +173,7 @@ def horizons(
         raise ConfigError(
             f"The goal{in_row(row, len(away))} is {float(away[row]):.3g} away, which takes at "
             f"least {int(shortest[row]) * token_steps} steps; got a horizon of {steps}. Give a "
-            "longer one.",
+            "longer horizon, or plan to a nearer goal first.",
             rows=first_then_others(row, (shortest > longest).numpy()),
         )
     return shortest if horizon is None else longest, longest
@@ -201,7 +204,7 @@ def partial_plan(
     ends: torch.Tensor,
     generator: torch.Generator,
     routes: Sequence[Route] | None = None,
-    route_level: int = 0,
+    route_noise: float = math.inf,
 ) -> PartialPlan:
     """Noise between each query's start and its goal at token ``ends`` [B, C]; S = B * C.
 
@@ -211,7 +214,7 @@ def partial_plan(
         ends: last token of each candidate, int [B, C].
         generator: draws the noise.
         routes: the expected way of each query; the noise is added to it.
-        route_level: the noise level to which the routes are noised.
+        route_noise: standard deviation of this noise, in units of position.
     """
     frames = start_frames(query, model)
     context = model.layout.to_tokens(frames)
@@ -221,17 +224,19 @@ def partial_plan(
     shape = len(end), len(index), model.layout.token_width
     x = torch.randn(shape, generator=generator, dtype=torch.float32)
     held = torch.where(index <= end[:, None], FREE, model.schedule.max_level)
+    level = None
     if routes is not None:
+        level = max(1, int(noise_to_level(np.array(route_noise), model)))
         clean = _route_tokens(routes, ends, model)
         clean = torch.cat([clean[:, :1].expand(-1, tokens - 1, -1), clean], 1)
-        noised = model.schedule.add_noise(clean, x, torch.full(held.shape, route_level))
+        noised = model.schedule.add_noise(clean, x, torch.full(held.shape, level))
         x = torch.where((held == FREE)[..., None], noised, x)
     x[:, :tokens], held[:, :tokens] = context.repeat_interleave(count, 0), 0
     if query.goal is not None:
         row = torch.arange(len(end))
         x[row, end], held[row, end] = goal_tokens(query, model).repeat_interleave(count, 0), 0
     before = frames.shape[1] - 1
-    return PartialPlan(x, held, end, before, start_level=route_level if routes else None)
+    return PartialPlan(x, held, end, before, start_level=level)
 
 
 def _route_tokens(

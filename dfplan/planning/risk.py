@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from dfplan.planning.route import Route, expected_way
 from dfplan.planning.time_to_goal import GoalTimes
-from dfplan.tokens.roadmap import BIN_CELLS, Roadmap
+from dfplan.tokens.roadmap import BIN_CELLS, areas
 from dfplan.tokens.statistics import Statistics
 from dfplan.types import Future, Plan
 
@@ -97,7 +96,7 @@ def _futures(
     roadmap = way.roadmap
     jumps = roadmap.jumps[:, 0] == bin
     landings, chance = roadmap.jumps[jumps, 1], roadmap.chance[jumps].astype(np.float64)
-    label = _areas(roadmap, landings)
+    label = areas(roadmap.bins[landings])
     for area in np.unique(label):
         own = label == area
         share = chance[own] / chance[own].sum()
@@ -112,11 +111,3 @@ def _futures(
             float((share * way.arrival[landings[own]]).sum()),
             line.astype(np.float32),
         )
-
-
-def _areas(roadmap: Roadmap, bins: np.ndarray) -> np.ndarray:
-    """A number for each of ``bins`` [R]; equal for those of one connected area."""
-    grid = np.zeros(roadmap.grid.shape, bool)
-    grid[tuple(roadmap.bins[bins].T)] = True
-    labels = ndimage.label(grid, structure=np.ones((3, 3)))[0]
-    return np.asarray(labels[tuple(roadmap.bins[bins].T)])

@@ -31,8 +31,6 @@ class PlannerSettings:
             pure noise.
         risk_aversion: what a loss counts in the choice of the way; see
             :func:`~dfplan.planning.time_to_goal.goal_times`.
-        overlap: share of a window's tokens that the next window repeats, in plans that are longer
-            than a window (:func:`~dfplan.sampling.joint.join_windows`).
         mc_samples: number of samples of Monte Carlo guidance. 1 guides by the current clean
             estimate alone.
         guidance: strength of the guidance, in sampling and in refinement. The gradient is taken in
@@ -61,7 +59,6 @@ class PlannerSettings:
     candidates: int = 16
     route_noise: float = math.inf
     risk_aversion: float = RISK_AVERSION
-    overlap: float = 0.5
     mc_samples: int = 1
     guidance: GuidanceSettings = field(
         default_factory=lambda: GuidanceSettings(scale=0.5, iterations=5, max_move=3.0)
@@ -84,7 +81,6 @@ class PlannerSettings:
         require_numbers(vars(self), *weights, minimum=0)
         require_numbers(vars(self), "risk_aversion", minimum=0)
         require_numbers(vars(self), "route_noise", above=0, maximum=math.inf)
-        require_numbers(vars(self), "overlap", above=0, maximum=1)
         distances = ("max_start_distance", "max_goal_distance")
         require_numbers(vars(self), *distances, minimum=0, maximum=math.inf)
         require_class(GuidanceSettings, guidance=self.guidance)

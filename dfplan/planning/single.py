@@ -28,7 +28,7 @@ from dfplan.planning.route import Route, find_routes
 from dfplan.planning.select import PlanObjective, select, to_plan
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
-from dfplan.planning.trackers import Pursuit, pursuit_gains
+from dfplan.planning.trackers import Pursuit, pursuit
 from dfplan.record import Record
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
@@ -116,8 +116,7 @@ class ForcingPlanner(Record, BasePlanner):
 
     def tracker(self) -> Pursuit:
         """Pure pursuit, with gains computed from the data's motion."""
-        motion = self.model.statistics.motion
-        return Pursuit(pursuit_gains(motion), motion.max_step)
+        return pursuit(self.model.statistics.motion)
 
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """See :meth:`~dfplan.planning.planner.BasePlanner.plan`."""
@@ -140,7 +139,8 @@ class ForcingPlanner(Record, BasePlanner):
         shortest, longest = horizons(query, model, arguments.horizon, routes, joined=True)
         share = torch.linspace(0.0, 1.0, settings.candidates, dtype=torch.float32)
         ends = (shortest[:, None] + share * (longest - shortest)[:, None]).round().long()
-        partial = partial_plan(query, model, ends, generator, routes, self._route_level())
+        noise = settings.route_noise * model.statistics.motion.max_step
+        partial = partial_plan(query, model, ends, generator, routes, noise)
 
         def report(rows: Sequence[tuple[torch.Tensor, torch.Tensor]], count: int) -> None:
             level, states = self._candidates(*rows[-1], partial, ends)
@@ -185,13 +185,6 @@ class ForcingPlanner(Record, BasePlanner):
             return None
         starts = query.start.numpy().astype(np.float64)
         return find_routes(model.statistics, starts, query.goal, settings.risk_aversion)
-
-    def _route_level(self) -> int:
-        """The noise level of :attr:`PlannerSettings.route_noise`."""
-        statistics, schedule = self.model.statistics, self.model.schedule
-        unit = statistics.normalizer.std[self.model.layout.position].mean()
-        noise = self.settings.route_noise * statistics.motion.max_step / unit
-        return int(schedule.level_for_noise(noise).clamp(1, schedule.max_level))
 
     def _candidates(
         self, level: torch.Tensor, clean: torch.Tensor, partial: PartialPlan, ends: torch.Tensor

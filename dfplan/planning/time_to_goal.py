@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
-from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ObservationError, require_numbers
 from dfplan.record import Record
 from dfplan.tokens.roadmap import BIN_CELLS, Roadmap
-from dfplan.tokens.support import Support
+from dfplan.tokens.support import Support, interpolate
 
 RISK_AVERSION = 10.0
 """By default a lost episode counts eleven times the longest way."""
@@ -62,7 +61,8 @@ class GoalTimes(Record):
 
         Places without a way count as the nearest one that has a way, plus the time to get there.
         """
-        known = np.zeros(self.roadmap.grid.shape, bool)
+        # At least 2 by 2 places, for the interpolation.
+        known = np.zeros(np.maximum(self.roadmap.grid.shape, 2), bool)
         finite = np.isfinite(self.steps)
         place = tuple(self.roadmap.bins[finite].T)
         known[place] = True
@@ -78,16 +78,9 @@ class GoalTimes(Record):
 
         It is interpolated between the centers of bins.
         """
-        roadmap = self.roadmap
-        size = torch.tensor(roadmap.grid.shape, dtype=points.dtype)
-        origin = torch.from_numpy(roadmap.origin).to(points.dtype)
-        place = (points - origin) / roadmap.size - 0.5
-        inside = torch.minimum(place.clamp_min(0.0), size - 1)
-        grid = (2 * inside / (size - 1).clamp_min(1.0) - 1).flip(-1).reshape(1, -1, 1, 2)
-        field = self._field.to(grid.dtype)
-        steps = F.grid_sample(field, grid, mode="bilinear", align_corners=True)
-        outside: torch.Tensor = BIN_CELLS * (place - inside).norm(dim=-1)
-        return steps.reshape(points.shape[:-1]) + outside
+        origin = torch.from_numpy(self.roadmap.origin).to(points.dtype)
+        steps, outside = interpolate(self._field, (points - origin) / self.roadmap.size - 0.5)
+        return steps + BIN_CELLS * outside
 
     def start_bin(self, position: np.ndarray) -> int:
         """The bin of ``position`` [2], or the nearest one with a way to the goal.
@@ -95,7 +88,7 @@ class GoalTimes(Record):
         Raises:
             ObservationError: no way leads to the goal from there.
         """
-        for near in joined_bins(self.roadmap, self.support, position):
+        for near in _joined_bins(self.roadmap, self.support, position):
             if np.isfinite(self.steps[near]):
                 return near
         away = np.abs(self.roadmap.centers - position).max(1)
@@ -123,7 +116,7 @@ class GoalTimes(Record):
 
     def _no_way(self, position: np.ndarray) -> str:
         roadmap = self.roadmap
-        starts = joined_bins(roadmap, self.support, position)
+        starts = _joined_bins(roadmap, self.support, position)
         if not starts:
             return f"No recorded place is near the start {_text(position)}."
         pairs = np.concatenate([roadmap.edges, roadmap.jumps])
@@ -172,7 +165,7 @@ def goal_times(
     require_numbers({"risk_aversion": risk_aversion}, minimum=0)
     goal = np.asarray(goal, np.float64)
     count = len(roadmap)
-    joined = joined_bins(roadmap, support, goal)
+    joined = _joined_bins(roadmap, support, goal)
     if not joined:
         raise ObservationError(f"No recorded place is near the goal {_text(goal)}.")
     sources, landings = roadmap.jumps.T.astype(np.int64)
@@ -275,7 +268,7 @@ def _arrival(
     return arrival[stop]
 
 
-def joined_bins(roadmap: Roadmap, support: Support, position: np.ndarray) -> list[int]:
+def _joined_bins(roadmap: Roadmap, support: Support, position: np.ndarray) -> list[int]:
     """Bins that the body can go to and from ``position`` [2] in a straight line, nearest first.
 
     These are its own bin, and neighbors between which no point of the line is off the data; or else

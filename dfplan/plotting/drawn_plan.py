@@ -51,6 +51,7 @@ class DrawnPlan:
     def limits(self, executed: np.ndarray | None = None) -> Limits:
         """Limits that show the maze, or else all that is drawn, with a path [S, 2] if given."""
         points = [self.points, self.candidates.reshape(-1, 2)]
+        points += [to_picture(self.maze, future.points) for future in self.futures]
         if self.goal is not None:
             points.append(self.goal[None])
         if executed is not None and self.maze is None:

@@ -129,7 +129,7 @@ def draw_future(
     lost: bool,
     theme: Theme = LIGHT,
 ) -> None:
-    """Draw a jump [2, 2] as a dashed line, the way after it [Q, 2], and its label at the landing.
+    """Draw a jump [2, 2] as a dotted line, the way after it [Q, 2], and its label at the landing.
 
     A lost episode ends with a cross.
     """

@@ -172,7 +172,7 @@ def fit_roadmap(trajectories: Trajectories, support: Support) -> Roadmap:
     distance = size * np.linalg.norm(bins[edges[:, 1]] - bins[edges[:, 0]], axis=1)
     departures = positions[trajectories.jumps - 1]
     begin, end = index(departures), index(positions[trajectories.jumps])
-    jumps, chance = _jumps(begin, end, visits, (int(grid[0]), int(grid[1])))
+    jumps, chance = _jumps(begin, end, visits, int(grid[1]))
     usual = np.bincount(jumps[:, 0], chance, minlength=count)[begin] >= _ACCIDENT
     return Roadmap(
         origin,
@@ -187,7 +187,7 @@ def fit_roadmap(trajectories: Trajectories, support: Support) -> Roadmap:
 
 
 def _jumps(
-    begin: np.ndarray, end: np.ndarray, visits: np.ndarray, grid: tuple[int, int]
+    begin: np.ndarray, end: np.ndarray, visits: np.ndarray, columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of bins [J, 2] in ascending order, and their chances [J].
 
@@ -195,24 +195,37 @@ def _jumps(
         begin: bin before each recorded jump.
         end: bin after it.
         visits: to each bin.
-        grid: number of bins along each axis.
+        columns: number of bins along the second axis.
     """
     if not len(begin):
         return np.zeros((0, 2), np.int64), np.zeros(0)
-    from scipy import ndimage  # here, since reading a checkpoint does not need it
-
-    sources, times = np.unique(begin, return_counts=True)
-    area = np.zeros(grid, bool)
-    area.flat[sources] = True
-    label = ndimage.label(area, structure=np.ones((3, 3)))[0].ravel()
-    landings, led = np.unique(np.stack([label[begin], end]), axis=1, return_counts=True)
+    sources, of_source, times = np.unique(begin, return_inverse=True, return_counts=True)
+    label = areas(np.stack([sources // columns, sources % columns], 1))
+    landings, led = np.unique(np.stack([label[of_source], end]), axis=1, return_counts=True)
     chance = (times + 1) / (visits[sources] + 1)
     pairs, chances = [], []
-    for source, leaves in zip(sources, chance, strict=True):
-        own = landings[0] == label[source]
+    for source, area, leaves in zip(sources, label, chance, strict=True):
+        own = landings[0] == area
         pairs.append(np.stack([np.full(own.sum(), source), landings[1, own]], 1))
         chances.append(leaves * led[own] / led[own].sum())
     return np.concatenate(pairs), np.concatenate(chances)
+
+
+def areas(places: np.ndarray) -> np.ndarray:
+    """Number connected places on a grid.
+
+    Args:
+        places: int [R, 2], at least 0.
+
+    Returns:
+        The area of each place, int [R]; equal for places that are joined by neighbors.
+    """
+    from scipy import ndimage  # here, since reading a checkpoint does not need it
+
+    grid = np.zeros(places.max(0) + 1, bool)
+    grid[tuple(places.T)] = True
+    labels = ndimage.label(grid, structure=np.ones((3, 3)))[0]
+    return np.asarray(labels[tuple(places.T)])
 
 
 class _PairSums:

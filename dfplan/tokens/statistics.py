@@ -20,9 +20,10 @@ from dfplan.tokens.support import Support, fit_support
 from dfplan.types import Trajectories
 
 _MAX_REWARD_SCALE = 1e3  # rewards between this and its inverse need no other unit
+_LARGEST_REWARD = float(np.finfo(np.float32).max)
+
 _DANGER = 3.0
 """Places closer than this to where a jump began are not safe, in cells of the support."""
-_LARGEST_REWARD = float(np.finfo(np.float32).max)
 
 _SHAPES = {
     "support.origin": ((2,), torch.float32),

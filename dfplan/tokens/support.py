@@ -49,14 +49,9 @@ class Support(Record):
         visited region. Outside the grid, the distance to the grid is added.
         """
         points = as_tensor(points)
-        size = torch.tensor(self.visited.shape, dtype=points.dtype, device=points.device)
         cell = (points - self.origin) / self.resolution - 0.5
-        inside = torch.minimum(cell.clamp_min(0.0), size - 1)
-        grid = (2 * inside / (size - 1) - 1).flip(-1).reshape(1, -1, 1, 2)
-        field = self._distance.to(grid.dtype)
-        interpolated = F.grid_sample(field, grid, mode="bilinear", align_corners=True)
-        outside = (cell - inside).abs().sum(-1) * self.resolution
-        return interpolated.reshape(points.shape[:-1]) + outside
+        distance, outside = interpolate(self._distance, cell)
+        return distance + outside * self.resolution
 
     def without(self, points: np.ndarray, distance: float) -> Support:
         """The region without the cells within ``distance`` of the cells of ``points`` [Q, 2]."""
@@ -67,6 +62,23 @@ class Support(Record):
         free[cell[:, 0], cell[:, 1]] = False
         away = ndimage.distance_transform_edt(free) * self.resolution
         return replace(self, visited=self.visited & torch.from_numpy(away > distance))
+
+
+def interpolate(field: torch.Tensor, place: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Interpolate a field bilinearly, with gradients.
+
+    Args:
+        field: values at the places (0, 0) to (G0 - 1, G1 - 1), float [1, 1, G0, G1].
+        place: where to interpolate, [..., 2]. Outside the field, the nearest place counts.
+
+    Returns:
+        (values [...]; distance along both axes to the nearest place of the field, [...]).
+    """
+    size = torch.tensor(field.shape[2:], dtype=place.dtype, device=place.device)
+    inside = torch.minimum(place.clamp_min(0.0), size - 1)
+    grid = (2 * inside / (size - 1) - 1).flip(-1).reshape(1, -1, 1, 2)
+    values = F.grid_sample(field.to(grid.dtype), grid, mode="bilinear", align_corners=True)
+    return values.reshape(place.shape[:-1]), (place - inside).abs().sum(-1)
 
 
 def fit_support(positions: Iterable[np.ndarray], resolution: float) -> Support:

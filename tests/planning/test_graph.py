@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
+from walks import STEP, statistics_of, walk
 
-from dfplan.data import from_arrays, segmented
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.graph import GraphPlanner
-from dfplan.tokens.statistics import Statistics, fit_statistics
+from dfplan.tokens.statistics import Statistics
 
-STEP = 0.1
 STITCHED = [[(0, 0), (6, 0)], [(4, 0), (4, 6)], [(4, 4), (10, 4)]]
 
 
-def walk(*corners: tuple[float, float]) -> np.ndarray:
-    """Positions along a line, one step at top speed apart."""
-    parts = [
-        np.linspace(begin, end, round(np.abs(np.subtract(end, begin)).max() / STEP), endpoint=False)
-        for begin, end in pairwise(corners)
-    ]
-    return np.concatenate([*parts, [corners[-1]]])
-
-
-def statistics_of(*lines: list[tuple[float, float]]) -> Statistics:
-    walks = [walk(*line) + offset for line in lines for offset in (-0.05, 0.0, 0.05)]
-    ends = np.concatenate([np.arange(len(each)) == len(each) - 1 for each in walks])
-    return fit_statistics(segmented(from_arrays(np.concatenate(walks), ends=ends)))
+def around(*lines: list[tuple[float, float]]) -> Statistics:
+    """The statistics of three walks side by side along each line."""
+    return statistics_of(*[walk(*line) + off for line in lines for off in (-0.05, 0.0, 0.05)])
 
 
 def test_it_joins_walks_that_no_recorded_walk_joins() -> None:
-    statistics = statistics_of(*STITCHED)
+    statistics = around(*STITCHED)
     plan = GraphPlanner(statistics).plan(np.array([0.0, 0.0]), np.array([10.0, 4.0]))
     np.testing.assert_allclose(plan.points[0, [0, -1]], [[0, 0], [10, 4]], atol=1e-6)
     assert statistics.support.distance(plan.points[0]).max() < 3 * STEP
@@ -41,7 +28,7 @@ def test_it_joins_walks_that_no_recorded_walk_joins() -> None:
 
 
 def test_its_time_is_that_of_the_walks() -> None:
-    plan = GraphPlanner(statistics_of(*STITCHED)).plan(np.array([0.0, 0.0]), np.array([10.0, 4.0]))
+    plan = GraphPlanner(around(*STITCHED)).plan(np.array([0.0, 0.0]), np.array([10.0, 4.0]))
     length = 4 + 4 + 6
     assert 0.8 * length / STEP < plan.steps[0] < 1.1 * length / STEP
     moved = np.abs(np.diff(plan.points[0], axis=0)).max(1)
@@ -51,13 +38,13 @@ def test_its_time_is_that_of_the_walks() -> None:
 def test_it_leaves_out_detours_of_the_walks() -> None:
     rng = np.random.default_rng(0)
     room = [[tuple(rng.uniform(0, 10, 2)) for _ in range(40)] for _ in range(4)]
-    plan = GraphPlanner(statistics_of(*room)).plan(np.array([1.0, 1.0]), np.array([9.0, 8.0]))
+    plan = GraphPlanner(around(*room)).plan(np.array([1.0, 1.0]), np.array([9.0, 8.0]))
     length = np.linalg.norm(np.diff(plan.points[0], axis=0), axis=1).sum()
     assert length < 1.03 * np.hypot(8, 7)
 
 
 def test_a_batch_has_the_plans_of_its_rows() -> None:
-    planner = GraphPlanner(statistics_of(*STITCHED))
+    planner = GraphPlanner(around(*STITCHED))
     starts, goals = np.array([[0, 0], [4.0, 5]]), np.array([[10, 4.0], [10, 4]])
     both = planner.plan(starts, goals)
     for row in range(2):
@@ -68,18 +55,18 @@ def test_a_batch_has_the_plans_of_its_rows() -> None:
 
 
 def test_walks_that_do_not_meet_are_not_joined() -> None:
-    apart = statistics_of([(0, 0), (6, 0)], [(0, 5), (6, 5)])
+    apart = around([(0, 0), (6, 0)], [(0, 5), (6, 5)])
     with pytest.raises(ObservationError, match="No recorded way"):
         GraphPlanner(apart).plan(np.array([0.0, 0.0]), np.array([6.0, 5.0]))
 
 
 def test_walks_are_one_way() -> None:
     with pytest.raises(ObservationError, match="No recorded way"):
-        GraphPlanner(statistics_of(*STITCHED)).plan(np.array([10.0, 4.0]), np.array([0.0, 0.0]))
+        GraphPlanner(around(*STITCHED)).plan(np.array([10.0, 4.0]), np.array([0.0, 0.0]))
 
 
 def test_it_needs_a_goal_and_a_roadmap() -> None:
-    statistics = statistics_of(*STITCHED)
+    statistics = around(*STITCHED)
     with pytest.raises(ConfigError, match="goal"):
         GraphPlanner(statistics).plan(np.zeros(2))
     old = Statistics(statistics.normalizer, statistics.support, statistics.motion)

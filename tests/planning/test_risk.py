@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
+from walks import statistics_of, walk
 
-from dfplan.data import from_arrays, segmented
 from dfplan.planning.graph import GraphPlanner
-from dfplan.tokens.statistics import Statistics, fit_statistics
+from dfplan.tokens.statistics import Statistics
 
-STEP = 0.1
 START, GOAL = np.array([0.0, 0.0]), np.array([10.0, 0.0])
 
 pytestmark = pytest.mark.filterwarnings("ignore::dfplan.data.segments.DataWarning")
-
-
-def walk(*corners: tuple[float, float]) -> np.ndarray:
-    """Positions along a line, one step at top speed apart."""
-    parts = [
-        np.linspace(begin, end, round(np.abs(np.subtract(end, begin)).max() / STEP), endpoint=False)
-        for begin, end in pairwise(corners)
-    ]
-    return np.concatenate([*parts, [corners[-1]]])
-
-
-def statistics_of(*walks: np.ndarray) -> Statistics:
-    ends = np.concatenate([np.arange(len(each)) == len(each) - 1 for each in walks])
-    return fit_statistics(segmented(from_arrays(np.concatenate(walks), ends=ends)))
 
 
 def with_jumps(lost: int, saved: int, through: int, round_way: bool) -> Statistics:

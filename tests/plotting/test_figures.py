@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from dfplan.errors import ConfigError, DataError, DfplanError
 from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.plotting.figures import DPI, denoising_figure, plan_figure
 from dfplan.plotting.maze import plot_maze
+from dfplan.plotting.plans import plot_futures
 from dfplan.plotting.style import LIGHT
-from dfplan.types import Plan
+from dfplan.types import Future, Plan
 
 K = 20
 NAMES = ("umaze", "medium", "large")
@@ -218,6 +220,30 @@ def test_without_a_maze_plan_and_path_are_visible() -> None:
         (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
         shown = np.concatenate([plan["points"], plan["executed"], plan["goal"][None]])
         assert (shown > (top, left)).all() and (shown < (bottom, right)).all()
+
+
+@pytest.mark.parametrize("maze", [None, "medium"])
+def test_futures_are_drawn_with_their_probabilities(maze: str | None) -> None:
+    drawn = plan_of(named_maze("medium")) | {"executed": None}
+    plan = record(drawn if maze else drawn | {"maze": None})
+    saved = Future(0, 3, 0.25, 1.0, plan.points[0, [9, 12]])
+    lost = Future(0, 3, 0.5, 0.0, np.array([[6.0, 1.0]]))
+    plan = replace(plan, futures=(saved, lost, replace(lost, point=4, probability=0.1)))
+    figure = plan_figure(plan)
+    for axes in figure.axes[:2]:
+        assert {text.get_text() for text in axes.texts} >= {"25%", "60%"}
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        for line in axes.get_lines():
+            x, y = np.asarray(line.get_data())
+            assert (x >= left).all() and (x <= right).all()
+            assert (y <= bottom).all() and (y >= top).all()
+    (legend,) = figure.legends
+    assert {"future", "lost future"} <= {text.get_text() for text in legend.get_texts()}
+
+
+def test_a_plan_that_does_not_know_its_futures_has_none_to_draw() -> None:
+    with pytest.raises(DataError, match="part"):
+        plot_futures(record(plan_of(named_maze("umaze"))), Figure().subplots())
 
 
 def test_a_plan_of_one_point_can_be_drawn(tmp_path: Path) -> None:

@@ -103,6 +103,15 @@ class Pursuit(PathTracker):
         return index, np.square(points - self._layout.positions(observation)[:, None]).sum(-1)
 
 
+def pursuit(motion: Motion) -> Pursuit:
+    """Pure pursuit with the gains for a fitted motion.
+
+    Raises:
+        ConfigError: the data's actions do not move the body.
+    """
+    return Pursuit(pursuit_gains(motion), motion.max_step)
+
+
 def resample(line: np.ndarray, spacing: float) -> np.ndarray:
     """Points [Q, 2] every ``spacing`` along the polyline ``line`` [P, 2], including its end."""
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
