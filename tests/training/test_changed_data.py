@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dfplan.data import load_data, storage
 from dfplan.errors import DataError
 from dfplan.training import state as state_module
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import train
-from dfplan.training.metrics import MetricsLog
+from dfplan.training.objective import Batch, Objective
 from dfplan.training.recipes.cloning import CloningConfig
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, train_offline
@@ -107,14 +110,20 @@ def test_a_file_that_is_cut_between_two_saves_is_an_error(
     file: Path, mapped: Trajectories, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reading the missing part of a mapped file would end the process."""
-    write = MetricsLog.write
+    objective = CloningConfig.objective
 
-    def cut(log: MetricsLog, step: int, *values: float) -> None:
-        write(log, step, *values)
-        if step == 4:
-            os.truncate(file, 1000)
+    def cutting(recipe: CloningConfig, *data: Any) -> Objective:
+        whole, draws = objective(recipe, *data), count()
 
-    monkeypatch.setattr(MetricsLog, "write", cut)
+        def draw(size: int, generator: torch.Generator) -> Batch:
+            batch = whole.draw(size, generator)
+            if next(draws) == 4:  # in the thread that reads, which is not reading now
+                os.truncate(file, 1000)
+            return batch
+
+        return replace(whole, draw=draw)
+
+    monkeypatch.setattr(CloningConfig, "objective", cutting)
     settings = replace(SETTINGS, steps=100, save_every=100)
     with pytest.raises(DataError, match=r"data\.npz was changed"):
         train(CloningConfig(width=8), mapped, tmp_path / "run", settings=settings, progress=False)
