@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
@@ -15,12 +15,12 @@ GROUP = "dfplan"
 """Group of the entry points that name modules with parts."""
 
 
-class Registry(dict[str, Part]):
+class Registry(MutableMapping[str, Part]):
     """Parts of one kind by name.
 
     ``registry[name] = part`` adds a part. A package can do so without being imported by the user:
-    an entry point of the group ``dfplan`` names its module, which is imported when a name is not
-    known yet, or when :meth:`everything` is asked for. In ``pyproject.toml``::
+    an entry point of the group ``dfplan`` names its module. It is imported when a name is asked for
+    that is not one of the first parts, or when all names are. In ``pyproject.toml``::
 
         [project.entry-points.dfplan]
         mine = "mypackage.parts"
@@ -28,11 +28,20 @@ class Registry(dict[str, Part]):
     Args:
         kind: what the parts are, in the singular, for messages.
         parts: the first parts.
+
+    Raises:
+        ConfigError: in any use that imports them, a module cannot be imported.
     """
 
     def __init__(self, kind: str, parts: Mapping[str, Part] | None = None) -> None:
-        super().__init__(parts or {})
         self.kind = kind
+        self._parts = dict(parts or {})
+        self._first = frozenset(self._parts)
+
+    def __getitem__(self, name: str) -> Part:
+        if name not in self._first:
+            import_parts()
+        return self._parts[name]
 
     def __setitem__(self, name: str, part: Part) -> None:
         """Add a part.
@@ -40,50 +49,60 @@ class Registry(dict[str, Part]):
         Raises:
             ConfigError: another part has this name.
         """
-        if super().get(name, part) is not part:
+        if self._parts.get(name, part) is not part:
             raise ConfigError(
                 f"There is already a {self.kind} with the name {name!r}. Choose another name."
             )
-        super().__setitem__(name, part)
+        self._parts[name] = part
 
-    def update(self, *parts: Any, **named: Part) -> None:
-        """Add parts, as ``registry[name] = part`` does."""
-        for name, part in dict(*parts, **named).items():
-            self[name] = part
+    def __delitem__(self, name: str) -> None:
+        del self._parts[name]
 
-    def __ior__(self, parts: Any) -> Registry[Part]:  # type: ignore[misc, override]
-        self.update(parts)
-        return self
-
-    def __contains__(self, name: object) -> bool:
-        if super().__contains__(name):
-            return True
+    def __iter__(self) -> Iterator[str]:
         import_parts()
-        return super().__contains__(name)
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        import_parts()
+        return len(self._parts)
+
+    def setdefault(self, name: str, part: Part) -> Part:
+        """Add a part, as ``registry[name] = part`` does, and return it."""
+        self[name] = part
+        return part
 
     def get(self, name: str, default: Any = None) -> Any:
         """The part with this name, or ``default``."""
-        known = name in self  # imports the parts of other packages
-        return self[name] if known else default
+        return super().get(name, default)
 
     def everything(self) -> dict[str, Part]:
-        """All parts by name, with those of other packages."""
-        import_parts()
+        """All parts by name, in a dict."""
         return dict(self)
 
 
-@cache
 def import_parts() -> None:
     """Import the modules that entry points name, once.
 
     Raises:
-        ConfigError: a module cannot be imported.
+        ConfigError: a module cannot be imported. It comes again in each call: a second import could
+            succeed with the parts that the first one added before it failed.
     """
+    failure = _failed_import()
+    if failure is not None:
+        raise ConfigError(str(failure)) from failure.__cause__
+
+
+@cache
+def _failed_import() -> ConfigError | None:
+    """The error of importing the modules that entry points name, if there is one."""
     for entry in entry_points(group=GROUP):
         try:
             entry.load()
         except Exception as error:  # anything may happen in another package
-            raise ConfigError(
+            failure = ConfigError(
                 f"The package with the entry point {entry.name} = {entry.value!r} cannot be "
                 f"imported: {type(error).__name__}: {error}. Repair or uninstall it."
-            ) from error
+            )
+            failure.__cause__ = error
+            return failure
+    return None

@@ -14,7 +14,8 @@ from dfplan import cli
 from dfplan.bench.methods import TRACKERS
 from dfplan.bench.plan import plan_runs
 from dfplan.errors import ConfigError
-from dfplan.registry import Registry, import_parts
+from dfplan.planning.rewards import REWARDS
+from dfplan.registry import Registry, _failed_import
 
 PARTS = '''
 """One part of each kind."""
@@ -127,7 +128,17 @@ for command in (
 print(type(dfplan.load("run").model.denoiser.network).__name__)
 """
 
+BUILT_IN = dict(REWARDS)
+
 Install = Callable[[str], Path]
+
+ALL: tuple[Callable[[Registry[int]], object], ...] = (
+    len,
+    list,
+    dict,
+    lambda table: [*table.items()],
+)
+"""What needs all parts of a table."""
 
 
 @pytest.fixture
@@ -153,12 +164,12 @@ def on_path(install: Install, monkeypatch: pytest.MonkeyPatch) -> Iterator[Insta
     def installed(source: str) -> Path:
         folder = install(source)
         monkeypatch.syspath_prepend(str(folder))
-        import_parts.cache_clear()
+        _failed_import.cache_clear()
         return folder
 
     yield installed
     sys.modules.pop("my_parts", None)
-    import_parts.cache_clear()
+    _failed_import.cache_clear()
 
 
 def test_each_kind_of_part_is_used_by_its_name(install: Install, tmp_path: Path) -> None:
@@ -190,9 +201,9 @@ def test_a_package_that_cannot_be_used_is_named(
     on_path(source)
     table: Registry[int] = Registry("part", {"known": 1})
     assert table["known"] == 1 and "known" in table
-    for use in (table.everything, lambda: "unknown" in table, lambda: table.get("unknown")):
+    for use in (*ALL, lambda table: "unknown" in table, lambda table: table.get("unknown")):
         with pytest.raises(ConfigError, match=rf"my_parts(.|\n)*{message}"):
-            use()
+            use(table)
     assert cli.main(["data", "info", "nothing.hdf5"]) == 2
     assert "my_parts" in capsys.readouterr().err
 
@@ -219,7 +230,11 @@ def test_a_name_belongs_to_one_part() -> None:
     table["mine"] = first  # the same again
     with pytest.raises(ConfigError, match="already a part"):
         table["mine"] = second
-    assert table["mine"] is first and table.everything() == {"mine": first}
+    for add in (table.setdefault, lambda name, part: table.update({name: part})):
+        add("mine", first)
+        with pytest.raises(ConfigError, match="already a part"):
+            add("mine", second)
+    assert table["mine"] is first and dict(table) == {"mine": first}
 
 
 def test_parts_are_imported_when_a_name_is_not_known(on_path: Install) -> None:
@@ -228,3 +243,47 @@ def test_parts_are_imported_when_a_name_is_not_known(on_path: Install) -> None:
     assert "known" in table and "my_parts" not in sys.modules
     assert table.get("unknown", 2) == 2
     assert sys.modules["my_parts"].__file__ == str(folder / "my_parts.py")
+
+
+REWARD = """
+from dfplan.planning.rewards import REWARDS, Reach
+class Mine(Reach):
+    pass
+REWARDS["Mine"] = Mine
+"""
+
+
+@pytest.fixture
+def no_new_rewards() -> Iterator[None]:
+    """Removes the reward that a test adds."""
+    yield
+    REWARDS.pop("Mine", None)
+
+
+@pytest.mark.parametrize(
+    "has_part",
+    [
+        lambda: "Mine" in REWARDS,
+        lambda: REWARDS["Mine"] is not None,
+        lambda: REWARDS.get("Mine") is not None,
+        lambda: "Mine" in list(REWARDS),
+        lambda: "Mine" in REWARDS.keys(),  # noqa: SIM118
+        lambda: any(name == "Mine" for name, _ in REWARDS.items()),
+        lambda: len(REWARDS) > len(BUILT_IN),
+        lambda: "Mine" in {**REWARDS},
+    ],
+)
+def test_parts_of_other_packages_are_seen_in_every_use(
+    no_new_rewards: None, on_path: Install, has_part: Callable[[], bool]
+) -> None:
+    on_path(REWARD)
+    assert has_part()
+
+
+def test_the_error_of_a_package_comes_again(no_new_rewards: None, on_path: Install) -> None:
+    """Also for a part that the package added before its error."""
+    on_path(REWARD + "raise RuntimeError('broken inside')")
+    for _ in range(3):
+        with pytest.raises(ConfigError, match="broken inside"):
+            REWARDS["Mine"]
+    assert REWARDS["Reach"] is BUILT_IN["Reach"]

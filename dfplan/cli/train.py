@@ -221,7 +221,7 @@ def _fabric(accelerator: str, devices: int, precision: Precision) -> Fabric:
 
 
 COMMANDS = {
-    **{name: _train_command(name, preset) for name, preset in PRESETS.everything().items()},
+    **{name: _train_command(name, preset) for name, preset in PRESETS.items()},
     "own": train_own,
 }
 """The commands by name."""

@@ -38,7 +38,7 @@ _BLOCK = 1 << 20
 
 def publishers() -> dict[str, Publisher]:
     """The publisher of each data set that :func:`download` knows, by name."""
-    known = (format.publisher for format in FORMATS.everything().values())
+    known = (format.publisher for format in FORMATS.values())
     return {name: publisher for publisher in known if publisher for name in publisher.files}
 
 
@@ -97,7 +97,7 @@ def download(
 
 def datasets() -> dict[str, Path | None]:
     """All known data sets, of all formats, by name: the path, or None if not on this machine."""
-    known = (format.datasets().items() for format in FORMATS.everything().values())
+    known = (format.datasets().items() for format in FORMATS.values())
     return dict(chain.from_iterable(known))
 
 

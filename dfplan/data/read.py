@@ -117,13 +117,13 @@ def write(recording: Recording, path: str | Path, format: str | None = None) -> 
 
 def _format_of_published(source: str) -> Format | None:
     """The format whose publisher has a data set of this name."""
-    known = ((each, each.publisher) for each in FORMATS.everything().values())
+    known = ((each, each.publisher) for each in FORMATS.values())
     return next((each for each, owner in known if owner and source in owner.files), None)
 
 
 def _format_of_id(source: str) -> Format | None:
     """The format that reads a data set by this id."""
-    for each in FORMATS.everything().values():
+    for each in FORMATS.values():
         if each.ids is not None and each.ids.fullmatch(source):
             if get_close_matches(source, publishers(), n=1, cutoff=_SIMILAR):
                 raise unknown_name("data set", source, publishers())
@@ -132,12 +132,11 @@ def _format_of_id(source: str) -> Format | None:
 
 
 def _format_of_ending(path: Path) -> Format:
-    for format in FORMATS.everything().values():
+    for format in FORMATS.values():
         if path.suffix in format.endings:
             return format
     endings = "; ".join(
-        f"{' or '.join(each.endings) or 'none'} for {each.title}"
-        for each in FORMATS.everything().values()
+        f"{' or '.join(each.endings) or 'none'} for {each.title}" for each in FORMATS.values()
     )
     raise ConfigError(
         f"The ending of a path selects the data format: {endings}; got {str(path)!r}. Change the "
@@ -155,10 +154,10 @@ def _detect(path: Path, follow_links: bool) -> Format:
         )
     contents = Contents(path, follow_links)
     # The last one first: a format of another package may be a special case of a built-in one.
-    for format in reversed(FORMATS.everything().values()):
+    for format in reversed(list(FORMATS.values())):
         if format.detect(contents):
             return format
-    expected = "; ".join(format.title for format in FORMATS.everything().values())
+    expected = "; ".join(format.title for format in FORMATS.values())
     if contents.npz is None:
         raise DataError(
             f"{path} has no known format. Known are hdf5 and npz files and folders: {expected}. "

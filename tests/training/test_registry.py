@@ -30,7 +30,7 @@ def registered() -> Any:
     before = dict(RECIPES)
     yield
     RECIPES.clear()
-    dict.update(RECIPES, before)
+    RECIPES.update(before)
 
 
 def test_a_new_recipe_can_be_loaded(registered: None, trained: Any, tmp_path: Any) -> None:
