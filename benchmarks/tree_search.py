@@ -35,8 +35,8 @@ from dfplan.evaluation.episodes import EpisodeRunner
 from dfplan.evaluation.protocols import PROTOCOLS, Problems, Task, custom_problems
 from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.mazes import Maze, named_maze, parse_maze
+from dfplan.planning.objective import PlanObjective
 from dfplan.planning.policy import Policy
-from dfplan.planning.select import PlanObjective
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.training.loop import train

@@ -19,9 +19,9 @@ from .observations import ObservationLayout as ObservationLayout
 from .planning.episode import run_episode as run_episode
 from .planning.graph import GraphPlanner as GraphPlanner
 from .planning.learned import LearnedPolicy as LearnedPolicy
+from .planning.objective import reward_gradient as reward_gradient
 from .planning.observation_history import ObservationHistory as ObservationHistory
 from .planning.policy import Policy as Policy
-from .planning.select import reward_gradient as reward_gradient
 from .planning.settings import PlannerSettings as PlannerSettings
 from .planning.single import ForcingPlanner as ForcingPlanner
 from .planning.state_estimator import StateEstimatorSettings as StateEstimatorSettings

@@ -29,9 +29,9 @@ from dfplan.data import from_arrays, segmented
 from dfplan.diffusion.schedules import cosine_schedule
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.diffuser import DiffuserPlanner
+from dfplan.planning.objective import reward_gradient
 from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.rewards import Box, Disc, Fast, KeepOut, PassThrough, Reach
-from dfplan.planning.select import reward_gradient
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import estimate_positions
 from dfplan.tokens.statistics import fit_statistics

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 
 from dfplan.blocks import blocks
+from dfplan.diffusion.schedules import interpolation_schedule
+from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import Denoised, PartialPlan
-from dfplan.planning.select import PlanObjective
 from dfplan.planning.settings import PlannerSettings
-from dfplan.sampling.guidance import GUIDANCES, Guidance, monte_carlo
+from dfplan.sampling.guidance import GUIDANCES, Guidance, GuidanceSettings, monte_carlo
 from dfplan.sampling.joint import join_windows
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import FREE, hold
@@ -55,12 +57,33 @@ def denoise(
 
 def evaluations(settings: PlannerSettings, tokens: int, max_level: int) -> int:
     """Network evaluations needed to denoise one sequence with ``tokens`` free tokens."""
-    calls, guidance = settings.mc_samples, settings.guidance
-    if guidance.scale == 0:
-        calls = 1
-    elif guidance.mc_sample_steps > 1:
-        calls = 1 + calls * guidance.mc_sample_steps
-    return calls * (len(settings.sampling.rows(tokens, max_level)) - 1)
+    rows = len(settings.sampling.rows(tokens, max_level)) - 1
+    return rows * _evaluations_per_row(settings.guidance, settings.mc_samples)
+
+
+@cache
+def _evaluations_per_row(settings: GuidanceSettings, mc_samples: int) -> int:
+    """How many sequences the guidance denoises for one, counted on a stand-in for the network."""
+    count = 0
+
+    def counted(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        nonlocal count
+        count += len(x)
+        return x.clone()
+
+    guidance = _guidance(settings, mc_samples, torch.Generator())
+    token, schedule = torch.zeros(1, 1, 1), interpolation_schedule(1)
+    guidance(counted, lambda clean: clean.sum((1, 2)), schedule, settings)(
+        token, torch.ones(1, 1, dtype=torch.long)
+    )
+    return count
+
+
+def _guidance(settings: GuidanceSettings, mc_samples: int, generator: torch.Generator) -> Guidance:
+    guidance: Guidance = GUIDANCES[settings.method]
+    if mc_samples == 1 and settings.mc_sample_steps == 1:
+        return guidance
+    return monte_carlo(guidance, mc_samples, settings.mc_sample_steps, generator=generator)
 
 
 def _matrix(partial: PartialPlan, model: SequenceModel, settings: PlannerSettings) -> torch.Tensor:
@@ -69,7 +92,7 @@ def _matrix(partial: PartialPlan, model: SequenceModel, settings: PlannerSetting
     matrix = hold(settings.sampling.rows(free, model.schedule.max_level), partial.held)
     if partial.start_level is None:
         return matrix
-    matrix = torch.where(partial.held == FREE, matrix.clamp(max=partial.start_level), matrix)
+    matrix = torch.where(partial.held == FREE, matrix.minimum(partial.start_level), matrix)
     changed = (matrix.diff(dim=0) != 0).flatten(1).any(1)
     changed[-1] = True  # without a free token, there is one row
     return torch.cat([matrix[:1], matrix[1:][changed]])
@@ -130,10 +153,7 @@ def _guided(
         end = partial.end.repeat(len(clean) // len(partial))
         return objective.guidance_reward(model.states(clean, end)[:, partial.before :])
 
-    guidance: Guidance = GUIDANCES[settings.guidance.method]
-    if settings.mc_samples > 1 or settings.guidance.mc_sample_steps > 1:
-        steps = settings.guidance.mc_sample_steps
-        guidance = monte_carlo(guidance, settings.mc_samples, steps, generator=generator)
+    guidance = _guidance(settings.guidance, settings.mc_samples, generator)
     return guidance(
         denoiser,
         value,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ConfigError
 from dfplan.planning.observation_history import noise_to_level, read_history
 from dfplan.planning.planner import PlanArguments
 from dfplan.planning.query import PlanQuery, read_query
-from dfplan.planning.route import Route
+from dfplan.planning.route import TimedLine
 from dfplan.planning.row_errors import first_then_others, in_row
 from dfplan.planning.settings import PlannerSettings
 from dfplan.record import Record
@@ -36,7 +36,8 @@ class PartialPlan(Record):
         end: index of each plan's last token, int [S].
         before: number of positions before the present one; 0 without a history.
         guidance_weight: factor on the guidance scale of each sequence, float [S]; None for 1.
-        start_level: the level of the tokens of ``x`` that are denoised; None for pure noise.
+        start_level: the level of each token of ``x`` before denoising, int [S, T]; None for pure
+            noise.
     """
 
     x: torch.Tensor
@@ -44,21 +45,49 @@ class PartialPlan(Record):
     end: torch.Tensor
     before: int = 0
     guidance_weight: torch.Tensor | None = None
-    start_level: int | None = None
+    start_level: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.end)
 
     def part(self, rows: slice) -> PartialPlan:
         """The sequences ``rows``."""
-        weight = None if self.guidance_weight is None else self.guidance_weight[rows]
+        weight, level = self.guidance_weight, self.start_level
         return replace(
             self,
             x=self.x[rows],
             held=self.held[rows],
             end=self.end[rows],
-            guidance_weight=weight,
+            guidance_weight=None if weight is None else weight[rows],
+            start_level=None if level is None else level[rows],
         )
+
+
+@dataclass(frozen=True)
+class Guess(Record):
+    """Lines that plans may become. Denoising starts from them, with noise added.
+
+    Attributes:
+        lines: one for each query; None for a query that starts from pure noise.
+        noise: standard deviation of the noise at the start and at the end of each line, in units of
+            position, float [B, 2]; the noise level changes linearly between them.
+    """
+
+    lines: Sequence[TimedLine | None]
+    noise: np.ndarray
+
+    def levels(self, ends: torch.Tensor, model: SequenceModel) -> torch.Tensor:
+        """The noise level of each token after the present, int [S, 1 + longest end].
+
+        Args:
+            ends: last token of each candidate, int [B, C].
+            model: to plan with.
+        """
+        noise = np.where([[line is None] for line in self.lines], np.inf, self.noise)
+        first, last = torch.from_numpy(noise_to_level(noise, model).clip(min=1)).T[..., None, None]
+        share = (torch.arange(int(ends.max()) + 1) / ends[..., None]).clamp(max=1)
+        level: torch.Tensor = (first + (last - first) * share).round().long()
+        return level.flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -126,7 +155,7 @@ def horizons(
     query: PlanQuery,
     model: SequenceModel,
     horizon: int | None,
-    routes: Sequence[Route] | None = None,
+    guess: Guess | None = None,
     *,
     joined: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,7 +165,7 @@ def horizons(
         query: to plan for.
         model: to plan with.
         horizon: environment steps, if the plan must have this length.
-        routes: the expected way of each query, if it is known.
+        guess: plans take about as long as its lines, if ``horizon`` is None.
         joined: whether a plan can be longer than a window of the model, which then needs at least
             3 tokens.
 
@@ -164,10 +193,13 @@ def horizons(
     away = (torch.from_numpy(query.goal) - query.start).abs().amax(1)
     max_step = model.statistics.motion.max_step
     shortest = (away / (max_step * token_steps)).ceil().clamp_min(1).long()
-    if routes is not None and horizon is None:
-        expected = torch.tensor([route.steps[-1] for route in routes]) / token_steps
-        shortest = torch.maximum(shortest, (_EARLIEST * expected).ceil().long())
-        return shortest, torch.maximum(shortest, (_LATEST * expected).ceil().long())
+    lines = [None] * len(query) if guess is None or horizon is not None else guess.lines
+    known = torch.tensor([line is not None for line in lines])
+    expected = torch.tensor([line.duration if line else 0.0 for line in lines]) / token_steps
+    least = torch.maximum(shortest, (_EARLIEST * expected).ceil().long())
+    shortest = torch.where(known, least, shortest)
+    most = (_LATEST * expected).ceil().long().clamp(max=limit // token_steps)
+    longest = torch.where(known, torch.maximum(shortest, most), longest)
     if (shortest > longest).any():
         row = int(shortest.argmax())
         raise ConfigError(
@@ -203,8 +235,7 @@ def partial_plan(
     model: SequenceModel,
     ends: torch.Tensor,
     generator: torch.Generator,
-    routes: Sequence[Route] | None = None,
-    route_noise: float = math.inf,
+    guess: Guess | None = None,
 ) -> PartialPlan:
     """Noise between each query's start and its goal at token ``ends`` [B, C]; S = B * C.
 
@@ -213,8 +244,7 @@ def partial_plan(
         model: to plan with.
         ends: last token of each candidate, int [B, C].
         generator: draws the noise.
-        routes: the expected way of each query; the noise is added to it.
-        route_noise: standard deviation of this noise, in units of position.
+        guess: where to start from; by default from pure noise.
     """
     frames = start_frames(query, model)
     context = model.layout.to_tokens(frames)
@@ -225,11 +255,10 @@ def partial_plan(
     x = torch.randn(shape, generator=generator, dtype=torch.float32)
     held = torch.where(index <= end[:, None], FREE, model.schedule.max_level)
     level = None
-    if routes is not None:
-        level = max(1, int(noise_to_level(np.array(route_noise), model)))
-        clean = _route_tokens(routes, ends, model)
-        clean = torch.cat([clean[:, :1].expand(-1, tokens - 1, -1), clean], 1)
-        noised = model.schedule.add_noise(clean, x, torch.full(held.shape, level))
+    if guess is not None:
+        level = F.pad(guess.levels(ends, model), (tokens - 1, 0))
+        clean = F.pad(_tokens_of_lines(guess.lines, ends, model), (0, 0, tokens - 1, 0))
+        noised = model.schedule.add_noise(clean, x, level)
         x = torch.where((held == FREE)[..., None], noised, x)
     x[:, :tokens], held[:, :tokens] = context.repeat_interleave(count, 0), 0
     if query.goal is not None:
@@ -239,15 +268,46 @@ def partial_plan(
     return PartialPlan(x, held, end, before, start_level=level)
 
 
-def _route_tokens(
-    routes: Sequence[Route], ends: torch.Tensor, model: SequenceModel
+def candidate_states(
+    level: torch.Tensor,
+    clean: torch.Tensor,
+    *,
+    partial: PartialPlan,
+    model: SequenceModel,
+    count: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Levels [B, C, P] and states [B, C, P, W] from the present on.
+
+    Args:
+        level: level of each token, int [S, T].
+        clean: clean estimates, [S, T, D].
+        partial: what was denoised.
+        model: that denoised it.
+        count: C, candidates of each query.
+    """
+    stack = model.layout.frame_stack
+    frame = torch.arange(1 + (level.shape[1] - 1) * stack)
+    token = torch.minimum((frame + stack - 1) // stack, partial.end[:, None])
+    level = level.gather(1, token)[:, partial.before :]
+    states = model.states(clean, partial.end)[:, partial.before :]
+    shape = len(level) // count, count
+    return level.view(*shape, -1), states.view(*shape, *states.shape[1:])
+
+
+def _tokens_of_lines(
+    lines: Sequence[TimedLine | None], ends: torch.Tensor, model: SequenceModel
 ) -> torch.Tensor:
-    """Tokens [S, 1 + longest end, D] of the ways, each walked in the time of its candidate."""
+    """Tokens [S, 1 + longest end, D] of the lines, each walked in the time of its candidate.
+
+    They are 0 for a query without a line.
+    """
     stack = model.layout.frame_stack
     frame = np.arange(1 + int(ends.max()) * stack)
     points = [
-        route.at(frame * (route.steps[-1] / (int(end) * stack)))
-        for route, own in zip(routes, ends, strict=True)
+        np.zeros((len(frame), 2))
+        if line is None
+        else line.at(frame * (line.duration / (int(end) * stack)))
+        for line, own in zip(lines, ends, strict=True)
         for end in own
     ]
     positions = torch.from_numpy(np.stack(points).astype(np.float32))

@@ -14,6 +14,7 @@ from dfplan.errors import ConfigError, require_function
 from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.trackers import Tracker
+from dfplan.planning.warm_start import WarmStart
 from dfplan.record import Record
 from dfplan.types import Plan, Planner, Reward
 
@@ -51,6 +52,7 @@ class PlanArguments(Record):
     history: ObservationHistory | None = None
     trace: bool = False
     callback: Progress | None = None
+    warm_start: WarmStart | None = None
 
     def given(self, name: str) -> bool:
         """Whether an optional argument is neither None nor False."""
@@ -66,7 +68,7 @@ class PlanArguments(Record):
         return planner.plan(values.pop("observation"), values.pop("goal"), **values)
 
 
-_OPTIONAL = ("history", "trace", "callback")
+_OPTIONAL = ("history", "trace", "callback", "warm_start")
 
 
 class BasePlanner(ABC):
@@ -75,16 +77,17 @@ class BasePlanner(ABC):
     A class need not inherit from it to be a :class:`~dfplan.types.Planner`.
 
     Attributes:
-        supports: which of the arguments ``reward``, ``history``, ``trace`` and ``callback`` of
-            :meth:`plan` this class uses. Others are refused.
-        observation_layout: the columns of the observations that it plans from.
+        supports: which of the arguments ``reward``, ``history``, ``trace``, ``callback`` and
+            ``warm_start`` of :meth:`plan` this class uses. Others are refused.
+        observation_layout: the columns of the observations that it plans from. A planner that
+            wraps another one in the attribute ``planner`` has that one's.
     """
 
     supports: ClassVar[frozenset[str]] = frozenset({"reward", *_OPTIONAL})
 
     @property
     def observation_layout(self) -> ObservationLayout:
-        return PLANAR
+        return getattr(getattr(self, "planner", None), "observation_layout", PLANAR)
 
     @isolated()
     def plan(
@@ -98,6 +101,7 @@ class BasePlanner(ABC):
         history: ObservationHistory | None = None,
         trace: bool = False,
         callback: Progress | None = None,
+        warm_start: WarmStart | None = None,
     ) -> Plan:
         """Plan from each observation to its goal, or by reward alone.
 
@@ -117,6 +121,8 @@ class BasePlanner(ABC):
                 candidate, or the search tree.
             callback: called after each step of planning. All candidates are then denoised in one
                 batch, however many there are.
+            warm_start: earlier plans of the same queries. The new ones start from what is left of
+                them, with noise that grows toward their end.
 
         Raises:
             ObservationError: wrong shapes, values that are not finite, or a goal, or a start
@@ -127,7 +133,7 @@ class BasePlanner(ABC):
                 that this planner does not support.
         """
         arguments = PlanArguments(
-            observation, goal, reward, horizon, seed, history, trace, callback
+            observation, goal, reward, horizon, seed, history, trace, callback, warm_start
         )
         for name in ("reward", *_OPTIONAL):
             if arguments.given(name) and name not in self.supports:

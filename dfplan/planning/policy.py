@@ -32,6 +32,7 @@ from dfplan.planning.query import (
 )
 from dfplan.planning.replanning import Replanning
 from dfplan.planning.rewards import check_reward
+from dfplan.planning.route import TimedLine
 from dfplan.planning.row_errors import (
     failing_rows,
     first_then_others,
@@ -42,6 +43,7 @@ from dfplan.planning.row_errors import (
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import StateEstimator, StateEstimatorSettings
 from dfplan.planning.trackers import Tracker, require_tracker
+from dfplan.planning.warm_start import lines_of
 from dfplan.types import Plan, Planner, Reward
 
 ON_ERROR = ("raise", "hold")
@@ -78,6 +80,8 @@ class Policy:
         patience: steps without progress after which a new plan is made, for plans to a goal. A
             body makes progress when it leaves the circle with the radius of half the tolerance
             around its place. None waits until the plan's time is over.
+        warm_start: whether a plan that is made only because of ``replan_every`` starts from what is
+            left of the one before it.
         seed: seed of the planner's noise; None draws a random one.
         state_estimator: how noisy observations are; by default they are exact.
         on_error: what to do if a row's observation or goal is not finite, or if the planner raises
@@ -104,6 +108,7 @@ class Policy:
         replan_every: int | None = None,
         tolerance: float | None = 1.0,
         patience: int | None = None,
+        warm_start: bool = False,
         seed: int | None = None,
         state_estimator: StateEstimatorSettings | None = None,
         on_error: str = "raise",
@@ -131,6 +136,7 @@ class Policy:
         self._estimator = _estimator(planner, state_estimator)
         self._hold = on_error == "hold"
         self._planner = planner
+        self._warm_start = warm_start
         self._tracker = tracker
         self._goal = None if goal is None else read_goal(goal, 1)[0]
         self._reward = reward
@@ -155,6 +161,7 @@ class Policy:
     def _start(self, count: int) -> None:
         """Start with ``count`` rows without a plan."""
         self._replanning.start(count)
+        self._lines: list[TimedLine | None] = [None] * count
         self._last = np.zeros((0, self._layout.width), dtype=np.float32)
         self.failed = np.zeros(count, dtype=bool)
         self._warned = np.zeros(count, dtype=bool)
@@ -377,7 +384,16 @@ class Policy:
         history = None
         if estimator is not None and estimator.settings.use_network:
             history = estimator.history().part(rows)
-        arguments = PlanArguments(observation, goal, reward, seed=seed, history=history)
+        following = self._replanning.following
+        lines = [self._lines[row] if following[row] else None for row in rows]
+        arguments = PlanArguments(
+            observation,
+            goal,
+            reward,
+            seed=seed,
+            history=history,
+            warm_start=lines if any(lines) else None,
+        )
         plan = arguments.plan_with(self._planner)
         wrong = ~np.isfinite(plan.points).all((1, 2))
         if wrong.any():
@@ -392,6 +408,9 @@ class Policy:
         """Follow ``plan`` in ``rows``."""
         self._tracker.assign(rows, plan)
         self.plan = plan
+        if self._warm_start:
+            for row, line in zip(rows, lines_of(plan), strict=True):
+                self._lines[row] = line
         self._replanning.assign(rows, plan, goals)
 
     def _due(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:

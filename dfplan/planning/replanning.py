@@ -23,6 +23,8 @@ class Replanning:
 
     Attributes:
         stale: rows without a plan that can be followed, bool [B].
+        following: rows that did not need a new plan but for ``every``, at the last :meth:`due`;
+            bool [B].
         goals: the goals that were planned to, float32 [B, 2]; NaN without a goal.
 
     Raises:
@@ -45,6 +47,7 @@ class Replanning:
     def start(self, count: int) -> None:
         """Start with ``count`` rows without a plan."""
         self.stale = np.ones(count, dtype=bool)
+        self.following = ~self.stale
         self.goals = np.full((count, 2), np.nan, dtype=np.float32)
         self._age = np.zeros(count, dtype=int)
         self._steps = np.zeros(count, dtype=int)
@@ -84,6 +87,7 @@ class Replanning:
                 without a tolerance.
         """
         if self.stale.all():
+            self.following = ~self.stale
             return self.stale
         due: np.ndarray = self.stale | self.changed(goals)
         if self.tolerance is not None and deviation is not None:
@@ -96,6 +100,7 @@ class Replanning:
                 self._place[moved], self._waited[moved] = positions[moved], self._age[moved]
                 over = over | (self._age - self._waited >= self._patience)
             due |= over & (remaining > near)
+        self.following = ~due
         if self._every is not None:
             due |= self._age >= self._every
         return due

@@ -23,25 +23,39 @@ _REACH = 40
 
 
 @dataclass(frozen=True)
-class Route(Record):
-    """The expected way of one query.
+class TimedLine(Record):
+    """A line with the time of each corner.
 
     Attributes:
-        way: the expected time to the goal, and the choices that lead there.
         points: corners of the line, the start first; float64 [R, 2].
-        steps: expected environment steps from the start to each corner; float64 [R], ascending.
-        ends_in_jump: whether the line ends before the goal, where a jump is likely.
+        steps: environment steps from the start to each corner; float64 [R], ascending.
     """
 
-    way: GoalTimes
     points: np.ndarray
     steps: np.ndarray
-    ends_in_jump: bool
+
+    @property
+    def duration(self) -> float:
+        """Environment steps from the start to the end."""
+        return float(self.steps[-1])
 
     def at(self, steps: np.ndarray) -> np.ndarray:
         """Expected positions [P, 2] after ``steps`` [P]; the last one after arrival."""
         columns = [np.interp(steps, self.steps, self.points[:, axis]) for axis in (0, 1)]
         return np.stack(columns, 1)
+
+
+@dataclass(frozen=True)
+class Route(TimedLine):
+    """The expected way of one query.
+
+    Attributes:
+        way: the expected time to the goal, and the choices that lead there.
+        ends_in_jump: whether the line ends before the goal, where a jump is likely.
+    """
+
+    way: GoalTimes
+    ends_in_jump: bool
 
 
 def find_routes(
@@ -92,7 +106,7 @@ def expected_way(way: GoalTimes, start: np.ndarray, statistics: Statistics) -> R
     along, straight = np.diff(length[corners]), _lengths(line[corners])
     pace = np.diff(elapsed[corners]) / np.where(along > 0, along, 1.0)
     steps = np.append(0.0, np.cumsum(pace * straight))
-    return Route(way, line[corners], steps, ends_in_jump)
+    return Route(line[corners], steps, way, ends_in_jump)
 
 
 def _shortcuts(line: np.ndarray, support: Support) -> np.ndarray:

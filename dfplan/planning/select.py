@@ -1,128 +1,21 @@
-"""Score, refine and select candidate plans."""
+"""Refine and select candidate plans."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from dfplan.arrays import copy_array
-from dfplan.boundary import isolated
-from dfplan.errors import ObservationError
+from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import Candidates
 from dfplan.planning.query import PlanQuery
-from dfplan.planning.rewards import (
-    OnSupport,
-    Short,
-    check_reward,
-    points_on_lines,
-    squared_distance_to_line,
-)
-from dfplan.planning.settings import PlannerSettings
+from dfplan.planning.rewards import squared_distance_to_line
 from dfplan.record import Record
-from dfplan.sampling.guidance import GuidanceSettings, gradient_ascent
 from dfplan.sampling.model import SequenceModel
 from dfplan.tokens.layout import TokenLayout
-from dfplan.types import Plan, Reward
-
-_POINTS_PER_LINE = 4
-"""Points on each line of a plan at which its distance from the data is measured."""
-
-
-class PlanObjective:
-    """What plans are optimized for: a differentiable reward for guidance, and a score.
-
-    The guidance reward is the weighted sum of :class:`~dfplan.planning.rewards.Short`,
-    :class:`~dfplan.planning.rewards.OnSupport` and the caller's reward. The score, by which plans
-    are compared, is ::
-
-        -(travel time in steps) - support_penalty * (step lengths off the data) + caller's reward
-
-    A step length is the distance that the body covers in one environment step at top speed. Travel
-    time is the sum over the plan's lines of the distance along the larger axis, in step lengths.
-    The planner knows walls only as places that the data never visited.
-
-    Attributes:
-        settings: weights, and how to sample.
-
-    Args:
-        settings: weights, and how to sample.
-        model: its statistics say where the data is and how fast the body moves.
-        reward: the caller's; by default only the planner's terms count.
-
-    Raises:
-        ConfigError: the reward is not a function of states and steps.
-    """
-
-    def __init__(
-        self, settings: PlannerSettings, model: SequenceModel, reward: Reward | None = None
-    ) -> None:
-        self.settings = settings
-        self._statistics = model.statistics
-        self._stride, self._position = model.layout.stride, model.layout.position
-        self._reward = None if reward is None else check_reward(reward)
-        terms = settings.smoothness_weight * Short()
-        terms = terms + settings.support_weight * OnSupport(self._statistics.safe_support)
-        self._guidance_reward = terms if self._reward is None else terms + self._reward
-
-    @property
-    def guidance(self) -> GuidanceSettings:
-        """Settings of the guidance, with ``max_move`` in units of position."""
-        guidance = self.settings.guidance
-        return replace(guidance, max_move=guidance.max_move * self._step_length)
-
-    @property
-    def _step_length(self) -> float:
-        return self._statistics.motion.max_step
-
-    def guidance_reward(self, states: torch.Tensor) -> torch.Tensor:
-        """The reward that guidance and refinement increase, of states [S, P, W]; [S]."""
-        return self._guidance_reward(states, self._steps(states))
-
-    def score(self, states: torch.Tensor) -> torch.Tensor:
-        """The score of states [S, P, W]; [S]."""
-        points = states[..., self._position]
-        line = points.diff(dim=1).abs().amax(-1) / self._step_length
-        off_length = (self.off_support(points) * line).sum(-1)
-        score = -line.sum(-1) - self.settings.support_penalty * off_length
-        return score if self._reward is None else score + self._reward(states, self._steps(states))
-
-    def off_support(self, states: torch.Tensor) -> torch.Tensor:
-        """Fraction of each line of [S, P, W] that is farther than the margin from the data.
-
-        Float [S, P - 1].
-        """
-        points = states[..., self._position]
-        lines = points_on_lines(points, _POINTS_PER_LINE)
-        distance = self._statistics.safe_support.distance(lines)
-        off = (distance > self.settings.support_margin * self._step_length).float()
-        return off.view(*points.diff(dim=1).shape[:-1], _POINTS_PER_LINE).mean(-1)
-
-    def refine(self, states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-        """Increase the guidance reward of plans by gradient ascent on their positions.
-
-        Args:
-            states: float [S, P, W].
-            last: the points 1 to this one are moved, int [S].
-        """
-        guidance = self.guidance
-        index = torch.arange(states.shape[1])
-        position = torch.zeros(states.shape[2], dtype=states.dtype)
-        position[self._position] = 1.0
-        scale = ((index > 0) & (index <= last[:, None]))[..., None].float() * guidance.scale
-        scale = scale * position
-        # The caller's reward may be steep; the planner's own terms are not.
-        anneal = self._reward is not None
-        iterations, max_move = self.settings.refine_steps, guidance.max_move
-        return gradient_ascent(
-            self.guidance_reward, states, scale, iterations, max_move, anneal=anneal
-        )
-
-    def _steps(self, states: torch.Tensor) -> torch.Tensor:
-        """The environment step of each of ``states`` [S, P, W]; float [P]."""
-        return torch.arange(states.shape[1], dtype=states.dtype) * float(self._stride)
+from dfplan.types import Plan
 
 
 @dataclass(frozen=True)
@@ -229,39 +122,3 @@ def spread(points: torch.Tensor, candidates: torch.Tensor) -> torch.Tensor:
     """
     squared = [squared_distance_to_line(points, line) for line in candidates.unbind(1)]
     return torch.stack(squared).mean(0).sqrt()
-
-
-@isolated()
-def reward_gradient(
-    points: np.ndarray,
-    model: SequenceModel,
-    settings: PlannerSettings,
-    reward: Reward | None = None,
-) -> np.ndarray:
-    """The gradient of the guidance reward at each point of plans.
-
-    Args:
-        points: positions, ``model.layout.stride`` steps apart; float [B, P, 2].
-        model: its statistics say where the data is.
-        settings: contain the weights of the planner's terms.
-        reward: the caller's; it is added to these terms.
-
-    Returns:
-        Reward per unit of position, float32 [B, P, 2]. Guidance moves a point by
-        ``settings.guidance.scale`` times this, but by at most its ``max_move``.
-
-    Raises:
-        ObservationError: wrong shape, or numbers that are not finite.
-        ConfigError: the reward is not a function of states and steps.
-    """
-    positions = copy_array(points, np.float32)
-    if positions.ndim != 3 or positions.shape[2] != 2 or not np.isfinite(positions).all():
-        raise ObservationError(
-            f"Points of plans must be finite numbers [B, P, 2]; got {points!r:.200}."
-        )
-    leaf = torch.from_numpy(positions).requires_grad_()
-    objective = PlanObjective(settings, model, reward)
-    with torch.enable_grad():
-        value = objective.guidance_reward(leaf)
-        (gradient,) = torch.autograd.grad(value.sum(), leaf)
-    return np.asarray(gradient)

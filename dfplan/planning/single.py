@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,22 +14,26 @@ import torch
 
 from dfplan.errors import require_class, require_name, require_numbers
 from dfplan.observations import ObservationLayout
-from dfplan.planning.denoise import denoise
+from dfplan.planning.denoise import RowCallback, denoise
+from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import (
     Candidates,
-    PartialPlan,
+    Denoised,
+    Guess,
+    candidate_states,
     horizons,
     partial_plan,
     read_plan_query,
 )
-from dfplan.planning.planner import BasePlanner, PlanArguments
+from dfplan.planning.planner import BasePlanner, PlanArguments, Progress
 from dfplan.planning.query import PlanQuery, noise_generator
 from dfplan.planning.risk import with_risk
 from dfplan.planning.route import Route, find_routes
-from dfplan.planning.select import PlanObjective, select, to_plan
+from dfplan.planning.select import Selected, select, to_plan
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
 from dfplan.planning.trackers import Pursuit, pursuit
+from dfplan.planning.warm_start import WarmStart, rests
 from dfplan.record import Record
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
@@ -44,8 +49,9 @@ class ForcingPlanner(Record, BasePlanner):
 
     The start is a clean token, and the goal is a clean token at the end of each candidate.
     Candidates differ in their horizons; tokens after a candidate's horizon stay pure noise. The
-    denoised candidates are compared by the score of :class:`~dfplan.planning.select.PlanObjective`,
-    and the best of them is refined and becomes the plan.
+    denoised candidates are compared by the score of
+    :class:`~dfplan.planning.objective.PlanObjective`, and the best of them is refined and becomes
+    the plan.
 
     Attributes:
         model: the trained network, what its tokens hold, and the statistics of the data.
@@ -100,9 +106,9 @@ class ForcingPlanner(Record, BasePlanner):
                 squared lengths of this order.
 
         Raises:
-            ConfigError: ``unit`` is not a positive number.
+            ConfigError: ``unit`` is not a number from 1e-9 to 1e9.
         """
-        require_numbers({"unit": unit}, above=0)
+        require_numbers({"unit": unit}, minimum=1e-9, maximum=1e9)
         settings, factor = self.settings, _STEEPNESS / unit**2
         return self.with_settings(
             guidance=replace(settings.guidance, scale=3 * settings.guidance.scale / factor),
@@ -125,37 +131,24 @@ class ForcingPlanner(Record, BasePlanner):
         query = read_plan_query(arguments, model, settings)
         objective = PlanObjective(settings, model, arguments.reward)
         generator = noise_generator(arguments.seed)
-        estimates = 0
-        if query.history is not None:
-            history, estimates = estimate_history(
-                query.history, model, generator, settings.largest_batch
-            )
-            query = query.with_history(history, model.layout.observed)
-        goal, routes = query.goal, self._routes(query)
-        if routes is not None:
-            # A way can end before the goal, where a jump is likely.
-            ends_of_ways = np.stack([route.points[-1] for route in routes])
-            query = replace(query, goal=ends_of_ways.astype(np.float32))
-        shortest, longest = horizons(query, model, arguments.horizon, routes, joined=True)
-        share = torch.linspace(0.0, 1.0, settings.candidates, dtype=torch.float32)
-        ends = (shortest[:, None] + share * (longest - shortest)[:, None]).round().long()
-        noise = settings.route_noise * model.statistics.motion.max_step
-        partial = partial_plan(query, model, ends, generator, routes, noise)
-
-        def report(rows: Sequence[tuple[torch.Tensor, torch.Tensor]], count: int) -> None:
-            level, states = self._candidates(*rows[-1], partial, ends)
-            points = states[..., model.layout.position].numpy()
-            step = DenoisingStep(len(rows), count, level.numpy(), points)
-            arguments.callback(step)  # type: ignore[misc]
-
-        callback = None if arguments.callback is None else report
+        query, estimates = self._with_estimates(query, generator)
+        routes = self._routes(query)
+        guess = self._guess(query, routes, arguments.warm_start)
+        # A line can end before the goal, where a jump is likely.
+        near = query if routes is None else _to_ends(query, routes)
+        ends = self._ends(near, guess, arguments.horizon)
+        partial = partial_plan(near, model, ends, generator, guess)
+        states_of = functools.partial(
+            candidate_states, partial=partial, model=model, count=settings.candidates
+        )
+        callback = arguments.callback and _reporting(arguments.callback, states_of, model)
         denoised = denoise(partial, model, objective, generator, callback)
-        level, states = self._candidates(denoised.level[-1], denoised.clean[-1], partial, ends)
+        level, states = states_of(denoised.level[-1], denoised.clean[-1])
         score = objective.score(states.flatten(0, 1)).view(ends.shape)
         candidates = Candidates(states, ends, level, score)
-        selected = select(query, candidates, objective, model.layout)
+        selected = select(near, candidates, objective, model.layout)
         plan = to_plan(
-            query,
+            near,
             model,
             candidates,
             selected,
@@ -164,19 +157,20 @@ class ForcingPlanner(Record, BasePlanner):
             maze=self.maze,
         )
         if routes is not None:
-            plan = with_risk(replace(plan, goal=goal), routes, model.statistics)
-        if not arguments.trace:
-            return plan
-        chosen = torch.arange(len(ends)), selected.index
-        rows = [
-            self._candidates(level, clean, partial, ends)
-            for level, clean in zip(denoised.level, denoised.clean, strict=True)
-        ]
-        position = model.layout.position
-        trace = (
-            (level[chosen].numpy(), states[chosen][..., position].numpy()) for level, states in rows
+            plan = with_risk(plan, routes, model.statistics)
+        trace = _trace(denoised, states_of, selected, model) if arguments.trace else ()
+        return replace(plan, goal=query.goal, trace=trace)
+
+    def _with_estimates(
+        self, query: PlanQuery, generator: torch.Generator
+    ) -> tuple[PlanQuery, int]:
+        """The query with estimated positions of its history, and the evaluations for each query."""
+        if query.history is None:
+            return query, 0
+        history, count = estimate_history(
+            query.history, self.model, generator, self.settings.largest_batch
         )
-        return replace(plan, trace=tuple(trace))
+        return query.with_history(history, self.model.layout.observed), count
 
     def _routes(self, query: PlanQuery) -> list[Route] | None:
         """The expected way of each query; None if plans start from pure noise."""
@@ -186,20 +180,56 @@ class ForcingPlanner(Record, BasePlanner):
         starts = query.start.numpy().astype(np.float64)
         return find_routes(model.statistics, starts, query.goal, settings.risk_aversion)
 
-    def _candidates(
-        self, level: torch.Tensor, clean: torch.Tensor, partial: PartialPlan, ends: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Levels [B, C, P] and states [B, C, P, W] from the present on.
+    def _guess(
+        self, query: PlanQuery, routes: list[Route] | None, warm_start: WarmStart | None
+    ) -> Guess | None:
+        """Where denoising starts; None for pure noise."""
+        max_step = self.model.statistics.motion.max_step
+        noise = np.full((len(query), 2), self.settings.route_noise * max_step)
+        if warm_start is None:
+            return None if routes is None else Guess(routes, noise)
+        left = rests(warm_start, query.start.numpy().astype(np.float64), max_step)
+        noise[[line is not None for line in left], 0] = 0.0
+        return Guess(
+            [line or route for line, route in zip(left, routes or left, strict=True)], noise
+        )
 
-        Args:
-            level: level of each token, int [S, T].
-            clean: clean estimates, [S, T, D].
-            partial: what was denoised.
-            ends: last token of each candidate, int [B, C].
-        """
-        stack = self.model.layout.frame_stack
-        frame = torch.arange(1 + (level.shape[1] - 1) * stack)
-        token = torch.minimum((frame + stack - 1) // stack, partial.end[:, None])
-        level = level.gather(1, token)[:, partial.before :]
-        states = self.model.states(clean, partial.end)[:, partial.before :]
-        return level.reshape(*ends.shape, -1), states.reshape(*ends.shape, *states.shape[1:])
+    def _ends(self, query: PlanQuery, guess: Guess | None, horizon: int | None) -> torch.Tensor:
+        """The last token of each candidate, int [B, C]."""
+        shortest, longest = horizons(query, self.model, horizon, guess, joined=True)
+        share = torch.linspace(0.0, 1.0, self.settings.candidates, dtype=torch.float32)
+        spread = share * (longest - shortest)[:, None]
+        return (shortest[:, None] + spread).round().long()
+
+
+def _to_ends(query: PlanQuery, routes: list[Route]) -> PlanQuery:
+    """The query to the ends of the ways."""
+    return replace(query, goal=np.stack([way.points[-1] for way in routes]).astype(np.float32))
+
+
+_StatesOf = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""From levels [S, T] and clean tokens [S, T, D] to those of candidates: levels [B, C, P] and states
+[B, C, P, W]."""
+
+
+def _reporting(callback: Progress, states_of: _StatesOf, model: SequenceModel) -> RowCallback:
+    """A callback of the sampling loop that shows each row to ``callback``."""
+
+    def report(rows: Sequence[tuple[torch.Tensor, torch.Tensor]], count: int) -> None:
+        level, states = states_of(*rows[-1])
+        points = states[..., model.layout.position].numpy()
+        callback(DenoisingStep(len(rows), count, level.numpy(), points))
+
+    return report
+
+
+def _trace(
+    denoised: Denoised, states_of: _StatesOf, selected: Selected, model: SequenceModel
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """The denoising of the selected candidates: levels [B, P] and points [B, P, 2] of each row."""
+    chosen = torch.arange(len(selected.index)), selected.index
+    rows = (states_of(*row) for row in zip(denoised.level, denoised.clean, strict=True))
+    return tuple(
+        (level[chosen].numpy(), states[chosen][..., model.layout.position].numpy())
+        for level, states in rows
+    )

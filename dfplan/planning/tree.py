@@ -15,8 +15,8 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from dfplan.errors import ConfigError, require_class, require_numbers
-from dfplan.observations import ObservationLayout
 from dfplan.planning.denoise import denoise, evaluations
+from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import (
     Candidates,
     PartialPlan,
@@ -28,7 +28,7 @@ from dfplan.planning.partial_plan import (
 from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.query import PlanQuery, noise_generator
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
-from dfplan.planning.select import PlanObjective, select, to_plan
+from dfplan.planning.select import select, to_plan
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import Pursuit
 from dfplan.record import Record
@@ -138,7 +138,7 @@ class TreePlanner(Record, BasePlanner):
             would keep as clean ones.
     """
 
-    supports = BasePlanner.supports - {"history"}
+    supports = BasePlanner.supports - {"history", "warm_start"}
 
     planner: ForcingPlanner
     settings: TreeSettings = field(default_factory=TreeSettings)
@@ -151,10 +151,6 @@ class TreePlanner(Record, BasePlanner):
                 "A tree search needs a ForcingPlanner with stop_fraction=1, so that its plans are "
                 f"clean; got {planner!r:.200}."
             )
-
-    @property
-    def observation_layout(self) -> ObservationLayout:
-        return self.planner.observation_layout
 
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """See :meth:`~dfplan.planning.planner.BasePlanner.plan`.

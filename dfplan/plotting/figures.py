@@ -132,7 +132,7 @@ def plan_figure(
         "start": True,
         "goal": drawn.goal is not None,
         "plan": True,
-        "other candidates": len(drawn.candidates) > 0,
+        "other candidates": len(drawn.candidates) > 1,
         "spread": bool(drawn.spread.any()),
         "future": any(future.arrival > 0 for future in drawn.futures),
         "lost future": any(future.arrival == 0 for future in drawn.futures),

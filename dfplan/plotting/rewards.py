@@ -66,7 +66,7 @@ def plot_reward_gradient(
     """Draw the gradient of a reward as an arrow at each point of each candidate.
 
     The gradient at the candidates of plan ``index``, float [C, P, 2], is what
-    :func:`dfplan.planning.select.reward_gradient` returns for ``plan.candidates[index]``. The
+    :func:`dfplan.planning.objective.reward_gradient` returns for ``plan.candidates[index]``. The
     longest arrow is ``longest`` cells long, and the others are in proportion.
 
     Raises:

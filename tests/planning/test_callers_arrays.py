@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import dfplan
 from dfplan.errors import ConfigError, DfplanError, ObservationError
+from dfplan.planning.objective import reward_gradient
 from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.rewards import Box, Disc, KeepOut, PassThrough, Reach, Short
-from dfplan.planning.select import reward_gradient
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import estimate_positions
 from dfplan.planning.trackers import TimedPD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,17 @@ import pytest
 
 from dfplan.diffusion.schedules import cosine_schedule
 from dfplan.errors import ConfigError, DfplanError
+from dfplan.observations import ObservationLayout
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.observation_history import ObservationHistory
-from dfplan.planning.planner import BasePlanner
+from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.rewards import PassThrough
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.sampling.matrices import SamplingSchedule
+from dfplan.tokens.layout import Feature
+from dfplan.types import Plan
 
 
 @pytest.fixture
@@ -116,7 +120,7 @@ def test_settings_for_rewards_make_plans_fulfil_a_steep_reward(
     assert few.candidates == few.refine_top_k == 2
 
 
-@pytest.mark.parametrize("unit", [0.0, -1.0, np.nan, np.inf, "x"])
+@pytest.mark.parametrize("unit", [0.0, -1.0, np.nan, np.inf, 1e-200, 1e200, "x"])
 def test_a_unit_that_is_no_length_is_an_error(planner: ForcingPlanner, unit: Any) -> None:
     with pytest.raises(ConfigError, match="unit"):
         planner.for_rewards(unit)
@@ -170,3 +174,25 @@ def test_a_planner_has_few_public_methods_and_properties(kind: type) -> None:
         and (callable(getattr(kind, name)) or isinstance(getattr(kind, name), property))
     }
     assert len(public) <= 6, sorted(public)
+
+
+class Wrapper(BasePlanner):
+    """Another planner, by one method."""
+
+    def __init__(self, planner: ForcingPlanner) -> None:
+        self.planner = planner
+
+    def make_plan(self, arguments: PlanArguments) -> Plan:
+        return arguments.plan_with(self.planner)
+
+
+def test_a_wrapper_plans_from_the_observations_of_the_planner_inside(
+    planner: ForcingPlanner,
+) -> None:
+    wide = ObservationLayout(7, (3, 4))
+    layout = replace(
+        planner.model.layout, features=(Feature("position", (3, 4)),), observation=wide
+    )
+    inside = replace(planner, model=replace(planner.model, layout=layout))
+    assert Wrapper(inside).observation_layout == wide
+    assert Wrapper(Wrapper(inside)).observation_layout == wide  # type: ignore[arg-type]

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.objective import PlanObjective, reward_gradient
 from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import Reach, Short
-from dfplan.planning.select import PlanObjective, reward_gradient
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import estimate_positions
 from dfplan.planning.trackers import Pursuit

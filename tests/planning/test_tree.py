@@ -11,12 +11,13 @@ import torch
 
 from dfplan.errors import ConfigError
 from dfplan.planning.denoise import evaluations
+from dfplan.planning.objective import PlanObjective
 from dfplan.planning.rewards import Reach
-from dfplan.planning.select import PlanObjective
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import Expansion, TreePlanner, TreeSettings
+from dfplan.sampling.guidance import GUIDANCES
 from dfplan.sampling.matrices import full_sequence
-from dfplan.types import Plan, Planner, SearchTree
+from dfplan.types import Denoiser, Plan, Planner, SearchTree
 
 ROUND = 8 * 3
 """Network evaluations of a round: 8 leaves with 3 sampling steps."""
@@ -259,3 +260,27 @@ def test_a_matrix_that_costs_most_for_few_tokens_stays_within_the_budget(
     assert 0 < tree.plan(states, goals, seed=0).evaluations <= 100
     with pytest.raises(ConfigError, match="at least 20 network"):
         replace(tree, settings=TreeSettings(evaluations=19)).plan(states, goals)
+
+
+def test_a_guidance_that_calls_the_network_more_often_stays_within_the_budget(
+    planner: ForcingPlanner,
+    states: np.ndarray,
+    goals: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def twice(denoiser: Denoiser, *arguments: Any, **named: Any) -> Denoiser:
+        def denoise(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+            denoiser(x, level)
+            return denoiser(x, level)
+
+        return denoise
+
+    monkeypatch.setitem(GUIDANCES, "twice", twice)
+    guidance = replace(planner.settings.guidance, method="twice")
+    single = planner.with_settings(guidance=guidance)
+    assert single.plan(states, goals, seed=0).evaluations == (
+        2 * planner.plan(states, goals, seed=0).evaluations
+    )
+    for budget in (50, 100):
+        tree = TreePlanner(single, TreeSettings(evaluations=budget))
+        assert 0 < tree.plan(states, goals, seed=0).evaluations <= budget
