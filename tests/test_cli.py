@@ -255,6 +255,25 @@ def test_a_printed_config_is_one_that_is_read(run: Run, tmp_path: Path) -> None:
     assert other == values
 
 
+def test_the_command_line_overrules_a_config_file(run: Run, ring: Path, tmp_path: Path) -> None:
+    here, there, config = ring / "ring.hdf5", tmp_path / "there.npz", tmp_path / "config.yaml"
+    write(read(here), there)
+    flags = ["--out=first", "--tokens=5"]
+    config.write_text(run("train", there, *flags, "--print_config").out)
+    for given in (["--config", config, "--out=last"], ["--out=last", f"--config={config}"]):
+        values = yaml.safe_load(run("train", here, *given, "--print_config").out)
+        assert (values["data"], values["out"], values["tokens"]) == (str(here), "last", 5)
+    config.write_text(run("data", "info", there, "--print_config").out)
+    assert run("data", "info", here, "--config", config) == run("data", "info", here)
+    assert "argument" in run("data", "info", here, "--config").error
+
+
+@pytest.mark.parametrize("written", ["-1,1", "-.5,-1", "[-1,1]"])
+def test_a_position_may_begin_with_a_minus(run: Run, written: str) -> None:
+    printed = run("plan", "maze2d-umaze", written, written, "--out=a.svg", "--print_config").out
+    assert yaml.safe_load(printed)["start"][0] < 0
+
+
 def test_names_and_positions_are_written_with_commas_or_as_lists(run: Run, tmp_path: Path) -> None:
     for written in ("multi2d-large,maze2d-umaze", "[multi2d-large, maze2d-umaze]"):
         printed = run("bench", "--tasks", written, "--print_config").out
@@ -437,10 +456,12 @@ def test_data_of_any_width_names_its_position(run: Run, tmp_path: Path) -> None:
         ("2", "2 columns"),
         ("2,29", "29 columns"),
         ("2,2", "twice"),
+        ("-1,0", "29 columns"),
         ("x", "whole"),
+        ("", "whole"),
     ):
-        said = run("data", "check", file, f"--position={wrong}")
-        assert said.code and words in said.error
+        said = run("data", "check", file, "--position", wrong)
+        assert said.code and words in said.error and "Union" not in said.error
 
 
 def test_an_environment_of_ones_own_is_shown(run: Run, ring: Path, tmp_path: Path) -> None:

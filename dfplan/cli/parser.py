@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, NoReturn
 
 import yaml
@@ -21,7 +22,7 @@ _LONGEST_MESSAGE = 2000  # characters
 _PLAIN = (
     (
         r"Does not validate against any of the Union subtypes Subtypes: .* Errors: - (.*) "
-        r"Given value type: <class '.*?'> Given value: (.*)",
+        r"Given value type: <class '.*?'> Given value: ?(.*)",
         r"\1. Got value: \2",
     ),
     (r" - Expected a <class 'NoneType'>", ""),
@@ -54,6 +55,7 @@ class Parser(ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
         self._file = ""  # the configuration file that is being read, for messages
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # also positions, as -1,7.5
 
     def add_argument(self, *args: Any, **kwargs: Any) -> Any:
         if args and args[0].endswith("_"):  # a parameter whose name would be a keyword
@@ -142,5 +144,19 @@ def run_command(names: Sequence[str], command: Callable[..., Any], args: Sequenc
     dfplan, first the names of the command, such as ``["data", "check"]``.
     """
     prog = " ".join(["dfplan", *names])
-    returned = auto_cli(command, args=list(args[len(names) :]), prog=prog, parser_class=Parser)
+    given = _config_first(args[len(names) :])
+    returned = auto_cli(command, args=given, prog=prog, parser_class=Parser)
     return returned if isinstance(returned, int) else 0
+
+
+def _config_first(args: Sequence[str]) -> list[str]:
+    """The arguments with ``--config FILE`` in front, so that all others overrule the file."""
+    config: list[str] = []
+    others: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        if arg == "--config":
+            config += [arg, *islice(rest, 1)]
+        else:
+            (config if arg.startswith("--config=") else others).append(arg)
+    return others + config if config[-1:] == ["--config"] else config + others

@@ -46,7 +46,7 @@ def plan(
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
         start: position in the coordinates of the data, as 1,1, or the whole observation, which a
-            model of more than positions needs; [-1,1] if it begins with a minus.
+            model of more than positions needs.
         goal: position, as 7,9.
         reward: what to maximize, as "100 * KeepOut([Disc([3, 3], 1)]) + Fast([5, 5])".
         out: picture to write: PNG, SVG or PDF.
@@ -86,7 +86,7 @@ def video_denoising(
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
         start: position in the coordinates of the data, as 1,1, or the whole observation, which a
-            model of more than positions needs; [-1,1] if it begins with a minus.
+            model of more than positions needs.
         goal: position, as 7,9.
         out: video to write, GIF or MP4.
         planner: settings of the planner.
@@ -115,7 +115,7 @@ def video_tree(
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
         start: position in the coordinates of the data, as 1,1, or the whole observation, which a
-            model of more than positions needs; [-1,1] if it begins with a minus.
+            model of more than positions needs.
         goal: position, as 7,9.
         out: video to write, GIF or MP4.
         search: settings of the search.
