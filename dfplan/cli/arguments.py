@@ -52,6 +52,13 @@ class Numbers(tuple[int, ...]):
         return super().__new__(cls, numbers)
 
 
+class Columns(tuple[int, ...]):
+    """Integers as ``0,1,2``, or ``none``; in a configuration file a list, which may be empty."""
+
+    def __new__(cls, value: str | Sequence[int]) -> Columns:
+        return super().__new__(cls, () if value in ("none", [], ()) else Numbers(value))
+
+
 class Keys(tuple[tuple[str, str], ...]):
     """Names of arrays as ``observations=obs,ends=done``; in a configuration file a mapping.
 
@@ -85,7 +92,7 @@ def _split(value: Any) -> list[Any]:
     return [part.strip(" '\"") for part in value.strip("[]() ").split(",")]
 
 
-for _type in (Names, Position, Observation, Numbers):
+for _type in (Names, Position, Observation, Numbers, Columns):
     register_type(_type, serializer=list)
 register_type(Keys, serializer=dict)
 register_type(Path, str, expand_path, type_check=isinstance)

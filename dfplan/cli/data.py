@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dfplan import data
-from dfplan.cli.arguments import Keys, Numbers, maze_or_file
+from dfplan.cli.arguments import Columns, Keys, Numbers, maze_or_file
 from dfplan.data.checks.check import draw_check
 from dfplan.data.download import datasets
-from dfplan.types import Recording
 
 
 def generate(
@@ -67,7 +66,7 @@ def check(
     source: str,
     picture: Path | None = None,
     segment_by: Literal["none", "timeouts", "goals"] = "none",
-    **reading: Any,
+    **how: Any,
 ) -> int:
     """Describe data and list what is wrong with it. The exit code is 1 if training would fail.
 
@@ -75,11 +74,11 @@ def check(
         source: file, folder or name of a data set, in any format.
         picture: picture of the visited places to write.
         segment_by: cut episodes also after timeouts, or where the goal changes.
-        **reading: how to read the data.
+        **how: how to read the data.
     """
     from dfplan.tokens.layout import TokenLayout  # here, because PyTorch is slow to import
 
-    recording = _read(source, **reading)
+    recording = data.read(source, **reading(**how))
     # The shortest window that any preset draws: from one token to the next.
     report = data.check(recording, segment_by, window=TokenLayout(tokens=2).token_steps + 1)
     print(report)
@@ -88,14 +87,14 @@ def check(
     return 0 if report.ok else 1
 
 
-def info(source: str, **reading: Any) -> None:
+def info(source: str, **how: Any) -> None:
     """Describe data, but do not list what is wrong with it.
 
     Args:
         source: file, folder or name of a data set, in any format.
-        **reading: how to read the data.
+        **how: how to read the data.
     """
-    print(data.check(_read(source, **reading)).summary())
+    print(data.check(data.read(source, **reading(**how))).summary())
 
 
 def list_data() -> None:
@@ -104,7 +103,7 @@ def list_data() -> None:
         print(f"{name:36} {path or '-'}")
 
 
-def convert(source: str, out: Path, format: str | None = None, **reading: Any) -> None:
+def convert(source: str, out: Path, format: str | None = None, **how: Any) -> None:
     """Write data in another format. Converting it back gives the same data.
 
     Args:
@@ -112,9 +111,9 @@ def convert(source: str, out: Path, format: str | None = None, **reading: Any) -
         out: file ending in .hdf5 for D4RL's format or .npz for OGBench's, or a new folder for
             Minari's.
         format: d4rl, minari or ogbench; default: by the ending of out.
-        **reading: how to read the data.
+        **how: how to read the data.
     """
-    print(data.write(_read(source, **reading), out, format))
+    print(data.write(data.read(source, **reading(**how)), out, format))
 
 
 def checksum(source: str) -> None:
@@ -126,20 +125,26 @@ def checksum(source: str) -> None:
     print(data.checksum(source))
 
 
-def _read(
-    source: str,
+def reading(
     keys: Keys | None = None,
     position: Numbers | None = None,
+    velocity: Columns | None = None,
     follow_links: bool = False,
-) -> Recording:
-    """Read data. The commands take these arguments from here.
+) -> dict[str, Any]:
+    """The arguments of :func:`dfplan.data.read`. The commands take theirs from here.
 
     Args:
-        source: file, folder or name of a data set, in any format.
         keys: names of the arrays in the file, as observations=obs,ends=done.
         position: the two columns of an observation that are the position, counted from 0, as 0,1.
             Needed for observations of other than 2 or 4 numbers.
+        velocity: the two columns of its velocity, as 15,16; none if the observation has no
+            velocity. Without it, the last two of 4 numbers are the velocity.
         follow_links: let hdf5 files refer to files outside their folder.
     """
     names = None if keys is None else dict(keys)
-    return data.read(source, keys=names, follow_links=follow_links, position=position)
+    return {
+        "keys": names,
+        "position": position,
+        "velocity": velocity,
+        "follow_links": follow_links,
+    }

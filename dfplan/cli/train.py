@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jsonargparse.typing import PositiveInt
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from dfplan.cli.arguments import Keys, Names, Numbers, maze_or_file
+from dfplan.cli.arguments import Names, maze_or_file
+from dfplan.cli.data import reading
 from dfplan.data import load_data
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.mazes import parse_maze
@@ -52,8 +53,7 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
         devices: int = 1,
         precision: Precision = "32-true",
         resume: bool = False,
-        segment_by: Literal["none", "timeouts", "goals"] = "none",
-        follow_links: bool = False,
+        **how: Any,
     ) -> None:
         """Train a preset on its own data, or on other data.
 
@@ -67,14 +67,13 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
             devices: number of devices.
             precision: 32-true, bf16-mixed or 16-mixed.
             resume: continue from the state in out.
-            segment_by: cut episodes also after timeouts, or where the goal changes.
-            follow_links: let hdf5 files refer to files outside their folder.
+            **how: how to read the data.
         """
         fabric = _fabric(accelerator, devices, precision)
         fabric.launch()
         with fabric.rank_zero_first():
             source = preset_data(preset, out) if data is None else data
-        trajectories = load_data(source, segment_by=segment_by, follow_links=follow_links)
+        trajectories = _load(source, **how)
         train(recipe, trajectories, out, settings=settings, fabric=fabric, resume=resume)
         print(out / "checkpoint.safetensors")
 
@@ -91,8 +90,7 @@ def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
         data: str | None = None,
         recipe: OfflineConfig = preset.recipe,
         settings: OfflineSettings = preset.settings,
-        segment_by: Literal["none", "timeouts", "goals"] = "none",
-        follow_links: bool = False,
+        **how: Any,
     ) -> None:
         """Train a preset with d3rlpy on its own data, or on other data.
 
@@ -102,11 +100,10 @@ def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
                 out.
             recipe: what to train, and for which goal.
             settings: steps, batch size and others.
-            segment_by: cut episodes also after timeouts, or where the goal changes.
-            follow_links: let hdf5 files refer to files outside their folder.
+            **how: how to read the data.
         """
         source = preset_data(preset, out) if data is None else data
-        trajectories = load_data(source, segment_by=segment_by, follow_links=follow_links)
+        trajectories = _load(source, **how)
         train_offline(recipe, trajectories, out, settings=settings)
         print(out / "checkpoint.safetensors")
 
@@ -116,27 +113,21 @@ def _offline_command(name: str, preset: OfflinePreset) -> Callable[..., None]:
 def train_data(
     data: str,
     out: Path = Path("runs/data"),
-    position: Numbers | None = None,
     features: Names | None = None,
-    keys: Keys | None = None,
     from_: str | None = None,
     tokens: PositiveInt | None = None,
     settings: TrainSettings = CUSTOM_SETTINGS,
     accelerator: str = "auto",
     resume: bool = False,
-    segment_by: Literal["none", "timeouts", "goals"] = "none",
-    follow_links: bool = False,
+    **how: Any,
 ) -> None:
     """Train a planner by Diffusion Forcing on a data file or folder.
 
     Args:
         data: file or folder of data.
         out: folder of the run: metrics.jsonl, state.safetensors, checkpoint.safetensors.
-        position: the two columns of the position in an observation, counted from 0, as 0,1;
-            needed unless observations have 2 or 4 numbers.
         features: what tokens hold, of position, velocity, observation, action and reward;
             default: position.
-        keys: names of the arrays of a file, as observations=obs,ends=done.
         from_: checkpoint to continue from (fine-tuning): a shipped name, a file, or the folder of
             a training. Its tokens are used.
         tokens: length of the longest plan in tokens of 20 steps; default: enough for the longest
@@ -144,17 +135,10 @@ def train_data(
         settings: steps, batch size, learning rate and others.
         accelerator: cpu, gpu, mps or auto.
         resume: continue from the state in out.
-        segment_by: cut episodes also after timeouts, or where the goal changes.
-        follow_links: let hdf5 files refer to files outside their folder.
+        **how: how to read the data.
     """
     fabric = _fabric(accelerator, 1, "32-true")
-    trajectories = load_data(
-        data,
-        position=position,
-        keys=None if keys is None else dict(keys),
-        segment_by=segment_by,
-        follow_links=follow_links,
-    )
+    trajectories = _load(data, **how)
     start = None if from_ is None else read_checkpoint(from_)
     if start is not None:
         if features is not None or tokens is not None:
@@ -184,7 +168,7 @@ def train_own(
     tokens: int | None = None,
     settings: TrainSettings = CUSTOM_SETTINGS,
     resume: bool = False,
-    follow_links: bool = False,
+    **how: Any,
 ) -> None:
     """Train a planner for any maze. If no data is given, collect data first.
 
@@ -196,15 +180,26 @@ def train_own(
             path in the maze.
         settings: steps, batch size, learning rate and others.
         resume: continue from the state in out.
-        follow_links: let hdf5 files refer to files outside their folder.
+        **how: how to read the data.
     """
     preset = custom_preset(maze_or_file(str(maze)))
     recipe = preset.recipe if tokens is None else ForcingConfig(tokens=tokens)
-    trajectories = load_data(
-        preset_data(preset, out) if data is None else data, follow_links=follow_links
-    )
+    trajectories = _load(preset_data(preset, out) if data is None else data, **how)
     train(recipe, trajectories, out, settings=settings, resume=resume)
     print(out / "checkpoint.safetensors")
+
+
+def _load(
+    source: str | Path, segment_by: Literal["none", "timeouts", "goals"] = "none", **how: Any
+) -> Trajectories:
+    """Read training data. The commands take these arguments from here.
+
+    Args:
+        source: file, folder or name of a data set.
+        segment_by: cut episodes also after timeouts, or where the goal changes.
+        **how: how to read the data.
+    """
+    return load_data(source, segment_by=segment_by, **reading(**how))
 
 
 def _fabric(accelerator: str, devices: int, precision: Precision) -> Fabric:

@@ -11,6 +11,7 @@ from pathlib import Path
 from dfplan.data.anomalies import require_layout
 from dfplan.data.download import download, publishers
 from dfplan.data.formats.arrays import FIELDS, read_arrays
+from dfplan.data.formats.fields import with_velocity
 from dfplan.data.formats.format import Contents, Format
 from dfplan.data.formats.registry import FORMATS
 from dfplan.data.segments import segmented
@@ -29,6 +30,7 @@ def read(
     keys: Mapping[str, str] | None = None,
     follow_links: bool = False,
     position: Sequence[int] | None = None,
+    velocity: Sequence[int] | None = None,
 ) -> Recording:
     """Read a data set of any format.
 
@@ -50,10 +52,13 @@ def read(
         position: the two columns of an observation that are the position, counted from 0. It may
             be None for 2 numbers, a position; for 4, position and velocity; for Minari's ants; and
             for files of :func:`write`, which stores the columns.
+        velocity: the two columns that are the velocity of this position. By default they are known
+            for 4 numbers and for files of :func:`write`; ``()`` says that there are none.
 
     Raises:
         ConfigError: the format or name is unknown; a file of bare arrays needs ``keys``; or as
-            :func:`~dfplan.observations.observation_layout`.
+            :func:`~dfplan.observations.observation_layout` and
+            :class:`~dfplan.observations.ObservationLayout`.
         DataError: there is no such file; its format is unknown; it does not match its checksum; or
             the reader of its format raises it.
     """
@@ -74,6 +79,7 @@ def read(
             chosen = chosen or _format_of_id(source)
         chosen = chosen or _detect(path, follow_links)
         recording = chosen.read(path, follow_links=follow_links, position=position)
+    recording = with_velocity(recording, velocity)
     mapped = mapped_files(recording)
     return replace(recording, mapped=mapped) if mapped else recording
 
@@ -86,9 +92,17 @@ def load_data(
     segment_by: str = "none",
     follow_links: bool = False,
     position: Sequence[int] | None = None,
+    velocity: Sequence[int] | None = None,
 ) -> Trajectories:
     """Read training data: :func:`read`, then :func:`~dfplan.data.segments.segmented`."""
-    recording = read(source, format=format, keys=keys, follow_links=follow_links, position=position)
+    recording = read(
+        source,
+        format=format,
+        keys=keys,
+        follow_links=follow_links,
+        position=position,
+        velocity=velocity,
+    )
     trajectories = segmented(recording, segment_by)
     require_unchanged(recording.mapped)
     return trajectories

@@ -9,12 +9,14 @@ The model is a point mass whose axes are independent and alike:
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from dfplan.arrays import copy_array
 from dfplan.errors import DataError
+from dfplan.observations import PLANAR
 from dfplan.tokens.sampler import WindowSampler
 from dfplan.types import Trajectories
 
@@ -31,6 +33,10 @@ OGBench's all of it."""
 
 _MIN_EXPLAINED = 0.25
 """Share of the top speed that the model must explain; below it, drag is set to 0."""
+
+_MIN_FORCE = 0.25
+"""Share of the changes of velocity that forces explain at least. It is 0.9 or more in the data of
+the suites, and 0 for the gas and the steering of a car."""
 
 _MIN_DRAG, _MAX_DRAG = -0.2, 1.2
 """Range of the drag that noise can make of true values between 0 and 1, with a reserve."""
@@ -101,7 +107,8 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     worst tenth, keep their influence small. Velocities that were not recorded are differences of
     positions (:func:`velocities`). If a body has no inertia and its actions do not explain its
     steps either, its velocity is taken as constant (drag 0). Actions of other than two numbers are
-    no forces in the plane; they are taken as 0.
+    no forces in the plane; they are taken as 0. So are actions that do not explain the changes of
+    the velocity, with a warning, if the columns of the observation are named.
 
     Raises:
         DataError: no body moves; steps reverse each other, as in shuffled rows; positions do not
@@ -114,13 +121,35 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     positions = trajectories.layout.positions(trajectories.observations)
     moved = positions[index + 1].astype(np.float64)
     moved -= positions[index]
+    dt = _fit_dt(moved, after, source)
+    action = np.clip(_forces(trajectories, index).astype(np.float64), -1.0, 1.0)
+    # Noise of positions looks like drag if velocities are differences of positions.
+    max_drag = _MAX_DRAG if has_velocities(trajectories) else math.inf
+    motion, fault = _fit_point_mass(dt, velocity, action, after, max_drag)
+    named = trajectories.layout != PLANAR
+    if named and action.any() and (fault or not _are_forces(motion, velocity, action, after)):
+        motion, fault = _fit_point_mass(dt, velocity, 0 * action, after, max_drag)
+        warnings.warn(
+            f"{source}: the actions do not explain how the velocity changes, so they are taken as "
+            "no forces. The model makes plans, but it has no tracker of its own. If the actions "
+            "are forces, check the columns of the position and of the velocity.",
+            stacklevel=2,
+        )
+    if fault:
+        raise DataError(f"{source}: the fitted motion is impossible. {fault}")
+    return motion
+
+
+def _fit_dt(moved: np.ndarray, after: np.ndarray, source: str) -> float:
+    """The displacement per unit of velocity; raises unless ``moved`` follows ``after`` [R, 2]."""
     dt, spread = estimate_dt(moved, after)
     if not is_consistent(dt, spread):
         raise DataError(
             f"{source}: positions must change along the velocities of the observations. "
             f"The displacement is {dt:.3g} of the velocity in the median, with an interquartile"
             f" range of {spread:.3g}. Is the order of the columns different, or are "
-            "rows of several episodes mixed? Run `dfplan data check`."
+            "rows of several episodes mixed? Run `dfplan data check`. If these columns are no "
+            "velocity, say so: velocity=() or --velocity none."
         )
     # Both quantiles: a few long steps alone, or the noise of bodies at rest alone, prove nothing.
     if min(_share_off(moved, dt * after, quantile) for quantile in (0.999, 0.9)) > _MAX_SHARE_OFF:
@@ -130,14 +159,18 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
             "of the velocity, but not in another part. Do the velocities of some parts have "
             "another unit or sign?"
         )
-    action = np.clip(_forces(trajectories, index).astype(np.float64), -1.0, 1.0)
+    return dt
+
+
+def _fit_point_mass(
+    dt: float, velocity: np.ndarray, action: np.ndarray, after: np.ndarray, max_drag: float
+) -> tuple[Motion, str]:
+    """Fit drag, gain and limit; also returns why the result is impossible, or an empty text."""
     top = float(np.quantile(np.abs(velocity), 0.999))
     below_top = np.abs(velocity) < 0.9 * top
     if not velocity[below_top].any():  # only rows at rest, which carry no information on drag
         below_top[:] = True
     drag, gain, error = _fit_slopes(velocity[below_top], action[below_top], after[below_top])
-    # Noise of positions looks like drag if velocities are differences of positions.
-    max_drag = _MAX_DRAG if has_velocities(trajectories) else math.inf
     possible = (
         _MIN_DRAG <= drag <= max_drag and -_STANDARD_ERRORS * error <= gain <= _MAX_GAIN * top
     )
@@ -146,15 +179,25 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
         drag = 0.0
     limit = (top - gain) / (1 - drag) if drag < _NO_INERTIA and gain < top else top
     motion = Motion(dt=dt, drag=drag, gain=gain, limit=limit)
-    if not (possible and motion.limit > 0 and 0 < motion.max_step < math.inf):
-        raise DataError(
-            f"{source}: the fitted motion is impossible. A body keeps {kept:.3g} of its velocity "
-            f"from row to row (expected 0 to 1), an action of 1 adds {gain:.3g} to it (expected 0 "
-            f"to {_MAX_GAIN * top:.3g}), and the top speed is {top:.3g} (expected above 0). Is the "
-            "order of the columns different, or do actions have another unit, the opposite sign, "
-            "or belong to other rows? Correct them, or leave out the actions."
-        )
-    return motion
+    if possible and motion.limit > 0 and 0 < motion.max_step < math.inf:
+        return motion, ""
+    return motion, (
+        f"A body keeps {kept:.3g} of its velocity from row to row (expected 0 to 1), an action of "
+        f"1 adds {gain:.3g} to it (expected 0 to {_MAX_GAIN * top:.3g}), and the top speed is "
+        f"{top:.3g} (expected above 0). Is the order of the columns different, or do actions have "
+        "another unit, the opposite sign, or belong to other rows? Correct them, or leave out the "
+        "actions. If they are no forces in the plane, use velocity=() or --velocity none."
+    )
+
+
+@np.errstate(over="ignore", invalid="ignore")  # velocities may have any unit
+def _are_forces(
+    motion: Motion, velocity: np.ndarray, action: np.ndarray, after: np.ndarray
+) -> bool:
+    """Whether the actions explain enough of the changes of the velocity that drag leaves."""
+    change = after - (1 - motion.drag) * velocity
+    left = np.square(change - motion.gain * action).sum()
+    return bool(left <= (1 - _MIN_FORCE) * np.square(change).sum())
 
 
 def velocities(trajectories: Trajectories, rows: np.ndarray) -> np.ndarray:

@@ -29,9 +29,11 @@ def minari() -> Iterator[list[object]]:
         write=lambda _, path: calls.append(path) or path,
     )
     before = dict(FORMATS)
-    dict.update(FORMATS, {"minari": replaced})
-    yield calls
-    dict.update(FORMATS, before)
+    for parts in ({**before, "minari": replaced}, before):
+        FORMATS.clear()
+        FORMATS.update(parts)
+        if parts is not before:
+            yield calls
 
 
 @pytest.mark.parametrize("name", ["a.hdf5", "a.h5", "a.npz"])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dfplan.collect import generate
-from dfplan.data import check, from_arrays, load_data, read, segmented
-from dfplan.errors import DataError
+from dfplan.data import check, from_arrays, load_data, read, segmented, write
+from dfplan.errors import ConfigError, DataError
 from dfplan.mazes import named_maze, parse_maze
+from dfplan.observations import PLANAR, ObservationLayout
+from dfplan.planning.trackers.pursuit import pursuit
 from dfplan.suites import D4RL, GYMNASIUM, OGBENCH
 from dfplan.tokens.motion import Motion, fit_motion
 from dfplan.types import Recording, Trajectories
@@ -235,3 +238,83 @@ def test_the_unit_of_what_is_recorded_is_that_of_what_is_fitted(
     assert scaled.drag == pytest.approx(fitted.drag, abs=1e-9)
     assert scaled.gain == pytest.approx(unit * fitted.gain, rel=1e-9)
     assert scaled.max_step == pytest.approx(unit * fitted.max_step, rel=1e-9)
+
+
+def car(seed: int, width: int = 4) -> Recording:
+    """A car with gas and steering: its position, heading and speed, then zeros up to ``width``."""
+    rng = np.random.default_rng(seed)
+    heading, speed = rng.uniform(-3, 3, 20), np.full(20, 0.2)
+    position = rng.uniform(-4, 4, (20, 2))
+    states, actions = [], []
+    for _ in range(200):
+        to_middle = np.arctan2(-position[:, 1], -position[:, 0]) - heading + rng.normal(size=20)
+        steering = np.clip(np.remainder(to_middle + np.pi, 2 * np.pi) - np.pi, -1, 1)
+        gas = np.clip(0.3 - speed + rng.normal(0, 0.3, 20), -1, 1)
+        states.append(np.stack([*position.T, heading, speed], 1))
+        actions.append(np.stack([gas, steering], 1))
+        speed, heading = np.clip(speed + 0.05 * gas, 0, 0.3), heading + 0.2 * steering
+        position = position + speed[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1)
+    rows = np.pad(np.stack(states, 1).reshape(-1, 4), ((0, 0), (0, width - 4)))
+    ends = np.arange(4000) % 200 == 199
+    return from_arrays(
+        rows, np.stack(actions, 1).reshape(-1, 2), ends, position=(0, 1), velocity=()
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("width", [4, 6])
+def test_actions_that_are_no_forces_are_none_where_columns_are_named(seed: int, width: int) -> None:
+    data = car(seed, width)
+    with pytest.warns(UserWarning, match="no forces") as said:
+        fitted = fit_motion(segmented(data))
+    assert len(said) == 1 and fitted.gain == 0
+    assert fitted.max_step == pytest.approx(0.3, rel=0.1)
+    report = check(data)
+    assert report.ok and "forces" in {finding.kind for finding in report.findings}
+    with pytest.raises(ConfigError, match="PlannedActions"):
+        pursuit(fitted)
+    if width == 4:  # heading and speed are no velocity
+        with pytest.raises(DataError, match="velocity"):
+            fit_motion(segmented(replace(data, layout=PLANAR)))
+
+
+def test_impossible_forces_are_none_where_columns_are_named(recorded: Recording) -> None:
+    backward = replace(
+        recorded,
+        actions=-recorded.actions,
+        layout=ObservationLayout(recorded.observations.shape[1], (0, 1)),
+    )
+    with pytest.warns(UserWarning, match="no forces"):
+        assert fit_motion(segmented(backward)).gain == 0
+
+
+@pytest.mark.parametrize("ending", [".hdf5", "-v0", ".npz"])
+def test_a_velocity_in_any_columns_gives_the_same_motion(tmp_path: Path, ending: str) -> None:
+    motion = MADE_UP[1]
+    data = drive(motion, steps=200)
+    order, rows = [4, 1, 5, 0, 2, 3], data.observations.astype(np.float32)
+    rows = np.pad(rows, ((0, 0), (0, 2)))[:, order]
+    ends = np.arange(len(rows)) % 200 == 199
+    alone = from_arrays(rows, data.actions, ends, position=(3, 1))
+    path = write(alone, tmp_path / f"data{ending}")
+    named = read(path, velocity=(4, 5))
+    assert named.layout == ObservationLayout(6, (3, 1), (4, 5))
+    assert named == replace(
+        from_arrays(rows, data.actions, ends, position=(3, 1), velocity=(4, 5)), source=named.source
+    )
+    expected = fit_motion(segmented(from_arrays(rows[:, [3, 1, 4, 5]], data.actions, ends)))
+    assert fit_motion(load_data(path, position=(3, 1), velocity=(4, 5))) == expected
+    assert read(write(named, tmp_path / f"again{ending}")).layout == named.layout
+    assert read(path, velocity=()).layout == alone.layout
+
+
+@pytest.mark.parametrize("velocity", [(0,), (0, 1), (2, 2), (2, 6), (-1, 2), "23", 3, (2.0, 3.0)])
+def test_columns_that_are_no_velocity_are_refused(velocity: Any) -> None:
+    with pytest.raises(ConfigError, match="velocity"):
+        from_arrays(np.zeros((10, 6)), position=(0, 1), velocity=velocity)
+
+
+def test_4_numbers_need_not_hold_a_velocity() -> None:
+    rows = car(0).observations
+    assert from_arrays(rows).layout == from_arrays(rows, velocity=(2, 3)).layout == PLANAR
+    assert from_arrays(rows, velocity=()).layout == ObservationLayout(4, (0, 1))

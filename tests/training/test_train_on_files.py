@@ -16,9 +16,9 @@ import torch
 
 import dfplan
 from dfplan import cli
-from dfplan.data import load_data, segmented, write
-from dfplan.errors import CheckpointError
-from dfplan.observations import PLANAR
+from dfplan.data import from_arrays, load_data, segmented, write
+from dfplan.errors import CheckpointError, ConfigError
+from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.single import ForcingPlanner
 from dfplan.training.checkpoint import Checkpoint, read_tensors
 from dfplan.training.loop import train
@@ -130,6 +130,62 @@ def test_a_file_of_bare_arrays_is_trained_on(
     assert names == ["position", "observation", "action"]
     assert planner.model.layout.width == 29 + 8
     assert "--position" in refused("train", path, keys, *QUICK, "--out", tmp_path / "b")
+
+
+def test_a_velocity_in_any_columns_is_named(run: Run, narrow: Recording, tmp_path: Path) -> None:
+    """The body of such a model can be driven without a tracker of the user."""
+    rows = np.pad(narrow.observations, ((0, 0), (0, 11)))[:, [0, 1, *range(4, 15), 2, 3]]
+    path, model = tmp_path / "body.npz", tmp_path / "model"
+    ends = np.arange(len(rows)) % 100 == 99
+    np.savez(path, obs=rows, act=narrow.actions, done=ends)
+    how = ["--keys=observations=obs,actions=act,ends=done", "--position=0,1", "--velocity=13,14"]
+    assert "velocities" in run("data", "info", path, *how)
+    assert not run("data", "check", path, *how).count("error")
+    run("train", path, *how, "--features=position,velocity", *QUICK, "--out", model)
+    planner = dfplan.load(model)
+    assert isinstance(planner, ForcingPlanner)
+    assert planner.observation_layout == ObservationLayout(15, (0, 1), (13, 14))
+    quick = planner.with_settings(candidates=2, refine_steps=0)
+    action = dfplan.Policy(quick, seed=0).act(rows[0], goal=rows[90, :2])
+    assert action.shape == (2,) and np.isfinite(action).all()
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_actions_that_are_no_forces_are_trained_on_where_that_is_said(
+    run: Run, refused: Run, width: int, tmp_path: Path
+) -> None:
+    actions = np.random.default_rng(0).uniform(-1, 1, (2000, 2))
+    velocities = np.zeros((2000, 2))
+    for step in range(1, 2000):
+        velocities[step] = 0.9 * velocities[step - 1] - 0.1 * actions[step - 1]  # backward
+    rows = np.concatenate([np.cumsum(velocities, 0), velocities], 1)[:, :width]
+    path, model = write(from_arrays(rows, actions), tmp_path / "a.hdf5"), tmp_path / "model"
+    assert "--velocity none" in refused("train", path, *QUICK, "--out", model)
+    command = ["train", path, "--velocity=none", "--features=position,action", *QUICK]
+    with pytest.warns(UserWarning, match="no forces") as said:
+        run(*command, "--out", model)
+    assert len(said) == 1
+    planner = dfplan.load(model)
+    assert isinstance(planner, ForcingPlanner)
+    with pytest.raises(ConfigError, match="PlannedActions"):
+        dfplan.Policy(planner)
+    dfplan.Policy(planner, dfplan.PlannedActions())
+
+
+@pytest.mark.parametrize("command", ["maze2d-umaze", "own"])
+def test_presets_read_arrays_of_any_names(
+    run: Run, narrow: Recording, command: str, tmp_path: Path
+) -> None:
+    path, maze = tmp_path / "arrays.npz", tmp_path / "maze.txt"
+    ends = np.arange(len(narrow)) % 100 == 99
+    np.savez(path, obs=narrow.observations, act=narrow.actions, done=ends)
+    maze.write_text("####\n#OO#\n####\n")
+    small = ["--settings.steps=1", "--settings.batch_size=4", "--out", tmp_path / "out"]
+    small += ["--tokens=4", maze] if command == "own" else ["--recipe.tokens=4"]
+    keys = "--keys=observations=obs,actions=act,ends=done"
+    how = ["--position=0,1", "--velocity=2,3", "--segment_by=none"]
+    run("train", command, *small, "--data", path, keys, *how)
+    assert dfplan.load(tmp_path / "out").model.layout.observation == PLANAR
 
 
 def test_features_are_named_in_any_order(run: Run, narrow: Recording, tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def check_velocities(recording: Recording, segments: np.ndarray, findings: Findi
             "error",
             "velocities",
             "Every velocity is 0, but positions move.",
-            "Remove the columns of the velocity: positions are sufficient.",
+            "Say that they are no velocity, by velocity=() or --velocity none: positions are "
+            "sufficient.",
         )
         return False
     median, spread = estimate_dt(moved, velocity)
@@ -105,7 +106,8 @@ def check_velocities(recording: Recording, segments: np.ndarray, findings: Findi
         f"{median:.3g} of the velocity in the median, with an interquartile range of {spread:.3g}.",
         "The two columns of the velocity match if they are swapped: swap them."
         if is_consistent(*swapped)
-        else "Is the order of the columns different, or are rows of several episodes mixed?",
+        else "Is the order of the columns different, or are rows of several episodes mixed? If "
+        "these columns are no velocity, say velocity=() or --velocity none.",
     )
     return False
 
@@ -121,7 +123,12 @@ def check_motion(
         for end in ends
     )
     try:
-        require_resolved(farthest, fit_motion(trained, _SAMPLE), trained.source)
+        with warnings.catch_warnings(record=True) as doubts:
+            warnings.simplefilter("always")
+            require_resolved(farthest, fit_motion(trained, _SAMPLE), trained.source)
+        for doubt in doubts:
+            if doubt.category is UserWarning:
+                findings.add("note", "forces", str(doubt.message), "Pass a tracker to Policy.")
     except DataError as error:
         findings.add("error", "motion", str(error), "Correct the other findings first.")
 

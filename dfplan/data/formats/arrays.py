@@ -18,6 +18,7 @@ from dfplan.data.formats.fields import (
     Fields,
     cut_where_not_next,
     first_rows,
+    with_velocity,
 )
 from dfplan.data.hdf5 import list_datasets, open_hdf5
 from dfplan.data.links import require_sources
@@ -41,6 +42,7 @@ def from_arrays(
     *,
     next_observations: ArrayLike | None = None,
     position: Sequence[int] | None = None,
+    velocity: Sequence[int] | None = None,
 ) -> Recording:
     """Make a recording from bare arrays, in any coordinates.
 
@@ -58,9 +60,11 @@ def from_arrays(
             episode ends where it is not the next row.
         position: the two columns of an observation that are the position, counted from 0. It may
             be None for 2 numbers, a position, and for 4, position and velocity.
+        velocity: as for :func:`dfplan.data.read`.
 
     Raises:
-        ConfigError: as :func:`~dfplan.observations.observation_layout`.
+        ConfigError: as :func:`~dfplan.observations.observation_layout`, or for ``velocity`` as
+            :class:`~dfplan.observations.ObservationLayout`.
         DataError: an array has the wrong shape, does not hold numbers or has masked values; or the
             rows are shuffled transitions.
     """
@@ -70,7 +74,7 @@ def from_arrays(
         for name, values in zip(FIELDS, arrays, strict=True)
         if values is not None or name == "observations"
     }
-    return _recording(fields, source, position)
+    return with_velocity(_recording(fields, source, position), velocity)
 
 
 def read_arrays(

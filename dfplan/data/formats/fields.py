@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import h5py
 import numpy as np
@@ -15,8 +15,9 @@ from dfplan.data.npz import NpzArray, read_npz
 from dfplan.data.segments import DataWarning
 from dfplan.data.storage import convert, row_blocks
 from dfplan.errors import ConfigError, DataError
-from dfplan.observations import PLANAR, ObservationLayout, observation_layout
+from dfplan.observations import PLANAR, ObservationLayout, observation_layout, require_columns
 from dfplan.record import Record
+from dfplan.types import Recording
 
 OBSERVATION, ACTION, GOAL = ("S",), ("A",), (2,)
 """Shapes of a row; a letter is any number of columns. Goals are positions in the plane."""
@@ -148,6 +149,28 @@ def read_layout(
         return stored
     named = observation_layout(width, position, source)
     return stored if named.position == stored.position else named
+
+
+def with_velocity(recording: Recording, velocity: Sequence[int] | None) -> Recording:
+    """The recording with these columns of an observation as its velocity.
+
+    Args:
+        recording: what was read.
+        velocity: two columns, counted from 0; empty if no columns are the velocity; None for those
+            that are known.
+
+    Raises:
+        ConfigError: as :class:`~dfplan.observations.ObservationLayout`.
+    """
+    if velocity is None:
+        return recording
+    width, position = recording.observations.shape[1], recording.layout.position
+    none = isinstance(velocity, tuple | list) and not velocity
+    columns = None if none else require_columns("velocity", velocity, width, count=2)
+    layout = ObservationLayout(
+        width, position, None if columns is None else (columns[0], columns[1])
+    )
+    return replace(recording, layout=layout)
 
 
 def cut_where_not_next(
