@@ -277,7 +277,9 @@ def _planner(maze: str, candidates: int) -> ForcingPlanner:
     """The shipped planner without a limit on starts: a noisy position may lie in a wall."""
     planner = load(f"maze2d-{maze}")
     assert isinstance(planner, ForcingPlanner)
-    return planner.with_settings(max_start_distance=np.inf, candidates=candidates)
+    return planner.with_settings(
+        max_start_distance=np.inf, candidates=candidates, route_noise=np.inf
+    )
 
 
 def _row(run: Run, results: dict[Run, Result]) -> dict[str, object]:

@@ -8,7 +8,8 @@ of the median time to dfplan's. "network calls" is the number of sequences that 
 evaluates per plan.
 
 The second table repeats dfplan's plans under Python's profiler, which costs a few percent:
-"network" is the denoiser, "guidance" the reward's gradients during sampling, "refinement" the
+"network" is the denoiser, "way" the
+expected way to the goal, "guidance" the reward's gradients during sampling, "refinement" the
 gradients on the chosen candidate afterwards, "score" the comparison of candidates, and "rest" all
 other time.
 """
@@ -32,7 +33,7 @@ from dfplan.evaluation.protocols import Problems, Task, named_task, problems
 from dfplan.types import Planner
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-PLANNERS = ("dfplan", "dfplan-mcg", "diffuser-brief")
+PLANNERS = ("dfplan", "graph", "dfplan-noise", "dfplan-mcg", "diffuser-brief")
 
 
 def main(
@@ -97,8 +98,9 @@ def _profile(planner: Planner, starts: Problems) -> dict[str, float]:
     parts = {
         "network": network,
         "guidance": seconds_of["guidance.py", "guided"] - network,
-        "refinement": seconds_of["select.py", "refine"],
-        "score": seconds_of["select.py", "score"],
+        "way": seconds_of["route.py", "find_routes"],
+        "refinement": seconds_of["objective.py", "refine"],
+        "score": seconds_of["objective.py", "score"],
     }
     return {"whole": whole, **parts, "rest": whole - sum(parts.values())}
 

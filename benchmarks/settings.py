@@ -5,11 +5,11 @@
 
 Changes one setting of the defaults at a time, on validation starts, which no other table reports.
 "against default" is the paired difference of scores on the same starts, followed by half of its 95%
-interval. "plan ms" is the median CPU time of single plans. "lookahead" belongs to the tracker, in
-braking distances. "guidance.scale" 0 disables guidance and refinement, because it is the step size
-of both; refinement keeps it in the rows of guidance through the denoiser. "drawn mc_samples" are
-drawn in three network calls each. With "network" none, the denoiser returns its input, so only
-guidance acts.
+interval. Options of sampling from pure noise are measured with ``--route_noise inf``. "plan ms" is
+the median CPU time of single plans. "lookahead" belongs to the tracker, in braking distances.
+"guidance.scale" 0 disables guidance and refinement, because it is the step size of both; refinement
+keeps it in the rows of guidance through the denoiser. "drawn mc_samples" are drawn in three network
+calls each. With "network" none, the denoiser returns its input, so only guidance acts.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
 from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.planning.policy import Policy
+from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import Pursuit, pursuit_gains
 from dfplan.pretrained import load
@@ -40,6 +41,9 @@ _TIMED_PLANS = 10
 VALUES: dict[str, tuple[Setting, ...]] = {
     "candidates": (1, 4, 8, 16, 32),
     "steps": (1, 2, 3, 5, 10),
+    "route_noise": (2.0, 5.0, 10.0, 20.0, np.inf),
+    "route_candidates": (1, 2, 4, 8, 16),
+    "risk_aversion": (0.0, 1.0, 3.0, 10.0, 30.0),
     "matrix": ("full_sequence", "pyramid", "trapezoid", "autoregressive"),
     "step": ("ddim", "ddpm", "second_order"),
     "mc_samples": (1, 2, 4, 8),
@@ -61,6 +65,7 @@ def main(
     tasks: Names = Names("maze2d-umaze,maze2d-medium,maze2d-large"),
     fields: Names = Names(tuple(VALUES)),
     episodes: int = 100,
+    route_noise: float = PlannerSettings().route_noise,
     name: str = "settings",
     out: Path = RESULTS,
 ) -> None:
@@ -72,7 +77,7 @@ def main(
     tables: dict[str, list[dict[str, object]]] = {}
     for task in (named_task(name, "validation") for name in tasks):
         starts = problems(task, episodes)
-        planner = load(task.data)
+        planner = load(task.data).with_settings(route_noise=route_noise)
         default = _scores(Policy(planner), task, starts)
         rows = tables[task.id] = [_row("default", "", planner, default, default, starts)]
         for field, value in tqdm(changes, desc=task.id):

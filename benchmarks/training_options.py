@@ -96,7 +96,12 @@ class Job:
         )
         task = named_task(self.task, "validation")
         starts = problems(task, self.episodes)
-        batch = run_episodes(Policy(recipe.load(checkpoint)), task, starts, progress=False)
+        batch = run_episodes(
+            Policy(recipe.load(checkpoint).with_settings(route_noise=np.inf)),
+            task,
+            starts,
+            progress=False,
+        )
         return batch.scores(), float(checkpoint.training["cpu_seconds"])
 
 

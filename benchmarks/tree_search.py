@@ -83,7 +83,7 @@ def main(
         rows = tables[f"{title}, {starts} starts"] = []
         for budget in BUDGETS:
             candidates = budget // planner.settings.sampling.steps
-            single = planner.with_settings(candidates=candidates)
+            single = planner.with_settings(candidates=candidates, route_noise=np.inf)
             row, reference = _row("single", single, planner, problems)
             rows.append(row | {"against single": None, "± of it": None})
             tree = TreePlanner(planner, TreeSettings(evaluations=budget))

@@ -3,6 +3,7 @@
 The functions of ``dfplan.plotting`` draw on any axes, so they can be combined in one picture.
 """
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -38,7 +39,7 @@ def main(
         theme: light or dark.
         videos: whether to make the videos too, which takes a minute.
     """
-    planner = dfplan.load("maze2d-large")
+    planner = dfplan.load("maze2d-large").with_settings(route_noise=math.inf)
     pyramid = planner.with_settings(matrix="pyramid")
     denoised = pyramid.plan(START, GOAL, seed=3, trace=True)
     tree = dfplan.TreePlanner(planner).plan(START, GOAL, seed=0, trace=True)

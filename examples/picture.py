@@ -4,6 +4,7 @@ In the pyramid matrix each token is one sampling step behind the token before it
 early, the near future is certain and the far future is still noise.
 """
 
+import math
 from pathlib import Path
 
 import gymnasium
@@ -14,7 +15,9 @@ import dfplan
 
 
 def main(maze: str = "large", out: Path = Path("runs/picture")) -> None:
-    planner = dfplan.load(f"maze2d-{maze}").with_settings(matrix="pyramid", stop_fraction=0.4)
+    planner = dfplan.load(f"maze2d-{maze}").with_settings(
+        route_noise=math.inf, matrix="pyramid", stop_fraction=0.4
+    )
     env = gymnasium.make(f"dfplan/multi2d-{maze}-v1")
     observation, info = env.reset(seed=8)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from dfplan.collect.controllers import DataController
 from dfplan.errors import ConfigError, unknown_name
 from dfplan.evaluation.episodes import Actor
 from dfplan.evaluation.protocols import Task
+from dfplan.planning.graph import GraphPlanner
 from dfplan.planning.planner import HasTracker
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import (
@@ -59,6 +61,8 @@ class Method:
         source_file: the source file of a plugin; None for other methods.
         fixed_goal_only: whether it only knows the fixed goal of D4RL's rewards.
         plans_actions: whether its plans contain actions; None if unknown, for a plugin.
+        trained: whether it uses the trained network of its checkpoint, and not only the statistics
+            of the data.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Method:
     source_file: Path | None = None
     fixed_goal_only: bool = False
     plans_actions: bool | None = False
+    trained: bool = True
 
     @property
     def is_policy(self) -> bool:
@@ -84,7 +89,7 @@ class Method:
     @property
     def has_seeds(self) -> bool:
         """Whether training seeds may differ; True for all plugins."""
-        return self.checkpoint_name is not None or self.is_plugin
+        return (self.checkpoint_name is not None and self.trained) or self.is_plugin
 
     def checkpoint(self, task: Task, seed: int, folders: Sequence[Path]) -> Path | None:
         """Find the checkpoint for a task and a training seed; None if it needs none.
@@ -148,7 +153,12 @@ def _with_settings(**changes: Any) -> Callable[..., PlannerOrPolicy]:
 def _without_guidance(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
     planner: ForcingPlanner = _load(task, seed, path)
     guidance = replace(planner.settings.guidance, scale=0.0)
-    return planner.with_settings(guidance=guidance, refine_steps=0)
+    return planner.with_settings(guidance=guidance, refine_steps=0, route_noise=math.inf)
+
+
+def _graph(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
+    planner: ForcingPlanner = _load(task, seed, path)
+    return GraphPlanner(planner.model.statistics, maze=planner.maze)
 
 
 def _tree_search(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
@@ -160,22 +170,38 @@ def _controller(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
 
 
 _OWN = _prefixed("")
+_PURE_NOISE: dict[str, Any] = {"route_noise": math.inf}
 _DIFFUSER: dict[str, Any] = {"default_tracker": "diffuser", "plans_actions": True}
 _OFFLINE: dict[str, Any] = {"default_tracker": NO_TRACKER, "fixed_goal_only": True}
 _ENTRIES = (
     Method("controller", "the controller that collected the data", None, _controller, NO_TRACKER),
     Method("dfplan", "dfplan", _OWN),
-    Method("dfplan-unguided", "dfplan without guidance and refinement", _OWN, _without_guidance),
-    Method("dfplan-mcg", "dfplan, Monte Carlo guidance (N=4)", _OWN, _with_settings(mc_samples=4)),
+    Method("graph", "the roadmap of the data, without a network", _OWN, _graph, trained=False),
+    Method("dfplan-noise", "dfplan from pure noise", _OWN, _with_settings(**_PURE_NOISE)),
+    Method(
+        "dfplan-unguided",
+        "dfplan from pure noise, without guidance and refinement",
+        _OWN,
+        _without_guidance,
+    ),
+    Method(
+        "dfplan-mcg",
+        "dfplan from pure noise, Monte Carlo guidance (N=4)",
+        _OWN,
+        _with_settings(mc_samples=4, **_PURE_NOISE),
+    ),
     Method("dfplan-tree", "dfplan, tree search (192 evaluations)", _OWN, _tree_search),
     Method(
-        "full-sequence", "full-sequence diffusion, dfplan's network", _prefixed("full-sequence")
+        "full-sequence",
+        "full-sequence diffusion, dfplan's network",
+        _prefixed("full-sequence"),
+        _with_settings(**_PURE_NOISE),
     ),
     Method(
         "next-token",
         "next-token diffusion, dfplan's network",
         _prefixed("next-token"),
-        _with_settings(matrix="autoregressive"),
+        _with_settings(matrix="autoregressive", **_PURE_NOISE),
     ),
     Method(
         "diffuser", "Diffuser, planning once", _prefixed("diffuser"), tolerance=None, **_DIFFUSER

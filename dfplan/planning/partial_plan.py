@@ -252,7 +252,7 @@ def partial_plan(
     count, end = ends.shape[1], ends.flatten() + tokens - 1
     index = torch.arange(int(end.max()) + 1)
     shape = len(end), len(index), model.layout.token_width
-    x = torch.randn(shape, generator=generator, dtype=torch.float32)
+    x = _noise(shape, generator)
     held = torch.where(index <= end[:, None], FREE, model.schedule.max_level)
     level = None
     if guess is not None:
@@ -266,6 +266,13 @@ def partial_plan(
         x[row, end], held[row, end] = goal_tokens(query, model).repeat_interleave(count, 0), 0
     before = frames.shape[1] - 1
     return PartialPlan(x, held, end, before, start_level=level)
+
+
+def _noise(shape: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
+    """Standard normal float [S, T, D], of which the first tokens do not depend on T."""
+    count, tokens, width = shape
+    draws = [torch.randn(count, width, generator=generator) for _ in range(tokens)]
+    return torch.stack(draws, 1)
 
 
 def candidate_states(

@@ -23,12 +23,15 @@ class PlannerSettings:
     Attributes:
         sampling: the noise level of each token in each row of the sampling run.
         step: sampling step: ``ddim``, ``ddpm`` or ``second_order``.
-        candidates: number of plans sampled for each query. Their horizons are spread evenly over
-            those in which the goal can be reached, or, with a finite ``route_noise``, from 0.9 to
-            1.2 times the expected time to the goal.
-        route_noise: plans to a goal start from the expected way there, to which noise of this
-            standard deviation is added, in steps at top speed. With ``math.inf`` they start from
-            pure noise.
+        candidates: number of plans sampled for each query from pure noise. Their horizons are
+            spread evenly over those in which the goal can be reached.
+        route_noise: plans to a goal start from the expected way there
+            (:mod:`dfplan.planning.route`), to which noise of this standard deviation is added, in
+            steps at top speed. With ``math.inf`` they start from pure noise, as in arXiv
+            2407.01392. So do plans with a reward of the caller, which may ask for another way, and
+            plans of a checkpoint without a roadmap.
+        route_candidates: number of plans sampled for each query from the expected way. Their
+            horizons are spread evenly from 0.9 to 1.2 times the expected time to the goal.
         risk_aversion: what a loss counts in the choice of the way; see
             :func:`~dfplan.planning.time_to_goal.goal_times`.
         mc_samples: number of samples of Monte Carlo guidance. 1 guides by the current clean
@@ -57,7 +60,8 @@ class PlannerSettings:
     sampling: SamplingSchedule = field(default_factory=SamplingSchedule)
     step: str = "ddim"
     candidates: int = 16
-    route_noise: float = math.inf
+    route_noise: float = 5.0
+    route_candidates: int = 4
     risk_aversion: float = RISK_AVERSION
     mc_samples: int = 1
     guidance: GuidanceSettings = field(
@@ -74,7 +78,7 @@ class PlannerSettings:
     largest_batch: int = 512
 
     def __post_init__(self) -> None:
-        counts = ("candidates", "mc_samples", "refine_top_k", "largest_batch")
+        counts = ("candidates", "route_candidates", "mc_samples", "refine_top_k", "largest_batch")
         require_numbers(vars(self), *counts, integer=True, minimum=1)
         require_numbers(vars(self), "refine_steps", integer=True, minimum=0)
         weights = ("smoothness_weight", "support_weight", "support_penalty", "support_margin")

@@ -47,8 +47,10 @@ _STEEPNESS = 30.0
 class ForcingPlanner(Record, BasePlanner):
     """Plans with a network trained by Diffusion Forcing.
 
-    The start is a clean token, and the goal is a clean token at the end of each candidate.
-    Candidates differ in their horizons; tokens after a candidate's horizon stay pure noise. The
+    The start is a clean token, and the goal is a clean token at the end of each candidate. The
+    tokens between them start from pure noise, or from the expected way with noise. A plan can be
+    longer than the model's window (:func:`~dfplan.sampling.joint.join_windows`). Candidates differ
+    in their horizons; tokens after a candidate's horizon stay pure noise. The
     denoised candidates are compared by the score of
     :class:`~dfplan.planning.objective.PlanObjective`, and the best of them is refined and becomes
     the plan.
@@ -116,7 +118,6 @@ class ForcingPlanner(Record, BasePlanner):
             support_weight=settings.support_weight * factor,
             support_penalty=200.0,
             refine_steps=60,
-            route_noise=math.inf,
             refine_top_k=min(4, settings.candidates),
         )
 
@@ -132,14 +133,14 @@ class ForcingPlanner(Record, BasePlanner):
         objective = PlanObjective(settings, model, arguments.reward)
         generator = noise_generator(arguments.seed)
         query, estimates = self._with_estimates(query, generator)
-        routes = self._routes(query)
+        routes = None if arguments.reward is not None else self._routes(query)
         guess = self._guess(query, routes, arguments.warm_start)
         # A line can end before the goal, where a jump is likely.
         near = query if routes is None else _to_ends(query, routes)
         ends = self._ends(near, guess, arguments.horizon)
         partial = partial_plan(near, model, ends, generator, guess)
         states_of = functools.partial(
-            candidate_states, partial=partial, model=model, count=settings.candidates
+            candidate_states, partial=partial, model=model, count=ends.shape[1]
         )
         callback = arguments.callback and _reporting(arguments.callback, states_of, model)
         denoised = denoise(partial, model, objective, generator, callback)
@@ -174,11 +175,11 @@ class ForcingPlanner(Record, BasePlanner):
 
     def _routes(self, query: PlanQuery) -> list[Route] | None:
         """The expected way of each query; None if plans start from pure noise."""
-        model, settings = self.model, self.settings
-        if query.goal is None or math.isinf(settings.route_noise):
+        statistics, settings = self.model.statistics, self.settings
+        if query.goal is None or statistics.roadmap is None or math.isinf(settings.route_noise):
             return None
         starts = query.start.numpy().astype(np.float64)
-        return find_routes(model.statistics, starts, query.goal, settings.risk_aversion)
+        return find_routes(statistics, starts, query.goal, settings.risk_aversion)
 
     def _guess(
         self, query: PlanQuery, routes: list[Route] | None, warm_start: WarmStart | None
@@ -197,7 +198,9 @@ class ForcingPlanner(Record, BasePlanner):
     def _ends(self, query: PlanQuery, guess: Guess | None, horizon: int | None) -> torch.Tensor:
         """The last token of each candidate, int [B, C]."""
         shortest, longest = horizons(query, self.model, horizon, guess, joined=True)
-        share = torch.linspace(0.0, 1.0, self.settings.candidates, dtype=torch.float32)
+        settings = self.settings
+        count = settings.candidates if guess is None else settings.route_candidates
+        share = torch.linspace(0.0, 1.0, count, dtype=torch.float32)
         spread = share * (longest - shortest)[:, None]
         return (shortest[:, None] + spread).round().long()
 

@@ -85,17 +85,20 @@ class GoalTimes(Record):
     def start_bin(self, position: np.ndarray) -> int:
         """The bin of ``position`` [2], or the nearest one with a way to the goal.
 
+        A position off the data may be far from it, as an estimate can be.
+
         Raises:
             ObservationError: no way leads to the goal from there.
         """
-        for near in _joined_bins(self.roadmap, self.support, position):
+        joined = _joined_bins(self.roadmap, self.support, position)
+        for near in joined:
             if np.isfinite(self.steps[near]):
                 return near
         away = np.abs(self.roadmap.centers - position).max(1)
         away[~np.isfinite(self.steps)] = np.inf
-        if away.min() <= _NEAR * self.roadmap.size:
+        if not joined or away.min() <= _NEAR * self.roadmap.size:
             return int(away.argmin())
-        raise ObservationError(self._no_way(position))
+        raise ObservationError(self._no_way(position, joined[0]))
 
     def route(self, position: np.ndarray) -> np.ndarray:
         """The bins of the best way from ``position`` [2] to the goal; int [R].
@@ -114,14 +117,11 @@ class GoalTimes(Record):
             route.append(following)
         return np.array(route)
 
-    def _no_way(self, position: np.ndarray) -> str:
+    def _no_way(self, position: np.ndarray, start: int) -> str:
         roadmap = self.roadmap
-        starts = _joined_bins(roadmap, self.support, position)
-        if not starts:
-            return f"No recorded place is near the start {_text(position)}."
         pairs = np.concatenate([roadmap.edges, roadmap.jumps])
         graph = sparse.csr_matrix((np.ones(len(pairs)), pairs.T), (len(roadmap),) * 2)
-        reached = csgraph.breadth_first_order(graph, starts[0], return_predecessors=False)
+        reached = csgraph.breadth_first_order(graph, start, return_predecessors=False)
         away = np.linalg.norm(roadmap.centers[reached] - self.goal, axis=1)
         part = roadmap.centers[np.isfinite(self.steps)]
         return (

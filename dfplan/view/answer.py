@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -92,6 +93,7 @@ def planner_for(request: PlanRequest, served: ServedPlanner) -> ForcingPlanner:
             request.matrix, request.steps, request.uncertainty_scale, request.stop_fraction
         ),
         candidates=request.candidates,
+        route_noise=math.inf,  # shows how a plan becomes of noise
         mc_samples=request.mc_samples,
         guidance=replace(served.planner.settings.guidance, scale=request.guidance),
     )

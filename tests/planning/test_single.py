@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,18 @@ ALONG = [(2.0, 38.0), (36.0, 4.0), (5.0, 25.0), (30.0, 33.0)]
 """Starts and goals along the corridor, whose corner is at 20."""
 
 named = pytest.mark.parametrize("name", sorted(MATRICES))
+
+
+@pytest.fixture
+def planner(planner: ForcingPlanner) -> ForcingPlanner:
+    """From pure noise, so that candidates, horizons and evaluations do not depend on the data."""
+    return planner.with_settings(route_noise=math.inf)
+
+
+@pytest.fixture(params=[5.0, math.inf], ids=["way", "noise"])
+def either(planner: ForcingPlanner, request: pytest.FixtureRequest) -> ForcingPlanner:
+    """From the expected way or from pure noise."""
+    return planner.with_settings(route_noise=request.param)
 
 
 @pytest.fixture
@@ -61,22 +74,22 @@ def same(first: Plan, second: Plan) -> bool:
 
 
 def test_plans_follow_the_data_around_the_corner(
-    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
+    either: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
 ) -> None:
     for seed in range(3):
-        plan = planner.plan(states, goals, seed=seed)
+        plan = either.plan(states, goals, seed=seed)
         np.testing.assert_allclose(plan.points[:, 0], states[:, :2], atol=1e-4)
         np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-4)
         assert corridor.away(plan.points).max() < 4.5, "a straight line is up to 14 away"
-        distance = planner.model.statistics.support.distance(torch.from_numpy(plan.points))
+        distance = either.model.statistics.support.distance(torch.from_numpy(plan.points))
         assert distance.max() < 1.5
-    assert isinstance(planner, Planner) and isinstance(planner.tracker(), Pursuit)
+    assert isinstance(either, Planner) and isinstance(either.tracker(), Pursuit)
 
 
 def test_the_body_reaches_the_goal(
-    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
+    either: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
 ) -> None:
-    policy = Policy(planner, tolerance=6.0, seed=0)
+    policy = Policy(either, tolerance=6.0, seed=0)
     for _ in range(200):
         assert corridor.away(states[:, :2]).max() < 7
         states = corridor.advance(states, policy.act(states, goals))
@@ -154,9 +167,9 @@ def test_levels_of_a_trace_never_increase_and_end_as_in_the_plan(
 
 
 def test_a_callback_gets_every_row_and_changes_nothing(
-    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+    either: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    planner = planner.with_settings(matrix="pyramid", largest_batch=3)
+    planner = either.with_settings(matrix="pyramid", largest_batch=3)
     seen: list[DenoisingStep] = []
     observed = planner.plan(states, goals, seed=1, callback=seen.append, trace=True)
     assert [row.row for row in seen] == list(range(1, seen[-1].rows + 1))
@@ -224,19 +237,19 @@ def test_every_kind_of_guidance_follows_the_data(
 
 @pytest.mark.parametrize("step", sorted(STEPS))
 def test_every_step_follows_the_data(
-    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any, step: str
+    either: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any, step: str
 ) -> None:
-    plan = planner.with_settings(step=step, steps=5).plan(states, goals, seed=0)
+    plan = either.with_settings(step=step, steps=5).plan(states, goals, seed=0)
     assert corridor.away(plan.points).max() < 5
-    again = planner.with_settings(step=step, steps=5).plan(states, goals, seed=0)
+    again = either.with_settings(step=step, steps=5).plan(states, goals, seed=0)
     assert same(plan, again)
 
 
 @pytest.mark.parametrize("mc_samples", [1, 3])
 def test_a_seed_determines_the_plan(
-    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, mc_samples: int
+    either: ForcingPlanner, states: np.ndarray, goals: np.ndarray, mc_samples: int
 ) -> None:
-    planner = planner.with_settings(mc_samples=mc_samples)
+    planner = either.with_settings(mc_samples=mc_samples)
     before = torch.get_rng_state()
     first, again, other = (planner.plan(states, goals, seed=seed) for seed in (1, 1, 2))
     assert same(first, again) and not same(first, other)
@@ -247,9 +260,9 @@ def test_a_seed_determines_the_plan(
 @pytest.mark.parametrize("mc_samples", [1, 2])
 @pytest.mark.parametrize("row", [0, 2])
 def test_rows_are_independent(
-    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, mc_samples: int, row: int
+    either: ForcingPlanner, states: np.ndarray, goals: np.ndarray, mc_samples: int, row: int
 ) -> None:
-    planner = planner.with_settings(mc_samples=mc_samples)
+    planner = either.with_settings(mc_samples=mc_samples)
     other_states, other_goals = np.roll(states, 1, 0), np.roll(goals, 1, 0)
     other_states[row], other_goals[row] = states[row], goals[row]
     first = planner.plan(states, goals, seed=0)
@@ -260,13 +273,13 @@ def test_rows_are_independent(
 
 
 def test_one_query_is_a_batch_of_one(
-    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+    either: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    single = planner.plan(states[0], goals[0], seed=4)
+    single = either.plan(states[0], goals[0], seed=4)
     assert len(single) == 1
-    assert same(single, planner.plan(states[:1], goals[:1], seed=4))
+    assert same(single, either.plan(states[:1], goals[:1], seed=4))
     tiled = np.tile(goals[0], (4, 1))
-    assert same(planner.plan(states, goals[0], seed=4), planner.plan(states, tiled, seed=4))
+    assert same(either.plan(states, goals[0], seed=4), either.plan(states, tiled, seed=4))
 
 
 @pytest.mark.parametrize("horizon", [50, 51, np.int64(60), np.uint8(60), np.uint64(130), 130])
@@ -293,7 +306,7 @@ def test_a_plan_can_be_longer_than_a_window(
 def test_a_plan_that_starts_from_the_expected_way_needs_few_evaluations(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, corridor: Any
 ) -> None:
-    near = planner.with_settings(route_noise=5.0, candidates=1, steps=2)
+    near = planner.with_settings(route_noise=5.0, route_candidates=1, steps=2)
     plan = near.plan(states, goals, seed=0)
     np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-4)
     assert plan.evaluations == 1 and corridor.away(plan.points).max() < 4.5
