@@ -17,8 +17,9 @@ from dfplan.cli.data import reading
 from dfplan.data import load_data
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.mazes import parse_maze
-from dfplan.pretrained import read_checkpoint
+from dfplan.pretrained import checkpoint_path, read_checkpoint, rebuilding
 from dfplan.tokens.layout import token_features
+from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import train
 from dfplan.training.objective import LoopRecipe
 from dfplan.training.presets import (
@@ -138,13 +139,16 @@ def train_data(
         **how: how to read the data.
     """
     fabric = _fabric(accelerator, 1, "32-true")
-    trajectories = _load(data, **how)
-    start = None if from_ is None else read_checkpoint(from_)
-    if start is not None:
+    start: Checkpoint | None = None
+    recipe: LoopRecipe | None = None
+    if from_ is not None:
         if features is not None or tokens is not None:
             raise ConfigError("--from brings its own features and tokens; leave these out.")
-        recipe: LoopRecipe = recipe_of(start)  # type: ignore[assignment]
-    else:
+        start = read_checkpoint(from_)
+        with rebuilding(checkpoint_path(from_)):
+            recipe = recipe_of(start)  # type: ignore[assignment]
+    trajectories = _load(data, **how)
+    if recipe is None:
         recipe = _recipe_for(trajectories, features or Names("position"), tokens)
     train(recipe, trajectories, out, settings=settings, start=start, fabric=fabric, resume=resume)
     print(out / "checkpoint.safetensors")

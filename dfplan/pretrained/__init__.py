@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dfplan.boundary import isolated
-from dfplan.errors import CheckpointError, ConfigError, require_name, unknown_name
+from dfplan.errors import CheckpointError, ConfigError, unknown_name
 from dfplan.files import expand_path
 from dfplan.mazes import parse_maze
 from dfplan.training.checkpoint import Checkpoint
@@ -58,7 +58,11 @@ def checkpoint_path(name: str | os.PathLike[str]) -> Path:
         return path / f"checkpoint{_SUFFIX}"
     if path.suffix == _SUFFIX or path.exists():
         return path
-    require_name("checkpoint", str(path), pretrained_names())
+    if str(path) not in pretrained_names():
+        raise ConfigError(
+            f"{unknown_name('checkpoint', str(path), pretrained_names())} Or give a file, or the "
+            "folder of a training."
+        )
     return _FOLDER / f"{path}{_SUFFIX}"
 
 
@@ -142,7 +146,7 @@ def read_checkpoint(name: str | os.PathLike[str]) -> Checkpoint:
     """
     path = checkpoint_path(name)
     checkpoint = Checkpoint.load(path)
-    with _rebuilding(path):
+    with rebuilding(path):
         if checkpoint.maze is not None:
             parse_maze(checkpoint.maze)
     return checkpoint
@@ -152,17 +156,16 @@ def _load(name: str | os.PathLike[str], device: str, *products: Product) -> Any:
     """Load a checkpoint whose recipe makes one of ``products``."""
     path, checkpoint = checkpoint_path(name), read_checkpoint(name)
     _require_device(device)
-    entry = RECIPES.get(checkpoint.recipe)
-    if entry is None or entry.product not in products:
-        made, fix = "something", "Add the recipe to dfplan.training.registry.RECIPES."
-        if entry is not None:
-            made, fix = f"a {entry.product}", f"Load it with {_LOADERS[entry.product]}."
+    with rebuilding(path):
+        recipe = recipe_of(checkpoint)
+        product = RECIPES[checkpoint.recipe].product
+    if product not in products:
         raise CheckpointError(
-            f"Expected a checkpoint of a {' or '.join(products)}; {path} is one of {made}, trained "
-            f"with the recipe {checkpoint.recipe!r}. {fix}"
+            f"Expected a checkpoint of a {' or '.join(products)}; {path} is one of a {product}, "
+            f"trained with the recipe {checkpoint.recipe!r}. Load it with {_LOADERS[product]}."
         )
-    with _rebuilding(path):
-        return recipe_of(checkpoint).load(checkpoint, device)
+    with rebuilding(path):
+        return recipe.load(checkpoint, device)
 
 
 def _require_device(device: str) -> None:
@@ -174,11 +177,13 @@ def _require_device(device: str) -> None:
 
 
 @contextmanager
-def _rebuilding(path: Path) -> Iterator[None]:
+def rebuilding(path: Path) -> Iterator[None]:
     """Turn errors of rebuilding a checkpoint's recipe into :class:`CheckpointError`."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
+        foreign = "If it needs a part of another package, install that package; otherwise train"
+        fix = f"{foreign if isinstance(error, ConfigError) else 'Train'} it again."
         raise CheckpointError(
-            f"{path} does not fit its own configuration ({error}). Train it again."
+            f"{path} does not fit its own configuration ({error}). {fix}"
         ) from error

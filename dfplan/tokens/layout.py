@@ -238,12 +238,6 @@ def tokens_from_json(stored: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def frame_width(stored: dict[str, Any] | None) -> int:
-    """W, the number of columns of a frame, of tokens as a checkpoint stores them."""
-    features: tuple[Feature, ...] = tokens_from_json(stored).get("features", (POSITION,))
-    return sum(len(feature.columns) for feature in features)
-
-
 def token_features(
     names: Sequence[str], observation: ObservationLayout, actions: int
 ) -> tuple[Feature, ...]:

@@ -30,8 +30,9 @@ class TokenWindows:
         if trajectories.layout != layout.observation:
             raise DataError(
                 f"{trajectories.source}: the model needs observations of {layout.observation}; "
-                f"this data has {trajectories.layout}. Name the position's columns (--position), "
-                "use other data, or train a new model on this data (without --from)."
+                f"this data has {trajectories.layout}. Name the columns (--position, --velocity), "
+                "use other data, or train a new model on this data: dfplan train FILE, without "
+                "--from."
             )
         self._layout = layout
         self._observed = select_columns(trajectories.observations, layout.observed)

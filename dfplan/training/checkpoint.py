@@ -23,7 +23,7 @@ from dfplan.boundary import isolated
 from dfplan.errors import CheckpointError
 from dfplan.files import atomic_path, expand_path
 from dfplan.record import Record
-from dfplan.tokens.layout import frame_width
+from dfplan.tokens.layout import TokenLayout, tokens_from_json
 from dfplan.tokens.statistics import Statistics
 from dfplan.types import Trajectories
 
@@ -155,7 +155,7 @@ class Checkpoint(Record):
                 config=header["config"],
                 network=network,
                 statistics=Statistics.from_tensors(
-                    part(tensors, "statistics."), frame_width(tokens)
+                    part(tensors, "statistics."), TokenLayout(2, **tokens_from_json(tokens)).width
                 ),
                 data=header["data"],
                 training=header["training"],
@@ -237,7 +237,10 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     """
     path = expand_path(path)
     if not path.is_file():
-        raise CheckpointError(f"No checkpoint at {path}; expected a .safetensors file.")
+        raise CheckpointError(
+            f"No checkpoint at {path}; expected a .safetensors file. Check the path, or finish the "
+            "training that writes it."
+        )
     try:
         metadata, content = _content(path)
         tensors = load(content)

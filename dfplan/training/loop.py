@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from dfplan.boundary import isolated
 from dfplan.data.storage import require_unchanged
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, DataError
 from dfplan.files import exclusive_lock, expand_path
 from dfplan.record import Record
 from dfplan.tokens.statistics import Statistics, fit_statistics
@@ -66,8 +66,8 @@ def train(
         BusyError: another training uses ``out``.
         ConfigError: ``out`` holds a run and ``resume`` is False, or ``start`` is of another recipe.
         CheckpointError: there is no state to resume from, or it was made with other settings.
-        DataError: a file that ``trajectories`` is mapped from was changed. This is checked at the
-            beginning, before each batch and before each save.
+        DataError: ``trajectories`` do not fit the recipe; or a file that they are mapped from was
+            changed. This is checked at the beginning, before each batch and before each save.
         DfplanError: training diverged.
     """
     fabric = fabric or Fabric(accelerator="auto", devices=1)
@@ -89,11 +89,12 @@ def _train(
     if not resume and (out / "state.safetensors").exists():
         raise ConfigError(f"{out} already holds a run; resume it, or choose another folder.")
     require_unchanged(trajectories.mapped)
-    if start is not None:
+    if start is None:
+        statistics = fit_statistics(trajectories, recipe.features)
+    else:
         _require_same_recipe(recipe, start)
-    statistics = fit_statistics(trajectories, recipe.features)
-    if start is not None:
-        statistics = replace(statistics, normalizer=start.statistics.normalizer)
+        _require_same_actions(recipe, trajectories)
+        statistics = replace(fit_statistics(trajectories), normalizer=start.statistics.normalizer)
     data = data_description(trajectories)
     state = TrainingState(recipe, settings, fabric, start)
     run = _Run(recipe, trajectories, data, statistics, settings, start, state, out)
@@ -183,6 +184,18 @@ def _require_same_recipe(recipe: LoopRecipe, start: Checkpoint) -> None:
             f"got {recipe.name} with other values: {'; '.join(values)}. Use "
             "dfplan.training.registry.recipe_of(checkpoint)."
         )
+
+
+def _require_same_actions(recipe: LoopRecipe, trajectories: Trajectories) -> None:
+    """Raise :class:`DataError` unless the feature ``action`` is the whole action of the data."""
+    width = trajectories.actions.shape[1]
+    for feature in recipe.features:
+        if feature.name == "action" and len(feature.columns) != width:
+            raise DataError(
+                f"{trajectories.source}: the checkpoint has actions of {len(feature.columns)} "
+                f"numbers; this data has {width}. Use data with the same actions, or train a new "
+                "model on this data (without --from)."
+            )
 
 
 def _check_data(objective: Objective, trajectories: Trajectories) -> Objective:

@@ -291,7 +291,9 @@ def test_fine_tuning_needs_the_recipe_and_the_data_of_the_checkpoint(
     assert "columns" in refused("train", path, "--position=3,4", "--from", started, *out)
     assert "features" in refused("train", path, "--from", started, "--features=position", *out)
     assert "tokens" in refused("train", path, "--from", started, "--tokens=4", *out)
-    assert "nowhere" in refused("train", path, "--from", "nowhere", *out)
+    said = refused("train", path, "--from", "nowhere", *out)
+    assert "nowhere" in said and "folder" in said
+    assert "finish" in refused("train", path, "--from", tmp_path, *out)
 
     checkpoint = Checkpoint.load(started / "checkpoint.safetensors")
     for recipe in (ValueConfig(), OfflineConfig("iql", (0.0, 0.0), 1.0)):
@@ -299,6 +301,35 @@ def test_fine_tuning_needs_the_recipe_and_the_data_of_the_checkpoint(
         other = replace(checkpoint, recipe=recipe.name, config=config, tokens=None)
         other.save(tmp_path / "other.safetensors")
         assert recipe.name in refused("train", path, "--from", tmp_path / "other.safetensors", *out)
+
+
+def test_fine_tuning_needs_the_actions_of_the_checkpoint(
+    run: Run, refused: Run, wide: Recording, tmp_path: Path
+) -> None:
+    path, start = write(wide, tmp_path / "wide.npz"), tmp_path / "start"
+    run("train", path, "--features=position,action", *QUICK, "--out", start)
+    flags = ["--from", start, "--settings.steps=1", "--accelerator=cpu", "--out", tmp_path / "out"]
+    for width in (7, 9):
+        actions = np.resize(wide.actions, (len(wide), width))
+        other = write(replace(wide, actions=actions), tmp_path / f"{width}.npz")
+        assert re.search(rf"8 .*{width}\.", refused("train", other, *flags))
+    run("train", path, *flags)
+
+
+@pytest.mark.parametrize("part", ["recipe", "network"])
+def test_a_part_of_another_package_is_said_to_be_missing(
+    refused: Run, wide: Recording, started: Path, part: str, tmp_path: Path
+) -> None:
+    path, start = write(wide, tmp_path / "wide.npz"), tmp_path / "start.safetensors"
+    made = Checkpoint.load(started / "checkpoint.safetensors")
+    if part == "recipe":
+        replace(made, recipe="mine").save(start)
+    else:
+        replace(made, config={**made.config, "network": "mine"}).save(start)
+    out = ["--out", tmp_path / "out"]
+    for command in (["train", path, "--from", start, *out], ["plan", start, "0,0", "1,1", *out]):
+        said = refused(*command)
+        assert all(word in said for word in (part, "'mine'", "package", "start.safetensors"))
 
 
 def test_another_recipe_does_not_continue_from_a_checkpoint(
