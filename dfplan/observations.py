@@ -132,7 +132,12 @@ def require_columns(
             f"The {name} must be {wanted}, whole numbers from 0 to {width - 1}; got {columns!r}."
         )
     read = tuple(int(column) for column in numbers)
-    if not all(0 <= column < width for column in read):
+    if min(read) < 0:
+        raise ConfigError(
+            f"The {name} names columns {list(read)}, but columns are counted from 0. Name columns "
+            "that exist."
+        )
+    if max(read) >= width:
         raise ConfigError(
             f"The {name} names columns {list(read)}, but there are {width} columns, 0 to "
             f"{width - 1}. Name columns that exist."

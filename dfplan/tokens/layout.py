@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dfplan.errors import ConfigError, DataError, require_name, require_numbers
+from dfplan.errors import ConfigError, DataError, require_class, require_name, require_numbers
 from dfplan.observations import PLANAR, ObservationLayout, require_columns, select_columns
 from dfplan.record import Record
 from dfplan.types import Trajectories
@@ -95,8 +95,8 @@ class TokenLayout(Record):
         observation: the layout of the observations that features are taken from.
 
     Raises:
-        ConfigError: a feature or a column twice, another order, no position, or a column that the
-            observation does not have.
+        ConfigError: features or an observation of another type, a feature or a column twice,
+            another order, no position, or a column that the observation does not have.
     """
 
     tokens: int
@@ -110,7 +110,16 @@ class TokenLayout(Record):
         require_numbers(
             vars(self), "frame_stack", "stride", integer=True, minimum=1, maximum=MAX_LENGTH
         )
+        require_class(ObservationLayout, observation=self.observation)
         features = self.features
+        if not isinstance(features, tuple | list) or not all(
+            isinstance(feature, Feature) for feature in features
+        ):
+            raise ConfigError(
+                "features must be a tuple of dfplan.Feature, as dfplan.token_features returns; got "
+                f"{features!r:.200}."
+            )
+        object.__setattr__(self, "features", tuple(features))
         if not features or features[0] != Feature("position", self.observation.position):
             raise ConfigError(
                 "The first feature of a token must be the position, columns "
@@ -184,8 +193,8 @@ class TokenLayout(Record):
             first += len(feature.columns)
         held = ", ".join(feature.name for feature in self.features)
         raise ConfigError(
-            f"A plan of this model has no {name!r}; it has {held}. Train a model whose tokens hold "
-            f"it: dfplan train ... --features {held.replace(' ', '')},{name}"
+            f"A plan of this model has no {name!r}; it has {held}. If the data has it, train a "
+            f"model whose tokens hold it: dfplan train FILE --features {held.replace(' ', '')},{name}"
         )
 
     def has(self, name: str) -> bool:

@@ -271,7 +271,7 @@ def stored(kind: str, folder: Path, **fields: Any) -> Path:
         (29, (0, 29), "29 columns"),
         (4, (0, 4), "4 columns"),
         (2, (2, 3), "2 columns"),
-        (29, (-1, 0), "29 columns"),
+        (29, (-1, 0), "counted from 0"),
         (29, (7,), "2 columns"),
         (29, (0, 1, 2), "2 columns"),
         (29, (), "2 columns"),

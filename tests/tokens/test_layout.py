@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from dfplan.errors import ConfigError
 from dfplan.observations import PLANAR, ObservationLayout, observation_layout
 from dfplan.tokens.layout import POSITION, Feature, TokenLayout, token_features
+from dfplan.training.recipes.forcing import ForcingConfig
 
 ARM = ObservationLayout(7, (4, 5), (0, 2))
 """An observation of 7 numbers, neither its position nor its velocity in front."""
@@ -100,6 +102,23 @@ def test_features_that_form_no_frame_are_errors(
     TokenLayout(4, features=(POSITION, SPEED, PUSH))
     with pytest.raises(ConfigError, match=message):
         TokenLayout(4, features=features)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "position", ("position",), POSITION])
+def test_what_is_no_tuple_of_features_is_an_error(wrong: Any) -> None:
+    for make in (ForcingConfig, partial(TokenLayout, 4)):
+        with pytest.raises(ConfigError, match="features"):
+            make(features=wrong)
+        with pytest.raises(ConfigError, match="observation"):
+            make(observation=wrong)
+        assert make(features=[POSITION]) == make()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("columns", [(-1,), (0, -2), (), (0.5,), (1, 1), None, 3])
+def test_columns_that_no_array_has_are_no_feature(columns: Any) -> None:
+    with pytest.raises(ConfigError, match="'part'") as error:
+        Feature("part", columns)
+    assert "65536" not in str(error.value)
 
 
 @pytest.mark.parametrize(
