@@ -34,7 +34,7 @@ class Group(NamedTuple):
         help: one line.
         commands: each by name, as ``module:function`` of this package; or where such a mapping is
             found, as ``module:name``, if it takes imports to know them.
-        for_path: the command if an existing file or folder is given in place of a name.
+        for_path: the command if a file or folder of data is given in place of a name.
     """
 
     help: str
@@ -159,11 +159,14 @@ def _run(args: Sequence[str]) -> int:
             print(f"dfplan {__version__}")
             return 0
         name, known = args[len(names)], _commands(entry)
-        if name not in known and entry.for_path is not None and os.path.exists(name):
-            entry = entry.for_path
-            continue
-        if name not in known:
+        is_path = entry.for_path is not None and os.path.exists(name)
+        if name not in known and not is_path:
             _refuse(names, name, known)
+        if is_path and (name not in known or _is_data(name)):
+            if name in known:
+                _refuse_both(names, name)
+            entry = entry.for_path or ""
+            continue
         names.append(name)
         entry = known[name]
     from dfplan.cli.parser import run_command
@@ -203,6 +206,23 @@ def _help(entry: Group | Command | str) -> str:
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
     (docstring,) = (ast.get_docstring(node) or "" for node in functions if node.name == name)
     return docstring.partition("\n")[0]
+
+
+def _is_data(path: str) -> bool:
+    """Whether there is data at a path that exists, and not for example the folder of a run."""
+    from dfplan.data.formats.minari_files import is_dataset
+
+    return os.path.isfile(path) or is_dataset(Path(path))
+
+
+def _refuse_both(names: Sequence[str], name: str) -> NoReturn:
+    command = " ".join(["dfplan", *names])
+    print_error(
+        f"dfplan: error: {name!r} is a command of '{command}', and also data in this folder. For "
+        f"the data write {os.path.join('.', name)}; for the command rename the data, or use "
+        "another folder."
+    )
+    sys.exit(2)
 
 
 def _refuse(names: Sequence[str], name: str, known: Mapping[str, object]) -> NoReturn:

@@ -194,7 +194,8 @@ class TokenLayout(Record):
         held = ", ".join(feature.name for feature in self.features)
         raise ConfigError(
             f"A plan of this model has no {name!r}; it has {held}. If the data has it, train a "
-            f"model whose tokens hold it: dfplan train FILE --features {held.replace(' ', '')},{name}"
+            "model whose tokens hold it: dfplan train FILE --features "
+            f"{held.replace(' ', '')},{name}"
         )
 
     def has(self, name: str) -> bool:

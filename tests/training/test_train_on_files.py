@@ -349,18 +349,32 @@ def test_another_recipe_does_not_continue_from_a_checkpoint(
             )
 
 
-def test_a_preset_comes_before_a_file_of_its_name(
-    run: Run, refused: Run, narrow: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ending", ["d4rl", "minari"])
+def test_data_with_the_name_of_a_preset_is_ambiguous(
+    run: Run, refused: Run, narrow: Recording, ending: str, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write(narrow, tmp_path / "maze2d-umaze")
-    flags = {"maze2d-umaze": "--recipe.network", "./maze2d-umaze": "--features"}
-    for name, flag in flags.items():
-        assert flag in run("train", name, "--help")
+    write(narrow, tmp_path / "maze2d-umaze", ending)
+    for more in (["--help"], QUICK):
+        said = refused("train", "maze2d-umaze", *more)
+        assert "command" in said and "./maze2d-umaze" in said
+    assert "--features" in run("train", "./maze2d-umaze", "--help")
     run("train", "./maze2d-umaze", *QUICK, "--out=out")
     assert isinstance(dfplan.load("out"), ForcingPlanner)
     said = refused("train", "nothing.hdf5", *QUICK)
     assert "preset" in said and "file" in said
+
+
+def test_a_run_in_a_folder_with_the_name_of_its_preset_is_resumed(
+    run: Run, narrow: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = write(narrow, tmp_path / "data.hdf5")
+    flags = ["--settings.batch_size=4", "--recipe.tokens=4", "--accelerator=cpu"]
+    for more in ([], ["--resume"]):
+        command = ["train", "maze2d-umaze", "--data", data, "--settings.steps=1", *flags, *more]
+        assert "maze2d-umaze" in run(*command, "--out=maze2d-umaze")
+    assert isinstance(dfplan.load(tmp_path / "maze2d-umaze"), ForcingPlanner)
 
 
 def test_a_plan_is_made_for_a_reward(run: Run, started: Path, tmp_path: Path) -> None:
