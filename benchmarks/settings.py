@@ -34,7 +34,7 @@ from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import Pursuit, pursuit_gains
 from dfplan.pretrained import load
 
-Setting = float | str
+Setting = float | str | None
 
 _TIMED_PLANS = 10
 
@@ -56,6 +56,7 @@ VALUES: dict[str, tuple[Setting, ...]] = {
     "refine_top_k": (1, 4),
     "support_penalty": (0.0, 5.0, 20.0, 80.0),
     "support_margin": (0.5, 1.5, 3.0, 6.0),
+    "patience": (5, 10, 20, 50, None),
     "lookahead": (0.8, 1.2, 1.5, 1.8, 2.2, 3.0),
     "network": ("none",),
 }
@@ -93,6 +94,8 @@ def _change(planner: ForcingPlanner, field: str, value: Setting) -> tuple[Policy
         motion = planner.model.statistics.motion
         tracker = Pursuit(pursuit_gains(motion, float(value)), motion.max_step)
         return Policy(planner, tracker), planner
+    if field == "patience":
+        return Policy(planner, patience=value), planner
     if field == "network":
         planner = replace(planner, model=replace(planner.model, denoiser=lambda x, level: x))
     elif field == "guidance.scale":

@@ -83,7 +83,7 @@ class BasePlanner(ABC):
             wraps another one in the attribute ``planner`` has that one's.
     """
 
-    supports: ClassVar[frozenset[str]] = frozenset({"reward", *_OPTIONAL})
+    supports: ClassVar[frozenset[str]] = frozenset({"reward", "history", "trace", "callback"})
 
     @property
     def observation_layout(self) -> ObservationLayout:

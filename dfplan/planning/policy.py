@@ -57,8 +57,9 @@ class Policy:
     """Plans when needed and tracks the plan in between, for one environment or a batch.
 
     A row (an environment of the batch) gets a new plan after a reset; if its goal changes; if its
-    position is farther than ``tolerance`` from its plan; if the time of its plan is over and its
-    end is still farther than half the tolerance; and, if set, every ``replan_every`` steps.
+    position is farther than ``tolerance`` from its plan; if it makes no progress, or the time of
+    its plan is over, and the plan's end is still farther than half the tolerance; and, if set,
+    every ``replan_every`` steps.
 
     With a state estimator, observations may be noisy, and a position or velocity that is not
     finite counts as missing. The state is then estimated from observations and actions
@@ -77,11 +78,11 @@ class Policy:
         replan_every: steps between two plans; None plans only when needed.
         tolerance: distance from the plan, in units of position, at which a new plan is made; None
             plans once.
-        patience: steps without progress after which a new plan is made, for plans to a goal. A
-            body makes progress when it leaves the circle with the radius of half the tolerance
-            around its place. None waits until the plan's time is over.
+        patience: steps without progress after which a new plan is made, for plans to a goal
+            (:class:`~dfplan.planning.replanning.Replanning`). None waits until the plan's time is
+            over.
         warm_start: whether a plan that is made only because of ``replan_every`` starts from what is
-            left of the one before it.
+            left of the one before it, if the planner supports it.
         seed: seed of the planner's noise; None draws a random one.
         state_estimator: how noisy observations are; by default they are exact.
         on_error: what to do if a row's observation or goal is not finite, or if the planner raises
@@ -107,8 +108,8 @@ class Policy:
         reward: Reward | None = None,
         replan_every: int | None = None,
         tolerance: float | None = 1.0,
-        patience: int | None = None,
-        warm_start: bool = False,
+        patience: int | None = 20,
+        warm_start: bool = True,
         seed: int | None = None,
         state_estimator: StateEstimatorSettings | None = None,
         on_error: str = "raise",
@@ -136,7 +137,7 @@ class Policy:
         self._estimator = _estimator(planner, state_estimator)
         self._hold = on_error == "hold"
         self._planner = planner
-        self._warm_start = warm_start
+        self._warm_start = warm_start and "warm_start" in getattr(planner, "supports", ())
         self._tracker = tracker
         self._goal = None if goal is None else read_goal(goal, 1)[0]
         self._reward = reward

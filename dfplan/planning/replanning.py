@@ -9,6 +9,9 @@ import numpy as np
 from dfplan.errors import require_numbers
 from dfplan.types import Plan
 
+_SLOW = 0.25
+"""A body makes progress if it moves this share of what its plan moves."""
+
 
 class Replanning:
     """Keeps, for each row of a batch, what decides whether it needs a new plan.
@@ -17,9 +20,9 @@ class Replanning:
         tolerance: distance from the plan, in units of position, at which a new plan is made; None
             plans once.
         every: steps between two plans; None plans only when needed.
-        patience: steps without progress after which a new plan is made. A body makes progress when
-            it leaves the circle with the radius of half the tolerance around its place; None waits
-            forever.
+        patience: steps without progress after which a new plan is made; None waits forever. A body
+            makes progress when it moves, from its place, half the tolerance or a quarter of what
+            its plan moves in this time, whichever is less.
 
     Attributes:
         stale: rows without a plan that can be followed, bool [B].
@@ -54,6 +57,7 @@ class Replanning:
         self._ends = np.zeros((count, 2), dtype=np.float32)
         self._place = np.full((count, 2), np.nan, dtype=np.float32)
         self._waited = np.zeros(count, dtype=int)
+        self._pace = np.zeros(count)
 
     def assign(self, rows: np.ndarray, plan: Plan, goals: np.ndarray) -> None:
         """``rows`` [R] follow ``plan`` to ``goals`` [B, 2] from now on."""
@@ -64,6 +68,8 @@ class Replanning:
         self._ends[rows] = plan.points[:, -1]
         self._place[rows] = plan.points[:, 0]
         self._waited[rows] = 0
+        length = np.linalg.norm(np.diff(plan.points, axis=1), axis=-1).sum(1)
+        self._pace[rows] = length / np.maximum(plan.steps, 1)
 
     def step(self) -> None:
         """Count one environment step."""
@@ -96,7 +102,8 @@ class Replanning:
             remaining = np.linalg.norm(positions - self._ends, axis=1)
             over = self._age >= self._steps
             if self._patience is not None:
-                moved = np.linalg.norm(positions - self._place, axis=1) > near
+                least = np.minimum(near, _SLOW * self._patience * self._pace)
+                moved = np.linalg.norm(positions - self._place, axis=1) > least
                 self._place[moved], self._waited[moved] = positions[moved], self._age[moved]
                 over = over | (self._age - self._waited >= self._patience)
             due |= over & (remaining > near)

@@ -64,6 +64,8 @@ class ForcingPlanner(Record, BasePlanner):
         ConfigError: an attribute has the wrong type.
     """
 
+    supports = BasePlanner.supports | {"warm_start"}
+
     model: SequenceModel
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     maze: str | None = None

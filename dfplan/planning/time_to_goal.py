@@ -90,15 +90,15 @@ class GoalTimes(Record):
         Raises:
             ObservationError: no way leads to the goal from there.
         """
-        joined = _joined_bins(self.roadmap, self.support, position)
+        arrives = np.isfinite(self.steps)
+        joined, inside = _joined_bins(self.roadmap, self.support, position, arrives)
         for near in joined:
-            if np.isfinite(self.steps[near]):
+            if arrives[near]:
                 return near
         away = np.abs(self.roadmap.centers - position).max(1)
-        away[~np.isfinite(self.steps)] = np.inf
-        if not joined or away.min() <= _NEAR * self.roadmap.size:
-            return int(away.argmin())
-        raise ObservationError(self._no_way(position, joined[0]))
+        if inside:
+            raise ObservationError(self._no_way(position, int(away.argmin())))
+        return int(np.where(arrives, away, np.inf).argmin())
 
     def route(self, position: np.ndarray) -> np.ndarray:
         """The bins of the best way from ``position`` [2] to the goal; int [R].
@@ -165,7 +165,9 @@ def goal_times(
     require_numbers({"risk_aversion": risk_aversion}, minimum=0)
     goal = np.asarray(goal, np.float64)
     count = len(roadmap)
-    joined = _joined_bins(roadmap, support, goal)
+    entered = np.zeros(count, bool)
+    entered[roadmap.edges[:, 1]] = entered[roadmap.jumps[:, 1]] = True
+    joined = _joined_bins(roadmap, support, goal, entered)[0]
     if not joined:
         raise ObservationError(f"No recorded place is near the goal {_text(goal)}.")
     sources, landings = roadmap.jumps.T.astype(np.int64)
@@ -268,11 +270,16 @@ def _arrival(
     return arrival[stop]
 
 
-def _joined_bins(roadmap: Roadmap, support: Support, position: np.ndarray) -> list[int]:
+def _joined_bins(
+    roadmap: Roadmap, support: Support, position: np.ndarray, useful: np.ndarray
+) -> tuple[list[int], bool]:
     """Bins that the body can go to and from ``position`` [2] in a straight line, nearest first.
 
-    These are its own bin, and neighbors between which no point of the line is off the data; or else
-    the nearest bin that is not far away.
+    These are its own bin, and neighbors between which no point of the line is off the data. If none
+    of them is ``useful`` [N], it is the nearest useful bin that is not far away.
+
+    Returns:
+        (bins; whether the position is on the data).
     """
     position = np.asarray(position, np.float64)
     away = np.abs(roadmap.centers - position).max(1)
@@ -283,9 +290,11 @@ def _joined_bins(roadmap: Roadmap, support: Support, position: np.ndarray) -> li
     off = support.distance(torch.from_numpy(lines.astype(np.float32))).amax(-1).numpy()
     own = roadmap.bin_of(position)
     joined: list[int] = near[(off <= _IN_SIGHT * support.resolution) | (near == own)].tolist()
-    if joined:
-        return joined
-    return [int(away.argmin())] if away.min() <= _NEAR * roadmap.size else []
+    if not useful[joined].any():
+        away = np.where(useful, away, np.inf)
+        nearest = int(away.argmin())
+        return ([nearest] if away[nearest] <= _NEAR * roadmap.size else []), bool(joined)
+    return joined, True
 
 
 def _text(position: np.ndarray) -> str:

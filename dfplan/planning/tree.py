@@ -138,7 +138,7 @@ class TreePlanner(Record, BasePlanner):
             would keep as clean ones.
     """
 
-    supports = BasePlanner.supports - {"history", "warm_start"}
+    supports = BasePlanner.supports - {"history"}
 
     planner: ForcingPlanner
     settings: TreeSettings = field(default_factory=TreeSettings)

@@ -167,7 +167,7 @@ def test_a_body_that_is_not_at_the_end_of_its_plan_gets_a_new_one() -> None:
     still = np.array([STARTS[0], [*(GOALS[1] + np.array([0.3, 0.0])), 0.0, 0.0]])
     for tolerance, calls in ((1.0, 3), (None, 1)):
         planner = Straight()
-        policy = Policy(planner, tolerance=tolerance)
+        policy = Policy(planner, tolerance=tolerance, patience=None)
         for _ in range(250):  # two and a half times the plan's 100 steps
             policy.act(still, GOALS[:2])
         assert len(planner.calls) == calls

@@ -75,6 +75,8 @@ def test_a_wrong_warm_start_is_an_error(planner: ForcingPlanner, corridor: Any, 
 class Recording(BasePlanner):
     """Plans straight lines and records which queries had a warm start."""
 
+    supports = BasePlanner.supports | {"warm_start"}
+
     def __init__(self) -> None:
         self.warm: list[list[bool]] = []
 
@@ -94,7 +96,7 @@ def act(policy: Policy, positions: list[list[float]], goals: list[list[float]]) 
 def test_a_policy_starts_from_plans_that_are_still_followed() -> None:
     """Row 0 is on its plan, row 1 far from it, and row 2 has another goal."""
     planner = Recording()
-    policy = Policy(planner, TimedPD(1.0, 1.0), replan_every=1, warm_start=True)
+    policy = Policy(planner, TimedPD(1.0, 1.0), replan_every=1)
     act(policy, [[0, 0], [0, 0], [0, 0]], [[9, 0], [9, 0], [9, 0]])
     act(policy, [[1, 0], [1, 5], [1, 0]], [[9, 0], [9, 0], [0, 9]])
     assert planner.warm == [[False, False, False], [True, False, False]]
@@ -105,7 +107,7 @@ def test_a_policy_starts_from_plans_that_are_still_followed() -> None:
 
 def test_without_warm_start_plans_are_new() -> None:
     planner = Recording()
-    policy = Policy(planner, TimedPD(1.0, 1.0), replan_every=1)
+    policy = Policy(planner, TimedPD(1.0, 1.0), replan_every=1, warm_start=False)
     act(policy, [[0, 0]], [[9, 0]])
     act(policy, [[1, 0]], [[9, 0]])
     assert planner.warm == [[False], [False]]
