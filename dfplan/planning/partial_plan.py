@@ -85,7 +85,8 @@ class Guess(Record):
         """
         noise = np.where([[line is None] for line in self.lines], np.inf, self.noise)
         first, last = torch.from_numpy(noise_to_level(noise, model).clip(min=1)).T[..., None, None]
-        share = (torch.arange(int(ends.max()) + 1) / ends[..., None]).clamp(max=1)
+        token = torch.arange(int(ends.max()) + 1, dtype=torch.float32)
+        share = (token / ends[..., None]).clamp(max=1)
         level: torch.Tensor = (first + (last - first) * share).round().long()
         return level.flatten(0, 1)
 
@@ -195,7 +196,8 @@ def horizons(
     shortest = (away / (max_step * token_steps)).ceil().clamp_min(1).long()
     lines = [None] * len(query) if guess is None or horizon is not None else guess.lines
     known = torch.tensor([line is not None for line in lines])
-    expected = torch.tensor([line.duration if line else 0.0 for line in lines]) / token_steps
+    durations = [line.duration if line else 0.0 for line in lines]
+    expected = torch.tensor(durations, dtype=torch.float64) / token_steps
     least = torch.maximum(shortest, (_EARLIEST * expected).ceil().long())
     shortest = torch.where(known, least, shortest)
     most = (_LATEST * expected).ceil().long().clamp(max=limit // token_steps)
@@ -271,8 +273,13 @@ def partial_plan(
 def _noise(shape: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:
     """Standard normal float [S, T, D], of which the first tokens do not depend on T."""
     count, tokens, width = shape
-    draws = [torch.randn(count, width, generator=generator) for _ in range(tokens)]
-    return torch.stack(draws, 1)
+    return torch.stack(
+        [
+            torch.randn(count, width, generator=generator, dtype=torch.float32)
+            for _ in range(tokens)
+        ],
+        1,
+    )
 
 
 def candidate_states(

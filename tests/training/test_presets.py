@@ -29,6 +29,8 @@ SUITES = (
         for stitch in ("", "-stitch")
     ),
 )
+SHORT = [name for name in SUITES if "stitch" in name or "teleport" in name]
+"""Presets whose windows are shorter than plans."""
 MAZES = ("umaze", "medium", "large")
 RECIPES = {
     "diffuser": "diffuser",
@@ -96,9 +98,17 @@ def test_offline_goals_are_those_of_the_benchmark(algorithm: str, maze: str) -> 
     assert recipe.goal == tuple(task.goal) and recipe.radius == task.maze.suite.goal_radius
 
 
-@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("name", [name for name in SUITES if name not in SHORT])
 def test_plans_are_long_enough_for_the_longest_path(name: str) -> None:
     require_long_enough(PRESETS[name])
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_short_windows_are_trained_without_a_known_goal_too(name: str) -> None:
+    """Where they are joined, the windows inside have neither start nor goal."""
+    recipe = PRESETS[name].recipe
+    assert isinstance(recipe, ForcingConfig) and recipe.tokens > 2
+    assert recipe.levels.known_start == recipe.levels.known_goal == 0.5
 
 
 @pytest.mark.parametrize("side", [3, 9, 25])

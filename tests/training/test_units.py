@@ -79,8 +79,9 @@ def test_plans_are_the_same_in_any_unit(
     trained: Callable[[float], Trained], unit: float, row: int
 ) -> None:
     base, scaled = trained(1.0).plan(row), trained(unit).plan(row)
-    np.testing.assert_allclose(scaled.points / unit, base.points, rtol=0, atol=0.05)
-    np.testing.assert_allclose(scaled.candidates / unit, base.candidates, rtol=0, atol=0.05)
+    # By rounding, a place on the edge of a bin of the roadmap can change its bin.
+    np.testing.assert_allclose(scaled.points / unit, base.points, rtol=0, atol=0.1)
+    np.testing.assert_allclose(scaled.candidates / unit, base.candidates, rtol=0, atol=0.1)
 
 
 @pytest.mark.parametrize("unit", EXACT)
