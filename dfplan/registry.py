@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dfplan.errors import ConfigError
 
@@ -70,14 +70,6 @@ class Registry(MutableMapping[str, Part]):
         """Add a part, as ``registry[name] = part`` does, and return it."""
         self[name] = part
         return part
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The part with this name, or ``default``."""
-        return super().get(name, default)
-
-    def everything(self) -> dict[str, Part]:
-        """All parts by name, in a dict."""
-        return dict(self)
 
 
 def import_parts() -> None:

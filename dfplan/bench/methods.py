@@ -294,8 +294,9 @@ def tracker_checkpoint(tracker: str, task: Task, folders: Sequence[Path]) -> Pat
     Raises:
         ConfigError: the checkpoint is not shipped, and not in one of ``folders``.
     """
-    entry = TRACKERS.get(tracker)
-    return entry and _find_checkpoint(f"tracker {tracker!r}", entry, task, 0, folders)
+    if tracker not in TRACKERS:
+        return None
+    return _find_checkpoint(f"tracker {tracker!r}", TRACKERS[tracker], task, 0, folders)
 
 
 def named_method(name: str) -> Method:

@@ -95,7 +95,7 @@ def plan_runs(
     for method in requested:
         if method.is_plugin:
             require_importable(method.name)
-    everything = METHODS.everything().values() if ALL in methods else ()
+    everything = METHODS.values() if ALL in methods else ()
     specs: list[RunSpec] = []
     skipped: list[str] = []
     errors: dict[str, ConfigError] = {}
@@ -173,7 +173,7 @@ def _select_tasks(protocols: Sequence[str], tasks: Sequence[str]) -> list[Task]:
 
 def _require_known(trackers: Iterable[str], folders: Iterable[Path]) -> None:
     for tracker in trackers:
-        require_name("tracker", tracker, (ALL, DEFAULT_TRACKER, *TRACKERS.everything()))
+        require_name("tracker", tracker, (ALL, DEFAULT_TRACKER, *TRACKERS))
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"Expected a folder of checkpoints at {folder}; there is none.")
@@ -186,7 +186,7 @@ def _select_trackers(
     if method.is_policy:
         names = [NO_TRACKER] if {ALL, DEFAULT_TRACKER} & {*requested} else list(requested)
     else:
-        known = TRACKERS.everything()
+        known = TRACKERS
         usable = [name for name in known if name != "planned-actions" or method.plans_actions]
         default = [method.default_tracker]
         expansions = {ALL: [*default, *usable], DEFAULT_TRACKER: default}

@@ -301,15 +301,12 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 def _method_section(runs: Sequence[Run]) -> Section:
     methods, trackers = {run.name.method for run in runs}, {run.name.tracker for run in runs}
-    known = METHODS.everything()
     method_rows = [
-        (name, known[name].title if name in known else "a plugin")
-        for name in (*known, *sorted(methods - known.keys()))
+        (name, METHODS[name].title if name in METHODS else "a plugin")
+        for name in (*METHODS, *sorted(methods - METHODS.keys()))
         if name in methods
     ]
-    tracker_rows = [
-        (name, entry.title) for name, entry in TRACKERS.everything().items() if name in trackers
-    ]
+    tracker_rows = [(name, entry.title) for name, entry in TRACKERS.items() if name in trackers]
     groups = (("Planners and policies", method_rows), ("Trackers", tracker_rows))
     tables = (Table(title, ("Name", "Description"), tuple(rows)) for title, rows in groups if rows)
     return Section("Methods and trackers", 2, tables=tuple(tables))

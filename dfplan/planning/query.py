@@ -221,7 +221,9 @@ def read_observation(
             values that are not finite.
     """
     widths = (layout.width,) if complete else (layout.width, 2)
-    fix = " Give all of it: this model's tokens hold more than the position." if complete else ""
+    fix = f" An observation has {layout}."
+    if complete:
+        fix += " Give all of it: this model's tokens hold more than the position."
     states = _read_rows("observation", observation, *widths, dtype=dtype, fix=fix)
     if not allow_missing:
         require_finite("observation", states)
@@ -297,8 +299,8 @@ def _read_rows(
     except ObservationError as error:
         raise ObservationError(f"The {name} must be numbers. {error}") from error
     if array.ndim not in (1, 2) or array.shape[-1] not in widths or not array.size:
-        width = widths[0]
+        shapes = " or ".join(f"[{width}] or [B, {width}]" for width in dict.fromkeys(widths))
         raise ObservationError(
-            f"The {name} must have shape [{width}] or [B, {width}]; got {list(array.shape)}.{fix}"
+            f"The {name} must have shape {shapes}; got {list(array.shape)}.{fix}"
         )
     return np.atleast_2d(array)
