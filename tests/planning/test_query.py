@@ -50,8 +50,7 @@ def test_part_of_a_query() -> None:
 
 @pytest.mark.parametrize("shape", [(3,), (2, 5), (0, 4), (1, 2, 4)])
 def test_wrong_shapes_are_errors(shape: tuple[int, ...]) -> None:
-    message = f"observation must have shape [4] or [B, 4]; got {list(shape)}"
-    with pytest.raises(ObservationError, match=re.escape(message)):
+    with pytest.raises(ObservationError, match=re.escape(str(list(shape)))):
         read_observation(np.zeros(shape))
 
 
