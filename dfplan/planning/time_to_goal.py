@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
-from dfplan.errors import ObservationError, require_numbers
+from dfplan.errors import DataError, ObservationError, require_numbers
 from dfplan.record import Record
 from dfplan.tokens.roadmap import BIN_CELLS, Roadmap
 from dfplan.tokens.support import Support, interpolate
@@ -130,7 +130,8 @@ class GoalTimes(Record):
             f"recorded places, between {_text(part.min(0))} and {_text(part.max(0))}. The start "
             f"leads to {len(reached)} places; the nearest to the goal is "
             f"{_text(roadmap.centers[reached[away.argmin()]])}, {away.min():.3g} away from it. "
-            "Record walks that connect the two, or choose another goal."
+            "Record walks that connect the two, or choose another goal. With route_noise=math.inf "
+            "a ForcingPlanner plans without recorded ways."
         )
 
 
@@ -160,8 +161,15 @@ def goal_times(
 
     Raises:
         ConfigError: ``risk_aversion`` is negative or not finite.
+        DataError: the data goes from no place to another.
         ObservationError: no bin is near the goal.
     """
+    if not len(roadmap.edges):
+        raise DataError(
+            f"The data goes from none of its {len(roadmap)} places to another one, so there is no "
+            "way to a goal. Record walks in which the body moves farther, or plan without "
+            "recorded ways, by a ForcingPlanner with route_noise=math.inf."
+        )
     require_numbers({"risk_aversion": risk_aversion}, minimum=0)
     goal = np.asarray(goal, np.float64)
     count = len(roadmap)

@@ -11,6 +11,7 @@ import torch
 
 from dfplan.blocks import SegmentRows, segment_blocks
 from dfplan.boundary import isolated
+from dfplan.errors import ConfigError
 from dfplan.record import Record
 from dfplan.tokens.layout import POSITION, Feature
 from dfplan.tokens.motion import Motion, fit_motion, require_resolved
@@ -45,6 +46,9 @@ class Statistics(Record):
         reward_unit: unit of the rewards for value learning. It is 1, except for very small or very
             large rewards.
         roadmap: where the data goes from where, and how fast; None in checkpoints without it.
+
+    Raises:
+        ConfigError: the roadmap is of another frame than the visited region.
     """
 
     normalizer: Normalizer
@@ -52,6 +56,18 @@ class Statistics(Record):
     motion: Motion
     reward_unit: float = 1.0
     roadmap: Roadmap | None = None
+
+    def __post_init__(self) -> None:
+        roadmap, support = self.roadmap, self.support
+        if roadmap is None:
+            return
+        size = BIN_CELLS * support.resolution
+        if roadmap.size != size or roadmap.origin.tolist() != support.origin.tolist():
+            raise ConfigError(
+                "The roadmap and the visited region must be of the same data. The roadmap has "
+                f"bins of {roadmap.size:.4g} from {roadmap.origin.tolist()}; the region needs "
+                f"bins of {size:.4g} from {support.origin.tolist()}."
+            )
 
     @cached_property
     def safe_support(self) -> Support:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from walks import STEP, statistics_of, walk
 
-from dfplan.errors import ConfigError, ObservationError
+from dfplan.errors import ConfigError, DataError, ObservationError
 from dfplan.planning.graph import GraphPlanner
 from dfplan.tokens.statistics import Statistics
 
@@ -74,3 +76,17 @@ def test_it_needs_a_goal_and_a_roadmap() -> None:
         GraphPlanner(old).plan(np.zeros(2), np.array([1.0, 0.0]))
     with pytest.raises(ConfigError, match="risk_aversion"):
         GraphPlanner(statistics, risk_aversion=-1)
+
+
+def test_data_in_which_nothing_connects_is_an_error() -> None:
+    rng = np.random.default_rng(0)
+    places = rng.uniform(0, 40, (50, 2))
+    scattered = statistics_of(*(place + np.array([[0.0, 0.0], [0.01, 0.0]]) for place in places))
+    with pytest.raises(DataError, match="goes from none"):
+        GraphPlanner(scattered).plan(places[0], places[1])
+
+
+def test_a_roadmap_of_another_frame_is_an_error() -> None:
+    one, other = around(*STITCHED), around([(50, 0), (56, 0)])
+    with pytest.raises(ConfigError, match="same data"):
+        replace(one, roadmap=other.roadmap)
