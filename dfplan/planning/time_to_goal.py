@@ -29,7 +29,11 @@ _IN_SIGHT = 2.0
 """A line is free if no point of it is farther than this from the data, in cells of the support."""
 
 _LIKELY = 0.5
-"""A way ends at a bin with at least this probability of a jump."""
+"""A way ends behind a bin with at least this probability of a jump."""
+
+_BEHIND = 2
+"""Bins that a way goes on for behind the first one where a jump is likely: a body that stops in
+that one may not jump."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +87,20 @@ class GoalTimes(Record):
         return steps + BIN_CELLS * outside
 
     def start_bin(self, position: np.ndarray) -> int:
-        """The bin of ``position`` [2], or the nearest one with a way to the goal.
+        """The bin from which a body at ``position`` [2] is soonest at the goal.
 
-        A position off the data may be far from it, as an estimate can be.
+        The body can go straight to it. From a position off the data, which may be far from it as an
+        estimate can be, it is the nearest bin with a way to the goal.
 
         Raises:
             ObservationError: no way leads to the goal from there.
         """
         arrives = np.isfinite(self.steps)
         joined, inside = _joined_bins(self.roadmap, self.support, position, arrives)
-        for near in joined:
-            if arrives[near]:
-                return near
         away = np.abs(self.roadmap.centers - position).max(1)
+        if arrives[joined].any():
+            soonest = self.steps[joined] + away[joined] * BIN_CELLS / self.roadmap.size
+            return joined[int(soonest.argmin())]
         if inside:
             raise ObservationError(self._no_way(position, int(away.argmin())))
         return int(np.where(arrives, away, np.inf).argmin())
@@ -103,14 +108,16 @@ class GoalTimes(Record):
     def route(self, position: np.ndarray) -> np.ndarray:
         """The bins of the best way from ``position`` [2] to the goal; int [R].
 
-        The way ends before the goal at a bin where a jump is likely.
+        A way to a place where a jump is likely ends there, a few bins behind the first such bin.
 
         Raises:
             ObservationError: no way leads to the goal from there.
         """
         chance = self.roadmap.jump_chance
         route = [self.start_bin(position)]
-        while route[-1] not in self.ends and chance[route[-1]] < _LIKELY:
+        behind = 0
+        while route[-1] not in self.ends and behind <= _BEHIND:
+            behind += bool(behind or chance[route[-1]] >= _LIKELY)
             following = int(self.following[route[-1]])
             if following < 0 or following in route:
                 break
@@ -164,7 +171,7 @@ def goal_times(
         DataError: the data goes from no place to another.
         ObservationError: no bin is near the goal.
     """
-    if not len(roadmap.edges):
+    if not len(roadmap.edges) and not len(roadmap.jumps):
         raise DataError(
             f"The data goes from none of its {len(roadmap)} places to another one, so there is no "
             "way to a goal. Record walks in which the body moves farther, or plan without "
