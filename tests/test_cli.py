@@ -908,3 +908,19 @@ def test_help_that_needs_no_planner_imports_no_torch() -> None:
     )
     assert run.returncode == 0, run.stderr
     assert len(light) > 8
+
+
+def test_short_walks_in_a_maze_of_ones_own_train_short_windows(run: Run, tmp_path: Path) -> None:
+    maze, file, out = (tmp_path / name for name in ("ring.txt", "ring.hdf5", "run"))
+    maze.write_text(RING)
+    made = run("data", "generate", maze, file, "--collector=d4rl-stitch", "--steps=4000")
+    assert made.code == 0, made.error
+    walks = np.diff(load_data(file).segments, axis=1)
+    assert (walks == 200).all() and len(walks) == 20
+    short = ["--settings.steps=2", "--settings.batch_size=4", "--accelerator=cpu"]
+    trained = run("train", file, "--out", out, *short)
+    assert trained.code == 0, trained.error
+    planner = dfplan.load(out)
+    assert planner.model.layout.longest_horizon == 180, "the longest that a walk contains"
+    plan = planner.plan(np.array([1.0, 1.0]), np.array([3.0, 3.0]), seed=0)
+    assert plan.arrival is not None and np.isfinite(plan.points).all()

@@ -29,8 +29,8 @@ def generate(
         out: an hdf5 file for D4RL's mazes and your own, a folder for pointmaze, an npz file for
             OGBench.
         steps: environment steps; default: as many as the suite published.
-        collector: d4rl; minari or minari-dfs for pointmaze; navigate or stitch for OGBench.
-            Default: the first one of the maze's suite.
+        collector: d4rl, or d4rl-stitch for short walks; minari or minari-dfs for pointmaze;
+            navigate or stitch for OGBench. Default: the first one of the maze's suite.
         seed: equal seeds give equal data.
         workers: processes; default: one a core.
         picture: picture of the visited places; default: next to the data.

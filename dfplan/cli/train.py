@@ -30,6 +30,7 @@ from dfplan.training.presets import (
     custom_preset,
     forcing_for,
     preset_data,
+    within_walks,
 )
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, train_offline
@@ -131,8 +132,8 @@ def train_data(
             default: position.
         from_: checkpoint to continue from (fine-tuning): a shipped name, a file, or the folder of
             a training. Its tokens are used.
-        tokens: length of the longest plan in tokens of 20 steps; default: enough for the longest
-            path in the maze that the file names, otherwise 28.
+        tokens: length of a window in tokens of 20 steps; default: enough for the longest path in
+            the maze that the file names, otherwise 28; fewer if the walks of the data are shorter.
         settings: steps, batch size, learning rate and others.
         accelerator: cpu, gpu, mps or auto.
         resume: continue from the state in out.
@@ -156,11 +157,12 @@ def train_data(
 
 def _recipe_for(trajectories: Trajectories, features: Names, tokens: int | None) -> ForcingConfig:
     """Diffusion Forcing of these features; without ``tokens``, for the maze of the data if any."""
-    base = ForcingConfig()
+    maze = trajectories.maze
     if tokens is not None:
         base = ForcingConfig(tokens=tokens)
-    elif trajectories.maze is not None:
-        base = forcing_for(parse_maze(trajectories.maze))
+    else:
+        base = ForcingConfig() if maze is None else forcing_for(parse_maze(maze))
+        base = within_walks(base, trajectories)
     held = token_features(features, trajectories.layout, trajectories.actions.shape[1])
     return replace(base, features=held, observation=trajectories.layout)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from dfplan.blocks import blocks
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, MazeError
 from dfplan.mazes import Maze
 from dfplan.suites import Suite
 from dfplan.types import Recording
@@ -21,6 +22,10 @@ DEFAULT_STEPS = 1_000_000
 SHARD_STEPS = 50_000
 """Environment steps of a shard of one stream. Workers collect whole shards, so their number does
 not change the data."""
+
+
+STITCH_CELLS = 4
+"""Cells from the start to the goal of a walk in data of short walks."""
 
 
 class Collector(Protocol):
@@ -101,3 +106,13 @@ def require_file_path(path: Path, endings: tuple[str, ...], title: str) -> None:
         )
     if path.is_dir():
         raise ConfigError(f"Expected a file to write at {path}, but it is a folder.")
+
+
+def cells_at(maze: Maze, start: tuple[int, int], steps: int) -> np.ndarray:
+    """Cells whose shortest path to ``start`` has ``steps`` steps; int [C, 2], row by row."""
+    cells = []
+    for cell in map(tuple, maze.free_cells.tolist()):
+        with suppress(MazeError):  # no path joins some cells of OGBench's teleport maze
+            if cell != start and len(maze.shortest_path(cell, start)) == steps:
+                cells.append(cell)
+    return np.array(cells, int).reshape(-1, 2)

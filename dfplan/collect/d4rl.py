@@ -5,12 +5,16 @@ deviation 0.5 is added to its actions, which are then clipped to [-1, 1]. This i
 ``--noisy`` of D4RL's ``scripts/generation/generate_maze2d_datasets.py``; without it the statistics
 differ from those of the published files. Positions are in D4RL's coordinates, one unit a cell. A
 step is 0.01 s.
+
+``d4rl-stitch`` has short walks instead, as OGBench's ``stitch``: from a random cell to one that is
+four cells away, where the body stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -20,8 +24,10 @@ from dfplan.blocks import blocks
 from dfplan.collect.collector import (
     DEFAULT_STEPS,
     SHARD_STEPS,
+    STITCH_CELLS,
     CollectorEntry,
     StreamCollector,
+    cells_at,
     require_file_path,
 )
 from dfplan.collect.shards import join_shards
@@ -37,12 +43,21 @@ _ACTION_NOISE = 0.5
 _POSITION_NOISE = 0.1
 _START_SPEED = 0.1
 
+_WALK_STEPS = 200
+"""Environment steps of a short walk."""
+
 _PUBLISHED_STEPS = {"umaze": 1_000_000, "medium": 2_000_000, "large": 4_000_000}
 
 
 @dataclass(frozen=True)
 class D4RLCollector(StreamCollector):
-    """Collects streams like D4RL, in a maze in its coordinates."""
+    """Collects streams like D4RL, in a maze in its coordinates.
+
+    Attributes:
+        walk_steps: environment steps of each short walk; None for streams like D4RL's.
+    """
+
+    walk_steps: int | None = None
 
     version = "dfplan waypoint collector 1"
 
@@ -50,8 +65,8 @@ class D4RLCollector(StreamCollector):
         """Collect one stream, in which the noisy controller moves from goal to goal.
 
         ``timeouts`` is True where the controller reaches its goal, as in D4RL's v1 files, and in
-        the last row. ``rewards`` are those of the maze's fixed goal at ``observations[t]``, as in
-        D4RL's files; 0 if it has none.
+        the last row. With short walks it is True in the last row of each. ``rewards`` are those of
+        the maze's fixed goal at ``observations[t]``, as in D4RL's files; 0 if it has none.
         """
         from dfplan.envs.dynamics import PointMass
 
@@ -59,23 +74,28 @@ class D4RLCollector(StreamCollector):
         maze = replace(self.maze)  # a copy, so that its cache of paths is released at the end
         rng = np.random.default_rng(seed)
         noise = (_ACTION_NOISE * rng.standard_normal((steps, 2))).tolist()
-        controller = WaypointController(maze, rng)
         ball = PointMass(maze)
-        ball.set_state(np.array(_random_position(maze, rng)), _START_SPEED * rng.standard_normal(2))
-        q0, q1, v0, v1 = ball.state().tolist()
-        goal = _random_position(maze, rng)
         observations, actions, goals, arrived = [], [], [], []
-        for e0, e1 in noise:
-            a0, a1, done = controller.act(q0, q1, v0, v1, goal)
-            a0, a1 = min(1.0, max(-1.0, a0 + e0)), min(1.0, max(-1.0, a1 + e1))
-            observations.append((q0, q1, v0, v1))
-            actions.append((a0, a1))
-            goals.append(goal)
-            arrived.append(done)
-            q0, q1, v0, v1 = ball.advance(a0, a1)
-            if done:
-                goal = _random_position(maze, rng)
-        arrived[-1] = True
+        length = self.walk_steps or steps
+        starts = range(0, steps, length)
+        for start in starts:
+            controller = WaypointController(maze, rng)
+            place = _random_position(maze, rng)
+            ball.set_state(np.array(place), _START_SPEED * rng.standard_normal(2))
+            q0, q1, v0, v1 = ball.state().tolist()
+            goal = self._first_goal(maze, place, rng)
+            for e0, e1 in noise[start : start + length]:
+                a0, a1, done = controller.act(q0, q1, v0, v1, goal)
+                a0, a1 = min(1.0, max(-1.0, a0 + e0)), min(1.0, max(-1.0, a1 + e1))
+                observations.append((q0, q1, v0, v1))
+                actions.append((a0, a1))
+                goals.append(goal)
+                done = done and self.walk_steps is None
+                arrived.append(done)
+                q0, q1, v0, v1 = ball.advance(a0, a1)
+                if done:
+                    goal = _random_position(maze, rng)
+            arrived[-1] = True
         rows = np.array(observations, np.float32)
         return Recording(
             observations=rows,
@@ -84,9 +104,18 @@ class D4RLCollector(StreamCollector):
             goals=np.array(goals, np.float32),
             terminals=np.zeros(steps, bool),
             timeouts=np.array(arrived),
-            episodes=np.zeros(1, np.int64),
+            episodes=np.array(starts, np.int64),
             source="",
         )
+
+    def _first_goal(
+        self, maze: Maze, place: tuple[float, float], rng: np.random.Generator
+    ) -> tuple[float, float]:
+        if self.walk_steps is None:
+            return _random_position(maze, rng)
+        cell = round(place[0]), round(place[1])
+        goals = cells_at(maze, cell, STITCH_CELLS)
+        return _position_in(goals if len(goals) else np.array([cell]), rng)
 
     def require_path(self, path: Path) -> None:
         """Raise :class:`ConfigError` unless ``path`` can be an hdf5 file."""
@@ -118,18 +147,25 @@ class D4RLCollector(StreamCollector):
             sink.require_success()
 
 
-def _plan(maze: Maze, steps: int | None) -> D4RLCollector:
+def _plan(maze: Maze, steps: int | None, walk_steps: int | None = None) -> D4RLCollector:
     steps = steps or _PUBLISHED_STEPS.get(maze.text, DEFAULT_STEPS)
-    return D4RLCollector(maze, steps, SHARD_STEPS)
+    return D4RLCollector(maze, steps, SHARD_STEPS, walk_steps)
 
 
-COLLECTORS = {"d4rl": CollectorEntry(D4RL, _plan)}
+COLLECTORS = {
+    "d4rl": CollectorEntry(D4RL, _plan),
+    "d4rl-stitch": CollectorEntry(D4RL, partial(_plan, walk_steps=_WALK_STEPS)),
+}
 """D4RL's collectors by name."""
 
 
 def _random_position(maze: Maze, rng: np.random.Generator) -> tuple[float, float]:
     """A start or goal: the integer point of a random free cell, plus up to 0.1 along each axis."""
-    cell = maze.free_cells[rng.integers(len(maze.free_cells))]
+    return _position_in(maze.free_cells, rng)
+
+
+def _position_in(cells: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    cell = cells[rng.integers(len(cells))]
     i, j = (cell + rng.uniform(-_POSITION_NOISE, _POSITION_NOISE, 2)).tolist()
     return i, j
 

@@ -36,7 +36,8 @@ def generate(
     ========== ================================================== ================================
     collector  mazes                                              output
     ========== ================================================== ================================
-    d4rl       D4RL's (``maze2d-large``, ``large``), custom ones  an hdf5 file
+    d4rl,      D4RL's (``maze2d-large``, ``large``), custom ones; an hdf5 file
+    d4rl-stitch the second has short walks
     minari,    gymnasium-robotics' (``pointmaze-large``), custom  a folder, a Minari data set
     minari-dfs ones in its coordinates; for the second see
                :class:`~dfplan.collect.minari.MinariCollector`
@@ -109,10 +110,11 @@ def _choose_collector(maze: Maze, collector: str | None) -> str:
         return next(name for name, entry in COLLECTORS.items() if entry.suite is maze.suite)
     suite = lookup("collector", collector, COLLECTORS).suite
     if suite is not maze.suite:
+        known = ", ".join(name for name, entry in COLLECTORS.items() if entry.suite is maze.suite)
         raise ConfigError(
-            f"The collector {collector!r} is for mazes of the suite {suite.name!r}; the maze "
-            f"{maze.name!r} has the suite {maze.suite.name!r}. Choose a maze of that suite, or "
-            f"write the line 'frame {suite.name}' before the rows of your own maze."
+            f"The collector {collector!r} is for mazes of the suite {suite.name!r}. The maze "
+            f"{maze.name!r} has the suite {maze.suite.name!r}; choose one of its collectors: "
+            f"{known}."
         )
     return collector
 

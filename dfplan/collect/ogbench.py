@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,16 +19,21 @@ from typing import Any
 
 import numpy as np
 
-from dfplan.collect.collector import CollectorEntry, require_file_path, split_evenly
+from dfplan.collect.collector import (
+    STITCH_CELLS,
+    CollectorEntry,
+    cells_at,
+    require_file_path,
+    split_evenly,
+)
 from dfplan.collect.shards import join_shards
 from dfplan.data.formats.ogbench import write_ogbench
-from dfplan.errors import ConfigError, MazeError, MissingSimulatorError
+from dfplan.errors import ConfigError, MissingSimulatorError
 from dfplan.mazes import Maze
 from dfplan.suites import OGBENCH
 from dfplan.types import Recording
 
 _ACTION_NOISE = 0.5
-_STITCH_STEPS = 4  # cells from the start to the goal of stitch
 _VALIDATION_RATIO = 10  # episodes for training per episode for validation
 _SHARD_STEPS = 10_000  # fewer than in other suites, because a step takes longer
 
@@ -130,7 +135,7 @@ class OGBenchCollector:
         init = _draw(maze.free_cells, rng)
         if not self.stitch:
             return init, _draw(junctions(maze), rng)
-        goals = cells_at(maze, init, _STITCH_STEPS)
+        goals = cells_at(maze, init, STITCH_CELLS)
         return init, _draw(goals, rng) if len(goals) else init
 
     def require_path(self, path: Path) -> None:
@@ -185,16 +190,6 @@ def junctions(maze: Maze) -> np.ndarray:
     up, down, left, right = free[i - 1, j], free[i + 1, j], free[i, j - 1], free[i, j + 1]
     hallway = (up & down & ~left & ~right) | (left & right & ~up & ~down)
     return np.asarray(maze.free_cells[~hallway])
-
-
-def cells_at(maze: Maze, start: Cell, steps: int) -> np.ndarray:
-    """Cells whose shortest path to ``start`` has ``steps`` steps; int [C, 2], row by row."""
-    cells = []
-    for cell in map(tuple, maze.free_cells.tolist()):
-        with suppress(MazeError):  # no path joins some cells of OGBench's teleport maze
-            if cell != start and len(maze.shortest_path(cell, start)) == steps:
-                cells.append(cell)
-    return np.array(cells, int).reshape(-1, 2)
 
 
 def _draw(cells: np.ndarray, rng: np.random.Generator) -> Cell:

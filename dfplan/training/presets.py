@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from dfplan.diffusion.levels import FULL_SEQUENCE, TEACHER_FORCING, LevelMixture, with_known_ends
 from dfplan.errors import ConfigError
 from dfplan.files import remove_folder
@@ -19,6 +21,7 @@ from dfplan.training.recipes.inverse import InverseConfig
 from dfplan.training.recipes.offline import ALGORITHMS, OfflineConfig, OfflineSettings
 from dfplan.training.recipes.value import ValueConfig
 from dfplan.training.settings import TrainSettings
+from dfplan.types import Trajectories
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,13 @@ _GIANT = Preset(
     ForcingConfig(tokens=23, frame_stack=4),
     TrainSettings(steps=8000, batch_size=64),
 )
-# Windows shorter than the plan, for data of short walks, or where chance decides the way. The
-# windows inside a plan have no known end, so half of the training windows have none.
+_OPEN_ENDS = LevelMixture(known_start=0.5, known_goal=0.5)
+"""Levels for windows shorter than plans: those inside a plan have no known end."""
+
+# For data of short walks, or where chance decides the way.
 _SHORT = Preset(
     named_maze("ogbench-teleport"),
-    ForcingConfig(
-        tokens=11, width=64, layers=3, levels=LevelMixture(known_start=0.5, known_goal=0.5)
-    ),
+    ForcingConfig(tokens=11, width=64, layers=3, levels=_OPEN_ENDS),
     TrainSettings(steps=3000, batch_size=64),
 )
 _MAX_TOKENS = 40  # longer plans get half as many tokens of 40 steps, as in giant
@@ -229,6 +232,19 @@ def forcing_for(maze: Maze) -> ForcingConfig:
     if tokens <= _MAX_TOKENS:
         return ForcingConfig(tokens=tokens)
     return ForcingConfig(tokens=1 + tokens // 2, frame_stack=4)
+
+
+def within_walks(recipe: ForcingConfig, trajectories: Trajectories) -> ForcingConfig:
+    """The recipe, with windows as short as the data's walks if its own are longer.
+
+    A window fits into as many segments as hold half of the rows.
+    """
+    lengths = np.sort(np.diff(trajectories.segments, axis=1)[:, 0])
+    usual = lengths[np.searchsorted(lengths.cumsum(), lengths.sum() / 2)]
+    tokens = 1 + (int(usual) - 1) // (recipe.frame_stack * recipe.stride)
+    if not 2 <= tokens < recipe.tokens:
+        return recipe
+    return replace(recipe, tokens=tokens, levels=_OPEN_ENDS)
 
 
 def preset_data(preset: Preset | OfflinePreset, folder: Path) -> Path:

@@ -81,7 +81,9 @@ def test_it_needs_a_goal_and_a_roadmap() -> None:
 def test_data_in_which_nothing_connects_is_an_error() -> None:
     rng = np.random.default_rng(0)
     places = rng.uniform(0, 40, (50, 2))
-    scattered = statistics_of(*(place + np.array([[0.0, 0.0], [0.01, 0.0], [0.02, 0.0]]) for place in places))
+    scattered = statistics_of(
+        *(place + np.array([[0.0, 0.0], [0.01, 0.0], [0.02, 0.0]]) for place in places)
+    )
     with pytest.raises(DataError, match="goes from none"):
         GraphPlanner(scattered).plan(places[0], places[1])
 
