@@ -52,6 +52,10 @@ def main(
     print(save(draw_uncertainty(planner, theme), out / "uncertainty.png"))
     print(save(draw_reward_gradients(planner, theme), out / "reward_gradient.png"))
     print(save(draw_levels(planner, theme), out / "levels.png"))
+    stitched = dfplan.load("ogbench-giant-stitch").plan([0.0, 0.0], [52.0, 36.0], seed=0)
+    print(stitched.plot(out / "long_plan.png", theme=theme))
+    daring = dfplan.load("ogbench-teleport").with_settings(risk_aversion=0.0)
+    print(daring.plan([0.0, 24.0], [36.0, 0.0], seed=0).plot(out / "futures.png", theme=theme))
     data = generate("large", 60_000, seed=0, path=out / "data.hdf5", progress=False)
     print(save(draw_tree_and_data(tree, data, theme), out / "tree.png"))
     if videos:

@@ -34,6 +34,8 @@ PICTURES = {
         "reward_gradient.png",
         "tree.png",
         "levels.png",
+        "long_plan.png",
+        "futures.png",
     },
     "picture": {"denoising.png", "plan.png"},
     "own_data": {"plan.png"},
