@@ -57,6 +57,8 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 _TIMED_PLANS = 20
 _EVERY = 50
 _TIME_WEIGHT = 0.1
+_SLOW = {"patience": None}
+"""Plans that take long are made again only when their time is over or the body is far away."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,8 @@ def _graph(planner: ForcingPlanner) -> Planner:
 
 VARIANTS: dict[str, tuple[Callable[[ForcingPlanner], Planner], dict[str, Any]]] = {
     "graph alone": (_graph, {}),
-    "windows alone": (lambda planner: OneByOne(FromNoise(planner)), {}),
-    "windows, time to goal": (lambda planner: OneByOne(WithTimeToGoal(planner)), {}),
+    "windows alone": (lambda planner: OneByOne(FromNoise(planner)), _SLOW),
+    "windows, time to goal": (lambda planner: OneByOne(WithTimeToGoal(planner)), _SLOW),
     "windows along the way": (lambda planner: planner, {}),
     "again every 50 steps, warm start": (lambda planner: planner, {"replan_every": _EVERY}),
     "again every 50 steps, no warm start": (
@@ -183,7 +185,7 @@ VARIANTS: dict[str, tuple[Callable[[ForcingPlanner], Planner], dict[str, Any]]] 
     ),
     "jumps as choices": (_choices, {}),
     "graph alone, jumps as choices": (lambda planner: _graph(_choices(planner)), {}),
-    "searched from both ends": (lambda planner: OneByOne(BothEnds(planner)), {}),
+    "searched from both ends": (lambda planner: OneByOne(BothEnds(planner)), _SLOW),
 }
 """What is compared: how to plan with a trained planner, and arguments of the policy."""
 
@@ -194,9 +196,10 @@ def main(
     tasks: Names = Names((*TASKS, "multi2d-large")),
     variants: Names = Names(tuple(VARIANTS)),
     seeds: int = 3,
-    episodes: int = 250,
+    episodes: int = 50,
     split: Split = "test",
     workers: int = 1,
+    name: str = "long_plans",
     out: Path = RESULTS,
 ) -> None:
     """Run every variant on every task.
@@ -208,6 +211,7 @@ def main(
         episodes: number of starts per task and seed; fewer if the task has fewer.
         split: of the problems.
         workers: processes with one thread each.
+        name: of the result.
         out: folder for the results.
     """
     for variant in variants:
@@ -215,34 +219,37 @@ def main(
             raise unknown_name("variant", variant, VARIANTS)
     started = time.perf_counter()
     jobs = [
-        (name, variant, range(1 if variant.startswith("graph") else seeds), episodes, split)
-        for name in tasks
+        (task, variant, range(1 if variant.startswith("graph") else seeds), episodes, split)
+        for task in tasks
         for variant in variants
     ]
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         rows = list(tqdm(pool.map(_row, *zip(*jobs, strict=True)), total=len(jobs)))
     tables = {
-        name: [row for job, row in zip(jobs, rows, strict=True) if job[0] == name] for name in tasks
+        task: [row for job, row in zip(jobs, rows, strict=True) if job[0] == task] for task in tasks
     }
-    publish(out, "long_plans", __doc__, started, tables)
+    publish(out, name, __doc__, started, tables)
 
 
-def _row(name: str, variant: str, seeds: range, episodes: int, split: Split) -> dict[str, object]:
-    task = named_task(name, split)
+def _row(
+    task_name: str, variant: str, seeds: range, episodes: int, split: Split
+) -> dict[str, object]:
+    task = named_task(task_name, split)
     starts = problems(task, min(episodes, task.protocol.episodes))
     build, options = VARIANTS[variant]
     scores, evaluations, seconds, steps = [], [], [], []
     for seed in seeds:
         planner = build(_planner(task, seed))
         batch = run_episodes(
-            Policy(planner, _planner(task, seed).tracker(), **options),
+            # A body that a jump has left where no way leads on keeps its plan.
+            Policy(planner, _planner(task, seed).tracker(), on_error="hold", **options),
             task,
             starts,
             progress=False,
         )
         scores.append(batch.scores())
         steps.append(batch.steps_to_goal)
-        for index in range(_TIMED_PLANS):
+        for index in range(min(_TIMED_PLANS, len(starts))):
             plan = planner.plan(starts.starts[index], starts.goals[index], seed=index)
             evaluations.append(plan.evaluations)
             seconds.append(plan.seconds)
