@@ -153,3 +153,34 @@ def test_a_plan_is_rewarded_for_being_in_time() -> None:
 def test_impossible_risk_aversion_is_refused(value: float) -> None:
     with pytest.raises(ConfigError, match="risk_aversion"):
         times(roadmap_of(line_of(2), {(0, 1): 5.0}), 1, risk_aversion=value)
+
+
+def everywhere(roadmap: Roadmap) -> Support:
+    """Visited everywhere, so all lines between bins are in sight."""
+    shape = CELLS * (roadmap.bins.max(0) + 2)
+    visited = torch.ones(*shape.tolist(), dtype=torch.bool)
+    return Support(torch.zeros(2), 1.0 / CELLS, visited)
+
+
+def test_a_body_starts_at_the_bin_in_sight_that_is_soonest_at_the_goal() -> None:
+    # From its own bin, 0, the data goes around, over bin 1; from its neighbor, 2, straight on.
+    roadmap = roadmap_of(
+        [(0, 0), (0, 4), (1, 0), (5, 0)], {(0, 1): 50.0, (1, 3): 50.0, (2, 3): 20.0}
+    )
+    result = goal_times(roadmap, everywhere(roadmap), roadmap.centers[3])
+    assert result.route(roadmap.centers[0]).tolist() == [2, 3]
+    hidden = times(roadmap, 3)
+    assert hidden.route(roadmap.centers[0]).tolist() == [0, 1, 3]
+
+
+def test_a_goal_in_a_bin_that_nothing_enters_is_reached_from_one_nearby() -> None:
+    roadmap = roadmap_of([(0, 0), (5, 0), (7, 0)], {(0, 1): 20.0, (2, 0): 30.0})
+    assert times(roadmap, 2).route(roadmap.centers[0]).tolist() == [0, 1]
+
+
+def test_a_way_goes_on_behind_a_bin_where_a_jump_is_likely() -> None:
+    bins = [(index, 0) for index in range(6)] + [(20, 0), (20, 4)]
+    edges = {(i, i + 1): 5.0 for i in range(5)}
+    roadmap = roadmap_of(bins, edges, {(2, 6): 0.9, (3, 6): 0.9, (4, 6): 0.9, (5, 6): 1.0})
+    route = times(roadmap, 6).route(roadmap.centers[0]).tolist()
+    assert route[:3] == [0, 1, 2] and 3 <= route[-1] <= 5
