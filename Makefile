@@ -11,7 +11,7 @@ help:  ## list these targets
 	@sed -n 's/^\([a-z]*\): .*## /make \1\t/p' Makefile | expand -t 14
 
 # diffuser-brief is not part of the package.
-BENCH := --planner=controller,dfplan,dfplan-mcg,diffuser-brief --checkpoints=benchmarks/checkpoints
+BENCH := --planner=controller,dfplan,graph,dfplan-noise,diffuser-brief --checkpoints=benchmarks/checkpoints
 
 bench: $(READY)  ## benchmark dfplan beside a baseline (make bench ARGS=... passes flags on)
 	@$(BIN)/dfplan bench $(BENCH) $(ARGS)

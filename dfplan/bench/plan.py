@@ -32,7 +32,7 @@ from dfplan.files import exclusive_lock, expand_path
 ALL = "all"
 """All planners or trackers."""
 
-DEFAULT_METHODS = ("controller", "dfplan", "dfplan-mcg")
+DEFAULT_METHODS = ("controller", "dfplan", "graph", "dfplan-noise")
 """Methods whose checkpoints for D4RL's mazes are shipped."""
 
 _DEFAULT_PROTOCOL = "d4rl-maze2d-v1"

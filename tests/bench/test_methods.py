@@ -22,6 +22,7 @@ from dfplan.bench.methods import (
 from dfplan.bench.plan import ALL, DEFAULT_METHODS, plan_runs
 from dfplan.errors import ConfigError
 from dfplan.evaluation.protocols import PROTOCOLS, TASKS, named_task
+from dfplan.planning.graph import GraphPlanner
 from dfplan.planning.trackers import PlannedActions, Pursuit, TimedPD
 from dfplan.pretrained import load, pretrained_names
 from dfplan.training.presets import PRESETS
@@ -329,3 +330,11 @@ def test_slow_methods_come_first(tmp_path: Path) -> None:
 def test_invalid_requests_are_refused(how: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         plan_runs(**{"tasks": ["maze2d-umaze"], "methods": ["controller"], **how})
+
+
+def test_a_method_without_a_network_runs_once_for_all_training_seeds() -> None:
+    plan = plan_runs(tasks=["maze2d-umaze"], methods=["graph"], seeds=[0, 1, 2])
+    assert [spec.seed for spec in plan.specs] == [0]
+    graph = named_method("graph")
+    planner = graph.make(UMAZE, 0, graph.checkpoint(UMAZE, 0, []))
+    assert isinstance(planner, GraphPlanner)
