@@ -173,6 +173,8 @@ def _graph(planner: ForcingPlanner) -> Planner:
     return GraphPlanner(planner.model.statistics)
 
 
+SEARCHED = "searched from both ends"
+
 VARIANTS: dict[str, tuple[Callable[[ForcingPlanner], Planner], dict[str, Any]]] = {
     "graph alone": (_graph, {}),
     "windows alone": (lambda planner: OneByOne(FromNoise(planner)), _SLOW),
@@ -185,15 +187,18 @@ VARIANTS: dict[str, tuple[Callable[[ForcingPlanner], Planner], dict[str, Any]]] 
     ),
     "jumps as choices": (_choices, {}),
     "graph alone, jumps as choices": (lambda planner: _graph(_choices(planner)), {}),
-    "searched from both ends": (lambda planner: OneByOne(BothEnds(planner)), _SLOW),
+    SEARCHED: (lambda planner: OneByOne(BothEnds(planner)), _SLOW),
 }
 """What is compared: how to plan with a trained planner, and arguments of the policy."""
 
-TASKS = ("ogbench-giant-stitch", "ogbench-teleport-navigate", "ogbench-teleport-stitch")
+TASKS = ("ogbench-giant-stitch", "ogbench-teleport-navigate", "multi2d-large")
+
+_SEARCHABLE = ("ogbench-giant-stitch",)
+"""Where windows are shorter than plans and never have to jump; others are not searched."""
 
 
 def main(
-    tasks: Names = Names((*TASKS, "multi2d-large")),
+    tasks: Names = Names(TASKS),
     variants: Names = Names(tuple(VARIANTS)),
     seeds: int = 3,
     episodes: int = 50,
@@ -222,6 +227,7 @@ def main(
         (task, variant, range(1 if variant.startswith("graph") else seeds), episodes, split)
         for task in tasks
         for variant in variants
+        if variant != SEARCHED or task in _SEARCHABLE
     ]
     with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         rows = list(tqdm(pool.map(_row, *zip(*jobs, strict=True)), total=len(jobs)))

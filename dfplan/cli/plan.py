@@ -67,7 +67,8 @@ def plan(
         loaded = loaded.for_rewards(1.0 if maze is None else maze.suite.cell_size)
     made = loaded.plan(np.array(start), np.array(goal), reward=terms, horizon=horizon, seed=seed)
     cost = f"{1e3 * made.seconds:.0f} ms, {made.evaluations} evaluations"
-    print(f"horizon {made.steps[0]} steps, {cost}")
+    chance = "" if made.arrival is None else f", arrival {made.arrival[0]:.0%}"
+    print(f"horizon {made.steps[0]} steps, {cost}{chance}")
     print(made.plot(out))
 
 

@@ -57,6 +57,11 @@ class GraphPlanner(Record, BasePlanner):
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """See :meth:`~dfplan.planning.planner.BasePlanner.plan`."""
         began = time.perf_counter()
+        if arguments.horizon is not None:
+            raise ConfigError(
+                f"A plan on the roadmap takes its expected time; got a horizon of "
+                f"{arguments.horizon!r:.100}. Leave it out, or use a ForcingPlanner."
+            )
         query = read_query(arguments.observation, arguments.goal, self.observation_layout)
         query.require_near_data(self.statistics, MAX_START_DISTANCE, MAX_GOAL_DISTANCE)
         if query.goal is None:

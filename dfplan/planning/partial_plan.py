@@ -21,7 +21,7 @@ from dfplan.sampling.matrices import FREE
 from dfplan.sampling.model import SequenceModel
 from dfplan.tokens.layout import MAX_LENGTH
 
-_EARLIEST, _LATEST = 0.9, 1.2
+_EARLIEST, LATEST = 0.9, 1.2
 """Horizons of candidates, as multiples of the expected time to the goal."""
 
 
@@ -156,7 +156,7 @@ def horizons(
     query: PlanQuery,
     model: SequenceModel,
     horizon: int | None,
-    guess: Guess | None = None,
+    expected: Sequence[float | None] | None = None,
     *,
     joined: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -166,7 +166,8 @@ def horizons(
         query: to plan for.
         model: to plan with.
         horizon: environment steps, if the plan must have this length.
-        guess: plans take about as long as its lines, if ``horizon`` is None.
+        expected: environment steps that the plan of each query takes, if they are known and
+            ``horizon`` is None.
         joined: whether a plan can be longer than a window of the model, which then needs at least
             3 tokens.
 
@@ -194,19 +195,18 @@ def horizons(
     away = (torch.from_numpy(query.goal) - query.start).abs().amax(1)
     max_step = model.statistics.motion.max_step
     shortest = (away / (max_step * token_steps)).ceil().clamp_min(1).long()
-    lines = [None] * len(query) if guess is None or horizon is not None else guess.lines
-    known = torch.tensor([line is not None for line in lines])
-    durations = [line.duration if line else 0.0 for line in lines]
-    expected = torch.tensor(durations, dtype=torch.float64) / token_steps
-    least = torch.maximum(shortest, (_EARLIEST * expected).ceil().long())
+    durations = [None] * len(query) if expected is None or horizon is not None else expected
+    known = torch.tensor([duration is not None for duration in durations])
+    tokens = torch.tensor([each or 0.0 for each in durations], dtype=torch.float64) / token_steps
+    least = torch.maximum(shortest, (_EARLIEST * tokens).ceil().long())
     shortest = torch.where(known, least, shortest)
-    most = (_LATEST * expected).ceil().long().clamp(max=limit // token_steps)
+    most = (LATEST * tokens).ceil().long().clamp(max=limit // token_steps)
     longest = torch.where(known, torch.maximum(shortest, most), longest)
     if (shortest > longest).any():
-        row = int(shortest.argmax())
+        row = int((shortest - longest).argmax())
         raise ConfigError(
             f"The goal{in_row(row, len(away))} is {float(away[row]):.3g} away, which takes at "
-            f"least {int(shortest[row]) * token_steps} steps; got a horizon of {steps}. Give a "
+            f"least {int(shortest[row]) * token_steps} steps; the horizon is {steps}. Give a "
             "longer horizon, or plan to a nearer goal first.",
             rows=first_then_others(row, (shortest > longest).numpy()),
         )

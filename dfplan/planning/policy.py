@@ -351,7 +351,9 @@ class Policy:
 
         def due() -> np.ndarray:
             possible = ~missing & (np.isnan(goals).any(1) == by_reward)
-            return np.flatnonzero((self._due(states, goals) | located) & possible)
+            rows = np.flatnonzero((self._due(states, goals) | located) & possible)
+            self._replanning.following &= ~located  # their plans began at a placeholder
+            return rows
 
         def attempt(rows: np.ndarray) -> Plan:
             return self._plan(states, goals, rows, seed)

@@ -99,7 +99,8 @@ class Replanning:
         if self.tolerance is not None and deviation is not None:
             near = self.tolerance / 2
             due |= deviation > self.tolerance
-            remaining = np.linalg.norm(positions - self._ends, axis=1)
+            aims = np.where(np.isnan(self.goals), self._ends, self.goals)
+            remaining = np.linalg.norm(positions - aims, axis=1)
             over = self._age >= self._steps
             if self._patience is not None:
                 least = np.minimum(near, _SLOW * self._patience * self._pace)

@@ -70,7 +70,9 @@ def _visits(route: Route, points: np.ndarray) -> Iterator[tuple[int, int]]:
         bins = np.append(bins, roadmap.bin_of(route.points[-1]))
     before = -1
     for sample, bin in enumerate(bins):
-        if bin >= 0 and bin != before and roadmap.jump_chance[bin] > 0:
+        # A body that is at the goal does not wait for a jump.
+        risky = bin >= 0 and bin not in route.way.ends and roadmap.jump_chance[bin] > 0
+        if risky and bin != before:
             yield min(sample // _SAMPLES, len(points) - 2), int(bin)
         before = bin
 

@@ -9,7 +9,8 @@ import torch
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.row_errors import in_row
 from dfplan.planning.time_to_goal import RISK_AVERSION, GoalTimes, goal_times
 from dfplan.record import Record
 from dfplan.tokens.statistics import Statistics
@@ -85,9 +86,17 @@ def find_routes(
             "the model again."
         )
     distinct, of_query = np.unique(goals, axis=0, return_inverse=True)
-    ways = [goal_times(roadmap, statistics.support, goal, risk_aversion) for goal in distinct]
-    pairs = zip(starts, of_query.ravel(), strict=True)
-    return [expected_way(ways[index], start, statistics) for start, index in pairs]
+    ways: dict[int, GoalTimes] = {}
+    routes = []
+    for row, (start, index) in enumerate(zip(starts, of_query.ravel().tolist(), strict=True)):
+        try:
+            if index not in ways:
+                goal = distinct[index]
+                ways[index] = goal_times(roadmap, statistics.support, goal, risk_aversion)
+            routes.append(expected_way(ways[index], start, statistics))
+        except ObservationError as error:
+            raise ObservationError(f"{error}{in_row(row, len(starts))}", rows=(row,)) from error
+    return routes
 
 
 def expected_way(way: GoalTimes, start: np.ndarray, statistics: Statistics) -> Route:

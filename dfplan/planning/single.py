@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from dfplan.errors import require_class, require_name, require_numbers
+from dfplan.errors import ConfigError, require_class, require_name, require_numbers
 from dfplan.observations import ObservationLayout
 from dfplan.planning.denoise import RowCallback, denoise
 from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import (
+    LATEST,
     Candidates,
     Denoised,
     Guess,
@@ -28,7 +29,8 @@ from dfplan.planning.partial_plan import (
 from dfplan.planning.planner import BasePlanner, PlanArguments, Progress
 from dfplan.planning.query import PlanQuery, noise_generator
 from dfplan.planning.risk import with_risk
-from dfplan.planning.route import Route, find_routes
+from dfplan.planning.route import Route, TimedLine, find_routes
+from dfplan.planning.row_errors import first_then_others, in_row
 from dfplan.planning.select import Selected, select, to_plan
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
@@ -135,11 +137,13 @@ class ForcingPlanner(Record, BasePlanner):
         objective = PlanObjective(settings, model, arguments.reward)
         generator = noise_generator(arguments.seed)
         query, estimates = self._with_estimates(query, generator)
-        routes = None if arguments.reward is not None else self._routes(query)
-        guess = self._guess(query, routes, arguments.warm_start)
+        routes = self._routes(query)
+        # A reward may ask for another way, and what else tokens hold is not known on the way.
+        along = arguments.reward is None and model.layout.holds_positions_alone
+        guess = self._guess(query, routes if along else None, arguments.warm_start)
         # A line can end before the goal, where a jump is likely.
-        near = query if routes is None else _to_ends(query, routes)
-        ends = self._ends(near, guess, arguments.horizon)
+        near = _to_ends(query, routes) if along and routes is not None else query
+        ends = self._ends(near, guess, routes, arguments.horizon)
         partial = partial_plan(near, model, ends, generator, guess)
         states_of = functools.partial(
             candidate_states, partial=partial, model=model, count=ends.shape[1]
@@ -159,7 +163,7 @@ class ForcingPlanner(Record, BasePlanner):
             began=began,
             maze=self.maze,
         )
-        if routes is not None:
+        if along and routes is not None:
             plan = with_risk(plan, routes, model.statistics)
         trace = _trace(denoised, states_of, selected, model) if arguments.trace else ()
         return replace(plan, goal=query.goal, trace=trace)
@@ -176,7 +180,7 @@ class ForcingPlanner(Record, BasePlanner):
         return query.with_history(history, self.model.layout.observed), count
 
     def _routes(self, query: PlanQuery) -> list[Route] | None:
-        """The expected way of each query; None if plans start from pure noise."""
+        """The expected way of each query; None if it is not known or not wanted."""
         statistics, settings = self.model.statistics, self.settings
         if query.goal is None or statistics.roadmap is None or math.isinf(settings.route_noise):
             return None
@@ -192,19 +196,63 @@ class ForcingPlanner(Record, BasePlanner):
         if warm_start is None:
             return None if routes is None else Guess(routes, noise)
         left = rests(warm_start, query.start.numpy().astype(np.float64), max_step)
+        if query.goal is not None:
+            ends = [route.points[-1] for route in routes] if routes else query.goal
+            away = self.settings.max_goal_distance * max_step
+            left = [
+                line and _leading_to(end, line, away) for line, end in zip(left, ends, strict=True)
+            ]
         noise[[line is not None for line in left], 0] = 0.0
         return Guess(
             [line or route for line, route in zip(left, routes or left, strict=True)], noise
         )
 
-    def _ends(self, query: PlanQuery, guess: Guess | None, horizon: int | None) -> torch.Tensor:
-        """The last token of each candidate, int [B, C]."""
-        shortest, longest = horizons(query, self.model, horizon, guess, joined=True)
+    def _ends(
+        self,
+        query: PlanQuery,
+        guess: Guess | None,
+        routes: list[Route] | None,
+        horizon: int | None,
+    ) -> torch.Tensor:
+        """The last token of each candidate, int [B, C].
+
+        Raises:
+            ConfigError: as :func:`~dfplan.planning.partial_plan.horizons`, or the horizon is much
+                shorter than the way.
+        """
+        layout = self.model.layout
+        expected: list[float | None] | None = None
+        if guess is not None:
+            expected = [None if line is None else line.duration for line in guess.lines]
+        elif routes is not None:
+            times = [route.duration for route in routes]
+            expected = [time if LATEST * time > layout.longest_horizon else None for time in times]
+        if routes is not None and isinstance(horizon, int | np.integer):
+            _require_time(routes, int(horizon))
+        shortest, longest = horizons(query, self.model, horizon, expected, joined=True)
         settings = self.settings
         count = settings.candidates if guess is None else settings.route_candidates
         share = torch.linspace(0.0, 1.0, count, dtype=torch.float32)
         spread = share * (longest - shortest)[:, None]
         return (shortest[:, None] + spread).round().long()
+
+
+def _require_time(routes: list[Route], horizon: int) -> None:
+    """Raise :class:`ConfigError` if a way takes more than twice ``horizon``."""
+    durations = np.array([route.duration for route in routes])
+    short = durations > 2 * horizon
+    if short.any():
+        row = int(durations.argmax())
+        raise ConfigError(
+            f"The way to the goal{in_row(row, len(routes))} takes about {durations[row]:.0f} "
+            f"steps; got a horizon of {horizon}. Give a longer horizon, or plan to a nearer goal.",
+            rows=first_then_others(row, short),
+        )
+
+
+def _leading_to(goal: np.ndarray, line: TimedLine, away: float) -> TimedLine | None:
+    """``line``, if it ends no farther than ``away`` from ``goal`` [2]."""
+    return line if np.abs(line.points[-1] - goal).max() <= away else None
 
 
 def _to_ends(query: PlanQuery, routes: list[Route]) -> PlanQuery:

@@ -102,7 +102,7 @@ class GoalTimes(Record):
             soonest = self.steps[joined] + away[joined] * BIN_CELLS / self.roadmap.size
             return joined[int(soonest.argmin())]
         if inside:
-            raise ObservationError(self._no_way(position, int(away.argmin())))
+            raise ObservationError(self._no_way(position))
         return int(np.where(arrives, away, np.inf).argmin())
 
     def route(self, position: np.ndarray) -> np.ndarray:
@@ -124,18 +124,25 @@ class GoalTimes(Record):
             route.append(following)
         return np.array(route)
 
-    def _no_way(self, position: np.ndarray, start: int) -> str:
+    def _no_way(self, position: np.ndarray) -> str:
         roadmap = self.roadmap
+        starts = _joined_bins(roadmap, self.support, position, np.ones(len(roadmap), bool))[0]
         pairs = np.concatenate([roadmap.edges, roadmap.jumps])
         graph = sparse.csr_matrix((np.ones(len(pairs)), pairs.T), (len(roadmap),) * 2)
-        reached = csgraph.breadth_first_order(graph, start, return_predecessors=False)
+        reached = np.unique(
+            [
+                bin
+                for start in starts
+                for bin in csgraph.breadth_first_order(graph, start, return_predecessors=False)
+            ]
+        )
         away = np.linalg.norm(roadmap.centers[reached] - self.goal, axis=1)
         part = roadmap.centers[np.isfinite(self.steps)]
         return (
             f"No recorded way leads from the start {_text(position)} to the goal "
             f"{_text(self.goal)}. The goal can be reached from {len(part)} of {len(roadmap)} "
             f"recorded places, between {_text(part.min(0))} and {_text(part.max(0))}. The start "
-            f"leads to {len(reached)} places; the nearest to the goal is "
+            f"leads to {len(reached)} of them; the nearest to the goal is "
             f"{_text(roadmap.centers[reached[away.argmin()]])}, {away.min():.3g} away from it. "
             "Record walks that connect the two, or choose another goal. With route_noise=math.inf "
             "a ForcingPlanner plans without recorded ways."

@@ -56,7 +56,7 @@ def join_windows(
         total = torch.zeros_like(x).index_add_(
             1, index.flatten(), (clean * weight[..., None]).flatten(1, 2)
         )
-        return total / torch.zeros(length).index_add_(0, index.flatten(), weight.flatten())[:, None]
+        return total / x.new_zeros(length).index_add_(0, index.flatten(), weight.flatten())[:, None]
 
     return denoise
 
@@ -66,7 +66,7 @@ def _windows(length: int, window: int, overlap: int) -> tuple[torch.Tensor, torc
     # The first token of all windows but the first is not used.
     stride = window - 1 - overlap
     count = 1 + -(-(length - window) // stride)
-    starts = torch.linspace(0, length - window, count).round().long()
+    starts = torch.linspace(0, length - window, count, dtype=torch.float64).round().long()
     place = torch.arange(window)
     weight = torch.minimum(place, window - place).float().repeat(count, 1)
     weight[0] = (window - place).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from dfplan.errors import ConfigError, DfplanError, MazeError, ObservationError
 from dfplan.planning.denoise import evaluations
-from dfplan.planning.partial_plan import read_plan_query
+from dfplan.planning.partial_plan import LATEST, read_plan_query
 from dfplan.planning.planner import PlanArguments
 from dfplan.planning.rewards import (
     Box,
@@ -22,6 +23,7 @@ from dfplan.planning.rewards import (
     Short,
     points_on_lines,
 )
+from dfplan.planning.route import find_routes
 from dfplan.planning.single import ForcingPlanner
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.types import DenoisingStep, Plan, Reward
@@ -93,13 +95,26 @@ def planner_for(request: PlanRequest, served: ServedPlanner) -> ForcingPlanner:
             request.matrix, request.steps, request.uncertainty_scale, request.stop_fraction
         ),
         candidates=request.candidates,
-        route_noise=math.inf,  # shows how a plan becomes of noise
+        route_candidates=request.candidates,
         mc_samples=request.mc_samples,
         guidance=replace(served.planner.settings.guidance, scale=request.guidance),
     )
-    if not (request.via_points or request.zones):
-        return planner
-    return planner.for_rewards(served.maze.suite.cell_size)
+    if request.via_points or request.zones:
+        return planner.for_rewards(served.maze.suite.cell_size)
+    if _fits_a_window(request, planner):  # shows how a plan comes out of noise
+        return planner.with_settings(route_noise=math.inf)
+    return planner
+
+
+def _fits_a_window(request: PlanRequest, planner: ForcingPlanner) -> bool:
+    """Whether a window of the model is as long as the way to the goal, if there is one."""
+    statistics = planner.model.statistics
+    if request.goal is None or statistics.roadmap is None:
+        return True
+    with suppress(ObservationError):
+        (route,) = find_routes(statistics, np.array([request.start]), np.array([request.goal]))
+        return LATEST * route.duration <= planner.model.layout.longest_horizon
+    return True
 
 
 def reward_of(request: PlanRequest, served: ServedPlanner) -> Reward | None:

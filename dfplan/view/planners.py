@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, MazeError
 from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.single import ForcingPlanner
 from dfplan.pretrained import load, pretrained_names
@@ -35,7 +36,10 @@ class ServedPlanner(Record):
         maze, suite, layout = self.maze, self.maze.suite, self.planner.model.layout
         cells = maze.free_cells
         goal = cells[-1] if maze.goal is None else maze.xy_to_cell(maze.goal)
-        path_lengths = [len(maze.shortest_path(cell, goal.tolist())) for cell in cells]
+        path_lengths = np.zeros(len(cells))
+        for index, cell in enumerate(cells):
+            with suppress(MazeError):  # no path leads out of a part of OGBench's teleport maze
+                path_lengths[index] = len(maze.shortest_path(cell, goal.tolist()))
         return {
             "name": self.name,
             "rows": list(maze.rows),

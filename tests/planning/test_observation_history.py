@@ -83,6 +83,7 @@ def test_missing_positions_may_have_any_value(
 def test_rows_are_independent(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, row: int
 ) -> None:
+    planner = planner.with_settings(route_noise=np.inf)  # lengths do not depend on the batch
     history = observed_history(states, 3, 4)
     history.level[0, :3] = K
     others = ObservationHistory(np.roll(history.observed, 1, 0), np.roll(history.level, 1, 0))
@@ -91,10 +92,7 @@ def test_rows_are_independent(
     second = planner.plan(states, goals, seed=0, history=others)
     assert first.history is not None and second.history is not None
     np.testing.assert_allclose(first.history[row], second.history[row], atol=1e-5)
-    # After a plan's end the network sees noise, as long as the longest plan of the batch.
-    last = min(first.points.shape[1], second.points.shape[1])
-    points, same = first.points[row, :last], second.points[row, :last]
-    np.testing.assert_allclose(points, same, atol=0.05)
+    np.testing.assert_allclose(first.points[row], second.points[row], atol=1e-3)
     assert np.abs(first.history - second.history).max() > 1
 
 

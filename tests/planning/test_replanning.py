@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,24 @@ def test_small_moves_are_no_progress_but_large_ones_are() -> None:
     assert plans_of(jitter, patience=10, tolerance=1.0) == [0, 10, 20]
     walk = np.stack([0.06 * np.arange(40), np.zeros(40)], 1)
     assert plans_of(walk, patience=10, tolerance=1.0) == [0]
+
+
+def test_a_body_does_not_wait_at_the_end_of_a_plan_that_ends_before_the_goal() -> None:
+    """Such as where a jump is likely, which may not come."""
+
+    class Halfway(Straight):
+        def make_plan(self, arguments: PlanArguments) -> Plan:
+            assert arguments.goal is not None
+            plan = straight_plan(arguments.observation, arguments.goal / 2)
+            return replace(plan, goal=arguments.goal)
+
+    policy = Policy(Halfway(), TimedPD(1.0, 1.0, dt=0.01), patience=10)
+    made: list[Plan | None] = [None]
+    for _ in range(25):
+        policy.act(np.append(GOAL / 2, [0.0, 0.0]), GOAL)
+        if policy.plan is not made[-1]:
+            made.append(policy.plan)
+    assert len(made) == 1 + 3
 
 
 def test_a_body_waits_at_the_end_of_its_plan() -> None:

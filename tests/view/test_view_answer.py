@@ -180,8 +180,21 @@ def test_an_exception_of_emit_stops_planning(served: dict[str, ServedPlanner], a
 
 
 def test_only_forcing_planners_with_a_maze_are_loaded() -> None:
-    assert all(one.planner.maze for one in load_planners().values())
+    everything = load_planners()
+    assert all(one.planner.maze for one in everything.values())
+    for one in everything.values():
+        start, goal = one.description["start"], one.description["goal"]
+        assert one.maze.is_free(np.array([start, goal])).all()
     with pytest.raises(ConfigError, match="Diffusion Forcing"):
         load_planners(["benchmarks/checkpoints/diffuser-brief-umaze.safetensors"])
     with pytest.raises(ConfigError, match="'maze2d-umaze'"):
         load_planners(["maze2d-umase"])
+
+
+def test_a_goal_beyond_a_window_is_planned_along_the_way() -> None:
+    one = load_planners(["ogbench-giant-stitch"])["ogbench-giant-stitch"]
+    out = events(one, candidates=2)
+    (plan,) = of_kind(out, "plan")
+    assert not of_kind(out, "error")
+    assert plan["steps"] > one.planner.model.layout.longest_horizon
+    assert np.allclose(plan["points"][-1], one.description["goal"], atol=1e-3)
