@@ -644,7 +644,7 @@ def test_plan_draws_what_the_planner_plans(run: Run, trained: Any, tmp_path: Pat
         goal,
         "--out",
         picture,
-        "--planner.route_noise=inf",
+        "--planner.route_noise=.inf",
         "--planner.candidates=2",
         "--planner.sampling.steps=5",
         "--horizon=100",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import dfplan
-from dfplan.errors import CheckpointError, ConfigError, ObservationError
+from dfplan.errors import CheckpointError, ConfigError, MazeError, ObservationError
 from dfplan.mazes import Maze, named_maze, parse_maze
 from dfplan.planning.query import read_query
 from dfplan.planning.single import ForcingPlanner
@@ -35,14 +36,26 @@ STEPS = {
     "ogbench-medium": 1_001_000,
     "ogbench-large": 1_001_000,
     "ogbench-giant": 1_000_500,
+    "ogbench-teleport": 1_001_000,
+    **{f"ogbench-{maze}-stitch": 1_005_000 for maze in ("medium", "large", "giant", "teleport")},
 }
 """Rows of each suite's published data."""
+
+
+def joined_cells(maze: Maze) -> np.ndarray:
+    """Free cells with a path to the first one; no path leads out of a part of a teleport maze."""
+    joined = []
+    for cell in maze.free_cells.tolist():
+        with suppress(MazeError):
+            maze.shortest_path(cell, maze.free_cells[0].tolist())
+            joined.append(cell)
+    return np.array(joined)
 
 
 def far_pairs(name: str, count: int = 12) -> tuple[np.ndarray, np.ndarray]:
     """Starts at rest and goals in cells of the planner's maze, far from each other."""
     maze = PRESETS[name].maze
-    cells = maze.cell_to_xy(maze.free_cells)
+    cells = maze.cell_to_xy(joined_cells(maze))
     starts, goals = cells[np.arange(count) % len(cells)], cells[-1 - np.arange(count) % len(cells)]
     return np.concatenate([starts, np.zeros((count, 2))], 1), goals
 

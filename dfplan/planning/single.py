@@ -227,9 +227,9 @@ class ForcingPlanner(Record, BasePlanner):
         elif routes is not None:
             times = [route.duration for route in routes]
             expected = [time if LATEST * time > layout.longest_horizon else None for time in times]
-        if routes is not None and isinstance(horizon, int | np.integer):
-            _require_time(routes, int(horizon))
         shortest, longest = horizons(query, self.model, horizon, expected, joined=True)
+        if routes is not None and horizon is not None:
+            _require_time(routes, int(horizon))
         settings = self.settings
         count = settings.candidates if guess is None else settings.route_candidates
         share = torch.linspace(0.0, 1.0, count, dtype=torch.float32)

@@ -291,8 +291,4 @@ def test_a_damaged_checkpoint_is_not_an_error_of_the_method(tmp_path: Path) -> N
 def test_a_missing_tracker_is_not_an_error_of_the_method(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="dfplan train inverse-umaze"):
         run_here(tmp_path, "toy_plugins:tracked", ("inverse",), "maze2d-umaze", episodes=1)
-    with pytest.raises(ConfigError, match="'ogbench-teleport'"):
-        run_here(
-            tmp_path, "toy_plugins:line", ("default",), "ogbench-teleport-navigate", episodes=1
-        )
     run_here(tmp_path, "toy_plugins:tracked", ("default",), "ogbench-teleport-navigate", episodes=1)

@@ -161,7 +161,8 @@ def test_expansions_of_bad_plans_may_be_longer_than_the_horizon(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     known, horizon = planner.model.statistics, 100
-    elsewhere = replace(known, support=replace(known.support, origin=known.support.origin + 1e3))
+    support = replace(known.support, origin=known.support.origin + 1e3)
+    elsewhere = replace(known, support=support, roadmap=None)
     off = replace(planner, model=replace(planner.model, statistics=elsewhere)).with_settings(
         max_start_distance=np.inf, max_goal_distance=np.inf, support_weight=0.0
     )
