@@ -16,7 +16,7 @@ WarmStart = Plan | Sequence[TimedLine | None]
 
 def lines_of(plan: Plan) -> list[TimedLine]:
     """The line of each query's plan, up to its last step."""
-    counts = plan.steps // plan.stride
+    counts = (plan.steps // plan.stride).clip(min=1)
     return [
         TimedLine(points[: 1 + count].astype(np.float64), plan.stride * np.arange(1.0 + count))
         for points, count in zip(plan.points, counts, strict=True)
@@ -39,7 +39,8 @@ def rests(warm_start: WarmStart, starts: np.ndarray, max_step: float) -> list[Ti
         line is None or isinstance(line, TimedLine) for line in lines
     ):
         raise ConfigError(
-            f"warm_start must be a dfplan.Plan; got {warm_start!r:.200}. Pass what plan() returned."
+            f"warm_start must be one dfplan.Plan for all queries; got {warm_start!r:.200}. Pass "
+            "what plan() returned."
         )
     if len(lines) != len(starts):
         raise ConfigError(
