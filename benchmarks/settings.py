@@ -41,7 +41,7 @@ _TIMED_PLANS = 10
 VALUES: dict[str, tuple[Setting, ...]] = {
     "candidates": (1, 4, 8, 16, 32),
     "steps": (1, 2, 3, 5, 10),
-    "route_noise": (2.0, 5.0, 10.0, 20.0, np.inf),
+    "route_noise": (1.0, 2.0, 5.0, 10.0, 20.0),
     "route_candidates": (1, 2, 4, 8, 16),
     "risk_aversion": (0.0, 1.0, 3.0, 10.0, 30.0),
     "matrix": ("full_sequence", "pyramid", "trapezoid", "autoregressive"),
