@@ -39,14 +39,14 @@ _MEET = 12.0
 
 @dataclass
 class _Tree:
-    """Places, each with the line from the root to it (backward: from it to the root)."""
+    """Places, each with the line from the root to it."""
 
     places: list[np.ndarray]
     lines: list[np.ndarray]
     tries: list[int] = field(default_factory=lambda: [0])
 
     def choose(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Indices of the places that were tried least, the newest first."""
+        """Indices of the places that were tried least, with repetitions if there are few."""
         order = np.lexsort((rng.random(len(self.places)), self.tries))
         chosen: np.ndarray = np.resize(order[:count], count)
         for index in chosen:
@@ -123,7 +123,7 @@ def _windows(
     backward: bool,
     generator: torch.Generator,
 ) -> np.ndarray:
-    """Lines [R, P, 2] of windows that lead away from (backward: to) ``roots`` [R, 2]."""
+    """Lines [R, P, 2] of windows, from ``roots`` [R, 2] on; backward in time if ``backward``."""
     layout = model.layout
     normalizer = model.statistics.normalizer.first(2)
     shape = len(roots), layout.tokens

@@ -186,8 +186,7 @@ def _select_trackers(
     if method.is_policy:
         names = [NO_TRACKER] if {ALL, DEFAULT_TRACKER} & {*requested} else list(requested)
     else:
-        known = TRACKERS
-        usable = [name for name in known if name != "planned-actions" or method.plans_actions]
+        usable = [name for name in TRACKERS if name != "planned-actions" or method.plans_actions]
         default = [method.default_tracker]
         expansions = {ALL: [*default, *usable], DEFAULT_TRACKER: default}
         names = [name for each in requested for name in expansions.get(each, [each])]

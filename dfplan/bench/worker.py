@@ -278,8 +278,8 @@ def _example(batch: EpisodeBatch, plan: Plan | None, row: int, episode: int) -> 
 
 
 def _training_cost(spec: RunSpec) -> dict[str, Any]:
-    """Cost of the training, as fields of :class:`Cost`; empty without a checkpoint."""
-    if spec.checkpoint is None:
+    """Cost of the training, as fields of :class:`Cost`; empty without a trained network."""
+    if spec.checkpoint is None or not named_method(spec.method).trained:
         return {}
     checkpoint = Checkpoint.load(spec.checkpoint)
     training = checkpoint.training

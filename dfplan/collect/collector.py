@@ -23,7 +23,6 @@ SHARD_STEPS = 50_000
 """Environment steps of a shard of one stream. Workers collect whole shards, so their number does
 not change the data."""
 
-
 STITCH_CELLS = 4
 """Cells from the start to the goal of a walk in data of short walks."""
 

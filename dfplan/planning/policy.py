@@ -58,8 +58,8 @@ class Policy:
 
     A row (an environment of the batch) gets a new plan after a reset; if its goal changes; if its
     position is farther than ``tolerance`` from its plan; if it makes no progress, or the time of
-    its plan is over, and the plan's end is still farther than half the tolerance; and, if set,
-    every ``replan_every`` steps.
+    its plan is over, and the goal (without one, the plan's end) is still farther than half the
+    tolerance; and, if set, every ``replan_every`` steps.
 
     With a state estimator, observations may be noisy, and a position or velocity that is not
     finite counts as missing. The state is then estimated from observations and actions

@@ -28,8 +28,9 @@ class PlannerSettings:
         route_noise: plans to a goal start from the expected way there
             (:mod:`dfplan.planning.route`), to which noise of this standard deviation is added, in
             steps at top speed. With ``math.inf`` they start from pure noise, as in arXiv
-            2407.01392. So do plans with a reward of the caller, which may ask for another way, and
-            plans of a checkpoint without a roadmap.
+            2407.01392. So do plans with a reward of the caller, which may ask for another way,
+            plans of tokens that hold more than positions, and those of a checkpoint without a
+            roadmap.
         route_candidates: number of plans sampled for each query from the expected way. Their
             horizons are spread evenly from 0.9 to 1.2 times the expected time to the goal.
         risk_aversion: what a loss counts in the choice of the way; see

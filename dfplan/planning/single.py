@@ -52,10 +52,9 @@ class ForcingPlanner(Record, BasePlanner):
     The start is a clean token, and the goal is a clean token at the end of each candidate. The
     tokens between them start from pure noise, or from the expected way with noise. A plan can be
     longer than the model's window (:func:`~dfplan.sampling.joint.join_windows`). Candidates differ
-    in their horizons; tokens after a candidate's horizon stay pure noise. The
-    denoised candidates are compared by the score of
-    :class:`~dfplan.planning.objective.PlanObjective`, and the best of them is refined and becomes
-    the plan.
+    in their horizons; tokens after a candidate's horizon stay pure noise. The denoised candidates
+    are compared by the score of :class:`~dfplan.planning.objective.PlanObjective`, and the best of
+    them is refined and becomes the plan.
 
     Attributes:
         model: the trained network, what its tokens hold, and the statistics of the data.
@@ -203,9 +202,8 @@ class ForcingPlanner(Record, BasePlanner):
                 line and _leading_to(end, line, away) for line, end in zip(left, ends, strict=True)
             ]
         noise[[line is not None for line in left], 0] = 0.0
-        return Guess(
-            [line or route for line, route in zip(left, routes or left, strict=True)], noise
-        )
+        lines = [line or route for line, route in zip(left, routes or left, strict=True)]
+        return Guess(lines, noise) if any(lines) else None
 
     def _ends(
         self,

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import toy_plugins
 
 from dfplan.bench.launcher import HEARTBEAT
-from dfplan.bench.records import EpisodeRecord, read_episodes, read_header
+from dfplan.bench.records import EpisodeRecord, read_episodes, read_header, read_runs
 from dfplan.bench.spec import RunSpec
 from dfplan.bench.worker import PlanCache, run_worker
 from dfplan.collect.controllers import DataController
@@ -292,3 +292,11 @@ def test_a_missing_tracker_is_not_an_error_of_the_method(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="dfplan train inverse-umaze"):
         run_here(tmp_path, "toy_plugins:tracked", ("inverse",), "maze2d-umaze", episodes=1)
     run_here(tmp_path, "toy_plugins:tracked", ("default",), "ogbench-teleport-navigate", episodes=1)
+
+
+def test_the_roadmap_alone_has_no_cost_of_a_training(tmp_path: Path) -> None:
+    run_here(tmp_path, "graph", ("default",), "maze2d-umaze", episodes=1)
+    run_here(tmp_path, "dfplan", ("default",), "maze2d-umaze", episodes=1)
+    costs = {run.name.method: run.cost for run in read_runs(tmp_path)}
+    assert costs["graph"].parameters is None and costs["graph"].training_seconds is None
+    assert costs["dfplan"].parameters and costs["dfplan"].training_seconds
