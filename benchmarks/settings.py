@@ -79,7 +79,7 @@ def main(
     for task in (named_task(name, "validation") for name in tasks):
         starts = problems(task, episodes)
         planner = load(task.data).with_settings(route_noise=route_noise)
-        default = _scores(Policy(planner), task, starts)
+        default = _scores(Policy(planner, on_error="hold"), task, starts)
         rows = tables[task.id] = [_row("default", "", planner, default, default, starts)]
         for field, value in tqdm(changes, desc=task.id):
             policy, changed = _change(planner, field, value)
@@ -93,9 +93,9 @@ def _change(planner: ForcingPlanner, field: str, value: Setting) -> tuple[Policy
     if field == "lookahead":
         motion = planner.model.statistics.motion
         tracker = Pursuit(pursuit_gains(motion, float(value)), motion.max_step)
-        return Policy(planner, tracker), planner
+        return Policy(planner, tracker, on_error="hold"), planner
     if field == "patience":
-        return Policy(planner, patience=value), planner
+        return Policy(planner, patience=value, on_error="hold"), planner
     if field == "network":
         planner = replace(planner, model=replace(planner.model, denoiser=lambda x, level: x))
     elif field == "guidance.scale":
@@ -109,7 +109,7 @@ def _change(planner: ForcingPlanner, field: str, value: Setting) -> tuple[Policy
         planner = planner.with_settings(guidance=guidance, mc_samples=value)
     else:
         planner = planner.with_settings(**{field: value})
-    return Policy(planner), planner
+    return Policy(planner, on_error="hold"), planner
 
 
 def _scores(policy: Policy, task: Task, starts: Problems) -> np.ndarray:

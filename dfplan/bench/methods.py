@@ -190,16 +190,18 @@ _ENTRIES = (
         _OWN,
         _with_settings(mc_samples=4, **_PURE_NOISE),
     ),
-    Method("dfplan-tree", "dfplan, tree search (192 evaluations)", _OWN, _tree_search),
+    Method(
+        "dfplan-tree", "dfplan from pure noise, tree search (192 evaluations)", _OWN, _tree_search
+    ),
     Method(
         "full-sequence",
-        "full-sequence diffusion, dfplan's network",
+        "full-sequence diffusion from pure noise, dfplan's network",
         _prefixed("full-sequence"),
         _with_settings(**_PURE_NOISE),
     ),
     Method(
         "next-token",
-        "next-token diffusion, dfplan's network",
+        "next-token diffusion from pure noise, dfplan's network",
         _prefixed("next-token"),
         _with_settings(matrix="autoregressive", **_PURE_NOISE),
     ),

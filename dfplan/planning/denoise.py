@@ -13,7 +13,7 @@ from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import Denoised, PartialPlan
 from dfplan.planning.settings import PlannerSettings
 from dfplan.sampling.guidance import GUIDANCES, Guidance, GuidanceSettings, monte_carlo
-from dfplan.sampling.joint import join_windows
+from dfplan.sampling.joint import join_windows, window_count
 from dfplan.sampling.loop import sample
 from dfplan.sampling.matrices import FREE, hold
 from dfplan.sampling.model import SequenceModel
@@ -55,10 +55,19 @@ def denoise(
     )
 
 
-def evaluations(settings: PlannerSettings, tokens: int, max_level: int) -> int:
-    """Network evaluations needed to denoise one sequence with ``tokens`` free tokens."""
-    rows = len(settings.sampling.rows(tokens, max_level)) - 1
-    return rows * _evaluations_per_row(settings.guidance, settings.mc_samples)
+def evaluations(settings: PlannerSettings, model: SequenceModel, length: int, known: int) -> int:
+    """Network evaluations needed to denoise one sequence from pure noise.
+
+    Args:
+        settings: of the planner.
+        model: denoises it.
+        length: tokens of the sequence.
+        known: how many of them are held.
+    """
+    rows = len(settings.sampling.rows(max(1, length - known), model.schedule.max_level)) - 1
+    window = model.layout.tokens
+    windows = window_count(length, window, _overlap(window)) if length > window else 1
+    return rows * windows * _evaluations_per_row(settings.guidance, settings.mc_samples)
 
 
 @cache
@@ -122,8 +131,9 @@ def _denoise_batch(
     denoiser: Denoiser = counted
     if partial.x.shape[1] > model.layout.tokens:
         window = model.layout.tokens
-        overlap = min(round(window / 2), window - 2)
-        denoiser = join_windows(counted, window, overlap, model.schedule.max_level, generator)
+        denoiser = join_windows(
+            counted, window, _overlap(window), model.schedule.max_level, generator
+        )
     sample(
         _guided(denoiser, partial, model, objective, generator),
         partial.x,
@@ -137,6 +147,11 @@ def _denoise_batch(
         clean=torch.stack([clean for _, clean in rows]),
         evaluations=evaluations // len(partial),
     )
+
+
+def _overlap(window: int) -> int:
+    """Tokens that neighboring windows share."""
+    return min(round(window / 2), window - 2)
 
 
 def _guided(

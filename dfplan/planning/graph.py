@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfplan.errors import ConfigError, require_class, require_numbers
+from dfplan.errors import ConfigError, read_seed, require_class, require_numbers
 from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.planner import BasePlanner, PlanArguments
-from dfplan.planning.query import MAX_GOAL_DISTANCE, MAX_START_DISTANCE, read_query
+from dfplan.planning.query import (
+    MAX_GOAL_DISTANCE,
+    MAX_START_DISTANCE,
+    SEED_LIMIT,
+    read_query,
+)
 from dfplan.planning.risk import with_risk
 from dfplan.planning.route import find_routes
 from dfplan.planning.time_to_goal import RISK_AVERSION
@@ -47,6 +52,7 @@ class GraphPlanner(Record, BasePlanner):
 
     def __post_init__(self) -> None:
         require_class(Statistics, statistics=self.statistics)
+        require_class(ObservationLayout, observation_layout=self.observation_layout)
         require_numbers(vars(self), "risk_aversion", minimum=0)
         require_numbers(vars(self), "stride", integer=True, minimum=1)
 
@@ -57,6 +63,7 @@ class GraphPlanner(Record, BasePlanner):
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """See :meth:`~dfplan.planning.planner.BasePlanner.plan`."""
         began = time.perf_counter()
+        read_seed(arguments.seed, SEED_LIMIT)
         if arguments.horizon is not None:
             raise ConfigError(
                 f"A plan on the roadmap takes its expected time; got a horizon of "

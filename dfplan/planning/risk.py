@@ -65,16 +65,17 @@ def _visits(route: Route, points: np.ndarray) -> Iterator[tuple[int, int]]:
     line = (points[:-1, None] + share * np.diff(points, axis=0)[:, None]).reshape(-1, 2)
     reach = _CONTACT * roadmap.size / BIN_CELLS
     away = cKDTree(roadmap.departures).query(line, distance_upper_bound=reach)[0]
-    bins = np.where(np.isfinite(away), roadmap.bin_of(line), -1)
+    bins, touches = roadmap.bin_of(line), np.isfinite(away)
     if route.ends_in_jump:
-        bins = np.append(bins, roadmap.bin_of(route.points[-1]))
-    before = -1
-    for sample, bin in enumerate(bins):
+        bins, touches = np.append(bins, roadmap.bin_of(route.points[-1])), np.append(touches, True)
+    stay = np.append(0, np.cumsum(np.diff(bins) != 0))
+    # The first sample of each stay that touches a departure.
+    samples = np.flatnonzero(touches)
+    samples = samples[np.unique(stay[samples], return_index=True)[1]]
+    for sample, bin in zip(samples.tolist(), bins[samples].tolist(), strict=True):
         # A body that is at the goal does not wait for a jump.
-        risky = bin >= 0 and bin not in route.way.ends and roadmap.jump_chance[bin] > 0
-        if risky and bin != before:
-            yield min(sample // _SAMPLES, len(points) - 2), int(bin)
-        before = bin
+        if bin >= 0 and bin not in route.way.ends and roadmap.jump_chance[bin] > 0:
+            yield min(sample // _SAMPLES, len(points) - 2), bin
 
 
 def _futures(

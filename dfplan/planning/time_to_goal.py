@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from scipy import ndimage, sparse
-from scipy.sparse import csgraph
+from scipy.sparse import csgraph, linalg
 
 from dfplan.errors import DataError, ObservationError, require_numbers
 from dfplan.record import Record
@@ -18,9 +18,8 @@ from dfplan.tokens.support import Support, interpolate
 RISK_AVERSION = 10.0
 """By default a lost episode counts eleven times the longest way."""
 
-_MAX_SWEEPS = 200
-_TOLERANCE = 1e-3
-"""Sweeps end when no expected time changes by more than this, in steps."""
+_TOLERANCE = 1e-6
+"""Policy iteration ends when no value of a bin with jumps changes by more than this, in steps."""
 
 _NEAR = 2.5
 """A position can be joined to a bin whose center is at most this far, in sides of a bin."""
@@ -160,12 +159,15 @@ def goal_times(
         V(goal) = 0
         V(b) = sum over l of p(b, l) (1 + V(l)) + (1 - p(b)) min over d of [c(b, d) + V(d)]
 
+    A visit to a bin without an edge to a bin with a way always ends with a jump.
+
     A bin from which no way leads to the goal, whatever the jumps, is a lost episode. Its V is
     ``1 + risk_aversion`` times the longest time of any bin if jumps could be chosen. So with
-    ``risk_aversion`` 0 a lost episode counts like a start at the farthest place.
+    ``risk_aversion`` 0 a lost episode counts like a start at the farthest place. It counts more if
+    a certain loss would otherwise be chosen where a way leads to the goal.
 
-    The equations are solved by sweeps. Each is a run of Dijkstra's algorithm, where bins with jumps
-    have the value from the sweep before.
+    The equations are solved by policy iteration. Dijkstra's algorithm finds the best choices,
+    given the values of bins with jumps. A linear system has the values of these, given the choices.
 
     Args:
         roadmap: of the data.
@@ -192,57 +194,143 @@ def goal_times(
     joined = _joined_bins(roadmap, support, goal, entered)[0]
     if not joined:
         raise ObservationError(f"No recorded place is near the goal {_text(goal)}.")
-    sources, landings = roadmap.jumps.T.astype(np.int64)
-    chance = roadmap.jump_chance.copy()
-    chance[joined] = 0.0
     away = np.abs(roadmap.centers[joined] - goal).max(1) * BIN_CELLS / roadmap.size
-    ends = dict(zip(joined, away.tolist(), strict=True))
-    risky = np.flatnonzero(chance)
-    edges, costs = roadmap.edges, roadmap.steps.astype(np.float64)
-    begin, end = edges.T.astype(np.int64)
-    from_risky = np.isin(begin, risky)
-
-    choice = roadmap.jumps[~np.isin(sources * count + landings, begin * count + end)]
-    value, following = _dijkstra(
-        np.concatenate([edges, choice]),
-        np.concatenate([costs, np.ones(len(choice))]),
-        ends,
-        count,
-    )
-    lost = (1 + risk_aversion) * value[np.isfinite(value)].max()
-    onward = np.full(count, np.inf)
-    expected = value[risky]
-    for _ in range(_MAX_SWEEPS if len(risky) else 0):
-        known = np.where(np.isfinite(value), value, lost)
-        jump = np.bincount(sources, roadmap.chance * (1 + known[landings]), minlength=count)
-        onward = np.full(count, np.inf)
-        np.minimum.at(onward, begin[from_risky], (costs + value[end])[from_risky])
-        before, expected = expected, _mixed(jump, onward, chance)[risky]
-        values = {**ends, **dict(zip(risky.tolist(), expected.tolist(), strict=True))}
-        value, following = _dijkstra(edges[~from_risky], costs[~from_risky], values, count)
-        if np.allclose(before, expected, rtol=0, atol=_TOLERANCE):
-            break
-    for edge in np.flatnonzero(from_risky & (costs + value[end] <= onward[begin] + _TOLERANCE)):
-        if np.isfinite(value[end[edge]]):
-            following[begin[edge]] = end[edge]
-    arrival = _arrival(roadmap, joined, risky, following)
-    value[arrival == 0] = np.inf
-    return GoalTimes(roadmap, support, goal, tuple(joined), value, arrival, following)
+    chain = _Chain(roadmap, dict(zip(joined, away.tolist(), strict=True)))
+    lost = (1 + risk_aversion) * chain.fastest[chain.possible].max()
+    while True:
+        steps, arrival, following = chain.solve(lost)
+        if arrival[chain.possible].all():
+            return GoalTimes(roadmap, support, goal, tuple(joined), steps, arrival, following)
+        lost *= 2
 
 
-def _mixed(jump: np.ndarray, onward: np.ndarray, chance: np.ndarray) -> np.ndarray:
-    """``jump`` plus ``onward`` with the chance that no jump happens.
+class _Chain:
+    """The choices and chances on the way to bins where the body arrives.
 
-    A visit to a bin without edges always ends with a jump.
+    Attributes:
+        fastest: steps from each of N bins if jumps could be chosen, [N]; infinite without a way. A
+            jump takes 1 step.
+        possible: bins from which there is a way, bool [N].
     """
-    certain = jump / np.maximum(chance, np.finfo(float).tiny)
-    with np.errstate(invalid="ignore"):
-        mixed = jump + np.where(chance < 1, (1 - chance) * onward, 0.0)
-    return np.where(np.isfinite(onward), mixed, certain)
+
+    def __init__(self, roadmap: Roadmap, ends: dict[int, float]) -> None:
+        """Collect the edges and jumps that can be taken.
+
+        Args:
+            roadmap: of N bins.
+            ends: the bins where the body arrives, and the steps from each to the goal.
+        """
+        self._count, self._ends = len(roadmap), ends
+        chance = roadmap.jump_chance.copy()
+        chance[list(ends)] = 0.0
+        jumps = np.flatnonzero(chance[roadmap.jumps[:, 0]])
+        source, landing = roadmap.jumps[jumps].T.astype(np.int64)
+        edges = np.flatnonzero(chance[roadmap.edges[:, 0]] < 1)
+        begin, end = roadmap.edges[edges].T.astype(np.int64)
+        steps = roadmap.steps[edges].astype(np.float64)
+        # The jump, where an edge leads to the same bin.
+        other = ~np.isin(begin * self._count + end, source * self._count + landing)
+        self.fastest, self._first = _dijkstra(
+            np.append(begin[other], source),
+            np.append(end[other], landing),
+            np.append(steps[other], np.ones(len(source))),
+            ends,
+            self._count,
+        )
+        self.possible = np.isfinite(self.fastest)
+        self._risky = np.flatnonzero((chance > 0) & self.possible)
+        self._chance = chance[self._risky]
+        self._number = np.full(self._count, -1)
+        self._number[self._risky] = np.arange(len(self._risky))
+        from_risky = chance[begin] > 0
+        self._edges = begin[~from_risky], end[~from_risky], steps[~from_risky]
+        left = from_risky & self.possible[begin] & self.possible[end]
+        self._onward = self._number[begin[left]], end[left], steps[left]
+        taken = self.possible[source]
+        self._jumps = self._number[source[taken]], landing[taken]
+        share = roadmap.chance[jumps][taken].astype(np.float64)
+        total = np.bincount(self._jumps[0], share, minlength=len(self._risky))
+        self._share = share / total[self._jumps[0]]
+
+    def solve(self, lost: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The solution where the value of a bin without a way is ``lost``.
+
+        Returns:
+            (expected steps, infinite without a way; probability of arrival; next bin or -1), [N].
+        """
+        if not len(self._risky):
+            return self.fastest, self.possible.astype(np.float64), self._first
+        # With these first choices, the body arrives from each bin with a positive probability.
+        steps, following = self.fastest, self._first.copy()
+        while True:
+            following[self._risky] = -1
+            choice = self._choose(steps)
+            values, arrival = self._evaluate(steps, following, choice, lost)
+            if np.allclose(values, steps[self._risky], rtol=1e-9, atol=_TOLERANCE):
+                chosen = choice >= 0
+                following[self._risky[chosen]] = self._onward[1][choice[chosen]]
+                return steps, arrival, following
+            ends = {**self._ends, **dict(zip(self._risky.tolist(), values.tolist(), strict=True))}
+            steps, following = _dijkstra(*self._edges, ends, self._count)
+
+    def _choose(self, steps: np.ndarray) -> np.ndarray:
+        """The best edge of each bin with jumps, given the ``steps`` [N] of all bins; -1 without."""
+        begin, end, cost = self._onward
+        order = np.lexsort((cost + steps[end], begin))
+        first, at = np.unique(begin[order], return_index=True)
+        choice = np.full(len(self._risky), -1)
+        choice[first] = order[at]
+        return choice
+
+    def _evaluate(
+        self, steps: np.ndarray, following: np.ndarray, choice: np.ndarray, lost: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the choices lead to.
+
+        Args:
+            steps: of each bin, [N], of which the differences along ``following`` are right.
+            following: the next bin, [N]; -1 at bins with jumps and where the body arrives.
+            choice: the edge of each of R bins with jumps, [R]; -1 for none.
+            lost: value of a bin without a way.
+
+        Returns:
+            (expected steps of bins with jumps [R], probability of arrival from each bin [N]).
+        """
+        count = len(self._risky)
+        # The bin with jumps or the end on the way from each bin, found by doubling the distance.
+        stop = np.where(following < 0, np.arange(self._count), following)
+        for _ in range(self._count.bit_length()):
+            stop = stop[stop]
+        number = self._number[stop]
+        until = np.where(self.possible, steps, 0.0)
+        until = np.where(self.possible, until - np.where(number < 0, 0.0, until[stop]), lost)
+        arrives = np.where(self.possible & (number < 0), 1.0, 0.0)
+
+        source, landing = self._jumps
+        goes_on = np.flatnonzero(choice >= 0)
+        _, end, cost = (part[choice[goes_on]] for part in self._onward)
+        leaves = np.where(choice >= 0, self._chance, 1.0)
+        begin, target = np.append(source, goes_on), np.append(landing, end)
+        chance = np.append(self._share * leaves[source], 1 - self._chance[goes_on])
+        taken = chance * (np.append(np.ones(len(source)), cost) + until[target])
+        again = number[target] >= 0
+        moves = sparse.csc_matrix(
+            (chance[again], (begin[again], number[target[again]])), (count, count)
+        )
+        known = [
+            np.bincount(begin, each, minlength=count) for each in (taken, chance * arrives[target])
+        ]
+        system = linalg.splu(sparse.identity(count, format="csc") - moves)
+        values, arrival = system.solve(np.stack(known, 1)).T
+        return values, np.where(number < 0, arrives, arrival[number])
 
 
 def _dijkstra(
-    edges: np.ndarray, costs: np.ndarray, values: dict[int, float], count: int
+    begin: np.ndarray,
+    end: np.ndarray,
+    costs: np.ndarray,
+    values: dict[int, float],
+    count: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The least cost from each of ``count`` bins to a bin of ``values``, plus its value.
 
@@ -253,10 +341,8 @@ def _dijkstra(
     # no edge.
     ends = np.array(list(values))
     value = np.array(list(values.values()))
-    finite = np.isfinite(value)
-    ends, value = ends[finite], value[finite]
-    rows = np.concatenate([edges[:, 1], np.full(len(ends), count)])
-    columns = np.concatenate([edges[:, 0], ends])
+    rows = np.concatenate([end, np.full(len(ends), count)])
+    columns = np.concatenate([begin, ends])
     graph = sparse.csr_matrix(
         (np.concatenate([costs, 1 + value]), (rows, columns)), (count + 1, count + 1)
     )
@@ -264,32 +350,6 @@ def _dijkstra(
     before = before[:count].astype(np.int64)
     before[(before < 0) | (before == count)] = -1
     return distance[:count] - 1, before
-
-
-def _arrival(
-    roadmap: Roadmap, ends: list[int], risky: np.ndarray, following: np.ndarray
-) -> np.ndarray:
-    """The probability to reach a bin of ``ends`` from each bin along ``following``, float [N]."""
-    count = len(roadmap)
-    # The first risky bin or end on the way from each bin, found by doubling the distance.
-    stop = np.where(following < 0, np.arange(count), following)
-    stop[risky] = risky
-    for _ in range(count.bit_length()):
-        stop = stop[stop]
-    arrival = np.zeros(count)
-    arrival[ends] = 1.0
-    sources, landings = roadmap.jumps.T
-    onward = np.where(following < 0, np.arange(count), following)
-    goes_on = following[risky] >= 0
-    for _ in range(_MAX_SWEEPS if len(risky) else 0):
-        along = arrival[stop]
-        jump = np.bincount(sources, roadmap.chance * along[landings], minlength=count)
-        rest = np.where(goes_on, along[onward[risky]], np.inf)
-        before = arrival[risky]
-        arrival[risky] = _mixed(jump[risky], rest, roadmap.jump_chance[risky])
-        if np.allclose(before, arrival[risky], rtol=0, atol=1e-9):
-            break
-    return arrival[stop]
 
 
 def _joined_bins(

@@ -252,11 +252,13 @@ class _Nodes:
     @property
     def highest_cost(self) -> int:
         """Network evaluations of the most expensive possible node."""
-        longest = max(1, int(self._longest.max()) - self._has_goal)
-        settings, max_level = self._objective.settings, self._model.schedule.max_level
-        if isinstance(settings.sampling.matrix, str):  # the longest costs most
-            return evaluations(settings, longest, max_level)
-        return max(evaluations(settings, tokens, max_level) for tokens in range(1, longest + 1))
+        known, longest = 1 + self._has_goal, int(self._longest.max()) + 1
+        # By a named matrix, the longest costs most.
+        named = isinstance(self._objective.settings.sampling.matrix, str)
+        return max(
+            evaluations(self._objective.settings, self._model, length, known)
+            for length in ([longest] if named else range(1, longest + 1))
+        )
 
     def expand(self, leaves: Leaves) -> tuple[torch.Tensor, int]:
         """Make the plan of each leaf: its score, float [R], and network evaluations per plan."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from dfplan.errors import ConfigError
@@ -61,11 +63,15 @@ def join_windows(
     return denoise
 
 
+def window_count(length: int, window: int, overlap: int) -> int:
+    """Number of windows that :func:`join_windows` needs for ``length`` tokens, at least W."""
+    # The first token of all windows but the first is not used.
+    return 1 + math.ceil((length - window) / (window - 1 - overlap))
+
+
 def _windows(length: int, window: int, overlap: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the tokens of each window, int [n, W], and their weights, float [n, W]."""
-    # The first token of all windows but the first is not used.
-    stride = window - 1 - overlap
-    count = 1 + -(-(length - window) // stride)
+    count = window_count(length, window, overlap)
     starts = torch.linspace(0, length - window, count, dtype=torch.float64).round().long()
     place = torch.arange(window)
     weight = torch.minimum(place, window - place).float().repeat(count, 1)

@@ -96,10 +96,11 @@ class Roadmap(Record):
         place = np.where(inside[..., None], place, 0)
         return np.where(inside, self.grid[place[..., 0], place[..., 1]], -1)
 
-    def problem(self) -> str | None:
+    def problem(self, support: Support) -> str | None:
         """The name of an array with impossible values, as in a damaged checkpoint; else None."""
         count = len(self)
-        if not (self.bins >= 0).all() or not _ascending(self.bins):
+        grid = _bin_grid(support)
+        if not ((self.bins >= 0) & (self.bins < grid)).all() or not _ascending(self.bins):
             return "bins"
         for name, values in (("edges", self.steps), ("jumps", self.chance)):
             pairs = getattr(self, name)
@@ -111,6 +112,9 @@ class Roadmap(Record):
             return "steps"
         if not ((self.chance > 0) & (self.chance <= 1)).all():
             return "chance"
+        place = (self.departures - self.origin) / self.size
+        if not ((place >= 0) & (place < grid)).all():
+            return "departures"
         leaving = np.bincount(self.jumps[:, 0], self.chance, minlength=1)
         return "chance" if leaving.max(initial=0.0) > 1 + 1e-4 else None
 
@@ -140,7 +144,7 @@ def fit_roadmap(trajectories: Trajectories, support: Support) -> Roadmap:
     """
     origin = support.origin.numpy().astype(np.float64)
     size = BIN_CELLS * support.resolution
-    grid = np.ceil(np.array(support.visited.shape) / BIN_CELLS).astype(np.int64)
+    grid = _bin_grid(support)
     count = int(grid.prod())
     positions = trajectories.layout.positions(trajectories.observations)
 
@@ -257,6 +261,11 @@ def _blocks(segments: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         first = int(np.searchsorted(segments[:, 0], rows.start, side="right")) - 1
         number = np.arange(rows.start, rows.stop)
         yield rows, first + np.searchsorted(segments[first:, 0], number, side="right")
+
+
+def _bin_grid(support: Support) -> np.ndarray:
+    """Number of bins along each axis of the visited region, int [2]."""
+    return np.asarray(np.ceil(np.array(support.visited.shape) / BIN_CELLS), np.int64)
 
 
 def _places(positions: np.ndarray, origin: np.ndarray, size: float) -> np.ndarray:

@@ -178,7 +178,7 @@ def _roadmap(tensors: dict[str, torch.Tensor], support: Support) -> Roadmap:
     roadmap = Roadmap(
         support.origin.numpy().astype(np.float64), BIN_CELLS * support.resolution, **arrays
     )
-    if problem := roadmap.problem():
+    if problem := roadmap.problem(support):
         raise ValueError(f"roadmap.{problem}")
     return roadmap
 

@@ -65,9 +65,9 @@ def answer(request: PlanRequest, served: ServedPlanner, emit: Emit) -> None:
                 f"{request.steps}; got {request.uncertainty_scale:g}.",
             )
         planner = planner_for(request, served)
-        model = planner.model
-        tokens, max_level = model.layout.tokens - 1, model.schedule.max_level
-        cost = request.candidates * evaluations(planner.settings, tokens, max_level)
+        length = _longest_plan(request, planner)
+        known = 1 if request.goal is None else 2
+        cost = request.candidates * evaluations(planner.settings, planner.model, length, known)
         if cost > MAX_EVALUATIONS:
             raise RequestError(
                 "candidates",
@@ -101,20 +101,21 @@ def planner_for(request: PlanRequest, served: ServedPlanner) -> ForcingPlanner:
     )
     if request.via_points or request.zones:
         return planner.for_rewards(served.maze.suite.cell_size)
-    if _fits_a_window(request, planner):  # shows how a plan comes out of noise
+    if _longest_plan(request, planner) <= planner.model.layout.tokens:
+        # Shows how a plan comes out of noise.
         return planner.with_settings(route_noise=math.inf)
     return planner
 
 
-def _fits_a_window(request: PlanRequest, planner: ForcingPlanner) -> bool:
-    """Whether a window of the model is as long as the way to the goal, if there is one."""
-    statistics = planner.model.statistics
+def _longest_plan(request: PlanRequest, planner: ForcingPlanner) -> int:
+    """Tokens of the longest candidate: of a window, or of the way to the goal if it is longer."""
+    statistics, layout = planner.model.statistics, planner.model.layout
     if request.goal is None or statistics.roadmap is None:
-        return True
+        return layout.tokens
     with suppress(ObservationError):
         (route,) = find_routes(statistics, np.array([request.start]), np.array([request.goal]))
-        return LATEST * route.duration <= planner.model.layout.longest_horizon
-    return True
+        return max(layout.tokens, 1 + math.ceil(LATEST * route.duration / layout.token_steps))
+    return layout.tokens
 
 
 def reward_of(request: PlanRequest, served: ServedPlanner) -> Reward | None:

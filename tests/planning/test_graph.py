@@ -76,6 +76,10 @@ def test_it_needs_a_goal_and_a_roadmap() -> None:
         GraphPlanner(old).plan(np.zeros(2), np.array([1.0, 0.0]))
     with pytest.raises(ConfigError, match="risk_aversion"):
         GraphPlanner(statistics, risk_aversion=-1)
+    with pytest.raises(ConfigError, match="seed"):
+        GraphPlanner(statistics).plan(np.zeros(2), np.array([1.0, 0.0]), seed=-1)
+    with pytest.raises(ConfigError, match="observation_layout"):
+        GraphPlanner(statistics, observation_layout="planar")  # type: ignore[arg-type]
 
 
 def test_data_in_which_nothing_connects_is_an_error() -> None:

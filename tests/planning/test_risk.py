@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from walks import statistics_of, walk
 
 from dfplan.planning.graph import GraphPlanner
+from dfplan.planning.risk import with_risk
+from dfplan.planning.route import find_routes
 from dfplan.tokens.statistics import Statistics
 
 START, GOAL = np.array([0.0, 0.0]), np.array([10.0, 0.0])
@@ -60,6 +64,28 @@ def test_a_way_that_must_jump_ends_there_and_says_so() -> None:
     assert abs(plan.points[0, -1, 0] - 5) < 0.5
     assert plan.arrival is not None and plan.futures is not None
     assert plan.arrival[0] == pytest.approx(0.75, abs=1e-3) and len(plan.futures) == 2
+
+
+def test_a_stay_near_a_departure_is_one_visit() -> None:
+    statistics = with_jumps(lost=10, saved=20, through=60, round_way=False)
+    assert statistics.roadmap is not None
+    (route,) = find_routes(statistics, START[None], GOAL[None])
+    plan = GraphPlanner(statistics).plan(START, GOAL)
+    place = statistics.roadmap.departures[0]
+    bin = statistics.roadmap.bin_of(place)
+    corners = statistics.roadmap.bins[bin] + np.array([[0.1, 0.1], [0.9, 0.9]])
+    corners = statistics.roadmap.origin + corners * statistics.roadmap.size
+    aside = corners[np.abs(corners - place).max(1).argmax()]
+    lines = ([START, place, GOAL], [START, place, aside, place, GOAL], [START, place, START, GOAL])
+    left = []
+    for line in lines:
+        points = walk(*line)[None].astype(np.float32)
+        changed = replace(plan, points=points, level=np.zeros(points.shape[:2], np.int64))
+        risk = with_risk(changed, [route], statistics)
+        assert risk.on_plan is not None
+        left.append(risk.on_plan[0, -1])
+    once = 1 - 31 / 91
+    np.testing.assert_allclose(left, [once, once, once**2], atol=1e-5)
 
 
 def test_without_jumps_nothing_is_left_to_chance() -> None:

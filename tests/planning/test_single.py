@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.denoise import evaluations
 from dfplan.planning.objective import PlanObjective, reward_gradient
 from dfplan.planning.observation_history import ObservationHistory
 from dfplan.planning.policy import Policy
@@ -301,6 +302,10 @@ def test_a_plan_can_be_longer_than_a_window(
     np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-4)
     assert corridor.away(plan.points).max() < 4.5
     assert plan.evaluations > few.plan(states, goals, horizon=130, seed=0).evaluations
+    for planned, steps in ((plan, 260), (few.plan(states, goals, horizon=50, seed=0), 50)):
+        length = 1 + -(-steps // few.model.layout.token_steps)
+        count = evaluations(few.settings, few.model, length, known=2)
+        assert planned.evaluations == few.settings.candidates * count
 
 
 def test_a_plan_that_starts_from_the_expected_way_needs_few_evaluations(

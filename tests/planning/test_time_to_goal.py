@@ -33,7 +33,7 @@ def roadmap_of(
         np.array([jumps[leap] for leap in leaps], np.float32),
         np.zeros((0, 2), np.float32),
     )
-    assert roadmap.problem() is None
+    assert roadmap.problem(support_of(roadmap)) is None
     return roadmap
 
 
@@ -88,6 +88,72 @@ def test_a_repeated_chance_takes_one_over_its_probability(chance: float) -> None
     result = times(roadmap, 1)
     assert result.steps[0] == pytest.approx(1 / chance, abs=0.05)
     assert result.arrival[0] == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("chance", [1e-2, 1e-4, 1e-6])
+def test_a_rare_chance_has_the_closed_form(chance: float) -> None:
+    # From bin 0 a jump leads to the goal, bin 2, or to bin 1, from where 7 steps lead back.
+    roadmap = roadmap_of(line_of(3), {(1, 0): 7.0}, {(0, 1): 1 - chance, (0, 2): chance})
+    result = times(roadmap, 2)
+    expected = (1 + (1 - chance) * 7) / chance
+    np.testing.assert_allclose(result.steps[:2], [expected, expected + 7], rtol=1e-2)
+    np.testing.assert_allclose(result.arrival, 1.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_solution_satisfies_the_equations(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count, goal = 40, 0
+    edges = {
+        (int(a), int(b)): float(rng.uniform(2, 9))
+        for a, b in rng.integers(0, count, (70, 2))
+        if a != b
+    }
+    jumps = {}
+    for source in rng.choice(np.arange(1, count), 10, replace=False).tolist():
+        for landing in rng.choice(count, 3, replace=False).tolist():
+            jumps[source, landing] = float(rng.uniform(0.05, 0.3))
+    result = times(roadmap_of(line_of(count), edges, jumps), goal, risk_aversion=1.0)
+    steps, arrival = result.steps, result.arrival
+    assert np.isfinite(steps).sum() > 5
+    known = [result.steps[bin] for bin in range(count) if np.isfinite(steps[bin])]
+    losses = []
+    for bin in np.flatnonzero(np.isfinite(steps)).tolist():
+        if bin == goal:
+            assert steps[bin] == 0 and arrival[bin] == 1
+            continue
+        leaps = {end: chance for (begin, end), chance in jumps.items() if begin == bin}
+        ways = {end: cost for (begin, end), cost in edges.items() if begin == bin}
+        ways = {end: cost for end, cost in ways.items() if np.isfinite(steps[end])}
+        leaves = sum(leaps.values()) if ways else 1.0
+        share = leaves / sum(leaps.values()) if leaps else 0.0
+        lands = {end: chance * share for end, chance in leaps.items()}
+        value = sum(chance for chance in lands.values())
+        value += sum(chance * steps[end] for end, chance in lands.items() if steps[end] < np.inf)
+        expected = sum(chance * arrival[end] for end, chance in lands.items())
+        if ways:
+            best = min(ways, key=lambda end: ways[end] + steps[end])
+            value += (1 - leaves) * (ways[best] + steps[best])
+            expected += (1 - leaves) * arrival[best]
+        lost = sum(chance for end, chance in lands.items() if np.isinf(steps[end]))
+        if lost:
+            losses.append((steps[bin] - value) / lost)
+        else:
+            assert steps[bin] == pytest.approx(value, rel=1e-4)
+        assert arrival[bin] == pytest.approx(expected, abs=1e-4)
+    # All losses have the same value.
+    assert not losses or np.ptp(losses) < 1e-3 * max(known)
+
+
+def test_a_way_is_not_given_up_because_a_loss_is_cheaper() -> None:
+    # Bin 0 is left by a jump nine times of ten. A jump lands at bin 1, which leads back, so the
+    # way to the goal, bin 2, takes many steps; at bin 3 a jump is a sure loss of few.
+    bins = line_of(6)
+    edges = {(0, 2): 5.0, (1, 4): 5.0, (4, 0): 5.0, (4, 3): 5.0, (3, 0): 5.0}
+    roadmap = roadmap_of(bins, edges, {(0, 1): 0.95, (3, 5): 0.999})
+    result = times(roadmap, 2, risk_aversion=0.0)
+    assert (result.arrival[[0, 1, 3, 4]] > 0).all() and np.isfinite(result.steps[:5]).all()
+    assert result.route(roadmap.centers[1])[1] == 4
 
 
 def test_a_loss_weighs_as_risk_aversion_says() -> None:

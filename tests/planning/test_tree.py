@@ -91,7 +91,7 @@ def test_evaluations_stay_within_the_budget(
         matrix=matrix, mc_samples=mc_samples, largest_batch=10
     )
     model = counted.model
-    longest = evaluations(counted.settings, model.layout.tokens - 2, model.schedule.max_level)
+    longest = evaluations(counted.settings, model, model.layout.tokens, known=2)
     budget = 3 * longest
     tree = TreePlanner(counted, TreeSettings(evaluations=budget))
     plan = tree.plan(states, goals, horizon=horizon, seed=0)
