@@ -29,6 +29,8 @@ the shipped planner, which does not know the requirement. The others have its ho
 a detour or a low speed takes time, the deadline of arrive_by, and none in moving. "horizon" knows
 nothing else. "guided" also has the reward, with the settings below, which were chosen on validation
 problems. "tree" is tree search with the same reward, settings and number of network evaluations.
+"along the way" is guided, and starts from the expected way through the places and around the
+regions; other requirements say nothing of the way, so it starts from pure noise as the others do.
 
 "satisfied" is the share of episodes in which the requirement is met, from the first to the last
 position, and the last step ends at the goal; "kept" and "at goal" are these two conditions alone.
@@ -61,6 +63,7 @@ from dfplan.evaluation.protocols import Problems, Split, Task, named_task, probl
 from dfplan.evaluation.statistics import mean
 from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.rewards import OnSupport
+from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import TimedPD, Tracker, timed_gains
 from dfplan.planning.tree import TreePlanner, TreeSettings
@@ -95,6 +98,10 @@ def _guided(mc_samples: int = 1) -> ForcingPlanner:
     )
 
 
+def _along_the_way() -> ForcingPlanner:
+    return _guided().with_settings(route_noise=PlannerSettings().route_noise, refine_top_k=4)
+
+
 def _tree() -> TreePlanner:
     planner = _guided()
     evaluations = planner.settings.candidates * planner.settings.sampling.steps
@@ -105,6 +112,7 @@ PLANNERS: dict[str, Callable[[], Planner]] = {
     "unguided": lambda: WithoutReward(_shipped()),
     "horizon": lambda: WithoutReward(_shipped(), sees_horizon=True),
     "guided": _guided,
+    "along the way": _along_the_way,
     "tree": _tree,
     "guided-mc": lambda: _guided(mc_samples=4),
 }
@@ -117,7 +125,7 @@ WITHOUT_REWARD = ("unguided", "horizon")
 
 def main(
     requirements: Names = Names(tuple(REQUIREMENTS)),
-    planners: Names = Names("unguided,horizon,guided,tree"),
+    planners: Names = Names("unguided,horizon,guided,tree,along the way"),
     episodes: int = 50,
     split: Split = "test",
     workers: int = 1,

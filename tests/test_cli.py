@@ -31,6 +31,7 @@ from dfplan.training.state import TrainingState
 from dfplan.types import Recording
 
 TINY = [
+    "--tune_episodes=0",
     "--recipe.tokens=4",
     "--recipe.width=8",
     "--recipe.layers=1",

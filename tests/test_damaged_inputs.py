@@ -62,6 +62,7 @@ ENTRIES: dict[str, dict[str, list[str]]] = {
         "checkpoint": ["{}", "--episodes=1"],
         "maze": [NAME, "--env={}", "--episodes=1"],
     },
+    "tune": {"checkpoint": ["{}", "--episodes=1"]},
     "env": {"maze": ["{}"]},
     "plan": PLANNED,
     "video denoising": PLANNED,

@@ -39,6 +39,7 @@ PACKAGES = (
     "training",
     "pretrained",
     "evaluation",
+    "tuning",
     "bench",
     "view",
     "cli",

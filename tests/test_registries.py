@@ -118,7 +118,8 @@ out = "--out=run"
 for command in (
     ["data", "info", "walk.mine"],
     ["data", "convert", "walk.mine", "again.mine"],
-    ["train", "mine", "--data=walk.mine", "--accelerator=cpu", out],
+    ["train", "mine", "--data=walk.mine", "--accelerator=cpu",
+     "--tune_episodes=0", out],
     ["plan", "run", "3.9,3", "3,3.9", "--reward=Mine()", "--planner.guidance.method=mine",
      "--planner.candidates=2", "--out=plan.svg"],
     ["bench", "--planner=mine", "--tracker=mine", "--tasks=maze2d-umaze", "--episodes=1",

@@ -65,6 +65,7 @@ COMMANDS = Group(
             "train:COMMANDS",
             "train:train_data",
         ),
+        "tune": "train:tune",
         "data": Group(
             "Collect, download, check or convert data.",
             {

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -36,6 +36,7 @@ from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.offline import OfflineConfig, OfflineSettings, train_offline
 from dfplan.training.registry import recipe_of
 from dfplan.training.settings import TrainSettings
+from dfplan.tuning import tune_clearance
 from dfplan.types import Trajectories
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -55,6 +56,7 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
         devices: int = 1,
         precision: Precision = "32-true",
         resume: bool = False,
+        tune_episodes: NonNegativeInt = 100,
         **how: Any,
     ) -> None:
         """Train a preset on its own data, or on other data.
@@ -69,6 +71,8 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
             devices: number of devices.
             precision: 32-true, bf16-mixed or 16-mixed.
             resume: continue from the state in out.
+            tune_episodes: validation episodes of each task, by which a planner by Diffusion Forcing
+                gets its clearance after the training (dfplan tune); 0 leaves the default.
             **how: how to read the data.
         """
         fabric = _fabric(accelerator, devices, precision)
@@ -77,6 +81,8 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
             source = preset_data(preset, out) if data is None else data
         trajectories = _load(source, **how)
         train(recipe, trajectories, out, settings=settings, fabric=fabric, resume=resume)
+        if isinstance(recipe, ForcingConfig) and tune_episodes and fabric.is_global_zero:
+            tune_clearance(out, tune_episodes)
         print(out / "checkpoint.safetensors")
 
     # The parser would lose the preset's values as defaults of a union.
@@ -219,6 +225,22 @@ def _fabric(accelerator: str, devices: int, precision: Precision) -> Fabric:
             f"Cannot train on accelerator {accelerator!r} with {devices} devices in {precision}: "
             f"{error} Without the three flags the training uses the hardware that it finds."
         ) from error
+
+
+def tune(checkpoint: str, episodes: PositiveInt = 100) -> None:
+    """Choose how far plans stay from walls, by validation episodes in the maze of a checkpoint.
+
+    Presets do this after the training.
+
+    Args:
+        checkpoint: file, or the folder of a training; it is changed.
+        episodes: of each task.
+    """
+    clearance = tune_clearance(checkpoint, episodes)
+    if clearance is None:
+        print("No suite has the maze of this checkpoint, so there are no validation episodes.")
+    else:
+        print(f"edge {clearance.edge:g}, contact {clearance.contact:g} steps at top speed")
 
 
 COMMANDS = {

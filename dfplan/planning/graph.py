@@ -18,7 +18,7 @@ from dfplan.planning.query import (
 )
 from dfplan.planning.risk import with_risk
 from dfplan.planning.route import find_routes
-from dfplan.planning.time_to_goal import RISK_AVERSION
+from dfplan.planning.time_to_goal import MAX_RISK_AVERSION, RISK_AVERSION
 from dfplan.planning.trackers import Pursuit, pursuit
 from dfplan.record import Record
 from dfplan.tokens.statistics import Statistics
@@ -53,7 +53,7 @@ class GraphPlanner(Record, BasePlanner):
     def __post_init__(self) -> None:
         require_class(Statistics, statistics=self.statistics)
         require_class(ObservationLayout, observation_layout=self.observation_layout)
-        require_numbers(vars(self), "risk_aversion", minimum=0)
+        require_numbers(vars(self), "risk_aversion", minimum=0, maximum=MAX_RISK_AVERSION)
         require_numbers(vars(self), "stride", integer=True, minimum=1)
 
     def tracker(self) -> Pursuit:

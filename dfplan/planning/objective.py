@@ -53,7 +53,9 @@ class PlanObjective:
         self._stride, self._position = model.layout.stride, model.layout.position
         self._reward = None if reward is None else check_reward(reward)
         terms = settings.smoothness_weight * Short()
-        terms = terms + settings.support_weight * OnSupport(self._statistics.safe_support)
+        # As steep as with 2 points on each line, for which the weight is meant.
+        weight = 2 / _POINTS_PER_LINE * settings.support_weight
+        terms = terms + weight * OnSupport(self._statistics.free_region, _POINTS_PER_LINE)
         self._guidance_reward = terms if self._reward is None else terms + self._reward
 
     @property
@@ -85,7 +87,7 @@ class PlanObjective:
         """
         points = states[..., self._position]
         lines = points_on_lines(points, _POINTS_PER_LINE)
-        distance = self._statistics.safe_support.distance(lines)
+        distance = self._statistics.free_region.distance(lines)
         off = (distance > self.settings.support_margin * self._step_length).float()
         return off.view(*points.diff(dim=1).shape[:-1], _POINTS_PER_LINE).mean(-1)
 

@@ -19,7 +19,9 @@ from dfplan.planning.settings import PlannerSettings
 from dfplan.record import Record
 from dfplan.sampling.matrices import FREE
 from dfplan.sampling.model import SequenceModel
-from dfplan.tokens.layout import MAX_LENGTH
+
+_MAX_JOINED = 4096
+"""Largest number of tokens in a plan that is longer than a window."""
 
 _EARLIEST, LATEST = 0.9, 1.2
 """Horizons of candidates, as multiples of the expected time to the goal."""
@@ -178,7 +180,7 @@ def horizons(
     token_steps = layout.token_steps
     before = 0 if query.history is None else query.history.tokens(layout) - 1
     window = layout.longest_horizon - before * token_steps
-    limit = (MAX_LENGTH - before) * token_steps if joined and layout.tokens > 2 else window
+    limit = (_MAX_JOINED - before) * token_steps if joined and layout.tokens > 2 else window
     given = window if horizon is None else horizon
     # As Python's int: NumPy's unsigned integers have no negative numbers.
     steps = int(given) if isinstance(given, int | np.integer) else 0

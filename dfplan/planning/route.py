@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -10,11 +11,15 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.requirements import Requirements
 from dfplan.planning.row_errors import in_row
 from dfplan.planning.time_to_goal import RISK_AVERSION, GoalTimes, goal_times
 from dfplan.record import Record
+from dfplan.tokens.free_region import FreeRegion
 from dfplan.tokens.statistics import Statistics
-from dfplan.tokens.support import Support
+
+FREE = Requirements(np.zeros((0, 2)))
+"""No requirements."""
 
 _MARGIN = 1.0
 """A shortcut may be this far from the data, in cells of the support."""
@@ -40,6 +45,11 @@ class TimedLine(Record):
         """Environment steps from the start to the end."""
         return float(self.steps[-1])
 
+    @property
+    def length(self) -> float:
+        """Length, where each part counts the larger of its extents along the two axes."""
+        return float(np.abs(np.diff(self.points, axis=0)).max(1).sum())
+
     def at(self, steps: np.ndarray) -> np.ndarray:
         """Expected positions [P, 2] after ``steps`` [P]; the last one after arrival."""
         columns = [np.interp(steps, self.steps, self.points[:, axis]) for axis in (0, 1)]
@@ -64,16 +74,19 @@ def find_routes(
     starts: np.ndarray,
     goals: np.ndarray,
     risk_aversion: float = RISK_AVERSION,
+    requirements: Requirements = FREE,
 ) -> list[Route]:
     """The expected way of each query, shortened where the data leaves room.
 
-    A way ends at the goal, or before it where a jump is likely.
+    A way ends at the goal, or before it where a jump is likely. It passes the required places one
+    after another, and no closed region.
 
     Args:
         statistics: statistics of the data, with a roadmap.
         starts: positions [B, 2].
         goals: positions [B, 2].
         risk_aversion: see :func:`~dfplan.planning.time_to_goal.goal_times`.
+        requirements: of all ways.
 
     Raises:
         ConfigError: there is no roadmap, or ``risk_aversion`` is negative.
@@ -85,21 +98,49 @@ def find_routes(
             "A way to the goal needs the roadmap of the data, which this checkpoint lacks. Train "
             "the model again."
         )
-    distinct, of_query = np.unique(goals, axis=0, return_inverse=True)
-    ways: dict[int, GoalTimes] = {}
+    if requirements.closed:
+        closed = requirements.forbid(roadmap.centers, roadmap.size / 2)
+        roadmap = roadmap.without(closed)
+
+    @cache
+    def way(place: tuple[float, float]) -> GoalTimes:
+        return goal_times(roadmap, statistics.support, np.array(place), risk_aversion)
+
     routes = []
-    for row, (start, index) in enumerate(zip(starts, of_query.ravel().tolist(), strict=True)):
+    for row, (start, goal) in enumerate(zip(starts, goals.astype(np.float64), strict=True)):
+        ends = [*requirements.places, goal]
+        begins = [start, *requirements.places]
         try:
-            if index not in ways:
-                goal = distinct[index]
-                ways[index] = goal_times(roadmap, statistics.support, goal, risk_aversion)
-            routes.append(expected_way(ways[index], start, statistics))
+            parts = [
+                expected_way(way(tuple(end)), begin, statistics, requirements)
+                for begin, end in zip(begins, ends, strict=True)
+            ]
+            routes.append(_joined(parts))
         except ObservationError as error:
             raise ObservationError(f"{error}{in_row(row, len(starts))}", rows=(row,)) from error
     return routes
 
 
-def expected_way(way: GoalTimes, start: np.ndarray, statistics: Statistics) -> Route:
+def _joined(parts: list[Route]) -> Route:
+    """One way from the parts, up to the first that ends where a jump is likely."""
+    jumps = [part.ends_in_jump for part in parts]
+    parts = parts[: 1 + jumps.index(True)] if any(jumps) else parts
+    if len(parts) == 1:
+        return parts[0]
+    points = [parts[0].points, *(part.points[1:] for part in parts[1:])]
+    began = np.cumsum([0.0, *(part.duration for part in parts)])
+    steps = [
+        parts[0].steps,
+        *(part.steps[1:] + at for part, at in zip(parts[1:], began[1:-1], strict=True)),
+    ]
+    return Route(
+        np.concatenate(points), np.concatenate(steps), parts[-1].way, parts[-1].ends_in_jump
+    )
+
+
+def expected_way(
+    way: GoalTimes, start: np.ndarray, statistics: Statistics, requirements: Requirements = FREE
+) -> Route:
     """The best way from ``start`` [2] to the goal of ``way``; see :func:`find_routes`."""
     roadmap = way.roadmap
     bins = way.route(start)
@@ -111,15 +152,15 @@ def expected_way(way: GoalTimes, start: np.ndarray, statistics: Statistics) -> R
     if ends_in_jump:
         line, durations = line[:-1], durations[:-1]
     elapsed, length = (np.append(0.0, np.cumsum(each)) for each in (durations, _lengths(line)))
-    corners = _shortcuts(line, statistics.safe_support)
+    corners = _shortcuts(line, statistics.free_region, requirements)
     along, straight = np.diff(length[corners]), _lengths(line[corners])
     pace = np.diff(elapsed[corners]) / np.where(along > 0, along, 1.0)
     steps = np.append(0.0, np.cumsum(pace * straight))
     return Route(line[corners], steps, way, ends_in_jump)
 
 
-def _shortcuts(line: np.ndarray, support: Support) -> np.ndarray:
-    """The corners of the shortest line along ``line`` [R, 2] that does not leave the data; int [Q].
+def _shortcuts(line: np.ndarray, region: FreeRegion, requirements: Requirements) -> np.ndarray:
+    """The corners of the shortest line along ``line`` [R, 2] that stays in the region; int [Q].
 
     It has the first and last point of ``line``, and some between.
     """
@@ -128,14 +169,17 @@ def _shortcuts(line: np.ndarray, support: Support) -> np.ndarray:
     near = second - first <= _REACH
     first, second = first[near], second[near]
     length = np.linalg.norm(line[second] - line[first], axis=1)
-    samples = np.ceil(length / support.resolution).astype(int).clip(min=1)
+    samples = np.ceil(length / region.resolution).astype(int).clip(min=1)
     owner = np.repeat(np.arange(len(first)), samples)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(samples) - samples, samples)
     share = ((place + 0.5) / samples[owner])[:, None]
     points = (1 - share) * line[first[owner]] + share * line[second[owner]]
-    distance = support.distance(torch.from_numpy(points.astype(np.float32))).numpy()
+    distance = region.distance(torch.from_numpy(points.astype(np.float32))).numpy()
     free = np.ones(len(first), bool)
-    free[owner[distance > _MARGIN * support.resolution]] = False
+    outside = distance > _MARGIN * region.resolution
+    if requirements.closed:
+        outside |= requirements.forbid(points, np.inf)
+    free[owner[outside]] = False
     step = np.arange(count - 1)
     begin, end = np.append(step, first[free]), np.append(step + 1, second[free])
     cost = np.linalg.norm(line[end] - line[begin], axis=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from dfplan.errors import ConfigError, require_class, require_name, require_numbers
 from dfplan.planning.query import MAX_GOAL_DISTANCE, MAX_START_DISTANCE
-from dfplan.planning.time_to_goal import RISK_AVERSION
+from dfplan.planning.time_to_goal import MAX_RISK_AVERSION, RISK_AVERSION
 from dfplan.sampling.guidance import GuidanceSettings
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.steps import STEPS
@@ -28,9 +28,9 @@ class PlannerSettings:
         route_noise: plans to a goal start from the expected way there
             (:mod:`dfplan.planning.route`), to which noise of this standard deviation is added, in
             steps at top speed. With ``math.inf`` they start from pure noise, as in arXiv
-            2407.01392. So do plans with a reward of the caller, which may ask for another way,
-            plans of tokens that hold more than positions, and those of a checkpoint without a
-            roadmap.
+            2407.01392. So do plans with a reward of the caller, which may ask for another way
+            (except :mod:`dfplan.planning.requirements`), plans of tokens that hold more than
+            positions, and those of a checkpoint without a roadmap.
         route_candidates: number of plans sampled for each query from the expected way. Their
             horizons are spread evenly from 0.9 to 1.2 times the expected time to the goal.
         risk_aversion: what a loss counts in the choice of the way; see
@@ -84,7 +84,7 @@ class PlannerSettings:
         require_numbers(vars(self), "refine_steps", integer=True, minimum=0)
         weights = ("smoothness_weight", "support_weight", "support_penalty", "support_margin")
         require_numbers(vars(self), *weights, minimum=0)
-        require_numbers(vars(self), "risk_aversion", minimum=0)
+        require_numbers(vars(self), "risk_aversion", minimum=0, maximum=MAX_RISK_AVERSION)
         require_numbers(vars(self), "route_noise", above=0, maximum=math.inf)
         distances = ("max_start_distance", "max_goal_distance")
         require_numbers(vars(self), *distances, minimum=0, maximum=math.inf)

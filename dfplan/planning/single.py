@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
@@ -12,7 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from dfplan.errors import ConfigError, require_class, require_name, require_numbers
+from dfplan.errors import (
+    ConfigError,
+    ObservationError,
+    require_class,
+    require_name,
+    require_numbers,
+)
 from dfplan.observations import ObservationLayout
 from dfplan.planning.denoise import RowCallback, denoise
 from dfplan.planning.objective import PlanObjective
@@ -28,6 +35,7 @@ from dfplan.planning.partial_plan import (
 )
 from dfplan.planning.planner import BasePlanner, PlanArguments, Progress
 from dfplan.planning.query import PlanQuery, noise_generator
+from dfplan.planning.requirements import Requirements, requirements_of
 from dfplan.planning.risk import with_risk
 from dfplan.planning.route import Route, TimedLine, find_routes
 from dfplan.planning.row_errors import first_then_others, in_row
@@ -40,6 +48,9 @@ from dfplan.record import Record
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
 from dfplan.types import DenoisingStep, Plan
+
+_SHORTCUT = 1.1
+"""A plan can be this much shorter than the expected way, which bends at the centers of bins."""
 
 _STEEPNESS = 30.0
 """Factor of :meth:`ForcingPlanner.for_rewards` on the planner's own weights in guidance."""
@@ -136,9 +147,11 @@ class ForcingPlanner(Record, BasePlanner):
         objective = PlanObjective(settings, model, arguments.reward)
         generator = noise_generator(arguments.seed)
         query, estimates = self._with_estimates(query, generator)
-        routes = self._routes(query)
-        # A reward may ask for another way, and what else tokens hold is not known on the way.
-        along = arguments.reward is None and model.layout.holds_positions_alone
+        required = requirements_of(arguments.reward)
+        routes, meets = self._routes(query, required)
+        # Another reward may ask for another way, and what else tokens hold is not known on the way.
+        along = meets and model.layout.holds_positions_alone
+        along = along and (arguments.reward is None or required is not None)
         guess = self._guess(query, routes if along else None, arguments.warm_start)
         # A line can end before the goal, where a jump is likely.
         near = _to_ends(query, routes) if along and routes is not None else query
@@ -162,7 +175,7 @@ class ForcingPlanner(Record, BasePlanner):
             began=began,
             maze=self.maze,
         )
-        if along and routes is not None:
+        if routes is not None and arguments.reward is None and along:
             plan = with_risk(plan, routes, model.statistics)
         trace = _trace(denoised, states_of, selected, model) if arguments.trace else ()
         return replace(plan, goal=query.goal, trace=trace)
@@ -178,13 +191,24 @@ class ForcingPlanner(Record, BasePlanner):
         )
         return query.with_history(history, self.model.layout.observed), count
 
-    def _routes(self, query: PlanQuery) -> list[Route] | None:
-        """The expected way of each query; None if it is not known or not wanted."""
+    def _routes(
+        self, query: PlanQuery, required: Requirements | None
+    ) -> tuple[list[Route] | None, bool]:
+        """The expected way of each query, and whether it meets the requirements.
+
+        The ways are None if they are not known or not wanted.
+        """
         statistics, settings = self.model.statistics, self.settings
         if query.goal is None or statistics.roadmap is None or math.isinf(settings.route_noise):
-            return None
+            return None, True
         starts = query.start.numpy().astype(np.float64)
-        return find_routes(statistics, starts, query.goal, settings.risk_aversion)
+        find = functools.partial(
+            find_routes, statistics, starts, query.goal, settings.risk_aversion
+        )
+        if required is not None:
+            with contextlib.suppress(ObservationError):
+                return find(required), True
+        return find(), required is None
 
     def _guess(
         self, query: PlanQuery, routes: list[Route] | None, warm_start: WarmStart | None
@@ -215,8 +239,8 @@ class ForcingPlanner(Record, BasePlanner):
         """The last token of each candidate, int [B, C].
 
         Raises:
-            ConfigError: as :func:`~dfplan.planning.partial_plan.horizons`, or the horizon is much
-                shorter than the way.
+            ConfigError: as :func:`~dfplan.planning.partial_plan.horizons`, or a body at top speed
+                needs more steps than the horizon.
         """
         layout = self.model.layout
         expected: list[float | None] | None = None
@@ -227,7 +251,7 @@ class ForcingPlanner(Record, BasePlanner):
             expected = [time if LATEST * time > layout.longest_horizon else None for time in times]
         shortest, longest = horizons(query, self.model, horizon, expected, joined=True)
         if routes is not None and horizon is not None:
-            _require_time(routes, int(horizon))
+            _require_time(routes, int(horizon), self.model.statistics.motion.max_step)
         settings = self.settings
         count = settings.candidates if guess is None else settings.route_candidates
         share = torch.linspace(0.0, 1.0, count, dtype=torch.float32)
@@ -235,15 +259,16 @@ class ForcingPlanner(Record, BasePlanner):
         return (shortest[:, None] + spread).round().long()
 
 
-def _require_time(routes: list[Route], horizon: int) -> None:
-    """Raise :class:`ConfigError` if a way takes more than twice ``horizon``."""
-    durations = np.array([route.duration for route in routes])
-    short = durations > 2 * horizon
+def _require_time(routes: list[Route], horizon: int, max_step: float) -> None:
+    """Raise :class:`ConfigError` if a body at top speed needs more steps than ``horizon``."""
+    needed = np.array([route.length / max_step for route in routes])
+    short = needed > _SHORTCUT * horizon
     if short.any():
-        row = int(durations.argmax())
+        row = int(needed.argmax())
         raise ConfigError(
-            f"The way to the goal{in_row(row, len(routes))} takes about {durations[row]:.0f} "
-            f"steps; got a horizon of {horizon}. Give a longer horizon, or plan to a nearer goal.",
+            f"The way to the goal{in_row(row, len(routes))} takes about {needed[row]:.0f} steps at "
+            f"top speed; got a horizon of {horizon}. Give a longer horizon, or plan to a nearer "
+            "goal.",
             rows=first_then_others(row, short),
         )
 

@@ -18,14 +18,18 @@ from dfplan.tokens.support import Support, interpolate
 RISK_AVERSION = 10.0
 """By default a lost episode counts eleven times the longest way."""
 
-_TOLERANCE = 1e-6
-"""Policy iteration ends when no value of a bin with jumps changes by more than this, in steps."""
+MAX_RISK_AVERSION = 1e6
 
-_NEAR = 2.5
-"""A position can be joined to a bin whose center is at most this far, in sides of a bin."""
+_TOLERANCE = 1e-9
+"""Policy iteration ends when no value of a bin with jumps decreases by more than this share."""
 
-_IN_SIGHT = 2.0
-"""A line is free if no point of it is farther than this from the data, in cells of the support."""
+_NEIGHBOR, _NEAR = 1.5, 2.5
+"""A position is joined to bins whose centers are at most this far, in sides of a bin; and to one
+farther bin if none of them is of use."""
+
+_IN_SIGHT = 1.9
+"""A line is free if no point of it is farther from the data than its ends, plus this many cells of
+the support."""
 
 _LIKELY = 0.5
 """A way ends behind a bin with at least this probability of a jump."""
@@ -88,21 +92,19 @@ class GoalTimes(Record):
     def start_bin(self, position: np.ndarray) -> int:
         """The bin from which a body at ``position`` [2] is soonest at the goal.
 
-        The body can go straight to it. From a position off the data, which may be far from it as an
-        estimate can be, it is the nearest bin with a way to the goal.
+        The body can go straight to it. A position off the data, such as an estimate, counts as the
+        nearest recorded place.
 
         Raises:
             ObservationError: no way leads to the goal from there.
         """
         arrives = np.isfinite(self.steps)
-        joined, inside = _joined_bins(self.roadmap, self.support, position, arrives)
-        away = np.abs(self.roadmap.centers - position).max(1)
-        if arrives[joined].any():
-            soonest = self.steps[joined] + away[joined] * BIN_CELLS / self.roadmap.size
-            return joined[int(soonest.argmin())]
-        if inside:
+        joined = _joined_bins(self.roadmap, self.support, position, arrives)
+        if not arrives[joined].any():
             raise ObservationError(self._no_way(position))
-        return int(np.where(arrives, away, np.inf).argmin())
+        away = np.abs(self.roadmap.centers[joined] - position).max(1)
+        soonest = self.steps[joined] + away * BIN_CELLS / self.roadmap.size
+        return joined[int(soonest.argmin())]
 
     def route(self, position: np.ndarray) -> np.ndarray:
         """The bins of the best way from ``position`` [2] to the goal; int [R].
@@ -125,7 +127,7 @@ class GoalTimes(Record):
 
     def _no_way(self, position: np.ndarray) -> str:
         roadmap = self.roadmap
-        starts = _joined_bins(roadmap, self.support, position, np.ones(len(roadmap), bool))[0]
+        starts = _joined_bins(roadmap, self.support, position, np.ones(len(roadmap), bool))
         pairs = np.concatenate([roadmap.edges, roadmap.jumps])
         graph = sparse.csr_matrix((np.ones(len(pairs)), pairs.T), (len(roadmap),) * 2)
         reached = np.unique(
@@ -141,7 +143,7 @@ class GoalTimes(Record):
             f"No recorded way leads from the start {_text(position)} to the goal "
             f"{_text(self.goal)}. The goal can be reached from {len(part)} of {len(roadmap)} "
             f"recorded places, between {_text(part.min(0))} and {_text(part.max(0))}. The start "
-            f"leads to {len(reached)} of them; the nearest to the goal is "
+            f"leads to {len(reached)} others; the nearest to the goal is "
             f"{_text(roadmap.centers[reached[away.argmin()]])}, {away.min():.3g} away from it. "
             "Record walks that connect the two, or choose another goal. With route_noise=math.inf "
             "a ForcingPlanner plans without recorded ways."
@@ -176,7 +178,7 @@ def goal_times(
         risk_aversion: what a loss counts beyond the longest time, as a multiple of it.
 
     Raises:
-        ConfigError: ``risk_aversion`` is negative or not finite.
+        ConfigError: ``risk_aversion`` is not a number from 0 to 1e6.
         DataError: the data goes from no place to another.
         ObservationError: no bin is near the goal.
     """
@@ -186,13 +188,13 @@ def goal_times(
             "way to a goal. Record walks in which the body moves farther, or plan without "
             "recorded ways, by a ForcingPlanner with route_noise=math.inf."
         )
-    require_numbers({"risk_aversion": risk_aversion}, minimum=0)
+    require_numbers({"risk_aversion": risk_aversion}, minimum=0, maximum=MAX_RISK_AVERSION)
     goal = np.asarray(goal, np.float64)
     count = len(roadmap)
     entered = np.zeros(count, bool)
     entered[roadmap.edges[:, 1]] = entered[roadmap.jumps[:, 1]] = True
-    joined = _joined_bins(roadmap, support, goal, entered)[0]
-    if not joined:
+    joined = _joined_bins(roadmap, support, goal, entered)
+    if not entered[joined].any():
         raise ObservationError(f"No recorded place is near the goal {_text(goal)}.")
     away = np.abs(roadmap.centers[joined] - goal).max(1) * BIN_CELLS / roadmap.size
     chain = _Chain(roadmap, dict(zip(joined, away.tolist(), strict=True)))
@@ -262,14 +264,16 @@ class _Chain:
             return self.fastest, self.possible.astype(np.float64), self._first
         # With these first choices, the body arrives from each bin with a positive probability.
         steps, following = self.fastest, self._first.copy()
+        before = np.full(len(self._risky), np.inf)
         while True:
             following[self._risky] = -1
             choice = self._choose(steps)
             values, arrival = self._evaluate(steps, following, choice, lost)
-            if np.allclose(values, steps[self._risky], rtol=1e-9, atol=_TOLERANCE):
+            if not (values < before - _TOLERANCE * (1 + values)).any():
                 chosen = choice >= 0
                 following[self._risky[chosen]] = self._onward[1][choice[chosen]]
                 return steps, arrival, following
+            before = values
             ends = {**self._ends, **dict(zip(self._risky.tolist(), values.tolist(), strict=True))}
             steps, following = _dijkstra(*self._edges, ends, self._count)
 
@@ -322,7 +326,7 @@ class _Chain:
         ]
         system = linalg.splu(sparse.identity(count, format="csc") - moves)
         values, arrival = system.solve(np.stack(known, 1)).T
-        return values, np.where(number < 0, arrives, arrival[number])
+        return values, np.where(number < 0, arrives, arrival[number]).clip(0.0, 1.0)
 
 
 def _dijkstra(
@@ -354,29 +358,28 @@ def _dijkstra(
 
 def _joined_bins(
     roadmap: Roadmap, support: Support, position: np.ndarray, useful: np.ndarray
-) -> tuple[list[int], bool]:
+) -> list[int]:
     """Bins that the body can go to and from ``position`` [2] in a straight line, nearest first.
 
-    These are its own bin, and neighbors between which no point of the line is off the data. If none
-    of them is ``useful`` [N], it is the nearest useful bin that is not far away.
-
-    Returns:
-        (bins; whether the position is on the data).
+    These are its own bin and neighbors. Between the ends of a line, no point is farther from the
+    data than the ends. If none of the bins is ``useful`` [N], a useful one that is a little farther
+    away is added. A position that is far from all bins counts as the center of the nearest one.
     """
     position = np.asarray(position, np.float64)
     away = np.abs(roadmap.centers - position).max(1)
-    near = np.flatnonzero(away <= 1.5 * roadmap.size)
+    near = np.flatnonzero(away <= _NEAR * roadmap.size)
     near = near[away[near].argsort(kind="stable")]
-    share = np.linspace(0, 1, 2 * BIN_CELLS + 1)[:, None]
+    share = np.linspace(0, 1, 4 * BIN_CELLS + 1)[:, None]
     lines = position + share * (roadmap.centers[near, None] - position)
-    off = support.distance(torch.from_numpy(lines.astype(np.float32))).amax(-1).numpy()
-    own = roadmap.bin_of(position)
-    joined: list[int] = near[(off <= _IN_SIGHT * support.resolution) | (near == own)].tolist()
-    if not useful[joined].any():
-        away = np.where(useful, away, np.inf)
+    off = support.distance(torch.from_numpy(lines.astype(np.float32))).numpy()
+    beyond = off.max(1) - np.maximum(off[:, 0], off[:, -1])
+    near = near[beyond <= _IN_SIGHT * support.resolution]
+    if not len(near):
         nearest = int(away.argmin())
-        return ([nearest] if away[nearest] <= _NEAR * roadmap.size else []), bool(joined)
-    return joined, True
+        return _joined_bins(roadmap, support, roadmap.centers[nearest], useful)
+    joined: list[int] = near[away[near] <= _NEIGHBOR * roadmap.size].tolist()
+    farther: list[int] = near[useful[near]].tolist()
+    return joined if useful[joined].any() else joined + farther[:1]
 
 
 def _text(position: np.ndarray) -> str:

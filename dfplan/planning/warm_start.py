@@ -14,6 +14,11 @@ WarmStart = Plan | Sequence[TimedLine | None]
 """Earlier plans of B queries, or a line for each; None for a query without one."""
 
 
+_MAX_BACK = 20.0
+"""A body that needs more steps back to its line, at top speed, starts without it: what lies between
+is not known."""
+
+
 def lines_of(plan: Plan) -> list[TimedLine]:
     """The line of each query's plan, up to its last step."""
     counts = (plan.steps // plan.stride).clip(min=1)
@@ -25,6 +30,8 @@ def lines_of(plan: Plan) -> list[TimedLine]:
 
 def rests(warm_start: WarmStart, starts: np.ndarray, max_step: float) -> list[TimedLine | None]:
     """What each body has left of its line: the way back to it, and the line from there on.
+
+    It is None for a body that is far from its line.
 
     Args:
         warm_start: the lines.
@@ -52,8 +59,8 @@ def rests(warm_start: WarmStart, starts: np.ndarray, max_step: float) -> list[Ti
     ]
 
 
-def _rest(line: TimedLine, start: np.ndarray, max_step: float) -> TimedLine:
-    """The rest of ``line`` from the place nearest to ``start`` [2]."""
+def _rest(line: TimedLine, start: np.ndarray, max_step: float) -> TimedLine | None:
+    """The rest of ``line`` from the place nearest to ``start`` [2]; None if that is far away."""
     parts = np.diff(line.points, axis=0)
     along = ((start - line.points[:-1]) * parts).sum(1)
     share = (along / np.maximum((parts**2).sum(1), 1e-12)).clip(0, 1)
@@ -62,6 +69,8 @@ def _rest(line: TimedLine, start: np.ndarray, max_step: float) -> TimedLine:
     before, after = line.steps[nearest : nearest + 2]
     passed = before + share[nearest] * (after - before)
     back = np.abs(places[nearest] - start).max() / max_step
+    if back > _MAX_BACK:
+        return None
     points = np.concatenate([start[None], places[[nearest]], line.points[nearest + 1 :]])
     steps = np.concatenate([[0.0, back], back + line.steps[nearest + 1 :] - passed])
     return TimedLine(points, steps)

@@ -51,6 +51,7 @@ def join_windows(
         if not noise:
             noise.append(torch.randn(width, generator=generator, dtype=x.dtype))
         index, weight = _windows(length, window, overlap)
+        weight = weight.to(x.dtype)
         parts, levels = x[:, index].clone(), level[:, index].clone()
         parts[:, 1:, 0], levels[:, 1:, 0] = noise[0], max_level
         shape = batch, *index.shape

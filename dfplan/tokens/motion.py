@@ -114,7 +114,8 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
         DataError: no body moves; steps reverse each other, as in shuffled rows; positions do not
             change along the velocities; or the fitted values are physically impossible.
     """
-    index = _transitions(trajectories, rows)
+    starts = transitions(trajectories)
+    index = starts.locate(np.arange(0, len(starts), max(1, len(starts) // rows)))[0]
     velocity, after = velocities(trajectories, index), velocities(trajectories, index + 1)
     source = trajectories.source
     _require_order(velocity, after, source)
@@ -122,7 +123,7 @@ def fit_motion(trajectories: Trajectories, rows: int = 200_000) -> Motion:
     moved = positions[index + 1].astype(np.float64)
     moved -= positions[index]
     dt = _fit_dt(moved, after, source)
-    action = np.clip(_forces(trajectories, index).astype(np.float64), -1.0, 1.0)
+    action = np.clip(forces(trajectories, index).astype(np.float64), -1.0, 1.0)
     # Noise of positions looks like drag if velocities are differences of positions.
     max_drag = _MAX_DRAG if has_velocities(trajectories) else math.inf
     motion, fault = _fit_point_mass(dt, velocity, action, after, max_drag)
@@ -220,7 +221,7 @@ def has_velocities(trajectories: Trajectories) -> bool:
     return trajectories.layout.velocities(trajectories.observations[:0]) is not None
 
 
-def _forces(trajectories: Trajectories, rows: np.ndarray) -> np.ndarray:
+def forces(trajectories: Trajectories, rows: np.ndarray) -> np.ndarray:
     """The actions at ``rows`` as forces in the plane [R, 2]; zeros for actions of another width."""
     actions, plane = trajectories.actions, len(trajectories.layout.position)
     return actions[rows] if actions.shape[1] == plane else np.zeros((len(rows), plane))
@@ -288,18 +289,17 @@ def require_resolved(farthest: float, motion: Motion, source: str) -> None:
         )
 
 
-def _transitions(trajectories: Trajectories, rows: int) -> np.ndarray:
-    """Evenly spaced rows whose successor is in the same segment; int [R].
+def transitions(trajectories: Trajectories) -> WindowSampler:
+    """The rows whose successor is in the same segment.
 
     Without recorded velocities, the predecessor is in the same segment too.
     """
-    starts = WindowSampler(
+    return WindowSampler(
         trajectories.segments,
         successors=1,
         predecessors=int(not has_velocities(trajectories)),
         source=trajectories.source,
     )
-    return starts.locate(np.arange(0, len(starts), max(1, len(starts) // rows)))[0]
 
 
 def _require_order(velocity: np.ndarray, after: np.ndarray, source: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -19,6 +19,9 @@ BIN_CELLS = 5
 
 _MIN_PAIRS = 2
 """Pairs of rows that an edge needs."""
+
+_LEAST_CHANCE = 1e-9
+"""The chance of a jump is at least one over the visits to its bin, so this is no limit on data."""
 
 _ACCIDENT = 0.05
 """Jumps that end a smaller share of the visits to a bin are accidents, such as faults of a
@@ -96,11 +99,26 @@ class Roadmap(Record):
         place = np.where(inside[..., None], place, 0)
         return np.where(inside, self.grid[place[..., 0], place[..., 1]], -1)
 
+    def without(self, closed: np.ndarray) -> Roadmap:
+        """The same bins, without edges and jumps from or to those that are ``closed``, bool [N]."""
+        edges = ~closed[self.edges].any(1)
+        jumps = ~closed[self.jumps].any(1)
+        return replace(
+            self,
+            edges=self.edges[edges],
+            steps=self.steps[edges],
+            jumps=self.jumps[jumps],
+            chance=self.chance[jumps],
+        )
+
     def problem(self, support: Support) -> str | None:
         """The name of an array with impossible values, as in a damaged checkpoint; else None."""
         count = len(self)
         grid = _bin_grid(support)
-        if not ((self.bins >= 0) & (self.bins < grid)).all() or not _ascending(self.bins):
+        visited = np.zeros(grid, bool)
+        visited[tuple(np.argwhere(support.visited.numpy()).T // BIN_CELLS)] = True
+        inside = ((self.bins >= 0) & (self.bins < grid)).all()
+        if not inside or not visited[tuple(self.bins.T)].all() or not _ascending(self.bins):
             return "bins"
         for name, values in (("edges", self.steps), ("jumps", self.chance)):
             pairs = getattr(self, name)
@@ -110,7 +128,7 @@ class Roadmap(Record):
                 return name
         if not (np.isfinite(self.steps) & (self.steps > 0)).all():
             return "steps"
-        if not ((self.chance > 0) & (self.chance <= 1)).all():
+        if not ((self.chance >= _LEAST_CHANCE) & (self.chance <= 1)).all():
             return "chance"
         place = (self.departures - self.origin) / self.size
         if not ((place >= 0) & (place < grid)).all():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,8 @@ from dfplan.blocks import SegmentRows, segment_blocks
 from dfplan.boundary import isolated
 from dfplan.errors import ConfigError
 from dfplan.record import Record
+from dfplan.tokens.contacts import find_contacts
+from dfplan.tokens.free_region import Clearance, FreeRegion, free_region
 from dfplan.tokens.layout import POSITION, Feature
 from dfplan.tokens.motion import Motion, fit_motion, require_resolved
 from dfplan.tokens.normalizer import Normalizer, fit_normalizer
@@ -23,14 +25,12 @@ from dfplan.types import Trajectories
 _MAX_REWARD_SCALE = 1e3  # rewards between this and its inverse need no other unit
 _LARGEST_REWARD = float(np.finfo(np.float32).max)
 
-_DANGER = 3.0
-"""Places closer than this to where a jump began are not safe, in cells of the support."""
-
 _SHAPES = {
     "support.origin": ((2,), torch.float32),
     "support.resolution": ((), torch.float64),
     "motion": ((4,), torch.float64),
     "reward_unit": ((), torch.float64),
+    "clearance": ((2,), torch.float64),
 }
 _POSITIVE = ("std", "support.resolution", "reward_unit")
 
@@ -46,6 +46,8 @@ class Statistics(Record):
         reward_unit: unit of the rewards for value learning. It is 1, except for very small or very
             large rewards.
         roadmap: where the data goes from where, and how fast; None in checkpoints without it.
+        contacts: where an obstacle stopped the body, float32 [Q, 2].
+        clearance: how far plans stay from the edge of the visited region and from contacts.
 
     Raises:
         ConfigError: the roadmap is of another frame than the visited region.
@@ -56,6 +58,8 @@ class Statistics(Record):
     motion: Motion
     reward_unit: float = 1.0
     roadmap: Roadmap | None = None
+    contacts: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    clearance: Clearance = field(default_factory=Clearance)
 
     def __post_init__(self) -> None:
         roadmap, support = self.roadmap, self.support
@@ -70,12 +74,10 @@ class Statistics(Record):
             )
 
     @cached_property
-    def safe_support(self) -> Support:
-        """The visited region without the surroundings of recorded jumps; plans keep to it."""
-        if self.roadmap is None or not len(self.roadmap.departures):
-            return self.support
-        distance = _DANGER * self.support.resolution
-        return self.support.without(self.roadmap.departures, distance)
+    def free_region(self) -> FreeRegion:
+        """Where plans may pass: the visited region, with clearance from contacts and jumps."""
+        departures = np.zeros((0, 2)) if self.roadmap is None else self.roadmap.departures
+        return free_region(self.support, self.contacts, departures, self.clearance)
 
     @isolated()
     def to_tensors(self) -> dict[str, torch.Tensor]:
@@ -93,6 +95,12 @@ class Statistics(Record):
         }
         if self.reward_unit != 1:
             tensors["reward_unit"] = torch.tensor(self.reward_unit, dtype=torch.float64)
+        if len(self.contacts):
+            tensors["contacts"] = torch.from_numpy(self.contacts)
+        if self.clearance != Clearance():
+            tensors["clearance"] = torch.tensor(
+                [self.clearance.edge, self.clearance.contact], dtype=torch.float64
+            )
         if self.roadmap is not None:
             for name in Roadmap.ARRAYS:
                 tensors[f"roadmap.{name}"] = torch.from_numpy(getattr(self.roadmap, name))
@@ -132,6 +140,8 @@ class Statistics(Record):
             Motion(*tensors["motion"].tolist()),
             float(tensors.get("reward_unit", 1.0)),
             _roadmap(tensors, support) if "roadmap.bins" in tensors else None,
+            _contacts(tensors),
+            _clearance(tensors),
         )
 
 
@@ -161,7 +171,28 @@ def fit_statistics(
         motion,
         _reward_unit(trajectories),
         fit_roadmap(trajectories, support),
+        find_contacts(trajectories, motion),
     )
+
+
+def _contacts(tensors: dict[str, torch.Tensor]) -> np.ndarray:
+    """The contacts in the tensors of a checkpoint, with the errors of ``from_tensors``."""
+    if "contacts" not in tensors:
+        return np.zeros((0, 2), np.float32)
+    contacts = tensors["contacts"]
+    if contacts.ndim != 2 or contacts.shape[1] != 2 or contacts.dtype != torch.float32:
+        raise ValueError("contacts")
+    return contacts.numpy()
+
+
+def _clearance(tensors: dict[str, torch.Tensor]) -> Clearance:
+    """The clearance in the tensors of a checkpoint, with the errors of ``from_tensors``."""
+    if "clearance" not in tensors:
+        return Clearance()
+    try:
+        return Clearance(*tensors["clearance"].tolist())
+    except ConfigError as error:
+        raise ValueError("clearance") from error
 
 
 def _roadmap(tensors: dict[str, torch.Tensor], support: Support) -> Roadmap:

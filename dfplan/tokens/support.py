@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -52,16 +52,6 @@ class Support(Record):
         cell = (points - self.origin) / self.resolution - 0.5
         distance, outside = interpolate(self._distance, cell)
         return distance + outside * self.resolution
-
-    def without(self, points: np.ndarray, distance: float) -> Support:
-        """The region without the cells within ``distance`` of the cells of ``points`` [Q, 2]."""
-        from scipy import ndimage
-
-        cell = ((points - self.origin.numpy()) / self.resolution).astype(int)
-        free = np.ones(self.visited.shape, dtype=bool)
-        free[cell[:, 0], cell[:, 1]] = False
-        away = ndimage.distance_transform_edt(free) * self.resolution
-        return replace(self, visited=self.visited & torch.from_numpy(away > distance))
 
 
 def interpolate(field: torch.Tensor, place: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -40,8 +40,10 @@ def test_with_a_reward_the_length_comes_from_the_way_too(around: ForcingPlanner)
     assert 0.8 * LENGTH / STEP < steps < 1.5 * LENGTH / STEP
 
 
-def test_a_horizon_much_shorter_than_the_way_is_an_error(around: ForcingPlanner) -> None:
-    assert around.plan(START, GOAL, horizon=150, seed=0).steps[0] == 150
+def test_a_horizon_in_which_no_body_arrives_is_an_error(around: ForcingPlanner) -> None:
+    assert around.plan(START, GOAL, horizon=180, seed=0).steps[0] == 180
+    with pytest.raises(ConfigError, match="The way to the goal"):
+        around.plan(START, GOAL, horizon=150, seed=0)
     with pytest.raises(ConfigError, match="The way to the goal in row 1 takes about"):
         around.plan(np.stack([GOAL, START]), GOAL, horizon=60, seed=0)
 

@@ -96,8 +96,8 @@ def test_a_rare_chance_has_the_closed_form(chance: float) -> None:
     roadmap = roadmap_of(line_of(3), {(1, 0): 7.0}, {(0, 1): 1 - chance, (0, 2): chance})
     result = times(roadmap, 2)
     expected = (1 + (1 - chance) * 7) / chance
-    np.testing.assert_allclose(result.steps[:2], [expected, expected + 7], rtol=1e-2)
-    np.testing.assert_allclose(result.arrival, 1.0, rtol=1e-3)
+    np.testing.assert_allclose(result.steps[:2], [expected, expected + 7], rtol=1e-6)
+    np.testing.assert_allclose(result.arrival, 1.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -187,7 +187,18 @@ def test_places_between_which_no_way_leads_are_named() -> None:
 
 def test_a_bin_without_a_way_uses_one_nearby() -> None:
     roadmap = roadmap_of([(0, 0), (2, 0), (6, 0)], {(1, 2): 5.0})
-    assert times(roadmap, 2).route(roadmap.centers[0]).tolist() == [1, 2]
+    seen = goal_times(roadmap, everywhere(roadmap), roadmap.centers[2])
+    assert seen.route(roadmap.centers[0]).tolist() == [1, 2]
+    with pytest.raises(ObservationError, match="No recorded way"):
+        times(roadmap, 2).route(roadmap.centers[0])  # what lies between is unknown
+
+
+def test_a_place_off_the_data_counts_as_the_nearest_recorded_one() -> None:
+    roadmap = roadmap_of([(0, 0), (0, 9), (1, 0), (1, 9)], {(0, 2): 5.0, (1, 3): 5.0})
+    result = times(roadmap, 3)
+    with pytest.raises(ObservationError, match="No recorded way"):
+        result.route(np.array([0.5, 4.0]))
+    assert result.route(np.array([0.5, 6.0]))[-1] == 3
 
 
 def test_between_bins_the_time_is_interpolated() -> None:
@@ -215,7 +226,7 @@ def test_a_plan_is_rewarded_for_being_in_time() -> None:
     assert (gradient[0, 1:4, 0] > 0).all() and not gradient[0, 4:].any()
 
 
-@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [-1.0, 1e300, float("nan"), float("inf")])
 def test_impossible_risk_aversion_is_refused(value: float) -> None:
     with pytest.raises(ConfigError, match="risk_aversion"):
         times(roadmap_of(line_of(2), {(0, 1): 5.0}), 1, risk_aversion=value)
@@ -241,7 +252,10 @@ def test_a_body_starts_at_the_bin_in_sight_that_is_soonest_at_the_goal() -> None
 
 def test_a_goal_in_a_bin_that_nothing_enters_is_reached_from_one_nearby() -> None:
     roadmap = roadmap_of([(0, 0), (5, 0), (7, 0)], {(0, 1): 20.0, (2, 0): 30.0})
-    assert times(roadmap, 2).route(roadmap.centers[0]).tolist() == [0, 1]
+    result = goal_times(roadmap, everywhere(roadmap), roadmap.centers[2])
+    assert result.route(roadmap.centers[0]).tolist() == [0, 1]
+    with pytest.raises(ObservationError, match="near the goal"):
+        times(roadmap, 2)
 
 
 def test_a_way_goes_on_behind_a_bin_where_a_jump_is_likely() -> None:

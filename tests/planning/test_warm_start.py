@@ -37,6 +37,11 @@ def test_the_rest_of_a_finished_plan_is_the_way_to_its_end() -> None:
     assert rest.duration == pytest.approx(20.0)
 
 
+def test_a_body_far_from_its_plan_has_no_rest_of_it() -> None:
+    plan = straight_plan(np.zeros((1, 4)), GOAL[None])
+    assert rests(plan, np.array([[4.0, 2.1]]), 0.1) == [None]
+
+
 def test_a_new_plan_keeps_the_near_part_of_the_one_it_starts_from(
     unguided: ForcingPlanner, corridor: Any
 ) -> None:

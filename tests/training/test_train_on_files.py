@@ -181,7 +181,9 @@ def test_presets_read_arrays_of_any_names(
     np.savez(path, obs=narrow.observations, act=narrow.actions, done=ends)
     maze.write_text("####\n#OO#\n####\n")
     small = ["--settings.steps=1", "--settings.batch_size=4", "--out", tmp_path / "out"]
-    small += ["--tokens=4", maze] if command == "own" else ["--recipe.tokens=4"]
+    small += (
+        ["--tokens=4", maze] if command == "own" else ["--recipe.tokens=4", "--tune_episodes=0"]
+    )
     keys = "--keys=observations=obs,actions=act,ends=done"
     how = ["--position=0,1", "--velocity=2,3", "--segment_by=none"]
     run("train", command, *small, "--data", path, keys, *how)
@@ -371,6 +373,7 @@ def test_a_run_in_a_folder_with_the_name_of_its_preset_is_resumed(
     monkeypatch.chdir(tmp_path)
     data = write(narrow, tmp_path / "data.hdf5")
     flags = ["--settings.batch_size=4", "--recipe.tokens=4", "--accelerator=cpu"]
+    flags += ["--tune_episodes=0"]
     for more in ([], ["--resume"]):
         command = ["train", "maze2d-umaze", "--data", data, "--settings.steps=1", *flags, *more]
         assert "maze2d-umaze" in run(*command, "--out=maze2d-umaze")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
@@ -61,6 +62,10 @@ class ComposableReward(ABC):
     def __call__(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """States [B, P, W] at ``steps`` [P] to rewards [B]."""
 
+    def terms(self) -> Iterator[ComposableReward]:
+        """The rewards of which this one is a sum with positive weights."""
+        yield self
+
     def __add__(self, other: Reward | int) -> ComposableReward:
         # sum() starts with 0.
         return self if isinstance(other, int) and other == 0 else _Sum(self, _composable(other))
@@ -87,6 +92,10 @@ class _Sum(ComposableReward):
     def __call__(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return self.first(states, steps) + self.second(states, steps)
 
+    def terms(self) -> Iterator[ComposableReward]:
+        yield from self.first.terms()
+        yield from self.second.terms()
+
 
 @dataclass(frozen=True)
 class _Scaled(ComposableReward):
@@ -103,6 +112,10 @@ class _Scaled(ComposableReward):
 
     def __call__(self, states: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         return self.weight * self.reward(states, steps)
+
+    def terms(self) -> Iterator[ComposableReward]:
+        if self.weight > 0:
+            yield from self.reward.terms()
 
 
 @dataclass(frozen=True)

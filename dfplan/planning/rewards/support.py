@@ -11,19 +11,20 @@ from dfplan.boundary import isolated
 from dfplan.errors import ConfigError, require_numbers
 from dfplan.planning.rewards.base import PositionReward
 from dfplan.planning.rewards.geometry import points_on_lines
+from dfplan.tokens.free_region import FreeRegion
 from dfplan.tokens.support import Support
 
 
 @dataclass(frozen=True)
 class OnSupport(PositionReward):
-    """Minus half the summed squared distances of the plan's lines to the visited region.
+    """Minus half the summed squared distances of the plan's lines to a region.
 
     Attributes:
-        support: the region that the data visited.
+        support: the region that the data visited, or where plans may pass.
         points_per_line: points on each line at which the distance is measured, its end included.
     """
 
-    support: Support
+    support: Support | FreeRegion
     points_per_line: int = 2
 
     def __post_init__(self) -> None:

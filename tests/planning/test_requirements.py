@@ -1,0 +1,112 @@
+"""Ways that pass places in order and keep out of regions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from walks import STEP, statistics_of, walk
+
+from dfplan.errors import ConfigError, ObservationError
+from dfplan.planning.requirements import requirements_of
+from dfplan.planning.rewards import Box, Disc, KeepOut, PassThrough, Short
+from dfplan.planning.route import find_routes
+from dfplan.planning.single import ForcingPlanner
+from dfplan.tokens.statistics import Statistics
+
+# Two ways from the start to the goal, and a dead end.
+UPPER = [(0, 0), (0, 4), (10, 4), (10, 0)]
+LOWER = [(0, 0), (0, -3), (10, -3), (10, 0)]
+DEAD_END = [(0, 4), (0, 8)]
+START, GOAL = np.array([0.0, 0.0]), np.array([10.0, 0.0])
+
+
+def ring() -> Statistics:
+    lines = [UPPER, UPPER[::-1], LOWER, LOWER[::-1], DEAD_END, DEAD_END[::-1]]
+    return statistics_of(*[walk(*line) + off for line in lines for off in (-0.05, 0.0, 0.05)])
+
+
+def way(reward: object) -> np.ndarray:
+    required = requirements_of(reward)  # type: ignore[arg-type]
+    assert required is not None
+    return find_routes(ring(), START[None], GOAL[None], requirements=required)[0].points
+
+
+def passes(line: np.ndarray, place: np.ndarray, reach: float) -> int | None:
+    """The first place of a dense line within ``reach`` of ``place``; None if there is none."""
+    near = np.flatnonzero(np.linalg.norm(line - place, axis=1) < reach)
+    return int(near[0]) if len(near) else None
+
+
+def dense(points: np.ndarray) -> np.ndarray:
+    share = np.linspace(0, 1, 200)[:, None, None]
+    return np.asarray((points[:-1] + share * np.diff(points, axis=0)).swapaxes(0, 1).reshape(-1, 2))
+
+
+def test_a_way_passes_the_places_in_order() -> None:
+    places = np.array([[10.0, 3.0], [0.0, 7.0]])
+    line = dense(way(100.0 * PassThrough(torch.tensor(places)) + Short()))
+    first, second = (passes(line, place, 0.3) for place in places)
+    assert first is not None and second is not None and first < second
+    np.testing.assert_allclose(line[[0, -1]], [START, GOAL], atol=0.1)
+
+
+def test_a_way_keeps_out_of_closed_regions() -> None:
+    shortest = dense(find_routes(ring(), START[None], GOAL[None])[0].points)
+    assert shortest[:, 1].min() < -2
+    line = dense(way(KeepOut([Disc((5.0, -3.0), 0.5)])))
+    assert line[:, 1].max() > 3.5 and passes(line, np.array([5.0, -3.0]), 0.5) is None
+
+
+def test_the_time_of_a_way_is_the_sum_of_its_parts() -> None:
+    place = np.array([0.0, 7.0])
+    required = requirements_of(PassThrough(torch.tensor(place[None])))
+    assert required is not None
+    (whole,) = find_routes(ring(), START[None], GOAL[None], requirements=required)
+    parts = [
+        find_routes(ring(), begin[None], end[None])[0]
+        for begin, end in ((START, place), (place, GOAL))
+    ]
+    assert whole.duration == pytest.approx(sum(part.duration for part in parts))
+    assert (np.diff(whole.steps) >= 0).all() and len(whole.steps) == len(whole.points)
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        None,
+        Short(),
+        lambda states, steps: states.sum((1, 2)),
+        -1.0 * PassThrough(torch.zeros(1, 2)),
+        KeepOut([Disc((5.0, 0.0), 1.0, velocity=(0.01, 0.0))]),
+        PassThrough(torch.zeros(1, 2)) + PassThrough(torch.ones(1, 2)),
+    ],
+)
+def test_other_rewards_require_nothing(reward: object) -> None:
+    assert requirements_of(reward) is None  # type: ignore[arg-type]
+
+
+def test_a_region_that_closes_all_ways_is_an_error_for_a_way() -> None:
+    upper, lower = Disc((5.0, 4.0), 0.5), Box((4.0, -4.0), (6.0, -2.0))
+    with pytest.raises(ObservationError, match="No recorded way"):
+        way(KeepOut([upper, lower]))
+
+
+def test_a_plan_starts_from_the_way_that_its_reward_requires(unguided: ForcingPlanner) -> None:
+    model = replace(unguided.model, statistics=ring())
+    planner = replace(unguided, model=model).with_settings(route_noise=STEP)
+    place = np.array([0.0, 7.0])
+    reward = PassThrough(torch.tensor(place[None]))
+    plan = planner.plan(START, GOAL, reward=reward, seed=0)
+    straight = planner.plan(START, GOAL, seed=0)
+    assert plan.steps[0] > straight.steps[0]
+    assert passes(dense(plan.points[0]), place, 1.0) is not None
+
+
+def test_a_horizon_too_short_for_the_places_is_an_error(unguided: ForcingPlanner) -> None:
+    planner = replace(unguided, model=replace(unguided.model, statistics=ring()))
+    reward = PassThrough(torch.tensor([[0.0, 7.0]]))
+    with pytest.raises(ConfigError, match="way"):
+        planner.plan(START, GOAL, reward=reward, horizon=120, seed=0)
