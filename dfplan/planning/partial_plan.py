@@ -261,7 +261,7 @@ def partial_plan(
     level = None
     if guess is not None:
         level = F.pad(guess.levels(ends, model), (tokens - 1, 0))
-        clean = F.pad(_tokens_of_lines(guess.lines, ends, model), (0, 0, tokens - 1, 0))
+        clean = F.pad(tokens_of_lines(guess.lines, ends, model), (0, 0, tokens - 1, 0))
         noised = model.schedule.add_noise(clean, x, level)
         x = torch.where((held == FREE)[..., None], noised, x)
     x[:, :tokens], held[:, :tokens] = context.repeat_interleave(count, 0), 0
@@ -310,7 +310,7 @@ def candidate_states(
     return level.view(*shape, -1), states.view(*shape, *states.shape[1:])
 
 
-def _tokens_of_lines(
+def tokens_of_lines(
     lines: Sequence[TimedLine | None], ends: torch.Tensor, model: SequenceModel
 ) -> torch.Tensor:
     """Tokens [S, 1 + longest end, D] of the lines, each walked in the time of its candidate.

@@ -35,7 +35,7 @@ from dfplan.planning.partial_plan import (
 )
 from dfplan.planning.planner import BasePlanner, PlanArguments, Progress
 from dfplan.planning.query import PlanQuery, noise_generator
-from dfplan.planning.requirements import Requirements, requirements_of
+from dfplan.planning.requirements import requirements_of
 from dfplan.planning.risk import with_risk
 from dfplan.planning.route import Route, TimedLine, find_routes
 from dfplan.planning.row_errors import first_then_others, in_row
@@ -47,7 +47,7 @@ from dfplan.planning.warm_start import WarmStart, rests
 from dfplan.record import Record
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
-from dfplan.types import DenoisingStep, Plan
+from dfplan.types import DenoisingStep, Plan, Reward
 
 _SHORTCUT = 1.1
 """A plan can be this much shorter than the expected way, which bends at the centers of bins."""
@@ -147,14 +147,9 @@ class ForcingPlanner(Record, BasePlanner):
         objective = PlanObjective(settings, model, arguments.reward)
         generator = noise_generator(arguments.seed)
         query, estimates = self._with_estimates(query, generator)
-        required = requirements_of(arguments.reward)
-        routes, meets = self._routes(query, required)
-        # Another reward may ask for another way, and what else tokens hold is not known on the way.
-        along = meets and model.layout.holds_positions_alone
-        along = along and (arguments.reward is None or required is not None)
+        routes, along = expected_routes(query, model, settings, arguments.reward)
         guess = self._guess(query, routes if along else None, arguments.warm_start)
-        # A line can end before the goal, where a jump is likely.
-        near = _to_ends(query, routes) if along and routes is not None else query
+        near = to_ends(query, routes) if along and routes is not None else query
         ends = self._ends(near, guess, routes, arguments.horizon)
         partial = partial_plan(near, model, ends, generator, guess)
         states_of = functools.partial(
@@ -190,25 +185,6 @@ class ForcingPlanner(Record, BasePlanner):
             query.history, self.model, generator, self.settings.largest_batch
         )
         return query.with_history(history, self.model.layout.observed), count
-
-    def _routes(
-        self, query: PlanQuery, required: Requirements | None
-    ) -> tuple[list[Route] | None, bool]:
-        """The expected way of each query, and whether it meets the requirements.
-
-        The ways are None if they are not known or not wanted.
-        """
-        statistics, settings = self.model.statistics, self.settings
-        if query.goal is None or statistics.roadmap is None or math.isinf(settings.route_noise):
-            return None, True
-        starts = query.start.numpy().astype(np.float64)
-        find = functools.partial(
-            find_routes, statistics, starts, query.goal, settings.risk_aversion
-        )
-        if required is not None:
-            with contextlib.suppress(ObservationError):
-                return find(required), True
-        return find(), required is None
 
     def _guess(
         self, query: PlanQuery, routes: list[Route] | None, warm_start: WarmStart | None
@@ -251,7 +227,7 @@ class ForcingPlanner(Record, BasePlanner):
             expected = [time if LATEST * time > layout.longest_horizon else None for time in times]
         shortest, longest = horizons(query, self.model, horizon, expected, joined=True)
         if routes is not None and horizon is not None:
-            _require_time(routes, int(horizon), self.model.statistics.motion.max_step)
+            require_time(routes, int(horizon), self.model.statistics.motion.max_step)
         settings = self.settings
         count = settings.candidates if guess is None else settings.route_candidates
         share = torch.linspace(0.0, 1.0, count, dtype=torch.float32)
@@ -259,7 +235,35 @@ class ForcingPlanner(Record, BasePlanner):
         return (shortest[:, None] + spread).round().long()
 
 
-def _require_time(routes: list[Route], horizon: int, max_step: float) -> None:
+def expected_routes(
+    query: PlanQuery, model: SequenceModel, settings: PlannerSettings, reward: Reward | None
+) -> tuple[list[Route] | None, bool]:
+    """The expected way of each query, and whether plans start from it.
+
+    The ways are None if they are not known or not wanted. Plans do not start from them if the
+    reward may ask for others, or if tokens hold more than positions, which is not known on the way.
+
+    Raises:
+        ObservationError: no recorded way leads from a start to its goal.
+    """
+    along = model.layout.holds_positions_alone
+    if query.goal is None or model.statistics.roadmap is None or math.isinf(settings.route_noise):
+        return None, along
+    find = functools.partial(
+        find_routes,
+        model.statistics,
+        query.start.numpy().astype(np.float64),
+        query.goal,
+        settings.risk_aversion,
+    )
+    required = requirements_of(reward)
+    if required is not None:
+        with contextlib.suppress(ObservationError):
+            return find(required), along
+    return find(), along and reward is None
+
+
+def require_time(routes: list[Route], horizon: int, max_step: float) -> None:
     """Raise :class:`ConfigError` if a body at top speed needs more steps than ``horizon``."""
     needed = np.array([route.length / max_step for route in routes])
     short = needed > _SHORTCUT * horizon
@@ -278,8 +282,8 @@ def _leading_to(goal: np.ndarray, line: TimedLine, away: float) -> TimedLine | N
     return line if np.abs(line.points[-1] - goal).max() <= away else None
 
 
-def _to_ends(query: PlanQuery, routes: list[Route]) -> PlanQuery:
-    """The query to the ends of the ways."""
+def to_ends(query: PlanQuery, routes: list[Route]) -> PlanQuery:
+    """The query to the ends of the ways, which can end before the goal where a jump is likely."""
     return replace(query, goal=np.stack([way.points[-1] for way in routes]).astype(np.float32))
 
 

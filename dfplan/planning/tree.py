@@ -11,6 +11,7 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
@@ -19,17 +20,26 @@ from dfplan.planning.denoise import denoise, evaluations
 from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import (
     Candidates,
+    Guess,
     PartialPlan,
     goal_tokens,
     horizons,
     read_plan_query,
     start_frames,
+    tokens_of_lines,
 )
 from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.query import PlanQuery, noise_generator
+from dfplan.planning.risk import with_risk
+from dfplan.planning.route import Route
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
 from dfplan.planning.select import select, to_plan
-from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.single import (
+    ForcingPlanner,
+    expected_routes,
+    require_time,
+    to_ends,
+)
 from dfplan.planning.trackers import Pursuit
 from dfplan.record import Record
 from dfplan.sampling.matrices import FREE
@@ -37,6 +47,9 @@ from dfplan.sampling.model import SequenceModel
 from dfplan.types import Plan, SearchTree
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+_MORE_NOISE = 3.0
+"""Factor of the noise on the way from each child of the root to the next."""
+
 _MAX_CANDIDATES = 16
 """Nodes of a tree that become candidates of the plan."""
 
@@ -117,10 +130,12 @@ class TreePlanner(Record, BasePlanner):
     """Plans by searching over plans, parts of which are kept and parts denoised again.
 
     A node is a whole plan with the score of :class:`ForcingPlanner`. Children of the root are
-    denoised from scratch, each with a different horizon. A child of another node keeps its
-    parent's tokens except where the parent leaves the data; an :class:`Expansion` determines how
-    those parts are denoised again. If the parent never leaves the data, the part around one
-    position is denoised again, with fewer tokens than before.
+    denoised from the expected way, each with more noise than the one before it, and then from pure
+    noise; each has a different horizon. So the search has the best of what single plans have, and
+    of plans that differ more from the way. A child of another node keeps its parent's tokens except
+    where the parent leaves the region in which plans may pass; an :class:`Expansion` determines how
+    those parts are denoised again. If the parent never leaves it, the part around one position is
+    denoised again, with fewer tokens than before.
 
     The free tokens follow the planner's scheduling matrix while the others are held. Upper
     confidence bounds determine which node is expanded (:class:`~dfplan.planning.search.Tree`). The
@@ -163,13 +178,17 @@ class TreePlanner(Record, BasePlanner):
         """
         began = time.perf_counter()
         planner, settings = self.planner, self.settings
-        query = read_plan_query(arguments, planner.model, planner.settings)
-        objective = PlanObjective(planner.settings, planner.model, arguments.reward)
+        model = planner.model
+        query = read_plan_query(arguments, model, planner.settings)
+        objective = PlanObjective(planner.settings, model, arguments.reward)
+        routes, along = expected_routes(query, model, planner.settings, arguments.reward)
+        near = to_ends(query, routes) if along and routes is not None else query
         nodes = _Nodes(
-            planner.model,
+            model,
             settings.expansions,
-            query,
+            near,
             objective,
+            _Ways(routes, along),
             arguments.horizon,
             noise_generator(arguments.seed),
         )
@@ -192,21 +211,37 @@ class TreePlanner(Record, BasePlanner):
             if settings.milliseconds is not None and elapsed > settings.milliseconds:
                 break
         candidates = nodes.best(_MAX_CANDIDATES)
-        selected = select(query, candidates, objective, planner.model.layout)
+        selected = select(near, candidates, objective, model.layout)
         plan = to_plan(
-            query,
-            planner.model,
+            near,
+            model,
             candidates,
             selected,
             evaluations=spent,
             began=began,
             maze=planner.maze,
         )
-        return replace(plan, tree=nodes.to_record(tree)) if arguments.trace else plan
+        if routes is not None and along and arguments.reward is None:
+            plan = with_risk(plan, routes, model.statistics)
+        record = nodes.to_record(tree) if arguments.trace else None
+        return replace(plan, goal=query.goal, tree=record)
 
     def tracker(self) -> Pursuit:
         """The planner's tracker."""
         return self.planner.tracker()
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """The expected ways of the queries, if they are known, and whether plans start from them."""
+
+    routes: list[Route] | None
+    along: bool
+
+    @property
+    def durations(self) -> list[float | None] | None:
+        """Expected steps of each query."""
+        return None if self.routes is None else [route.duration for route in self.routes]
 
 
 class _Nodes:
@@ -226,6 +261,7 @@ class _Nodes:
         expansions: tuple[Expansion, ...],
         query: PlanQuery,
         objective: PlanObjective,
+        ways: _Ways,
         horizon: int | None,
         generator: torch.Generator,
     ) -> None:
@@ -235,8 +271,12 @@ class _Nodes:
         scales = [expansion.scale for expansion in expansions]
         self._scale = torch.tensor(scales, dtype=torch.float32)
         self._has_goal = query.goal is not None
-        self._shortest, self._longest_fresh = horizons(query, model, horizon)
-        self._longest = horizons(query, model, None)[1]
+        self._routes = ways.routes if ways.along else None
+        times = ways.durations
+        self._shortest, self._longest_fresh = horizons(query, model, horizon, times, joined=True)
+        if ways.routes is not None and horizon is not None:
+            require_time(ways.routes, int(horizon), model.statistics.motion.max_step)
+        self._longest = self._longest_fresh.clamp_min(model.layout.tokens - 1)
         shape, layout = (len(query), 1), model.layout
         count = int(self._longest.max()) + 1
         self.tokens = torch.zeros(*shape, count, layout.token_width, dtype=torch.float32)
@@ -338,7 +378,28 @@ class _Nodes:
         held[row, target[row, column]] = 0
         used = slice(int(end.max()) + 1)
         weight = torch.where(root, 1.0, self._scale[choice])
-        return PartialPlan(x[:, used], held[:, used], end, guidance_weight=weight)
+        partial = PartialPlan(x[:, used], held[:, used], end, guidance_weight=weight)
+        return partial if self._routes is None else self._from_the_way(partial, leaves)
+
+    def _from_the_way(self, partial: PartialPlan, leaves: Leaves) -> PartialPlan:
+        """The partial plans, of which the children of the root start from the expected way."""
+        assert self._routes is not None
+        model, root = self._model, (leaves.parent == ROOT).nonzero()[:, 0]
+        level = torch.full(partial.held.shape, model.schedule.max_level)
+        if len(root):
+            settings, ends = self._objective.settings, partial.end[root, None]
+            steps = settings.route_noise * _MORE_NOISE ** leaves.action[root].numpy()
+            noise = steps * model.statistics.motion.max_step
+            lines = [self._routes[tree] for tree in leaves.tree[root].tolist()]
+            own = Guess(lines, np.stack([noise, noise], 1)).levels(ends, model)
+            level[root, : own.shape[1]] = own
+            clean = tokens_of_lines(lines, ends, model)
+            x = partial.x.clone()
+            part = root, slice(own.shape[1])
+            noised = model.schedule.add_noise(clean, x[part], own)
+            x[part] = torch.where((partial.held[part] == FREE)[..., None], noised, x[part])
+            partial = replace(partial, x=x)
+        return replace(partial, start_level=level)
 
     def _added_tokens(
         self,
