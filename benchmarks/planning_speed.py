@@ -7,11 +7,13 @@ on each start, so other load on the machine affects all of them alike. "times df
 of the median time to dfplan's. "network calls" is the number of sequences that the network
 evaluates per plan.
 
-The second table repeats dfplan's plans under Python's profiler, which costs a few percent:
-"network" is the denoiser, "way" the
-expected way to the goal, "guidance" the reward's gradients during sampling, "refinement" the
-gradients on the chosen candidate afterwards, "score" the comparison of candidates, and "rest" all
-other time.
+The second table has the milliseconds of one of dfplan's plans if many are made in one call. It is
+the median over calls, which take turns.
+
+The third table repeats dfplan's plans under Python's profiler, which costs a few percent: "network"
+is the denoiser, "way" the expected way to the goal, "guidance" the reward's gradients during
+sampling, "refinement" the gradients on the chosen candidate afterwards, "score" the comparison of
+candidates, and "rest" all other time.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from dfplan.evaluation.protocols import Problems, Task, named_task, problems
 from dfplan.types import Planner
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
+BATCHES = (1, 8, 64)
 PLANNERS = ("dfplan", "graph", "dfplan-noise", "dfplan-mcg", "diffuser-brief")
 
 
@@ -40,14 +43,19 @@ def main(
     mazes: tuple[str, ...] = ("umaze", "medium", "large"), plans: int = 30, out: Path = RESULTS
 ) -> None:
     started = time.perf_counter()
-    speeds, parts = [], []
+    speeds, batches, parts = [], [], []
     for maze in mazes:
         task = named_task(f"maze2d-{maze}")
         planners = {name: _make(name, task) for name in PLANNERS}
         starts = problems(task, plans)
         speeds += [{"maze": maze, **row} for row in _time(planners, starts)]
+        batches.append({"maze": maze, **_batches(planners["dfplan"], task)})
         parts.append({"maze": maze, **_profile(planners["dfplan"], starts)})
-    tables = {"One plan": speeds, "Where dfplan's milliseconds go, mean of the plans": parts}
+    tables = {
+        "One plan": speeds,
+        "Milliseconds a plan, by plans in a call": batches,
+        "Where dfplan's milliseconds go, mean of the plans": parts,
+    }
     publish(out, "planning_speed", __doc__, started, tables)
 
 
@@ -84,6 +92,18 @@ def _time(planners: Mapping[str, Planner], starts: Problems) -> list[dict[str, o
         }
         for name in planners
     ]
+
+
+def _batches(planner: Planner, task: Task, rounds: int = 5) -> dict[str, float]:
+    """Milliseconds a plan for each number of plans in a call."""
+    starts = problems(task, max(BATCHES))
+    seconds: dict[int, list[float]] = {size: [] for size in BATCHES}
+    for _ in range(1 + rounds):  # the first is a warm-up
+        for size, times in seconds.items():
+            started = time.perf_counter()
+            planner.plan(starts.starts[:size], starts.goals[:size], seed=0)
+            times.append((time.perf_counter() - started) / size)
+    return {str(size): 1e3 * float(np.median(times[1:])) for size, times in seconds.items()}
 
 
 def _profile(planner: Planner, starts: Problems) -> dict[str, float]:

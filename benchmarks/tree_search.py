@@ -5,16 +5,17 @@
 The maze is 3 times as wide as D4RL's large one: three of them side by side, with one door between
 neighbors. The network is trained in it for about as long as the shipped one in the large maze.
 "single" denoises all candidates at once, from start to goal, and chooses the best by the planner's
-score; by default dfplan does this with 16 candidates (48 evaluations). "tree" is variable-horizon
-Monte Carlo tree search with the same network, guidance, score and number of evaluations. All
-methods have the same starts, plan once, and use the same tracker in the environment. The settings
-of the tree were chosen on starts of another seed.
+score. "tree" is variable-horizon Monte Carlo tree search with the same network, guidance, score and
+number of evaluations. Both start from the expected way on the roadmap of the data, the tree also
+from pure noise. With "noise", both start from pure noise alone. All methods have the same starts,
+plan once, and use the same tracker in the environment. The settings of the tree were chosen on
+starts of another seed.
 
 Starts and goals are drawn from all free cells. In the first table they lie in different thirds of
 the maze, in the second anywhere. "success" is the share of episodes that reach the goal, "±" half
 of its 95% interval. "off the data" is the share of plans with a line outside the data's support,
 which is all that planners know about walls. "score" is the planner's own. "against single" is the
-paired difference of success to the single plan with as many evaluations.
+paired difference of success to "single, noise" with as many evaluations.
 """
 
 from __future__ import annotations
@@ -83,15 +84,21 @@ def main(
         rows = tables[f"{title}, {starts} starts"] = []
         for budget in BUDGETS:
             candidates = budget // planner.settings.sampling.steps
-            single = planner.with_settings(candidates=candidates, route_noise=np.inf)
-            row, reference = _row("single", single, planner, problems)
+            noise = planner.with_settings(candidates=candidates, route_noise=np.inf)
+            row, reference = _row("single, noise", noise, planner, problems)
             rows.append(row | {"against single": None, "± of it": None})
-            tree = TreePlanner(planner, TreeSettings(evaluations=budget))
-            row, reached = _row("tree", tree, planner, problems)
-            difference = paired_difference(reached[None], reference[None])
-            rows.append(
-                row | {"against single": difference.value, "± of it": difference.half_width}
-            )
+            settings = TreeSettings(evaluations=budget)
+            arms: dict[str, Planner] = {
+                "tree, noise": TreePlanner(noise, settings),
+                "tree": TreePlanner(planner, settings),
+                "single": planner.with_settings(route_candidates=budget),
+            }
+            for name, arm in arms.items():
+                row, reached = _row(name, arm, planner, problems)
+                difference = paired_difference(reached[None], reference[None])
+                rows.append(
+                    row | {"against single": difference.value, "± of it": difference.half_width}
+                )
             publish(out, "tree_search", __doc__, started, tables)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,8 @@ from dfplan.training.checkpoint import Checkpoint
 
 _CONTACTS = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 _EDGES = (-1.0, -0.5, 0.0, 1.0, 2.0, 3.0)
+
+_SLOWER = 1.03
 
 
 def tune_clearance(path: str | Path, episodes: int = 100) -> Clearance | None:
@@ -73,45 +74,45 @@ def choose_clearance(
 ) -> Clearance:
     """Choose how far plans stay from what may be a wall.
 
-    First the distance from contacts is chosen, then that from the edge of the visited region. Of
-    the distances whose scores are not significantly below the best, the largest is taken, since a
-    body that touches no wall is safer.
+    First the distance from contacts is chosen, then that from the edge of the visited region. The
+    largest distance is taken whose score is not significantly below the best, and with which bodies
+    arrive at most 3% later than with the fastest of these: a body that touches no wall is safer.
 
     Args:
         planner: with the statistics of its data.
         tasks: with validation problems.
         episodes: of each task.
     """
-    steps = tqdm(total=len(_CONTACTS) + len(_EDGES), desc="clearance", unit="run")
+    bar = tqdm(total=len(_CONTACTS) + len(_EDGES), desc="clearance", unit="run")
 
     def largest_good(clearances: Iterator[Clearance]) -> Clearance:
-        choices = list(clearances)
-        scores = []
-        for choice in choices:
-            scores.append(_scores(planner, choice, tasks, episodes))
-            steps.update()
-        best = max(scores, key=lambda values: float(values.mean()))
+        trials = []
+        for clearance in clearances:
+            trials.append((clearance, *_episodes(planner, clearance, tasks, episodes)))
+            bar.update()
+        best = max((score for _, score, _ in trials), key=np.mean)
         good = [
-            choice
-            for choice, values in zip(choices, scores, strict=True)
-            if values is best or paired_difference(best[None], values[None]).includes_zero
+            (clearance, steps)
+            for clearance, score, steps in trials
+            if score is best or paired_difference(best[None], score[None]).includes_zero
         ]
-        return good[-1]
+        fastest = min(steps for _, steps in good)
+        return [clearance for clearance, steps in good if steps <= _SLOWER * fastest][-1]
 
-    with steps:
+    with bar:
         chosen = largest_good(Clearance(contact=contact) for contact in _CONTACTS)
         return largest_good(replace(chosen, edge=edge) for edge in _EDGES)
 
 
-def _scores(
+def _episodes(
     planner: ForcingPlanner, clearance: Clearance, tasks: Sequence[Task], episodes: int
-) -> np.ndarray:
-    """Scores of all episodes of all tasks."""
+) -> tuple[np.ndarray, float]:
+    """The scores of all episodes of all tasks, and the mean steps to the goal."""
     statistics = replace(planner.model.statistics, clearance=clearance)
     planner = replace(planner, model=replace(planner.model, statistics=statistics))
     policy = Policy(planner, on_error="hold")
-    batches = (
-        run_episodes(policy, task, problems(task, episodes), progress=False).scores()
-        for task in tasks
-    )
-    return np.array(list(chain.from_iterable(batches)))
+    batches = [
+        run_episodes(policy, task, problems(task, episodes), progress=False) for task in tasks
+    ]
+    scores = np.concatenate([batch.scores() for batch in batches])
+    return scores, float(np.concatenate([batch.steps_to_goal for batch in batches]).mean())

@@ -190,9 +190,7 @@ _ENTRIES = (
         _OWN,
         _with_settings(mc_samples=4, **_PURE_NOISE),
     ),
-    Method(
-        "dfplan-tree", "dfplan from pure noise, tree search (192 evaluations)", _OWN, _tree_search
-    ),
+    Method("dfplan-tree", "dfplan, tree search (192 evaluations)", _OWN, _tree_search),
     Method(
         "full-sequence",
         "full-sequence diffusion from pure noise, dfplan's network",
