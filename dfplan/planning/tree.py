@@ -232,7 +232,7 @@ class TreePlanner(Record, BasePlanner):
 
 
 @dataclass(frozen=True)
-class _Ways:
+class _Ways(Record):
     """The expected ways of the queries, if they are known, and whether plans start from them."""
 
     routes: list[Route] | None

@@ -95,9 +95,8 @@ class Statistics(Record):
         }
         if self.reward_unit != 1:
             tensors["reward_unit"] = torch.tensor(self.reward_unit, dtype=torch.float64)
-        if len(self.contacts):
+        if len(self.contacts) or self.clearance != Clearance():
             tensors["contacts"] = torch.from_numpy(self.contacts)
-        if self.clearance != Clearance():
             tensors["clearance"] = torch.tensor(
                 [self.clearance.edge, self.clearance.contact], dtype=torch.float64
             )
@@ -177,7 +176,7 @@ def fit_statistics(
 
 def _contacts(tensors: dict[str, torch.Tensor]) -> np.ndarray:
     """The contacts in the tensors of a checkpoint, with the errors of ``from_tensors``."""
-    if "contacts" not in tensors:
+    if "contacts" not in tensors and "clearance" not in tensors:
         return np.zeros((0, 2), np.float32)
     contacts = tensors["contacts"]
     if contacts.ndim != 2 or contacts.shape[1] != 2 or contacts.dtype != torch.float32:
@@ -187,7 +186,7 @@ def _contacts(tensors: dict[str, torch.Tensor]) -> np.ndarray:
 
 def _clearance(tensors: dict[str, torch.Tensor]) -> Clearance:
     """The clearance in the tensors of a checkpoint, with the errors of ``from_tensors``."""
-    if "clearance" not in tensors:
+    if "contacts" not in tensors and "clearance" not in tensors:
         return Clearance()
     try:
         return Clearance(*tensors["clearance"].tolist())
