@@ -23,7 +23,10 @@ from dfplan.training.checkpoint import Checkpoint
 _CONTACTS = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 _EDGES = (-1.0, -0.5, 0.0, 1.0, 2.0, 3.0)
 
+"""Distances that are tried, in environment steps at top speed."""
+
 _SLOWER = 1.03
+"""A larger distance may take this many times the steps of the fastest one."""
 
 
 def tune_clearance(path: str | Path, episodes: int = 100) -> Clearance | None:

@@ -45,7 +45,7 @@ def main(
     tree = dfplan.TreePlanner(planner).plan(START, GOAL, seed=0, trace=True)
     # Sampling stops early, so the far future of each plan stays noisy.
     policy = dfplan.Policy(pyramid.with_settings(stop_fraction=0.4), replan_every=40)
-    episode = dfplan.run_episode(dfplan.make("multi2d-large"), policy, seed=10)
+    episode = dfplan.run_episode(dfplan.make("multi2d-large"), policy, seed=14)
 
     print(episode.plot(out / "plan.png", theme=theme))
     print(denoised.plot_denoising(out / "denoising.png", theme=theme))

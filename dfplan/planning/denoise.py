@@ -66,7 +66,7 @@ def evaluations(settings: PlannerSettings, model: SequenceModel, length: int, kn
     """
     rows = len(settings.sampling.rows(max(1, length - known), model.schedule.max_level)) - 1
     window = model.layout.tokens
-    windows = window_count(length, window, _overlap(window)) if length > window else 1
+    windows = window_count(length, window, _overlap(window))
     return rows * windows * _evaluations_per_row(settings.guidance, settings.mc_samples)
 
 

@@ -27,8 +27,11 @@ class Requirements(Record):
     places: np.ndarray
     closed: tuple[KeepOut, ...] = ()
 
-    def forbid(self, points: np.ndarray, margin: float = 0.0) -> np.ndarray:
-        """Whether ``points`` [..., 2] are in a closed region or nearer to it than the margin."""
+    def forbid(self, points: np.ndarray, margin: float) -> np.ndarray:
+        """Whether ``points`` [..., 2] are in a closed region or near it; bool [...].
+
+        Near is nearer than ``margin`` and than the margin of the reward.
+        """
         forbidden = np.zeros(points.shape[:-1], bool)
         line = torch.from_numpy(points.astype(np.float32)).reshape(1, -1, 2)
         for term in self.closed:

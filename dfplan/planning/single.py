@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +12,6 @@ import numpy as np
 import torch
 
 from dfplan.errors import (
-    ConfigError,
-    ObservationError,
     require_class,
     require_name,
     require_numbers,
@@ -27,18 +23,18 @@ from dfplan.planning.partial_plan import (
     LATEST,
     Candidates,
     Denoised,
+    ExpectedWays,
     Guess,
     candidate_states,
+    expected_ways,
     horizons,
     partial_plan,
     read_plan_query,
 )
 from dfplan.planning.planner import BasePlanner, PlanArguments, Progress
 from dfplan.planning.query import PlanQuery, noise_generator
-from dfplan.planning.requirements import requirements_of
 from dfplan.planning.risk import with_risk
-from dfplan.planning.route import Route, TimedLine, find_routes
-from dfplan.planning.row_errors import first_then_others, in_row
+from dfplan.planning.route import Route, TimedLine
 from dfplan.planning.select import Selected, select, to_plan
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
@@ -47,10 +43,7 @@ from dfplan.planning.warm_start import WarmStart, rests
 from dfplan.record import Record
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
-from dfplan.types import DenoisingStep, Plan, Reward
-
-_SHORTCUT = 1.1
-"""A plan can be this much shorter than the expected way, which bends at the centers of bins."""
+from dfplan.types import DenoisingStep, Plan
 
 _STEEPNESS = 30.0
 """Factor of :meth:`ForcingPlanner.for_rewards` on the planner's own weights in guidance."""
@@ -147,10 +140,10 @@ class ForcingPlanner(Record, BasePlanner):
         objective = PlanObjective(settings, model, arguments.reward)
         generator = noise_generator(arguments.seed)
         query, estimates = self._with_estimates(query, generator)
-        routes, along = expected_routes(query, model, settings, arguments.reward)
-        guess = self._guess(query, routes if along else None, arguments.warm_start)
-        near = to_ends(query, routes) if along and routes is not None else query
-        ends = self._ends(near, guess, routes, arguments.horizon)
+        ways = expected_ways(query, model, settings, arguments.reward)
+        guess = self._guess(query, ways.followed, arguments.warm_start)
+        near = ways.query_to_ends(query)
+        ends = self._ends(near, guess, ways, arguments.horizon)
         partial = partial_plan(near, model, ends, generator, guess)
         states_of = functools.partial(
             candidate_states, partial=partial, model=model, count=ends.shape[1]
@@ -170,8 +163,8 @@ class ForcingPlanner(Record, BasePlanner):
             began=began,
             maze=self.maze,
         )
-        if routes is not None and arguments.reward is None and along:
-            plan = with_risk(plan, routes, model.statistics)
+        if ways.followed is not None and arguments.reward is None:
+            plan = with_risk(plan, ways.followed, model.statistics)
         trace = _trace(denoised, states_of, selected, model) if arguments.trace else ()
         return replace(plan, goal=query.goal, trace=trace)
 
@@ -209,7 +202,7 @@ class ForcingPlanner(Record, BasePlanner):
         self,
         query: PlanQuery,
         guess: Guess | None,
-        routes: list[Route] | None,
+        ways: ExpectedWays,
         horizon: int | None,
     ) -> torch.Tensor:
         """The last token of each candidate, int [B, C].
@@ -222,12 +215,11 @@ class ForcingPlanner(Record, BasePlanner):
         expected: list[float | None] | None = None
         if guess is not None:
             expected = [None if line is None else line.duration for line in guess.lines]
-        elif routes is not None:
-            times = [route.duration for route in routes]
+        elif ways.routes is not None:
+            times = [route.duration for route in ways.routes]
             expected = [time if LATEST * time > layout.longest_horizon else None for time in times]
         shortest, longest = horizons(query, self.model, horizon, expected, joined=True)
-        if routes is not None and horizon is not None:
-            require_time(routes, int(horizon), self.model.statistics.motion.max_step)
+        ways.require_time(horizon, self.model.statistics.motion.max_step)
         settings = self.settings
         count = settings.candidates if guess is None else settings.route_candidates
         share = torch.linspace(0.0, 1.0, count, dtype=torch.float32)
@@ -235,56 +227,9 @@ class ForcingPlanner(Record, BasePlanner):
         return (shortest[:, None] + spread).round().long()
 
 
-def expected_routes(
-    query: PlanQuery, model: SequenceModel, settings: PlannerSettings, reward: Reward | None
-) -> tuple[list[Route] | None, bool]:
-    """The expected way of each query, and whether plans start from it.
-
-    The ways are None if they are not known or not wanted. Plans do not start from them if the
-    reward may ask for others, or if tokens hold more than positions, which is not known on the way.
-
-    Raises:
-        ObservationError: no recorded way leads from a start to its goal.
-    """
-    along = model.layout.holds_positions_alone
-    if query.goal is None or model.statistics.roadmap is None or math.isinf(settings.route_noise):
-        return None, along
-    find = functools.partial(
-        find_routes,
-        model.statistics,
-        query.start.numpy().astype(np.float64),
-        query.goal,
-        settings.risk_aversion,
-    )
-    required = requirements_of(reward)
-    if required is not None:
-        with contextlib.suppress(ObservationError):
-            return find(required), along
-    return find(), along and reward is None
-
-
-def require_time(routes: list[Route], horizon: int, max_step: float) -> None:
-    """Raise :class:`ConfigError` if a body at top speed needs more steps than ``horizon``."""
-    needed = np.array([route.length / max_step for route in routes])
-    short = needed > _SHORTCUT * horizon
-    if short.any():
-        row = int(needed.argmax())
-        raise ConfigError(
-            f"The way to the goal{in_row(row, len(routes))} takes about {needed[row]:.0f} steps at "
-            f"top speed; got a horizon of {horizon}. Give a longer horizon, or plan to a nearer "
-            "goal.",
-            rows=first_then_others(row, short),
-        )
-
-
 def _leading_to(goal: np.ndarray, line: TimedLine, away: float) -> TimedLine | None:
     """``line``, if it ends no farther than ``away`` from ``goal`` [2]."""
     return line if np.abs(line.points[-1] - goal).max() <= away else None
-
-
-def to_ends(query: PlanQuery, routes: list[Route]) -> PlanQuery:
-    """The query to the ends of the ways, which can end before the goal where a jump is likely."""
-    return replace(query, goal=np.stack([way.points[-1] for way in routes]).astype(np.float32))
 
 
 _StatesOf = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]

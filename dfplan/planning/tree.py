@@ -20,8 +20,10 @@ from dfplan.planning.denoise import denoise, evaluations
 from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import (
     Candidates,
+    ExpectedWays,
     Guess,
     PartialPlan,
+    expected_ways,
     goal_tokens,
     horizons,
     read_plan_query,
@@ -31,15 +33,9 @@ from dfplan.planning.partial_plan import (
 from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.query import PlanQuery, noise_generator
 from dfplan.planning.risk import with_risk
-from dfplan.planning.route import Route
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
 from dfplan.planning.select import select, to_plan
-from dfplan.planning.single import (
-    ForcingPlanner,
-    expected_routes,
-    require_time,
-    to_ends,
-)
+from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.trackers import Pursuit
 from dfplan.record import Record
 from dfplan.sampling.matrices import FREE
@@ -47,6 +43,7 @@ from dfplan.sampling.model import SequenceModel
 from dfplan.types import Plan, SearchTree
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+
 _MORE_NOISE = 3.0
 """Factor of the noise on the way from each child of the root to the next."""
 
@@ -181,14 +178,14 @@ class TreePlanner(Record, BasePlanner):
         model = planner.model
         query = read_plan_query(arguments, model, planner.settings)
         objective = PlanObjective(planner.settings, model, arguments.reward)
-        routes, along = expected_routes(query, model, planner.settings, arguments.reward)
-        near = to_ends(query, routes) if along and routes is not None else query
+        ways = expected_ways(query, model, planner.settings, arguments.reward)
+        near = ways.query_to_ends(query)
         nodes = _Nodes(
             model,
             settings.expansions,
             near,
             objective,
-            _Ways(routes, along),
+            ways,
             arguments.horizon,
             noise_generator(arguments.seed),
         )
@@ -221,27 +218,14 @@ class TreePlanner(Record, BasePlanner):
             began=began,
             maze=planner.maze,
         )
-        if routes is not None and along and arguments.reward is None:
-            plan = with_risk(plan, routes, model.statistics)
+        if ways.followed is not None and arguments.reward is None:
+            plan = with_risk(plan, ways.followed, model.statistics)
         record = nodes.to_record(tree) if arguments.trace else None
         return replace(plan, goal=query.goal, tree=record)
 
     def tracker(self) -> Pursuit:
         """The planner's tracker."""
         return self.planner.tracker()
-
-
-@dataclass(frozen=True)
-class _Ways(Record):
-    """The expected ways of the queries, if they are known, and whether plans start from them."""
-
-    routes: list[Route] | None
-    along: bool
-
-    @property
-    def durations(self) -> list[float | None] | None:
-        """Expected steps of each query."""
-        return None if self.routes is None else [route.duration for route in self.routes]
 
 
 class _Nodes:
@@ -261,7 +245,7 @@ class _Nodes:
         expansions: tuple[Expansion, ...],
         query: PlanQuery,
         objective: PlanObjective,
-        ways: _Ways,
+        ways: ExpectedWays,
         horizon: int | None,
         generator: torch.Generator,
     ) -> None:
@@ -271,11 +255,10 @@ class _Nodes:
         scales = [expansion.scale for expansion in expansions]
         self._scale = torch.tensor(scales, dtype=torch.float32)
         self._has_goal = query.goal is not None
-        self._routes = ways.routes if ways.along else None
-        times = ways.durations
+        self._routes = ways.followed
+        times = None if ways.routes is None else [route.duration for route in ways.routes]
         self._shortest, self._longest_fresh = horizons(query, model, horizon, times, joined=True)
-        if ways.routes is not None and horizon is not None:
-            require_time(ways.routes, int(horizon), model.statistics.motion.max_step)
+        ways.require_time(horizon, model.statistics.motion.max_step)
         self._longest = self._longest_fresh.clamp_min(model.layout.tokens - 1)
         shape, layout = (len(query), 1), model.layout
         count = int(self._longest.max()) + 1

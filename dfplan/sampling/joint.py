@@ -65,9 +65,9 @@ def join_windows(
 
 
 def window_count(length: int, window: int, overlap: int) -> int:
-    """Number of windows that :func:`join_windows` needs for ``length`` tokens, at least W."""
+    """Number of windows that :func:`join_windows` needs for ``length`` tokens."""
     # The first token of all windows but the first is not used.
-    return 1 + math.ceil((length - window) / (window - 1 - overlap))
+    return 1 + max(0, math.ceil((length - window) / (window - 1 - overlap)))
 
 
 def _windows(length: int, window: int, overlap: int) -> tuple[torch.Tensor, torch.Tensor]:

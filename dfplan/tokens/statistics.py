@@ -139,8 +139,7 @@ class Statistics(Record):
             Motion(*tensors["motion"].tolist()),
             float(tensors.get("reward_unit", 1.0)),
             _roadmap(tensors, support) if "roadmap.bins" in tensors else None,
-            _contacts(tensors),
-            _clearance(tensors),
+            *_clearance(tensors),
         )
 
 
@@ -174,22 +173,15 @@ def fit_statistics(
     )
 
 
-def _contacts(tensors: dict[str, torch.Tensor]) -> np.ndarray:
-    """The contacts in the tensors of a checkpoint, with the errors of ``from_tensors``."""
+def _clearance(tensors: dict[str, torch.Tensor]) -> tuple[np.ndarray, Clearance]:
+    """Contacts and clearance of a checkpoint, with the errors of ``from_tensors``."""
     if "contacts" not in tensors and "clearance" not in tensors:
-        return np.zeros((0, 2), np.float32)
+        return np.zeros((0, 2), np.float32), Clearance()
     contacts = tensors["contacts"]
     if contacts.ndim != 2 or contacts.shape[1] != 2 or contacts.dtype != torch.float32:
         raise ValueError("contacts")
-    return contacts.numpy()
-
-
-def _clearance(tensors: dict[str, torch.Tensor]) -> Clearance:
-    """The clearance in the tensors of a checkpoint, with the errors of ``from_tensors``."""
-    if "contacts" not in tensors and "clearance" not in tensors:
-        return Clearance()
     try:
-        return Clearance(*tensors["clearance"].tolist())
+        return contacts.numpy(), Clearance(*tensors["clearance"].tolist())
     except ConfigError as error:
         raise ValueError("clearance") from error
 
