@@ -103,9 +103,8 @@ def _along_the_way() -> ForcingPlanner:
 
 
 def _tree() -> TreePlanner:
-    planner = _guided()
-    evaluations = planner.settings.candidates * planner.settings.sampling.steps
-    return TreePlanner(planner, TreeSettings(evaluations, leaves=48, horizons=72))
+    evaluations = _guided().settings.candidates * _guided().settings.sampling.steps
+    return TreePlanner(_along_the_way(), TreeSettings(evaluations, leaves=48))
 
 
 PLANNERS: dict[str, Callable[[], Planner]] = {

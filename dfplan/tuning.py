@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +17,16 @@ from dfplan.mazes import parse_maze
 from dfplan.planning.policy import Policy
 from dfplan.planning.single import ForcingPlanner
 from dfplan.pretrained import checkpoint_path, load
+from dfplan.record import Record
 from dfplan.tokens.free_region import Clearance
 from dfplan.training.checkpoint import Checkpoint
 
 _CONTACTS = (0.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 _EDGES = (-1.0, -0.5, 0.0, 1.0, 2.0, 3.0)
-
 """Distances that are tried, in environment steps at top speed."""
 
-_SLOWER = 1.03
-"""A larger distance may take this many times the steps of the fastest one."""
+_SLOWER = 1.05
+"""With a clearance, a body may take this many times the steps that it takes without one."""
 
 
 def tune_clearance(path: str | Path, episodes: int = 100) -> Clearance | None:
@@ -79,7 +79,7 @@ def choose_clearance(
 
     First the distance from contacts is chosen, then that from the edge of the visited region. The
     largest distance is taken whose score is not significantly below the best, and with which bodies
-    arrive at most 3% later than with the fastest of these: a body that touches no wall is safer.
+    arrive at most 5% later than without a clearance: a body that touches no wall is safer.
 
     Args:
         planner: with the statistics of its data.
@@ -88,23 +88,37 @@ def choose_clearance(
     """
     bar = tqdm(total=len(_CONTACTS) + len(_EDGES), desc="clearance", unit="run")
 
-    def largest_good(clearances: Iterator[Clearance]) -> Clearance:
-        trials = []
-        for clearance in clearances:
-            trials.append((clearance, *_episodes(planner, clearance, tasks, episodes)))
-            bar.update()
-        best = max((score for _, score, _ in trials), key=np.mean)
-        good = [
-            (clearance, steps)
-            for clearance, score, steps in trials
-            if score is best or paired_difference(best[None], score[None]).includes_zero
-        ]
-        fastest = min(steps for _, steps in good)
-        return [clearance for clearance, steps in good if steps <= _SLOWER * fastest][-1]
+    def run(clearance: Clearance) -> _Trial:
+        trial = _Trial(clearance, *_episodes(planner, clearance, tasks, episodes))
+        bar.update()
+        return trial
 
     with bar:
-        chosen = largest_good(Clearance(contact=contact) for contact in _CONTACTS)
-        return largest_good(replace(chosen, edge=edge) for edge in _EDGES)
+        trials = [run(Clearance(contact=contact)) for contact in _CONTACTS]
+        limit = _SLOWER * trials[0].steps  # that one has no clearance
+        contact = _largest_good(trials, limit).contact
+        return _largest_good([run(Clearance(edge, contact)) for edge in _EDGES], limit)
+
+
+@dataclass(frozen=True)
+class _Trial(Record):
+    """What a clearance led to: the scores of all episodes, [N], and the mean steps to the goal."""
+
+    clearance: Clearance
+    scores: np.ndarray
+    steps: float
+
+
+def _largest_good(trials: Sequence[_Trial], limit: float) -> Clearance:
+    """The last of the clearances that are good enough, with at most ``limit`` steps."""
+    best = max((trial.scores for trial in trials), key=np.mean)
+    good = [
+        trial
+        for trial in trials
+        if trial.scores is best or paired_difference(best[None], trial.scores[None]).includes_zero
+    ]
+    fastest = min(good, key=lambda trial: trial.steps)
+    return [trial.clearance for trial in good if trial.steps <= max(limit, fastest.steps)][-1]
 
 
 def _episodes(

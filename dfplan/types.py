@@ -132,18 +132,25 @@ class Trajectories(Record):
 class SearchTree(Record):
     """All plans of a tree search, for a batch of B queries.
 
-    Nodes are in order of creation. Node 0 is the root, which has no plan. Trees with fewer than N
-    nodes are padded at the end; the parent of padding, and of the root, is -1.
+    Nodes are in order of creation. Node 0 is the root, whose plan the network did not make. Trees
+    with fewer than N nodes are padded at the end; the parent of padding, and of the root, is -1.
 
     Attributes:
         parent: the node that each node extends; int [B, N].
         points: the plans, as :attr:`Plan.points`; float32 [B, N, P, 2].
+        begins: index of the point at which the segment of each node begins; int [B, N].
+        ends: index of the point at which it ends; int [B, N]. From there on, a plan follows the
+            recorded way.
+        arrived: whether the network made the whole plan; bool [B, N].
         scores: higher is better; float32 [B, N], ``-inf`` for nodes without a plan.
         visits: visit count of each node; int [B, N].
     """
 
     parent: np.ndarray
     points: np.ndarray
+    begins: np.ndarray
+    ends: np.ndarray
+    arrived: np.ndarray
     scores: np.ndarray
     visits: np.ndarray
 

@@ -1,4 +1,4 @@
-"""Search for a plan with a tree of plans; more time gives better plans."""
+"""Search for a plan with a tree of segments; more time gives better plans."""
 
 from pathlib import Path
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jsonargparse.typing import PositiveInt, register_type
+from jsonargparse.typing import PositiveInt
 
 from dfplan.cli.arguments import Observation, Position, suite_or_maze
 from dfplan.cli.rewards import parse_reward
@@ -21,14 +21,12 @@ from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.tree import Expansion, TreePlanner, TreeSettings
+from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.plotting.figures import require_picture_path
 from dfplan.plotting.frames import denoising_frames, episode_frames, tree_frames
 from dfplan.plotting.videos import check_video_path, write_video
 from dfplan.pretrained import load
 from dfplan.sampling.matrices import SamplingSchedule
-
-register_type(Expansion, asdict, lambda settings: Expansion(**settings))
 
 
 def plan(

@@ -166,7 +166,10 @@ def _guided(
 
     def value(clean: torch.Tensor) -> torch.Tensor:
         end = partial.end.repeat(len(clean) // len(partial))
-        return objective.guidance_reward(model.states(clean, end)[:, partial.before :])
+        states = model.states(clean, end)[:, partial.before :]
+        if partial.surroundings is not None:
+            states = partial.surroundings.around(states)
+        return objective.guidance_reward(states)
 
     guidance = _guidance(settings.guidance, settings.mc_samples, generator)
     return guidance(

@@ -17,7 +17,7 @@ from dfplan.planning.query import (
     read_query,
 )
 from dfplan.planning.risk import with_risk
-from dfplan.planning.route import find_routes
+from dfplan.planning.route import find_routes, find_ways
 from dfplan.planning.time_to_goal import MAX_RISK_AVERSION, RISK_AVERSION
 from dfplan.planning.trackers import Pursuit, pursuit
 from dfplan.record import Record
@@ -74,7 +74,8 @@ class GraphPlanner(Record, BasePlanner):
         if query.goal is None:
             raise ConfigError("A plan on the roadmap needs a goal; got none.")
         starts = query.start.numpy().astype(np.float64)
-        routes = find_routes(self.statistics, starts, query.goal, self.risk_aversion)
+        ways = find_ways(self.statistics, query.goal, self.risk_aversion)
+        routes = find_routes(ways, starts)
         steps = np.array([route.steps[-1] for route in routes])
         counts = np.ceil(steps / self.stride).astype(int).clip(min=1)
         at = np.arange(counts.max() + 1) * self.stride

@@ -80,15 +80,18 @@ class PlanObjective:
         score = -line.sum(-1) - self.settings.support_penalty * off_length
         return score if self._reward is None else score + self._reward(states, self._steps(states))
 
+    def is_on_support(self, states: torch.Tensor) -> torch.Tensor:
+        """Whether each of ``states`` [..., W] is within the margin of the data; bool [...]."""
+        distance = self._statistics.free_region.distance(states[..., self._position])
+        return distance <= self.settings.support_margin * self._step_length
+
     def off_support(self, states: torch.Tensor) -> torch.Tensor:
         """Fraction of each line of [S, P, W] that is farther than the margin from the data.
 
         Float [S, P - 1].
         """
         points = states[..., self._position]
-        lines = points_on_lines(points, _POINTS_PER_LINE)
-        distance = self._statistics.free_region.distance(lines)
-        off = (distance > self.settings.support_margin * self._step_length).float()
+        off = 1.0 - self.is_on_support(points_on_lines(points, _POINTS_PER_LINE)).float()
         return off.view(*points.diff(dim=1).shape[:-1], _POINTS_PER_LINE).mean(-1)
 
     def refine(self, states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:

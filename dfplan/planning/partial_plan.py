@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +15,9 @@ from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.observation_history import noise_to_level, read_history
 from dfplan.planning.planner import PlanArguments
 from dfplan.planning.query import PlanQuery, read_query
-from dfplan.planning.requirements import requirements_of
-from dfplan.planning.route import Route, TimedLine, find_routes
+from dfplan.planning.requirements import Requirements, requirements_of
+from dfplan.planning.route import FREE as NO_REQUIREMENTS
+from dfplan.planning.route import Route, TimedLine, Ways, find_routes, find_ways
 from dfplan.planning.row_errors import first_then_others, in_row
 from dfplan.planning.settings import PlannerSettings
 from dfplan.record import Record
@@ -31,8 +31,41 @@ _SHORTCUT = 1.1
 _MAX_JOINED = 4096
 """Largest number of tokens in a plan that is longer than a window."""
 
-_EARLIEST, LATEST = 0.9, 1.2
+EARLIEST, LATEST = 0.9, 1.2
 """Horizons of candidates, as multiples of the expected time to the goal."""
+
+
+@dataclass(frozen=True)
+class Surroundings(Record):
+    """S plans, of which a segment is exchanged.
+
+    Attributes:
+        states: in physical units, float [S, P, W].
+        first: index of the first state of the segment, int [S].
+        last: index of its last state, int [S].
+    """
+
+    states: torch.Tensor
+    first: torch.Tensor
+    last: torch.Tensor
+
+    def part(self, rows: slice) -> Surroundings:
+        """The plans ``rows``."""
+        return Surroundings(self.states[rows], self.first[rows], self.last[rows])
+
+    def around(self, segment: torch.Tensor) -> torch.Tensor:
+        """The plans with the states ``segment`` [S, Q, W] in their place; [S, P, W].
+
+        With an S that is a multiple of the number of plans, these repeat.
+        """
+        repeats = len(segment) // len(self.first)
+        states = self.states.repeat(repeats, 1, 1)
+        first, last = self.first.repeat(repeats)[:, None], self.last.repeat(repeats)[:, None]
+        index = torch.arange(states.shape[1])
+        inside = (index >= first) & (index <= last)
+        source = (index - first).clamp(0, segment.shape[1] - 1)
+        source = source[..., None].expand(-1, -1, segment.shape[2])
+        return torch.where(inside[..., None], segment.gather(1, source), states)
 
 
 @dataclass(frozen=True)
@@ -48,6 +81,7 @@ class PartialPlan(Record):
         guidance_weight: factor on the guidance scale of each sequence, float [S]; None for 1.
         start_level: the level of each token of ``x`` before denoising, int [S, T]; None for pure
             noise.
+        surroundings: the plan that each sequence is a part of; None for whole plans.
     """
 
     x: torch.Tensor
@@ -56,13 +90,14 @@ class PartialPlan(Record):
     before: int = 0
     guidance_weight: torch.Tensor | None = None
     start_level: torch.Tensor | None = None
+    surroundings: Surroundings | None = None
 
     def __len__(self) -> int:
         return len(self.end)
 
     def part(self, rows: slice) -> PartialPlan:
         """The sequences ``rows``."""
-        weight, level = self.guidance_weight, self.start_level
+        weight, level, around = self.guidance_weight, self.start_level, self.surroundings
         return replace(
             self,
             x=self.x[rows],
@@ -70,6 +105,7 @@ class PartialPlan(Record):
             end=self.end[rows],
             guidance_weight=None if weight is None else weight[rows],
             start_level=None if level is None else level[rows],
+            surroundings=None if around is None else around.part(rows),
         )
 
 
@@ -106,10 +142,12 @@ class ExpectedWays(Record):
     """The expected ways of B queries to their goals.
 
     Attributes:
-        routes: one for each query; None if they are not known or not wanted.
+        ways: to the goal of each query; None if they are not known or not wanted.
+        routes: the way of each query; None with ``ways``.
         along: whether plans start from them.
     """
 
+    ways: list[Ways] | None
     routes: list[Route] | None
     along: bool
 
@@ -206,31 +244,43 @@ def read_plan_query(
 
 
 def expected_ways(
-    query: PlanQuery, model: SequenceModel, settings: PlannerSettings, reward: Reward | None
+    query: PlanQuery,
+    model: SequenceModel,
+    settings: PlannerSettings,
+    reward: Reward | None,
+    *,
+    always: bool = False,
 ) -> ExpectedWays:
     """The expected way of each query, and whether plans start from it.
 
-    Plans do not start from it if the reward may ask for another way, or if tokens hold more than
-    positions, which is not known on the way.
+    Plans do not start from it with an infinite ``route_noise``, if the reward may ask for another
+    way, or if tokens hold more than positions, which is not known on the way.
+
+    Args:
+        query: to plan for.
+        model: its statistics may have a roadmap.
+        settings: of the planner.
+        reward: the caller's, or None.
+        always: whether ways are wanted if plans start from pure noise.
 
     Raises:
         ObservationError: no recorded way leads from a start to its goal.
     """
-    along = model.layout.holds_positions_alone
-    if query.goal is None or model.statistics.roadmap is None or math.isinf(settings.route_noise):
-        return ExpectedWays(None, along)
-    find = functools.partial(
-        find_routes,
-        model.statistics,
-        query.start.numpy().astype(np.float64),
-        query.goal,
-        settings.risk_aversion,
-    )
+    from_noise = math.isinf(settings.route_noise)
+    along = model.layout.holds_positions_alone and not from_noise
+    goals = query.goal
+    if goals is None or model.statistics.roadmap is None or (from_noise and not always):
+        return ExpectedWays(None, None, along)
+
+    def find(requirements: Requirements, along: bool) -> ExpectedWays:
+        ways = find_ways(model.statistics, goals, settings.risk_aversion, requirements)
+        return ExpectedWays(ways, find_routes(ways, query.start.numpy()), along)
+
     required = requirements_of(reward)
     if required is not None:
         with contextlib.suppress(ObservationError):
-            return ExpectedWays(find(required), along)
-    return ExpectedWays(find(), along and reward is None)
+            return find(required, along)
+    return find(NO_REQUIREMENTS, along and reward is None)
 
 
 def horizons(
@@ -279,7 +329,7 @@ def horizons(
     durations = [None] * len(query) if expected is None or horizon is not None else expected
     known = torch.tensor([duration is not None for duration in durations])
     tokens = torch.tensor([each or 0.0 for each in durations], dtype=torch.float64) / token_steps
-    least = torch.maximum(shortest, (_EARLIEST * tokens).ceil().long())
+    least = torch.maximum(shortest, (EARLIEST * tokens).ceil().long())
     shortest = torch.where(known, least, shortest)
     most = (LATEST * tokens).ceil().long().clamp(max=limit // token_steps)
     longest = torch.where(known, torch.maximum(shortest, most), longest)
@@ -339,16 +389,40 @@ def partial_plan(
     held = torch.where(index <= end[:, None], FREE, model.schedule.max_level)
     level = None
     if guess is not None:
-        level = F.pad(guess.levels(ends, model), (tokens - 1, 0))
-        clean = F.pad(tokens_of_lines(guess.lines, ends, model), (0, 0, tokens - 1, 0))
-        noised = model.schedule.add_noise(clean, x, level)
-        x = torch.where((held == FREE)[..., None], noised, x)
+        x, level = from_guess(x, held, guess, ends, model, before=tokens - 1)
     x[:, :tokens], held[:, :tokens] = context.repeat_interleave(count, 0), 0
     if query.goal is not None:
         row = torch.arange(len(end))
         x[row, end], held[row, end] = goal_tokens(query, model).repeat_interleave(count, 0), 0
     before = frames.shape[1] - 1
     return PartialPlan(x, held, end, before, start_level=level)
+
+
+def from_guess(
+    x: torch.Tensor,
+    held: torch.Tensor,
+    guess: Guess,
+    ends: torch.Tensor,
+    model: SequenceModel,
+    before: int = 0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Start free tokens from a guess, with the noise ``x`` [S, T, D].
+
+    Args:
+        x: standard normal noise.
+        held: level of held tokens, ``FREE`` for others, int [S, T].
+        guess: one line for each query.
+        ends: last token of each candidate, counted from the present one, int [B, C].
+        model: to plan with.
+        before: tokens before the present one.
+
+    Returns:
+        The tokens [S, T, D], and their levels [S, T].
+    """
+    level = F.pad(guess.levels(ends, model), (before, 0))
+    clean = F.pad(tokens_of_lines(guess.lines, ends, model), (0, 0, before, 0))
+    noised = model.schedule.add_noise(clean, x, level)
+    return torch.where((held == FREE)[..., None], noised, x), level
 
 
 def _noise(shape: tuple[int, int, int], generator: torch.Generator) -> torch.Tensor:

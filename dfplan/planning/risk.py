@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from dfplan.planning.route import Route, expected_way
 from dfplan.planning.time_to_goal import GoalTimes
@@ -38,7 +37,9 @@ def with_risk(plan: Plan, routes: Sequence[Route], statistics: Statistics) -> Pl
     futures: list[Future] = []
     for query, (route, points) in enumerate(zip(routes, plan.points, strict=True)):
         arrived = 0.0
-        for point, bin in _visits(route, points):
+        for point, bin in _visits(
+            route.way, points, route.points[-1:] if route.ends_in_jump else None
+        ):
             for future in _futures(route.way, statistics, query, point, bin, on_plan[query, -1]):
                 futures.append(future)
                 on_plan[query, point + 1 :] -= future.probability
@@ -56,25 +57,56 @@ def with_risk(plan: Plan, routes: Sequence[Route], statistics: Statistics) -> Pl
     )
 
 
-def _visits(route: Route, points: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Each visit of the line ``points`` [P, 2] to a bin with jumps: (point before it, bin)."""
-    roadmap = route.way.roadmap
+def expected_delay(way: GoalTimes, points: np.ndarray, duration: float) -> float:
+    """The expected steps that jumps add to a plan, where a loss counts as on the roadmap.
+
+    As there, any visit to a bin with jumps can end with one. A search would otherwise find lines
+    between the recorded departures.
+
+    Args:
+        way: to the goal.
+        points: of the plan, [P, 2], evenly spaced in time.
+        duration: expected steps of the plan without jumps.
+    """
+    roadmap, delay, on_plan = way.roadmap, 0.0, 1.0
+    times = np.where(np.isfinite(way.steps), way.steps, way.lost)
+    for point, bin in _visits(way, points, reach=np.inf):
+        jumps = roadmap.jumps[:, 0] == bin
+        chance = roadmap.chance[jumps].astype(np.float64)
+        left = duration * (1 - point / (len(points) - 1))
+        delay += on_plan * float((chance * (1 + times[roadmap.jumps[jumps, 1]] - left)).sum())
+        on_plan *= 1 - chance.sum()
+    return delay
+
+
+def _visits(
+    way: GoalTimes,
+    points: np.ndarray,
+    waits_at: np.ndarray | None = None,
+    reach: float = _CONTACT,
+) -> Iterator[tuple[int, int]]:
+    """Each visit of the line ``points`` [P, 2] to a bin with jumps: (point before it, bin).
+
+    It is a visit if the line passes a departure no farther than ``reach``, in cells of the support.
+    In the end the body waits for a jump at ``waits_at`` [1, 2].
+    """
+    roadmap = way.roadmap
     if not len(roadmap.departures):
         return
     share = np.arange(_SAMPLES)[:, None] / _SAMPLES
     line = (points[:-1, None] + share * np.diff(points, axis=0)[:, None]).reshape(-1, 2)
-    reach = _CONTACT * roadmap.size / BIN_CELLS
-    away = cKDTree(roadmap.departures).query(line, distance_upper_bound=reach)[0]
+    limit = reach * roadmap.size / BIN_CELLS
+    away = roadmap.departure_tree.query(line, distance_upper_bound=limit)[0]
     bins, touches = roadmap.bin_of(line), np.isfinite(away)
-    if route.ends_in_jump:
-        bins, touches = np.append(bins, roadmap.bin_of(route.points[-1])), np.append(touches, True)
+    if waits_at is not None:
+        bins, touches = np.append(bins, roadmap.bin_of(waits_at)), np.append(touches, True)
     stay = np.append(0, np.cumsum(np.diff(bins) != 0))
     # The first sample of each stay that touches a departure.
     samples = np.flatnonzero(touches)
     samples = samples[np.unique(stay[samples], return_index=True)[1]]
     for sample, bin in zip(samples.tolist(), bins[samples].tolist(), strict=True):
         # A body that is at the goal does not wait for a jump.
-        if bin >= 0 and bin not in route.way.ends and roadmap.jump_chance[bin] > 0:
+        if bin >= 0 and bin not in way.ends and roadmap.jump_chance[bin] > 0:
             yield min(sample // _SAMPLES, len(points) - 2), bin
 
 

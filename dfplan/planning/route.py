@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -55,6 +56,13 @@ class TimedLine(Record):
         columns = [np.interp(steps, self.steps, self.points[:, axis]) for axis in (0, 1)]
         return np.stack(columns, 1)
 
+    def between(self, first: float, last: float) -> TimedLine:
+        """The part from ``first`` to ``last`` steps after the start."""
+        inner = (self.steps > first) & (self.steps < last)
+        ends = self.at(np.array([first, last]))
+        points = np.concatenate([ends[:1], self.points[inner], ends[1:]])
+        return TimedLine(points, np.concatenate([[0.0], self.steps[inner] - first, [last - first]]))
+
 
 @dataclass(frozen=True)
 class Route(TimedLine):
@@ -69,28 +77,60 @@ class Route(TimedLine):
     ends_in_jump: bool
 
 
-def find_routes(
+@dataclass(frozen=True)
+class Ways(Record):
+    """The expected ways from anywhere to one goal, through the required places.
+
+    Attributes:
+        statistics: statistics of the data.
+        requirements: of all ways.
+        stages: the expected times to each required place in order, and then to the goal.
+    """
+
+    statistics: Statistics
+    requirements: Requirements
+    stages: tuple[GoalTimes, ...]
+
+    def route(self, start: np.ndarray, passed: int = 0, *, shorten: bool = True) -> Route:
+        """The best way from ``start`` [2], when the first ``passed`` places are behind the body.
+
+        It ends at the goal, or before it where a jump is likely, and enters no closed region.
+
+        Args:
+            start: position [2].
+            passed: required places that need not be passed any more.
+            shorten: whether the way is straightened where the data leaves room.
+
+        Raises:
+            ObservationError: no recorded way leads to the goal.
+        """
+        stages = self.stages[passed:]
+        begins = [start, *(stage.goal for stage in stages[:-1])]
+        return _joined(
+            [
+                expected_way(stage, begin, self.statistics, self.requirements, shorten=shorten)
+                for stage, begin in zip(stages, begins, strict=True)
+            ]
+        )
+
+
+def find_ways(
     statistics: Statistics,
-    starts: np.ndarray,
     goals: np.ndarray,
     risk_aversion: float = RISK_AVERSION,
     requirements: Requirements = FREE,
-) -> list[Route]:
-    """The expected way of each query, shortened where the data leaves room.
-
-    A way ends at the goal, or before it where a jump is likely. It passes the required places one
-    after another, and no closed region.
+) -> list[Ways]:
+    """The ways to each of ``goals`` [B, 2].
 
     Args:
         statistics: statistics of the data, with a roadmap.
-        starts: positions [B, 2].
         goals: positions [B, 2].
         risk_aversion: see :func:`~dfplan.planning.time_to_goal.goal_times`.
         requirements: of all ways.
 
     Raises:
         ConfigError: there is no roadmap, or ``risk_aversion`` is negative.
-        ObservationError: no recorded way leads from a start to its goal.
+        ObservationError: no recorded place is near a goal.
     """
     roadmap = statistics.roadmap
     if roadmap is None:
@@ -103,19 +143,33 @@ def find_routes(
         roadmap = roadmap.without(closed)
 
     @cache
-    def way(place: tuple[float, float]) -> GoalTimes:
+    def times(place: tuple[float, float]) -> GoalTimes:
         return goal_times(roadmap, statistics.support, np.array(place), risk_aversion)
 
-    routes = []
-    for row, (start, goal) in enumerate(zip(starts, goals.astype(np.float64), strict=True)):
-        ends = [*requirements.places, goal]
-        begins = [start, *requirements.places]
+    found = []
+    for row, goal in enumerate(goals.astype(np.float64)):
         try:
-            parts = [
-                expected_way(way(tuple(end)), begin, statistics, requirements)
-                for begin, end in zip(begins, ends, strict=True)
-            ]
-            routes.append(_joined(parts))
+            stages = tuple(times(tuple(place)) for place in [*requirements.places, goal])
+        except ObservationError as error:
+            raise ObservationError(f"{error}{in_row(row, len(goals))}", rows=(row,)) from error
+        found.append(Ways(statistics, requirements, stages))
+    return found
+
+
+def find_routes(ways: Sequence[Ways], starts: np.ndarray) -> list[Route]:
+    """The expected way of each query; see :meth:`Ways.route`.
+
+    Args:
+        ways: to the goal of each query.
+        starts: positions [B, 2].
+
+    Raises:
+        ObservationError: no recorded way leads from a start to its goal.
+    """
+    routes = []
+    for row, (to_goal, start) in enumerate(zip(ways, starts.astype(np.float64), strict=True)):
+        try:
+            routes.append(to_goal.route(start))
         except ObservationError as error:
             raise ObservationError(f"{error}{in_row(row, len(starts))}", rows=(row,)) from error
     return routes
@@ -139,9 +193,14 @@ def _joined(parts: list[Route]) -> Route:
 
 
 def expected_way(
-    way: GoalTimes, start: np.ndarray, statistics: Statistics, requirements: Requirements = FREE
+    way: GoalTimes,
+    start: np.ndarray,
+    statistics: Statistics,
+    requirements: Requirements = FREE,
+    *,
+    shorten: bool = True,
 ) -> Route:
-    """The best way from ``start`` [2] to the goal of ``way``; see :func:`find_routes`."""
+    """The best way from ``start`` [2] to the goal of ``way``; see :meth:`Ways.route`."""
     roadmap = way.roadmap
     bins = way.route(start)
     line = np.concatenate([start[None], roadmap.centers[bins], way.goal[None]])
@@ -151,6 +210,8 @@ def expected_way(
     ends_in_jump = bins[-1] not in way.ends
     if ends_in_jump:
         line, durations = line[:-1], durations[:-1]
+    if not shorten:
+        return Route(line, np.append(0.0, np.cumsum(durations)), way, ends_in_jump)
     elapsed, length = (np.append(0.0, np.cumsum(each)) for each in (durations, _lengths(line)))
     corners = _shortcuts(line, statistics.free_region, requirements)
     along, straight = np.diff(length[corners]), _lengths(line[corners])

@@ -52,6 +52,7 @@ class GoalTimes(Record):
             :func:`goal_times`; float64 [N], infinite where no way leads to the goal.
         arrival: probability of reaching the goal, float64 [N].
         following: the bin to go to next, int [N]; -1 at the goal's bin, and where no edge leads on.
+        lost: steps that a lost episode counts.
     """
 
     roadmap: Roadmap
@@ -61,6 +62,7 @@ class GoalTimes(Record):
     steps: np.ndarray
     arrival: np.ndarray
     following: np.ndarray
+    lost: float
 
     @cached_property
     def _field(self) -> torch.Tensor:
@@ -98,13 +100,26 @@ class GoalTimes(Record):
         Raises:
             ObservationError: no way leads to the goal from there.
         """
+        return self._start(position)[0]
+
+    def expected_from(self, position: np.ndarray) -> float:
+        """Expected steps to the goal by way of :meth:`start_bin`, from ``position`` [2].
+
+        Raises:
+            ObservationError: no way leads to the goal from there.
+        """
+        return self._start(position)[1]
+
+    def _start(self, position: np.ndarray) -> tuple[int, float]:
+        """The bin to start from, and the expected steps."""
         arrives = np.isfinite(self.steps)
         joined = _joined_bins(self.roadmap, self.support, position, arrives)
         if not arrives[joined].any():
             raise ObservationError(self._no_way(position))
         away = np.abs(self.roadmap.centers[joined] - position).max(1)
         soonest = self.steps[joined] + away * BIN_CELLS / self.roadmap.size
-        return joined[int(soonest.argmin())]
+        best = int(soonest.argmin())
+        return joined[best], float(soonest[best])
 
     def route(self, position: np.ndarray) -> np.ndarray:
         """The bins of the best way from ``position`` [2] to the goal; int [R].
@@ -202,7 +217,9 @@ def goal_times(
     while True:
         steps, arrival, following = chain.solve(lost)
         if arrival[chain.possible].all():
-            return GoalTimes(roadmap, support, goal, tuple(joined), steps, arrival, following)
+            return GoalTimes(
+                roadmap, support, goal, tuple(joined), steps, arrival, following, float(lost)
+            )
         lost *= 2
 
 

@@ -1,38 +1,49 @@
-"""Tree search over plans whose parts are denoised again (Monte Carlo tree guidance).
+"""Monte Carlo tree search over segments of variable length (Monte Carlo tree guidance).
 
-A whole plan sampled at once is only as good as its worst part. Diffusion Forcing can keep any
-tokens clean and denoise the others, so a search can keep the good parts of a plan and replace the
-rest. (Compare arXiv 2502.07202 and 2506.09498, whose nodes fix plans from the start onward.)
+A node is the beginning of a plan. Its children continue it by one more segment, which one call of
+the sampler denoises in a short window. The value of a node is the time that has passed, plus the
+expected time from its end to the goal, over chance, on the roadmap of the data. So a search has to
+find one good segment after another, where a whole plan from noise has to be good everywhere at
+once; and it compares ways of different length and risk before they have arrived. A segment is cut
+where it leaves the data. Several horizons, segment lengths and amounts of noise are tried at each
+node, and upper confidence bounds decide where. A reward of the caller is scored on whole plans:
+the beginning, and from its end on the expected way. A plan that has arrived is improved by
+denoising the end of it again. (Compare arXiv 2502.07202 and 2506.09498.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch.nn import functional as F  # noqa: N812
 
-from dfplan.errors import ConfigError, require_class, require_numbers
+from dfplan.errors import ConfigError, ObservationError, require_class, require_numbers
 from dfplan.planning.denoise import denoise, evaluations
 from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import (
+    EARLIEST,
+    LATEST,
     Candidates,
     ExpectedWays,
     Guess,
     PartialPlan,
+    Surroundings,
     expected_ways,
+    from_guess,
     goal_tokens,
     horizons,
     read_plan_query,
     start_frames,
-    tokens_of_lines,
 )
 from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.query import PlanQuery, noise_generator
-from dfplan.planning.risk import with_risk
+from dfplan.planning.rewards import points_on_lines
+from dfplan.planning.risk import expected_delay, with_risk
+from dfplan.planning.route import Route, TimedLine
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
 from dfplan.planning.select import select, to_plan
 from dfplan.planning.single import ForcingPlanner
@@ -45,32 +56,17 @@ from dfplan.types import Plan, SearchTree
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 _MORE_NOISE = 3.0
-"""Factor of the noise on the way from each child of the root to the next."""
+"""Factor of the noise on the way from each child of a node to the next."""
 
 _MAX_CANDIDATES = 16
 """Nodes of a tree that become candidates of the plan."""
 
+_EAGERNESS = 3.0
+"""The search prefers nodes nearer the end of their plan: each step on the recorded way costs so
+much more to it (compare weighted A*). The scores of plans do not depend on this."""
 
-@dataclass(frozen=True)
-class Expansion:
-    """One way to make a new plan from an existing one.
-
-    Attributes:
-        resample_radius: a token is denoised again if it is at most so many tokens from one that is
-            off the data. In a plan that is on the data everywhere, the tokens around one position
-            are denoised again, and up to this many tokens are removed there.
-        lengthen: number of tokens that are added to each part that is denoised again.
-        scale: factor on the planner's guidance scale.
-    """
-
-    resample_radius: int
-    lengthen: int = 0
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        require_numbers(vars(self), "resample_radius", integer=True, minimum=0)
-        require_numbers(vars(self), "lengthen", integer=True)
-        require_numbers(vars(self), "scale", minimum=0)
+_PASSED = 5.0
+"""A required place counts as passed at this distance, in steps at top speed."""
 
 
 @dataclass(frozen=True)
@@ -83,29 +79,20 @@ class TreeSettings:
         milliseconds: no round is started after this time; None for no limit. One round is always
             made.
         leaves: nodes that each round adds to a tree; they share network calls.
-        horizons: number of plans from scratch, with different horizons, before any plan is
-            expanded. More of them follow as the search continues.
-        expansions: how plans are expanded, in the order in which they are tried at a node.
+        lengths: lengths of segments as shares of the expected time that is left, in the order in
+            which they are tried at a node. A segment is at most as long as a window of the model.
         search: exploration and widening.
     """
 
     evaluations: int | None = 192
     milliseconds: float | None = None
     leaves: int = 8
-    horizons: int = 8
-    expansions: tuple[Expansion, ...] = (
-        Expansion(1, 1),
-        Expansion(4, 4),
-        Expansion(1, 3),
-        Expansion(2, 0, scale=3.0),
-        Expansion(2, 6),
-        Expansion(6, 2, scale=0.3),
-    )
+    lengths: tuple[float, ...] = (1.0, 0.5, 0.25)
     search: SearchSettings = field(default_factory=SearchSettings)
 
     def __post_init__(self) -> None:
         require_class(SearchSettings, search=self.search)
-        require_numbers(vars(self), "leaves", "horizons", integer=True, minimum=1)
+        require_numbers(vars(self), "leaves", integer=True, minimum=1)
         if self.evaluations is not None:
             require_numbers(vars(self), "evaluations", integer=True, minimum=1)
         if self.milliseconds is not None:
@@ -114,34 +101,30 @@ class TreeSettings:
             raise ConfigError(
                 "A tree search needs a budget: evaluations, milliseconds or both; got neither."
             )
-        if not (isinstance(self.expansions, tuple) and self.expansions) or not all(
-            isinstance(expansion, Expansion) for expansion in self.expansions
-        ):
+        if not isinstance(self.lengths, tuple) or not self.lengths:
             raise ConfigError(
-                f"expansions must be a tuple of at least one Expansion; got {self.expansions!r}."
+                f"lengths must be a tuple of at least one number; got {self.lengths!r:.200}."
             )
+        for length in self.lengths:
+            require_numbers({"lengths": length}, above=0, maximum=1)
+        object.__setattr__(self, "lengths", tuple(float(length) for length in self.lengths))
 
 
 @dataclass(frozen=True)
 class TreePlanner(Record, BasePlanner):
-    """Plans by searching over plans, parts of which are kept and parts denoised again.
+    """Plans by a tree search over segments; see the module's docstring.
 
-    A node is a whole plan with the score of :class:`ForcingPlanner`. Children of the root are
-    denoised from the expected way, each with more noise than the one before it, and then from pure
-    noise; each has a different horizon. So the search has the best of what single plans have, and
-    of plans that differ more from the way. A child of another node keeps its parent's tokens except
-    where the parent leaves the region in which plans may pass; an :class:`Expansion` determines how
-    those parts are denoised again. If the parent never leaves it, the part around one position is
-    denoised again, with fewer tokens than before.
+    Segments start from the expected way, each child of a node with more noise than the one before,
+    or from pure noise if the planner's ``route_noise`` is infinite. Without a goal or a roadmap,
+    a segment is always a whole plan, and the search denoises ends of plans again.
 
-    The free tokens follow the planner's scheduling matrix while the others are held. Upper
-    confidence bounds determine which node is expanded (:class:`~dfplan.planning.search.Tree`). The
-    result is the best node, refined, so the search can stop at any time. With the same seed, and
-    up to whole rounds, a larger budget only adds nodes to those of a smaller one: the best node's
-    score never decreases.
+    The result is the best plan that has arrived, refined. If none has arrived, the best beginning
+    is continued on the expected way. So the search can stop at any time. With the same seed, and up
+    to whole rounds, a larger budget only adds nodes to those of a smaller one: the best score of a
+    plan that has arrived never decreases.
 
     Attributes:
-        planner: samples and scores plans. Its ``candidates`` setting is not used.
+        planner: samples and scores plans. Its settings of candidates are not used.
         settings: budget and shape of the search.
 
     Raises:
@@ -167,8 +150,8 @@ class TreePlanner(Record, BasePlanner):
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """See :meth:`~dfplan.planning.planner.BasePlanner.plan`.
 
-        ``horizon`` is that of the plans from scratch; expansions may lengthen them. With ``trace``
-        the plan contains the whole tree. The plan's candidates are the 16 best nodes.
+        ``horizon`` is the length of the plan. With ``trace`` the plan contains the whole tree. The
+        plan's candidates are the best nodes, at most 16.
 
         Raises:
             ConfigError: also if the budget is too small for one node.
@@ -178,12 +161,11 @@ class TreePlanner(Record, BasePlanner):
         model = planner.model
         query = read_plan_query(arguments, model, planner.settings)
         objective = PlanObjective(planner.settings, model, arguments.reward)
-        ways = expected_ways(query, model, planner.settings, arguments.reward)
-        near = ways.query_to_ends(query)
+        ways = expected_ways(query, model, planner.settings, arguments.reward, always=True)
         nodes = _Nodes(
             model,
-            settings.expansions,
-            near,
+            settings.lengths,
+            query,
             objective,
             ways,
             arguments.horizon,
@@ -195,7 +177,7 @@ class TreePlanner(Record, BasePlanner):
                 f"The budget must be at least {cost} network evaluations, those of one node; got "
                 f"{budget}."
             )
-        tree = Tree(len(query), settings.horizons, settings.search)
+        tree = Tree(len(query), settings.leaves, settings.search)
         spent, width = 0, settings.leaves
         while budget is None or (width := min(settings.leaves, (budget - spent) // cost)) > 0:
             leaves = Leaves.joined([tree.select() for _ in range(width)])
@@ -207,10 +189,10 @@ class TreePlanner(Record, BasePlanner):
             elapsed = 1e3 * (time.perf_counter() - began)
             if settings.milliseconds is not None and elapsed > settings.milliseconds:
                 break
-        candidates = nodes.best(_MAX_CANDIDATES)
-        selected = select(near, candidates, objective, model.layout)
+        candidates, order = nodes.best(_MAX_CANDIDATES)
+        selected = select(query, candidates, objective, model.layout)
         plan = to_plan(
-            near,
+            query,
             model,
             candidates,
             selected,
@@ -218,10 +200,10 @@ class TreePlanner(Record, BasePlanner):
             began=began,
             maze=planner.maze,
         )
-        if ways.followed is not None and arguments.reward is None:
-            plan = with_risk(plan, ways.followed, model.statistics)
-        record = nodes.to_record(tree) if arguments.trace else None
-        return replace(plan, goal=query.goal, tree=record)
+        if nodes.ways is not None and arguments.reward is None:
+            chosen = order[torch.arange(len(query)), selected.index]
+            plan = with_risk(plan, nodes.routes(chosen), model.statistics)
+        return replace(plan, tree=nodes.to_record(tree) if arguments.trace else None)
 
     def tracker(self) -> Pursuit:
         """The planner's tracker."""
@@ -231,18 +213,23 @@ class TreePlanner(Record, BasePlanner):
 class _Nodes:
     """The plans of all nodes, in arrays with room for N nodes per tree.
 
+    A plan begins with what the network made, and goes on along the recorded way to its end.
+
     Attributes:
-        tokens: clean tokens, float [B, N, T, D]; those of the root are the start and the goal.
+        ways: the expected ways to the goal of each tree; None if they are not known.
+        states: in physical units, float [B, N, P, W]; after the end, the last one is repeated.
+        begin: index of the last token that is the parent's, int [B, N].
+        made: index of the last token that the network made, int [B, N].
         end: index of the last token, int [B, N].
-        off: tokens at either end of a line that leaves the data, bool [B, N, T].
-        states: in physical units, the position first; float [B, N, P, W].
+        onward: expected steps from the end to the goal; above 0 where the way ends because a jump
+            is likely; float [B, N].
         scores: float [B, N]; ``-inf`` for the root and where there is no node.
     """
 
     def __init__(
         self,
         model: SequenceModel,
-        expansions: tuple[Expansion, ...],
+        lengths: tuple[float, ...],
         query: PlanQuery,
         objective: PlanObjective,
         ways: ExpectedWays,
@@ -250,164 +237,276 @@ class _Nodes:
         generator: torch.Generator,
     ) -> None:
         self._model, self._objective, self._generator = model, objective, generator
-        self._radius = torch.tensor([expansion.resample_radius for expansion in expansions])
-        self._lengthen = torch.tensor([expansion.lengthen for expansion in expansions])
-        scales = [expansion.scale for expansion in expansions]
-        self._scale = torch.tensor(scales, dtype=torch.float32)
-        self._has_goal = query.goal is not None
-        self._routes = ways.followed
+        self._lengths, self._query = torch.tensor(lengths, dtype=torch.float32), query
+        layout = model.layout
+        self._horizon = None if horizon is None else -(-int(horizon) // layout.token_steps)
         times = None if ways.routes is None else [route.duration for route in ways.routes]
-        self._shortest, self._longest_fresh = horizons(query, model, horizon, times, joined=True)
+        self._shortest, self._longest = horizons(query, model, horizon, times, joined=True)
         ways.require_time(horizon, model.statistics.motion.max_step)
-        self._longest = self._longest_fresh.clamp_min(model.layout.tokens - 1)
-        shape, layout = (len(query), 1), model.layout
-        count = int(self._longest.max()) + 1
-        self.tokens = torch.zeros(*shape, count, layout.token_width, dtype=torch.float32)
-        self.tokens[:, ROOT, 0] = layout.to_tokens(start_frames(query, model))[:, 0]
-        if query.goal is not None:
-            self.tokens[:, ROOT, -1] = goal_tokens(query, model)
-        self.end = torch.full(shape, count - 1)
-        self.off = torch.ones(*shape, count, dtype=torch.bool)
-        frames = 1 + (count - 1) * layout.frame_stack
-        self.states = torch.zeros(*shape, frames, layout.width, dtype=torch.float32)
+        # More than positions is not known on the way.
+        self.ways = ways.ways if layout.holds_positions_alone else None
+        self._along = ways.along and self.ways is not None
+        shape = len(query), 1
+        start = start_frames(query, model)[:, None]
+        self.states = model.statistics.normalizer.unnormalize(start)
+        self.begin = torch.zeros(shape, dtype=torch.long)
+        self.made = torch.zeros(shape, dtype=torch.long)
+        self.end = torch.zeros(shape, dtype=torch.long)
+        self.onward = torch.zeros(shape, dtype=torch.float32)
         self.scores = torch.full(shape, -torch.inf, dtype=torch.float32)
+        if self.ways is not None and ways.routes is not None:
+            for tree, route in enumerate(ways.routes):
+                self._go_on(tree, ROOT, route)
+
+    @property
+    def arrived(self) -> torch.Tensor:
+        """Whether the network made the whole plan, bool [B, N]."""
+        return (self.made == self.end) & self.scores.isfinite()
 
     @property
     def highest_cost(self) -> int:
         """Network evaluations of the most expensive possible node."""
-        known, longest = 1 + self._has_goal, int(self._longest.max()) + 1
+        window, settings = self._model.layout.tokens, self._objective.settings
+        longest = window if self.ways is not None else int(self._longest.max()) + 1
         # By a named matrix, the longest costs most.
-        named = isinstance(self._objective.settings.sampling.matrix, str)
+        named = isinstance(settings.sampling.matrix, str)
         return max(
-            evaluations(self._objective.settings, self._model, length, known)
+            evaluations(settings, self._model, length, known=1)
             for length in ([longest] if named else range(1, longest + 1))
         )
 
     def expand(self, leaves: Leaves) -> tuple[torch.Tensor, int]:
-        """Make the plan of each leaf: its score, float [R], and network evaluations per plan."""
+        """Make the plan of each leaf: its value, float [R], and network evaluations per plan."""
         stack = self._model.layout.frame_stack
-        partial = self._partial_plan(leaves)
+        kept, length, arrives = self._segments(leaves)
+        self._make_room(int(leaves.node.max()) + 1, 1 + int((kept + length).max()) * stack)
+        parent, node = (leaves.tree, leaves.parent), (leaves.tree, leaves.node)
+        last = torch.where(arrives, self.states.shape[2] - 1, (kept + length) * stack)
+        around = Surroundings(self.states[parent], kept * stack, last)
+        partial = self._partial_plan(leaves, kept, length, arrives, around)
         denoised = denoise(partial, self._model, self._objective, self._generator)
-        states = self._model.states(denoised.clean[-1], partial.end)
-        score = self._objective.score(states)
-        off = F.pad(self._objective.off_support(states) > 0, (1, 1))
-        frame = F.pad(off[:, :-1] | off[:, 1:], (stack - 1, 0))
-        self._make_room(int(leaves.node.max()) + 1)
-        node, count = (leaves.tree, leaves.node), partial.x.shape[1]
-        self.tokens[(*node, slice(count))] = denoised.clean[-1]
-        self.off[(*node, slice(count))] = frame.view(len(leaves), count, stack).any(-1)
-        self.states[node] = states[:, -1:]
-        self.states[(*node, slice(states.shape[1]))] = states
-        self.end[node], self.scores[node] = partial.end, score
-        return score, denoised.evaluations
+        segment = self._model.states(denoised.clean[-1], length)
+        states = around.around(segment)
+        good = length if self.ways is None else self._tokens_on_data(segment, length, arrives)
+        self.states[node], self.begin[node], self.made[node] = states, kept, kept + good
+        self.end[node] = torch.where(arrives, kept + length, self.end[parent])
+        self.onward[node] = self.onward[parent]
+        score = self._objective.score(states) - self.onward[parent]
+        # A segment of which nothing is left counts with all of it, and its node is the parent.
+        failed = good == 0
+        for row in (~failed & ~(arrives & (good == length))).nonzero()[:, 0].tolist():
+            tree, number = int(leaves.tree[row]), int(leaves.node[row])
+            route = self._way_from(tree, number)
+            if route is None:
+                failed[row] = True
+            else:
+                self._go_on(tree, number, route)
+                plan = self.states[tree, number][None]
+                score[row] = self._objective.score(plan)[0] - self.onward[tree, number]
+        if self.ways is not None:
+            score -= self._delays(leaves)
+        bad = leaves.tree[failed], leaves.node[failed]
+        above = leaves.tree[failed], leaves.parent[failed]
+        for values in (self.states, self.made, self.end, self.onward):
+            values[bad] = values[above]
+        self.begin[bad] = self.made[bad]
+        self.scores[node] = score
+        left = (self.end[node] - self.made[node]) * self._model.layout.token_steps
+        return score - _EAGERNESS * left.float(), denoised.evaluations
 
-    def best(self, count: int) -> Candidates:
-        """The ``count`` best nodes of each tree, or fewer if a tree has fewer."""
-        order = self.scores.argsort(dim=1, descending=True, stable=True)
-        order = order[:, : min(count, int(self.scores.isfinite().sum(1).min()))]
+    def best(self, count: int) -> tuple[Candidates, torch.Tensor]:
+        """The ``count`` best plans of each tree, or fewer if a tree has fewer, and their nodes.
+
+        Plans that have arrived are better than others. Of a tree without any, there is one
+        candidate.
+        """
+        rank = torch.where(self.arrived, 0.0, -1e9) + self.scores
+        order = rank.argsort(dim=1, descending=True, stable=True)
+        order = order[:, : min(count, max(1, int(self.arrived.sum(1).min())))]
         node = torch.arange(len(order))[:, None], order
         states = self.states[node]
         level = torch.zeros(states.shape[:-1], dtype=torch.long)
-        return Candidates(states, self.end[node], level, self.scores[node])
+        return Candidates(states, self.end[node], level, self.scores[node]), order
+
+    def routes(self, nodes: torch.Tensor) -> list[Route]:
+        """The plan of one of ``nodes`` [B] in each tree, as a way to the goal."""
+        assert self.ways is not None
+        routes = []
+        for tree, node in enumerate(nodes.tolist()):
+            line = self._line(tree, node, 0, int(self.end[tree, node]))
+            times = self.ways[tree].stages[-1]
+            routes.append(Route(line.points, line.steps, times, bool(self.onward[tree, node] > 0)))
+        return routes
 
     def to_record(self, tree: Tree) -> SearchTree:
         """A copy of the nodes made so far."""
-        made = slice(int(tree.size.max()))
+        made, layout = slice(int(tree.size.max())), self._model.layout
         return SearchTree(
             parent=tree.parent[:, made].numpy().copy(),
-            points=self.states[:, made, :, self._model.layout.position].numpy().copy(),
+            points=self.states[:, made, :, layout.position].numpy().copy(),
+            begins=(self.begin[:, made] * layout.frame_stack).numpy().copy(),
+            ends=(self.made[:, made] * layout.frame_stack).numpy().copy(),
+            arrived=self.arrived[:, made].numpy().copy(),
             scores=self.scores[:, made].numpy().copy(),
             visits=tree.visits[:, made].numpy().copy(),
         )
 
-    def _make_room(self, nodes: int) -> None:
-        self.tokens = with_room(self.tokens, nodes, 0)
-        self.end = with_room(self.end, nodes, 0)
-        self.off = with_room(self.off, nodes, 0)
+    def _make_room(self, nodes: int, frames: int) -> None:
+        missing = frames - self.states.shape[2]
+        if missing > 0:
+            last = self.states[:, :, -1:].expand(-1, -1, missing, -1)
+            self.states = torch.cat([self.states, last], 2)
         self.states = with_room(self.states, nodes, 0)
+        self.begin = with_room(self.begin, nodes, 0)
+        self.made = with_room(self.made, nodes, 0)
+        self.end = with_room(self.end, nodes, 0)
+        self.onward = with_room(self.onward, nodes, 0)
         self.scores = with_room(self.scores, nodes, -torch.inf)
 
-    def _partial_plan(self, leaves: Leaves) -> PartialPlan:
-        """The tokens that each leaf keeps of its parent, and noise for the others."""
-        parent, root = (leaves.tree, leaves.parent), leaves.parent == ROOT
-        tokens, old_end = self.tokens[parent], self.end[parent]
-        # Multiples of the golden ratio, modulo 1, spread any number of choices evenly.
-        share = (0.5 + _GOLDEN_RATIO * leaves.action.float()) % 1
-        shortest = self._shortest[leaves.tree]
-        fresh_end = self._longest_fresh[leaves.tree] - shortest
-        fresh_end = shortest + (share * fresh_end).round().long()
-        choice = leaves.action % len(self._scale)
-        radius = self._radius[choice]
-
-        index = torch.arange(tokens.shape[1])
-        inner = (index > 0) & (index < old_end[:, None] + (not self._has_goal))
-        off = self.off[parent] & inner
-        # A plan that is on the data everywhere may be shortened around any position.
-        on_data, position = ~off.any(1), 1 + (share * (old_end - 1)).long()
-        off = torch.where(on_data[:, None], index == position[:, None], off)
-        near = (index[:, None] - index).abs() <= radius[:, None, None]
-        free = inner & ((near & off[:, None]).any(-1) | root[:, None])
-
-        more, parts = self._added_tokens(leaves, free, on_data, radius, self._lengthen[choice])
-        target = index + more[:, None] * parts.cumsum(1)
-        end = torch.where(root, fresh_end, old_end + more * parts.sum(1))
-        target = torch.where(root[:, None] & (index == old_end[:, None]), end[:, None], target)
-        keep = ~free & (index <= old_end[:, None])
-
-        x = torch.randn(tokens.shape, generator=self._generator, dtype=tokens.dtype)
-        held = torch.where(index <= end[:, None], FREE, self._model.schedule.max_level)
-        row, column = keep.nonzero(as_tuple=True)
-        x[row, target[row, column]] = tokens[row, column]
-        held[row, target[row, column]] = 0
-        used = slice(int(end.max()) + 1)
-        weight = torch.where(root, 1.0, self._scale[choice])
-        partial = PartialPlan(x[:, used], held[:, used], end, guidance_weight=weight)
-        return partial if self._routes is None else self._from_the_way(partial, leaves)
-
-    def _from_the_way(self, partial: PartialPlan, leaves: Leaves) -> PartialPlan:
-        """The partial plans, of which the children of the root start from the expected way."""
-        assert self._routes is not None
-        model, root = self._model, (leaves.parent == ROOT).nonzero()[:, 0]
-        level = torch.full(partial.held.shape, model.schedule.max_level)
-        if len(root):
-            settings, ends = self._objective.settings, partial.end[root, None]
-            steps = settings.route_noise * _MORE_NOISE ** leaves.action[root].numpy()
-            noise = steps * model.statistics.motion.max_step
-            lines = [self._routes[tree] for tree in leaves.tree[root].tolist()]
-            own = Guess(lines, np.stack([noise, noise], 1)).levels(ends, model)
-            level[root, : own.shape[1]] = own
-            clean = tokens_of_lines(lines, ends, model)
-            x = partial.x.clone()
-            part = root, slice(own.shape[1])
-            noised = model.schedule.add_noise(clean, x[part], own)
-            x[part] = torch.where((partial.held[part] == FREE)[..., None], noised, x[part])
-            partial = replace(partial, x=x)
-        return replace(partial, start_level=level)
-
-    def _added_tokens(
-        self,
-        leaves: Leaves,
-        free: torch.Tensor,
-        on_data: torch.Tensor,
-        radius: torch.Tensor,
-        lengthen: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """How many tokens each part of free tokens gets in addition.
-
-        Args:
-            leaves: to be made.
-            free: tokens of the parents that are denoised again, bool [R, T].
-            on_data: parents that are on the data everywhere, bool [R]; these are shortened.
-            radius: most tokens to remove, int [R].
-            lengthen: tokens to add, int [R]; fewer if the longest horizon has no room for them.
+    def _segments(self, leaves: Leaves) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The segment of each leaf.
 
         Returns:
-            (tokens to add, negative to remove, int [R]; first token of each part, bool [R, T]).
+            (tokens that are kept of the parent's plan, int [R]; tokens of the segment, int [R];
+            whether it is to arrive at the end of the plan, bool [R]).
         """
+        parent = leaves.tree, leaves.parent
+        # Multiples of the golden ratio, modulo 1, spread any number of choices evenly.
+        share = (0.5 + _GOLDEN_RATIO * leaves.action.float()) % 1
+        made, end = self.made[parent], self.end[parent]
+        if self.ways is None:
+            shortest, longest = self._shortest[leaves.tree], self._longest[leaves.tree]
+            fresh = shortest + (share * (longest - shortest)).round().long()
+            kept = (share * end).long()
+            return kept, torch.where(end > 0, end, fresh) - kept, torch.ones_like(kept).bool()
+        room = self._model.layout.tokens - 1
+        arrived = self.arrived[parent]
+        kept = torch.where(arrived, torch.maximum((share * end).long(), end - room), made)
+        left = end - kept
+        part = (self._lengths[leaves.action % len(self._lengths)] * left).ceil().long()
+        shortest = longest = left
+        if self._horizon is None:
+            shortest, longest = (EARLIEST * left).ceil().long(), (LATEST * left).ceil().long()
+        arrives = arrived | ((longest <= room) & (part >= shortest))
+        all_of_it = shortest + (share * (longest - shortest)).round().long()
+        part = torch.minimum(part, shortest - 1)
+        return kept, torch.where(arrives, all_of_it, part).clamp(1, room), arrives
+
+    def _partial_plan(
+        self,
+        leaves: Leaves,
+        kept: torch.Tensor,
+        length: torch.Tensor,
+        arrives: torch.Tensor,
+        around: Surroundings,
+    ) -> PartialPlan:
+        """The segments, as noise or as the way with noise."""
+        model, layout = self._model, self._model.layout
+        row, index = torch.arange(len(kept)), torch.arange(int(length.max()) + 1)
+        shape = len(kept), len(index), layout.token_width
+        x = torch.randn(shape, generator=self._generator, dtype=torch.float32)
+        held = torch.where(index <= length[:, None], FREE, model.schedule.max_level)
         end = self.end[leaves.tree, leaves.parent]
-        longest, shortest = self._longest[leaves.tree], self._shortest[leaves.tree]
-        begins = free & ~F.pad(free, (1, 0))[:, :-1]
-        room = (longest - end) // begins.sum(1).clamp_min(1)
-        more = torch.minimum(lengthen, room).clamp_min(0)
-        fewer = torch.minimum(torch.minimum(radius, free.sum(1) - 1), end - shortest).clamp_min(0)
-        return torch.where(on_data, -fewer, more), begins
+        level = None
+        if self._along:
+            last = torch.where(arrives, end, kept + length).tolist()
+            nodes = zip(leaves.tree.tolist(), leaves.parent.tolist(), strict=True)
+            lines = [
+                self._line(*node, first, final)
+                for node, first, final in zip(nodes, kept.tolist(), last, strict=True)
+            ]
+            steps = self._objective.settings.route_noise * _MORE_NOISE ** leaves.action.numpy()
+            noise = steps * model.statistics.motion.max_step
+            guess = Guess(lines, np.stack([noise, noise], 1))
+            x, level = from_guess(x, held, guess, length[:, None], model)
+        start = around.states[row, around.first][:, None]
+        x[:, :1] = layout.to_tokens(model.statistics.normalizer.normalize(start))
+        held[:, 0] = 0
+        if self._query.goal is not None:
+            goals = torch.from_numpy(self._query.goal)[leaves.tree]
+            if self.ways is not None:
+                goals = around.states[row, end * layout.frame_stack][:, layout.position]
+            at_goal = goal_tokens(replace(self._query, goal=goals.numpy()), model)
+            to_end = arrives.nonzero()[:, 0]
+            x[to_end, length[to_end]], held[to_end, length[to_end]] = at_goal[to_end], 0
+        return PartialPlan(x, held, length, start_level=level, surroundings=around)
+
+    def _tokens_on_data(
+        self, segment: torch.Tensor, length: torch.Tensor, arrives: torch.Tensor
+    ) -> torch.Tensor:
+        """How many tokens of each segment [R, Q, W] come before it leaves the data; int [R].
+
+        A start off the data does not count, nor does a goal.
+        """
+        on = self._objective.off_support(segment) == 0
+        index, stack = torch.arange(on.shape[1]), self._model.layout.frame_stack
+        line = index < length[:, None] * stack
+        ends = self._objective.is_on_support(segment[:, [0, -1]])
+        was_on = ((on & line).cumsum(1) > 0) | ends[:, :1]
+        on_later = ((on & line).flip(1).cumsum(1).flip(1) > 0) | ends[:, 1:] | ~arrives[:, None]
+        leaves = ~on & line & was_on & on_later
+        first = torch.where(leaves, index, length[:, None] * stack).amin(1)
+        return first // stack
+
+    def _way_from(self, tree: int, node: int) -> Route | None:
+        """The recorded way from where the network's part of a plan ends; None if there is none."""
+        assert self.ways is not None
+        layout = self._model.layout
+        until = int(self.made[tree, node]) * layout.frame_stack + 1
+        points = self.states[tree, node, :until, layout.position]
+        passed = _count_passed(
+            points,
+            self.ways[tree].requirements.places,
+            _PASSED * self._model.statistics.motion.max_step,
+        )
+        with contextlib.suppress(ObservationError):
+            start = points[-1].numpy().astype(np.float64)
+            return self.ways[tree].route(start, passed, shorten=False)
+        return None
+
+    def _go_on(self, tree: int, node: int, route: Route) -> None:
+        """Continue the plan of a node from the end of the network's part."""
+        layout, made = self._model.layout, int(self.made[tree, node])
+        left = max(1, math.ceil(route.duration / layout.token_steps))
+        if self._horizon is not None:
+            left = max(1, self._horizon - made)
+        share = np.arange(1, left * layout.frame_stack + 1) / (left * layout.frame_stack)
+        line = torch.from_numpy(route.at(share * route.duration).astype(np.float32))
+        first = made * layout.frame_stack + 1
+        self._make_room(node + 1, first + len(line))
+        plan = self.states[tree, node]
+        plan[first:, layout.position] = line[-1]
+        plan[first : first + len(line), layout.position] = line
+        self.end[tree, node] = made + left
+        ending = route.way.expected_from(route.points[-1]) if route.ends_in_jump else 0.0
+        self.onward[tree, node] = ending
+
+    def _delays(self, leaves: Leaves) -> torch.Tensor:
+        """The expected steps that jumps add to the plan of each leaf, float [R]."""
+        assert self.ways is not None
+        delays = []
+        for tree, node in zip(leaves.tree.tolist(), leaves.node.tolist(), strict=True):
+            line = self._line(tree, node, 0, int(self.end[tree, node]))
+            duration = line.duration + float(self.onward[tree, node])
+            delays.append(expected_delay(self.ways[tree].stages[-1], line.points, duration))
+        return torch.tensor(delays, dtype=torch.float32)
+
+    def _line(self, tree: int, node: int, first: int, last: int) -> TimedLine:
+        """The plan of a node from token ``first`` to token ``last``."""
+        layout = self._model.layout
+        frames = slice(first * layout.frame_stack, last * layout.frame_stack + 1)
+        points = self.states[tree, node, frames, layout.position].numpy().astype(np.float64)
+        return TimedLine(points, np.arange(len(points)) * float(layout.stride))
+
+
+def _count_passed(points: torch.Tensor, places: np.ndarray, near: float) -> int:
+    """How many of ``places`` [V, 2] the line ``points`` [P, 2] passes in order."""
+    if not len(places):
+        return 0
+    line = points_on_lines(points[None], 4)[0].numpy()
+    for count, place in enumerate(places):
+        close = np.flatnonzero(np.abs(line - place).max(1) <= near)
+        if not len(close):
+            return count
+        line = line[close[0] :]
+    return len(places)

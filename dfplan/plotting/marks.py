@@ -144,6 +144,22 @@ def draw_future(
     text.set_path_effects([Stroke(linewidth=2.5, foreground=theme.floor), Normal()])
 
 
+def draw_nodes(axes: Axes, points: np.ndarray, colors: np.ndarray, theme: Theme = LIGHT) -> None:
+    """Mark the nodes of a tree, [N, 2], in ``colors`` [N, 4]."""
+    axes.scatter(
+        points[:, 1], points[:, 0], s=7, color=colors, ec=theme.floor, linewidths=0.3, zorder=4
+    )
+
+
+def draw_branch(axes: Axes, points: np.ndarray, made: int, theme: Theme = LIGHT) -> None:
+    """Draw a plan [P, 2] over a tree, dotted after point ``made``."""
+    outline = [Stroke(linewidth=3.6, foreground=theme.floor), Normal()]
+    for part, style in ((points[: made + 1], "-"), (points[made:], ":")):
+        axes.plot(
+            part[:, 1], part[:, 0], style, lw=2.0, color=theme.ink, path_effects=outline, zorder=5
+        )
+
+
 def draw_executed(axes: Axes, executed: np.ndarray, theme: Theme = LIGHT) -> None:
     """Draw visited positions [S, 2] as a thin line with a light outline."""
     outline = [Stroke(linewidth=2.0, foreground=theme.floor), Normal()]

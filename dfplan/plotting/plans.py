@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -65,7 +67,7 @@ def plot_candidates(
     """Draw the candidates as lines; those with better scores are stronger and on top."""
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
     rank = _rank(check_array("scores", plan.scores[index], (len(drawn.candidates),)))
-    _draw_ranked(ax, drawn.candidates, rank, 0.35 + 0.55 * rank, 0.7 + 0.9 * rank, colors)
+    _draw_ranked(ax, list(drawn.candidates), rank, 0.35 + 0.55 * rank, 0.7 + 0.9 * rank, colors)
     return ax
 
 
@@ -152,20 +154,28 @@ def plot_ellipses(
 def plot_tree(
     plan: PlanLike, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
 ) -> Axes:
-    """Draw all plans of a tree search; those with better scores are stronger and on top.
+    """Draw the segments of a tree search, with a dot where each one ends.
 
-    The plan is of a :class:`dfplan.TreePlanner` and made with ``trace=True``.
+    Segments of nodes with better scores are stronger and on top. The plan of the best node that
+    has arrived, or else of the best node, is thick, and dotted where the network did not make it.
+    ``plan`` is of a :class:`dfplan.TreePlanner` and made with ``trace=True``.
 
     Raises:
         DataError: the plan has no tree, or an array has a wrong shape or is not finite.
     """
     tree = require_tree(plan)
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
-    exists = tree.parent[index] >= 0
-    nodes = check_array("points of the tree", tree.points[index][exists], ("N", "P", 2))
-    rank = _rank(tree.scores[index][exists])
-    opacity, width = 0.15 + 0.75 * rank**3, 0.5 + 1.3 * rank**3
-    _draw_ranked(ax, to_picture(drawn.maze, nodes), rank, opacity, width, colors)
+    parents, scores = tree.parent[index], tree.scores[index]
+    points = check_array("points of the tree", tree.points[index], ("N", "P", 2))
+    lines, begins, ends = to_picture(drawn.maze, points), tree.begins[index], tree.ends[index]
+    nodes = np.flatnonzero((parents >= 0) & (ends > begins))
+    segments = [lines[node, begins[node] : ends[node] + 1] for node in nodes]
+    rank = _rank(scores[nodes])
+    _draw_ranked(ax, segments, rank, 0.3 + 0.6 * rank, 0.6 + 0.6 * rank, colors)
+    marks.draw_nodes(ax, np.array([each[-1] for each in segments]), colors.spread(1 - rank), colors)
+    good = (parents >= 0) & (tree.arrived[index] | ~tree.arrived[index].any())
+    best = int(np.where(good, scores, -np.inf).argmax())
+    marks.draw_branch(ax, lines[best], int(ends[best]), colors)
     marks.draw_ends(ax, drawn.points[0], drawn.goal, token_size(ax), drawn.suite, colors)
     return ax
 
@@ -217,13 +227,13 @@ def spread_colors(spread: np.ndarray, theme: Theme) -> ScalarMappable:
 
 def _draw_ranked(
     ax: Axes,
-    lines: np.ndarray,
+    lines: Sequence[np.ndarray],
     rank: np.ndarray,
     opacity: np.ndarray,
     width: np.ndarray,
     theme: Theme,
 ) -> None:
-    """Draw lines [C, P, 2] in the colors of their ranks [C], the best on top."""
+    """Draw C lines [P, 2] in the colors of their ranks [C], the best on top."""
     order = np.argsort(rank)
     collection = LineCollection([lines[one][:, ::-1] for one in order], zorder=3)
     colors = theme.spread(1 - rank[order])

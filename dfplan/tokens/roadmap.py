@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from dfplan.blocks import segment_blocks
 from dfplan.record import Record
 from dfplan.tokens.support import Support
 from dfplan.types import Trajectories
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 BIN_CELLS = 5
 """Cells of the support along a side of a bin: a body at top speed crosses it in as many steps."""
@@ -72,6 +75,14 @@ class Roadmap(Record):
     def centers(self) -> np.ndarray:
         """Positions of the centers of the bins, float64 [N, 2]."""
         return self.origin + (self.bins + 0.5) * self.size
+
+    @cached_property
+    def departure_tree(self) -> cKDTree:
+        """The departures, to find the nearest one."""
+        # Imported here, because reading a checkpoint does not need it.
+        from scipy.spatial import cKDTree
+
+        return cKDTree(self.departures)
 
     @cached_property
     def grid(self) -> np.ndarray:

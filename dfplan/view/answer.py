@@ -23,7 +23,7 @@ from dfplan.planning.rewards import (
     Short,
     points_on_lines,
 )
-from dfplan.planning.route import find_routes
+from dfplan.planning.route import find_routes, find_ways
 from dfplan.planning.single import ForcingPlanner
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.types import DenoisingStep, Plan, Reward
@@ -113,7 +113,8 @@ def _longest_plan(request: PlanRequest, planner: ForcingPlanner) -> int:
     if request.goal is None or statistics.roadmap is None:
         return layout.tokens
     with suppress(ObservationError):
-        (route,) = find_routes(statistics, np.array([request.start]), np.array([request.goal]))
+        ways = find_ways(statistics, np.array([request.goal]))
+        (route,) = find_routes(ways, np.array([request.start]))
         return max(layout.tokens, 1 + math.ceil(LATEST * route.duration / layout.token_steps))
     return layout.tokens
 

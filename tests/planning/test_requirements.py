@@ -12,7 +12,7 @@ from walks import STEP, statistics_of, walk
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.requirements import requirements_of
 from dfplan.planning.rewards import Box, Disc, KeepOut, PassThrough, Short
-from dfplan.planning.route import find_routes
+from dfplan.planning.route import find_routes, find_ways
 from dfplan.planning.single import ForcingPlanner
 from dfplan.tokens.statistics import Statistics
 
@@ -31,7 +31,7 @@ def ring() -> Statistics:
 def way(reward: object) -> np.ndarray:
     required = requirements_of(reward)  # type: ignore[arg-type]
     assert required is not None
-    return find_routes(ring(), START[None], GOAL[None], requirements=required)[0].points
+    return find_routes(find_ways(ring(), GOAL[None], requirements=required), START[None])[0].points
 
 
 def passes(line: np.ndarray, place: np.ndarray, reach: float) -> int | None:
@@ -54,7 +54,7 @@ def test_a_way_passes_the_places_in_order() -> None:
 
 
 def test_a_way_keeps_out_of_closed_regions() -> None:
-    shortest = dense(find_routes(ring(), START[None], GOAL[None])[0].points)
+    shortest = dense(find_routes(find_ways(ring(), GOAL[None]), START[None])[0].points)
     assert shortest[:, 1].min() < -2
     line = dense(way(KeepOut([Disc((5.0, -3.0), 0.5)])))
     assert line[:, 1].max() > 3.5 and passes(line, np.array([5.0, -3.0]), 0.5) is None
@@ -64,9 +64,9 @@ def test_the_time_of_a_way_is_the_sum_of_its_parts() -> None:
     place = np.array([0.0, 7.0])
     required = requirements_of(PassThrough(torch.tensor(place[None])))
     assert required is not None
-    (whole,) = find_routes(ring(), START[None], GOAL[None], requirements=required)
+    (whole,) = find_routes(find_ways(ring(), GOAL[None], requirements=required), START[None])
     parts = [
-        find_routes(ring(), begin[None], end[None])[0]
+        find_routes(find_ways(ring(), end[None]), begin[None])[0]
         for begin, end in ((START, place), (place, GOAL))
     ]
     assert whole.duration == pytest.approx(sum(part.duration for part in parts))

@@ -10,7 +10,7 @@ from walks import statistics_of, walk
 
 from dfplan.planning.graph import GraphPlanner
 from dfplan.planning.risk import with_risk
-from dfplan.planning.route import find_routes
+from dfplan.planning.route import find_routes, find_ways
 from dfplan.tokens.statistics import Statistics
 
 START, GOAL = np.array([0.0, 0.0]), np.array([10.0, 0.0])
@@ -69,7 +69,7 @@ def test_a_way_that_must_jump_ends_there_and_says_so() -> None:
 def test_a_stay_near_a_departure_is_one_visit() -> None:
     statistics = with_jumps(lost=10, saved=20, through=60, round_way=False)
     assert statistics.roadmap is not None
-    (route,) = find_routes(statistics, START[None], GOAL[None])
+    (route,) = find_routes(find_ways(statistics, GOAL[None]), START[None])
     plan = GraphPlanner(statistics).plan(START, GOAL)
     place = statistics.roadmap.departures[0]
     bin = statistics.roadmap.bin_of(place)

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from walks import statistics_of, walk
 
 from dfplan.errors import ConfigError
 from dfplan.planning.denoise import evaluations
 from dfplan.planning.objective import PlanObjective
-from dfplan.planning.rewards import Reach
+from dfplan.planning.rewards import PassThrough, Reach
 from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.tree import Expansion, TreePlanner, TreeSettings
+from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.sampling.guidance import GUIDANCES
 from dfplan.sampling.matrices import full_sequence
-from dfplan.types import Denoiser, Plan, Planner, SearchTree
+from dfplan.tokens.statistics import Statistics
+from dfplan.types import Denoiser, Planner, SearchTree
 
 ROUND = 8 * 3
 """Network evaluations of a round: 8 leaves with 3 sampling steps."""
@@ -41,7 +43,10 @@ def test_plans_keep_start_and_goal(
     plan = tree.plan(states, goals, seed=0)
     np.testing.assert_allclose(plan.points[:, 0], states[:, :2], atol=1e-4)
     np.testing.assert_allclose(plan.points[:, -1], goals, atol=1e-4)
-    np.testing.assert_allclose(plan.candidates[:, :, -1], goals[:, None].repeat(16, 1), atol=1e-4)
+    count = plan.candidates.shape[1]
+    np.testing.assert_allclose(
+        plan.candidates[:, :, -1], goals[:, None].repeat(count, 1), atol=1e-4
+    )
     assert (np.diff(plan.scores) <= 0).all()
     assert not plan.level.any()
 
@@ -100,27 +105,32 @@ def test_evaluations_stay_within_the_budget(
     assert budget - longest < plan.evaluations <= budget
 
 
-def test_good_parts_of_plans_are_kept(planner: ForcingPlanner, corridor: Any) -> None:
+def lucky(right: torch.Tensor) -> Denoiser:
+    """Each token is the one of ``right`` [T, D] nearest to it in time, or far off, by its noise."""
+
+    def denoise(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        first = (right - x[:, :1]).square().sum(-1).argmin(1)
+        index = (first[:, None] + torch.arange(x.shape[1])).clamp(max=len(right) - 1)
+        wrong = (x[..., :1] > 0).float() * 3.0
+        return torch.where((level > 0)[..., None], right[index] + wrong, x)
+
+    return denoise
+
+
+def test_good_segments_are_kept(planner: ForcingPlanner, corridor: Any) -> None:
     # Each of the 11 tokens between the ends is on the path or far from it, depending on its noise,
     # so a whole plan is good once in 2048 times.
     way = torch.from_numpy(corridor.at(np.linspace(2.0, 38.0, 25))).float()
     tokens = planner.model.statistics.normalizer.normalize(way)
     right = planner.model.layout.to_tokens(tokens[None])[0]
-
-    def lucky(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        wrong = (x[..., :1] > 0).float() * 3.0
-        return torch.where((level > 0)[..., None], right[: x.shape[1]] + wrong, x)
-
     guidance = replace(planner.settings.guidance, scale=0.0)
-    single = replace(planner, model=replace(planner.model, denoiser=lucky)).with_settings(
+    model = replace(planner.model, denoiser=lucky(right))
+    single = replace(planner, model=model).with_settings(
         steps=1, candidates=64, route_noise=np.inf, refine_steps=0, guidance=guidance
     )
-    tree = TreePlanner(
-        single, TreeSettings(evaluations=64, expansions=(Expansion(0), Expansion(1)))
-    )
+    tree = TreePlanner(single, TreeSettings(evaluations=64))
     start, goal = np.append(corridor.at(np.array(2.0)), [0, 0]), corridor.at(np.array(38.0))
     horizon = single.model.layout.longest_horizon - single.model.layout.token_steps
-
     objective = PlanObjective(single.settings, single.model)
 
     def off(planner: Planner) -> float:
@@ -136,7 +146,8 @@ def test_a_callback_gets_the_tree_after_each_round(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     seen: list[SearchTree] = []
-    search = TreePlanner(planner, TreeSettings(evaluations=4 * ROUND))
+    from_noise = planner.with_settings(route_noise=np.inf)
+    search = TreePlanner(from_noise, TreeSettings(evaluations=4 * ROUND))
     plan = search.plan(states, goals, seed=0, trace=True, callback=seen.append)
     tree = plan.tree
     assert tree is not None and [one.parent.shape[1] for one in seen] == [9, 17, 25, 33]
@@ -144,46 +155,105 @@ def test_a_callback_gets_the_tree_after_each_round(
         count = one.parent.shape[1]
         np.testing.assert_array_equal(one.scores, tree.scores[:, :count])
         np.testing.assert_array_equal(one.parent, tree.parent[:, :count])
-    assert (tree.parent[:, 0] == -1).all() and np.isneginf(tree.scores[:, 0]).all()
+    assert (
+        not tree.arrived[:, 0].any()
+        and (tree.parent[:, 0] == -1).all()
+        and np.isneginf(tree.scores[:, 0]).all()
+    )
     assert (tree.parent[:, 1:] < np.arange(1, 33)).all() and (tree.parent[:, 1:] >= 0).all()
     assert (tree.visits[:, 0] == 32).all() and (tree.visits[:, 1:] >= 1).all()
-    best = np.sort(tree.scores[:, 1:], 1)[:, ::-1][:, :16]
-    np.testing.assert_array_equal(best, plan.scores)
+    assert np.isin(plan.scores, tree.scores).all()
     assert search.plan(states, goals, seed=0).tree is None
 
 
-def lengths(plan: Plan) -> np.ndarray:
-    """Steps after which each candidate [B, C] no longer moves."""
-    moves = np.abs(np.diff(plan.candidates, axis=2)).sum(-1) > 0
-    return plan.stride * (moves.shape[2] - moves[:, :, ::-1].argmax(2))
-
-
-def test_expansions_of_bad_plans_may_be_longer_than_the_horizon(
+def test_a_segment_continues_the_plan_of_its_parent(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    known, horizon = planner.model.statistics, 100
-    support = replace(known.support, origin=known.support.origin + 1e3)
-    elsewhere = replace(known, support=support, roadmap=None)
-    off = replace(planner, model=replace(planner.model, statistics=elsewhere)).with_settings(
-        max_start_distance=np.inf, max_goal_distance=np.inf, support_weight=0.0
+    layout = planner.model.layout
+    search = TreePlanner(planner.with_settings(route_noise=np.inf))
+    tree = search.plan(states, goals, seed=0, trace=True).tree
+    assert tree is not None
+    for parent, points, begins, ends in zip(
+        tree.parent, tree.points, tree.begins, tree.ends, strict=True
+    ):
+        for node in range(1, len(parent)):
+            assert begins[node] <= ends[parent[node]]
+            before = slice(begins[node] + 1)
+            np.testing.assert_array_equal(points[node][before], points[parent[node]][before])
+            length = ends[node] - begins[node]
+            assert 0 <= length <= (layout.tokens - 1) * layout.frame_stack
+    assert len(np.unique(tree.ends - tree.begins)) > 4
+
+
+def on_ring(planner: ForcingPlanner, statistics: Statistics, **settings: Any) -> ForcingPlanner:
+    """A planner whose network keeps what it gets, on other data."""
+
+    def keep(x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        return x
+
+    guidance = replace(planner.settings.guidance, scale=0.0)
+    model = replace(planner.model, denoiser=keep, statistics=statistics)
+    return replace(planner, model=model).with_settings(
+        guidance=guidance, refine_steps=0, route_noise=0.1, steps=1, **settings
     )
-    longer = TreeSettings(evaluations=4 * ROUND, expansions=(Expansion(2, 3),), horizons=1)
-    plan = TreePlanner(off, longer).plan(states, goals, horizon=horizon, seed=0)
-    assert lengths(plan).max() > horizon
-    same = TreePlanner(off, replace(longer, expansions=(Expansion(2),)))
-    assert lengths(same.plan(states, goals, horizon=horizon, seed=0)).max() <= horizon
 
 
-def test_expansions_of_good_plans_may_be_shorter(
+def test_a_search_without_an_arrival_goes_on_along_the_way(planner: ForcingPlanner) -> None:
+    far = walk((0, 0), (0, 4), (60, 4), (60, 60))
+    single = on_ring(planner, statistics_of(far, far + 0.05))
+    start, goal = far[0], far[-1]
+    settings = TreeSettings(evaluations=1, leaves=1)
+    plan = TreePlanner(single, settings).plan(start, goal, seed=0, trace=True)
+    assert plan.tree is not None and plan.tree.ends[0, 1] < plan.steps[0] / plan.stride
+    np.testing.assert_allclose(plan.points[0, -1], goal, atol=0.1)
+    longer = TreePlanner(single, TreeSettings(evaluations=200)).plan(start, goal, seed=0)
+    assert longer.steps[0] >= 0.9 * len(far)
+    np.testing.assert_allclose(longer.points[0, -1], goal, atol=0.1)
+
+
+@pytest.mark.filterwarnings("ignore::dfplan.data.segments.DataWarning")
+def test_the_value_of_a_node_is_the_expected_time_over_chance(planner: ForcingPlanner) -> None:
+    walks = [walk((0, 0), (0, 5), (10, 5), (10, 0))] * 3
+    for y in np.linspace(-0.6, 0.6, 9):
+        first = walk((0, y), (5, y))
+        walks += [np.concatenate([first, walk((30, 0), (31, 0))])] * 5
+        walks += [walk((0, y), (10, y))] * 10
+    start, goal = np.array([0.0, 0.0]), np.array([10.0, 0.0])
+    for aversion, goes_round in ((0.0, False), (50.0, True)):
+        single = on_ring(planner, statistics_of(*walks), risk_aversion=aversion, support_margin=0.5)
+        plan = TreePlanner(single).plan(start, goal, seed=0)
+        assert (plan.points[0, :, 1].max() > 4) == goes_round
+        assert plan.arrival is not None and (plan.arrival[0] > 0.99 or not goes_round)
+
+
+def test_places_are_passed_in_order(planner: ForcingPlanner) -> None:
+    there = walk((0, 0), (0, 4), (10, 4), (10, 0))
+    single = on_ring(planner, statistics_of(there, there[::-1], there + 0.05, there[::-1] + 0.05))
+    places = np.array([[10.0, 3.0], [0.0, 3.0]])
+    reward = PassThrough(torch.tensor(places))
+    start, goal = np.array([0.0, 0.0]), np.array([10.0, 0.0])
+    plan = TreePlanner(single).plan(start, goal, reward=100.0 * reward, seed=0)
+    points = torch.from_numpy(plan.points)
+    assert reward(points, torch.arange(points.shape[1])) > -0.5
+    np.testing.assert_allclose(plan.points[0, -1], goal, atol=0.1)
+
+
+@pytest.mark.parametrize("horizon", [100, 160])
+def test_a_horizon_is_the_length_of_the_plan(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray, horizon: int
+) -> None:
+    plan = TreePlanner(planner).plan(states, goals, horizon=horizon, seed=0)
+    assert (plan.steps == horizon).all()
+
+
+def test_without_a_roadmap_segments_are_whole_plans(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    anywhere = planner.with_settings(support_margin=1e6)  # nothing is off the data
-    settings = TreeSettings(evaluations=4 * ROUND, horizons=1, expansions=(Expansion(1, 5),))
-    plan = TreePlanner(anywhere, settings).plan(states, goals, seed=0)
-    first = TreePlanner(anywhere, replace(settings, evaluations=3)).plan(states, goals, seed=0)
-    assert (lengths(plan).min(1) < first.steps - planner.model.layout.token_steps).all()
-    away = np.abs(goals - states[:, :2]).max(1)
-    assert (plan.steps >= away / planner.model.statistics.motion.max_step).all()
+    statistics = replace(planner.model.statistics, roadmap=None)
+    single = replace(planner, model=replace(planner.model, statistics=statistics))
+    plan = TreePlanner(single).plan(states, goals, seed=0, trace=True)
+    assert plan.tree is not None
+    np.testing.assert_allclose(plan.tree.points[:, 1:, -1], goals[:, None].repeat(64, 1), atol=1e-4)
 
 
 def test_time_ends_the_search_after_a_round(
@@ -224,9 +294,10 @@ def test_a_budget_too_small_for_one_node_is_an_error(
     "wrong",
     [
         {"leaves": 0},
-        {"horizons": 0},
-        {"expansions": ()},
-        {"expansions": Expansion(1)},
+        {"lengths": ()},
+        {"lengths": 0.5},
+        {"lengths": (0.5, 0.0)},
+        {"lengths": (1.5,)},
         {"leaves": 2.5},
         {"evaluations": 3.5},
         {"evaluations": 0},
@@ -239,10 +310,6 @@ def test_a_budget_too_small_for_one_node_is_an_error(
 def test_invalid_settings_are_errors(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         TreeSettings(**wrong)
-    with pytest.raises(ConfigError):
-        Expansion(-1)
-    with pytest.raises(ConfigError):
-        Expansion(1, scale=float("nan"))
 
 
 def test_planners_that_cannot_be_searched_are_errors(planner: ForcingPlanner) -> None:

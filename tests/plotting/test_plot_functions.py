@@ -46,6 +46,9 @@ def make_plan(maze: Maze, count: int = 1) -> Plan:
     tree = SearchTree(
         parent=np.repeat(np.array([[-1, 0, 0, 1, 2]]), count, 0),
         points=nodes,
+        begins=np.zeros((count, 5), dtype=int),
+        ends=np.full((count, 5), length - 1),
+        arrived=np.ones((count, 5), dtype=bool),
         scores=np.repeat(scores[None], count, 0),
         visits=np.ones((count, 5), dtype=int),
     )

@@ -16,7 +16,6 @@ from dfplan.diffusion.levels import LevelMixture
 from dfplan.errors import ConfigError, DfplanError
 from dfplan.planning.search import SearchSettings
 from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.tree import Expansion
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.loop import train
@@ -51,7 +50,7 @@ SETTINGS = (
         max_goal_distance=5.0,
     ),
     dfplan.GuidanceSettings(0.5, 2, 3.0, method="denoiser"),
-    dfplan.TreeSettings(evaluations=40, milliseconds=1e6, expansions=(Expansion(1, 1, 0.5),)),
+    dfplan.TreeSettings(evaluations=40, milliseconds=1e6, lengths=(1.0, 0.5)),
     dfplan.StateEstimatorSettings(noise=0.25, tokens=2),
     LevelMixture(),
     SearchSettings(),
