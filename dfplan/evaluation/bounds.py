@@ -2,7 +2,7 @@
 
 No policy is at the goal before step :func:`steps_needed`, so no return exceeds ``max_steps -
 steps_needed + 1``. The bound ignores the cost of turning, so no policy attains it on a path with
-corners.
+corners. ``benchmarks/bound_slack.py`` attacks it with optimized drives.
 
 **Idea.** Join the positions after each step of an episode by straight lines. This is a path from
 the start to the goal region. Its *per-axis* length (each line counts the larger of its extents
@@ -24,7 +24,9 @@ back out.
 - While the pushed ball accelerates, no contact raises its speed in the plane (measured): after a
   step this is at most keep v + sqrt(2) gain. The initial speed counts 0.01 more, because a ball
   that touches a wall is pushed off a little, or 0.02 more if the ball starts within 0.02 of a wall.
-  In a maze with outward corners, the bound grants every axis this speed, up to the clip's limit.
+  The bound grants every axis this speed, up to the clip's limit, from the first step in which the
+  ball could touch an outward corner. Before, it has moved less along each axis than the corner is
+  away; a flat wall pushes along one axis, and the other one is as fast as without it.
 - At that limit, passing one corner (all steps from the first contact with it to the last contact
   before that with another corner) moves the ball at most ``corner_gain`` farther than the same
   number of steps could without contact (measured). The centers of two corners are at least a cell
@@ -135,17 +137,22 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
         return np.maximum(np.ceil((remaining - _EPS) / step), 1).astype(int)
     if velocities is None:
         velocities = np.zeros_like(positions)
+    speed = np.abs(velocities).max(axis=1, initial=0.0)
     if not graph.has_corners:
-        return _count_steps(remaining, np.abs(velocities).max(axis=1, initial=0.0))
-    is_clear = maze.is_free(positions, maze.suite.ball_radius + _NEARLY_TOUCHING)
-    pushed = np.where(is_clear, _PUSHED_OFF, _FROM_THE_START)
-    return _count_steps(remaining, np.linalg.norm(velocities, axis=1) + pushed, np.sqrt(2))
+        return _count_steps(remaining, speed, np.full(len(speed), np.inf))
+    reach = maze.suite.ball_radius + _NEARLY_TOUCHING
+    pushed = np.where(maze.is_free(positions, reach), _PUSHED_OFF, _FROM_THE_START)
+    away = _per_axis(positions, _corners(maze)[0]).min(axis=1)
+    return _count_steps(remaining, speed + pushed, away - reach)
 
 
-def _count_steps(remaining: np.ndarray, speed: np.ndarray, gain_factor: float = 1.0) -> np.ndarray:
-    """Steps that cover the lengths [n] at full force from ``speed`` [n].
+def _count_steps(remaining: np.ndarray, speed: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    """Steps that cover the lengths [n] at full force.
 
-    ``gain_factor`` multiplies the speed that one step of full force adds.
+    Args:
+        remaining: lengths.
+        speed: of the faster axis in the beginning, [n].
+        alone: distance that each body must move before it can touch a corner, [n].
     """
     # Imported here, because the rest of the command line needs no simulator.
     from dfplan.envs.dynamics import MAX_SPEED
@@ -153,8 +160,14 @@ def _count_steps(remaining: np.ndarray, speed: np.ndarray, gain_factor: float = 
     gain, keep = _measure_force()
     top_speed = keep * MAX_SPEED + gain
     steps = np.ones(len(remaining), dtype=int)
+    # Of both axes together, from the first step with a corner on.
+    together = np.zeros(len(remaining), dtype=bool)
     while True:
-        speed = np.minimum(keep * speed + gain_factor * gain, top_speed)
+        by_axis = np.minimum(keep * speed + gain, top_speed)
+        alone = alone - _STEP_SECONDS * by_axis
+        begins = (alone <= 0) & ~together
+        speed, together = np.where(begins, np.sqrt(2) * speed, speed), together | begins
+        speed = np.where(together, np.minimum(keep * speed + np.sqrt(2) * gain, top_speed), by_axis)
         remaining = remaining - _STEP_SECONDS * speed
         if not (remaining > _EPS).any():
             return steps
@@ -313,17 +326,23 @@ def _runs(line: np.ndarray) -> list[tuple[int, int]]:
     return [(int(start), int(end) - 1) for start, end in edges.reshape(-1, 2)]
 
 
-def _chord_ends(maze: Maze, clearance: float) -> np.ndarray:
-    """Where paths can bend: three points around each outward corner of a wall; [c, 2]."""
+def _corners(maze: Maze) -> tuple[np.ndarray, np.ndarray]:
+    """The outward corners of walls, [c, 2], and the diagonals away from them, [c, 2]."""
     padded = np.pad(maze.walls, 1, constant_values=True)  # no path leaves the maze
-    half = np.sqrt(0.5)
-    clearance = clearance / maze.suite.cell_size
-    ends = [
-        maze.cell_to_xy(np.array([i, j]) + [di, dj] * (0.5 + clearance * np.array(bend)))
+    cells = [
+        ((i + di / 2, j + dj / 2), (i + di, j + dj))
         for i, j in np.argwhere(maze.walls)
         for di in (-1, 1)
         for dj in (-1, 1)
         if not padded[i + 1 + di, j + 1] and not padded[i + 1, j + 1 + dj]
-        for bend in ((1.0, 0.0), (half, half), (0.0, 1.0))
     ]
-    return np.array(ends).reshape(-1, 2)
+    places = maze.cell_to_xy(np.array(cells).reshape(-1, 2)).reshape(-1, 2, 2)
+    return places[:, 0], 2 * (places[:, 1] - places[:, 0]) / maze.suite.cell_size
+
+
+def _chord_ends(maze: Maze, clearance: float) -> np.ndarray:
+    """Where paths can bend: three points around each outward corner of a wall; [c, 2]."""
+    corners, diagonals = _corners(maze)
+    half = np.sqrt(0.5)
+    bends = np.array([(1.0, 0.0), (half, half), (0.0, 1.0)])
+    return np.asarray(corners[:, None] + clearance * diagonals[:, None] * bends).reshape(-1, 2)

@@ -1,0 +1,117 @@
+"""How far is the bound of Maze2D from what a body can do?
+
+    python benchmarks/bound_slack.py
+
+The first problems of each task whose start is not at the goal. "bound" is the lower bound on the
+steps to the goal (:mod:`dfplan.evaluation.bounds`); "former bound" is that of commit f7ae42b. A
+"drive" is optimized for each problem, with the true walls, and played in the simulator: first the
+episode of dfplan, then shorter and shorter drives by linear programs (``fastest_drives.py``).
+Columns are means of steps. "slack" is the mean score of the drives as a share of the mean score of
+the bound, so 100% is a bound that is attained. "dfplan" is the share of the planner's score.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from fastest_drives import fastest_drive, force, play
+from findings import RESULTS, publish
+from jsonargparse import auto_cli
+from tqdm import tqdm
+
+from dfplan.cli.arguments import Names
+from dfplan.envs.dynamics import MAX_SPEED, PointMass
+from dfplan.errors import DfplanError
+from dfplan.evaluation.bounds import contacts, path_lengths, steps_needed
+from dfplan.evaluation.protocols import Split, Task, named_task, problems
+from dfplan.mazes import Maze
+from dfplan.planning.policy import Policy
+from dfplan.pretrained import load
+
+_MANY = 10
+"""Problems that are drawn for each one that is used."""
+
+
+def main(
+    tasks: Names = Names("maze2d-umaze,maze2d-medium,maze2d-large,multi2d-large"),
+    count: int = 10,
+    split: Split = "test",
+    out: Path = RESULTS,
+) -> None:
+    """Optimize drives.
+
+    Args:
+        tasks: of D4RL.
+        count: problems of each task.
+        split: test or validation.
+        out: folder for the results.
+    """
+    started = time.perf_counter()
+    rows = [_row(name, named_task(name, split), count) for name in tasks]
+    publish(out, "bound_slack", __doc__, started, {f"{count} problems of each task": rows})
+
+
+def _row(name: str, task: Task, count: int) -> dict[str, object]:
+    drawn = problems(task, _MANY * count)
+    needed = steps_needed(task.maze, drawn.starts, drawn.goals)
+    chosen = np.flatnonzero(needed > 1)[:count]
+    starts, goals, needed = drawn.starts[chosen], drawn.goals[chosen], needed[chosen]
+    drives = [
+        _drives(task, start, goal, int(least))
+        for start, goal, least in tqdm(list(zip(starts, goals, needed, strict=True)), desc=name)
+    ]
+    planned, driven = np.array(drives).T
+    bound = task.upper_bound(needed).mean()
+    return {
+        "task": name,
+        "bound": float(needed.mean()),
+        "former bound": float(_former_bound(task.maze, starts, goals).mean()),
+        "drive": float(driven.mean()),
+        "dfplan steps": float(planned.mean()),
+        "slack %": float(100 * task.upper_bound(driven).mean() / bound),
+        "dfplan %": float(100 * task.upper_bound(planned).mean() / bound),
+    }
+
+
+def _drives(task: Task, start: np.ndarray, goal: np.ndarray, least: int) -> tuple[int, int]:
+    """Steps to the goal of dfplan and of the best drive."""
+    positions = _planned_drive(task, start, goal)
+    steps = len(positions) - 1
+    faster = play(task.maze, start, goal, fastest_drive(task.maze, start, goal, positions, least))
+    return steps, steps if faster is None else min(faster, steps)
+
+
+def _planned_drive(task: Task, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """Positions [M + 1, 2] of an episode of dfplan, to the goal."""
+    policy, ball = Policy(load(task.data)), PointMass(task.maze)
+    policy.reset(seed=0)
+    ball.set_state(start[:2], start[2:])
+    state, positions = start, [start[:2]]
+    for _ in range(task.max_steps):
+        action = policy.act(state, goal=goal)
+        state = np.array(ball.advance(*np.asarray(action, float).tolist()))
+        positions.append(state[:2])
+        if np.linalg.norm(state[:2] - goal) <= task.maze.suite.goal_radius:
+            return np.array(positions)
+    raise DfplanError(f"dfplan must reach the goal {goal}; it did not.")
+
+
+def _former_bound(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    """The bound of commit f7ae42b, which granted the speed of contacts from the first step on."""
+    granted, (gain, keep) = contacts(maze.suite), force()
+    remaining = path_lengths(maze, starts[:, :2], goals)
+    remaining = remaining * (1 - granted.corner_gain / granted.spacing) - granted.corner_gain
+    is_clear = maze.is_free(starts[:, :2], maze.suite.ball_radius + 0.02)
+    speed = np.linalg.norm(starts[:, 2:], axis=1) + np.where(is_clear, 0.01, 0.02)
+    steps = np.zeros(len(starts), dtype=int)
+    while (remaining > 1e-9).any() or not steps.any():
+        steps += (remaining > 1e-9) | (steps == 0)
+        speed = np.minimum(keep * speed + np.sqrt(2) * gain, keep * MAX_SPEED + gain)
+        remaining = remaining - 0.01 * speed
+    return steps
+
+
+if __name__ == "__main__":
+    auto_cli(main)
