@@ -8,6 +8,8 @@ steps to the goal (:mod:`dfplan.evaluation.bounds`); "former bound" is that of c
 episode of dfplan, then shorter and shorter drives by linear programs (``fastest_drives.py``).
 Columns are means of steps. "slack" is the mean score of the drives as a share of the mean score of
 the bound, so 100% is a bound that is attained. "dfplan" is the share of the planner's score.
+
+The second table has the shares of dfplan's recorded scores in both bounds.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from findings import RESULTS, publish
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
+from dfplan.bench.records import EpisodeRecord, read_runs
 from dfplan.cli.arguments import Names
 from dfplan.envs.dynamics import MAX_SPEED, PointMass
 from dfplan.errors import DfplanError
@@ -30,6 +33,8 @@ from dfplan.mazes import Maze
 from dfplan.planning.policy import Policy
 from dfplan.pretrained import load
 
+_SHARES = "of the bound %", "of the former bound %"
+
 _MANY = 10
 """Problems that are drawn for each one that is used."""
 
@@ -38,6 +43,7 @@ def main(
     tasks: Names = Names("maze2d-umaze,maze2d-medium,maze2d-large,multi2d-large"),
     count: int = 10,
     split: Split = "test",
+    records: Path = RESULTS / "maze2d-500",
     out: Path = RESULTS,
 ) -> None:
     """Optimize drives.
@@ -46,11 +52,13 @@ def main(
         tasks: of D4RL.
         count: problems of each task.
         split: test or validation.
+        records: results of `dfplan bench` for the second table.
         out: folder for the results.
     """
     started = time.perf_counter()
     rows = [_row(name, named_task(name, split), count) for name in tasks]
-    publish(out, "bound_slack", __doc__, started, {f"{count} problems of each task": rows})
+    tables = {f"{count} problems of each task": rows, "recorded scores": _recorded(records)}
+    publish(out, "bound_slack", __doc__, started, tables)
 
 
 def _row(name: str, task: Task, count: int) -> dict[str, object]:
@@ -73,6 +81,29 @@ def _row(name: str, task: Task, count: int) -> dict[str, object]:
         "slack %": float(100 * task.upper_bound(driven).mean() / bound),
         "dfplan %": float(100 * task.upper_bound(planned).mean() / bound),
     }
+
+
+def _recorded(folder: Path) -> list[dict[str, object]]:
+    """Shares of dfplan's recorded scores, by task and over all tasks."""
+    episodes: dict[str, list[EpisodeRecord]] = {}
+    for run in read_runs(folder):
+        if run.name.method == "dfplan":
+            episodes.setdefault(run.name.task, []).extend(run.episodes)
+    rows = []
+    for name, own in episodes.items():
+        task = named_task(name)
+        starts, goals = (
+            np.array([getattr(each, key) for each in own]) for key in ("start", "goal")
+        )
+        score = float(np.mean([each.score for each in own]))
+        bounds = [of(task.maze, starts, goals) for of in (steps_needed, _former_bound)]
+        shares = [100 * score / float(task.upper_bound(needed).mean()) for needed in bounds]
+        rows.append(
+            {"task": name, "episodes": len(own), "score": score}
+            | dict(zip(_SHARES, shares, strict=True))
+        )
+    means = {share: float(np.mean([row[share] for row in rows])) for share in _SHARES}
+    return [*rows, {"task": "mean", "episodes": None, "score": None} | means]
 
 
 def _drives(task: Task, start: np.ndarray, goal: np.ndarray, least: int) -> tuple[int, int]:
