@@ -57,7 +57,8 @@ def main(
     daring = dfplan.load("ogbench-teleport").with_settings(risk_aversion=0.0)
     print(daring.plan([0.0, 24.0], [36.0, 0.0], seed=0).plot(out / "futures.png", theme=theme))
     data = generate("large", 60_000, seed=0, path=out / "data.hdf5", progress=False)
-    print(save(draw_tree_and_data(tree, data, theme), out / "tree.png"))
+    print(save(draw_data(data, theme), out / "data.png"))
+    print(save(draw_trees(tree, theme), out / "tree.png"))
     if videos:
         print(write_video(out / "denoising.gif", denoising_frames(denoised, theme=theme)))
         print(write_video(out / "tree.gif", tree_frames(tree, theme=theme)))
@@ -99,10 +100,19 @@ def draw_levels(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
     return figure
 
 
-def draw_tree_and_data(tree: dfplan.Plan, data: Path, theme: str) -> Figure:
-    figure, axes = panels(theme, "A tree of plans", "Positions in the data")
+def draw_trees(tree: dfplan.Plan, theme: str) -> Figure:
+    stitch = dfplan.load("ogbench-giant-stitch").with_settings(route_noise=math.inf)
+    search = dfplan.TreePlanner(stitch, dfplan.TreeSettings(evaluations=768))
+    longer = search.plan([0.0, 0.0], [52.0, 36.0], seed=3, trace=True)
+    figure, axes = panels(theme, "Segments in large", "Segments in giant, longer than a window")
     plotting.plot_tree(tree, axes[0], theme=theme)
-    plotting.plot_coverage(load_data(data).observations, axes[1], maze="large", theme=theme)
+    plotting.plot_tree(longer, axes[1], theme=theme)
+    return figure
+
+
+def draw_data(data: Path, theme: str) -> Figure:
+    figure, (ax,) = panels(theme, "Positions in the data")
+    plotting.plot_coverage(load_data(data).observations, ax, maze="large", theme=theme)
     return figure
 
 
@@ -110,7 +120,7 @@ def panels(theme: str, *titles: str) -> tuple[Figure, list[Axes]]:
     look = THEMES[theme]
     figure = Figure(figsize=(4 * len(titles), 3.15), facecolor=look.background)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
-    axes = list(figure.subplots(1, len(titles)))
+    axes = list(figure.subplots(1, len(titles), squeeze=False)[0])
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", fontsize=11, fontweight="bold", color=look.ink)
     return figure, axes

@@ -32,6 +32,7 @@ PICTURES = {
         "denoising.png",
         "uncertainty.png",
         "reward_gradient.png",
+        "data.png",
         "tree.png",
         "levels.png",
         "long_plan.png",

@@ -153,10 +153,10 @@ def draw_nodes(axes: Axes, points: np.ndarray, colors: np.ndarray, theme: Theme 
 
 def draw_branch(axes: Axes, points: np.ndarray, made: int, theme: Theme = LIGHT) -> None:
     """Draw a plan [P, 2] over a tree, dotted after point ``made``."""
-    outline = [Stroke(linewidth=3.6, foreground=theme.floor), Normal()]
+    outline = [Stroke(linewidth=2.6, foreground=theme.floor), Normal()]
     for part, style in ((points[: made + 1], "-"), (points[made:], ":")):
         axes.plot(
-            part[:, 1], part[:, 0], style, lw=2.0, color=theme.ink, path_effects=outline, zorder=5
+            part[:, 1], part[:, 0], style, lw=1.3, color=theme.ink, path_effects=outline, zorder=5
         )
 
 
