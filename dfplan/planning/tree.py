@@ -292,24 +292,8 @@ class _Nodes:
         self.end[node] = torch.where(arrives, kept + length, self.end[parent])
         self.onward[node] = self.onward[parent]
         score = self._objective.score(states) - self.onward[parent]
-        # A segment of which nothing is left counts with all of it, and its node is the parent.
-        failed = good == 0
-        for row in (~failed & ~(arrives & (good == length))).nonzero()[:, 0].tolist():
-            tree, number = int(leaves.tree[row]), int(leaves.node[row])
-            route = self._way_from(tree, number)
-            if route is None:
-                failed[row] = True
-            else:
-                self._go_on(tree, number, route)
-                plan = self.states[tree, number][None]
-                score[row] = self._objective.score(plan)[0] - self.onward[tree, number]
         if self.ways is not None:
-            score -= self._delays(leaves)
-        bad = leaves.tree[failed], leaves.node[failed]
-        above = leaves.tree[failed], leaves.parent[failed]
-        for values in (self.states, self.made, self.end, self.onward):
-            values[bad] = values[above]
-        self.begin[bad] = self.made[bad]
+            score = self._go_on_along_ways(leaves, score, good == 0, arrives & (good == length))
         self.scores[node] = score
         left = (self.end[node] - self.made[node]) * self._model.layout.token_steps
         return score - _EAGERNESS * left.float(), denoised.evaluations
@@ -463,6 +447,38 @@ class _Nodes:
             start = points[-1].numpy().astype(np.float64)
             return self.ways[tree].route(start, passed, shorten=False)
         return None
+
+    def _go_on_along_ways(
+        self, leaves: Leaves, score: torch.Tensor, failed: torch.Tensor, arrived: torch.Tensor
+    ) -> torch.Tensor:
+        """Continue the plans of leaves along the recorded ways from where the segments end.
+
+        Args:
+            leaves: whose plans have their segments.
+            score: of these plans, [R].
+            failed: nothing is left of the segment, bool [R]. The plan becomes that of the parent.
+            arrived: the plan is complete, bool [R].
+
+        Returns:
+            The scores, [R]. That of a failure counts all of its segment, so it is low.
+        """
+        score, failed = score.clone(), failed.clone()
+        for row in (~failed & ~arrived).nonzero()[:, 0].tolist():
+            tree, node = int(leaves.tree[row]), int(leaves.node[row])
+            route = self._way_from(tree, node)
+            if route is None:
+                failed[row] = True
+                continue
+            self._go_on(tree, node, route)
+            plan = self.states[tree, node][None]
+            score[row] = self._objective.score(plan)[0] - self.onward[tree, node]
+        score -= self._delays(leaves)
+        bad = leaves.tree[failed], leaves.node[failed]
+        above = leaves.tree[failed], leaves.parent[failed]
+        for values in (self.states, self.made, self.end, self.onward):
+            values[bad] = values[above]
+        self.begin[bad] = self.made[bad]
+        return score
 
     def _go_on(self, tree: int, node: int, route: Route) -> None:
         """Continue the plan of a node from the end of the network's part."""

@@ -145,6 +145,18 @@ def test_a_start_next_to_a_wall_is_granted_its_push() -> None:
     assert (touching < clear).any()
 
 
+def test_far_from_corners_a_start_is_as_slow_as_without_them() -> None:
+    branch = parse_maze(["#" * 24, "#" + "O" * 22 + "#", "#" * 20 + "OO##", "#" * 24])
+    starts = np.array([[0.8, 1.0], [1.17, 19.2]])
+    goals = starts + np.array([0.0, 2.5])
+    alone = steps_needed(CORRIDOR, starts, goals)
+    granted = GRANTED.corner_gain * (1 + 2.0 / GRANTED.spacing) / FASTEST
+    near = steps_needed(branch, starts, goals)
+    assert (near <= alone).all()
+    assert near[0] >= alone[0] - granted - 1
+    assert near[1] < near[0]  # a corner is in reach while the ball accelerates
+
+
 def test_corner_gains_of_the_ball_stay_below_the_constant() -> None:
     middle = np.array([2.8, 2.8])
     ball, rng = PointMass(PILLAR), np.random.default_rng(0)
