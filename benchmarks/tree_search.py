@@ -5,11 +5,13 @@
 The maze is 3 times as wide as D4RL's large one: three of them side by side, with one door between
 neighbors. The network is trained in it for about as long as the shipped one in the large maze.
 "single" denoises all candidates at once, from start to goal, and chooses the best by the planner's
-score. "tree" is variable-horizon Monte Carlo tree search with the same network, guidance, score and
-number of evaluations. Both start from the expected way on the roadmap of the data, the tree also
-from pure noise. With "noise", both start from pure noise alone. All methods have the same starts,
-plan once, and use the same tracker in the environment. The settings of the tree were chosen on
-starts of another seed.
+score. "tree" is variable-horizon Monte Carlo tree search over segments with the same network,
+guidance, score and number of evaluations. Both start from the expected way on the roadmap of the
+data, the tree also with more noise. With "noise", both start from pure noise. The value of a node is
+the time to the goal on the roadmap, and a plan that has not arrived within the budget goes on along
+it, so the roadmap is known to "tree, noise", but not to "single, noise". All methods have the same
+starts, plan once, and use the same tracker in the environment. The settings of the tree were chosen
+on starts of another seed.
 
 Starts and goals are drawn from all free cells. In the first table they lie in different thirds of
 the maze, in the second anywhere. "success" is the share of episodes that reach the goal, "±" half
@@ -46,6 +48,9 @@ from dfplan.training.settings import TrainSettings
 from dfplan.types import Planner
 
 EPISODE_STEPS = 1800
+
+_WAY_ROWS = 2
+"""Network evaluations of a candidate from the expected way."""
 
 BUDGETS = (48, 96, 192, 384)
 """Network evaluations per plan; the default single plan has 48."""
@@ -91,7 +96,7 @@ def main(
             arms: dict[str, Planner] = {
                 "tree, noise": TreePlanner(noise, settings),
                 "tree": TreePlanner(planner, settings),
-                "single": planner.with_settings(route_candidates=budget),
+                "single": planner.with_settings(route_candidates=budget // _WAY_ROWS),
             }
             for name, arm in arms.items():
                 row, reached = _row(name, arm, planner, problems)
