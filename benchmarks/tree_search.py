@@ -7,11 +7,11 @@ neighbors. The network is trained in it for about as long as the shipped one in 
 "single" denoises all candidates at once, from start to goal, and chooses the best by the planner's
 score. "tree" is variable-horizon Monte Carlo tree search over segments with the same network,
 guidance, score and number of evaluations. Both start from the expected way on the roadmap of the
-data, the tree also with more noise. With "noise", both start from pure noise. The value of a node is
-the time to the goal on the roadmap, and a plan that has not arrived within the budget goes on along
-it, so the roadmap is known to "tree, noise", but not to "single, noise". All methods have the same
-starts, plan once, and use the same tracker in the environment. The settings of the tree were chosen
-on starts of another seed.
+data, the tree also with more noise. With "noise", both start from pure noise. In the tree, the
+roadmap also gives the values of nodes, and a plan that has not arrived within the budget goes on
+along it; so "tree, noise" knows the roadmap, and "single, noise" does not. All methods have the
+same starts, plan once, and use the same tracker in the environment. The settings of the tree were
+chosen on starts of another seed.
 
 Starts and goals are drawn from all free cells. In the first table they lie in different thirds of
 the maze, in the second anywhere. "success" is the share of episodes that reach the goal, "±" half
