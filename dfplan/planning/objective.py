@@ -72,11 +72,17 @@ class PlanObjective:
         """The reward that guidance and refinement increase, of states [S, P, W]; [S]."""
         return self._guidance_reward(states, self._steps(states))
 
-    def score(self, states: torch.Tensor) -> torch.Tensor:
-        """The score of states [S, P, W]; [S]."""
+    def score(self, states: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
+        """The score of states [S, P, W]; [S].
+
+        Lines from point ``known`` [S] on follow a recorded way, and count as on the data.
+        """
         points = states[..., self._position]
         line = points.diff(dim=1).abs().amax(-1) / self._step_length
-        off_length = (self.off_support(points) * line).sum(-1)
+        off = self.off_support(points) * line
+        if known is not None:
+            off = torch.where(torch.arange(off.shape[1]) < known[:, None], off, 0.0)
+        off_length = off.sum(-1)
         score = -line.sum(-1) - self.settings.support_penalty * off_length
         return score if self._reward is None else score + self._reward(states, self._steps(states))
 

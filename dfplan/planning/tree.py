@@ -62,8 +62,8 @@ _MAX_CANDIDATES = 16
 """Nodes of a tree that become candidates of the plan."""
 
 _EAGERNESS = 3.0
-"""The search prefers nodes nearer the end of their plan: each step on the recorded way costs so
-much more to it (compare weighted A*). The scores of plans do not depend on this."""
+"""The search prefers nodes nearer the goal: each step on the recorded way costs so much more to it
+(compare weighted A*). The scores of plans do not depend on this."""
 
 _PASSED = 5.0
 """A required place counts as passed at this distance, in steps at top speed."""
@@ -291,22 +291,23 @@ class _Nodes:
         self.states[node], self.begin[node], self.made[node] = states, kept, kept + good
         self.end[node] = torch.where(arrives, kept + length, self.end[parent])
         self.onward[node] = self.onward[parent]
-        score = self._objective.score(states) - self.onward[parent]
+        score = self._objective.score(states, (kept + length) * stack) - self.onward[parent]
         if self.ways is not None:
             score = self._go_on_along_ways(leaves, score, good == 0, arrives & (good == length))
         self.scores[node] = score
         left = (self.end[node] - self.made[node]) * self._model.layout.token_steps
-        return score - _EAGERNESS * left.float(), denoised.evaluations
+        return score - _EAGERNESS * (left + self.onward[node]), denoised.evaluations
 
     def best(self, count: int) -> tuple[Candidates, torch.Tensor]:
         """The ``count`` best plans of each tree, or fewer if a tree has fewer, and their nodes.
 
-        Plans that have arrived are better than others. Of a tree without any, there is one
-        candidate.
+        Plans that have arrived at the goal are better than others. Of a tree without any, there is
+        one candidate.
         """
-        rank = torch.where(self.arrived, 0.0, -1e9) + self.scores
+        at_goal = self.arrived & (self.onward == 0)
+        rank = torch.where(at_goal, 0.0, -1e9) + self.scores
         order = rank.argsort(dim=1, descending=True, stable=True)
-        order = order[:, : min(count, max(1, int(self.arrived.sum(1).min())))]
+        order = order[:, : min(count, max(1, int(at_goal.sum(1).min())))]
         node = torch.arange(len(order))[:, None], order
         states = self.states[node]
         level = torch.zeros(states.shape[:-1], dtype=torch.long)
@@ -470,8 +471,9 @@ class _Nodes:
                 failed[row] = True
                 continue
             self._go_on(tree, node, route)
-            plan = self.states[tree, node][None]
-            score[row] = self._objective.score(plan)[0] - self.onward[tree, node]
+            plan, made = self.states[tree, node][None], self.made[tree, node][None]
+            time = self._objective.score(plan, made * self._model.layout.frame_stack)[0]
+            score[row] = time - self.onward[tree, node]
         score -= self._delays(leaves)
         bad = leaves.tree[failed], leaves.node[failed]
         above = leaves.tree[failed], leaves.parent[failed]
