@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from fastest_drives import fastest_drive, force, play
@@ -31,6 +32,7 @@ from dfplan.evaluation.bounds import contacts, path_lengths, steps_needed
 from dfplan.evaluation.protocols import Split, Task, named_task, problems
 from dfplan.mazes import Maze
 from dfplan.planning.policy import Policy
+from dfplan.planning.single import ForcingPlanner
 from dfplan.pretrained import load
 
 _SHARES = "of the bound %", "of the former bound %"
@@ -102,8 +104,10 @@ def _recorded(folder: Path) -> list[dict[str, object]]:
             {"task": name, "episodes": len(own), "score": score}
             | dict(zip(_SHARES, shares, strict=True))
         )
-    means = {share: float(np.mean([row[share] for row in rows])) for share in _SHARES}
-    return [*rows, {"task": "mean", "episodes": None, "score": None} | means]
+    mean: dict[str, object] = {"task": "mean", "episodes": None, "score": None}
+    for share in _SHARES:
+        mean[share] = float(np.mean([cast(float, row[share]) for row in rows]))
+    return [*rows, mean]
 
 
 def _drives(task: Task, start: np.ndarray, goal: np.ndarray, least: int) -> tuple[int, int]:
@@ -116,7 +120,7 @@ def _drives(task: Task, start: np.ndarray, goal: np.ndarray, least: int) -> tupl
 
 def _planned_drive(task: Task, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """Positions [M + 1, 2] of an episode of dfplan, to the goal."""
-    policy, ball = Policy(load(task.data)), PointMass(task.maze)
+    policy, ball = Policy(cast(ForcingPlanner, load(task.data))), PointMass(task.maze)
     policy.reset(seed=0)
     ball.set_state(start[:2], start[2:])
     state, positions = start, [start[:2]]
