@@ -10,14 +10,14 @@ least, and so on until nothing leaves. The result is a local optimum; it need no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import linprog
 
 from dfplan.envs.dynamics import MAX_SPEED, PointMass
-from dfplan.mazes import Maze, parse_maze
+from dfplan.evaluation.bounds import measure_force
+from dfplan.mazes import Maze
 
 _SECONDS = 0.01
 _ROOMS = (0.09, 0.095, 0.1, 0.103, 0.106)
@@ -40,24 +40,25 @@ Part = tuple[np.ndarray, np.ndarray]
 """A convex region: positions p with ``matrix @ p <= limit``."""
 
 
-def fastest_drive(
+def fastest_steps(
     maze: Maze, start: np.ndarray, goal: np.ndarray, drive: np.ndarray, least: int
-) -> np.ndarray:
-    """Actions [N, 2] of the fastest drive found that ends within the goal's radius.
+) -> int:
+    """Steps to the goal of the fastest drive found, in the simulator; at most those of ``drive``.
 
     Args:
         maze: of D4RL.
         start: position and velocity, [4].
         goal: position, [2].
         drive: positions [M + 1, 2] of a drive that arrives; it determines the way.
-        least: lower bound on N.
-
-    Returns:
-        The actions, of length M or more if none was found that is faster.
+        least: lower bound on the steps.
     """
-    drives = [_fastest(_parts(maze, room), maze, start, goal, drive, least) for room in _ROOMS]
-    steps = [play(maze, start, goal, actions) or len(drive) for actions in drives]
-    return drives[int(np.argmin(steps))]
+    found = [len(drive) - 1]
+    for room in _ROOMS:
+        actions = _fastest(_parts(maze, room), maze, start, goal, drive, least)
+        steps = None if actions is None else _play(maze, start, goal, actions)
+        if steps is not None:
+            found.append(steps)
+    return min(found)
 
 
 def _fastest(
@@ -67,10 +68,9 @@ def _fastest(
     goal: np.ndarray,
     drive: np.ndarray,
     least: int,
-) -> np.ndarray:
-    """Actions of the shortest drive found that stays in the parts."""
-    best = np.zeros((len(drive), 2))
-    failures = 0
+) -> np.ndarray | None:
+    """Actions [N, 2] of the shortest drive found that stays in the parts, or None."""
+    best, failures = None, 0
     for count in range(len(drive) - 1, least - 1, -1):
         solved = _drive_of(count, parts, start, goal, maze.suite.goal_radius, drive)
         if solved is None:
@@ -82,7 +82,7 @@ def _fastest(
     return best
 
 
-def play(maze: Maze, start: np.ndarray, goal: np.ndarray, actions: np.ndarray) -> int | None:
+def _play(maze: Maze, start: np.ndarray, goal: np.ndarray, actions: np.ndarray) -> int | None:
     """The first step of ``actions`` [N, 2] that ends at the goal in the simulator, or None."""
     ball = PointMass(maze)
     ball.set_state(start[:2], start[2:])
@@ -129,7 +129,7 @@ def _solve(
         (how far they leave them, actions [N, 2], positions [N + 1, 2]), or None.
     """
     count = len(parts)
-    gain, keep = force()
+    gain, keep = measure_force()
     size = 2 * (count + 1)
     total = 2 * size + 2 * count + 1  # positions, velocities, actions, how far lines leave
     unit = sparse.identity(total, format="csr")
@@ -169,17 +169,6 @@ def _solve(
         return None
     actions = result.x[2 * size : -1].reshape(count, 2)
     return float(result.x[-1]), actions, result.x[:size].reshape(count + 1, 2)
-
-
-@cache
-def force() -> tuple[float, float]:
-    """Speed gained from rest by a step of full force, and the share of speed kept."""
-    ball = PointMass(parse_maze(["#####", "#OOO#", "#####"]))
-    speeds = []
-    for speed in (0.0, 1.0):
-        ball.set_state(np.array([0.8, 1.8]), np.array([0.0, speed]))
-        speeds.append(ball.advance(0.0, 1.0)[3])
-    return speeds[0], speeds[1] - speeds[0]
 
 
 def _assign(positions: np.ndarray, parts: Sequence[Part]) -> np.ndarray:

@@ -6,7 +6,7 @@ The maze is 3 times as wide as D4RL's large one: three of them side by side, wit
 neighbors. The network is trained in it for about as long as the shipped one in the large maze.
 "single" denoises all candidates at once, from start to goal, and chooses the best by the planner's
 score. "tree" is variable-horizon Monte Carlo tree search over segments with the same network,
-guidance, score and number of evaluations. Both start from the expected way on the roadmap of the
+guidance, score and budget of evaluations. Both start from the expected way on the roadmap of the
 data, the tree also with more noise. With "noise", both start from pure noise. In the tree, the
 roadmap also gives the values of nodes, and a plan that has not arrived within the budget goes on
 along it; so "tree, noise" knows the roadmap, and "single, noise" does not. All methods have the
@@ -50,7 +50,7 @@ from dfplan.types import Planner
 EPISODE_STEPS = 1800
 
 _WAY_ROWS = 2
-"""Network evaluations of a candidate from the expected way."""
+"""Most network evaluations of a candidate from the expected way; the longest take two windows."""
 
 BUDGETS = (48, 96, 192, 384)
 """Network evaluations per plan; the default single plan has 48."""

@@ -6,8 +6,10 @@ The first starts of each Maze2D and OGBench task, with the shipped planners. "si
 candidates at once and chooses the best by the planner's score, "tree" is tree search over segments.
 Both start from the expected way, and with "noise" from pure noise. A single plan from pure noise is
 not longer than a window, which is too short on some tasks. Bodies replan as usual. "evaluations"
-are those of the first plan, at most the budget. Scores are means over starts, ± half of a 95%
-interval. "difference" is the paired difference of the tree's score to that of the single plan.
+are those of the plan for the first start. Those of trees are at most the budget. A budget pays for
+as many single candidates as for the first start; farther goals take more windows. Scores are means
+over starts, ± half of a 95% interval. "difference" is the paired difference of the tree's score to
+that of the single plan.
 """
 
 from __future__ import annotations

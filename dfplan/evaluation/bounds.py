@@ -146,26 +146,26 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
     return _count_steps(remaining, speed + pushed, away - reach)
 
 
-def _count_steps(remaining: np.ndarray, speed: np.ndarray, alone: np.ndarray) -> np.ndarray:
+def _count_steps(remaining: np.ndarray, speed: np.ndarray, clear: np.ndarray) -> np.ndarray:
     """Steps that cover the lengths [n] at full force.
 
     Args:
         remaining: lengths.
         speed: of the faster axis in the beginning, [n].
-        alone: distance that each body must move before it can touch a corner, [n].
+        clear: distance that each body must move before it can touch a corner, [n].
     """
     # Imported here, because the rest of the command line needs no simulator.
     from dfplan.envs.dynamics import MAX_SPEED
 
-    gain, keep = _measure_force()
+    gain, keep = measure_force()
     top_speed = keep * MAX_SPEED + gain
     steps = np.ones(len(remaining), dtype=int)
-    # Of both axes together, from the first step with a corner on.
+    # From the first step in which a corner can be touched, the speed is that of both axes together.
     together = np.zeros(len(remaining), dtype=bool)
     while True:
         by_axis = np.minimum(keep * speed + gain, top_speed)
-        alone = alone - _STEP_SECONDS * by_axis
-        begins = (alone <= 0) & ~together
+        clear = clear - _STEP_SECONDS * by_axis
+        begins = (clear <= 0) & ~together
         speed, together = np.where(begins, np.sqrt(2) * speed, speed), together | begins
         speed = np.where(together, np.minimum(keep * speed + np.sqrt(2) * gain, top_speed), by_axis)
         remaining = remaining - _STEP_SECONDS * speed
@@ -208,7 +208,7 @@ def _teleports(maze: Maze) -> Teleports | None:
 
 
 @lru_cache(maxsize=1)
-def _measure_force() -> tuple[float, float]:
+def measure_force() -> tuple[float, float]:
     """Measure a step of full force: the speed gained from rest, and the share of speed kept."""
     from dfplan.envs.dynamics import PointMass
 

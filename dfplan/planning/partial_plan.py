@@ -15,8 +15,7 @@ from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.observation_history import noise_to_level, read_history
 from dfplan.planning.planner import PlanArguments
 from dfplan.planning.query import PlanQuery, read_query
-from dfplan.planning.requirements import Requirements, requirements_of
-from dfplan.planning.route import FREE as NO_REQUIREMENTS
+from dfplan.planning.requirements import NO_REQUIREMENTS, Requirements, requirements_of
 from dfplan.planning.route import Route, TimedLine, Ways, find_routes, find_ways
 from dfplan.planning.row_errors import first_then_others, in_row
 from dfplan.planning.settings import PlannerSettings
@@ -37,7 +36,7 @@ EARLIEST, LATEST = 0.9, 1.2
 
 @dataclass(frozen=True)
 class Surroundings(Record):
-    """S plans, of which a segment is exchanged.
+    """S plans, of which a segment is replaced.
 
     Attributes:
         states: in physical units, float [S, P, W].

@@ -41,6 +41,9 @@ class Requirements(Record):
         return forbidden
 
 
+NO_REQUIREMENTS = Requirements(np.zeros((0, 2)))
+
+
 def requirements_of(reward: Reward | None) -> Requirements | None:
     """The requirements in a sum of rewards; None if it has none.
 

@@ -12,15 +12,12 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from dfplan.errors import ConfigError, ObservationError
-from dfplan.planning.requirements import Requirements
+from dfplan.planning.requirements import NO_REQUIREMENTS, Requirements
 from dfplan.planning.row_errors import in_row
 from dfplan.planning.time_to_goal import RISK_AVERSION, GoalTimes, goal_times
 from dfplan.record import Record
 from dfplan.tokens.free_region import FreeRegion
 from dfplan.tokens.statistics import Statistics
-
-FREE = Requirements(np.zeros((0, 2)))
-"""No requirements."""
 
 _MARGIN = 1.0
 """A shortcut may be this far from the data, in cells of the support."""
@@ -118,7 +115,7 @@ def find_ways(
     statistics: Statistics,
     goals: np.ndarray,
     risk_aversion: float = RISK_AVERSION,
-    requirements: Requirements = FREE,
+    requirements: Requirements = NO_REQUIREMENTS,
 ) -> list[Ways]:
     """The ways to each of ``goals`` [B, 2].
 
@@ -196,7 +193,7 @@ def expected_way(
     way: GoalTimes,
     start: np.ndarray,
     statistics: Statistics,
-    requirements: Requirements = FREE,
+    requirements: Requirements = NO_REQUIREMENTS,
     *,
     shorten: bool = True,
 ) -> Route:

@@ -61,9 +61,9 @@ _MORE_NOISE = 3.0
 _MAX_CANDIDATES = 16
 """Nodes of a tree that become candidates of the plan."""
 
-_EAGERNESS = 3.0
-"""The search prefers nodes nearer the goal: each step on the recorded way costs so much more to it
-(compare weighted A*). The scores of plans do not depend on this."""
+_HEURISTIC_WEIGHT = 4.0
+"""Weight of the time on the recorded way in the value of a node, as in weighted A*: the search
+prefers nodes nearer the goal. The scores of plans do not depend on it."""
 
 _PASSED = 5.0
 """A required place counts as passed at this distance, in steps at top speed."""
@@ -181,8 +181,8 @@ class TreePlanner(Record, BasePlanner):
         spent, width = 0, settings.leaves
         while budget is None or (width := min(settings.leaves, (budget - spent) // cost)) > 0:
             leaves = Leaves.joined([tree.select() for _ in range(width)])
-            score, calls = nodes.expand(leaves)
-            tree.back_up(leaves, score)
+            value, calls = nodes.expand(leaves)
+            tree.back_up(leaves, value)
             spent += width * calls
             if arguments.callback is not None:
                 arguments.callback(nodes.to_record(tree))
@@ -213,7 +213,7 @@ class TreePlanner(Record, BasePlanner):
 class _Nodes:
     """The plans of all nodes, in arrays with room for N nodes per tree.
 
-    A plan begins with what the network made, and goes on along the recorded way to its end.
+    A plan begins with what the network made, and follows the recorded way from there to its end.
 
     Attributes:
         ways: the expected ways to the goal of each tree; None if they are not known.
@@ -256,7 +256,7 @@ class _Nodes:
         self.scores = torch.full(shape, -torch.inf, dtype=torch.float32)
         if self.ways is not None and ways.routes is not None:
             for tree, route in enumerate(ways.routes):
-                self._go_on(tree, ROOT, route)
+                self._continue_plan(tree, ROOT, route)
 
     @property
     def arrived(self) -> torch.Tensor:
@@ -293,10 +293,10 @@ class _Nodes:
         self.onward[node] = self.onward[parent]
         score = self._objective.score(states, (kept + length) * stack) - self.onward[parent]
         if self.ways is not None:
-            score = self._go_on_along_ways(leaves, score, good == 0, arrives & (good == length))
+            score = self._continue_plans(leaves, score, good == 0, arrives & (good == length))
         self.scores[node] = score
         left = (self.end[node] - self.made[node]) * self._model.layout.token_steps
-        return score - _EAGERNESS * (left + self.onward[node]), denoised.evaluations
+        return score - (_HEURISTIC_WEIGHT - 1) * (left + self.onward[node]), denoised.evaluations
 
     def best(self, count: int) -> tuple[Candidates, torch.Tensor]:
         """The ``count`` best plans of each tree, or fewer if a tree has fewer, and their nodes.
@@ -421,7 +421,7 @@ class _Nodes:
     ) -> torch.Tensor:
         """How many tokens of each segment [R, Q, W] come before it leaves the data; int [R].
 
-        A start off the data does not count, nor does a goal.
+        A start or a goal that is off the data does not count.
         """
         on = self._objective.off_support(segment) == 0
         index, stack = torch.arange(on.shape[1]), self._model.layout.frame_stack
@@ -449,7 +449,7 @@ class _Nodes:
             return self.ways[tree].route(start, passed, shorten=False)
         return None
 
-    def _go_on_along_ways(
+    def _continue_plans(
         self, leaves: Leaves, score: torch.Tensor, failed: torch.Tensor, arrived: torch.Tensor
     ) -> torch.Tensor:
         """Continue the plans of leaves along the recorded ways from where the segments end.
@@ -470,7 +470,7 @@ class _Nodes:
             if route is None:
                 failed[row] = True
                 continue
-            self._go_on(tree, node, route)
+            self._continue_plan(tree, node, route)
             plan, made = self.states[tree, node][None], self.made[tree, node][None]
             time = self._objective.score(plan, made * self._model.layout.frame_stack)[0]
             score[row] = time - self.onward[tree, node]
@@ -482,7 +482,7 @@ class _Nodes:
         self.begin[bad] = self.made[bad]
         return score
 
-    def _go_on(self, tree: int, node: int, route: Route) -> None:
+    def _continue_plan(self, tree: int, node: int, route: Route) -> None:
         """Continue the plan of a node from the end of the network's part."""
         layout, made = self._model.layout, int(self.made[tree, node])
         left = max(1, math.ceil(route.duration / layout.token_steps))

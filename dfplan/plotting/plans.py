@@ -172,7 +172,7 @@ def plot_tree(
     segments = [lines[node, begins[node] : ends[node] + 1] for node in nodes]
     rank = _rank(scores[nodes])
     _draw_ranked(ax, segments, rank, 0.3 + 0.6 * rank, 0.6 + 0.6 * rank, colors)
-    marks.draw_nodes(ax, np.array([each[-1] for each in segments]), colors.spread(1 - rank), colors)
+    marks.draw_nodes(ax, lines[nodes, ends[nodes]], colors.spread(1 - rank), colors)
     good = (parents >= 0) & (tree.arrived[index] | ~tree.arrived[index].any())
     best = int(np.where(good, scores, -np.inf).argmax())
     marks.draw_branch(ax, lines[best], int(ends[best]), colors)
