@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from dfplan.bench.provenance import Provenance, provenance
 from dfplan.files import atomic_path
+from dfplan.planning.single import ForcingPlanner
 
 RESULTS = Path(__file__).parent / "results"
 """Default folder for results."""
@@ -41,6 +44,31 @@ def publish(
     with atomic_path(out / f"{name}.md") as temporary:
         temporary.write_text(text, "utf-8")
     print(text)
+
+
+def affordable_candidates(
+    planner: ForcingPlanner, start: np.ndarray, goal: np.ndarray, budget: int
+) -> int:
+    """The largest number of candidates for which a plan takes at most ``budget`` evaluations.
+
+    More candidates have more horizons, which may take more windows.
+
+    Args:
+        planner: to plan with; from the expected way or from pure noise.
+        start: observation, [S].
+        goal: position, [2].
+        budget: network evaluations.
+    """
+
+    def cost(count: int) -> int:
+        changed = planner.with_settings(candidates=count, route_candidates=count)
+        return changed.plan(start, goal, seed=0).evaluations
+
+    low, high = 1, budget + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost(middle) <= budget else (low, middle)
+    return low
 
 
 def _markdown(name: str, purpose: str, source: Provenance, tables: Mapping[str, Table]) -> str:

@@ -85,7 +85,8 @@ class WithoutReward(BasePlanner):
 
 
 def _shipped() -> ForcingPlanner:
-    return cast(ForcingPlanner, load("maze2d-large")).with_settings(route_noise=np.inf)
+    planner = cast(ForcingPlanner, load("maze2d-large"))
+    return planner.with_settings(route_noise=np.inf, replans=0)
 
 
 def _guided(mc_samples: int = 1) -> ForcingPlanner:
@@ -222,9 +223,16 @@ def _evaluate(
         "at goal": float(at_goal.mean()),
         "score": score.value,
         "±": score.half_width,
+        "too fast": float(np.mean([_share_too_fast(plan) for plan in plans])),
         "network calls": float(np.mean([plan.evaluations for plan in plans])),
         "plan ms": 1e3 * float(np.median([plan.seconds for plan in plans])),
     }
+
+
+def _share_too_fast(plan: Plan) -> float:
+    """The share, in percent, of a plan's parts that are faster than the body."""
+    assert plan.too_fast is not None
+    return float(100 * plan.too_fast.sum() / (plan.steps[0] // plan.stride))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from findings import RESULTS, publish
+from findings import RESULTS, affordable_candidates, publish
 from jsonargparse import auto_cli
 
 import dfplan
@@ -48,9 +48,6 @@ from dfplan.training.settings import TrainSettings
 from dfplan.types import Planner
 
 EPISODE_STEPS = 1800
-
-_WAY_ROWS = 2
-"""Most network evaluations of a candidate from the expected way; the longest take two windows."""
 
 BUDGETS = (48, 96, 192, 384)
 """Network evaluations per plan; the default single plan has 48."""
@@ -96,7 +93,11 @@ def main(
             arms: dict[str, Planner] = {
                 "tree, noise": TreePlanner(noise, settings),
                 "tree": TreePlanner(planner, settings),
-                "single": planner.with_settings(route_candidates=budget // _WAY_ROWS),
+                "single": planner.with_settings(
+                    route_candidates=affordable_candidates(
+                        planner, problems.starts[0], problems.goals[0], budget
+                    )
+                ),
             }
             for name, arm in arms.items():
                 row, reached = _row(name, arm, planner, problems)
@@ -118,7 +119,7 @@ def _train_planner(runs: Path, steps: int) -> ForcingPlanner:
     planner = dfplan.load(folder)
     if not isinstance(planner, ForcingPlanner):
         raise CheckpointError(f"{folder} must contain a training of Diffusion Forcing.")
-    return planner
+    return planner.with_settings(replans=0)
 
 
 def _task() -> Task:

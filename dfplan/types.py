@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dfplan.plotting.output import Output
     from dfplan.plotting.videos import Video
+    from dfplan.regions import RegionTable
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,21 @@ class DenoisingStep(Record):
 
 
 @dataclass(frozen=True)
+class Floor(Record):
+    """Where the data has been: all that a planner knows about walls.
+
+    Attributes:
+        origin: position of the outer corner of cell (0, 0); float64 [2].
+        resolution: side of a cell, in units of position.
+        visited: whether the data has been in the cell, or in the cells around it; bool [G0, G1].
+    """
+
+    origin: np.ndarray
+    resolution: float
+    visited: np.ndarray
+
+
+@dataclass(frozen=True)
 class Future(Record):
     """One of the ways in which an episode can continue if it jumps off a plan.
 
@@ -196,24 +212,38 @@ class Future(Record):
 class Plan(Record):
     """Plans for a batch of B queries.
 
+    Time has three names. ``steps`` and ``stride`` are *planned*: the horizon that the planner
+    chose. ``times`` are *of the body*: when it is at each point if it moves as fast as it can. The
+    *steps taken* are counted in an :class:`Episode`.
+
     Attributes:
         points: planned positions, ``stride`` environment steps apart, starting with the current
             position. The last position is repeated after arrival. Float32 [B, P, 2].
-        steps: environment steps until the end of the plan; int [B].
-        stride: environment steps between two points.
+        steps: planned environment steps until the end of the plan; int [B].
+        stride: planned environment steps between two points.
         level: final noise level of each point's token; int [B, P].
         max_level: K, the level of pure noise.
-        spread: root mean square distance of each point to the lines of the candidates, in units
-            of position; float32 [B, P].
         candidates: the plans that were compared; float32 [B, C, P, 2].
         scores: score of each candidate, higher is better (see the planner); float32 [B, C].
         observation: where the plan starts; float32 [B, S].
         goal: float32 [B, 2]; None for a plan by reward alone.
         evaluations: network evaluations per query, where each sequence counts as one.
         seconds: wall time of the call.
+        times: environment steps after which the body is at each point, with its speed and
+            acceleration (:func:`~dfplan.planning.timing.body_times`); or the planned ones, if a
+            reward or a horizon asks for them. Float32 [B, P]; None if the planner does not know.
+        too_fast: parts of the plan in which the body would need more than the planned steps even
+            at top speed; bool [B, P - 1]; None if the planner does not know.
+        spread: the plan spread: how far each point would move if the plan were made again, the root
+            mean square distance to those of ``replans`` on the same route, or to all if none is, in
+            units of position. Float32 [B, P]; None if it was not asked for.
+        replans: plans made again with other noise, float32 [B, L, P', 2]; None without a spread.
+        same_route: which of ``replans`` pass all obstacles on the same side, bool [B, L].
         trace: the denoising of the chosen candidate, if requested: for each row of the scheduling
             matrix (level int [B, P], points float32 [B, P, 2]).
         maze: text of the maze, for drawing; None if unknown.
+        floor: where the data has been, for drawing; None if unknown.
+        regions: radii of prediction regions by noise level; None if they were not measured.
         velocities: planned velocity at each point, float32 [B, P, 2]; None if the planner plans
             no velocities.
         history: positions before the plan, estimated from noisy observations, ``stride`` steps
@@ -238,15 +268,21 @@ class Plan(Record):
     stride: int
     level: np.ndarray
     max_level: int
-    spread: np.ndarray
     candidates: np.ndarray
     scores: np.ndarray
     observation: np.ndarray
     goal: np.ndarray | None
     evaluations: int
     seconds: float
+    times: np.ndarray | None = None
+    too_fast: np.ndarray | None = None
+    spread: np.ndarray | None = None
+    replans: np.ndarray | None = None
+    same_route: np.ndarray | None = None
     trace: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     maze: str | None = None
+    floor: Floor | None = None
+    regions: RegionTable | None = None
     velocities: np.ndarray | None = None
     history: np.ndarray | None = None
     actions: np.ndarray | None = None
@@ -270,7 +306,7 @@ class Plan(Record):
         theme: str = "light",
         format: str | None = None,
     ) -> Path | Any:
-        """Draw a plan: maze, start, goal, points colored by noise level and by spread.
+        """Draw a plan: maze, start, goal, points colored by noise level and by plan spread.
 
         :mod:`dfplan.plotting` draws each part on axes of the caller.
 

@@ -145,7 +145,7 @@ def _prefixed(prefix: str) -> Callable[[str], str]:
 def _with_settings(**changes: Any) -> Callable[..., PlannerOrPolicy]:
     def make(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
         planner: ForcingPlanner = _load(task, seed, path)
-        return planner.with_settings(**changes)
+        return planner.with_settings(replans=0, **changes)  # no table shows a spread
 
     return make
 
@@ -153,7 +153,7 @@ def _with_settings(**changes: Any) -> Callable[..., PlannerOrPolicy]:
 def _without_guidance(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
     planner: ForcingPlanner = _load(task, seed, path)
     guidance = replace(planner.settings.guidance, scale=0.0)
-    return planner.with_settings(guidance=guidance, refine_steps=0, route_noise=math.inf)
+    return planner.with_settings(guidance=guidance, refine_steps=0, route_noise=math.inf, replans=0)
 
 
 def _graph(task: Task, seed: int, path: Path | None) -> PlannerOrPolicy:
@@ -175,7 +175,7 @@ _DIFFUSER: dict[str, Any] = {"default_tracker": "diffuser", "plans_actions": Tru
 _OFFLINE: dict[str, Any] = {"default_tracker": NO_TRACKER, "fixed_goal_only": True}
 _ENTRIES = (
     Method("controller", "the controller that collected the data", None, _controller, NO_TRACKER),
-    Method("dfplan", "dfplan", _OWN),
+    Method("dfplan", "dfplan", _OWN, _with_settings()),
     Method("graph", "the roadmap of the data, without a network", _OWN, _graph, trained=False),
     Method("dfplan-noise", "dfplan from pure noise", _OWN, _with_settings(**_PURE_NOISE)),
     Method(

@@ -66,6 +66,7 @@ COMMANDS = Group(
             "train:train_data",
         ),
         "tune": "train:tune",
+        "calibrate": "train:calibrate",
         "data": Group(
             "Collect, download, check or convert data.",
             {

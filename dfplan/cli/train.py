@@ -12,6 +12,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from dfplan.calibrating import calibrate as calibrate_uncertainty
 from dfplan.cli.arguments import Names, maze_or_file
 from dfplan.cli.data import reading
 from dfplan.data import load_data
@@ -72,7 +73,8 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
             precision: 32-true, bf16-mixed or 16-mixed.
             resume: continue from the state in out.
             tune_episodes: validation episodes of each task, by which a planner by Diffusion Forcing
-                gets its clearance after the training (dfplan tune); 0 leaves the default.
+                gets its clearance after the training (dfplan tune), and then its prediction regions
+                (dfplan calibrate); 0 leaves the default clearance and measures nothing.
             **how: how to read the data.
         """
         fabric = _fabric(accelerator, devices, precision)
@@ -83,6 +85,7 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
         train(recipe, trajectories, out, settings=settings, fabric=fabric, resume=resume)
         if isinstance(recipe, ForcingConfig) and tune_episodes and fabric.is_global_zero:
             tune_clearance(out, tune_episodes)
+            calibrate_uncertainty(out)
         print(out / "checkpoint.safetensors")
 
     # The parser would lose the preset's values as defaults of a union.
@@ -241,6 +244,24 @@ def tune(checkpoint: str, episodes: PositiveInt = 100) -> None:
         print("No suite has the maze of this checkpoint, so there are no validation episodes.")
     else:
         print(f"edge {clearance.edge:g}, contact {clearance.contact:g} steps at top speed")
+
+
+def calibrate(checkpoint: str, problems: PositiveInt = 300) -> None:
+    """Measure how true the uncertainty of a checkpoint's plans is, and store it.
+
+    Presets do this after the training.
+
+    Args:
+        checkpoint: file, or the folder of a training; it is changed.
+        problems: to plan for.
+    """
+    regions, episodes = calibrate_uncertainty(checkpoint, problems)
+    half, most = regions.radii[-1].mean(0)
+    print(f"pure noise ends within {half:.3g} (50%) and {most:.3g} (90%) of its estimate")
+    print(f"paths pass plans {episodes.tracking:.3g} farther than simulated ones (90%)")
+    print(
+        f"log odds of success: {episodes.slope:.3g} times the simulated ones, {episodes.shift:+.3g}"
+    )
 
 
 COMMANDS = {

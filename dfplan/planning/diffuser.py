@@ -113,7 +113,6 @@ class DiffuserPlanner(Record, BasePlanner):
             stride=1,
             level=np.zeros((batch, steps), dtype=np.int64),
             max_level=self.schedule.max_level,
-            spread=np.zeros((batch, steps), dtype=np.float32),
             candidates=points[:, None],
             scores=np.zeros((batch, 1), dtype=np.float32),
             observation=query.observation,

@@ -19,6 +19,7 @@ from dfplan.planning.query import (
 from dfplan.planning.risk import with_risk
 from dfplan.planning.route import find_routes, find_ways
 from dfplan.planning.time_to_goal import MAX_RISK_AVERSION, RISK_AVERSION
+from dfplan.planning.timing import body_times, too_fast
 from dfplan.planning.trackers import Pursuit, pursuit
 from dfplan.record import Record
 from dfplan.tokens.statistics import Statistics
@@ -81,20 +82,25 @@ class GraphPlanner(Record, BasePlanner):
         at = np.arange(counts.max() + 1) * self.stride
         points = np.stack([route.at(at) for route in routes]).astype(np.float32)
         clean = np.zeros(points.shape[:2], np.int64)
+        motion = self.statistics.motion
+        times = body_times(points, motion, query.layout.velocities(query.observation))
         plan = Plan(
             points=points,
             steps=counts * self.stride,
             stride=self.stride,
             level=clean,
             max_level=1,
-            spread=clean.astype(np.float32),
             candidates=points[:, None],
             scores=-steps.astype(np.float32)[:, None],
             observation=query.observation,
             goal=query.goal,
             evaluations=0,
             seconds=time.perf_counter() - began,
+            times=times.astype(np.float32),
+            too_fast=too_fast(points, self.stride, motion.max_step),
+            spread=np.zeros(clean.shape, np.float32),  # it has no noise
             maze=self.maze,
+            floor=self.statistics.support.floor,
             layout=query.layout,
         )
         return with_risk(plan, routes, self.statistics)

@@ -12,12 +12,17 @@ from dfplan.boundary import isolated
 from dfplan.errors import ObservationError
 from dfplan.planning.rewards import OnSupport, Short, check_reward, points_on_lines
 from dfplan.planning.settings import PlannerSettings
+from dfplan.planning.timing import within_speed
 from dfplan.sampling.guidance import GuidanceSettings, gradient_ascent
 from dfplan.sampling.model import SequenceModel
 from dfplan.types import Reward
 
 _POINTS_PER_LINE = 4
 """Points on each line of a plan at which its distance from the data is measured."""
+
+_NEAR_COST = 0.5
+"""Cost in the score of a line at the edge of the margin, in steps for each of its steps. Without
+it, the best of many candidates is one that passes through a wall as far as the margin allows."""
 
 
 class PlanObjective:
@@ -27,7 +32,8 @@ class PlanObjective:
     :class:`~dfplan.planning.rewards.OnSupport` and the caller's reward. The score, by which plans
     are compared, is ::
 
-        -(travel time in steps) - support_penalty * (step lengths off the data) + caller's reward
+        -(travel time in steps) - support_penalty * (step lengths off the data)
+        - 0.5 * (step lengths in the margin, by their depth from 0 to 1) + caller's reward
 
     A step length is the distance that the body covers in one environment step at top speed. Travel
     time is the sum over the plan's lines of the distance along the larger axis, in step lengths.
@@ -79,26 +85,34 @@ class PlanObjective:
         """
         points = states[..., self._position]
         line = points.diff(dim=1).abs().amax(-1) / self._step_length
-        off = self.off_support(points) * line
+        away = self._margins_away(points)
+        off = (away > 1).float().mean(-1), away.clamp(max=1).mean(-1)
+        cost = self.settings.support_penalty * off[0] + _NEAR_COST * off[1]
         if known is not None:
-            off = torch.where(torch.arange(off.shape[1]) < known[:, None], off, 0.0)
-        off_length = off.sum(-1)
-        score = -line.sum(-1) - self.settings.support_penalty * off_length
+            cost = torch.where(torch.arange(cost.shape[1]) < known[:, None], cost, 0.0)
+        score = -(line * (1 + cost)).sum(-1)
         return score if self._reward is None else score + self._reward(states, self._steps(states))
 
     def is_on_support(self, states: torch.Tensor) -> torch.Tensor:
         """Whether each of ``states`` [..., W] is within the margin of the data; bool [...]."""
         distance = self._statistics.free_region.distance(states[..., self._position])
-        return distance <= self.settings.support_margin * self._step_length
+        return distance <= self._margin
 
     def off_support(self, states: torch.Tensor) -> torch.Tensor:
         """Fraction of each line of [S, P, W] that is farther than the margin from the data.
 
         Float [S, P - 1].
         """
-        points = states[..., self._position]
-        off = 1.0 - self.is_on_support(points_on_lines(points, _POINTS_PER_LINE)).float()
-        return off.view(*points.diff(dim=1).shape[:-1], _POINTS_PER_LINE).mean(-1)
+        return (self._margins_away(states[..., self._position]) > 1).float().mean(-1)
+
+    @property
+    def _margin(self) -> float:
+        return max(self.settings.support_margin, 1e-6) * self._step_length
+
+    def _margins_away(self, points: torch.Tensor) -> torch.Tensor:
+        """Distances to the data on each line of [S, P, 2], in margins; float [S, P - 1, K]."""
+        distance = self._statistics.free_region.distance(points_on_lines(points, _POINTS_PER_LINE))
+        return distance.view(*points.diff(dim=1).shape[:-1], _POINTS_PER_LINE) / self._margin
 
     def refine(self, states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         """Increase the guidance reward of plans by gradient ascent on their positions.
@@ -119,6 +133,15 @@ class PlanObjective:
         return gradient_ascent(
             self.guidance_reward, states, scale, iterations, max_move, anneal=anneal
         )
+
+    def within_speed(self, states: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+        """States [S, P, W] of which no part is faster than the body, where there is time for it.
+
+        Args:
+            states: of plans.
+            end: index of each plan's last state, int [S].
+        """
+        return within_speed(states, end, self._position, self._stride * self._step_length)
 
     def _steps(self, states: torch.Tensor) -> torch.Tensor:
         """The environment step of each of ``states`` [S, P, W]; float [P]."""

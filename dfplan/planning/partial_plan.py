@@ -94,6 +94,18 @@ class PartialPlan(Record):
     def __len__(self) -> int:
         return len(self.end)
 
+    def followed_by(self, others: PartialPlan) -> PartialPlan:
+        """These sequences, and then ``others``, made in the same way and of the same length."""
+        levels = self.start_level, others.start_level
+        known = levels[0] is not None and levels[1] is not None
+        return replace(
+            self,
+            x=torch.cat([self.x, others.x]),
+            held=torch.cat([self.held, others.held]),
+            end=torch.cat([self.end, others.end]),
+            start_level=torch.cat([*levels]) if known else None,  # type: ignore[list-item]
+        )
+
     def part(self, rows: slice) -> PartialPlan:
         """The sequences ``rows``."""
         weight, level, around = self.guidance_weight, self.start_level, self.surroundings
@@ -196,6 +208,10 @@ class Denoised(Record):
     clean: torch.Tensor
     evaluations: int
 
+    def part(self, rows: slice) -> Denoised:
+        """The sequences ``rows``."""
+        return Denoised(self.level[:, rows], self.clean[:, rows], self.evaluations)
+
 
 @dataclass(frozen=True)
 class Candidates(Record):
@@ -212,6 +228,33 @@ class Candidates(Record):
     end: torch.Tensor
     level: torch.Tensor
     scores: torch.Tensor
+
+    def at(self, index: torch.Tensor) -> Candidates:
+        """The candidates at ``index`` [B, C'] of each query."""
+        place = torch.arange(len(index))[:, None], index
+        return Candidates(
+            self.states[place], self.end[place], self.level[place], self.scores[place]
+        )
+
+    def followed_by(self, others: Candidates) -> Candidates:
+        """These candidates, and then those of ``others`` for the same queries."""
+        length = max(self.states.shape[2], others.states.shape[2])
+        parts = [each._with_length(length) for each in (self, others)]
+        return Candidates(
+            *(
+                torch.cat([getattr(part, name) for part in parts], 1)
+                for name in ("states", "end", "level", "scores")
+            )
+        )
+
+    def _with_length(self, length: int) -> Candidates:
+        """The same with P = ``length``, where the last states are repeated."""
+        missing = length - self.states.shape[2]
+        if not missing:
+            return self
+        states = torch.cat([self.states, self.states[:, :, -1:].expand(-1, -1, missing, -1)], 2)
+        level = torch.cat([self.level, self.level[:, :, -1:].expand(-1, -1, missing)], 2)
+        return replace(self, states=states, level=level)
 
 
 def read_plan_query(

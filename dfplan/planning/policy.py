@@ -83,6 +83,8 @@ class Policy:
             over.
         warm_start: whether a plan that is made only because of ``replan_every`` starts from what is
             left of the one before it, if the planner supports it.
+        spread: whether plans have a spread, for pictures
+            (:attr:`~dfplan.planning.settings.PlannerSettings.replans`); it takes time.
         seed: seed of the planner's noise; None draws a random one.
         state_estimator: how noisy observations are; by default they are exact.
         on_error: what to do if a row's observation or goal is not finite, or if the planner raises
@@ -110,6 +112,7 @@ class Policy:
         tolerance: float | None = 1.0,
         patience: int | None = 20,
         warm_start: bool = True,
+        spread: bool = False,
         seed: int | None = None,
         state_estimator: StateEstimatorSettings | None = None,
         on_error: str = "raise",
@@ -119,6 +122,8 @@ class Policy:
                 "Policy needs a planner; got a learned policy. Call its reset() and act() directly."
             )
         require_planner(planner)
+        if isinstance(planner, ForcingPlanner) and not spread:
+            planner = planner.with_settings(replans=0)
         if tracker is None:
             if not isinstance(planner, HasTracker):
                 raise ConfigError(

@@ -134,6 +134,12 @@ def _require_plausible(velocity: np.ndarray, statistics: Statistics) -> None:
         )
 
 
+def spawned(generator: torch.Generator) -> torch.Generator:
+    """Another generator, from the seed of ``generator``, from which nothing is drawn."""
+    state = np.random.SeedSequence(generator.initial_seed()).generate_state(1, np.uint64)[0]
+    return torch.Generator("cpu").manual_seed(int(state >> np.uint64(1)))
+
+
 def noise_generator(seed: int | None) -> torch.Generator:
     """A random generator with this seed, or with a random one for None.
 

@@ -57,24 +57,40 @@ def with_risk(plan: Plan, routes: Sequence[Route], statistics: Statistics) -> Pl
     )
 
 
-def expected_delay(way: GoalTimes, points: np.ndarray, duration: float) -> float:
+def expected_delay(
+    stages: Sequence[GoalTimes],
+    points: np.ndarray,
+    passed: np.ndarray,
+    max_step: float,
+    onward: float = 0.0,
+) -> float:
     """The expected steps that jumps add to a plan, where a loss counts as on the roadmap.
 
-    As there, any visit to a bin with jumps can end with one. A search would otherwise find lines
+    After a jump, the expected time from the landing takes the place of what is left of the line at
+    top speed. Time to spare does not count, so that a plan gains nothing by waiting. As on the
+    roadmap, any visit to a bin with jumps can end with one; a search would otherwise find lines
     between the recorded departures.
 
     Args:
-        way: to the goal.
-        points: of the plan, [P, 2], evenly spaced in time.
-        duration: expected steps of the plan without jumps.
+        stages: the expected times to each required place in order, and then to the goal.
+        points: of the plan, [P, 2].
+        passed: how many required places each point has behind it, int [P].
+        max_step: the largest displacement along an axis in one environment step.
+        onward: expected steps from the end of the line to the goal.
     """
-    roadmap, delay, on_plan = way.roadmap, 0.0, 1.0
-    times = np.where(np.isfinite(way.steps), way.steps, way.lost)
-    for point, bin in _visits(way, points, reach=np.inf):
+    roadmap, delay, on_plan = stages[-1].roadmap, 0.0, 1.0
+    length = np.abs(np.diff(points, axis=0)).max(1) / max_step
+    left = np.append(length[::-1].cumsum()[::-1], 0.0) + onward
+    later = [0.0]  # steps from each required place on, the last place first
+    for before, stage in zip(stages[-2::-1], stages[:0:-1], strict=True):
+        later.insert(0, later[0] + stage.expected_from(before.goal))
+    for point, bin in _visits(stages[-1], points, reach=np.inf):
+        way = stages[passed[point]]
+        times = np.where(np.isfinite(way.steps), way.steps, way.lost) + later[passed[point]]
         jumps = roadmap.jumps[:, 0] == bin
         chance = roadmap.chance[jumps].astype(np.float64)
-        left = duration * (1 - point / (len(points) - 1))
-        delay += on_plan * float((chance * (1 + times[roadmap.jumps[jumps, 1]] - left)).sum())
+        landings = times[roadmap.jumps[jumps, 1]]
+        delay += on_plan * float((chance * (1 + landings - left[point])).sum())
         on_plan *= 1 - chance.sum()
     return delay
 

@@ -67,11 +67,17 @@ class Route(TimedLine):
 
     Attributes:
         way: the expected time to the goal, and the choices that lead there.
-        ends_in_jump: whether the line ends before the goal, where a jump is likely.
+        onward: expected steps from the end of the line to the goal. It is 0 unless the line ends
+            before the goal, where a jump is likely.
     """
 
     way: GoalTimes
-    ends_in_jump: bool
+    onward: float = 0.0
+
+    @property
+    def ends_in_jump(self) -> bool:
+        """Whether the line ends before the goal, where a jump is likely."""
+        return self.onward > 0
 
 
 @dataclass(frozen=True)
@@ -103,12 +109,15 @@ class Ways(Record):
         """
         stages = self.stages[passed:]
         begins = [start, *(stage.goal for stage in stages[:-1])]
-        return _joined(
-            [
+        parts: list[Route] = []
+        for stage, begin in zip(stages, begins, strict=True):
+            parts.append(
                 expected_way(stage, begin, self.statistics, self.requirements, shorten=shorten)
-                for stage, begin in zip(stages, begins, strict=True)
-            ]
-        )
+            )
+            if parts[-1].ends_in_jump:
+                break
+        later = zip(stages[len(parts) :], begins[len(parts) :], strict=True)
+        return _joined(parts, sum(stage.expected_from(begin) for stage, begin in later))
 
 
 def find_ways(
@@ -172,21 +181,17 @@ def find_routes(ways: Sequence[Ways], starts: np.ndarray) -> list[Route]:
     return routes
 
 
-def _joined(parts: list[Route]) -> Route:
-    """One way from the parts, up to the first that ends where a jump is likely."""
-    jumps = [part.ends_in_jump for part in parts]
-    parts = parts[: 1 + jumps.index(True)] if any(jumps) else parts
-    if len(parts) == 1:
-        return parts[0]
+def _joined(parts: list[Route], later: float) -> Route:
+    """One way from the parts, after the last of which ``later`` steps are expected."""
     points = [parts[0].points, *(part.points[1:] for part in parts[1:])]
     began = np.cumsum([0.0, *(part.duration for part in parts)])
     steps = [
         parts[0].steps,
         *(part.steps[1:] + at for part, at in zip(parts[1:], began[1:-1], strict=True)),
     ]
-    return Route(
-        np.concatenate(points), np.concatenate(steps), parts[-1].way, parts[-1].ends_in_jump
-    )
+    last = parts[-1]
+    onward = last.onward + later if last.ends_in_jump else 0.0
+    return Route(np.concatenate(points), np.concatenate(steps), last.way, onward)
 
 
 def expected_way(
@@ -205,16 +210,18 @@ def expected_way(
     first, last = np.abs(line[[1, -1]] - line[[0, -2]]).max(1) / max_step
     durations = np.concatenate([[first], roadmap.durations(bins), [last]])
     ends_in_jump = bins[-1] not in way.ends
+    onward = 0.0
     if ends_in_jump:
         line, durations = line[:-1], durations[:-1]
+        onward = way.expected_from(line[-1])
     if not shorten:
-        return Route(line, np.append(0.0, np.cumsum(durations)), way, ends_in_jump)
+        return Route(line, np.append(0.0, np.cumsum(durations)), way, onward)
     elapsed, length = (np.append(0.0, np.cumsum(each)) for each in (durations, _lengths(line)))
     corners = _shortcuts(line, statistics.free_region, requirements)
     along, straight = np.diff(length[corners]), _lengths(line[corners])
     pace = np.diff(elapsed[corners]) / np.where(along > 0, along, 1.0)
     steps = np.append(0.0, np.cumsum(pace * straight))
-    return Route(line[corners], steps, way, ends_in_jump)
+    return Route(line[corners], steps, way, onward)
 
 
 def _shortcuts(line: np.ndarray, region: FreeRegion, requirements: Requirements) -> np.ndarray:

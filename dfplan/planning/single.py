@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from dfplan.errors import (
+    ObservationError,
     require_class,
     require_name,
     require_numbers,
@@ -25,6 +27,7 @@ from dfplan.planning.partial_plan import (
     Denoised,
     ExpectedWays,
     Guess,
+    PartialPlan,
     candidate_states,
     expected_ways,
     horizons,
@@ -32,15 +35,18 @@ from dfplan.planning.partial_plan import (
     read_plan_query,
 )
 from dfplan.planning.planner import BasePlanner, PlanArguments, Progress
-from dfplan.planning.query import PlanQuery, noise_generator
+from dfplan.planning.query import PlanQuery, noise_generator, spawned
+from dfplan.planning.replans import best_of_each, ends_again
 from dfplan.planning.risk import with_risk
-from dfplan.planning.route import Route, TimedLine
+from dfplan.planning.route import Route, TimedLine, find_routes, find_ways
 from dfplan.planning.select import Selected, select, to_plan
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
+from dfplan.planning.success import Calibration
 from dfplan.planning.trackers import Pursuit, pursuit
 from dfplan.planning.warm_start import WarmStart, rests
 from dfplan.record import Record
+from dfplan.regions import RegionTable
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
 from dfplan.types import DenoisingStep, Plan
@@ -64,6 +70,9 @@ class ForcingPlanner(Record, BasePlanner):
         model: the trained network, what its tokens hold, and the statistics of the data.
         settings: how to sample and choose.
         maze: the maze as text. It is copied to plans for drawing and not used otherwise.
+        regions: where noisy tokens end up, measured with this model (``dfplan calibrate``); None if
+            it was not measured.
+        calibration: how simulated episodes of its plans differ from real ones.
 
     Raises:
         ConfigError: an attribute has the wrong type.
@@ -74,10 +83,13 @@ class ForcingPlanner(Record, BasePlanner):
     model: SequenceModel
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     maze: str | None = None
+    regions: RegionTable | None = None
+    calibration: Calibration = field(default_factory=Calibration)
 
     def __post_init__(self) -> None:
         require_class(SequenceModel, model=self.model)
         require_class(PlannerSettings, settings=self.settings)
+        require_class(Calibration, calibration=self.calibration)
 
     @property
     def observation_layout(self) -> ObservationLayout:
@@ -144,29 +156,69 @@ class ForcingPlanner(Record, BasePlanner):
         guess = self._guess(query, ways.followed, arguments.warm_start)
         near = ways.query_to_ends(query)
         ends = self._ends(near, guess, ways, arguments.horizon)
-        partial = partial_plan(near, model, ends, generator, guess)
-        states_of = functools.partial(
-            candidate_states, partial=partial, model=model, count=ends.shape[1]
-        )
-        callback = arguments.callback and _reporting(arguments.callback, states_of, model)
-        denoised = denoise(partial, model, objective, generator, callback)
-        level, states = states_of(denoised.level[-1], denoised.clean[-1])
-        score = objective.score(states.flatten(0, 1)).view(ends.shape)
-        candidates = Candidates(states, ends, level, score)
-        selected = select(near, candidates, objective, model.layout)
+        count, sets = settings.replans, [ends]
+        if count and guess is not None:
+            sets.append(ends_again(ends, None, count))
+        sampled, *others = self._sample(near, sets, guess, objective, generator, arguments.callback)
+        if count and guess is None:
+            # Only now the best horizon is known.
+            best = sampled.candidates.scores.argmax(1)
+            sets.append(ends_again(ends, best, count))
+            others = self._sample(near, sets[1:], None, objective, spawned(generator))
+        again = [best_of_each(other.candidates, count) for other in others]
+        selected = select(near, sampled.candidates, objective, model.layout, *again)
         plan = to_plan(
             near,
             model,
-            candidates,
+            sampled.candidates,
             selected,
-            evaluations=estimates + ends.shape[1] * denoised.evaluations,
+            evaluations=estimates + sum(each.evaluations for each in [sampled, *others]),
             began=began,
             maze=self.maze,
+            timed=arguments.reward is not None or arguments.horizon is not None,
         )
         if ways.followed is not None and arguments.reward is None:
             plan = with_risk(plan, ways.followed, model.statistics)
-        trace = _trace(denoised, states_of, selected, model) if arguments.trace else ()
-        return replace(plan, goal=query.goal, trace=trace)
+        trace = sampled.trace(selected, model) if arguments.trace else ()
+        return replace(plan, goal=query.goal, trace=trace, regions=self.regions)
+
+    def _sample(
+        self,
+        query: PlanQuery,
+        sets: Sequence[torch.Tensor],
+        guess: Guess | None,
+        objective: PlanObjective,
+        generator: torch.Generator,
+        callback: Progress | None = None,
+    ) -> list[_Sampled]:
+        """Sample sets of candidates, all in one batch, which takes less time than several.
+
+        Args:
+            query: to plan for.
+            sets: the last token of each candidate, int [B, C] for each set.
+            guess: where denoising starts; None for pure noise.
+            objective: guides and scores.
+            generator: draws the noise. That of the first set does not depend on the others.
+            callback: shown the rows of the first set.
+        """
+        model, noises = self.model, [generator, *(spawned(generator) for _ in sets[1:])]
+        partials = [
+            partial_plan(query, model, ends, noise, guess)
+            for ends, noise in zip(sets, noises, strict=True)
+        ]
+        report = callback and _reporting(callback, partials[0], model, sets[0].shape[1])
+        together = functools.reduce(PartialPlan.followed_by, partials)
+        denoised = denoise(together, model, objective, generator, report)
+        bounds = np.cumsum([0, *map(len, partials)]).tolist()
+        sampled = []
+        for ends, partial, first, end in zip(sets, partials, bounds[:-1], bounds[1:], strict=True):
+            part = denoised.part(slice(first, end))
+            level, states = candidate_states(
+                part.level[-1], part.clean[-1], partial=partial, model=model, count=ends.shape[1]
+            )
+            score = objective.score(states.flatten(0, 1)).view(ends.shape)
+            sampled.append(_Sampled(Candidates(states, ends, level, score), part, partial))
+        return sampled
 
     def _with_estimates(
         self, query: PlanQuery, generator: torch.Generator
@@ -198,6 +250,15 @@ class ForcingPlanner(Record, BasePlanner):
         lines = [line or route for line, route in zip(left, routes or left, strict=True)]
         return Guess(lines, noise) if any(lines) else None
 
+    def _routes(self, query: PlanQuery) -> list[Route]:
+        """The expected ways to the goals; none if the data does not know a way for each query."""
+        if query.goal is None or self.model.statistics.roadmap is None:
+            return []
+        with contextlib.suppress(ObservationError):
+            ways = find_ways(self.model.statistics, query.goal, self.settings.risk_aversion)
+            return find_routes(ways, query.start.numpy())
+        return []
+
     def _ends(
         self,
         query: PlanQuery,
@@ -215,9 +276,11 @@ class ForcingPlanner(Record, BasePlanner):
         expected: list[float | None] | None = None
         if guess is not None:
             expected = [None if line is None else line.duration for line in guess.lines]
-        elif ways.routes is not None:
-            times = [route.duration for route in ways.routes]
+        elif horizon is None:
+            # From pure noise, the way only says which plans must be longer than a window.
+            times = [route.duration for route in ways.routes or self._routes(query)]
             expected = [time if LATEST * time > layout.longest_horizon else None for time in times]
+            expected = expected or None
         shortest, longest = horizons(query, self.model, horizon, expected, joined=True)
         ways.require_time(horizon, self.model.statistics.motion.max_step)
         settings = self.settings
@@ -232,29 +295,51 @@ def _leading_to(goal: np.ndarray, line: TimedLine, away: float) -> TimedLine | N
     return line if np.abs(line.points[-1] - goal).max() <= away else None
 
 
-_StatesOf = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-"""From levels [S, T] and clean tokens [S, T, D] to those of candidates: levels [B, C, P] and states
-[B, C, P, W]."""
+def _reporting(
+    callback: Progress, partial: PartialPlan, model: SequenceModel, count: int
+) -> RowCallback:
+    """A callback of the sampling loop that shows each row of the first sequences to ``callback``.
 
+    Args:
+        callback: of the caller.
+        partial: the sequences that are shown.
+        model: denoises them.
+        count: C, candidates of each query.
+    """
 
-def _reporting(callback: Progress, states_of: _StatesOf, model: SequenceModel) -> RowCallback:
-    """A callback of the sampling loop that shows each row to ``callback``."""
-
-    def report(rows: Sequence[tuple[torch.Tensor, torch.Tensor]], count: int) -> None:
-        level, states = states_of(*rows[-1])
+    def report(rows: Sequence[tuple[torch.Tensor, torch.Tensor]], number: int) -> None:
+        level, clean = (each[: len(partial)] for each in rows[-1])
+        level, states = candidate_states(level, clean, partial=partial, model=model, count=count)
         points = states[..., model.layout.position].numpy()
-        callback(DenoisingStep(len(rows), count, level.numpy(), points))
+        callback(DenoisingStep(len(rows), number, level.numpy(), points))
 
     return report
 
 
-def _trace(
-    denoised: Denoised, states_of: _StatesOf, selected: Selected, model: SequenceModel
-) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """The denoising of the selected candidates: levels [B, P] and points [B, P, 2] of each row."""
-    chosen = torch.arange(len(selected.index)), selected.index
-    rows = (states_of(*row) for row in zip(denoised.level, denoised.clean, strict=True))
-    return tuple(
-        (level[chosen].numpy(), states[chosen][..., model.layout.position].numpy())
-        for level, states in rows
-    )
+@dataclass(frozen=True)
+class _Sampled(Record):
+    """Candidates, and how they were denoised from partial plans."""
+
+    candidates: Candidates
+    denoised: Denoised
+    partial: PartialPlan
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations for each query."""
+        return self.candidates.end.shape[1] * self.denoised.evaluations
+
+    def trace(
+        self, selected: Selected, model: SequenceModel
+    ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """The denoising of the selected candidates: levels [B, P] and points [B, P, 2], by row."""
+        chosen = torch.arange(len(selected.index)), selected.index
+        count = self.candidates.end.shape[1]
+        rows = (
+            candidate_states(level, clean, partial=self.partial, model=model, count=count)
+            for level, clean in zip(self.denoised.level, self.denoised.clean, strict=True)
+        )
+        return tuple(
+            (level[chosen].numpy(), states[chosen][..., model.layout.position].numpy())
+            for level, states in rows
+        )

@@ -66,7 +66,11 @@ _HEURISTIC_WEIGHT = 4.0
 prefers nodes nearer the goal. The scores of plans do not depend on it."""
 
 _PASSED = 5.0
-"""A required place counts as passed at this distance, in steps at top speed."""
+"""A required place counts as passed at this distance, in steps at top speed. The score still says
+how closely a plan passes it."""
+
+_SAMPLES = 4
+"""Points on each line of a plan at which required places are looked for."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +122,9 @@ class TreePlanner(Record, BasePlanner):
     or from pure noise if the planner's ``route_noise`` is infinite. Without a goal or a roadmap,
     a segment is always a whole plan, and the search denoises ends of plans again.
 
-    The result is the best plan that has arrived, refined. If none has arrived, the best beginning
-    is continued on the expected way. So the search can stop at any time. With the same seed, and up
-    to whole rounds, a larger budget only adds nodes to those of a smaller one: the best score of a
-    plan that has arrived never decreases.
+    The result is the best plan, refined. Where it has not arrived, it continues on the expected
+    way, so the search can stop at any time. With the same seed, and up to whole rounds, a larger
+    budget only adds nodes to those of a smaller one: the best score never decreases.
 
     Attributes:
         planner: samples and scores plans. Its settings of candidates are not used.
@@ -199,6 +202,7 @@ class TreePlanner(Record, BasePlanner):
             evaluations=spent,
             began=began,
             maze=planner.maze,
+            timed=arguments.reward is not None or arguments.horizon is not None,
         )
         if nodes.ways is not None and arguments.reward is None:
             chosen = order[torch.arange(len(query)), selected.index]
@@ -299,15 +303,9 @@ class _Nodes:
         return score - (_HEURISTIC_WEIGHT - 1) * (left + self.onward[node]), denoised.evaluations
 
     def best(self, count: int) -> tuple[Candidates, torch.Tensor]:
-        """The ``count`` best plans of each tree, or fewer if a tree has fewer, and their nodes.
-
-        Plans that have arrived at the goal are better than others. Of a tree without any, there is
-        one candidate.
-        """
-        at_goal = self.arrived & (self.onward == 0)
-        rank = torch.where(at_goal, 0.0, -1e9) + self.scores
-        order = rank.argsort(dim=1, descending=True, stable=True)
-        order = order[:, : min(count, max(1, int(at_goal.sum(1).min())))]
+        """The ``count`` best plans of each tree, or fewer if a tree has fewer, and their nodes."""
+        order = self.scores.argsort(dim=1, descending=True, stable=True)
+        order = order[:, : min(count, int(self.scores.isfinite().sum(1).min()))]
         node = torch.arange(len(order))[:, None], order
         states = self.states[node]
         level = torch.zeros(states.shape[:-1], dtype=torch.long)
@@ -320,7 +318,7 @@ class _Nodes:
         for tree, node in enumerate(nodes.tolist()):
             line = self._line(tree, node, 0, int(self.end[tree, node]))
             times = self.ways[tree].stages[-1]
-            routes.append(Route(line.points, line.steps, times, bool(self.onward[tree, node] > 0)))
+            routes.append(Route(line.points, line.steps, times, float(self.onward[tree, node])))
         return routes
 
     def to_record(self, tree: Tree) -> SearchTree:
@@ -439,11 +437,7 @@ class _Nodes:
         layout = self._model.layout
         until = int(self.made[tree, node]) * layout.frame_stack + 1
         points = self.states[tree, node, :until, layout.position]
-        passed = _count_passed(
-            points,
-            self.ways[tree].requirements.places,
-            _PASSED * self._model.statistics.motion.max_step,
-        )
+        passed = int(self._passed(tree, points)[-1])
         with contextlib.suppress(ObservationError):
             start = points[-1].numpy().astype(np.float64)
             return self.ways[tree].route(start, passed, shorten=False)
@@ -496,18 +490,38 @@ class _Nodes:
         plan[first:, layout.position] = line[-1]
         plan[first : first + len(line), layout.position] = line
         self.end[tree, node] = made + left
-        ending = route.way.expected_from(route.points[-1]) if route.ends_in_jump else 0.0
-        self.onward[tree, node] = ending
+        self.onward[tree, node] = route.onward
 
     def _delays(self, leaves: Leaves) -> torch.Tensor:
         """The expected steps that jumps add to the plan of each leaf, float [R]."""
         assert self.ways is not None
+        max_step = self._model.statistics.motion.max_step
         delays = []
         for tree, node in zip(leaves.tree.tolist(), leaves.node.tolist(), strict=True):
-            line = self._line(tree, node, 0, int(self.end[tree, node]))
-            duration = line.duration + float(self.onward[tree, node])
-            delays.append(expected_delay(self.ways[tree].stages[-1], line.points, duration))
+            points = self._line(tree, node, 0, int(self.end[tree, node])).points
+            passed = self._passed(tree, torch.from_numpy(points))
+            onward = float(self.onward[tree, node])
+            stages = self.ways[tree].stages
+            delays.append(expected_delay(stages, points, passed, max_step, onward))
         return torch.tensor(delays, dtype=torch.float32)
+
+    def _passed(self, tree: int, points: torch.Tensor) -> np.ndarray:
+        """How many of the required places the line ``points`` [P, 2] has passed; int [P]."""
+        assert self.ways is not None
+        passed = np.zeros(len(points), dtype=int)
+        places = self.ways[tree].requirements.places
+        if not len(places) or len(points) < 2:
+            return passed
+        near = _PASSED * self._model.statistics.motion.max_step
+        line = points_on_lines(points[None], _SAMPLES)[0].numpy()
+        first = 0
+        for place in places:
+            close = np.flatnonzero(np.abs(line[first:] - place).max(1) <= near)
+            if not len(close):
+                break
+            first += int(close[0])
+            passed[first // _SAMPLES + 1 :] += 1
+        return passed
 
     def _line(self, tree: int, node: int, first: int, last: int) -> TimedLine:
         """The plan of a node from token ``first`` to token ``last``."""
@@ -515,16 +529,3 @@ class _Nodes:
         frames = slice(first * layout.frame_stack, last * layout.frame_stack + 1)
         points = self.states[tree, node, frames, layout.position].numpy().astype(np.float64)
         return TimedLine(points, np.arange(len(points)) * float(layout.stride))
-
-
-def _count_passed(points: torch.Tensor, places: np.ndarray, near: float) -> int:
-    """How many of ``places`` [V, 2] the line ``points`` [P, 2] passes in order."""
-    if not len(places):
-        return 0
-    line = points_on_lines(points[None], 4)[0].numpy()
-    for count, place in enumerate(places):
-        close = np.flatnonzero(np.abs(line - place).max(1) <= near)
-        if not len(close):
-            return count
-        line = line[close[0] :]
-    return len(places)

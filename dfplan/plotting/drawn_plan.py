@@ -21,7 +21,7 @@ class DrawnPlan:
         suite: suite of the maze; the default suite without a maze.
         points: points until arrival, [P, 2].
         level: noise level of each of these points, [P].
-        spread: spread of the candidates at each of these points, [P].
+        spread: plan spread at each of these points, [P]; None if the plan has none.
         candidates: [C, P', 2], including the repeated points after arrival.
         goal: [2]; None without a goal.
         futures: those of this plan, in the suite's coordinates.
@@ -35,18 +35,29 @@ class DrawnPlan:
         _require_index(plan, index)
         points = check_array("points", plan.points[index], ("P", 2))
         level = _check_level(plan.level[index], len(points), plan.max_level)
-        spread = check_array("spread", plan.spread[index], (len(points),))
+        spread = None
+        if plan.spread is not None:
+            spread = check_array("spread", plan.spread[index], (len(points),))
         candidates = check_array("candidates", plan.candidates[index], ("C", len(points), 2))
         goal = None if plan.goal is None else check_array("goal", plan.goal[index], (2,))
         self.maze = None if plan.maze is None else parse_maze(plan.maze)
         self.suite = DEFAULT if self.maze is None else self.maze.suite
         count = _count_until_arrival(points)
         self.points = to_picture(self.maze, points[:count])
-        self.level, self.spread = level[:count], spread[:count]
+        self.level, self.spread = level[:count], None if spread is None else spread[:count]
         self.candidates = to_picture(self.maze, candidates)
         self.goal = None if goal is None else to_picture(self.maze, goal)
         query = index % len(plan.points)
         self.futures = [future for future in plan.futures or () if future.query == query]
+
+    def require_spread(self) -> np.ndarray:
+        """The plan spread, [P]; raise :class:`DataError` if the plan has none."""
+        if self.spread is None:
+            raise DataError(
+                "The plan must have a spread; it has none. Plan with a ForcingPlanner whose "
+                "PlannerSettings.replans is above 0; for a Policy use spread=True."
+            )
+        return self.spread
 
     def limits(self, executed: np.ndarray | None = None) -> Limits:
         """Limits that show the maze, or else all that is drawn, with a path [S, 2] if given."""

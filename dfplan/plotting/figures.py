@@ -99,7 +99,7 @@ class _Layout:
 def plan_figure(
     plan: PlanLike, *, index: int = 0, executed: np.ndarray | None = None, theme: str = "light"
 ) -> Figure:
-    """Draw one plan twice: colored by noise level, and by the spread of the candidates.
+    """Draw one plan colored by noise level and, if it has one, by its plan spread.
 
     ``executed`` are visited positions in the suite's coordinates, float [S, 2].
 
@@ -109,9 +109,12 @@ def plan_figure(
     """
     colors, drawn = named_theme(theme), DrawnPlan(plan, index)
     limits = drawn.limits(executed)
-    layout = _Layout(2, 5.6, 5.2, gap=0.45, margin=0.35, above=0.6, below=1.4).fit(limits, 5.2)
+    shown = ("level",) if drawn.spread is None else ("level", "spread")
+    layout = _Layout(len(shown), 5.6, 5.2, gap=0.45, margin=0.35, above=0.6, below=1.4).fit(
+        limits, 5.2
+    )
     figure = Figure(figsize=layout.size, facecolor=colors.background)
-    for panel, color in enumerate(("level", "spread")):
+    for panel, color in enumerate(shown):
         ax = layout.panel(figure, panel)
         draw_maze(ax, drawn.maze, limits, theme=colors)
         if color == "spread":
@@ -121,19 +124,20 @@ def plan_figure(
             plot_futures(plan, ax, index=index, theme=theme)
         if executed is not None:
             plot_path(executed, ax, maze=drawn.maze, ball=False, theme=theme)
-        title = ("Noise level", "Spread of the candidates")[panel]
+        title = ("Noise level", "Plan spread")[panel]
         layout.text(figure, panel, 0.16, title, fontsize=15, fontweight="bold", color=colors.ink)
-    left, right = (layout.bar(figure, panel) for panel in range(2))
-    _draw_level_bar(figure, left, plan.max_level, colors)
-    ticks = {float(x): f"{x:g}" for x in spread_ticks(drawn.spread)}
-    label = "root mean square distance to the candidates, in units of position"
-    marks.draw_color_bar(figure, right, spread_colors(drawn.spread, colors), ticks, label, colors)
+    _draw_level_bar(figure, layout.bar(figure, 0), plan.max_level, colors)
+    if drawn.spread is not None:
+        ticks = {float(x): f"{x:g}" for x in spread_ticks(drawn.spread)}
+        label = "how far points move if the plan is made again, in units of position"
+        scale = spread_colors(drawn.spread, colors)
+        marks.draw_color_bar(figure, layout.bar(figure, 1), scale, ticks, label, colors)
     entries = {
         "start": True,
         "goal": drawn.goal is not None,
         "plan": True,
         "other candidates": len(drawn.candidates) > 1,
-        "spread": bool(drawn.spread.any()),
+        "spread": drawn.spread is not None and bool(drawn.spread.any()),
         "future": any(future.arrival > 0 for future in drawn.futures),
         "lost future": any(future.arrival == 0 for future in drawn.futures),
         "executed path": executed is not None,

@@ -55,7 +55,8 @@ def plot_plan(
         token_colors = colors.level(noise)
         marks.draw_noise(ax, drawn.points, noise, token_colors)
     else:
-        token_colors = spread_colors(drawn.spread, colors).to_rgba(drawn.spread)
+        spread = drawn.require_spread()
+        token_colors = spread_colors(spread, colors).to_rgba(spread)
     marks.draw_tokens(ax, drawn.points, token_colors, size, theme=colors)
     marks.draw_ends(ax, drawn.points[0], drawn.goal, size, drawn.suite, colors)
     return ax
@@ -80,8 +81,9 @@ def plot_spread(
     depends on where the candidates pass, not on when.
     """
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
-    scale = spread_colors(drawn.spread, colors)
-    marks.draw_spread(ax, drawn.points, drawn.spread, scale, drawn.suite, colors)
+    spread = drawn.require_spread()
+    scale = spread_colors(spread, colors)
+    marks.draw_spread(ax, drawn.points, spread, scale, drawn.suite, colors)
     return ax
 
 

@@ -10,6 +10,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from dfplan.regions import RegionTable
+
 
 class TreeLike(Protocol):
     """The drawn fields of a :class:`dfplan.types.SearchTree`."""
@@ -43,6 +45,17 @@ class FutureLike(Protocol):
     def points(self) -> np.ndarray: ...
 
 
+class FloorLike(Protocol):
+    """The drawn fields of a :class:`dfplan.types.Floor`."""
+
+    @property
+    def origin(self) -> np.ndarray: ...
+    @property
+    def resolution(self) -> float: ...
+    @property
+    def visited(self) -> np.ndarray: ...
+
+
 class PlanLike(Protocol):
     """The drawn fields of a :class:`dfplan.types.Plan`."""
 
@@ -53,7 +66,17 @@ class PlanLike(Protocol):
     @property
     def max_level(self) -> int: ...
     @property
-    def spread(self) -> np.ndarray: ...
+    def spread(self) -> np.ndarray | None: ...
+    @property
+    def replans(self) -> np.ndarray | None: ...
+    @property
+    def same_route(self) -> np.ndarray | None: ...
+    @property
+    def too_fast(self) -> np.ndarray | None: ...
+    @property
+    def floor(self) -> FloorLike | None: ...
+    @property
+    def regions(self) -> RegionTable | None: ...
     @property
     def candidates(self) -> np.ndarray: ...
     @property

@@ -77,8 +77,7 @@ def free_region(
     """
     from scipy import ndimage  # here, since reading a checkpoint does not need it
 
-    visited = support.visited.numpy()
-    visited = visited | ndimage.binary_closing(visited, np.ones((3, 3)))
+    visited = support.floor.visited
     outside = ndimage.distance_transform_edt(~visited) - 0.5
     inside = ndimage.distance_transform_edt(visited) - 0.5
     smooth = ndimage.gaussian_filter(np.where(visited, -inside, outside), 1.0)

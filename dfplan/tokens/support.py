@@ -12,9 +12,14 @@ from torch.nn import functional as F  # noqa: N812
 
 from dfplan.boundary import as_tensor
 from dfplan.record import Record
+from dfplan.types import Floor
 
 _MAX_CELLS = 2048  # along a side of the grid
 _BORDER = 8  # cells around the visited ones
+
+_ISLAND = 300
+"""Smallest number of cells of an island. In a maze of D4RL or OGBench, a wall of one square has
+more than 400, since bodies do not touch it."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,32 @@ class Support(Record):
     origin: torch.Tensor
     resolution: float
     visited: torch.Tensor
+
+    @cached_property
+    def floor(self) -> Floor:
+        """The visited cells, with small gaps closed: places that the data happened to miss."""
+        from scipy import ndimage  # here, since reading a checkpoint does not need it
+
+        visited = self.visited.numpy()
+        visited = visited | ndimage.binary_closing(visited, np.ones((3, 3)))
+        return Floor(self.origin.numpy().astype(np.float64), self.resolution, visited)
+
+    @cached_property
+    def islands(self) -> np.ndarray:
+        """A point of each region that the data goes around, float64 [I, 2].
+
+        Small regions are no islands; the data happened to miss them.
+        """
+        from scipy import ndimage  # here, since reading a checkpoint does not need it
+
+        visited = self.floor.visited
+        label, count = ndimage.label(~visited)
+        sizes = ndimage.sum_labels(~visited, label, np.arange(1, count + 1))
+        edge = np.unique(np.concatenate([label[[0, -1]].ravel(), label[:, [0, -1]].ravel()]))
+        inner = np.setdiff1d(np.arange(1, count + 1)[sizes >= _ISLAND], edge)
+        depth = ndimage.distance_transform_edt(~visited)
+        cells = np.array(ndimage.maximum_position(depth, label, inner)).reshape(-1, 2)
+        return np.asarray(self.origin.numpy() + (cells + 0.5) * self.resolution, np.float64)
 
     @cached_property
     def _distance(self) -> torch.Tensor:

@@ -61,6 +61,8 @@ class Checkpoint(Record):
         maze: the maze as text, used only for pictures; None if it is not known.
         tokens: what tokens hold, see :meth:`dfplan.tokens.layout.TokenLayout.to_json`; None for
             positions alone.
+        calibration: how true the uncertainty of plans is (:mod:`dfplan.calibrating`), as JSON; None
+            if it was not measured.
     """
 
     recipe: str
@@ -71,6 +73,7 @@ class Checkpoint(Record):
     training: dict[str, Any]
     maze: str | None = None
     tokens: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return everything except the tensors, as JSON."""
@@ -82,7 +85,8 @@ class Checkpoint(Record):
             "training": self.training,
             "maze": self.maze,
         }
-        return description if self.tokens is None else {**description, "tokens": self.tokens}
+        optional = {"tokens": self.tokens, "calibration": self.calibration}
+        return description | {name: value for name, value in optional.items() if value is not None}
 
     def save(self, path: str | Path) -> Path:
         """Write to ``path`` atomically; return the path."""
@@ -161,6 +165,7 @@ class Checkpoint(Record):
                 training=header["training"],
                 maze=header["maze"],
                 tokens=tokens,
+                calibration=header.get("calibration"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(

@@ -198,7 +198,7 @@ def _make_plan(
             "steps": int(plan.steps[0]),
             "level": plan.level[0, ::stack].tolist(),
             "max_level": plan.max_level,
-            "spread": rounded(plan.spread[0]),
+            "spread": None if plan.spread is None else rounded(plan.spread[0]),
             "scores": rounded(plan.scores[0]),
             "best": int(distances.argmin()),
             "evaluations": plan.evaluations,

@@ -83,6 +83,7 @@ def make(
         train(recipe, data, folder, settings=SETTINGS, progress=False)
         loaded = dfplan.load(folder)
         assert isinstance(loaded, ForcingPlanner) and loaded.model.layout == recipe.layout
+        loaded = loaded.with_settings(replans=0)
         planner = loaded.with_settings(candidates=4, refine_steps=2, steps=4)
         return Made(name, data, folder, planner)
 

@@ -117,7 +117,8 @@ def test_the_fields_of_a_plan(
     assert plan.points.shape == (batch, points, 2) and plan.points.dtype == np.float32
     assert plan.candidates.shape == (batch, 3, points, 2)
     assert plan.scores.shape == (batch, 3)
-    assert plan.level.shape == plan.spread.shape == (batch, points)
+    assert plan.level.shape == plan.times.shape == (batch, points)
+    assert plan.too_fast.shape == (batch, points - 1) and plan.spread is None
     assert plan.stride == layout.stride and plan.max_level == small.model.schedule.max_level
     assert np.isfinite(plan.points).all() and np.isfinite(plan.scores).all()
     np.testing.assert_array_equal(plan.observation, states.astype(np.float32))
@@ -127,7 +128,6 @@ def test_the_fields_of_a_plan(
     assert (plan.steps % layout.token_steps == 0).all()
     for row in range(batch):
         assert (plan.points[row, ~inside[row]] == plan.points[row, inside[row]][-1]).all()
-    assert (plan.spread >= 0).all() and (plan.spread[:, 0] < 1e-4).all()
     assert (plan.goal is None) is not goal
     free = layout.tokens - (2 if goal else 1)
     rows = {"full_sequence": 2, "autoregressive": 2 * free, "pyramid": 1 + free}
@@ -371,10 +371,11 @@ def test_the_score_worked_by_hand(
     cut = one.plan(across, corridor.at(np.array([35.0])), horizon=10, seed=0)
     penalty = -cut.scores[0, 0] - 15 / step
     # The part of a line that is off the data is measured at four points.
-    assert 0.2 < penalty / (15 / step * one.settings.support_penalty) < 0.9
+    assert 0.2 < penalty / (15 / step * one.settings.support_penalty) < 0.95
     free = one.with_settings(support_penalty=0.0)
     cheap = free.plan(across, corridor.at(np.array([35.0])), horizon=10, seed=0)
-    assert cheap.scores[0, 0] == pytest.approx(-15 / step, rel=1e-3)
+    # What is left is the cost of the margin, at most half a step for each step.
+    assert 15 / step < -cheap.scores[0, 0] <= 1.5 * 15 / step
 
 
 def test_a_reward_is_added_to_the_score(
@@ -446,7 +447,8 @@ def test_goals_beyond_the_longest_plan_are_errors(
     planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
     layout = replace(planner.model.layout, tokens=3)
-    short = replace(planner, model=replace(planner.model, layout=layout))
+    unmapped = replace(planner.model.statistics, roadmap=None)
+    short = replace(planner, model=replace(planner.model, layout=layout, statistics=unmapped))
     assert short.plan(states[:1], states[:1, :2] + 2.0, seed=0).steps <= 20
     with pytest.raises(ConfigError, match=r"goal.* row 0 .*horizon is 20"):
         short.plan(states, goals)
@@ -473,22 +475,11 @@ def test_invalid_arguments_are_errors(
         planner.plan(fast, goals)
 
 
-def test_spread_is_the_distance_of_the_candidates(
+def test_unknown_plans_of_a_batch_are_errors(
     unguided: ForcingPlanner, states: np.ndarray, goals: np.ndarray
 ) -> None:
-    plan = unguided.plan(states, goals, seed=0)
-    for row in range(len(plan)):
-        for point, spread in zip(plan.points[row], plan.spread[row], strict=True):
-            fine = np.linspace(0, 1, 201)[:, None]
-            squared = []
-            for line in plan.candidates[row]:
-                dense = line[:-1, None] + fine * np.diff(line, axis=0)[:, None]
-                squared.append(np.square(dense - point).sum(-1).min())
-            assert spread == pytest.approx(np.sqrt(np.mean(squared)), abs=0.02)
-    alone = unguided.with_settings(candidates=1).plan(states, goals, seed=0)
-    assert alone.spread.max() < 1e-3
     with pytest.raises(ConfigError, match="4 plans; got index 4"):
-        plan.plot("plan.png", index=4)
+        unguided.plan(states, goals, seed=0).plot("plan.png", index=4)
 
 
 @pytest.mark.parametrize("seed", ["x", 1.5, -1, 2**63])

@@ -20,6 +20,8 @@ from dfplan.networks.transformer import Transformer
 from dfplan.networks.unet import TemporalUnet
 from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.success import Calibration
+from dfplan.regions import RegionTable
 from dfplan.registry import Registry
 from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.sampling.model import SequenceModel
@@ -181,7 +183,16 @@ class ForcingConfig(LoopRecipe):
         """Build the planner of a checkpoint, whose network runs on ``device``."""
         denoiser = self.denoiser(checkpoint, device)
         model = SequenceModel(denoiser, self.layout, denoiser.schedule, checkpoint.statistics)
-        return ForcingPlanner(model, maze=checkpoint.maze)
+        stored = checkpoint.calibration
+        if stored is None:
+            return ForcingPlanner(model, maze=checkpoint.maze)
+        regions, episodes = stored["regions"], stored["episodes"]
+        return ForcingPlanner(
+            model,
+            maze=checkpoint.maze,
+            regions=RegionTable.from_json(regions),
+            calibration=Calibration.from_json(episodes),
+        )
 
 
 NETWORKS: Registry[Callable[[ForcingConfig], nn.Module]] = Registry(

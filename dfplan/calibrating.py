@@ -1,0 +1,219 @@
+"""Measures how true a checkpoint's uncertainty is, on validation problems that no table scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy import optimize
+from tqdm import tqdm
+
+from dfplan.errors import ConfigError
+from dfplan.evaluation.episodes import GROUP_SIZE, EpisodeBatch, EpisodeRunner
+from dfplan.evaluation.protocols import Problems, Task, custom_problems, problems
+from dfplan.planning.disturbance import Disturbance, Disturbed
+from dfplan.planning.policy import Policy
+from dfplan.planning.simulation import passing_distances, simulate
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.success import (
+    Calibration,
+    SuccessTest,
+    log_odds,
+    simulated_share,
+    tracking_regions,
+)
+from dfplan.pretrained import checkpoint_path, load
+from dfplan.regions import RegionTable, fit_regions, region_samples
+from dfplan.training.checkpoint import Checkpoint
+from dfplan.tuning import validation_tasks
+from dfplan.types import Plan
+
+SEED = 1
+"""Of the validation problems; those of seed 0 are for judging the result."""
+
+COVERAGE = 0.9
+"""Of tracking regions."""
+
+CONDITIONS = tuple(
+    Disturbance(action_noise=0.3, push_chance=chance) for chance in (0.05, 0.1, 0.2, 0.3)
+)
+"""Pushes and noise under which the probability of success is calibrated."""
+
+
+def calibrate(path: str | Path, count: int = 300) -> tuple[RegionTable, Calibration]:
+    """Measure a checkpoint's regions and the truth of its simulated episodes, and store both.
+
+    Regions are measured while plans are denoised from pure noise by the pyramid matrix. In the maze
+    of a suite, the problems are validation problems, and simulated episodes are compared with real
+    ones. In others, starts and goals are drawn from the data, and nothing is known of episodes.
+
+    Args:
+        path: a checkpoint of a planner, or the folder of its training.
+        count: number of problems.
+
+    Raises:
+        ConfigError: the checkpoint is not that of a planner by Diffusion Forcing, or it has no
+            roadmap from which problems could be drawn.
+    """
+    path = checkpoint_path(path)
+    planner = load(path)
+    if not isinstance(planner, ForcingPlanner):
+        raise ConfigError(
+            f"Only plans of a ForcingPlanner have prediction regions; {path} is a "
+            f"{type(planner).__name__}. Pass a checkpoint that was trained by Diffusion Forcing."
+        )
+    tasks = [task for task in validation_tasks(planner.maze) if task.random_goals]
+    drawn = problems(tasks[0], count, SEED) if tasks else _from_data(planner, count)
+    regions = measure_regions(planner, drawn)
+    calibration = Calibration()
+    if tasks:
+        some = drawn.subset(slice(0, min(count, 100)))
+        calibration = measure_episodes(planner, tasks[0], some)
+    stored = {"regions": regions.to_json(), "episodes": calibration.to_json()}
+    replace(Checkpoint.load(path), calibration=stored).save(path)
+    return regions, calibration
+
+
+def measure_regions(planner: ForcingPlanner, drawn: Problems) -> RegionTable:
+    """Measure where noisy tokens end up while plans are denoised from pure noise.
+
+    Args:
+        planner: whose network and settings are used.
+        drawn: problems to plan for.
+    """
+    stack = planner.model.layout.frame_stack
+    samples = [
+        region_samples(*denoising, stack)
+        for plan in denoised_plans(planner, drawn)
+        for denoising in rows_of(plan)
+    ]
+    noise, ahead, error = (np.concatenate(part) for part in zip(*samples, strict=True))
+    return fit_regions(noise, ahead, error, stack)
+
+
+def denoised_plans(planner: ForcingPlanner, drawn: Problems) -> Iterator[Plan]:
+    """Plans from pure noise by the pyramid matrix, with their denoising, in groups."""
+    noisy = planner.with_settings(route_noise=math.inf, matrix="pyramid", replans=0)
+    for first in tqdm(range(0, len(drawn), GROUP_SIZE), desc="regions", unit="group"):
+        group = drawn.subset(slice(first, first + GROUP_SIZE))
+        yield noisy.plan(group.starts, group.goals, seed=first, trace=True)
+
+
+def rows_of(plan: Plan) -> Iterator[tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]]:
+    """For each query: noise and points of each row of its denoising, and the finished points."""
+    for query, steps in enumerate(plan.steps):
+        rows = [(level[query] / plan.max_level, points[query]) for level, points in plan.trace]
+        yield rows, plan.points[query, : 1 + steps // plan.stride]
+
+
+def measure_episodes(planner: ForcingPlanner, task: Task, drawn: Problems) -> Calibration:
+    """Compare simulated episodes with real ones.
+
+    Args:
+        planner: its plans are followed to the end, without new ones.
+        task: the environment.
+        drawn: starts and goals.
+    """
+    beyond = [
+        distance - radius
+        for plan, batch in followed(planner, task, drawn, Disturbance(), SEED)
+        for distance, radius in passages(planner, plan, batch, Calibration())
+    ]
+    shares, reached = [], []
+    for condition in tqdm(CONDITIONS, desc="episodes", unit="condition"):
+        test = success_test(task, condition)
+        for plan, batch in followed(planner, task, drawn, condition, SEED):
+            shares.append(
+                simulated_share(plan, test, planner.model.statistics, planner.tracker(), seed=SEED)
+            )
+            reached.append(batch.success)
+    slope, shift = _fit_odds(
+        log_odds(np.concatenate(shares), test.episodes), np.concatenate(reached)
+    )
+    return Calibration(float(np.quantile(np.concatenate(beyond), COVERAGE)), slope, shift)
+
+
+def followed(
+    planner: ForcingPlanner, task: Task, drawn: Problems, disturbance: Disturbance, seed: int
+) -> Iterator[tuple[Plan, EpisodeBatch]]:
+    """Episodes that follow one plan to the end, in groups, and their plans.
+
+    Args:
+        planner: makes the plans.
+        task: the environment.
+        drawn: starts and goals.
+        disturbance: pushes and noise.
+        seed: of the plans and of the disturbance.
+    """
+    policy = Policy(planner, tolerance=None)
+    actor = Disturbed(policy, disturbance, task.maze.suite.observation)
+    with closing(EpisodeRunner(task, min(GROUP_SIZE, len(drawn)))) as runner:
+        for first in range(0, len(drawn), GROUP_SIZE):
+            group = drawn.subset(slice(first, first + GROUP_SIZE))
+            batch = runner.run(actor, group, seed + first)
+            if policy.plan is not None:
+                yield policy.plan, batch
+
+
+def passages(
+    planner: ForcingPlanner, plan: Plan, batch: EpisodeBatch, calibration: Calibration
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each episode: how closely it passes the points of its plan, and their tracking regions.
+
+    Points near the goal do not count, since some suites end an episode there.
+
+    Args:
+        planner: made the plan.
+        plan: that the episodes followed.
+        batch: the episodes.
+        calibration: of the regions.
+    """
+    statistics, suite = planner.model.statistics, batch.task.maze.suite
+    episodes = simulate(plan, statistics, planner.tracker(), steps=batch.task.max_steps, episodes=1)
+    radii = tracking_regions(plan, episodes, calibration, COVERAGE)
+    for row, points in enumerate(plan.points):
+        path = batch.positions[row, : batch.steps[row] + 1]
+        index = np.arange(len(points))
+        counts = (index > 0) & (index <= plan.steps[row] // plan.stride)
+        counts &= np.linalg.norm(points - batch.problems.goals[row], axis=1) > suite.goal_radius
+        yield passing_distances(points[counts], path[None])[0], radii[row, counts]
+
+
+def success_test(task: Task, disturbance: Disturbance) -> SuccessTest:
+    """What counts as a success in a task."""
+    return SuccessTest(task.maze.suite.goal_radius, task.max_steps, disturbance)
+
+
+def _fit_odds(odds: np.ndarray, reached: np.ndarray) -> tuple[float, float]:
+    """Slope and shift of the log odds [N] that fit best to what was ``reached``, bool [N].
+
+    Few data change them little (a normal prior with standard deviation 0.5 around 1 and 0).
+    """
+
+    def loss(parameters: np.ndarray) -> float:
+        slope, shift = parameters
+        signed = np.where(reached, 1.0, -1.0) * (slope * odds + shift)
+        return float(np.logaddexp(0.0, -signed).sum() + 2 * ((slope - 1) ** 2 + shift**2))
+
+    slope, shift = optimize.minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    return float(slope), float(shift)
+
+
+def _from_data(planner: ForcingPlanner, count: int) -> Problems:
+    """Starts, at rest, and goals at places of the data between which a way leads."""
+    roadmap = planner.model.statistics.roadmap
+    if roadmap is None:
+        raise ConfigError(
+            "Problems are drawn from the roadmap of the data, which this checkpoint lacks. Train "
+            "the model again."
+        )
+    rng = np.random.default_rng(SEED)
+    places = roadmap.centers[rng.integers(len(roadmap.centers), size=(2, count))]
+    layout = planner.observation_layout
+    starts = np.zeros((count, layout.width))
+    starts[:, list(layout.position)] = places[0]
+    return custom_problems(starts, places[1])
