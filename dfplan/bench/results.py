@@ -135,6 +135,18 @@ class Leaderboard:
         return [label for label in self.labels if not self.results_of(label)[0].is_controller]
 
     @property
+    def complete(self) -> list[str]:
+        """The labels in :attr:`ranked` with results on all tasks, from best to worst."""
+        return [label for label in self.ranked if len(self.results_of(label)) == len(self.tasks)]
+
+    @property
+    def best(self) -> list[str]:
+        """The labels in :attr:`complete` with the largest mean share of the upper bound."""
+        return [
+            label for label in self.complete if self.share(label) == self.share(self.complete[0])
+        ]
+
+    @property
     def best_trackers(self) -> list[str]:
         """The first label of each method in :attr:`ranked`: the method with its best tracker."""
         first: dict[str, str] = {}

@@ -72,8 +72,8 @@ def overview_table(board: Leaderboard) -> Table:
             (2 + board.labels.index(label), column): mark
             for label, mark in best_and_tied(results[task.id]).items()
         }
-    if board.ranked and rows[references][-2]:
-        marks[references, len(tasks) + 1] = "best"
+    for label in board.best:
+        marks[2 + board.labels.index(label), len(tasks) + 1] = "best"
     header = ("Method", *(short_id(board, task.id) for task in tasks), "Share of bound", "n")
     title = f"{board.protocol.unit}, sorted by mean share of the upper bound"
     return Table(title, header, tuple(rows), marks, references)
@@ -213,11 +213,10 @@ def tracker_table_over_tasks(board: Leaderboard) -> Table | None:
     None if no method has two trackers.
     """
     cells: dict[tuple[str, str], tuple[str, Mark | None]] = {}
-    for label in board.ranked:
-        results = board.results_of(label)
-        if len(results) == len(board.tasks):
-            key = results[0].method, results[0].tracker
-            cells[key] = f"{100 * board.share(label):.1f}%", None if cells else "best"
+    for label in board.complete:
+        first = board.results_of(label)[0]
+        mark: Mark | None = "best" if label in board.best else None
+        cells[first.method, first.tracker] = f"{100 * board.share(label):.1f}%", mark
     return _by_tracker("Mean share of the upper bound by method and tracker", cells)
 
 
