@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
-
 from dfplan.bench import summary
+from dfplan.bench.figures import Figure, Grid, example_grid, protocol_figures
 from dfplan.bench.methods import METHODS, TRACKERS
 from dfplan.bench.records import Run, read_runs
 from dfplan.bench.results import Leaderboard, Result, leaderboards
@@ -27,10 +26,8 @@ from dfplan.bench.tables import (
     to_text,
 )
 from dfplan.errors import require_name
-from dfplan.evaluation import statistics
 from dfplan.evaluation.protocols import Task
 from dfplan.files import atomic_path, expand_path
-from dfplan.plotting.results import ExecutedPlan, Profile, episodes_svg, profiles_svg, times_svg
 
 _COMMAND = "Command"
 _HEADINGS = {**summary.SCORES, **summary.COSTS}
@@ -76,25 +73,21 @@ _LEGEND = (
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure of the HTML report: its caption and its SVG."""
-
-    caption: str
-    svg: str
-
-
-@dataclass(frozen=True)
 class Section:
-    """A section of the report, with a heading of level 2 or 3 and paragraphs of text.
+    """A section of the report, with a heading of level 2 or 3. Its parts are in the order shown.
 
-    Only the HTML report has figures. The tables ``collapsed`` are collapsed at first.
+    Sections of level 3 are collapsed at first, except for the title and the answer, and so are the
+    tables ``collapsed``. Only the HTML report has figures and the grid.
     """
 
     title: str
     level: int
-    text: tuple[str, ...] = ()
+    answer: str = ""
     tables: tuple[Table, ...] = ()
     figures: tuple[Figure, ...] = ()
+    grid: Grid | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    text: tuple[str, ...] = ()
     collapsed: tuple[Table, ...] = ()
 
     @property
@@ -114,9 +107,8 @@ def write_report(folder: str | Path) -> tuple[Path, Path]:
     """
     folder = expand_path(folder)
     runs = read_runs(folder)
-    facts = _facts(runs)
     sections = _sections(leaderboards(runs), runs)
-    texts = {"report.md": _markdown(facts, sections), "report.html": _html(facts, sections)}
+    texts = {"report.md": _markdown(sections), "report.html": _html(sections)}
     paths = []
     for name, text in texts.items():
         paths.append(folder / name)
@@ -167,8 +159,8 @@ def _sections(boards: Sequence[Leaderboard], runs: Sequence[Run]) -> list[Sectio
     text, tables = (("No method made an error.",), ()) if errors is None else ((), (errors,))
     return [
         *sections,
-        Section("Errors", 2, text, tables),
-        Section("What the columns mean", 2, _LEGEND),
+        Section("Errors", 2, text=text, tables=tables),
+        Section("What the columns mean", 2, text=_LEGEND),
         _method_section(runs),
         _provenance_section(runs),
     ]
@@ -176,64 +168,44 @@ def _sections(boards: Sequence[Leaderboard], runs: Sequence[Run]) -> list[Sectio
 
 def _protocol_section(board: Leaderboard) -> Section:
     protocol = board.protocol
-    text = [protocol.text, f"Score: {protocol.score}."]
+    answer = _answer(board)
     splits = {run.header.split for each in board.results.values() for run in each.runs}
     if splits != {"test"}:
-        text.append("These are validation problems, for tuning. Do not report these scores.")
+        answer += " These are validation problems, for tuning. Do not report these scores."
     tables = [replace(summary.overview_table(board), note=_RANKING)]
     if (aggregates := summary.aggregate_table(board)) is not None and len(board.tasks) > 1:
         tables.append(aggregates)
         if (by_tracker := summary.tracker_table_over_tasks(board)) is not None:
             tables.append(by_tracker)
-    tables += summary.published_tables(board)
     return Section(
         protocol.id,
         2,
-        tuple(text),
+        answer,
         tuple(tables),
-        tuple(_protocol_figures(board)),
-        (summary.digest_table(board),),
+        tuple(protocol_figures(board)),
+        text=(protocol.text, f"Score: {protocol.score}."),
+        collapsed=(*summary.published_tables(board), summary.digest_table(board)),
     )
 
 
-def _protocol_figures(board: Leaderboard) -> list[Figure]:
-    figures, name = [], board.protocol.id
-    points: dict[str, tuple[list[float], list[float]]] = {}
-    leading = board.best_trackers
-    for label in leading:
-        results = [result for result in board.results_of(label) if _plan_milliseconds(result)]
-        if results and len(results) == len(board.tasks):
-            points[label] = [*map(_plan_milliseconds, results)], [each.share for each in results]
-    references = [label for label in board.labels if label not in board.ranked]
-    line = (references[0], board.share(references[0])) if references else None
-    if points:
-        caption = (
-            "Share of the upper bound against the time of a plan. Markers: means over tasks "
-            "(geometric means for times); whiskers: range over tasks. Up and left is better. Each "
-            "method is shown with its best tracker; policies, which make no plans, are left out."
-        )
-        figures.append(Figure(caption, times_svg(f"{name}-times", points, leading, line)))
-    thresholds = np.linspace(0, 1, 101)
-    shares = {label: board.seed_shares(label) for label in (*references, *leading)}
-    profiles = {
-        label: Profile(*statistics.performance_profile(matrix, thresholds))
-        for label, matrix in shares.items()
-        if matrix is not None and matrix.size > 2
-    }
-    if profiles:
-        caption = (
-            "Performance profiles (arXiv 2108.13264): the share of runs whose share of the upper "
-            "bound is above a threshold. Right is better. Bands: 95% intervals over training "
-            "seeds, if there are several. Each method is shown with its best tracker."
-        )
-        svg = profiles_svg(f"{name}-profiles", thresholds, profiles, leading)
-        figures.append(Figure(caption, svg))
-    return figures
-
-
-def _plan_milliseconds(result: Result) -> float:
-    known = [run.cost.plan.p50 for run in result.runs if run.cost.plan is not None]
-    return 1000 * float(np.median(known)) if known else 0.0
+def _answer(board: Leaderboard) -> str:
+    """Which methods are best over all tasks, and which one is next."""
+    best, complete, count = board.best, board.complete, len(board.tasks)
+    if not best:
+        return "No ranked method has results on all tasks."
+    over = f", mean over {count} tasks" if count > 1 else ""
+    sentences = [
+        f"Best: {_shorten(best)} with {100 * board.share(best[0]):.1f}% of the upper bound{over}."
+    ]
+    if len(complete) > len(best):
+        following = complete[len(best)]
+        sentences.append(f"Next: {following} with {100 * board.share(following):.1f}%.")
+    marks = [summary.best_and_tied(board.results_on(task)) for task in board.tasks]
+    everywhere = [label for label in complete if all(label in each for each in marks)]
+    if count > 1 and everywhere:
+        names = _shorten(everywhere)
+        sentences.append(f"Not significantly worse than the best on any task: {names}.")
+    return " ".join(sentences)
 
 
 def _task_section(board: Leaderboard, task: Task) -> Section:
@@ -252,38 +224,26 @@ def _task_section(board: Leaderboard, task: Task) -> Section:
     return Section(
         task.id,
         3,
-        (text,),
+        _task_answer(results),
         tuple(table for table in tables if table is not None),
-        tuple(_example_figures(task, results)),
+        grid=example_grid(task, results),
+        text=(text,),
     )
 
 
-def _example_figures(task: Task, results: Sequence[Result]) -> list[Figure]:
-    """The same problems for all methods, each with its best tracker."""
-    best: dict[str, Result] = {}
-    for result in results:
-        best.setdefault(result.method, result)
-    plans = {result.label: _executed_plans(result.runs[0]) for result in best.values()}
-    numbers = list(dict.fromkeys(number for one in plans.values() for number in one))
-    if not numbers:
-        return []
-    rows = {label: [one.get(each) for each in numbers] for label, one in plans.items() if one}
-    caption = (
-        f"First plans and executed paths on the problems with the longest paths "
-        f"({', '.join(map(str, numbers))}). Each method is shown with its best tracker."
-    )
-    return [Figure(caption, episodes_svg(f"{task.id}-episodes", task.maze.text, rows))]
-
-
-def _executed_plans(run: Run) -> dict[int, ExecutedPlan]:
-    return {
-        each.episode: ExecutedPlan(
-            None if each.plan is None else np.array(each.plan, dtype=float),
-            np.array(each.path, dtype=float),
-            np.array(run.episodes[each.episode].goal),
-        )
-        for each in run.examples
-    }
+def _task_answer(results: Sequence[Result]) -> str:
+    """Which methods are best on a task, and which ones are as good."""
+    scores = {result.label: summary.format_estimate(result.mean_score) for result in results}
+    groups: dict[str, list[str]] = {}
+    for label, mark in summary.best_and_tied(results).items():
+        groups.setdefault(mark, []).append(label)
+    if not groups:
+        return "No method is ranked."
+    best, unit = groups["best"], results[0].task.protocol.unit
+    answer = f"Best: {_shorten(best)} with {scores[best[0]]} ({unit})."
+    if "tied" in groups:
+        answer += f" Not significantly different: {_shorten(groups['tied'])}."
+    return answer
 
 
 def _facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
@@ -339,7 +299,9 @@ def _provenance_section(runs: Sequence[Run]) -> Section:
     if checkpoints:
         digests = tuple((digest, _shorten(ids)) for digest, ids in checkpoints.items())
         collapsed.append(Table("Checkpoints (sha256 of the file)", ("Checkpoint", "Runs"), digests))
-    return Section("Provenance", 2, (text,), collapsed=tuple(collapsed))
+    return Section(
+        "Provenance", 2, facts=tuple(_facts(runs)), text=(text,), collapsed=tuple(collapsed)
+    )
 
 
 def _run_id(run: Run) -> str:
@@ -355,23 +317,33 @@ def _unique(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _markdown(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
-    lines = [
-        f"- {name}: `{value}`" if name == _COMMAND else f"- {name}: {value}"
-        for name, value in facts
-    ]
-    note = "Figures are in report.html; `dfplan bench report FOLDER` makes it from the records."
-    parts = ["# Benchmark", "\n".join(lines), note]
+def _markdown(sections: Sequence[Section]) -> str:
+    parts = ["# Benchmark"]
     for section in sections:
-        parts += [f"{'#' * section.level} {section.title}", *map(escape_markdown, section.text)]
-        parts += [to_markdown(table) for table in section.tables]
-        for table in section.collapsed:
-            body = to_markdown(replace(table, title=""))
-            parts.append(f"<details><summary>{table.title}</summary>\n\n{body}\n\n</details>")
-    return "\n\n".join(parts) + "\n"
+        parts += [f"{'#' * section.level} {section.title}", escape_markdown(section.answer)]
+        body = [to_markdown(table) for table in section.tables]
+        body.append(
+            "\n".join(
+                f"- {name}: `{value}`" if name == _COMMAND else f"- {name}: {value}"
+                for name, value in section.facts
+            )
+        )
+        body += map(escape_markdown, section.text)
+        body += [
+            _details(table.title, to_markdown(replace(table, title="")))
+            for table in section.collapsed
+        ]
+        text = "\n\n".join(filter(None, body))
+        parts.append(_details("Scores and costs", text) if section.level == 3 else text)
+    parts.append("Figures are in report.html; `dfplan bench report FOLDER` makes it.")
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _html(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
+def _details(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
+def _html(sections: Sequence[Section]) -> str:
     # Imported here, because nothing else needs it.
     from jinja2 import Environment, StrictUndefined
 
@@ -379,7 +351,5 @@ def _html(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     source = resources.files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
-    html = environment.from_string(source).render(
-        facts=facts, command=_COMMAND, sections=sections, tied=TIED
-    )
+    html = environment.from_string(source).render(command=_COMMAND, sections=sections, tied=TIED)
     return "\n".join(line.rstrip() for line in html.splitlines()) + "\n"

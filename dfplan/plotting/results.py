@@ -9,6 +9,7 @@ markers and dashes, so a label has the same color in all charts.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +19,9 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
-from dfplan.mazes import Maze, parse_maze
+from dfplan.mazes import parse_maze
 from dfplan.plotting.marks import draw_ends, draw_executed
 from dfplan.plotting.maze import draw_maze, maze_limits, to_picture
 from dfplan.plotting.settings import default_settings
@@ -33,8 +33,10 @@ from dfplan.record import Record
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
-_WIDTH = 6.4
+_WIDTH = 5.2  # narrow, so that text is legible on the screen of a phone
+_PANEL_WIDTH = 1.8
 _LEGEND_ROW = 0.21
+_LEGEND_CHARACTERS = 54
 _PLAN_COLOR = "#56b4e9"
 
 
@@ -75,7 +77,7 @@ def profiles_svg(
 
     The thresholds are shares of the upper bound. Labels that are not ranked are gray.
     """
-    figure, axes = _chart(len(profiles))
+    figure, axes = _chart(list(profiles))
     handles, styles = [], _styles(ranked)
     for label, profile in profiles.items():
         color, _, dash = styles.get(label, (LIGHT.muted, "", ":"))
@@ -104,26 +106,35 @@ def times_svg(
 
     The points are the milliseconds and shares of each task, by label. A marker shows the geometric
     mean of the milliseconds and the mean of the shares; whiskers show the minimum and maximum. The
-    line is the label and share of a method that makes no plans.
+    axes show all markers; whiskers are cut at their edges. The line is the label and share of a
+    method that makes no plans. If it is outside the axes, the legend says so.
     """
-    figure, axes = _chart(len(points) + (line is not None))
-    axes.set_xscale("log")
+    places = {
+        label: (float(np.mean(np.log10(times))), 100 * float(np.mean(shares)))
+        for label, (times, shares) in points.items()
+    }
+    (left, low), (right, high) = _limits(np.array(list(places.values())), np.array([0.1, 1.0]))
+    lines = {}
+    if line is not None:
+        height = 100 * line[1]
+        text = line[0] if low <= height <= high else f"{line[0]}: {height:.1f}%, outside"
+        lines[text] = height
+    figure, axes = _chart([*points, *lines])
     handles, styles = [], _styles(ranked)
     for label, (times, shares) in points.items():
         color, marker, _ = styles[label]
-        x, y = float(np.exp(np.mean(np.log(times)))), 100 * float(np.mean(shares))
+        x, y = 10 ** places[label][0], places[label][1]
         axes.plot([min(times), max(times)], [y, y], color=color, lw=1.1, alpha=0.55)
         axes.plot([x, x], [100 * min(shares), 100 * max(shares)], color=color, lw=1.1, alpha=0.55)
         (mark,) = axes.plot(
             x, y, marker, color=color, ms=8, mec="white", mew=0.8, label=label, zorder=4
         )
         handles.append(mark)
-    if line is not None:
-        rule = axes.axhline(100 * line[1], color=LIGHT.muted, lw=1.2, ls=(0, (4, 3)), label=line[0])
-        handles.append(rule)
-    if all_times := [each for times, _ in points.values() for each in times]:
-        # Also if there is a single one.
-        axes.set_xlim(min(all_times) / 1.3, 1.3 * max(all_times))
+    axes.set(xscale="log", xlim=(10**left, 10**right), ylim=(low, high))
+    ticks = MaxNLocator(integer=True).tick_values(low, high)
+    axes.set_yticks([tick for tick in ticks if low <= tick <= min(high, 100)])
+    for text, height in lines.items():
+        handles.append(axes.axhline(height, color=LIGHT.muted, lw=1.2, ls=(0, (4, 3)), label=text))
     axes.set_xlabel("milliseconds per plan, batch size 1 (median)")
     title = "share of the upper bound, %"
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -133,66 +144,47 @@ def times_svg(
 
 
 @default_settings()
-def episodes_svg(
-    name: str, maze: str, episodes: Mapping[str, Sequence[ExecutedPlan | None]]
-) -> str:
-    """Draw plans and the paths of their episodes: a row per method, a column per episode.
+def episode_svg(name: str, maze: str, executed: ExecutedPlan) -> str:
+    """Draw a plan and the path of its episode.
 
-    Each label has the same number of episodes; None leaves a gap. ``maze`` is any argument of
-    :func:`dfplan.mazes.parse_maze`.
+    ``maze`` is any argument of :func:`dfplan.mazes.parse_maze`.
     """
     parsed = parse_maze(maze)
     limits = maze_limits(parsed)
-    columns = max(map(len, episodes.values()))
-    gap, above, below = 0.12, 0.28, 0.34
-    panel_width = (_WIDTH - gap * (columns - 1)) / columns
-    panel_height = panel_width * (limits[1] - limits[0]) / (limits[3] - limits[2])
-    height = len(episodes) * (above + panel_height) + below
-    figure = Figure(figsize=(_WIDTH, height), facecolor="none")
-    for row, (label, executed_plans) in enumerate(episodes.items()):
-        top = height - row * (above + panel_height)
-        figure.text(0, (top - 0.2) / height, label, fontsize=10, color=LIGHT.ink, fontweight="bold")
-        for column, executed in enumerate(executed_plans):
-            if executed is None:
-                continue
-            left, bottom = column * (panel_width + gap), top - above - panel_height
-            box = (left / _WIDTH, bottom / height, panel_width / _WIDTH, panel_height / height)
-            axes = figure.add_axes(box)
-            draw_maze(axes, parsed, limits, scale=False)
-            _draw_executed_plan(axes, parsed, executed)
-    handles = [
-        Line2D([], [], color=_PLAN_COLOR, lw=3, solid_capstyle="round", label="first plan"),
-        Line2D([], [], color=LIGHT.ink, lw=1.1, label="executed"),
-        Line2D([], [], ls="", marker="o", mfc="white", mec=LIGHT.ink, mew=1.6, ms=6, label="start"),
-        Line2D(
-            [], [], ls="", marker="*", mfc=LIGHT.goal, mec="white", mew=0.5, ms=10, label="goal"
-        ),
-    ]
-    figure.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0, 0), ncols=4, frameon=False,
-        fontsize=10, labelcolor=LIGHT.ink, borderpad=0, borderaxespad=0.2, handletextpad=0.5,
-        columnspacing=1.4, handlelength=1.4,
-    )  # fmt: skip
+    height = _PANEL_WIDTH * (limits[1] - limits[0]) / (limits[3] - limits[2])
+    figure = Figure(figsize=(_PANEL_WIDTH, height), facecolor="none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    draw_maze(axes, parsed, limits, scale=False)
+    path = to_picture(parsed, executed.path)
+    if executed.plan is not None:
+        plan = to_picture(parsed, executed.plan)
+        axes.plot(plan[:, 1], plan[:, 0], color=_PLAN_COLOR, lw=4, solid_capstyle="round",
+                  solid_joinstyle="round", zorder=3)  # fmt: skip
+    draw_executed(axes, path)
+    draw_ends(axes, path[0], to_picture(parsed, executed.goal), 3.2, parsed.suite)
     return _svg(figure, name)
 
 
-def _draw_executed_plan(axes: Axes, maze: Maze, executed: ExecutedPlan) -> None:
-    path = to_picture(maze, executed.path)
-    if executed.plan is not None:
-        plan = to_picture(maze, executed.plan)
-        axes.plot(plan[:, 1], plan[:, 0], color=_PLAN_COLOR, lw=3.2, solid_capstyle="round",
-                  solid_joinstyle="round", zorder=3)  # fmt: skip
-    draw_executed(axes, path)
-    draw_ends(axes, path[0], to_picture(maze, executed.goal), 3.2, maze.suite)
+def _legend_columns(labels: Sequence[str]) -> int:
+    """The number of columns of the legend: one if the labels are too long for two."""
+    return 2 if sum(sorted(map(len, labels))[-2:]) <= _LEGEND_CHARACTERS else 1
 
 
-def _chart(labels: int) -> tuple[Figure, Axes]:
-    """Make a figure with space for a legend of ``labels`` entries in two columns below."""
-    below, above, axes_height = 0.54 + _LEGEND_ROW * ((labels + 1) // 2), 0.34, 2.9
+def _chart(labels: Sequence[str]) -> tuple[Figure, Axes]:
+    """Make a figure with space for a legend of these labels below."""
+    rows = math.ceil(len(labels) / _legend_columns(labels))
+    below, above, axes_height = 0.54 + _LEGEND_ROW * rows, 0.34, 2.9
     height = below + axes_height + above
     figure = Figure(figsize=(_WIDTH, height), facecolor="none")
     box = (0.42 / _WIDTH, below / height, (_WIDTH - 0.57) / _WIDTH, axes_height / height)
     return figure, figure.add_axes(box, facecolor="none")
+
+
+def _limits(points: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Limits [2, 2] of axes that show points [P, 2], with a margin of at ``least`` [2]."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = np.maximum(0.08 * (high - low), least)
+    return np.array([low - margin, high + margin])
 
 
 def _finish(figure: Figure, axes: Axes, handles: Sequence[Any], title: str) -> None:
@@ -204,8 +196,9 @@ def _finish(figure: Figure, axes: Axes, handles: Sequence[Any], title: str) -> N
     for side in axes.spines.values():
         side.set_visible(False)
     figure.legend(
-        handles=list(handles), loc="lower left", bbox_to_anchor=(0.42 / _WIDTH, 0), ncols=2,
-        frameon=False, fontsize=10, labelcolor=LIGHT.ink, borderpad=0, borderaxespad=0.1,
+        handles=list(handles), loc="lower left", bbox_to_anchor=(0.42 / _WIDTH, 0),
+        ncols=_legend_columns([handle.get_label() for handle in handles]), frameon=False,
+        fontsize=10, labelcolor=LIGHT.ink, borderpad=0, borderaxespad=0.1,
         handlelength=1.6, labelspacing=0.45,
     )  # fmt: skip
 

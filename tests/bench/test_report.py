@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dfplan.bench import summary
+from dfplan.bench.figures import example_grid
 from dfplan.bench.records import Run
 from dfplan.bench.report import COLUMNS, terminal_report, write_report
 from dfplan.bench.results import leaderboards
@@ -108,7 +109,7 @@ def test_protocols_share_no_table(report: tuple[str, str]) -> None:
 
 
 def test_published_scores_that_do_not_compare_have_their_own_table(report: tuple[str, str]) -> None:
-    tables = re.split(r"^\*\*", report[0], flags=re.MULTILINE)
+    tables = re.split(r"^(?:\*\*|<details><summary>)", report[0], flags=re.MULTILINE)
     other = [each for each in tables if "| unclear |" in each or "| latched |" in each]
     assert len(other) == 1
     assert "do not compare" in other[0].splitlines()[0]
@@ -127,6 +128,36 @@ def test_the_report_contains_provenance_and_digests(
         for run in bench_runs:
             assert run.header.problems_digest in text and run.header.problems_digest[:8] in text
         assert "The plan is NaN." in text
+
+
+def test_the_answer_is_first_and_the_provenance_last(
+    report: tuple[str, str], bench_runs: list[Run]
+) -> None:
+    boards, source = leaderboards(bench_runs), bench_runs[0].provenance
+    last_scores = summary.score_table(boards[-1].results_on(boards[-1].tasks[-1]))
+    for text, first_row in zip(report, ("\n| ", "<tr"), strict=True):
+        assert text.index(boards[0].best[0]) < text.index(first_row)
+        provenance = (source.command, source.cpu, str(source.commit))
+        assert text.rindex(last_scores.rows[-1][2]) < min(map(text.index, provenance))
+
+
+def test_examples_are_a_grid_of_methods_and_problems(bench_runs: list[Run]) -> None:
+    board = leaderboards(bench_runs)[0]
+    task = board.tasks[0]
+    results = board.results_on(task)
+    grid = example_grid(task, results)
+    assert grid is not None and len(grid.columns) == 3
+    best_trackers = [label for label in board.best_trackers if label in grid.rows]
+    assert set(grid.rows) == {"controller", *best_trackers}
+    assert all(None not in row and len(row) == 3 for row in grid.rows.values())
+    # A problem stays in its column, also if a method lacks another one.
+    run = results[-1].runs[0]
+    fewer = replace(results[-1], runs=(replace(run, examples=run.examples[1:]),))
+    other = example_grid(task, [*results[:-1], fewer])
+    assert other is not None and other.columns == grid.columns
+    assert other.rows[fewer.label] == (None, *grid.rows[fewer.label][1:])
+    without = [replace(each, runs=(replace(each.runs[0], examples=()),)) for each in results]
+    assert example_grid(task, without) is None
 
 
 def test_every_command_is_in_the_report(
@@ -192,6 +223,9 @@ def test_equal_results_are_all_best(make_run: Callable[..., Run]) -> None:
     (board,) = leaderboards(runs)
     marks = summary.best_and_tied(board.results_on(board.tasks[0]))
     assert set(marks.values()) == {"best"} and len(marks) == 2
+    assert board.best == ["a · pursuit", "b · pursuit"]
+    table = summary.overview_table(board)
+    assert table.mark(2, 2) == table.mark(3, 2) == "best"
 
 
 def test_statistics_of_one_task(bench_runs: list[Run]) -> None:
@@ -286,6 +320,7 @@ def test_a_method_without_some_task_is_ranked_last(make_run: Callable[..., Run])
     runs.append(make_run("maze2d-large", "good"))
     (board,) = leaderboards(runs)
     assert board.labels == ("poor · pursuit", "good · pursuit")
+    assert board.complete == board.best == ["poor · pursuit"]
     assert board.seed_shares("good · pursuit") is None
     assert summary.overview_table(board).rows[-1][1] == ""
 

@@ -23,7 +23,7 @@ from dfplan.envs.picture import save_frame
 from dfplan.errors import ConfigError, DataError
 from dfplan.mazes import named_maze
 from dfplan.plotting.figures import figure_html, plan_figure
-from dfplan.plotting.results import ExecutedPlan, episodes_svg
+from dfplan.plotting.results import ExecutedPlan, episode_svg
 from dfplan.plotting.videos import Video, write_video
 from dfplan.types import Episode, Plan
 
@@ -158,10 +158,8 @@ def draw_all() -> list[bytes]:
         draw(buffer := io.BytesIO())
         written.append(buffer.getvalue())
     written += [np.stack(PLAN.animate(width=160).frames).tobytes()]
-    episodes = episodes_svg(
-        "name", "umaze", {"row": [ExecutedPlan(None, POINTS[0], POINTS[0, -1])]}
-    )
-    return [*written, figure_html(plan_figure(PLAN)).encode(), episodes.encode()]
+    episode = episode_svg("name", "umaze", ExecutedPlan(None, POINTS[0], POINTS[0, -1]))
+    return [*written, figure_html(plan_figure(PLAN)).encode(), episode.encode()]
 
 
 @pytest.fixture(scope="module")

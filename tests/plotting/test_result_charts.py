@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dfplan.mazes import named_maze
-from dfplan.plotting.results import ExecutedPlan, Profile, episodes_svg, profiles_svg, times_svg
+from dfplan.plotting.results import ExecutedPlan, Profile, episode_svg, profiles_svg, times_svg
 
 THRESHOLDS = np.linspace(0, 1, 11)
 NOTHING = np.full(11, np.nan)
@@ -29,14 +29,13 @@ def times(name: str) -> str:
     return times_svg(name, points, LABELS, ("controller", 0.8))
 
 
-def episodes(name: str, maze: str = "ogbench-medium") -> str:
+def episode(name: str, maze: str = "ogbench-medium") -> str:
     parsed = named_maze(maze)
     path = parsed.cell_to_xy(parsed.free_cells[:5])
-    row = [ExecutedPlan(path, path + 0.1, path[-1]), ExecutedPlan(None, path, path[-1]), None]
-    return episodes_svg(name, maze, dict.fromkeys(LABELS[:3], row))
+    return episode_svg(name, maze, ExecutedPlan(path, path + 0.1, path[-1]))
 
 
-each = pytest.mark.parametrize("draw", [profiles, times, episodes])
+each = pytest.mark.parametrize("draw", [profiles, times, episode])
 
 
 @each
@@ -44,8 +43,7 @@ def test_charts_are_one_element_without_urls(draw: Callable[[str], str]) -> None
     text = draw("mine")
     assert ElementTree.fromstring(text).tag == "svg"
     assert "://" not in text and "<style" not in text
-    shown = {LABELS[0], LABELS[1], LABELS[2]}
-    assert shown <= set(re.findall(r">([^<>]+)<", text))
+    assert draw is episode or set(LABELS) <= set(re.findall(r">([^<>]+)<", text))
 
 
 @each
@@ -92,9 +90,31 @@ def test_labels_have_distinct_styles() -> None:
     assert len({(shapes[shape], color) for shape, color in used}) == len(many)
 
 
+def marker_places(text: str) -> np.ndarray:
+    return np.array(re.findall(r'<use href="[^"]*" x="([^"]*)" y="([^"]*)"', text), dtype=float)
+
+
+def test_the_axes_follow_the_markers_alone() -> None:
+    labels = LABELS[:3]
+    narrow = {label: ([5.0 + n] * 2, [0.95 + n / 100] * 2) for n, label in enumerate(labels)}
+    wide = {
+        label: ([times[0] / 100, times[0] * 100], [shares[0] - 0.9, shares[0] + 0.9])
+        for label, (times, shares) in narrow.items()
+    }
+    inside, below, cut = (
+        times_svg("a", points, labels, ("controller", share))
+        for points, share in ((narrow, 0.96), (narrow, 0.123), (wide, 0.96))
+    )
+    assert "12.3%" in below and "96.0%" not in inside
+    assert np.allclose(marker_places(inside), marker_places(below), atol=0.1)
+    assert np.allclose(marker_places(inside), marker_places(cut), atol=0.1)
+    # They fill most of the chart's height, from the best to the worst.
+    assert np.ptp(marker_places(inside)[:3, 1]) > 100
+
+
 @pytest.mark.parametrize("maze", ["umaze", "pointmaze-large", "ogbench-giant"])
 def test_plans_are_inside_the_chart_in_every_suite(maze: str) -> None:
-    text = episodes("mine", maze)
+    text = episode("mine", maze)
     _, _, width, height = map(float, re.findall(r'viewBox="([^"]*)"', text)[0].split())
     lines = re.findall(r'<path d="([^"]*)"[^>]*style="fill: none; stroke: #56b4e9', text)
     assert lines
