@@ -36,7 +36,7 @@ _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 _WIDTH = 5.2  # narrow, so that text is legible on the screen of a phone
 _PANEL_WIDTH = 1.8
 _LEGEND_ROW = 0.21
-_LEGEND_CHARACTERS = 54
+_LEGEND_CHARACTERS = 54  # of the two longest labels, if they fit next to each other
 _PLAN_COLOR = "#56b4e9"
 
 
