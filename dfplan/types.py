@@ -21,6 +21,7 @@ from dfplan.record import Record
 
 if TYPE_CHECKING:
     import torch
+    from matplotlib.figure import Figure
 
     from dfplan.plotting.output import Output
     from dfplan.plotting.videos import Video
@@ -297,6 +298,33 @@ class Plan(Record):
     def __len__(self) -> int:
         return len(self.points)
 
+    def figure(
+        self,
+        *,
+        executed: np.ndarray | None = None,
+        index: int = 0,
+        theme: str = "light",
+        width: float = 11.9,
+    ) -> Figure:
+        """Draw a plan as a figure of matplotlib: on its way, and its plan spread.
+
+        :mod:`dfplan.plotting` draws each part on axes of the caller.
+
+        Args:
+            executed: positions that were visited, float [S, 2]; drawn over the plan.
+            index: which plan of the batch.
+            theme: ``light`` or ``dark``.
+            width: of the figure in inches. Text has at least 7 points, also in a column of a paper
+                that is 3.3 inches wide.
+
+        Raises:
+            ConfigError: unknown theme, no such plan, or a width below 2.
+            DataError: ``executed`` has another shape or is not finite.
+        """
+        from dfplan.plotting.figures import plan_figure
+
+        return plan_figure(self, index=index, executed=executed, theme=theme, width=width)
+
     def plot(
         self,
         path: Output,
@@ -304,17 +332,17 @@ class Plan(Record):
         executed: np.ndarray | None = None,
         index: int = 0,
         theme: str = "light",
+        width: float = 11.9,
         format: str | None = None,
     ) -> Path | Any:
-        """Draw a plan: maze, start, goal, points colored by noise level and by plan spread.
-
-        :mod:`dfplan.plotting` draws each part on axes of the caller.
+        """Write the picture of a plan that :meth:`figure` draws.
 
         Args:
             path: picture to write (PNG, SVG or PDF, by its ending), or a binary file object.
             executed: positions that were visited, float [S, 2]; drawn over the plan.
             index: which plan of the batch.
             theme: ``light`` or ``dark``.
+            width: of the picture in inches.
             format: ``png``, ``svg`` or ``pdf``; overrides the ending. Default for file objects:
                 PNG.
 
@@ -327,10 +355,11 @@ class Plan(Record):
             DataError: ``executed`` has another shape or is not finite.
             OSError: the picture cannot be written; no partial file remains.
         """
-        from dfplan.plotting.figures import plan_figure, require_picture_path, save
+        from dfplan.plotting.figures import require_picture_path, save
 
         require_picture_path(path, format)
-        return save(plan_figure(self, index=index, executed=executed, theme=theme), path, format)
+        figure = self.figure(executed=executed, index=index, theme=theme, width=width)
+        return save(figure, path, format)
 
     def plot_denoising(
         self,
@@ -339,6 +368,7 @@ class Plan(Record):
         index: int = 0,
         panels: int = 6,
         theme: str = "light",
+        width: float | None = None,
         format: str | None = None,
     ) -> Path | Any:
         """Draw the denoising of a plan as a row of panels.
@@ -350,6 +380,7 @@ class Plan(Record):
             index: which plan of the batch.
             panels: number of panels.
             theme: ``light`` or ``dark``.
+            width: of the picture in inches; by default it follows the number of panels.
             format: as in :meth:`plot`.
 
         Returns:
@@ -363,10 +394,10 @@ class Plan(Record):
         from dfplan.plotting.figures import denoising_figure, require_picture_path, save
 
         require_picture_path(path, format)
-        figure = denoising_figure(self, index=index, panels=panels, theme=theme)
+        figure = denoising_figure(self, index=index, panels=panels, theme=theme, width=width)
         return save(figure, path, format)
 
-    def animate(self, *, index: int = 0, width: int = 640, theme: str = "light") -> Video:
+    def animate(self, *, index: int = 0, width: int = 960, theme: str = "light") -> Video:
         """Make a video of a plan's tree search, or else of its denoising, for notebooks.
 
         The plan must have been made with ``trace=True``.
@@ -387,9 +418,9 @@ class Plan(Record):
         return Video(tuple(frames(self, index=index, width=width, theme=theme)))
 
     def _repr_html_(self) -> str:
-        from dfplan.plotting.figures import figure_html, plan_figure
+        from dfplan.plotting.figures import figure_html
 
-        return figure_html(plan_figure(self))
+        return figure_html(self.figure())
 
 
 @dataclass(frozen=True)
@@ -422,7 +453,7 @@ class Episode(Record):
         plan = self._first_plan()
         return plan.plot(path, executed=self.positions, theme=theme, format=format)
 
-    def animate(self, *, width: int = 640, theme: str = "light") -> Video:
+    def animate(self, *, width: int = 960, theme: str = "light") -> Video:
         """Make a video of the episode, for notebooks.
 
         Args:
@@ -443,9 +474,9 @@ class Episode(Record):
         return self.plans[0][1]
 
     def _repr_html_(self) -> str:
-        from dfplan.plotting.figures import figure_html, plan_figure
+        from dfplan.plotting.figures import figure_html
 
-        return figure_html(plan_figure(self._first_plan(), executed=self.positions))
+        return figure_html(self._first_plan().figure(executed=self.positions))
 
 
 class Denoiser(Protocol):

@@ -77,7 +77,7 @@ def video_denoising(
     out: Path = Path("denoising.gif"),
     planner: PlannerSettings = PlannerSettings(sampling=SamplingSchedule("pyramid")),
     seed: int = 0,
-    width: int = 640,
+    width: int = 960,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
     """Make a video of a plan while it is denoised, the near future first.
@@ -106,7 +106,7 @@ def video_tree(
     out: Path = Path("tree.gif"),
     search: TreeSettings = TreeSettings(),
     seed: int = 0,
-    width: int = 640,
+    width: int = 960,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
     """Make a video of a tree search.
@@ -137,7 +137,7 @@ def video_episode(
     ),
     replan_every: PositiveInt = 40,
     seed: int = 0,
-    width: int = 640,
+    width: int = 960,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
     """Make a video of an episode with replanning.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 
 from dfplan.blocks import blocks
 from dfplan.errors import DataError
@@ -66,7 +67,7 @@ def count_visits(observations: np.ndarray, maze: Maze | None) -> Visits:
         shape = np.array(maze.shape) * BINS_PER_CELL
     else:
         low, high = np.full(2, np.inf), np.full(2, -np.inf)
-        for positions in _valid_positions(observations):
+        for positions in map(partial(to_picture, None), _valid_positions(observations)):
             low = np.minimum(low, positions.min(axis=0))
             high = np.maximum(high, positions.max(axis=0))
         margin = _MARGIN_WITHOUT_MAZE * (float((high - low).max()) or 1e-3)
@@ -86,12 +87,13 @@ def plot_coverage(
     ax: Axes | None = None,
     *,
     maze: str | Maze | None = None,
+    norm: Normalize | None = None,
     theme: str = "light",
 ) -> Axes:
     """Draw how often data visits each place, on a logarithmic scale, over the walls of its maze.
 
     The position is in the first two columns of the observations, float [N, D]. The last image of
-    the axes has the color scale, for a color bar.
+    the axes has the color scale ``norm``, for a color bar.
 
     Raises:
         DataError: observations have another shape, or no row is finite and not zero.
@@ -104,17 +106,19 @@ def plot_coverage(
         )
     visits, ax = count_visits(observations, parsed), current_axes(ax)
     low0, high0, low1, high1 = visits.limits
-    scale = parsed is not None or 2 <= max(high0 - low0, high1 - low1) <= 40
     limits = visits.limits if parsed is None else maze_limits(parsed)
-    draw_maze(ax, parsed, limits, scale, theme_colors)
+    draw_maze(ax, parsed, limits, theme=theme_colors)
+    vertical = ax.get_ylim()
     ax.imshow(
         np.ma.masked_equal(visits.counts, 0),  # places without visits are transparent
-        extent=(low1, high1, high0, low0),
+        extent=(low1, high1, low0, high0),
+        origin="lower",
         interpolation="nearest",
         cmap=theme_colors.visits,
-        norm=LogNorm(1, max(int(visits.counts.max()), 2)),
+        norm=norm or LogNorm(1, max(int(visits.counts.max()), 2)),
         zorder=1.2,
     )
+    ax.set(xlim=limits[2:], ylim=vertical)
     return ax
 
 

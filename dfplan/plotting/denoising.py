@@ -7,13 +7,15 @@ from itertools import zip_longest
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from dfplan.errors import ConfigError
 from dfplan.plotting import marks
 from dfplan.plotting.drawn_plan import DrawnPlan, prepare_axes, spaced_indices, visible_trace
-from dfplan.plotting.maze import current_axes, to_picture, token_size
+from dfplan.plotting.maze import current_axes, to_picture
+from dfplan.plotting.plans import draw_noisy_tokens, level_norm, mark_size
 from dfplan.plotting.records import PlanLike
 from dfplan.plotting.style import Theme, named_theme
 
@@ -44,12 +46,19 @@ def plot_denoising(
 
 
 def plot_denoising_step(
-    plan: PlanLike, row: int, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
+    plan: PlanLike,
+    row: int,
+    ax: Axes | None = None,
+    *,
+    index: int = 0,
+    norm: Normalize | None = None,
+    width: float | None = None,
+    theme: str = "light",
 ) -> Axes:
-    """Draw the tokens after one row of the scheduling matrix, with their noise levels.
+    """Draw the tokens after one row of the scheduling matrix, as :func:`plot_plan` does.
 
-    Each noisy token is surrounded by a pale disc; its radius is proportional to the noise level.
     Rows are counted from 0, negative ones from the last. The plan is made with ``trace=True``.
+    ``norm`` is the color scale; the last collection of the axes has it.
 
     Raises:
         ConfigError: unknown row, index or theme.
@@ -60,22 +69,34 @@ def plot_denoising_step(
         raise ConfigError(f"This plan was denoised in {len(rows)} rows; got row {row}.")
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
     level, points = rows[row]
-    draw_denoising_step(ax, drawn, to_picture(drawn.maze, points), level / plan.max_level, colors)
+    scale = ScalarMappable(norm or level_norm(plan.max_level), colors.uncertainty)
+    draw_denoising_step(
+        ax, drawn, to_picture(drawn.maze, points), level, scale, mark_size(ax, width), colors
+    )
     return ax
 
 
 def draw_denoising_step(
-    ax: Axes, drawn: DrawnPlan, points: np.ndarray, noise: np.ndarray, theme: Theme
+    ax: Axes,
+    drawn: DrawnPlan,
+    points: np.ndarray,
+    level: np.ndarray,
+    scale: ScalarMappable,
+    size: float,
+    theme: Theme,
 ) -> None:
-    """Draw tokens at points [P, 2] of the picture, start and goal; ``noise`` [P] is up to 1."""
-    size, token_colors = token_size(ax), theme.level(noise)
-    marks.draw_noise(ax, points, noise, token_colors)
-    marks.draw_tokens(ax, points, token_colors, size, (1 - noise) ** 2, theme)
+    """Draw tokens at points [P, 2] of the picture with noise ``level`` [P], start and goal."""
     marks.draw_ends(ax, points[0], drawn.goal, size, drawn.suite, theme)
+    draw_noisy_tokens(ax, drawn, points, level, scale, size, theme)
 
 
 def plot_levels(
-    plan: PlanLike, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
+    plan: PlanLike,
+    ax: Axes | None = None,
+    *,
+    index: int = 0,
+    norm: Normalize | None = None,
+    theme: str = "light",
 ) -> Axes:
     """Draw the scheduling matrix: the noise level of each point after each row.
 
@@ -90,7 +111,8 @@ def plot_levels(
     ax = current_axes(ax)
     rows, count = levels.shape
     image = ax.imshow(levels, extent=(-0.5, count - 0.5, rows + 0.5, 0.5), aspect="auto")
-    image.set(cmap=colors.level, norm=Normalize(0, plan.max_level), interpolation="nearest")
+    image.set(cmap=colors.uncertainty, norm=norm or level_norm(plan.max_level))
+    image.set_interpolation("nearest")
     ax.set_facecolor(colors.floor)
     ax.set_xlabel("point of the plan", color=colors.muted)
     ax.set_ylabel("row of the matrix", color=colors.muted)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from dfplan.errors import ConfigError, DataError, require_numbers
 from dfplan.mazes import parse_maze
-from dfplan.plotting.maze import Limits, maze_axes, to_picture, visible_limits
+from dfplan.plotting.marks import cut_off
+from dfplan.plotting.maze import Limits, floor_outline, maze_axes, to_picture, visible_limits
 from dfplan.plotting.records import PlanLike
 from dfplan.plotting.style import Theme, named_theme
 from dfplan.suites import DEFAULT
@@ -23,6 +27,10 @@ class DrawnPlan:
         level: noise level of each of these points, [P].
         spread: plan spread at each of these points, [P]; None if the plan has none.
         candidates: [C, P', 2], including the repeated points after arrival.
+        others: lines of plans made again that take another route, in the picture's coordinates;
+            float [R, Q, 2].
+        again: number of plans made again.
+        too_fast: parts of the plan that are faster than the body, bool [P - 1].
         goal: [2]; None without a goal.
         futures: those of this plan, in the suite's coordinates.
 
@@ -47,8 +55,34 @@ class DrawnPlan:
         self.level, self.spread = level[:count], None if spread is None else spread[:count]
         self.candidates = to_picture(self.maze, candidates)
         self.goal = None if goal is None else to_picture(self.maze, goal)
+        self.floor, self.max_level, self._regions = plan.floor, plan.max_level, plan.regions
+        self.others, self.again = np.zeros((0, 1, 2)), 0
+        if plan.replans is not None and plan.same_route is not None:
+            lines, same = plan.replans[index], plan.same_route[index]
+            self.others, self.again = to_picture(self.maze, lines[~same]), len(lines)
+        fast = np.zeros(len(points) - 1, bool) if plan.too_fast is None else plan.too_fast[index]
+        self.too_fast = fast[: count - 1]
         query = index % len(plan.points)
         self.futures = [future for future in plan.futures or () if future.query == query]
+
+    def region_radii(self, noise: np.ndarray) -> np.ndarray | None:
+        """Radii of the prediction regions of points with ``noise`` [P] as a share of pure noise.
+
+        In units of the picture, [P, 2], for the two probabilities; None if they are not known.
+        """
+        if self._regions is None:
+            return None
+        return self._regions.of(noise) / self.unit
+
+    def cut_off(self, ax: Axes, artists: Sequence[Artist]) -> None:
+        """Show artists only where the data has been, if that is known."""
+        if self.floor is not None:
+            cut_off(ax, artists, floor_outline(self.floor, self.maze))
+
+    @property
+    def unit(self) -> float:
+        """Units of position in a unit of the picture."""
+        return 1.0 if self.maze is None else self.suite.cell_size
 
     def require_spread(self) -> np.ndarray:
         """The plan spread, [P]; raise :class:`DataError` if the plan has none."""
@@ -75,7 +109,8 @@ def prepare_axes(
 ) -> tuple[DrawnPlan, Axes, Theme]:
     """Return the checked plan, axes with its maze, and the theme's colors."""
     colors, drawn = named_theme(theme), DrawnPlan(plan, index)
-    return drawn, maze_axes(ax, drawn.maze, drawn.limits(), colors), colors
+    ax = maze_axes(ax, drawn.maze, drawn.limits(), colors, drawn.floor)
+    return drawn, ax, colors
 
 
 def visible_trace(plan: PlanLike, index: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -1,38 +1,42 @@
 """Figures with titles, color bars and legends, and writing them to files.
 
 Figures are made with matplotlib's objects and default settings, without pyplot, a display or the
-user's settings. They are laid out in inches, so that text has the same size for all mazes.
+user's settings.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, require_numbers
 from dfplan.mazes import Maze
 from dfplan.plotting import marks
 from dfplan.plotting.coverage import count_visits, plot_coverage
 from dfplan.plotting.denoising import plot_denoising_step
 from dfplan.plotting.drawn_plan import DrawnPlan, spaced_indices, visible_trace
-from dfplan.plotting.maze import Limits, draw_maze, maze_limits, to_picture
+from dfplan.plotting.layout import NARROW, TICKS, Layout, legend_lines
+from dfplan.plotting.maze import draw_maze, maze_limits, to_picture, token_size
 from dfplan.plotting.output import Output, atomic_output, check_output
 from dfplan.plotting.plans import (
+    level_norm,
     plot_futures,
     plot_path,
     plot_plan,
     plot_spread,
-    spread_colors,
-    spread_ticks,
+    spread_norm,
 )
 from dfplan.plotting.records import PlanLike
 from dfplan.plotting.settings import default_settings
@@ -47,138 +51,165 @@ ENDINGS = (".png", ".pdf", ".svg")
 """Endings of the formats that can be written."""
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """A row of panels of the same size; all lengths are in inches.
-
-    ``margin`` is the distance to the left and right edges, ``above`` and ``below`` those to the
-    upper and lower edges.
-    """
-
-    panels: int
-    width: float
-    height: float
-    gap: float
-    margin: float
-    above: float
-    below: float
-
-    @property
-    def size(self) -> tuple[float, float]:
-        inner = self.panels * self.width + (self.panels - 1) * self.gap
-        return inner + 2 * self.margin, self.below + self.height + self.above
-
-    def fit(self, limits: Limits, min_width: float) -> _Layout:
-        """Shrink the panels to the aspect ratio of ``limits``, but not below ``min_width``."""
-        rows, columns = limits[1] - limits[0], limits[3] - limits[2]
-        unit = min(self.width / columns, self.height / rows)
-        return replace(self, width=max(columns * unit, min_width), height=rows * unit)
-
-    def left(self, panel: int) -> float:
-        return self.margin + panel * (self.width + self.gap)
-
-    def axes(self, figure: Figure, box: tuple[float, float, float, float]) -> Axes:
-        """Add axes at ``box``: left, bottom, width, height."""
-        (width, height), (x, y, w, h) = self.size, box
-        return figure.add_axes((x / width, y / height, w / width, h / height))
-
-    def panel(self, figure: Figure, panel: int) -> Axes:
-        return self.axes(figure, (self.left(panel), self.below, self.width, self.height))
-
-    def bar(self, figure: Figure, panel: int) -> Axes:
-        return self.axes(figure, (self.left(panel), self.below - 0.34, self.width, 0.13))
-
-    def text(self, figure: Figure, panel: int, above: float, text: str, **font: Any) -> None:
-        """Write ``text`` at a distance ``above`` a panel, from the panel's left edge."""
-        width, height = self.size
-        y = self.below + self.height + above
-        figure.text(self.left(panel) / width, y / height, text, **font)
-
-
 @default_settings()
 def plan_figure(
-    plan: PlanLike, *, index: int = 0, executed: np.ndarray | None = None, theme: str = "light"
+    plan: PlanLike,
+    *,
+    index: int = 0,
+    executed: np.ndarray | None = None,
+    theme: str = "light",
+    width: float = 11.9,
+    norm: Normalize | None = None,
 ) -> Figure:
-    """Draw one plan colored by noise level and, if it has one, by its plan spread.
+    """Draw one plan: on its way, and how far it would move if it were made again.
 
-    ``executed`` are visited positions in the suite's coordinates, float [S, 2].
+    The first panel shows the noise levels: those of the plan if some of its tokens are noisy, or
+    else those halfway through its denoising, if it was made with ``trace=True``. The second one
+    shows the plan spread, if the plan has one.
+
+    Args:
+        plan: a batch of plans.
+        index: the plan to draw.
+        executed: visited positions in the suite's coordinates, float [S, 2].
+        theme: ``light`` or ``dark``.
+        width: of the figure in inches; text has at least 7 points at any width.
+        norm: color scale of the plan spread, by default :func:`~dfplan.plotting.plans.spread_norm`.
 
     Raises:
-        ConfigError: unknown index or theme.
+        ConfigError: unknown index or theme, or a width below 2.
         DataError: an array has a wrong shape or is not finite.
     """
+    require_numbers({"width": width}, minimum=2, maximum=100)
     colors, drawn = named_theme(theme), DrawnPlan(plan, index)
+    rows = visible_trace(plan, index) if len(plan.trace) else []
+    halfway = None if drawn.level.any() else _halfway(rows)
+    panels = ["level"] if drawn.level.any() or halfway is not None else []
+    panels += ["spread"] if drawn.spread is not None else []
+    panels = panels or ["level"]
+    levels = drawn.level if halfway is None else rows[halfway][0]
+    entries = _plan_entries(drawn, panels, levels, halfway is not None, executed is not None)
     limits = drawn.limits(executed)
-    shown = ("level",) if drawn.spread is None else ("level", "spread")
-    layout = _Layout(len(shown), 5.6, 5.2, gap=0.45, margin=0.35, above=0.6, below=1.4).fit(
-        limits, 5.2
-    )
+    lines = legend_lines(entries, width)
+    columns = 1 if width < NARROW else len(panels)
+    if len(panels) == 1 and width >= NARROW:
+        width = 0.55 * width
+        lines = legend_lines(entries, width)
+    ticks = 0.0 if drawn.maze else TICKS
+    layout = Layout.fit(len(panels), columns, width, limits, legend=lines, ticks=ticks)
     figure = Figure(figsize=layout.size, facecolor=colors.background)
-    for panel, color in enumerate(shown):
+    for panel, color in enumerate(panels):
         ax = layout.panel(figure, panel)
-        draw_maze(ax, drawn.maze, limits, theme=colors)
-        if color == "spread":
-            plot_spread(plan, ax, index=index, theme=theme)
-        plot_plan(plan, ax, index=index, color=color, theme=theme)
+        draw_maze(ax, drawn.maze, limits, theme=colors, floor=drawn.floor)
+        bar = layout.bar(figure, panel)
+        if color == "level":
+            title = "Plan by noise level" if halfway is None else "On its way: half of it denoised"
+            _draw_level_panel(plan, ax, halfway, index, theme)
+            _draw_level_bar(figure, bar, plan.max_level, layout.text, colors)
+        else:
+            title = "Plan spread: how far it moves if made again"
+            plot_spread(plan, ax, index=index, norm=norm, theme=theme)
+            plot_plan(
+                plan, ax, index=index, color="spread", candidates=False, norm=norm, theme=theme
+            )
+            scale = ScalarMappable(norm or spread_norm(drawn.maze), colors.uncertainty)
+            _draw_spread_bar(figure, bar, scale, layout.text, colors)
         if drawn.futures:
             plot_futures(plan, ax, index=index, theme=theme)
         if executed is not None:
             plot_path(executed, ax, maze=drawn.maze, ball=False, theme=theme)
-        title = ("Noise level", "Plan spread")[panel]
-        layout.text(figure, panel, 0.16, title, fontsize=15, fontweight="bold", color=colors.ink)
-    _draw_level_bar(figure, layout.bar(figure, 0), plan.max_level, colors)
-    if drawn.spread is not None:
-        ticks = {float(x): f"{x:g}" for x in spread_ticks(drawn.spread)}
-        label = "how far points move if the plan is made again, in units of position"
-        scale = spread_colors(drawn.spread, colors)
-        marks.draw_color_bar(figure, layout.bar(figure, 1), scale, ticks, label, colors)
-    entries = {
+        layout.write(figure, panel, title, colors)
+    suite = None if drawn.maze is None else drawn.suite
+    layout.draw_legend(figure, entries, suite, colors)
+    return figure
+
+
+def _halfway(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> int | None:
+    """The row of a trace in which half of the tokens are clean; None if none is noisy."""
+    clean = [float(np.mean(level == 0)) for level, _ in rows]
+    noisy = [row for row, share in enumerate(clean) if share < 1]
+    return min(noisy, key=lambda row: abs(clean[row] - 0.5)) if noisy else None
+
+
+def _draw_level_panel(
+    plan: PlanLike, ax: Axes, halfway: int | None, index: int, theme: str
+) -> None:
+    if halfway is None:
+        plot_plan(plan, ax, index=index, theme=theme)
+    else:
+        plot_denoising_step(plan, halfway, ax, index=index, theme=theme)
+
+
+def _plan_entries(
+    drawn: DrawnPlan, panels: Sequence[str], levels: np.ndarray, halfway: bool, executed: bool
+) -> dict[str, bool]:
+    """Entries of the legend of a plan, and whether they are drawn."""
+    noise = levels / drawn.max_level
+    by_level = "level" in panels
+    return {
         "start": True,
         "goal": drawn.goal is not None,
         "plan": True,
-        "other candidates": len(drawn.candidates) > 1,
-        "spread": drawn.spread is not None and bool(drawn.spread.any()),
+        "pure noise": by_level and bool((noise >= 1).any()),
+        "holds the place with 50 and 90%": by_level
+        and bool(noise.any())
+        and drawn.region_radii(noise) is not None,
+        "other candidates": by_level and not halfway and len(drawn.candidates) > 1,
+        "plan spread": "spread" in panels,
+        f"another route, {len(drawn.others)} of {drawn.again}": "spread" in panels
+        and len(drawn.others) > 0,
+        "faster than the body": bool(drawn.too_fast.any()),
         "future": any(future.arrival > 0 for future in drawn.futures),
         "lost future": any(future.arrival == 0 for future in drawn.futures),
-        "executed path": executed is not None,
+        "executed path": executed,
     }
-    names = [name for name, is_drawn in entries.items() if is_drawn]
-    marks.draw_legend(figure, names, 0.2, drawn.suite, colors)
-    return figure
 
 
 @default_settings()
 def denoising_figure(
-    plan: PlanLike, *, index: int = 0, panels: int = 6, theme: str = "light"
+    plan: PlanLike,
+    *,
+    index: int = 0,
+    panels: int = 6,
+    theme: str = "light",
+    width: float | None = None,
 ) -> Figure:
-    """Draw the denoising of a plan: evenly spaced rows of its scheduling matrix, side by side.
+    """Draw the denoising of a plan: evenly spaced rows of its scheduling matrix.
 
     The plan is made with ``trace=True``. At most ``panels`` rows are drawn. Rows after the first
-    clean row are left out, and so are points after arrival.
+    clean row are left out, and so are points after arrival. The figure is ``width`` inches wide, by
+    default 2.6 for each row; text has at least 7 points at any width.
 
     Raises:
-        ConfigError: unknown index or theme, or ``panels`` is below 1.
+        ConfigError: unknown index or theme, ``panels`` below 1, or a width below 2.
         DataError: the plan has no trace, or an array has a wrong shape or is not finite.
     """
     if panels < 1:
         raise ConfigError(f"panels must be at least 1; got {panels}.")
     colors, drawn, rows = named_theme(theme), DrawnPlan(plan, index), visible_trace(plan, index)
     shown, limits = spaced_indices(len(rows), panels), drawn.limits()
-    layout = _Layout(len(shown), 2.4, 2.4, gap=0.2, margin=0.25, above=0.7, below=1.3)
-    layout = layout.fit(limits, max(1.4, 4.0 / len(shown)))
+    full = max(5.0, 2.6 * len(shown)) if width is None else width
+    require_numbers({"width": full}, minimum=2, maximum=100)
+    columns = min(len(shown), max(1, int(full / 1.6)))
+    entries = _plan_entries(drawn, ["level"], rows[shown[0]][0], True, False)
+    lines = legend_lines(entries, full)
+    ticks = 0.0 if drawn.maze else TICKS
+    layout = Layout.fit(
+        len(shown), columns, full, limits, legend=lines, bars=0.4, titles=3.6, ticks=ticks
+    )
+    layout = replace(layout, legend=lines + 4)  # room for one color bar
     figure = Figure(figsize=layout.size, facecolor=colors.background)
     for panel, row in enumerate(shown):
         ax = layout.panel(figure, panel)
-        draw_maze(ax, drawn.maze, limits, scale=not panel, theme=colors)
+        draw_maze(ax, drawn.maze, limits, scale=not panel, theme=colors, floor=drawn.floor)
         plot_denoising_step(plan, row, ax, index=index, theme=theme)
         title, share = f"row {row} of {len(rows) - 1}", np.mean(rows[row][0] == 0)
-        layout.text(figure, panel, 0.34, title, fontsize=13, fontweight="bold", color=colors.ink)
-        layout.text(figure, panel, 0.11, f"{share:.0%} clean", fontsize=11, color=colors.muted)
-    width = min(layout.size[0] - 2 * layout.margin, 5.0)
-    box = ((layout.size[0] - width) / 2, layout.below - 0.35, width, 0.13)
-    _draw_level_bar(figure, layout.axes(figure, box), plan.max_level, colors)
-    names = ("start", "plan") if drawn.goal is None else ("start", "goal", "plan")
-    marks.draw_legend(figure, names, 0.2, drawn.suite, colors)
+        layout.write(figure, panel, title, colors, f"{share:.0%} clean")
+    bar_width = min(layout.size[0] - 2 * layout.margin, 5.0)
+    bottom = (1.5 * lines + 4.2) * layout.line
+    box = ((layout.size[0] - bar_width) / 2, bottom, bar_width, 0.8 * layout.line)
+    _draw_level_bar(figure, layout.axes(figure, box), plan.max_level, layout.text, colors)
+    suite = None if drawn.maze is None else drawn.suite
+    replace(layout, legend=lines).draw_legend(figure, entries, suite, colors)
     return figure
 
 
@@ -204,34 +235,34 @@ def coverage_figure(
     """
     colors, visits = named_theme(theme), count_visits(observations, maze)
     limits = visits.limits if maze is None else maze_limits(maze)
-    layout = _Layout(1, 9.0, 6.4, gap=0.0, margin=0.35, above=0.85, below=1.4).fit(limits, 5.2)
-    figure = Figure(figsize=layout.size, facecolor=colors.background)
-    ax = plot_coverage(observations, layout.panel(figure, 0), maze=maze, theme=theme)
     marked = {
         name: to_picture(maze, positions)
         for name, positions in {"one segment": line, "jump": jumps, "in a wall": walls}.items()
         if positions is not None and len(positions)
     }
+    ticks = 0.0 if maze else TICKS
+    layout = Layout.fit(1, 1, 8.0, limits, titles=3.6, legend=int(bool(marked)), ticks=ticks)
+    figure = Figure(figsize=layout.size, facecolor=colors.background)
+    ax = plot_coverage(observations, layout.panel(figure, 0), maze=maze, theme=theme)
+    size = token_size(ax)
     for name, positions in marked.items():
         if name == "one segment":
-            marks.draw_executed(ax, positions, colors)
+            marks.draw_executed(ax, positions, size, colors, name)
         else:
-            marks.draw_anomalies(ax, positions, name, colors)
-    title = {"fontsize": 15, "fontweight": "bold", "color": colors.ink}
-    layout.text(figure, 0, 0.41, "Visited positions", **title)
-    layout.text(figure, 0, 0.16, f"{len(observations):,} rows", fontsize=11, color=colors.muted)
+            marks.draw_anomalies(ax, positions, name, size, colors)
+    layout.write(figure, 0, "Visited positions", colors, f"{len(observations):,} rows")
     bar = layout.bar(figure, 0)
     most = float(max(visits.counts.max(), 2))
     ends = {1.0: "1", most: f"{most:,.0f}"}
     between = (10.0**power for power in range(1, 12) if 10**power * 3 < most)
-    ticks = dict(sorted({**ends, **{x: f"{x:,.0f}" for x in between}}.items()))
-    size = visits.bin_size
-    width = f"{size:.2g} units" if maze is None else f"1/{1 / size:.0f} of a cell"
-    label = f"rows per square, {width} wide"
-    marks.draw_color_bar(figure, bar, ax.images[-1], ticks, label, colors)
+    shown = dict(sorted({**ends, **{x: f"{x:,.0f}" for x in between}}.items()))
+    side = visits.bin_size
+    unit = f"{side:.2g} units" if maze is None else f"1/{1 / side:.0f} of a cell"
+    label = f"rows per square, {unit} wide"
+    marks.draw_color_bar(figure, bar, ax.images[-1], shown, label, layout.text, colors)
     bar.minorticks_off()
     if marked:
-        marks.draw_legend(figure, list(marked), 0.2, theme=colors)
+        layout.draw_legend(figure, dict.fromkeys(marked, True), None, colors)
     return figure
 
 
@@ -255,7 +286,8 @@ def save(figure: Figure, path: Output, format: str | None = None) -> Path | Any:
         OSError: the picture cannot be written; no partial file remains.
     """
     target, ending = check_output(path, "picture", ENDINGS, format)
-    with atomic_output(target, ending) as temporary, default_settings():
+    text: Any = {"pdf.fonttype": 42, "svg.fonttype": "none"}  # it can be searched and edited
+    with atomic_output(target, ending) as temporary, default_settings(), rc_context(text):
         figure.savefig(temporary, dpi=DPI, format=ending[1:], facecolor=figure.get_facecolor())
     return target
 
@@ -270,7 +302,18 @@ def figure_html(figure: Figure) -> str:
     return f'<img alt="plan" width="{width}" src="data:image/png;base64,{code}">'
 
 
-def _draw_level_bar(figure: Figure, axes: Axes, max_level: int, theme: Theme) -> None:
+def _draw_level_bar(figure: Figure, axes: Axes, max_level: int, text: float, theme: Theme) -> None:
     ticks = {0.0: "0  clean", float(max_level): f"{max_level}  pure noise"}
-    colors = ScalarMappable(Normalize(0, max_level), theme.level)
-    marks.draw_color_bar(figure, axes, colors, ticks, "noise level of each token", theme)
+    scale = ScalarMappable(level_norm(max_level), theme.uncertainty)
+    marks.draw_color_bar(figure, axes, scale, ticks, "noise level of a token", text, theme)
+
+
+def _draw_spread_bar(
+    figure: Figure, axes: Axes, scale: ScalarMappable, text: float, theme: Theme
+) -> None:
+    low, high = scale.get_clim()
+    places = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    ticks = {float(x): f"{x:g}" for x in places if low <= x < 0.75 * high}
+    ticks = {low: f"{low:g}", **ticks, high: f"{high:g} or more"}
+    label = "plan spread, in units of position"
+    marks.draw_color_bar(figure, axes, scale, dict(sorted(ticks.items())), label, text, theme)

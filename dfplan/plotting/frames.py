@@ -13,14 +13,15 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from dfplan.errors import require_numbers
 from dfplan.mazes import Maze, parse_maze
 from dfplan.plotting.denoising import draw_denoising_step
 from dfplan.plotting.drawn_plan import DrawnPlan, check_array, visible_trace
-from dfplan.plotting.maze import Limits, draw_maze, to_picture, visible_limits
-from dfplan.plotting.plans import plot_path, plot_plan, plot_tree, require_tree
+from dfplan.plotting.maze import Limits, draw_maze, to_picture, token_size, visible_limits
+from dfplan.plotting.plans import level_norm, plot_path, plot_plan, plot_tree, require_tree
 from dfplan.plotting.records import EpisodeLike, PlanLike
 from dfplan.plotting.settings import default_settings
 from dfplan.plotting.style import Theme, named_theme
@@ -55,7 +56,7 @@ class Frames(Record):
 
 
 def denoising_frames(
-    plan: PlanLike, *, index: int = 0, width: int = 640, theme: str = "light"
+    plan: PlanLike, *, index: int = 0, width: int = 960, theme: str = "light"
 ) -> Frames:
     """Draw the denoising of a plan, next to its scheduling matrix.
 
@@ -71,6 +72,7 @@ def denoising_frames(
     levels = np.stack([level for level, _ in rows]) / plan.max_level
     points = np.stack([to_picture(drawn.maze, points) for _, points in rows])
     last = len(rows) - 1
+    scale = ScalarMappable(level_norm(plan.max_level), colors.uncertainty)
     times = np.linspace(0, last, _FRAMES_PER_ROW * last + 1) if last else np.zeros(1)
 
     def draw(time: float) -> np.ndarray:
@@ -81,20 +83,24 @@ def denoising_frames(
 
         def draw_matrix(ax: Axes) -> None:
             image = np.full((*levels.shape, 4), 0.0)
-            image[: before + 1] = colors.level(levels[: before + 1])
+            image[: before + 1] = colors.uncertainty(levels[: before + 1])
             ax.imshow(image, aspect="auto", interpolation="nearest")
             ax.set_axis_off()
 
         text = f"row {before} of {last}, {np.mean(levels[before] == 0):.0%} clean"
         return canvas.frame(
-            lambda ax: draw_denoising_step(ax, drawn, now, noise, colors), text, draw_matrix
+            lambda ax: draw_denoising_step(
+                ax, drawn, now, plan.max_level * noise, scale, token_size(ax), colors
+            ),
+            text,
+            draw_matrix,
         )
 
     return Frames([0.0] * (_LAST_FRAMES // 2) + [*times] + [float(last)] * _LAST_FRAMES, draw)
 
 
 def tree_frames(
-    plan: PlanLike, *, index: int = 0, width: int = 640, theme: str = "light"
+    plan: PlanLike, *, index: int = 0, width: int = 960, theme: str = "light"
 ) -> Frames:
     """Draw the growth of a search tree, the best plan so far on top.
 
@@ -125,7 +131,7 @@ def tree_frames(
     return Frames([*np.repeat(counts, repeats), *[nodes] * _LAST_FRAMES], draw)
 
 
-def episode_frames(episode: EpisodeLike, *, width: int = 640, theme: str = "light") -> Frames:
+def episode_frames(episode: EpisodeLike, *, width: int = 960, theme: str = "light") -> Frames:
     """Draw an episode: the path so far, the body, and the current plan with its noise levels.
 
     Frames are ``width`` pixels wide, 20 per second. In long episodes they show only some of the

@@ -7,22 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.colors import Normalize
 from matplotlib.patches import Circle, Ellipse
-from matplotlib.ticker import MaxNLocator
 
 from dfplan.errors import DataError, require_name, require_numbers
 from dfplan.mazes import Maze, parse_maze
 from dfplan.plotting import marks
-from dfplan.plotting.drawn_plan import check_array, prepare_axes
+from dfplan.plotting.drawn_plan import DrawnPlan, check_array, prepare_axes
 from dfplan.plotting.maze import maze_axes, to_picture, token_size, visible_limits
 from dfplan.plotting.records import PlanLike, TreeLike
 from dfplan.plotting.style import Theme, named_theme
-from dfplan.suites import DEFAULT
 
-_MIN_SPREAD_SCALE = 0.05
-"""Smallest end of the color scale of spread, so that rounding errors are not magnified."""
+_LARGEST_SPREAD = 0.5
+"""Default end of the color scale of plan spread, in cells of the maze. It is the same for all plans
+in a maze, so that pictures compare."""
 
 
 def plot_plan(
@@ -32,69 +31,104 @@ def plot_plan(
     index: int = 0,
     color: str = "level",
     candidates: bool = True,
+    norm: Normalize | None = None,
+    width: float | None = None,
     theme: str = "light",
 ) -> Axes:
     """Draw a plan: tokens, start and goal, and the candidates as faint lines if ``candidates``.
 
-    ``color`` is what colors the tokens: ``level``, their noise level, or ``spread``, the root mean
-    square distance to the candidates. If colored by noise level, each noisy token is surrounded by
-    a pale disc; its radius is proportional to the noise level. Points after arrival are not drawn.
+    ``color`` is what colors the tokens: ``level``, their noise level, or ``spread``, the plan
+    spread (:attr:`dfplan.Plan.spread`). If colored by noise level, each noisy token is surrounded
+    by its prediction regions, if the plan knows them: they hold the place where it ends with 50 and
+    90% (:mod:`dfplan.regions`). Tokens of pure noise are rings. A part of the line has the color of
+    its less certain end. Points after arrival are not drawn. ``norm`` is the color scale, by
+    default :func:`level_norm` or :func:`spread_norm`. ``width`` is the diameter of a token in
+    typographic points; by default it follows the size of a cell.
 
     Raises:
-        ConfigError: unknown index, color or theme.
+        ConfigError: unknown index, color or theme, or a width that is not above 0.
+        DataError: the plan has no spread, or an array has a wrong shape or is not finite.
     """
     require_name("color of a plan", color, ("level", "spread"))
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
-    size = token_size(ax)
+    size = mark_size(ax, width)
     if candidates:
         lines = LineCollection([line[:, ::-1] for line in drawn.candidates], zorder=3)
-        lines.set(colors=colors.muted, linewidths=0.7, alpha=0.45)
+        lines.set(colors=colors.muted, linewidths=size / 12, alpha=0.45)
         ax.add_collection(lines)
     if color == "level":
-        noise = drawn.level / plan.max_level
-        token_colors = colors.level(noise)
-        marks.draw_noise(ax, drawn.points, noise, token_colors)
+        scale = ScalarMappable(norm or level_norm(plan.max_level), colors.uncertainty)
+        draw_noisy_tokens(ax, drawn, drawn.points, drawn.level, scale, size, colors)
     else:
-        spread = drawn.require_spread()
-        token_colors = spread_colors(spread, colors).to_rgba(spread)
-    marks.draw_tokens(ax, drawn.points, token_colors, size, theme=colors)
+        scale = ScalarMappable(norm or spread_norm(drawn.maze), colors.uncertainty)
+        values, fast = drawn.require_spread(), drawn.too_fast
+        marks.draw_tokens(ax, drawn.points, values, scale, size, too_fast=fast, theme=colors)
     marks.draw_ends(ax, drawn.points[0], drawn.goal, size, drawn.suite, colors)
     return ax
 
 
 def plot_candidates(
-    plan: PlanLike, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
+    plan: PlanLike,
+    ax: Axes | None = None,
+    *,
+    index: int = 0,
+    width: float | None = None,
+    theme: str = "light",
 ) -> Axes:
-    """Draw the candidates as lines; those with better scores are stronger and on top."""
+    """Draw the candidates as lines; those with better scores are stronger and on top.
+
+    The lines are the last collection of the axes; their color scale is the rank, 0 for the best.
+    ``width`` is the diameter of a token in typographic points, to which other marks are adapted.
+    """
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
     rank = _rank(check_array("scores", plan.scores[index], (len(drawn.candidates),)))
-    _draw_ranked(ax, list(drawn.candidates), rank, 0.35 + 0.55 * rank, 0.7 + 0.9 * rank, colors)
+    _draw_ranked(ax, list(drawn.candidates), rank, mark_size(ax, width), colors)
     return ax
 
 
 def plot_spread(
-    plan: PlanLike, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
+    plan: PlanLike,
+    ax: Axes | None = None,
+    *,
+    index: int = 0,
+    norm: Normalize | None = None,
+    width: float | None = None,
+    theme: str = "light",
 ) -> Axes:
-    """Draw a tube around the plan; its radius is the spread of the candidates.
+    """Draw a tube around the plan; its radius is the plan spread.
 
-    The spread at a point is the root mean square distance from it to the candidates' lines. It
-    depends on where the candidates pass, not on when.
+    That is how far a point would move if the plan were made again with other noise, on the same
+    route. Plans made again that take another route are drawn as lines, with their number. The tube
+    ends where the data has never been. ``norm`` is the color scale, by default :func:`spread_norm`;
+    the last collection of the axes has it. ``width`` as in :func:`plot_candidates`.
+
+    Raises:
+        DataError: the plan has no spread.
     """
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
-    spread = drawn.require_spread()
-    scale = spread_colors(spread, colors)
-    marks.draw_spread(ax, drawn.points, spread, scale, drawn.suite, colors)
+    spread, size = drawn.require_spread(), mark_size(ax, width)
+    scale = ScalarMappable(norm or spread_norm(drawn.maze), colors.uncertainty)
+    marks.draw_other_routes(ax, drawn.others, drawn.again, size, colors)
+    tube = marks.draw_tube(ax, drawn.points, spread / drawn.unit, spread, scale, colors)
+    drawn.cut_off(ax, [tube])
+    ax.collections[-1].set(cmap=scale.cmap, norm=scale.norm, label="plan spread")
     return ax
 
 
 def plot_futures(
-    plan: PlanLike, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
+    plan: PlanLike,
+    ax: Axes | None = None,
+    *,
+    index: int = 0,
+    width: float | None = None,
+    theme: str = "light",
 ) -> Axes:
     """Draw where an episode can continue if it jumps off the plan, with each probability.
 
     A dotted line leads from the plan's point to each landing, and a line along the expected way on
     to the goal. A landing from which the goal is never reached is marked with a cross. Landings at
     the same place after several points of the plan are drawn once, with the sum of probabilities.
+    ``width`` as in :func:`plot_candidates`.
 
     Raises:
         DataError: the plan does not know its futures.
@@ -105,6 +139,7 @@ def plot_futures(
             "PlannerSettings.route_noise, from a checkpoint with a roadmap."
         )
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
+    size = mark_size(ax, width)
     landings = {tuple(future.points[0].tolist()): future for future in drawn.futures}
     for place, future in landings.items():
         same = (each for each in drawn.futures if tuple(each.points[0].tolist()) == place)
@@ -112,18 +147,27 @@ def plot_futures(
         line = to_picture(drawn.maze, check_array("points of a future", future.points, ("P", 2)))
         begin = drawn.points[min(future.point + 1, len(drawn.points) - 1)]
         jump, lost = np.stack([begin, line[0]]), future.arrival == 0
-        marks.draw_future(ax, jump, line, f"{probability:.0%}", lost, colors)
+        marks.draw_future(ax, jump, line, f"{probability:.0%}", lost, size, colors)
     return ax
 
 
 def plot_ellipses(
-    plan: PlanLike, ax: Axes | None = None, *, index: int = 0, every: int = 4, theme: str = "light"
+    plan: PlanLike,
+    ax: Axes | None = None,
+    *,
+    index: int = 0,
+    every: int = 4,
+    norm: Normalize | None = None,
+    theme: str = "light",
 ) -> Axes:
     """Draw the candidates' positions at every ``every``-th point as ellipses.
 
     The ellipses show one and two standard deviations of the normal distribution that has the mean
-    and covariance of the candidates. If the candidates split into two groups, an ellipse cannot
-    show it; see :func:`dfplan.plotting.plot_candidates`.
+    and covariance of the candidates. They describe the candidates; they are no prediction regions.
+    If the candidates split into two groups, an ellipse cannot show it; see
+    :func:`dfplan.plotting.plot_candidates`. They end where the data has never been. ``norm`` is the
+    color scale of their size, by default :func:`spread_norm`; the last collection of the axes has
+    it.
 
     Raises:
         ConfigError: unknown index or theme, or ``every`` is below 1.
@@ -140,45 +184,57 @@ def plot_ellipses(
     positions = drawn.candidates[:, times]
     means, deviations = positions.mean(0), positions - positions.mean(0)
     covariances = np.einsum("cpi,cpj->pij", deviations, deviations) / (len(positions) - 1)
-    widths = np.sqrt(np.trace(covariances, axis1=1, axis2=2)) * drawn.suite.cell_size
-    colors = spread_colors(widths, theme_colors).to_rgba(widths)
-    for deviation, alpha, edge in ((2.0, 0.06, 0.0), (1.0, 0.1, 0.8)):
-        for mean, covariance, color in reversed(list(zip(means, covariances, colors, strict=True))):
-            variances, directions = np.linalg.eigh(covariance)
-            width, height = 2 * deviation * np.sqrt(np.maximum(variances, 0))
-            angle = np.degrees(np.arctan2(directions[0, 0], directions[1, 0]))
-            ellipse = Ellipse(mean[::-1], width, height, angle=angle, zorder=2)
-            ellipse.set(fc=(*color[:3], alpha), ec=(*color[:3], 0.5), lw=edge)
-            ax.add_patch(ellipse)
+    sizes = np.sqrt(np.trace(covariances, axis1=1, axis2=2)) * drawn.unit
+    scale = ScalarMappable(norm or spread_norm(drawn.maze), theme_colors.uncertainty)
+    for deviation, label in ((2.0, "two standard deviations"), (1.0, "one standard deviation")):
+        ellipses = [
+            _ellipse(mean, covariance, deviation)
+            for mean, covariance in reversed(list(zip(means, covariances, strict=True)))
+        ]
+        collection = PatchCollection(ellipses, zorder=2 - 0.1 * deviation, label=label)
+        shades = theme_colors.paler(scale.to_rgba(sizes[::-1]), 0.4 / deviation)
+        collection.set(facecolors=shades, linewidths=0)
+        collection.set(cmap=scale.cmap, norm=scale.norm)
+        ax.add_collection(collection)
+        drawn.cut_off(ax, [collection])
     return ax
 
 
 def plot_tree(
-    plan: PlanLike, ax: Axes | None = None, *, index: int = 0, theme: str = "light"
+    plan: PlanLike,
+    ax: Axes | None = None,
+    *,
+    index: int = 0,
+    norm: Normalize | None = None,
+    width: float | None = None,
+    theme: str = "light",
 ) -> Axes:
     """Draw the segments of a tree search, with a dot where each one ends.
 
-    Segments of nodes with better scores are stronger and on top. The plan of the best node that
-    has arrived, or else of the best node, is thick, and dotted where the network did not make it.
-    ``plan`` is of a :class:`dfplan.TreePlanner` and made with ``trace=True``.
+    Segments of nodes with better scores are stronger and on top. The plan of the best node is
+    thick, and dotted where the network did not make it. ``plan`` is of a
+    :class:`dfplan.TreePlanner` and made with ``trace=True``. The dots are the last collection of
+    the axes; their color scale is the rank of the score, 0 for the best, or ``norm``. ``width`` as
+    in :func:`plot_candidates`.
 
     Raises:
         DataError: the plan has no tree, or an array has a wrong shape or is not finite.
     """
     tree = require_tree(plan)
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
+    size = mark_size(ax, width)
     parents, scores = tree.parent[index], tree.scores[index]
     points = check_array("points of the tree", tree.points[index], ("N", "P", 2))
     lines, begins, ends = to_picture(drawn.maze, points), tree.begins[index], tree.ends[index]
     nodes = np.flatnonzero((parents >= 0) & (ends > begins))
     segments = [lines[node, begins[node] : ends[node] + 1] for node in nodes]
     rank = _rank(scores[nodes])
-    _draw_ranked(ax, segments, rank, 0.3 + 0.6 * rank, 0.6 + 0.6 * rank, colors)
-    marks.draw_nodes(ax, lines[nodes, ends[nodes]], colors.spread(1 - rank), colors)
-    good = (parents >= 0) & (tree.arrived[index] | ~tree.arrived[index].any())
-    best = int(np.where(good, scores, -np.inf).argmax())
-    marks.draw_branch(ax, lines[best], int(ends[best]), colors)
-    marks.draw_ends(ax, drawn.points[0], drawn.goal, token_size(ax), drawn.suite, colors)
+    _draw_ranked(ax, segments, rank, 0.6 * size, colors)
+    best = int(np.where(parents >= 0, scores, -np.inf).argmax())
+    marks.draw_branch(ax, lines[best], int(ends[best]), size, colors)
+    marks.draw_ends(ax, drawn.points[0], drawn.goal, size, drawn.suite, colors)
+    scale = ScalarMappable(norm or Normalize(0, 1), colors.uncertainty)
+    marks.draw_nodes(ax, lines[nodes, ends[nodes]], 1 - rank, scale, size, colors)
     return ax
 
 
@@ -188,23 +244,60 @@ def plot_path(
     *,
     maze: str | Maze | None = None,
     ball: bool = True,
+    width: float | None = None,
     theme: str = "light",
 ) -> Axes:
     """Draw the path of an episode and, if ``ball``, the body to scale at its end.
 
-    The visited positions are in the suite's coordinates; float [S, 2].
+    The visited positions are in the suite's coordinates; float [S, 2]. ``width`` as in
+    :func:`plot_candidates`.
     """
     positions, colors = check_array("positions", positions, ("S", 2)), named_theme(theme)
     parsed = None if maze is None else parse_maze(maze)
     path = to_picture(parsed, positions)
     ax = maze_axes(ax, parsed, visible_limits(parsed, path), colors)
-    marks.draw_executed(ax, path, colors)
-    if ball:
-        suite, (y, x) = DEFAULT if parsed is None else parsed.suite, path[-1].tolist()
+    marks.draw_executed(ax, path, mark_size(ax, width), colors)
+    if ball and parsed is not None:
+        suite, (y, x) = parsed.suite, path[-1].tolist()
         body = Circle((x, y), suite.ball_radius / suite.cell_size, zorder=7.5)
         body.set(fc=colors.ink, ec=colors.floor, lw=0.6)
         ax.add_patch(body)
     return ax
+
+
+def draw_noisy_tokens(
+    ax: Axes,
+    drawn: DrawnPlan,
+    points: np.ndarray,
+    level: np.ndarray,
+    scale: ScalarMappable,
+    size: float,
+    theme: Theme,
+) -> None:
+    """Draw tokens at points [P, 2] with noise ``level`` [P], and their prediction regions."""
+    noise = level / drawn.max_level
+    radii = drawn.region_radii(noise)
+    if radii is not None and noise.any():
+        noisy = noise > 0
+        regions = marks.draw_regions(
+            ax, points[noisy], radii[noisy], scale.to_rgba(level[noisy]), theme
+        )
+        drawn.cut_off(ax, regions)
+    fast = drawn.too_fast if len(points) == len(drawn.points) else None
+    marks.draw_tokens(
+        ax, points, level, scale, size, unknown=noise >= 1, too_fast=fast, theme=theme
+    )
+
+
+def level_norm(max_level: int) -> Normalize:
+    """The color scale of noise levels, from clean to pure noise."""
+    return Normalize(0, max_level)
+
+
+def spread_norm(maze: Maze | None) -> Normalize:
+    """The color scale of plan spread, in units of position; the same for all plans in a maze."""
+    cell = 1.0 if maze is None else maze.suite.cell_size
+    return Normalize(0, _LARGEST_SPREAD * cell, clip=True)
 
 
 def require_tree(plan: PlanLike) -> TreeLike:
@@ -216,31 +309,30 @@ def require_tree(plan: PlanLike) -> TreeLike:
     return plan.tree
 
 
-def spread_ticks(spread: np.ndarray) -> np.ndarray:
-    """Round numbers from 0 to at least the maximum of ``spread`` [P]; also the scale's ends."""
-    locator = MaxNLocator(5, steps=[1, 2, 5, 10])
-    return np.asarray(locator.tick_values(0, max(float(spread.max()), _MIN_SPREAD_SCALE)))
+def mark_size(ax: Axes, width: float | None) -> float:
+    """Diameter of a token in typographic points: ``width``, or by the size of a cell."""
+    if width is None:
+        return token_size(ax)
+    require_numbers({"width": width}, above=0, maximum=100)
+    return width
 
 
-def spread_colors(spread: np.ndarray, theme: Theme) -> ScalarMappable:
-    """Color scale for spread [P]."""
-    return ScalarMappable(Normalize(0, spread_ticks(spread)[-1]), theme.spread)
+def _ellipse(mean: np.ndarray, covariance: np.ndarray, deviations: float) -> Ellipse:
+    variances, directions = np.linalg.eigh(covariance)
+    width, height = 2 * deviations * np.sqrt(np.maximum(variances, 0))
+    angle = np.degrees(np.arctan2(directions[0, 0], directions[1, 0]))
+    return Ellipse((float(mean[1]), float(mean[0])), width, height, angle=angle)
 
 
 def _draw_ranked(
-    ax: Axes,
-    lines: Sequence[np.ndarray],
-    rank: np.ndarray,
-    opacity: np.ndarray,
-    width: np.ndarray,
-    theme: Theme,
+    ax: Axes, lines: Sequence[np.ndarray], rank: np.ndarray, size: float, theme: Theme
 ) -> None:
     """Draw C lines [P, 2] in the colors of their ranks [C], the best on top."""
     order = np.argsort(rank)
     collection = LineCollection([lines[one][:, ::-1] for one in order], zorder=3)
-    colors = theme.spread(1 - rank[order])
-    colors[:, 3] = opacity[order]
-    collection.set(colors=colors, linewidths=width[order], capstyle="round")
+    collection.set(cmap=theme.uncertainty, norm=Normalize(0, 1), array=1 - rank[order])
+    collection.set(linewidths=size * (0.08 + 0.1 * rank[order]), capstyle="round")
+    collection.set_alpha((0.35 + 0.55 * rank[order]).tolist())
     ax.add_collection(collection)
 
 

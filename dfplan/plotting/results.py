@@ -160,8 +160,8 @@ def episode_svg(name: str, maze: str, executed: ExecutedPlan) -> str:
         plan = to_picture(parsed, executed.plan)
         axes.plot(plan[:, 1], plan[:, 0], color=_PLAN_COLOR, lw=4, solid_capstyle="round",
                   solid_joinstyle="round", zorder=3)  # fmt: skip
-    draw_executed(axes, path)
-    draw_ends(axes, path[0], to_picture(parsed, executed.goal), 3.2, parsed.suite)
+    draw_executed(axes, path, 8.0)
+    draw_ends(axes, path[0], to_picture(parsed, executed.goal), 4.5, parsed.suite)
     return _svg(figure, name)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
+from matplotlib.colors import Normalize, to_rgba
 from matplotlib.patches import Circle, Patch, Rectangle
 
 from dfplan.errors import DataError, require_numbers
@@ -51,6 +51,7 @@ def plot_regions(
         fill = to_rgba(colors.warning, 0.12)
         patch.set(fc=fill, ec=colors.warning, hatch="////", lw=0.9, zorder=2.5)
         ax.add_patch(patch)
+    ax.patches[-1].set_label("region of the reward")
     return ax
 
 
@@ -61,13 +62,15 @@ def plot_reward_gradient(
     *,
     index: int = 0,
     longest: float = 0.8,
+    norm: Normalize | None = None,
     theme: str = "light",
 ) -> Axes:
     """Draw the gradient of a reward as an arrow at each point of each candidate.
 
     The gradient at the candidates of plan ``index``, float [C, P, 2], is what
     :func:`dfplan.planning.objective.reward_gradient` returns for ``plan.candidates[index]``. The
-    longest arrow is ``longest`` cells long, and the others are in proportion.
+    longest arrow is ``longest`` cells long, and the others are in proportion. The arrows are the
+    last collection of the axes; their color scale is the length of the gradient, or ``norm``.
 
     Raises:
         ConfigError: unknown index or theme, or ``longest`` is not above 0.
@@ -82,7 +85,10 @@ def plot_reward_gradient(
     (y, x), (dy, dx) = drawn.candidates[visible].T, scaled.T
     style: Any = {"width": 0.003, "headwidth": 3.5, "headlength": 4, "minlength": 0.1}
     units: Any = {"angles": "xy", "scale_units": "xy", "scale": 1}
-    ax.quiver(x, y, dx, dy, color=colors.goal, zorder=6, **style, **units)
+    size = np.linalg.norm(gradient, axis=-1)[visible]
+    arrow = ax.quiver(x, y, dx, dy, size, cmap=colors.gradient, zorder=6, **style, **units)
+    arrow.set(norm=norm or Normalize(0, float(size.max(initial=0.0)) or 1.0))
+    arrow.set_label("gradient of the reward")
     return ax
 
 

@@ -1,7 +1,9 @@
 """Colors of pictures, light and dark.
 
-Clean tokens contrast with the floor and noisy tokens fade into it. Therefore pictures can be read
-in color, in gray and by color-blind readers (plasma and viridis are made for them).
+Uncertainty has one scale of colors: blue is certain and orange is not, in both themes. What is more
+certain also has more contrast to the floor, so that pictures can be read in gray, and color-blind
+readers tell blue from orange. Every color of the scale has a contrast of at least 3 to the floor
+and to the walls.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
-from matplotlib.colors import Colormap, ListedColormap, to_rgb
+from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap, to_rgb
 
 from dfplan.errors import lookup
 from dfplan.record import Record
@@ -26,10 +28,10 @@ class Theme(Record):
         ink: main text, starts, executed paths.
         muted: secondary text, scales, candidates.
         goal: goals and jumps.
-        warning: keep-out regions and positions in walls.
-        level: noise levels, from clean to pure noise.
-        spread: spread, from zero to the largest.
+        warning: keep-out regions, positions in walls, and parts of plans faster than the body.
+        uncertainty: noise levels, from clean to pure noise, and plan spread, from zero up.
         visits: counts, from few to many.
+        gradient: lengths of gradients, from zero to the longest.
     """
 
     background: str
@@ -40,14 +42,19 @@ class Theme(Record):
     muted: str
     goal: str
     warning: str
-    level: Colormap
-    spread: Colormap
+    uncertainty: Colormap
     visits: Colormap
+    gradient: Colormap
 
     def paler(self, colors: np.ndarray, share: float) -> np.ndarray:
         """Blend colors [..., 4] with the floor; ``share`` is the share of the color, 0 to 1."""
         floor = np.array([*to_rgb(self.floor), 1.0])
         return np.asarray(floor + share * (colors - floor))
+
+
+def _scale(*colors: str) -> Colormap:
+    """A colormap through these colors."""
+    return LinearSegmentedColormap.from_list("scale", colors)
 
 
 def _part(name: str, first: float, last: float) -> Colormap:
@@ -59,28 +66,28 @@ LIGHT = Theme(
     background="#ffffff",
     floor="#ffffff",
     open_floor="#f3f4f6",
-    wall="#d9dde4",
+    wall="#dfe3e9",
     ink="#22252b",
     muted="#6b7078",
     goal="#d7263d",
     warning="#e07b00",
-    level=_part("plasma", 0.0, 0.9),
-    spread=_part("viridis", 0.0, 0.93),
+    uncertainty=_scale("#0b1f5c", "#3a3f9f", "#7a3f9c", "#a8436f", "#b8542f"),
     visits=_part("GnBu", 0.25, 1.0),
+    gradient=_scale("#c0606a", "#d7263d"),
 )
 
 DARK = Theme(
     background="#14161a",
     floor="#1b1e24",
     open_floor="#1b1e24",
-    wall="#3a404b",
+    wall="#333944",
     ink="#f0f1f3",
     muted="#9aa1ac",
     goal="#ff5d6c",
     warning="#ffa53d",
-    level=_part("plasma", 1.0, 0.22),
-    spread=_part("viridis", 1.0, 0.22),
+    uncertainty=_scale("#d6e4ff", "#a9b4f5", "#c08fe0", "#d97aa8", "#d97a3a"),
     visits=_part("GnBu", 0.9, 0.15),
+    gradient=_scale("#b06a72", "#ff5d6c"),
 )
 
 THEMES = {"light": LIGHT, "dark": DARK}
