@@ -39,7 +39,7 @@ COVERAGE = 0.9
 """Of tracking regions."""
 
 CONDITIONS = tuple(
-    Disturbance(action_noise=0.3, push_chance=chance) for chance in (0.05, 0.1, 0.2, 0.3)
+    Disturbance(action_noise=0.3, push_chance=chance) for chance in (0.05, 0.1, 0.15, 0.2, 0.3)
 )
 """Pushes and noise under which the probability of success is calibrated."""
 
@@ -121,7 +121,7 @@ def measure_episodes(planner: ForcingPlanner, task: Task, drawn: Problems) -> Ca
     beyond = [
         distance - radius
         for plan, batch in followed(planner, task, drawn, Disturbance(), SEED)
-        for distance, radius in passages(planner, plan, batch, Calibration())
+        for distance, radius in passages(planner, plan, batch, Calibration(), Disturbance(), SEED)
     ]
     shares, reached = [], []
     for condition in tqdm(CONDITIONS, desc="episodes", unit="condition"):
@@ -160,7 +160,12 @@ def followed(
 
 
 def passages(
-    planner: ForcingPlanner, plan: Plan, batch: EpisodeBatch, calibration: Calibration
+    planner: ForcingPlanner,
+    plan: Plan,
+    batch: EpisodeBatch,
+    calibration: Calibration,
+    disturbance: Disturbance,
+    seed: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For each episode: how closely it passes the points of its plan, and their tracking regions.
 
@@ -171,9 +176,19 @@ def passages(
         plan: that the episodes followed.
         batch: the episodes.
         calibration: of the regions.
+        disturbance: of the simulated episodes.
+        seed: of the simulated episodes.
     """
     statistics, suite = planner.model.statistics, batch.task.maze.suite
-    episodes = simulate(plan, statistics, planner.tracker(), steps=batch.task.max_steps, episodes=1)
+    episodes = simulate(
+        plan,
+        statistics,
+        planner.tracker(),
+        steps=batch.task.max_steps,
+        episodes=1 if disturbance == Disturbance() else 64,
+        disturbance=disturbance,
+        seed=seed,
+    )
     radii = tracking_regions(plan, episodes, calibration, COVERAGE)
     for row, points in enumerate(plan.points):
         path = batch.positions[row, : batch.steps[row] + 1]

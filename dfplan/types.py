@@ -18,6 +18,7 @@ import numpy as np
 from dfplan.errors import DataError
 from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.record import Record
+from dfplan.regions import RegionTable
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from dfplan.plotting.output import Output
     from dfplan.plotting.videos import Video
-    from dfplan.regions import RegionTable
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ def process() -> dict[str, object]:
 
 
 def content(plan: Plan) -> list[np.ndarray]:
-    return [plan.points, plan.candidates, plan.scores, plan.spread, plan.level, plan.steps]
+    arrays = plan.points, plan.candidates, plan.scores, plan.spread, plan.times, plan.level
+    return [array for array in (*arrays, plan.steps) if array is not None]
 
 
 def weights(loaded: Any) -> list[np.ndarray]:

@@ -647,6 +647,7 @@ def test_plan_draws_what_the_planner_plans(run: Run, trained: Any, tmp_path: Pat
         picture,
         "--planner.route_noise=.inf",
         "--planner.candidates=2",
+        "--planner.replans=0",
         "--planner.sampling.steps=5",
         "--horizon=100",
     )

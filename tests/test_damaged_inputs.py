@@ -63,6 +63,7 @@ ENTRIES: dict[str, dict[str, list[str]]] = {
         "maze": [NAME, "--env={}", "--episodes=1"],
     },
     "tune": {"checkpoint": ["{}", "--episodes=1"]},
+    "calibrate": {"checkpoint": ["{}", "--problems=1"]},
     "env": {"maze": ["{}"]},
     "plan": PLANNED,
     "video denoising": PLANNED,

@@ -33,7 +33,7 @@ class Grid:
 
     caption: str
     columns: tuple[str, ...]
-    rows: dict[str, tuple[Figure | None, ...]]
+    rows: tuple[tuple[str, tuple[Figure | None, ...]], ...]
 
 
 def protocol_figures(board: Leaderboard) -> list[Figure]:
@@ -90,16 +90,16 @@ def example_grid(task: Task, results: Sequence[Result]) -> Grid | None:
     if not runs:
         return None
     numbers = dict.fromkeys(each.episode for run in runs.values() for each in run.examples)
-    rows = {}
+    rows = []
     for row, (label, run) in enumerate(runs.items()):
         panels = {each.episode: _panel(task, run, each, row) for each in run.examples}
-        rows[label] = tuple(map(panels.get, numbers))
+        rows.append((label, tuple(map(panels.get, numbers))))
     caption = (
         "The problems with the longest paths. Thick line: first plan. Thin line: executed path. "
         "Circle: start. Red: goal. Each method is shown with its best tracker and its first "
         "training seed."
     )
-    return Grid(caption, tuple(f"problem {number}" for number in numbers), rows)
+    return Grid(caption, tuple(f"problem {number}" for number in numbers), tuple(rows))
 
 
 def _panel(task: Task, run: Run, example: Example, row: int) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,11 +13,9 @@ from dfplan.planning.disturbance import Disturbance
 from dfplan.planning.simulation import SimulatedEpisodes, simulate
 from dfplan.planning.trackers import Tracker
 from dfplan.record import Record
+from dfplan.sampling.model import SequenceModel
 from dfplan.tokens.statistics import Statistics
 from dfplan.types import Plan
-
-if TYPE_CHECKING:
-    from dfplan.planning.single import ForcingPlanner
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,18 @@ class SuccessTest:
         require_class(Disturbance, disturbance=self.disturbance)
 
 
+class CalibratedPlanner(Protocol):
+    """A planner with a model and a calibration, such as a ForcingPlanner."""
+
+    @property
+    def model(self) -> SequenceModel: ...
+    @property
+    def calibration(self) -> Calibration: ...
+    def tracker(self) -> Tracker: ...
+
+
 def success_probability(
-    planner: ForcingPlanner, plan: Plan, test: SuccessTest, *, seed: int | None = None
+    planner: CalibratedPlanner, plan: Plan, test: SuccessTest, *, seed: int | None = None
 ) -> np.ndarray:
     """The probability that a body reaches the goal by following each plan; float [B].
 

@@ -66,11 +66,11 @@ def within_speed(
     """
     parts = states[..., position].diff(dim=1).abs().amax(-1)
     parts = torch.where(torch.arange(parts.shape[1]) < last[:, None], parts, 0.0).double()
-    possible = parts.sum(1) <= longest * last
+    possible = parts.sum(1) <= longest * last.double()
     if not ((parts > longest).any(1) & possible).any():
         return states
     along = torch.nn.functional.pad(parts.cumsum(1), (1, 0))
-    index = torch.arange(along.shape[1])
+    index = torch.arange(along.shape[1], dtype=torch.float64)
     # No later than the body, and no earlier than it must be to arrive in time.
     soonest = (along - longest * index).cummin(1).values + longest * index
     latest = along[:, -1:] - longest * (last[:, None] - index)

@@ -41,6 +41,7 @@ from dfplan.plotting.plans import (
     plot_spread,
     plot_tree,
 )
+from dfplan.plotting.reliability import plot_reliability
 from dfplan.plotting.rewards import plot_regions, plot_reward_gradient
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "plot_path",
     "plot_plan",
     "plot_regions",
+    "plot_reliability",
     "plot_reward_gradient",
     "plot_spread",
     "plot_tree",

@@ -1,0 +1,323 @@
+"""Is what is drawn as uncertain as what is?
+
+    python benchmarks/uncertainty.py
+
+Validation problems of four tasks. The regions and the calibration of each checkpoint come from
+other validation problems (``dfplan calibrate``).
+
+"spread": the plan spread against what it means. "real" is the root mean square distance from each
+point of a plan to the same problem planned with ten other seeds. "rank correlation" is the median
+over plans of Spearman's correlation along the plan, and "size" the mean spread over the mean of
+"real". "ten others" predicts "real" by ten more seeds; nothing can be expected to do better.
+"extra time" compares single plans with and without a spread, in percent (median of paired runs).
+
+"regions": how many noisy tokens end inside their prediction regions, in percent, while plans are
+denoised from pure noise by the pyramid matrix. A bin is a noise level and a number of tokens ahead;
+"bins that hold" counts those with at least 400 tokens whose 95% interval, resampled by problem,
+contains the nominal value. "in walls" is the share of the regions' area, as drawn, that lies in
+walls of the maze.
+
+"tracking": how many points of plans the path passes inside their tracking regions of 90%, in
+percent, without disturbance and with the mildest one.
+
+"success": the predicted probability of success of plans that are followed to the end, under pushes
+and noise, against what happens. Conditions in which 30 to 90% of the episodes succeed are pooled.
+"calibration error" is the expected one, over ten bins; "base rate" is the Brier score of always
+predicting the mean.
+
+"time": the steps after which the plan says that the body is within the goal's radius, over the
+steps that it takes; "planned" is the same for the horizon that was planned. "too fast" is the share
+of a plan's parts, in percent, that are faster than the body and not marked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from findings import RESULTS, publish
+from jsonargparse import auto_cli
+from scipy.stats import spearmanr
+
+from dfplan.calibrating import (
+    denoised_plans,
+    followed,
+    passages,
+    rows_of,
+    success_test,
+)
+from dfplan.cli.arguments import Names
+from dfplan.evaluation.protocols import Problems, Task, named_task, problems
+from dfplan.planning.disturbance import Disturbance
+from dfplan.planning.rewards import squared_distance_to_line
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.success import success_probability
+from dfplan.plotting.figures import save
+from dfplan.plotting.maze import floor_outline, to_picture
+from dfplan.plotting.reliability import reliability_bins, reliability_figure
+from dfplan.pretrained import load
+from dfplan.regions import COVERAGE, tokens_ahead
+from dfplan.types import Plan
+
+TASKS = ("multi2d-medium", "multi2d-large", "ogbench-giant-navigate", "ogbench-teleport-navigate")
+
+CONDITIONS = tuple(
+    Disturbance(action_noise=0.3, push_chance=chance)
+    for chance in (0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
+)
+"""Pushes and noise, the mildest first."""
+
+_FEWEST = 400
+"""Tokens of a bin that is judged."""
+
+
+def main(tasks: Names = Names(TASKS), count: int = 100, out: Path = RESULTS) -> None:
+    """Measure them.
+
+    Args:
+        tasks: of any suite, with validation problems.
+        count: problems of each task.
+        out: folder for the results.
+    """
+    started = time.perf_counter()
+    tables: dict[str, list[dict[str, object]]] = {
+        name: [] for name in ("spread", "regions", "tracking", "success", "time")
+    }
+    for name in tasks:
+        task = named_task(name, "validation")
+        planner = cast(ForcingPlanner, load(task.data))
+        drawn = problems(task, count)
+        for start, noise in (("way", planner.settings.route_noise), ("noise", np.inf)):
+            arm = planner.with_settings(route_noise=noise)
+            tables["spread"] += [{"task": name, "from": start} | row for row in _spread(arm, drawn)]
+        tables["regions"].append({"task": name} | _regions(planner, task, drawn))
+        tables["tracking"].append({"task": name} | _tracking(planner, task, drawn))
+        tables["time"].append({"task": name} | _times(planner, task, drawn))
+        publish(out, "uncertainty", __doc__, started, _filled(tables))
+        predicted, reached = _success(planner, task, drawn)
+        tables["success"].append({"task": name} | _judged(predicted, reached))
+        figure = reliability_figure(predicted, reached, title=name)
+        save(figure, out / f"uncertainty_{name}.svg")
+    publish(out, "uncertainty", __doc__, started, _filled(tables))
+
+
+def _filled(tables: dict[str, list[dict[str, object]]]) -> dict[str, list[dict[str, object]]]:
+    return {name: rows for name, rows in tables.items() if rows}
+
+
+def _spread(planner: ForcingPlanner, drawn: Problems) -> list[dict[str, object]]:
+    """A row for each number of plans that are made again."""
+    plan = planner.with_settings(replans=2).plan(drawn.starts, drawn.goals, seed=0)
+    again = [
+        planner.with_settings(replans=0).plan(drawn.starts, drawn.goals, seed=seed).points
+        for seed in range(1, 21)
+    ]
+    real, others = (_distance(plan.points, part) for part in (again[:10], again[10:]))
+    many = planner.with_settings(replans=8).plan(drawn.starts, drawn.goals, seed=0)
+    rows = []
+    for name, guess, replans in (
+        ("2 (default)", plan.spread, 2),
+        ("8", many.spread, 8),
+        ("ten others", others, None),
+    ):
+        assert guess is not None
+        rank, size = _compared(plan, guess, real)
+        extra = None if replans is None else _extra_time(planner, drawn, replans)
+        rows.append(
+            {"plans made again": name, "rank correlation": rank, "size": size, "extra time": extra}
+        )
+    return rows
+
+
+def _distance(points: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
+    """Root mean square distance of points [B, P, 2] to the lines of other plans; [B, P]."""
+    import torch
+
+    squared = [
+        squared_distance_to_line(torch.from_numpy(points), torch.from_numpy(line)).numpy()
+        for line in others
+    ]
+    return np.asarray(np.sqrt(np.mean(squared, axis=0)))
+
+
+def _compared(plan: Plan, guess: np.ndarray, real: np.ndarray) -> tuple[float, float]:
+    """Median rank correlation along the plans, and the ratio of the means."""
+    ranks, means = [], []
+    for row, steps in enumerate(plan.steps):
+        inner = slice(1, int(steps) // plan.stride)
+        pair = guess[row, inner], real[row, inner]
+        if len(pair[0]) < 6:
+            continue
+        means.append([part.mean() for part in pair])
+        varies = min(float(np.ptp(part)) for part in pair) > 0
+        ranks.append(spearmanr(*pair).statistic if varies else 0.0)
+    first, second = np.mean(means, axis=0)
+    return float(np.median(ranks)), float(first / second)
+
+
+def _extra_time(planner: ForcingPlanner, drawn: Problems, replans: int, count: int = 20) -> float:
+    """How much longer a single plan takes with a spread, in percent."""
+    arms = [planner.with_settings(replans=number) for number in (0, replans)]
+    ratios = []
+    for row in range(-1, count):  # the first one warms up
+        seconds = [
+            arm.plan(drawn.starts[row % len(drawn)], drawn.goals[row % len(drawn)], seed=0).seconds
+            for arm in arms
+        ]
+        if row >= 0:
+            ratios.append(seconds[1] / seconds[0])
+    return float(100 * (np.median(ratios) - 1))
+
+
+def _regions(planner: ForcingPlanner, task: Task, drawn: Problems) -> dict[str, object]:
+    """How many tokens end inside their regions."""
+    table = planner.regions
+    assert table is not None, "Run dfplan calibrate first."
+    stack, parts, walls, area = table.points_per_token, [], 0.0, 0.0
+    problem = 0
+    for plan in denoised_plans(planner, drawn):
+        for rows, final in rows_of(plan):
+            tokens = np.arange(0, len(final), stack)
+            for noise, points in rows:
+                noisy = tokens[noise[tokens] > 0]
+                error = np.linalg.norm(final[noisy] - points[noisy], axis=1)
+                ahead = tokens_ahead(noise, stack)[noisy]
+                key = np.round(1000 * noise[noisy]) * 100 + np.searchsorted(
+                    table.ahead, ahead, side="right"
+                )
+                inside = error[:, None] <= table.of(noise)[noisy]
+                parts.append(np.column_stack([np.full(len(noisy), problem), key, inside]))
+            if problem < 20:
+                noise, points = rows[len(rows) // 3]
+                both = _area(plan, task, points[: len(final)], table.of(noise)[: len(final), 1])
+                walls, area = walls + both[0], area + both[1]
+            problem += 1
+    found = np.concatenate(parts)
+    holds, judged = _bins_that_hold(found)
+    row: dict[str, object] = {
+        f"inside {nominal:.0%}": float(100 * found[:, 2 + column].mean())
+        for column, nominal in enumerate(COVERAGE)
+    }
+    share = 100 * walls / max(area, 1e-9)
+    return row | {"bins that hold": holds, "of bins": judged, "in walls": share}
+
+
+def _bins_that_hold(found: np.ndarray) -> tuple[int, int]:
+    rng, holds, judged = np.random.default_rng(0), 0, 0
+    for key in np.unique(found[:, 1]):
+        own = found[found[:, 1] == key]
+        if len(own) < _FEWEST:
+            continue
+        ids, place = np.unique(own[:, 0], return_inverse=True)
+        drawn = rng.integers(len(ids), size=(1000, len(ids)))
+        size = np.bincount(place)[drawn].sum(1)
+        for column, nominal in enumerate(COVERAGE):
+            inside = np.bincount(place, own[:, 2 + column])[drawn].sum(1)
+            low, high = np.quantile(inside / size, [0.025, 0.975])
+            holds, judged = holds + int(low <= nominal <= high), judged + 1
+    return holds, judged
+
+
+def _area(
+    plan: Plan, task: Task, points: np.ndarray, radii: np.ndarray, spacing: float = 0.04
+) -> tuple[float, float]:
+    """The area of drawn regions in walls, and all of it, in points of a grid."""
+    assert plan.floor is not None
+    outline, maze = floor_outline(plan.floor, task.maze), task.maze
+    axes = [np.arange(0, side, spacing) - 0.7 for side in maze.shape]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
+    places, cells = to_picture(maze, points), radii / maze.suite.cell_size
+    covered = np.zeros(len(grid), bool)
+    for place, radius in zip(places[radii > 0], cells[radii > 0], strict=True):
+        covered |= np.linalg.norm(grid - place, axis=1) <= radius
+    covered[covered] = outline.contains_points(grid[covered][:, ::-1])
+    square = np.floor(grid[covered] + 0.7).astype(int)
+    return float(maze.walls[square[:, 0], square[:, 1]].sum()), float(covered.sum())
+
+
+def _tracking(planner: ForcingPlanner, task: Task, drawn: Problems) -> dict[str, object]:
+    row: dict[str, object] = {}
+    for name, condition in (("inside 90%", Disturbance()), ("inside, disturbed", CONDITIONS[0])):
+        inside = [
+            distance <= radius
+            for plan, batch in followed(planner, task, drawn, condition, seed=0)
+            for distance, radius in passages(
+                planner, plan, batch, planner.calibration, condition, seed=1
+            )
+        ]
+        row[name] = float(100 * np.concatenate(inside).mean())
+    return row
+
+
+def _success(planner: ForcingPlanner, task: Task, drawn: Problems) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted probabilities and whether the goal was reached, where 30 to 90% succeed."""
+    predicted, reached = [], []
+    for condition in CONDITIONS:
+        test, pairs = success_test(task, condition), []
+        for plan, batch in followed(planner, task, drawn, condition, seed=0):
+            pairs.append((success_probability(planner, plan, test, seed=1), batch.success))
+        guess, success = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        if 0.3 <= success.mean() <= 0.9:
+            predicted.append(guess)
+            reached.append(success)
+        elif success.mean() < 0.3:
+            break
+    return np.concatenate(predicted), np.concatenate(reached)
+
+
+def _judged(predicted: np.ndarray, reached: np.ndarray) -> dict[str, object]:
+    share = reached.mean()
+    error = sum(
+        abs(each.predicted - each.observed) * each.count
+        for each in reliability_bins(predicted, reached)
+    )
+    return {
+        "episodes": len(reached),
+        "succeed": float(100 * share),
+        "predicted": float(100 * predicted.mean()),
+        "calibration error": float(error / len(reached)),
+        "Brier score": float(np.square(predicted - reached).mean()),
+        "base rate": float(share * (1 - share)),
+    }
+
+
+def _times(planner: ForcingPlanner, task: Task, drawn: Problems) -> dict[str, object]:
+    said, planned, unmarked, parts = [], [], 0, 0
+    radius = task.maze.suite.goal_radius
+    motion = planner.model.statistics.motion
+    for plan, batch in followed(planner, task, drawn, Disturbance(), seed=0):
+        assert plan.times is not None and plan.too_fast is not None
+        extent = np.abs(np.diff(plan.points, axis=1)).max(-1)
+        fast = extent > 1.01 * plan.stride * motion.max_step
+        unmarked += int((fast & ~plan.too_fast).sum())
+        parts += int((plan.steps // plan.stride).sum())
+        for row in np.flatnonzero(batch.success & (batch.steps_to_goal > 20)).tolist():
+            taken = float(batch.steps_to_goal[row])
+            arrival = _arrival(plan, row, batch.problems.goals[row], radius)
+            said.append(arrival[0] / taken)
+            planned.append(arrival[1] / taken)
+    return {
+        "said / taken": float(np.mean(said)),
+        "deviation": float(np.std(said)),
+        "planned / taken": float(np.mean(planned)),
+        "too fast": 100 * unmarked / parts,
+    }
+
+
+def _arrival(plan: Plan, row: int, goal: np.ndarray, radius: float) -> tuple[float, float]:
+    """When the plan comes within ``radius`` of the goal: by the body, and as planned."""
+    assert plan.times is not None
+    points, times = plan.points[row].astype(float), plan.times[row].astype(float)
+    share = np.linspace(0, len(points) - 1, 20 * len(points))
+    index = np.arange(len(points))
+    line = np.stack([np.interp(share, index, points[:, axis]) for axis in (0, 1)], 1)
+    inside = np.linalg.norm(line - goal, axis=1) <= radius
+    first = share[inside.argmax() if inside.any() else -1]
+    return float(np.interp(first, index, times)), float(first * plan.stride)
+
+
+if __name__ == "__main__":
+    auto_cli(main)
