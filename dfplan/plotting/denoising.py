@@ -101,7 +101,7 @@ def plot_levels(
     """Draw the scheduling matrix: the noise level of each point after each row.
 
     Points go from left to right, from the present to the future. Rows go from top to bottom, in the
-    order of denoising. The plan is made with ``trace=True``.
+    order of denoising. Both are counted from 0. The plan is made with ``trace=True``.
 
     Raises:
         DataError: the plan has no trace, or an array has a wrong shape or is not finite.
@@ -110,7 +110,7 @@ def plot_levels(
     levels = np.stack([level for level, _ in visible_trace(plan, index)])
     ax = current_axes(ax)
     rows, count = levels.shape
-    image = ax.imshow(levels, extent=(-0.5, count - 0.5, rows + 0.5, 0.5), aspect="auto")
+    image = ax.imshow(levels, extent=(-0.5, count - 0.5, rows - 0.5, -0.5), aspect="auto")
     image.set(cmap=colors.uncertainty, norm=norm or level_norm(plan.max_level))
     image.set_interpolation("nearest")
     ax.set_facecolor(colors.floor)
