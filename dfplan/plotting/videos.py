@@ -25,6 +25,7 @@ ENDINGS = (".gif", ".mp4")
 """Endings of the formats that can be written."""
 
 _PALETTE_SIZES = (128, 64, 32)
+_PURPOSE = "Writing MP4 instead of GIF"
 
 
 def write_video(
@@ -43,8 +44,8 @@ def write_video(
     the ending; default for files: GIF. MP4 needs ``pip install 'dfplan[video]'``.
 
     Raises:
-        ConfigError: unknown ending or format, a size that cannot be reached, or a file that does
-            not accept bytes.
+        ConfigError: unknown ending or format, a size that cannot be reached, a file that does not
+            accept bytes, or the program that writes MP4 is missing.
         DataError: no frames, a frame of another type, or frames of different sizes.
         MissingPackageError: the package that writes MP4 is not installed.
         OSError: the video cannot be written; no partial file remains.
@@ -88,7 +89,8 @@ def check_video_path(path: Output, format: str | None = None) -> tuple[Path | An
     """Return where a video is written to, and its ending.
 
     Raises:
-        ConfigError: ``path`` is not a path or a file, or the ending is unknown.
+        ConfigError: ``path`` is not a path or a file, the ending is unknown, or the program that
+            writes MP4 is missing.
         MissingPackageError: the package that writes MP4 is not installed.
     """
     target, ending = check_output(path, "video", ENDINGS, format)
@@ -166,5 +168,12 @@ def _import_ffmpeg() -> Any:
     try:
         import imageio_ffmpeg
     except ImportError as error:
-        raise MissingPackageError("Writing MP4", "imageio_ffmpeg", "video") from error
+        raise MissingPackageError(_PURPOSE, "imageio_ffmpeg", "video") from error
+    try:
+        imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{_PURPOSE} needs the program ffmpeg, which is not installed. Install it, or set "
+            "IMAGEIO_FFMPEG_EXE to its path."
+        ) from error
     return imageio_ffmpeg
