@@ -44,7 +44,8 @@ def main(
     denoised = pyramid.plan(START, GOAL, seed=3, trace=True)
     tree = dfplan.TreePlanner(planner).plan(START, GOAL, seed=0, trace=True)
     # Sampling stops early, so the far future of each plan stays noisy.
-    policy = dfplan.Policy(pyramid.with_settings(stop_fraction=0.4), replan_every=40)
+    early = pyramid.with_settings(stop_fraction=0.4, route_noise=200.0)
+    policy = dfplan.Policy(early, replan_every=40)
     episode = dfplan.run_episode(dfplan.make("multi2d-large"), policy, seed=14)
 
     print(episode.plot(out / "plan.png", theme=theme))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -75,26 +76,28 @@ def video_denoising(
     start: Observation,
     goal: Position,
     out: Path = Path("denoising.gif"),
-    planner: PlannerSettings = PlannerSettings(sampling=SamplingSchedule("pyramid")),
+    planner: PlannerSettings = PlannerSettings(
+        sampling=SamplingSchedule("pyramid"), route_noise=math.inf
+    ),
     seed: int = 0,
     width: int = 960,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
-    """Make a video of a plan while it is denoised, the near future first.
+    """Make a video of a plan while it is denoised from pure noise, the near future first.
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
         start: position in the coordinates of the data, as 1,1, or the whole observation, which a
             model of more than positions needs.
         goal: position, as 7,9.
-        out: video to write, GIF or MP4.
+        out: video to write, GIF or MP4 by its ending. MP4 needs dfplan[video].
         planner: settings of the planner.
         seed: seed of the noise.
         width: width of a frame in pixels.
         theme: colors, light or dark.
     """
     check_video_path(out)
-    loaded = _forcing(checkpoint, planner)
+    loaded = replace(_forcing(checkpoint), settings=planner)
     made = loaded.plan(np.array(start), np.array(goal), seed=seed, trace=True)
     print(write_video(out, denoising_frames(made, width=width, theme=theme)))
 
@@ -109,21 +112,22 @@ def video_tree(
     width: int = 960,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
-    """Make a video of a tree search.
+    """Make a video of a tree search, with segments from pure noise.
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
         start: position in the coordinates of the data, as 1,1, or the whole observation, which a
             model of more than positions needs.
         goal: position, as 7,9.
-        out: video to write, GIF or MP4.
+        out: video to write, GIF or MP4 by its ending. MP4 needs dfplan[video].
         search: settings of the search.
         seed: seed of the noise.
         width: width of a frame in pixels.
         theme: colors, light or dark.
     """
     check_video_path(out)
-    searcher = TreePlanner(_forcing(checkpoint, None), search)
+    # Segments from pure noise branch; those from the expected way stay close to it.
+    searcher = TreePlanner(_forcing(checkpoint).with_settings(route_noise=math.inf), search)
     made = searcher.plan(np.array(start), np.array(goal), seed=seed, trace=True)
     print(write_video(out, tree_frames(made, width=width, theme=theme)))
 
@@ -132,8 +136,10 @@ def video_episode(
     checkpoint: str,
     env: str | None = None,
     out: Path = Path("episode.gif"),
+    # From pure noise the horizons differ much, and a plan with a short one would be clean when
+    # sampling stops. With this noise every plan stays noisy in its far future.
     planner: PlannerSettings = PlannerSettings(
-        sampling=SamplingSchedule("pyramid", stop_fraction=0.4)
+        sampling=SamplingSchedule("pyramid", stop_fraction=0.4), route_noise=200.0
     ),
     replan_every: PositiveInt = 40,
     seed: int = 0,
@@ -142,11 +148,13 @@ def video_episode(
 ) -> None:
     """Make a video of an episode with replanning.
 
+    By default the plans stay noisy in the far future. At the end the whole path is shown.
+
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
         env: a name such as maze2d-large or ogbench-giant, or a text file of # and O;
             default: the maze of the checkpoint's data.
-        out: video to write, GIF or MP4.
+        out: video to write, GIF or MP4 by its ending. MP4 needs dfplan[video].
         planner: settings of the planner.
         replan_every: environment steps between two plans.
         seed: seed of the episode and of the noise.
@@ -154,7 +162,7 @@ def video_episode(
         theme: colors, light or dark.
     """
     check_video_path(out)
-    loaded = _forcing(checkpoint, planner)
+    loaded = replace(_forcing(checkpoint), settings=planner)
     if env is None and loaded.maze is None:
         raise ConfigError(f"{checkpoint} names no maze. Give an environment with --env.")
     world = make(loaded.maze or "" if env is None else suite_or_maze(env))
@@ -163,12 +171,12 @@ def video_episode(
     print(write_video(out, episode_frames(played, width=width, theme=theme)))
 
 
-def _forcing(checkpoint: str, settings: PlannerSettings | None) -> ForcingPlanner:
-    """Load a Diffusion Forcing planner; ``settings`` replace its own if given."""
+def _forcing(checkpoint: str) -> ForcingPlanner:
+    """Load a Diffusion Forcing planner."""
     loaded = load(checkpoint)
     if not isinstance(loaded, ForcingPlanner):
         raise ConfigError(f"{checkpoint} is not a Diffusion Forcing planner, as this video needs.")
-    return loaded if settings is None else replace(loaded, settings=settings)
+    return loaded
 
 
 def evaluate(
