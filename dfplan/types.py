@@ -454,7 +454,9 @@ class Episode(Record):
         return plan.plot(path, executed=self.positions, theme=theme, format=format)
 
     def animate(self, *, width: int = 960, theme: str = "light") -> Video:
-        """Make a video of the episode, for notebooks.
+        """Make a video of the episode and its plans, for notebooks.
+
+        At the end it shows the whole path.
 
         Args:
             width: of the video, in pixels.

@@ -140,9 +140,12 @@ class Layout:
         marks.draw_legend(figure, names, bottom, self.text, columns, suite, theme)
 
 
-def legend_lines(entries: dict[str, bool], width: float) -> int:
-    """Lines that a legend needs in a figure of ``width`` inches."""
-    text = float(np.clip(0.95 * width, _SMALLEST_TEXT, 11.0))
+def legend_lines(entries: dict[str, bool], width: float, text: float | None = None) -> int:
+    """Lines that a legend needs in a figure of ``width`` inches.
+
+    The text has ``text`` typographic points, by default those of a :class:`Layout`.
+    """
+    text = text or float(np.clip(0.95 * width, _SMALLEST_TEXT, 11.0))
     names = [name for name, is_drawn in entries.items() if is_drawn]
     for lines in range(1, len(names) + 1):
         columns = [names[first::1][:lines] for first in range(0, len(names), lines)]

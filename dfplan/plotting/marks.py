@@ -245,11 +245,20 @@ def draw_branch(
 ) -> None:
     """Draw a plan [P, 2] over a tree, dotted after point ``made``."""
     outline = [Stroke(linewidth=0.32 * size, foreground=theme.floor), Normal()]
-    parts = (("-", points[: made + 1], "best plan"), (":", points[made:], "recorded way"))
-    for style, part, label in parts:
+    for part, label in ((points[: made + 1], "best plan"), (points[made:], "recorded way")):
         if len(part) > 1:
-            look: _Style = {"lw": 0.16 * size, "color": theme.ink, "path_effects": outline}
-            axes.plot(part[:, 1], part[:, 0], style, **look, zorder=5, label=label)
+            look = {**_styles(theme, size)[label], "path_effects": outline}
+            axes.plot(part[:, 1], part[:, 0], **look, zorder=5, label=label)
+
+
+def draw_new_segments(
+    axes: Axes, segments: Sequence[np.ndarray], size: float, theme: Theme = LIGHT
+) -> None:
+    """Draw the newest segments [P, 2] of a tree over all others, with a dot at the end."""
+    outline = [Stroke(linewidth=0.32 * size, foreground=theme.floor), Normal()]
+    style = {**_styles(theme, size)["new segment"], "path_effects": outline, "markevery": [-1]}
+    for segment in segments:
+        axes.plot(segment[:, 1], segment[:, 0], **style, zorder=5.5)
 
 
 def draw_executed(
@@ -339,11 +348,15 @@ def _styles(theme: Theme, size: float) -> dict[str, _Style]:
     The diameter of a token is ``size`` in typographic points.
     """
     line = {"color": theme.ink, "linewidth": 0.12 * size}
+    new = {"color": theme.warning, "linewidth": 0.2 * size, "marker": "o", "ms": 0.45 * size}
     return {
         "start": {**_DOT, "mfc": theme.floor, "mec": theme.ink},
         "goal": {**_DOT, "marker": "*", "mfc": theme.goal, "mec": theme.floor, "mew": 0.08 * size},
         "executed path": line,
         "one segment": line,
+        "best plan": {"color": theme.ink, "linewidth": 0.16 * size},
+        "recorded way": {"color": theme.ink, "linewidth": 0.16 * size, "linestyle": ":"},
+        "new segment": new,
         "another route": {"color": theme.muted, "linewidth": 0.12 * size, "linestyle": (0, (4, 2))},
         "future": {"color": theme.uncertainty(0.25), "linewidth": 0.18 * size},
         "lost future": {"color": theme.goal, "linewidth": 0.18 * size},
@@ -369,6 +382,8 @@ def _legend_handles(theme: Theme, text: float) -> dict[str, Any]:
         "goal": (Line2D([], [], **disc), Line2D([], [], **styles["goal"], ms=1.1 * text)),
         "plan": tuple(Line2D([], [], **token, mfc=theme.uncertainty(x)) for x in (0.0, 0.4, 0.8)),
         "pure noise": Line2D([], [], **ring, mew=0.12 * text),
+        "segment": Line2D([], [], color=theme.uncertainty(0.3), linewidth=0.12 * text),
+        "body": Line2D([], [], **_DOT, mfc=theme.ink, mec="none", ms=0.8 * text),
         "other candidates": Line2D([], [], color=theme.muted, linewidth=0.09 * text, alpha=0.7),
         "holds the place with 50 and 90%": (
             Line2D([], [], **area, mfc=pale[1]),

@@ -328,6 +328,8 @@ def _draw_ranked(
     ax: Axes, lines: Sequence[np.ndarray], rank: np.ndarray, size: float, theme: Theme
 ) -> None:
     """Draw C lines [P, 2] in the colors of their ranks [C], the best on top."""
+    if not lines:
+        return
     order = np.argsort(rank)
     collection = LineCollection([lines[one][:, ::-1] for one in order], zorder=3)
     collection.set(cmap=theme.uncertainty, norm=Normalize(0, 1), array=1 - rank[order])

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image, ImageSequence
 from test_plot_functions import LARGE, make_plan
 
-from dfplan.errors import ConfigError, DataError
+import dfplan
+from dfplan import plotting
+from dfplan.cli.plan import video_episode
+from dfplan.errors import ConfigError, DataError, MissingPackageError
 from dfplan.plotting.frames import (
     FRAMES_PER_SECOND,
     denoising_frames,
     episode_frames,
     tree_frames,
 )
-from dfplan.plotting.style import LIGHT
+from dfplan.plotting.style import LIGHT, THEMES
 from dfplan.plotting.videos import MAX_BYTES, Video, write_video
 from dfplan.types import Episode
 
@@ -38,9 +47,9 @@ def make_episode() -> Episode:
 
 
 FRAMES: dict[str, Any] = {
-    "denoising": lambda **how: denoising_frames(make_plan(LARGE), width=WIDTH, **how),
-    "tree": lambda **how: tree_frames(make_plan(LARGE), width=WIDTH, **how),
-    "episode": lambda **how: episode_frames(make_episode(), width=WIDTH, **how),
+    "denoising": lambda width=WIDTH, **how: denoising_frames(make_plan(LARGE), width=width, **how),
+    "tree": lambda width=WIDTH, **how: tree_frames(make_plan(LARGE), width=width, **how),
+    "episode": lambda width=WIDTH, **how: episode_frames(make_episode(), width=width, **how),
 }
 
 
@@ -55,9 +64,13 @@ def test_frames_have_one_even_size(frames: list[np.ndarray]) -> None:
         assert frame.shape[0] % 2 == frame.shape[1] % 2 == 0 and frame.shape[1] == WIDTH
 
 
-def test_frames_change_and_the_last_is_repeated(frames: list[np.ndarray]) -> None:
-    changes = [np.abs(a.astype(int) - b).max() for a, b in pairwise(frames)]
-    assert not any(changes[-FRAMES_PER_SECOND + 1 :])
+def test_the_first_frame_is_held_for_half_a_second_and_the_last_for_a_second(
+    frames: list[np.ndarray],
+) -> None:
+    changes = [bool(np.abs(a.astype(int) - b).max()) for a, b in pairwise(frames)]
+    first, last = FRAMES_PER_SECOND // 2, FRAMES_PER_SECOND
+    assert not any(changes[: first - 1]) and not any(changes[1 - last :])
+    assert any(changes[first - 1 : first + 4]) and any(changes[-last - 4 : 1 - last])
     assert len({frame.tobytes() for frame in frames}) > 3
 
 
@@ -66,26 +79,137 @@ def test_frames_do_not_depend_on_earlier_frames() -> None:
     plan = make_plan(LARGE)
     turned = replace(plan, trace=(plan.trace[0], plan.trace[4], plan.trace[0]))
     drawn = list(denoising_frames(turned, width=WIDTH))
-    first, last = drawn[0], drawn[-1]
-    maze = slice(0, int(0.55 * WIDTH))  # the matrix on the right is filled
-    np.testing.assert_array_equal(first[:-40, maze], last[:-40, maze])
+    first, last = (above_the_scale(frame)[:, : WIDTH // 2] for frame in (drawn[0], drawn[-1]))
+    np.testing.assert_array_equal(first, last)
+
+
+def above_the_scale(frame: np.ndarray) -> np.ndarray:
+    """The part of a frame with the maze, without the texts below it."""
+    return frame[: int(0.65 * len(frame))]
+
+
+def is_color(frame: np.ndarray, color: Any, tolerance: float = 3) -> np.ndarray:
+    """Which pixels of a frame have a color."""
+    target = np.array(matplotlib.colors.to_rgb(color)) * 255
+    return np.asarray(np.abs(frame.astype(float) - target).max(-1) < tolerance)
+
+
+@pytest.mark.parametrize("theme", sorted(THEMES))
+@pytest.mark.parametrize("name", sorted(FRAMES))
+def test_below_the_maze_are_the_color_scale_and_the_legend(name: str, theme: str) -> None:
+    video, look = FRAMES[name](width=640, theme=theme), THEMES[theme]
+    frame = video.draw(video.times[0])
+    below = frame[len(above_the_scale(frame)) :]
+    certain, not_certain = (is_color(below, look.uncertainty(end), 12) for end in (0.0, 1.0))
+    both = np.flatnonzero(certain.any(1) & not_certain.any(1))
+    assert len(both) > 2
+    assert certain[both[0]].nonzero()[0].min() < not_certain[both[0]].nonzero()[0].min()
+    legend = below[both[-1] :]
+    assert is_color(legend, look.goal, 12).any() and is_color(legend, look.ink, 12).any()
+
+
+@pytest.mark.parametrize("maze", [LARGE.text, None])
+@pytest.mark.parametrize("width", [480, 960])
+def test_all_texts_are_at_least_11_pixels_per_480_pixels_of_width(
+    width: int, maze: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = []
+
+    class Canvas(FigureCanvasAgg):
+        def __init__(self, figure: Any) -> None:
+            super().__init__(figure)
+            figures.append(figure)
+
+    monkeypatch.setattr("dfplan.plotting.frames.FigureCanvasAgg", Canvas)
+    plan, episode = replace(make_plan(LARGE), maze=maze), replace(make_episode(), maze=maze)
+    episode = replace(episode, plans=tuple((at, replace(x, maze=maze)) for at, x in episode.plans))
+    denoising_frames(plan, width=width)
+    tree_frames(plan, width=width)
+    episode_frames(episode, width=width)
+    for figure in figures:
+        texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+        assert len(texts) > 8
+        sizes = [text.get_fontsize() * figure.dpi / 72 for text in texts]
+        assert min(sizes) >= 11 * width / 480
+
+
+@pytest.mark.parametrize("name", sorted(FRAMES))
+def test_half_the_width_gives_the_same_picture_at_half_the_size(name: str) -> None:
+    large, small = (FRAMES[name](width=width) for width in (2 * WIDTH, WIDTH))
+    middle = large.times[len(large) // 2]
+    one, two = (Image.fromarray(video.draw(middle)) for video in (large, small))
+    assert len(large) == len(small) and abs(one.height - 2 * two.height) <= 4
+    assert np.abs(np.asarray(one.resize(two.size), float) - np.asarray(two)).mean() < 8
+
+
+def test_the_matrix_fills_row_by_row_and_its_axes_count_from_0() -> None:
+    video = FRAMES["denoising"]()
+    later = [above_the_scale(video.draw(time))[:, 2 * WIDTH // 3 :] for time in (0, 3, 6)]
+    filled = [int((~is_color(part, LIGHT.floor)).sum()) for part in later]
+    assert filled[0] < filled[1] < filled[2]
+    (image,) = plotting.plot_levels(make_plan(LARGE), Figure().add_subplot()).images
+    left, _, _, top = image.get_extent()
+    assert (left, top) == (-0.5, -0.5)
+
+
+def test_new_segments_of_a_tree_are_marked_and_the_last_frame_shows_the_best_plan() -> None:
+    video = FRAMES["tree"](width=640)
+    drawn = [above_the_scale(frame) for frame in video]
+    marked = [is_color(frame, LIGHT.warning, 30).sum() for frame in drawn]
+    assert min(marked[:-FRAMES_PER_SECOND]) > 20
+    assert not any(marked[-FRAMES_PER_SECOND:])
+    assert is_color(drawn[-1], LIGHT.ink).sum() > is_color(drawn[0], LIGHT.ink).sum() + 100
+
+
+@pytest.mark.parametrize("failed", [1, 4])
+def test_nodes_without_a_segment_are_left_out_of_the_growth_of_a_tree(failed: int) -> None:
+    plan = make_plan(LARGE)
+    assert plan.tree is not None
+    ends = plan.tree.ends.copy()
+    ends[:, 1 : 1 + failed] = 0
+    some = replace(plan, tree=replace(plan.tree, ends=ends))
+    video = list(tree_frames(some, width=WIDTH))
+    assert 0 < len(video) < len(FRAMES["tree"]())
+    marked = is_color(above_the_scale(video[0]), LIGHT.warning, 30)
+    assert marked.any() == (failed < 4)
 
 
 def test_the_body_is_drawn_at_the_end_of_the_path() -> None:
     *_, last = episode_frames(make_episode(), width=640)
-    ink = np.array(matplotlib.colors.to_rgb(LIGHT.ink)) * 255
-    dark = np.abs(last[:-50].astype(float) - ink).max(-1) < 3
-    rows, columns = np.nonzero(dark)
+    rows, columns = np.nonzero(is_color(last[: int(0.76 * len(last))], LIGHT.ink))
     # The path ends in the lower right, so the body is the lowest and rightmost dark element.
-    assert rows.max() > 0.75 * last.shape[0] and columns.max() > 0.85 * last.shape[1]
+    assert rows.max() > 0.6 * last.shape[0] and columns.max() > 0.85 * last.shape[1]
 
 
-def test_each_plan_of_an_episode_is_shown_at_its_time() -> None:
+def test_each_plan_of_an_episode_is_shown_at_its_time_and_at_the_end_only_the_path() -> None:
     whole = make_episode()
     only = replace(whole, plans=whole.plans[:1])
-    two, one = (list(episode_frames(x, width=WIDTH)) for x in (whole, only))
-    same = [np.array_equal(a[:-30], b[:-30]) for a, b in zip(two, one, strict=True)]
-    assert all(same[:30]) and not any(same[30:])
+    two, one = (
+        [above_the_scale(frame) for frame in episode_frames(x, width=WIDTH)] for x in (whole, only)
+    )
+    same = [np.array_equal(a, b) for a, b in zip(two, one, strict=True)]
+    second = 30 + FRAMES_PER_SECOND // 2 - 1  # the first frame is held
+    assert all(same[:second]) and not any(same[second:-FRAMES_PER_SECOND])
+    assert all(same[-FRAMES_PER_SECOND:])
+
+
+@pytest.mark.parametrize("warm_start", [True, False])
+def test_every_plan_in_the_video_of_an_episode_is_sharp_near_and_uncertain_far(
+    warm_start: bool,
+) -> None:
+    options = {name: each.default for name, each in signature(video_episode).parameters.items()}
+    planner = replace(dfplan.load("maze2d-large"), settings=options["planner"])
+    every = options["replan_every"]
+    policy = dfplan.Policy(planner, replan_every=every, warm_start=warm_start)
+    episode = dfplan.run_episode(dfplan.make("maze2d-large"), policy, seed=0)
+    assert len(episode.plans) > 4
+    for _, plan in episode.plans:
+        level = plan.level[0][: 1 + plan.steps[0] // plan.stride]
+        if len(level) < 10:  # the goal is near
+            continue
+        third = len(level) // 3
+        assert not level[:third].any()
+        assert level[third:].max() > plan.max_level / 2
 
 
 @pytest.mark.parametrize("ending", ["gif", "mp4"])
@@ -142,6 +266,22 @@ def test_videos_play_in_a_notebook() -> None:
     drawn = [one.animate(width=160) for one in (plan, replace(plan, tree=None), make_episode())]
     assert len({video.frames[5].tobytes() for video in drawn}) == 3
     assert all('src="data:image/gif;base64,R0lGOD' in video._repr_html_() for video in drawn)
+
+
+def test_without_an_encoder_mp4_is_refused_and_gif_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find() -> str:
+        raise RuntimeError("No ffmpeg exe could be found.")
+
+    missing = SimpleNamespace(get_ffmpeg_exe=find)
+    errors: tuple[tuple[Any, Any], ...] = ((None, MissingPackageError), (missing, ConfigError))
+    for module, error in errors:
+        monkeypatch.setitem(sys.modules, "imageio_ffmpeg", module)
+        with pytest.raises(error, match=r"GIF.*ffmpeg"):
+            write_video(tmp_path / "video.mp4", [np.zeros((4, 4, 3), np.uint8)], progress=False)
+    assert not list(tmp_path.iterdir())
+    write_video(tmp_path / "video.gif", [np.zeros((4, 4, 3), np.uint8)], progress=False)
 
 
 def test_invalid_videos_are_refused(tmp_path: Path) -> None:
