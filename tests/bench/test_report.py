@@ -156,7 +156,8 @@ def test_examples_are_a_grid_of_methods_and_problems(bench_runs: list[Run]) -> N
     fewer = replace(results[-1], runs=(replace(run, examples=run.examples[1:]),))
     other = example_grid(task, [*results[:-1], fewer])
     assert other is not None and other.columns == grid.columns
-    assert other.rows[fewer.label] == (None, *grid.rows[fewer.label][1:])
+    rows, before = dict(other.rows), dict(grid.rows)
+    assert rows[fewer.label] == (None, *before[fewer.label][1:])
     without = [replace(each, runs=(replace(each.runs[0], examples=()),)) for each in results]
     assert example_grid(task, without) is None
 
