@@ -55,6 +55,7 @@ from dfplan.planning.disturbance import Disturbance
 from dfplan.planning.rewards import squared_distance_to_line
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.success import success_probability
+from dfplan.planning.timing import arrival_times
 from dfplan.plotting.figures import save
 from dfplan.plotting.maze import floor_outline, to_picture
 from dfplan.plotting.reliability import reliability_bins, reliability_figure
@@ -294,29 +295,18 @@ def _times(planner: ForcingPlanner, task: Task, drawn: Problems) -> dict[str, ob
         fast = extent > 1.01 * plan.stride * motion.max_step
         unmarked += int((fast & ~plan.too_fast).sum())
         parts += int((plan.steps // plan.stride).sum())
-        for row in np.flatnonzero(batch.success & (batch.steps_to_goal > 20)).tolist():
-            taken = float(batch.steps_to_goal[row])
-            arrival = _arrival(plan, row, batch.problems.goals[row], radius)
-            said.append(arrival[0] / taken)
-            planned.append(arrival[1] / taken)
+        goals = batch.problems.goals
+        stride = np.broadcast_to(np.arange(plan.points.shape[1]) * plan.stride, plan.times.shape)
+        counts = batch.success & (batch.steps_to_goal > 20)
+        for times, ratios in ((plan.times, said), (stride, planned)):
+            arrival = arrival_times(plan.points, times, goals, radius)
+            ratios.append((arrival / batch.steps_to_goal)[counts])
     return {
-        "said / taken": float(np.mean(said)),
-        "deviation": float(np.std(said)),
-        "planned / taken": float(np.mean(planned)),
+        "said / taken": float(np.concatenate(said).mean()),
+        "deviation": float(np.concatenate(said).std()),
+        "planned / taken": float(np.concatenate(planned).mean()),
         "too fast": 100 * unmarked / parts,
     }
-
-
-def _arrival(plan: Plan, row: int, goal: np.ndarray, radius: float) -> tuple[float, float]:
-    """When the plan comes within ``radius`` of the goal: by the body, and as planned."""
-    assert plan.times is not None
-    points, times = plan.points[row].astype(float), plan.times[row].astype(float)
-    share = np.linspace(0, len(points) - 1, 20 * len(points))
-    index = np.arange(len(points))
-    line = np.stack([np.interp(share, index, points[:, axis]) for axis in (0, 1)], 1)
-    inside = np.linalg.norm(line - goal, axis=1) <= radius
-    first = share[inside.argmax() if inside.any() else -1]
-    return float(np.interp(first, index, times)), float(first * plan.stride)
 
 
 if __name__ == "__main__":

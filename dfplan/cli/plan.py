@@ -13,21 +13,32 @@ from jsonargparse.typing import PositiveInt
 from dfplan.cli.arguments import Observation, Position, suite_or_maze
 from dfplan.cli.rewards import parse_reward
 from dfplan.envs.make import make
-from dfplan.errors import ConfigError
+from dfplan.errors import ConfigError, MazeError, MissingSimulatorError
 from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.stock import stock_task, summarize
 from dfplan.mazes import parse_maze
-from dfplan.planning.episode import run_episode
+from dfplan.planning.diffuser import DiffuserPlanner
+from dfplan.planning.episode import follow_plan, run_episode
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
 from dfplan.planning.settings import PlannerSettings
+from dfplan.planning.simulation import simulate
 from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.timing import arrival_times
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.plotting.figures import require_picture_path
 from dfplan.plotting.frames import denoising_frames, episode_frames, tree_frames
 from dfplan.plotting.videos import check_video_path, write_video
 from dfplan.pretrained import load
 from dfplan.sampling.matrices import SamplingSchedule
+from dfplan.types import Plan
+
+_ON_ITS_WAY = PlannerSettings(sampling=SamplingSchedule("pyramid"), route_noise=200.0)
+"""The near future is denoised first, from the expected way with much noise. So a picture shows a
+plan on its way."""
+
+_LESS_NOISE = 20.0
+"""For plans that are longer than a window, which cannot be made from so much noise."""
 
 
 def plan(
@@ -36,11 +47,16 @@ def plan(
     goal: Position,
     reward: str | None = None,
     out: Path = Path("plan.png"),
-    planner: PlannerSettings = PlannerSettings(),
+    planner: PlannerSettings = _ON_ITS_WAY,
     horizon: int | None = None,
     seed: int = 0,
+    width: float = 11.9,
+    theme: Literal["light", "dark"] = "light",
 ) -> None:
-    """Plan once and draw the plan.
+    """Plan once, follow the plan, and draw both.
+
+    The picture shows the plan on its way, half of it denoised, and how far it would move if it were
+    made again. A body follows it in the environment, or in a simulation without a simulator.
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
@@ -49,26 +65,67 @@ def plan(
         goal: position, as 7,9.
         reward: what to maximize, as "100 * KeepOut([Disc([3, 3], 1)]) + Fast([5, 5])".
         out: picture to write: PNG, SVG or PDF.
-        planner: settings of a Diffusion Forcing planner.
+        planner: settings of a Diffusion Forcing planner; by default the near future is denoised
+            first, from the expected way with much noise.
         horizon: environment steps; default: the planner chooses.
         seed: seed of the noise.
+        width: of the picture in inches; 3.3 for a column of a paper.
+        theme: colors, light or dark.
     """
+    require_picture_path(out)
     loaded = load(checkpoint)
     if isinstance(loaded, LearnedPolicy):
         raise ConfigError(f"{checkpoint} is a policy. It makes no plans; use dfplan evaluate.")
     if isinstance(loaded, ForcingPlanner):
         loaded = replace(loaded, settings=planner)
-    elif planner != PlannerSettings():
+    elif planner != _ON_ITS_WAY:
         raise ConfigError(f"{checkpoint} is not a Diffusion Forcing planner. Leave out --planner.")
     terms = None if reward is None else parse_reward(reward)
     if terms is not None and isinstance(loaded, ForcingPlanner):
         maze = None if loaded.maze is None else parse_maze(loaded.maze)
         loaded = loaded.for_rewards(1.0 if maze is None else maze.suite.cell_size)
-    made = loaded.plan(np.array(start), np.array(goal), reward=terms, horizon=horizon, seed=seed)
+
+    def make_plan(planner: ForcingPlanner | DiffuserPlanner) -> Plan:
+        trace = isinstance(planner, ForcingPlanner)
+        return planner.plan(
+            np.array(start), np.array(goal), reward=terms, horizon=horizon, seed=seed, trace=trace
+        )
+
+    made = make_plan(loaded)
+    if isinstance(loaded, ForcingPlanner) and planner == _ON_ITS_WAY and _is_long(made, loaded):
+        made = make_plan(loaded.with_settings(route_noise=_LESS_NOISE))
+    path, taken = _followed(loaded, made)
+    needed = ""
+    if made.times is not None and made.goal is not None:
+        radius = 0.0 if loaded.maze is None else parse_maze(loaded.maze).suite.goal_radius
+        arrival = arrival_times(made.points, made.times, made.goal, radius)
+        needed = f", the body needs {arrival[0]:.0f}"
     cost = f"{1e3 * made.seconds:.0f} ms, {made.evaluations} evaluations"
     chance = "" if made.arrival is None else f", arrival {made.arrival[0]:.0%}"
-    print(f"horizon {made.steps[0]} steps, {cost}{chance}")
-    print(made.plot(out))
+    print(f"horizon {made.steps[0]} steps{needed}, {taken}; {cost}{chance}")
+    print(made.plot(out, executed=path, width=width, theme=theme))
+
+
+def _is_long(plan: Plan, planner: ForcingPlanner) -> bool:
+    """Whether a plan is longer than a window of the model."""
+    return int(plan.steps[0]) > planner.model.layout.longest_horizon
+
+
+def _followed(planner: ForcingPlanner | DiffuserPlanner, plan: Plan) -> tuple[np.ndarray, str]:
+    """The path of a body that follows a plan, and how many steps it took, as text."""
+    longest = 2 * int(plan.steps[0]) + 100
+    try:
+        world = make(planner.maze or "")
+    except (MissingSimulatorError, ConfigError, MazeError):
+        statistics = (
+            planner.model.statistics if isinstance(planner, ForcingPlanner) else planner.statistics
+        )
+        episode = simulate(plan, statistics, planner.tracker(), steps=longest, episodes=1, seed=0)
+        return episode.positions[0, 0], "followed in a simulation"
+    start = plan.observation[0] if world.suite.has_velocity else plan.points[0, 0]
+    path = follow_plan(world, plan, start, planner.tracker(), longest)
+    world.close()
+    return path, f"{len(path) - 1} taken"
 
 
 def video_denoising(

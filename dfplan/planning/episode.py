@@ -10,6 +10,7 @@ from dfplan.arrays import copy_array
 from dfplan.errors import read_seed, require_numbers
 from dfplan.planning.policy import Policy
 from dfplan.planning.query import SEED_LIMIT, split_observation
+from dfplan.planning.trackers import Tracker
 from dfplan.types import Episode, Plan
 
 
@@ -89,3 +90,31 @@ def run_episode(
         reached=reached,
         maze=maze,
     )
+
+
+def follow_plan(
+    env: Environment, plan: Plan, start: np.ndarray, tracker: Tracker, max_steps: int
+) -> np.ndarray:
+    """Follow one plan to its goal, without new ones; returns the positions, float64 [S + 1, 2].
+
+    Args:
+        env: of the plan's suite; it is reset to the start and the plan's goal.
+        plan: for one query.
+        start: of the body, as the environment's reset takes it.
+        tracker: follows the plan.
+        max_steps: largest number of steps.
+    """
+    options = {"start": start.astype(np.float64)}
+    if plan.goal is not None:
+        options["goal"] = plan.goal[0].astype(np.float64)
+    tracker.assign(np.array([0]), plan)
+    observation, _ = env.reset(options=options)
+    positions: list[np.ndarray] = []
+    for _ in range(max_steps + 1):
+        state, _ = split_observation(observation, None)
+        state = copy_array(state, np.float64)
+        positions.append(plan.layout.positions(state[None])[0])
+        observation, _, terminated, truncated, info = env.step(tracker.act(state[None])[0])
+        if terminated or truncated or info.get("success"):
+            break
+    return np.array(positions)

@@ -12,6 +12,9 @@ import torch
 
 from dfplan.tokens.motion import Motion
 
+_SAMPLES = 20
+"""Places on each part of a plan at which its arrival is looked for."""
+
 _TOLERANCE = 1e-3
 """A part of a plan may be this much faster than the body; float32 numbers are not exact."""
 
@@ -94,3 +97,25 @@ def too_fast(points: np.ndarray, stride: int, max_step: float) -> np.ndarray:
     """
     extent = np.abs(np.diff(points, axis=1)).max(-1)
     return np.asarray(extent > (1 + _TOLERANCE) * max_step * stride)
+
+
+def arrival_times(
+    points: np.ndarray, times: np.ndarray, goals: np.ndarray, radius: float
+) -> np.ndarray:
+    """When plans first come within ``radius`` of their goals, or end; float [B].
+
+    Args:
+        points: of the plans, [B, P, 2].
+        times: at each point, such as :attr:`dfplan.Plan.times`, [B, P].
+        goals: positions, [B, 2].
+        radius: distance from the goal, in units of position.
+    """
+    index = np.arange(points.shape[1])
+    share = np.linspace(0, len(index) - 1, _SAMPLES * len(index))
+    found = np.empty(len(points))
+    for row, (line, steps, goal) in enumerate(zip(points, times, goals, strict=True)):
+        dense = np.stack([np.interp(share, index, line[:, axis]) for axis in (0, 1)], 1)
+        inside = np.linalg.norm(dense - goal, axis=1) <= radius
+        first = share[inside.argmax()] if inside.any() else share[-1]
+        found[row] = np.interp(first, index, steps)
+    return found
