@@ -286,7 +286,9 @@ def _judged(predicted: np.ndarray, reached: np.ndarray) -> dict[str, object]:
 
 
 def _times(planner: ForcingPlanner, task: Task, drawn: Problems) -> dict[str, object]:
-    said, planned, unmarked, parts = [], [], 0, 0
+    said: list[np.ndarray] = []
+    planned: list[np.ndarray] = []
+    unmarked, parts = 0, 0
     radius = task.maze.suite.goal_radius
     motion = planner.model.statistics.motion
     for plan, batch in followed(planner, task, drawn, Disturbance(), seed=0):

@@ -53,6 +53,10 @@ class ObservationError(DfplanError, ValueError):
     """An observation, goal or action has the wrong shape or is not finite."""
 
 
+class PlanRefusedError(DfplanError, RuntimeError):
+    """A plan is too unlikely to succeed."""
+
+
 class BusyError(DfplanError, OSError):
     """Another process is using a folder that only one process may use at a time."""
 

@@ -9,7 +9,6 @@ their level: clean tokens, a noisy history, or pure noise after the horizon.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -134,8 +133,8 @@ class SamplingSchedule:
         steps: sampling steps of one token, from pure noise to clean.
         uncertainty_scale: number of rows between the starts of successive tokens in a pyramid or a
             trapezoid. 0 starts all tokens together.
-        stop_fraction: fraction of the matrix's rows that are run. Below 1, sampling stops early
-            and some tokens stay noisy; in a pyramid these are the tokens of the far future.
+        stop_fraction: fraction of the rows of each sequence that are run. Below 1, sampling stops
+            early and some tokens stay noisy; in a pyramid these are the tokens of the far future.
 
     Raises:
         ConfigError: a value out of range, an unknown name, or a matrix that is no function.
@@ -160,11 +159,19 @@ class SamplingSchedule:
             )
 
     def rows(self, tokens: Tokens, max_level: int) -> torch.Tensor:
-        """The levels of the tokens in the rows that are run; see :func:`scheduling_matrix`."""
+        """The levels of the tokens in the rows that are run; see :func:`scheduling_matrix`.
+
+        Each sequence stops after its own share of its own rows.
+        """
         levels = scheduling_matrix(
             self.matrix, tokens, max_level, self.steps, self.uncertainty_scale
         )
-        return levels[: 1 + math.ceil(self.stop_fraction * (len(levels) - 1))]
+        row = torch.arange(len(levels), device="cpu")
+        changes = (levels.diff(dim=0) != 0).any(-1)  # [M] or [M, B]
+        own = torch.where(changes, row[1:].view(-1, *[1] * (changes.dim() - 1)), 0).amax(0)
+        last = (self.stop_fraction * own.double()).ceil().long().clamp_min(1)
+        index = torch.minimum(row.view(-1, *[1] * last.dim()), last)[: 1 + int(last.max())]
+        return levels.gather(0, index[..., None].expand(-1, *levels.shape[1:]))
 
 
 def _of_function(

@@ -307,16 +307,32 @@ def test_functions_that_return_no_scheduling_matrix_are_errors(function: Any, me
 
 
 @named
-@pytest.mark.parametrize("tokens", [1, 7, torch.tensor([7, 2, 1])], ids=str)
+@pytest.mark.parametrize("tokens", [1, 7])
 @pytest.mark.parametrize("stop_fraction", [0.01, 0.4, 1.0])
 def test_a_sampling_schedule_runs_the_first_rows_of_its_matrix(
-    name: str, tokens: Any, stop_fraction: float
+    name: str, tokens: int, stop_fraction: float
 ) -> None:
     """At least one step is run; a fraction of a step counts as a whole one."""
     whole = scheduling_matrix(name, tokens, K, 4, 1.5)
     rows = SamplingSchedule(name, 4, 1.5, stop_fraction).rows(tokens, K)
     assert len(rows) - 1 == math.ceil(stop_fraction * (len(whole) - 1)) >= 1
     assert torch.equal(rows, whole[: len(rows)])
+
+
+@named
+@pytest.mark.parametrize("stop_fraction", [0.01, 0.4, 1.0])
+def test_each_sequence_of_a_batch_stops_as_if_it_were_alone(
+    name: str, stop_fraction: float
+) -> None:
+    counts = [7, 2, 1]
+    schedule = SamplingSchedule(name, 4, 1.5, stop_fraction)
+    together = schedule.rows(torch.tensor(counts), K)
+    assert len(together) == max(len(schedule.rows(count, K)) for count in counts)
+    for sequence, count in enumerate(counts):
+        alone = schedule.rows(count, K)
+        assert torch.equal(together[: len(alone), sequence, :count], alone)
+        assert (together[len(alone) :, sequence, :count] == alone[-1]).all()
+        assert (together[:, sequence, count:] == K).all()
 
 
 def test_the_matrix_of_a_sampling_schedule_can_be_a_function() -> None:
