@@ -44,9 +44,15 @@ def answer(request: PlanRequest, served: ServedPlanner, emit: Emit) -> None:
 
     ======= ========================================================================================
     row     for each row of the scheduling matrix: ``row`` from 1 to ``rows``, ``level`` [C][T] of
-            the candidates' tokens and ``points`` [C][P][2]
-    plan    ``points`` [P][2], ``stride``, ``steps``, ``level`` [T], ``max_level``, ``spread`` [P],
-            ``scores`` [C], ``best`` (index of the chosen candidate), ``evaluations``, ``seconds``,
+            the candidates' tokens, ``regions`` [C][T][2] (radii of the tokens' prediction regions,
+            which hold the final place with 50 and 90%; null if they were not measured) and
+            ``points`` [C][P][2]
+    plan    ``points`` [P][2], ``stride``, ``steps`` (planned), ``body_steps`` (that the body needs;
+            null with via-points or zones, where it keeps the planned times), ``level`` [T],
+            ``regions`` [T][2] or null, ``max_level``, ``spread`` [P] or null, ``replans`` (number
+            of plans made again), ``other_routes`` [R][Q][2] (those that take another route),
+            ``too_fast`` (points after which the plan is faster than the body), ``scores`` [C],
+            ``best`` (index of the chosen candidate), ``evaluations``, ``seconds``,
             ``via_distances`` (distance of the plan to each via-point) and ``zone_depths`` (how deep
             the plan enters each zone; 0 if it does not)
     episode ``positions`` [S][2] since the last such event, ``step`` of the last one, ``reached``
@@ -180,6 +186,7 @@ def _make_plan(
                 "row": step.row,
                 "rows": step.rows,
                 "level": step.level[0, :, ::stack].tolist(),
+                "regions": _region_radii(planner, step.level[0]),
                 "points": rounded(step.points[0]),
             }
         )
@@ -188,25 +195,63 @@ def _make_plan(
     plan = planner.plan(
         np.array(request.start), goal, reward=reward, seed=request.seed, callback=emit_row
     )
-    # The plan is a refined candidate; the nearest candidate is the one that was refined.
-    distances = np.abs(plan.candidates[0] - plan.points[:1]).sum((-1, -2))
     emit(
         {
             "kind": "plan",
-            "points": rounded(plan.points[0]),
-            "stride": plan.stride,
-            "steps": int(plan.steps[0]),
-            "level": plan.level[0, ::stack].tolist(),
-            "max_level": plan.max_level,
-            "spread": None if plan.spread is None else rounded(plan.spread[0]),
-            "scores": rounded(plan.scores[0]),
-            "best": int(distances.argmin()),
-            "evaluations": plan.evaluations,
-            "seconds": round(plan.seconds, 4),
+            "body_steps": _body_steps(plan) if reward is None else None,
+            "regions": _region_radii(planner, plan.level[0]),
+            **_plan_fields(plan, stack),
+            **_replan_fields(plan),
             **_constraint_distances(request, plan),
         }
     )
     return plan
+
+
+def _region_radii(planner: ForcingPlanner, level: np.ndarray) -> Any:
+    """Radii of the prediction regions of each token, from the noise ``level`` [..., P] of points.
+
+    None if they were not measured.
+    """
+    if planner.regions is None:
+        return None
+    radii = planner.regions.of(level / planner.model.schedule.max_level)
+    return rounded(radii[..., :: planner.model.layout.frame_stack, :])
+
+
+def _body_steps(plan: Plan) -> int | None:
+    """Environment steps after which the body is at the end, if it hurries; None if not known."""
+    return None if plan.times is None else round(float(plan.times[0, -1]))
+
+
+def _plan_fields(plan: Plan, stack: int) -> dict[str, Any]:
+    """The plan itself, and how it was chosen."""
+    # The plan is a refined candidate; the nearest candidate is the one that was refined.
+    distances = np.abs(plan.candidates[0] - plan.points[:1]).sum((-1, -2))
+    fast = [] if plan.too_fast is None else np.flatnonzero(plan.too_fast[0]).tolist()
+    return {
+        "points": rounded(plan.points[0]),
+        "stride": plan.stride,
+        "steps": int(plan.steps[0]),
+        "level": plan.level[0, ::stack].tolist(),
+        "max_level": plan.max_level,
+        "too_fast": fast,
+        "scores": rounded(plan.scores[0]),
+        "best": int(distances.argmin()),
+        "evaluations": plan.evaluations,
+        "seconds": round(plan.seconds, 4),
+    }
+
+
+def _replan_fields(plan: Plan) -> dict[str, Any]:
+    """How far the plan moves if it is made again, and which of the new plans part from it."""
+    if plan.spread is None or plan.replans is None or plan.same_route is None:
+        return {"spread": None, "replans": 0, "other_routes": []}
+    return {
+        "spread": rounded(plan.spread[0]),
+        "replans": len(plan.replans[0]),
+        "other_routes": rounded(plan.replans[0][~plan.same_route[0]]),
+    }
 
 
 def _constraint_distances(request: PlanRequest, plan: Plan) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def execute_plan(
     Raises:
         RequestError: there is no simulator, or the episode failed; its field is ``execute``.
     """
-    first_plan = _GivenFirstPlan(planner, plan)
+    # The spread of later plans is not shown.
+    first_plan = _GivenFirstPlan(planner.with_settings(replans=0), plan)
     # A later plan would go back to via-points that have been passed.
     tolerance = None if request.via_points else served.maze.suite.cell_size
     policy = Policy(first_plan, planner.tracker(), reward=reward, tolerance=tolerance)

@@ -13,6 +13,7 @@ import numpy as np
 from dfplan.errors import ConfigError, MazeError
 from dfplan.mazes import Maze, parse_maze
 from dfplan.planning.single import ForcingPlanner
+from dfplan.plotting.maze import floor_outline
 from dfplan.pretrained import load, pretrained_names
 from dfplan.record import Record
 
@@ -31,7 +32,8 @@ class ServedPlanner(Record):
 
         Lengths and positions are in the suite's coordinates. The center of cell (i, j) is
         ``first_cell + i * row_step + j * column_step``. ``start`` and ``goal`` are those of the
-        query that the web app shows first.
+        query that the web app shows first. ``floor`` is where the data has been: closed lines of
+        corners, whose inside is found by the even-odd rule.
         """
         maze, suite, layout = self.maze, self.maze.suite, self.planner.model.layout
         cells = maze.free_cells
@@ -54,9 +56,22 @@ class ServedPlanner(Record):
             "frame_stack": layout.frame_stack,
             "stride": layout.stride,
             "max_level": self.planner.model.schedule.max_level,
+            "floor": [rounded(ring) for ring in self._floor_rings()],
             "start": rounded(maze.cell_to_xy(cells[int(np.argmax(path_lengths))])),
             "goal": rounded(maze.cell_to_xy(goal)),
         }
+
+    def _floor_rings(self) -> list[np.ndarray]:
+        """The corners of the outlines of the floor, [N, 2] each."""
+        floor = self.planner.model.statistics.support.floor
+        return [_corners(np.asarray(ring)) for ring in floor_outline(floor, None).to_polygons()]
+
+
+def _corners(ring: np.ndarray) -> np.ndarray:
+    """The points of a line [N, 2] at which it turns; the last of them is the first."""
+    points = ring[:-1]
+    (x0, y0), (x1, y1) = (points - np.roll(points, 1, 0)).T, (np.roll(points, -1, 0) - points).T
+    return np.asarray(points[np.abs(x0 * y1 - y0 * x1) > 1e-9])
 
 
 def load_planners(names: Sequence[str] | None = None) -> dict[str, ServedPlanner]:

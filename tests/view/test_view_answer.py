@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.path import Path as Outline
 
 from dfplan.errors import ConfigError, MissingSimulatorError
 from dfplan.mazes import parse_maze
+from dfplan.regions import RegionTable
 from dfplan.view import execution
-from dfplan.view.answer import answer
+from dfplan.view.answer import answer, planner_for
 from dfplan.view.planners import ServedPlanner, load_planners
 from dfplan.view.requests import PlanRequest
 
@@ -75,6 +78,69 @@ def test_the_rows_are_emitted_before_the_plan(
     assert np.allclose(plan["points"][-1], one.description["goal"], atol=1e-3)
     assert plan["level"] == rows[-1]["level"][plan["best"]]
     assert plan["best"] == np.argmax(plan["scores"])  # one candidate is refined
+
+
+@pytest.mark.parametrize("stop", [1.0, 0.4])
+def test_tokens_have_the_radii_of_their_prediction_regions(
+    served: dict[str, ServedPlanner], stop: float
+) -> None:
+    plain = replace(served[UMAZE], planner=replace(served[UMAZE].planner, regions=None))
+    stack, max_level = plain.description["frame_stack"], plain.description["max_level"]
+    radii = np.array([[[0.1, 0.3], [0.2, 0.4]], [[0.5, 0.8], [0.6, 1.0]]])
+    table = RegionTable(np.array([0.5, 1.0]), np.array([1, 3]), radii, stack)
+    one = replace(plain, planner=replace(plain.planner, regions=table))
+    settings = {"matrix": "pyramid", "candidates": 3, "stop_fraction": stop}
+    (*rows, plan) = events(one, **settings)
+    for event in (*rows, plan):
+        level = np.array(event["level"])
+        # A point has the level of its token; the first token has one point.
+        noise = np.repeat(level, [1] + [stack] * (level.shape[-1] - 1), axis=-1) / max_level
+        wanted = table.of(noise)[..., ::stack, :]
+        assert np.allclose(event["regions"], wanted, atol=6e-4)
+    assert any(np.array(row["regions"]).any() for row in rows)
+    assert np.array(plan["regions"]).any() == (stop < 1)
+    assert all(event["regions"] is None for event in events(plain, **settings))
+
+
+def test_the_plan_tells_its_spread_its_routes_and_its_steps() -> None:
+    one, routes = load_planners(["maze2d-medium"])["maze2d-medium"], 0
+    for seed in range(3):
+        query = request(one, start=(0.8, 0.8), goal=(5.8, 2.8), candidates=8, seed=seed)
+        (event,) = of_kind(events(one, **query.model_dump(exclude={"planner"})), "plan")
+        planner = planner_for(query, one)
+        plan = planner.plan(np.array(query.start), np.array(query.goal), seed=seed)
+        assert plan.spread is not None and plan.times is not None and plan.too_fast is not None
+        assert plan.replans is not None and plan.same_route is not None
+        assert np.allclose(event["spread"], plan.spread[0], atol=6e-4)
+        assert event["replans"] == len(plan.replans[0])
+        others = plan.replans[0][~plan.same_route[0]]
+        assert len(event["other_routes"]) == len(others)
+        assert not len(others) or np.allclose(event["other_routes"], others, atol=6e-4)
+        assert event["body_steps"] == round(float(plan.times[0, -1]))
+        assert event["steps"] == plan.steps[0]
+        assert event["too_fast"] == np.flatnonzero(plan.too_fast[0]).tolist()
+        routes += len(others)
+    assert routes
+    (guided,) = of_kind(events(one, via_points=((1.8, 0.8),), candidates=2), "plan")
+    assert guided["body_steps"] is None
+
+
+def test_a_plan_that_is_not_made_again_has_no_spread(served: dict[str, ServedPlanner]) -> None:
+    one = replace(served[UMAZE], planner=served[UMAZE].planner.with_settings(replans=0))
+    (plan,) = of_kind(events(one, candidates=2), "plan")
+    assert (plan["spread"], plan["replans"], plan["other_routes"]) == (None, 0, [])
+
+
+@pytest.mark.parametrize("name", [UMAZE, "maze2d-large", "ogbench-teleport"])
+def test_the_floor_is_where_the_data_has_been(name: str) -> None:
+    one = load_planners([name])[name]
+    floor = one.planner.model.statistics.support.floor
+    cells = np.argwhere(np.ones(floor.visited.shape))
+    places = floor.origin + floor.resolution * (cells + 0.5)
+    crossings = np.zeros(len(places), int)
+    for ring in one.description["floor"]:
+        crossings += Outline([*ring, ring[0]], closed=True).contains_points(places)
+    assert (crossings % 2 == floor.visited.ravel()).all()
 
 
 def test_equal_requests_have_equal_answers(served: dict[str, ServedPlanner]) -> None:
