@@ -65,9 +65,9 @@ function advanceCursor(seconds) {
   const duration = state.cursor < 1 ? clamp(rows * 0.12, 1, 4) : clamp(steps / 110, 1.5, 7);
   const unfinished = state.panels.some((panel) => panel.controller);
   const end = cursorEnd();
-  state.cursor += seconds / duration;
+  // The time of the first frame can be before the call of play.
+  state.cursor = clamp(state.cursor + seconds / duration, 0, end);
   if (state.cursor >= end && !unfinished) state.playing = false;
-  state.cursor = Math.min(state.cursor, end);
 }
 
 export function pause() {
