@@ -25,12 +25,13 @@ QUERIES = 6
 """Number of recorded starts and goals in each maze."""
 
 SETTINGS: tuple[dict[str, Any], ...] = (
-    {"matrix": "full_sequence"},
     {"matrix": "pyramid", "uncertainty_scale": 0.5},
     {"matrix": "pyramid", "uncertainty_scale": 1.0},
+    {"matrix": "full_sequence"},
     {"matrix": "autoregressive"},
 )
-"""Settings of the plans that are recorded for each query."""
+"""Settings of the plans that are recorded for each query; the page shows the first of them first.
+"""
 
 UNITS_PER_CELL = 200
 """Resolution of recorded positions."""
@@ -97,7 +98,9 @@ def _record(request: PlanRequest, served: ServedPlanner) -> list[Event]:
         raise DfplanError(f"Cannot record {request}: {event['message']}")
     rows, episode = events["row"], events["episode"]
     indices = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MAX_ROWS)).round())
-    planned = [*(rows[int(index)] for index in indices), *events["plan"]]
+    (plan,) = events["plan"]
+    others = [_encode_lines(line, served) for line in plan["other_routes"]]
+    planned = [*(rows[int(index)] for index in indices), {**plan, "other_routes": others}]
     positions = [position for event in episode for position in event["positions"]]
     return [
         *({**event, "points": _encode_lines(event["points"], served)} for event in planned),

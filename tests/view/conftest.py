@@ -66,3 +66,35 @@ def impatient_server(served: dict[str, ServedPlanner]) -> Iterator[RunningServer
     """A server that waits half a second for clients and has at most eight connections."""
     with running(served, timeout=0.5, max_connections=8) as running_server:
         yield running_server
+
+
+@pytest.fixture
+def open_app(browser: Any, server: RunningServer) -> Iterator[Callable[..., Any]]:
+    from web_app import DESKTOP, PHONE, TIMEOUT, App
+
+    contexts, apps = [], []
+
+    def visit(
+        size: tuple[int, int] = DESKTOP, url: str = server.url, opening: bool = False, **more: Any
+    ) -> Any:
+        """Visit the web app; show the finished plan, unless ``opening``."""
+        width, height = size
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            has_touch=size == PHONE,
+            is_mobile=size == PHONE,
+            **more,
+        )
+        context.set_default_timeout(TIMEOUT)
+        contexts.append(context)
+        apps.append(App(context.new_page()))
+        apps[-1].page.goto(url)
+        if not opening:
+            apps[-1].show_plan()
+        return apps[-1]
+
+    yield visit
+    for context in contexts:
+        context.close()
+    for one in apps:
+        assert one.errors == []

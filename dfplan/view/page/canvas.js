@@ -13,19 +13,21 @@ export function prepareCanvas(canvas) {
 }
 
 /** Draw a line through points. */
-export function drawLine(context, points) {
+export function drawLine(context, points, cap = "round") {
   context.beginPath();
   points.forEach((point, index) => (index ? context.lineTo(...point) : context.moveTo(...point)));
-  context.lineJoin = context.lineCap = "round";
+  context.lineJoin = "round";
+  context.lineCap = cap;
   context.stroke();
 }
 
-/** Draw a disc. */
-export function drawDisc(context, [x, y], radius, color, edge, edgeWidth) {
+/** Draw a disc, with an edge if it has a width. */
+export function drawDisc(context, [x, y], radius, color, edge = "", edgeWidth = 0) {
   context.beginPath();
   context.arc(x, y, radius, 0, 7);
   context.fillStyle = color;
   context.fill();
+  if (!edgeWidth) return;
   context.lineWidth = edgeWidth;
   context.strokeStyle = edge;
   context.stroke();

@@ -61,7 +61,9 @@ function decodeLines(event, planner) {
     });
   };
   if (event.kind === "row") return { points: event.points.map(decode) };
-  if (event.kind === "plan") return { points: decode(event.points) };
+  if (event.kind === "plan") {
+    return { points: decode(event.points), other_routes: event.other_routes.map(decode) };
+  }
   if (event.kind === "episode") return { positions: decode(event.positions) };
   return {};
 }

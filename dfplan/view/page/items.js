@@ -96,14 +96,14 @@ function showQueryInputs() {
   element("clear").disabled = !constraints.length;
 }
 
-/** Show the changed query and plan for it. */
-export function queryChanged() {
+/** Show the changed query and plan for it; for the options see requestPlans. */
+export function queryChanged(options) {
   inputErrors.clear();
   clearErrors(state.panels);
   showQuery();
   if (!state.recordings) {
     state.playing = false;
-    requestPlans();
+    requestPlans(options);
   }
 }
 

@@ -4,6 +4,7 @@ import { inputErrors, refuseInput, showErrors } from "./errors.js";
 import { unpackJson } from "./events.js";
 import { queryChanged } from "./items.js";
 import { listenToKeys } from "./keyboard.js";
+import { addLegend, drawLegend } from "./legend.js";
 import { drawMatrix } from "./matrix_canvas.js";
 import { drawMaze } from "./maze_canvas.js";
 import { addPanel, selectMaze, selectTool, toggleComparison } from "./panels.js";
@@ -20,8 +21,8 @@ import {
   showHint,
   showSettings,
 } from "./settings.js";
-import { DEFAULTS, element, formatPosition, state } from "./state.js";
-import { statusOf } from "./status.js";
+import { DEFAULTS, activePanel, element, formatPosition, state } from "./state.js";
+import { statusOf, stepsOf } from "./status.js";
 import { darkMode, readTheme } from "./theme.js";
 import { drawTransport } from "./transport.js";
 
@@ -46,11 +47,16 @@ function drawAll() {
     drawMatrix(panel, time);
     const text = statusOf(panel, time);
     if (panel.status.textContent !== text) panel.status.textContent = text;
+    const steps = stepsOf(panel.result);
+    if (panel.steps.textContent !== steps) panel.steps.textContent = steps;
     panel.status.classList.toggle("wrong", Boolean(panel.error));
     if (!panel.controller && !panel.queued) panel.node.setAttribute("aria-busy", "false");
     panel.status.setAttribute("aria-live", state.playing || state.drag ? "off" : "polite");
   }
-  drawTransport();
+  const shown = activePanel();
+  const time = shownTime(shown);
+  drawTransport(shown.result, time);
+  drawLegend(shown.result, time);
 }
 
 /** Two numbers in a text, or null. */
@@ -162,6 +168,7 @@ async function start() {
   }
   fillControls();
   addPanel({ ...DEFAULTS });
+  addLegend();
   listenToQuery();
   listenToSettings();
   listenToButtons();

@@ -4,7 +4,7 @@ import { prepareCanvas } from "./canvas.js";
 import { shownRow } from "./playback.js";
 import { lastToken, shownCandidate } from "./results.js";
 import { countOf, state } from "./state.js";
-import { theme } from "./theme.js";
+import { theme, uncertaintyColor } from "./theme.js";
 
 const MARGIN = 4; // pixels
 
@@ -41,7 +41,7 @@ function drawLevels(context, result, width, rowHeight, opacity) {
     event.level[candidate].forEach((level, token) => {
       const arrived = token > end;
       context.globalAlpha = opacity * (arrived ? 0.45 : 1);
-      context.fillStyle = arrived ? theme.line : theme.level(level / state.maze.max_level);
+      context.fillStyle = arrived ? theme.line : uncertaintyColor(level / state.maze.max_level);
       const tall = bottom - y - inset(bottom - y, 7);
       context.fillRect(MARGIN + token * tokenWidth, y, tokenWidth - inset(tokenWidth, 5), tall);
     });

@@ -1,14 +1,13 @@
 // Draws the maze, and the plan or the episode in it.
 
-import { drawDisc, drawLine, prepareCanvas } from "./canvas.js";
-import { interpolate, toGrid, viewOf } from "./geometry.js";
-import { showsPlan } from "./playback.js";
-import { positionAt, spreadScale } from "./results.js";
+import { drawDisc, prepareCanvas } from "./canvas.js";
+import { toGrid, viewOf } from "./geometry.js";
+import { drawResult } from "./plan_canvas.js";
+import { positionAt } from "./results.js";
 import { clamp, countOf, state } from "./state.js";
-import { spriteAt, theme } from "./theme.js";
+import { theme } from "./theme.js";
 
 const FAINT = 0.3; // opacity of a result after an error
-const CLEAN = 0.02; // noise, as a share of pure noise, below which a token is drawn as a sharp disc
 
 /** Draw a panel's maze at a time (see shownTime). */
 export function drawMaze(panel, time) {
@@ -31,9 +30,11 @@ export function drawMaze(panel, time) {
   if (goal) drawGoal(context, toPixels(goal), pixels);
   if (panel.result) {
     const opacity = panel.error ? FAINT : 1;
-    drawResult(context, panel.result, time, { toPixels, cell, opacity });
+    const size = clamp(cell / 6, 3, 9);
+    drawResult(context, panel.result, time, { toPixels, pixels, size, opacity });
     context.globalAlpha = 1;
   }
+  if (goal) drawGoalEdge(context, toPixels(goal), pixels);
   const position = time?.step === undefined ? start : positionAt(panel.result, time.step);
   drawBody(context, toPixels(position), Math.max(2.5, maze.ball_radius * pixels), theme.ink);
   context.restore();
@@ -69,122 +70,19 @@ function drawScale(context, x, y, cell) {
 }
 
 function drawGoal(context, center, pixels) {
-  context.beginPath();
-  context.arc(...center, state.maze.goal_radius * pixels, 0, 7);
   context.globalAlpha = 0.14;
-  context.fillStyle = theme.goal;
-  context.fill();
-  context.globalAlpha = 0.7;
-  context.strokeStyle = theme.goal;
-  context.lineWidth = 1.5;
-  context.stroke();
+  drawDisc(context, center, state.maze.goal_radius * pixels, theme.goal);
   context.globalAlpha = 1;
   drawBody(context, center, Math.max(2, state.maze.ball_radius * pixels * 0.5), theme.goal);
 }
 
+/** The edge of the disc in which the goal counts as reached; regions do not hide it. */
+function drawGoalEdge(context, center, pixels) {
+  context.globalAlpha = 0.7;
+  drawDisc(context, center, state.maze.goal_radius * pixels, "transparent", theme.goal, 1.5);
+  context.globalAlpha = 1;
+}
+
 function drawBody(context, center, radius, color) {
   drawDisc(context, center, radius, color, theme.floor, 1.2);
-}
-
-function drawResult(context, result, time, { toPixels, cell, opacity }) {
-  const finished = showsPlan(result, time);
-  const tokenRadius = clamp(cell * 0.045, 1.7, 4);
-  const best = result.plan?.best ?? -1;
-  const order = result.ends.map((_, candidate) => candidate);
-  if (best >= 0) order.push(...order.splice(best, 1)); // the chosen candidate is on top
-  for (const candidate of order) {
-    const chosen = candidate === best;
-    const { positions, noise } = tokensAt(result, time, candidate);
-    const points = positions.map(toPixels);
-    if (chosen && finished) {
-      const alpha = time.step !== undefined ? 0.4 * opacity : opacity;
-      drawPlan(context, result.plan, points, noise, tokenRadius, alpha);
-    } else {
-      const faint = best < 0 ? 0.75 : chosen ? 1 : finished ? 0.3 : 0.25;
-      const width = chosen ? 1.8 : 1.2;
-      drawCandidate(context, points, noise, width, finished ? 0 : tokenRadius, opacity * faint);
-    }
-  }
-  context.globalAlpha = opacity;
-  if (time.step !== undefined) drawEpisode(context, result, time.step, toPixels);
-}
-
-/** Positions and noise (as shares of pure noise) of a candidate's points until arrival. */
-function tokensAt(result, time, candidate) {
-  const { rows, plan } = result;
-  const low = rows[Math.min(Math.floor(time.row), rows.length - 1)];
-  const high = rows[Math.min(Math.ceil(time.row), rows.length - 1)];
-  const share = low === high ? 0 : time.row % 1;
-  // After the last row the chosen candidate moves to where refinement puts it.
-  const refined = plan?.best === candidate ? clamp(time.row - (rows.length - 1), 0, 1) : 0;
-  const line = low.points[candidate].slice(0, result.ends[candidate] + 1);
-  const positions = line.map((point, index) => {
-    const now = share ? interpolate(point, high.points[candidate][index], share) : point;
-    return refined ? interpolate(now, plan.points[index], refined) : now;
-  });
-  const { frame_stack: stack, max_level: maxLevel } = state.maze;
-  const levels = [low.level[candidate], high.level[candidate]];
-  const noise = line.map((_, index) => {
-    const token = Math.min(Math.floor((index + stack - 1) / stack), levels[0].length - 1);
-    const [before, after] = levels.map((level) => level[token]);
-    return clamp((before + (after - before) * share) / maxLevel, 0, 1);
-  });
-  return { positions, noise };
-}
-
-/** Draw a candidate: a line, and its tokens if their radius is not 0. */
-function drawCandidate(context, points, noise, width, tokenRadius, opacity) {
-  const clean = 1 - noise.reduce((sum, value) => sum + value, 0) / noise.length;
-  context.globalAlpha = opacity * (0.12 + 0.6 * clean);
-  context.strokeStyle = theme.muted;
-  context.lineWidth = width;
-  drawLine(context, points);
-  if (!tokenRadius) return;
-  for (let index = points.length - 1; index >= 0; index -= 1) {
-    drawToken(context, points[index], noise[index], tokenRadius, opacity);
-  }
-}
-
-/** Draw a token: larger, softer and paler with more noise. */
-function drawToken(context, [x, y], noise, tokenRadius, opacity) {
-  const radius = tokenRadius * (1 + 6.5 * noise);
-  context.globalAlpha = opacity * (0.9 * (1 - noise) ** 1.5 + 0.1);
-  context.drawImage(spriteAt(noise), x - radius, y - radius, 2 * radius, 2 * radius);
-}
-
-/** Draw the chosen plan, colored by the spread of the candidates. */
-function drawPlan(context, plan, points, noise, tokenRadius, opacity) {
-  context.globalAlpha = opacity;
-  context.strokeStyle = theme.floor;
-  context.lineWidth = tokenRadius * 1.6 + 2.5;
-  drawLine(context, points);
-  const scale = spreadScale();
-  const color = (index) => theme.spread(plan.spread[index] / scale);
-  context.lineWidth = tokenRadius * 0.9;
-  for (let index = points.length - 1; index > 0; index -= 1) {
-    context.globalAlpha = opacity * (1 - 0.75 * noise[index]);
-    context.strokeStyle = color(index);
-    drawLine(context, [points[index - 1], points[index]]);
-  }
-  for (let index = points.length - 1; index >= 0; index -= 1) {
-    if (noise[index] > CLEAN) {
-      drawToken(context, points[index], noise[index], tokenRadius, opacity);
-      continue;
-    }
-    context.globalAlpha = opacity;
-    const edgeWidth = Math.max(0.6, tokenRadius * 0.22);
-    drawDisc(context, points[index], tokenRadius, color(index), theme.floor, edgeWidth);
-  }
-}
-
-/** Draw the path of an episode until a step. */
-function drawEpisode(context, result, step, toPixels) {
-  const count = Math.floor(step / result.every) + 1;
-  const path = result.positions.slice(0, count).map(toPixels);
-  path.push(toPixels(positionAt(result, step)));
-  for (const [color, width] of [[theme.floor, 5], [theme.ink, 2.2]]) {
-    context.strokeStyle = color;
-    context.lineWidth = width;
-    drawLine(context, path);
-  }
 }

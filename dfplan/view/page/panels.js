@@ -20,6 +20,7 @@ export function addPanel(settings) {
     layer: find(".layer"),
     matrixCanvas: find(".matrix canvas"),
     status: find(".status"),
+    steps: find(".steps"),
     summary: find(".summary"),
     title: find("h2"),
     rowsLabel: find(".matrix-rows"),
@@ -66,7 +67,6 @@ export function selectMaze(name) {
   const maze = plannerNamed(name);
   state.maze = maze;
   element("maze").value = name;
-  state.recordedIndex = 0;
   state.query = { start: maze.start, goal: maze.goal, via_points: [], zones: [] };
   for (const panel of state.panels) {
     cancelRequests(panel);
@@ -74,11 +74,11 @@ export function selectMaze(name) {
   }
   state.followLatest = true;
   state.playing = false;
-  if (!state.recordings) return queryChanged();
+  if (!state.recordings) return queryChanged({ opening: true });
   fillRecordedQueries();
   fillVariants();
   showSettings();
-  showRecorded();
+  showRecorded(0, { opening: true });
 }
 
 /** Select a tool: move, via, zone or erase. */

@@ -41,13 +41,13 @@ export function snapToRecorded({ name, before }) {
 }
 
 /** Show a recorded query with its own start and goal. */
-export function showRecorded(index = state.recordedIndex) {
+export function showRecorded(index = state.recordedIndex, options = {}) {
   state.recordedIndex = index;
   const { start, goal } = recordedQueries()[index];
   state.query = { start, goal, via_points: [], zones: [] };
   element("recorded").value = index;
   showQuery();
-  requestPlans();
+  requestPlans(options);
 }
 
 /** Show the next recorded query, or the previous one. */

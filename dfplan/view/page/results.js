@@ -1,6 +1,7 @@
 // Quantities of results that are drawn or described.
 
 import { interpolate } from "./geometry.js";
+import { showsPlan } from "./playback.js";
 import { clamp, state } from "./state.js";
 
 /** Position of the body at an environment step of an episode. */
@@ -9,11 +10,8 @@ export function positionAt(result, step) {
   return interpolate(result.positions[Math.floor(at)], result.positions[Math.ceil(at)], at % 1);
 }
 
-/** Upper end of the color scale of spread; the same in all panels, so that they can be compared. */
-export function spreadScale() {
-  const plans = state.panels.map((panel) => panel.result?.plan).filter(Boolean);
-  return Math.max(...plans.flatMap((plan) => plan.spread), 0.25 * state.maze.cell_size);
-}
+/** Upper end of the color scale of spread; the same for all plans in a maze, to compare them. */
+export const spreadScale = () => 0.5 * state.maze.cell_size;
 
 /** The candidate whose levels are shown: the chosen one, or the longest before one is chosen. */
 export const shownCandidate = (result) =>
@@ -22,6 +20,28 @@ export const shownCandidate = (result) =>
 /** Number of the last token before arrival. */
 export const lastToken = (result, candidate) =>
   Math.ceil(result.ends[candidate] / state.maze.frame_stack);
+
+/** Noise levels of the tokens until arrival, from those of all tokens of a candidate. */
+export const levelsUntilArrival = (result, candidate, levels) =>
+  levels.slice(0, lastToken(result, candidate) + 1);
+
+/** Whether the colors show the plan spread, not the noise levels. */
+export function showsSpread(result, time) {
+  if (!showsPlan(result, time) || !result.plan.spread) return false;
+  const { best, level } = result.plan;
+  return levelsUntilArrival(result, best, level).every((one) => one === 0);
+}
+
+/** Index of the row after which half of the chosen candidate's tokens are clean. */
+export function halfwayRow(result) {
+  const { best } = result.plan;
+  const unevenness = result.rows.map((row) => {
+    const levels = levelsUntilArrival(result, best, row.level[best]);
+    const clean = levels.filter((level) => level === 0).length / levels.length;
+    return clean < 1 ? Math.abs(clean - 0.5) : 1;
+  });
+  return unevenness.indexOf(Math.min(...unevenness));
+}
 
 /** Percentage of the noise that is removed from the tokens between start and goal. */
 export function denoisedPercentage(result, event) {

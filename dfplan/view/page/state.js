@@ -1,12 +1,12 @@
 // State of the web app, and small functions that most modules use.
 
 export const DEFAULTS = {
-  matrix: "full_sequence",
-  uncertainty_scale: 1,
+  matrix: "pyramid",
+  uncertainty_scale: 0.5,
   stop_fraction: 1,
   steps: 3,
   guidance: 0.5,
-  candidates: 16,
+  candidates: 8,
   mc_samples: 1,
   seed: 0,
   variant: 0,

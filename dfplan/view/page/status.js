@@ -30,13 +30,34 @@ function episodeStatus(result, step) {
 }
 
 function planStatus(result) {
-  const { steps, seconds, evaluations } = result.plan;
-  let more = constraintStatus(result.plan);
+  const { seconds, evaluations } = result.plan;
+  let more = routesStatus(result.plan) + constraintStatus(result.plan);
   if (!more && !state.recordings) {
     more = ` First row after ${formatSeconds(result.firstRowAfter / 1000)}.`;
   }
   const cost = countOf(evaluations, "network evaluation");
-  return `Planned ${steps} steps in ${formatSeconds(seconds)}, ${cost}.${more}`;
+  return `Planned in ${formatSeconds(seconds)}, ${cost}.${more}`;
+}
+
+/** How many of the plans made again take another route. */
+function routesStatus({ other_routes: { length: count }, replans }) {
+  if (!count) return "";
+  return ` Made again, ${count} of ${replans} took another route.`;
+}
+
+function takenText({ reached, step }) {
+  if (reached !== null) return `${reached}, to the goal's disc`;
+  return state.query.goal ? `${step}, goal not reached` : `${step}`;
+}
+
+/** The three numbers of steps of a result: planned, needed by the body, and taken. */
+export function stepsOf(result) {
+  if (!result?.plan) return "";
+  const { steps, body_steps: needed } = result.plan;
+  const texts = [`Planned steps: ${steps}`];
+  texts.push(`steps the body needs: ${needed ?? "as planned"}`);
+  if (result.over) texts.push(`steps taken: ${takenText(result)}`);
+  return `${texts.join(" · ")}.`;
 }
 
 /** How well a plan satisfies via-points and zones. */
