@@ -29,9 +29,10 @@ from dfplan.view.server import bind_server, server_url
 
 SETTINGS: dict[str, dict[str, str]] = {
     "defaults": {},
-    "16 samples": {"mc_samples": "16"},
-    "pyramid": {"matrix": "pyramid"},
-    "pyramid, 4 candidates": {"matrix": "pyramid", "candidates": "4"},
+    "full sequence": {"matrix": "full_sequence"},
+    "4 candidates": {"candidates": "4"},
+    "16 candidates": {"candidates": "16"},
+    "16 Monte Carlo samples": {"mc_samples": "16"},
     "autoregressive": {"matrix": "autoregressive"},
     "autoregressive, 4 candidates": {"matrix": "autoregressive", "candidates": "4"},
 }
