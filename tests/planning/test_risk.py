@@ -9,7 +9,8 @@ import pytest
 from walks import statistics_of, walk
 
 from dfplan.planning.graph import GraphPlanner
-from dfplan.planning.risk import with_risk
+from dfplan.planning.requirements import Requirements
+from dfplan.planning.risk import expected_delay, with_risk
 from dfplan.planning.route import find_routes, find_ways
 from dfplan.tokens.statistics import Statistics
 
@@ -93,3 +94,38 @@ def test_without_jumps_nothing_is_left_to_chance() -> None:
     assert plan.arrival is not None and plan.on_plan is not None and plan.loss is not None
     assert plan.arrival[0] == 1 and (plan.on_plan == 1).all() and (plan.loss == 0).all()
     assert plan.futures == ()
+
+
+def line(*corners: tuple[float, float]) -> np.ndarray:
+    """A plan through these corners, [P, 2]."""
+    return np.asarray(walk(*corners)[:, :2], float)
+
+
+def test_waiting_does_not_change_the_expected_delay() -> None:
+    """With time to spare, a jump would otherwise seem to save time."""
+    statistics = with_jumps(lost=10, saved=20, through=60, round_way=True)
+    (ways,) = find_ways(statistics, GOAL[None])
+    step = statistics.motion.max_step
+    across = line((0, 0), (10, 0))
+    waiting = np.concatenate([across, np.repeat(across[-1:], 500, 0)])
+    delays = [
+        expected_delay(ways.stages, points, np.zeros(len(points), int), step)
+        for points in (across, waiting)
+    ]
+    assert delays[0] > 0 and delays[1] == pytest.approx(delays[0])
+    around = line((0, 0), (0, 5), (10, 5), (10, 0))
+    assert expected_delay(ways.stages, around, np.zeros(len(around), int), step) == 0
+
+
+def test_a_landing_still_has_to_pass_the_places_that_are_left() -> None:
+    """A jump behind a required place costs the way back to it."""
+    statistics = with_jumps(lost=0, saved=30, through=60, round_way=True)
+    place = np.array([[2.0, 0.0]])
+    (ways,) = find_ways(statistics, GOAL[None], requirements=Requirements(place))
+    points, step = line((0, 0), (10, 0)), statistics.motion.max_step
+    passed = (points[:, 0] >= 2).astype(int)
+    before, behind = (
+        expected_delay(ways.stages, points, counts, step)
+        for counts in (np.zeros(len(points), int), passed)
+    )
+    assert before > behind

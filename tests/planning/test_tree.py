@@ -224,6 +224,24 @@ def test_the_value_of_a_node_is_the_expected_time_over_chance(planner: ForcingPl
         plan = TreePlanner(single).plan(start, goal, seed=0)
         assert (plan.points[0, :, 1].max() > 4) == goes_round
         assert plan.arrival is not None and (plan.arrival[0] > 0.99 or not goes_round)
+        if goes_round:  # also with time to spare
+            long = TreePlanner(single).plan(start, goal, horizon=600, seed=0)
+            assert long.arrival is not None and long.arrival[0] > 0.99
+
+
+def test_the_plan_is_the_node_with_the_best_score(
+    planner: ForcingPlanner, states: np.ndarray, goals: np.ndarray
+) -> None:
+    raw = planner.with_settings(refine_steps=0)
+    together = TreePlanner(raw).plan(states, goals, seed=0, trace=True)
+    assert together.tree is not None
+    scores = together.tree.scores
+    assert (together.scores.max(1) == scores.max(1)).all()
+    for row, best in enumerate(scores.argmax(1)):
+        length = together.points.shape[1]
+        np.testing.assert_array_equal(
+            together.points[row], together.tree.points[row, best][:length]
+        )
 
 
 def test_places_are_passed_in_order(planner: ForcingPlanner) -> None:
