@@ -1,10 +1,9 @@
-"""Draw a plan with an uncertain far future, the path that follows it, and its denoising.
+"""Draw a plan on its way, the path that follows it, its spread, and its denoising.
 
-In the pyramid matrix each token is one sampling step behind the token before it. If sampling stops
-early, the near future is certain and the far future is still noise.
+The near future is denoised first, from the expected way with much noise. The picture shows half of
+the tokens clean: the near future is certain, and prediction regions show where the rest may end.
 """
 
-import math
 from pathlib import Path
 
 import gymnasium
@@ -15,22 +14,21 @@ import dfplan
 
 
 def main(maze: str = "large", out: Path = Path("runs/picture")) -> None:
-    planner = dfplan.load(f"maze2d-{maze}").with_settings(
-        route_noise=math.inf, matrix="pyramid", stop_fraction=0.4
-    )
+    planner = dfplan.load(f"maze2d-{maze}").with_settings(matrix="pyramid", route_noise=200.0)
     env = gymnasium.make(f"dfplan/multi2d-{maze}-v1")
     observation, info = env.reset(seed=8)
 
     plan = planner.plan(observation, info["goal"], seed=0, trace=True)
     print(plan.plot_denoising(out / "denoising.png"))
 
-    policy = dfplan.Policy(planner, tolerance=None, seed=0)  # never replans
-    visited, truncated = [observation[:2]], False
+    tracker, visited = planner.tracker(), [observation[:2]]
+    tracker.assign(np.array([0]), plan)
+    truncated = False
     while not (info["success"] or truncated):
-        action = policy.act(observation, goal=info["goal"])
-        observation, _, _, truncated, info = env.step(action)
+        observation, _, _, truncated, info = env.step(tracker.act(observation[None])[0])
         visited.append(observation[:2])
-    print(policy.plan.plot(out / "plan.png", executed=np.array(visited)))
+    print(plan.plot(out / "plan.png", executed=np.array(visited)))
+    print(f"{plan.times[0, -1]:.0f} steps needed, {len(visited) - 1} taken")
 
 
 if __name__ == "__main__":
