@@ -30,7 +30,14 @@ from tqdm import tqdm
 
 from dfplan.cli.arguments import Names
 from dfplan.evaluation.episodes import run_episodes
-from dfplan.evaluation.protocols import Split, Task, named_task, problems
+from dfplan.evaluation.protocols import (
+    Split,
+    Task,
+    named_protocol,
+    named_task,
+    problems,
+    tasks_of,
+)
 from dfplan.evaluation.statistics import mean
 from dfplan.mazes import Maze
 from dfplan.planning.graph import GraphPlanner
@@ -41,13 +48,10 @@ from dfplan.tokens.free_region import Clearance
 from dfplan.tokens.statistics import Statistics
 from dfplan.types import Plan, Planner
 
-TASKS = (
-    "multi2d-umaze",
-    "multi2d-medium",
-    "maze2d-large",
-    "multi2d-large",
-    "ogbench-giant-navigate",
-    "ogbench-giant-stitch",
+TASKS = tuple(
+    task.id
+    for protocol in ("d4rl-maze2d-v1", "gymnasium-pointmaze-v3", "ogbench-pointmaze-v0")
+    for task in tasks_of(named_protocol(protocol))
 )
 
 _POINTS_PER_LINE = 20
