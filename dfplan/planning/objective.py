@@ -81,15 +81,16 @@ class PlanObjective:
     def score(self, states: torch.Tensor, known: torch.Tensor | None = None) -> torch.Tensor:
         """The score of states [S, P, W]; [S].
 
-        Lines from point ``known`` [S] on follow a recorded way, and count as on the data.
+        Lines from point ``known`` [S] on follow a recorded way. They count as at most at the edge
+        of the margin.
         """
         points = states[..., self._position]
         line = points.diff(dim=1).abs().amax(-1) / self._step_length
         away = self._margins_away(points)
-        off = (away > 1).float().mean(-1), away.clamp(max=1).mean(-1)
-        cost = self.settings.support_penalty * off[0] + _NEAR_COST * off[1]
+        off = (away > 1).float().mean(-1)
         if known is not None:
-            cost = torch.where(torch.arange(cost.shape[1]) < known[:, None], cost, 0.0)
+            off = torch.where(torch.arange(off.shape[1]) < known[:, None], off, 0.0)
+        cost = self.settings.support_penalty * off + _NEAR_COST * away.clamp(max=1).mean(-1)
         score = -(line * (1 + cost)).sum(-1)
         return score if self._reward is None else score + self._reward(states, self._steps(states))
 
