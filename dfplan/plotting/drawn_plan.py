@@ -94,8 +94,14 @@ class DrawnPlan:
         return self.spread
 
     def limits(self, executed: np.ndarray | None = None) -> Limits:
-        """Limits that show the maze, or else all that is drawn, with a path [S, 2] if given."""
+        """Limits that show the maze, or else all that is drawn, with a path [S, 2] if given.
+
+        Prediction regions can be larger.
+        """
         points = [self.points, self.candidates.reshape(-1, 2)]
+        if self.spread is not None:
+            radius = self.spread[:, None]
+            points += [self.points - radius, self.points + radius]
         points += [to_picture(self.maze, future.points) for future in self.futures]
         if self.goal is not None:
             points.append(self.goal[None])

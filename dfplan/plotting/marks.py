@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Patch, Polygon
 from matplotlib.path import Path as Outline
 from matplotlib.patheffects import Normal, Stroke
 
@@ -134,17 +134,37 @@ def draw_tube(
     index = np.arange(len(points))
     q0, q1, r, shown = (np.interp(at, index, x) for x in (*points.T, radius, values))
     shades = theme.paler(scale.to_rgba(shown), _REGION_SHARES[0])
-    return _draw_discs(axes, np.stack([q0, q1], axis=1), r, shades, 2)
+    return _draw_discs(axes, np.stack([q0, q1], axis=1), r, shades, 2, joined=True)
 
 
 def _draw_discs(
-    axes: Axes, points: np.ndarray, radius: np.ndarray, colors: np.ndarray, zorder: float
+    axes: Axes,
+    points: np.ndarray,
+    radius: np.ndarray,
+    colors: np.ndarray,
+    zorder: float,
+    *,
+    joined: bool = False,
 ) -> Artist:
-    """Draw a disc around each point [P, 2], the first on top."""
-    discs = [Circle((x, y), r) for (y, x), r in zip(points, radius, strict=True)]
-    collection = PatchCollection(discs[::-1], facecolors=colors[::-1], linewidths=0, zorder=zorder)
+    """Draw a disc around each point [P, 2], the first on top; if ``joined``, without gaps."""
+    patches: list[Patch] = [Circle((x, y), r) for (y, x), r in zip(points, radius, strict=True)]
+    if joined:
+        between = _between(points[:, ::-1], radius)
+        patches = [*(Polygon(corners) for corners in between), *patches[::-1]]
+        colors = np.concatenate([colors[:-1], colors[::-1]])
+    else:
+        patches, colors = patches[::-1], colors[::-1]
+    collection = PatchCollection(patches, facecolors=colors, linewidths=0, zorder=zorder)
     axes.add_collection(collection)
     return collection
+
+
+def _between(xy: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Corners of the areas between successive discs, [P - 1, 4, 2]."""
+    way = np.diff(xy, axis=0)
+    across = way[:, ::-1] * [-1, 1] / np.maximum(np.linalg.norm(way, axis=1), 1e-12)[:, None]
+    first, last = across * radius[:-1, None], across * radius[1:, None]
+    return np.stack([xy[:-1] + first, xy[:-1] - first, xy[1:] - last, xy[1:] + last], axis=1)
 
 
 def cut_off(axes: Axes, artists: Sequence[Artist], outline: Outline) -> None:

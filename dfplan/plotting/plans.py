@@ -193,7 +193,7 @@ def plot_ellipses(
         ]
         collection = PatchCollection(ellipses, zorder=2 - 0.1 * deviation, label=label)
         shades = theme_colors.paler(scale.to_rgba(sizes[::-1]), 0.4 / deviation)
-        collection.set(facecolors=shades, linewidths=0)
+        collection.set(facecolors=shades, edgecolors=shades, linewidths=0.5)
         collection.set(cmap=scale.cmap, norm=scale.norm)
         ax.add_collection(collection)
         drawn.cut_off(ax, [collection])
