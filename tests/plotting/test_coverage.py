@@ -51,7 +51,8 @@ def test_without_a_maze_all_finite_rows_are_counted() -> None:
     observations = 100 * RNG.standard_normal((1000, 2)) + [50, -300]
     visits = count_visits(observations, None)
     assert visits.counts.sum() == 1000 and max(visits.counts.shape) <= 241
-    low, high = observations.min(0), observations.max(0)
+    shown = to_picture(None, observations)
+    low, high = shown.min(0), shown.max(0)
     q0, p0, q1, p1 = visits.limits
     assert (low > [q0, q1]).all() and (high < [p0, p1]).all()
 
@@ -69,15 +70,15 @@ def test_everything_is_drawn_at_its_position(suite: str | None) -> None:
     np.testing.assert_allclose(drawn, [to_picture(maze, x)[:, ::-1] for x in places])
     (image,) = axes.images
     left, right, bottom, top = image.get_extent()
-    assert (top, bottom, left, right) == pytest.approx(visits.limits)
+    assert (bottom, top, left, right) == pytest.approx(visits.limits)
     np.testing.assert_array_equal(image.get_array().filled(0), visits.counts)
     assert image.get_array().mask.sum() == (visits.counts == 0).sum()
     assert image.get_cmap().name == LIGHT.visits.name
     assert (image.norm.vmin, image.norm.vmax) == (1, visits.counts.max())
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
-    assert x0 < x1 and y0 > y1
+    assert x0 < x1 and (y0 > y1 if maze else y0 < y1)
     inside = to_picture(maze, observations[:, :2])
-    assert (inside > [y1, x0]).all() and (inside < [y0, x1]).all()
+    assert (inside > [min(y0, y1), x0]).all() and (inside < [max(y0, y1), x1]).all()
     shown = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert shown == ["one segment", "jump", "in a wall"]
 

@@ -13,10 +13,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.text import Text
+from pictures import colors_at, new_axes, panels, texts
 
 from dfplan.errors import ConfigError, DataError, DfplanError
 from dfplan.mazes import Maze, named_maze, parse_maze
@@ -97,20 +96,6 @@ def trace_of(plan: dict[str, Any], rows: int = 25) -> list[tuple[np.ndarray, np.
     return [(np.round(x).astype(int), plan["points"]) for x in level]
 
 
-def pixels(figure: Figure) -> np.ndarray:
-    figure.set_dpi(DPI)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3] / 255
-
-
-def colors_at(figure: Figure, axes: Any, positions: np.ndarray) -> np.ndarray:
-    """RGB [N, 3] of the pixels at positions [N, 2] in the picture's coordinates."""
-    image = pixels(figure)
-    x, y = axes.transData.transform(positions[:, ::-1]).T
-    return image[(len(image) - y).astype(int), x.astype(int)]
-
-
 def as_figure(plan: dict[str, Any]) -> Figure:
     return plan_figure(record(plan), executed=plan["executed"])
 
@@ -118,15 +103,13 @@ def as_figure(plan: dict[str, Any]) -> Figure:
 @pytest.mark.parametrize("name", NAMES)
 def test_walls_are_drawn_at_their_positions(name: str) -> None:
     maze = named_maze(name)
-    figure = Figure(figsize=(6, 6))
-    axes = figure.add_axes((0, 0, 1, 1))
-    plot_maze(name, axes, scale=False)
+    axes = plot_maze(name, new_axes(6), scale=False)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     rng = np.random.default_rng(0)
     positions = rng.uniform((top + 0.1, left + 0.1), (bottom - 0.1, right - 0.1), (2000, 2))
     from_edge = np.abs((positions + 0.2 + 0.5) - np.round(positions + 0.2 + 0.5)).min(axis=1)
     positions = positions[from_edge > 0.03]
-    drawn = np.abs(colors_at(figure, axes, positions) - matplotlib.colors.to_rgb(LIGHT.wall)).max(1)
+    drawn = np.abs(colors_at(axes, positions, maze) - matplotlib.colors.to_rgb(LIGHT.wall)).max(1)
     free = maze.is_free(positions, radius=0.0)
     assert 0.2 < free.mean() < 0.9
     np.testing.assert_array_equal(drawn > 0.01, free)
@@ -145,35 +128,38 @@ def test_rows_run_down_and_columns_to_the_right() -> None:
     assert x_right - x == pytest.approx(y - y_down)
 
 
-@pytest.mark.parametrize("maze", [None, "large"])
-def test_tokens_have_the_colors_of_level_and_spread(maze: str | None) -> None:
+@pytest.mark.parametrize("maze", [None, named_maze("large")])
+def test_tokens_have_the_colors_of_level_and_spread(maze: Maze | None) -> None:
     points = np.stack([np.full(7, 2.8), np.linspace(0.8, 5.8, 7)], axis=1)
-    level, spread = np.array([0, 0, 4, 9, 13, 20, 20]), np.array([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0])
-    figure = as_figure(plan_without_maze(points, level=level, spread=spread, maze=maze))
-    by_level, by_spread = figure.axes[:2]
-    wanted = LIGHT.level(level / K)[1:, :3]
-    np.testing.assert_allclose(colors_at(figure, by_level, points)[1:], wanted, atol=0.01)
-    wanted = LIGHT.spread(spread / 0.5)[1:, :3]
-    np.testing.assert_allclose(colors_at(figure, by_spread, points)[1:], wanted, atol=0.01)
+    level, spread = np.array([0, 0, 4, 9, 13, 16, 19]), np.array([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0])
+    text = maze and maze.text
+    figure = as_figure(plan_without_maze(points, level=level, spread=spread, maze=text))
+    by_level, by_spread = panels(figure)
+    for axes, shares in ((by_level, level / K), (by_spread, spread / 0.5)):
+        wanted = LIGHT.uncertainty(shares)[1:, :3]
+        np.testing.assert_allclose(colors_at(axes, points, maze)[1:], wanted, atol=0.01)
 
 
 def test_spread_is_drawn_to_scale() -> None:
     points = np.array([(1.0, 1.0), (1.0, 3.0), (1.0, 5.0)])
-    figure = as_figure(plan_without_maze(points, spread=np.full(3, 0.5)))
+    (axes,) = panels(as_figure(plan_without_maze(points, spread=np.full(3, 0.5))))
     beside = np.array([(1.0 + x, 3.0) for x in (0.45, 0.55, -0.45, -0.55)])
-    inside, outside, *other = colors_at(figure, figure.axes[1], beside)
+    inside, outside, *other = colors_at(axes, beside)
     assert np.abs(inside - outside).max() > 0.05
     np.testing.assert_allclose([inside, outside], other)
 
 
 def test_each_denoising_panel_has_the_colors_of_its_row() -> None:
+    maze = named_maze("large")
     points = np.stack([np.full(6, 2.8), np.linspace(0.8, 5.8, 6)], axis=1)
     levels = [np.full(6, K), np.array([0, 0, 5, 10, 15, 20]), np.zeros(6)]
     plan = plan_without_maze(points, maze="large")
     figure = denoising_figure(record(plan, [(level, points) for level in levels]))
-    for axes, level in zip(figure.axes, levels, strict=False):
-        seen = colors_at(figure, axes, points)[1:]
-        np.testing.assert_allclose(seen, LIGHT.level(level / K)[1:, :3], atol=0.01)
+    for axes, level in zip(panels(figure), levels, strict=True):
+        seen = colors_at(axes, points, maze)
+        wanted = LIGHT.uncertainty(level / K)[:, :3]
+        wanted[level == K] = matplotlib.colors.to_rgb(LIGHT.floor)  # rings
+        np.testing.assert_allclose(seen[1:], wanted[1:], atol=0.01)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -203,9 +189,7 @@ def test_texts_do_not_overlap_and_fit_into_the_figure(maze: Maze | None) -> None
         denoising_figure(record(plan, trace_of(plan, rows=6)), panels=panels) for panels in (6, 1)
     ]
     for figure in (as_figure(plan), *strips):
-        figure.draw_without_rendering()
-        texts = [x for x in figure.findobj(Text) if x.get_visible() and x.get_text()]
-        boxes = [x.get_window_extent() for x in texts if x.get_window_extent().width]
+        boxes = [x.get_window_extent() for x in texts(figure)]
         assert len(boxes) > 5
         assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
         page = figure.bbox.padded(0.5)
@@ -216,10 +200,10 @@ def test_texts_do_not_overlap_and_fit_into_the_figure(maze: Maze | None) -> None
 def test_without_a_maze_plan_and_path_are_visible() -> None:
     plan = plan_of(named_maze("medium")) | {"maze": None, "goal": np.array([9.0, -3.0])}
     plan["executed"] = plan["executed"] * 1.5
-    for axes in as_figure(plan).axes[:2]:
-        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    for axes in panels(as_figure(plan)):
+        low, high = np.transpose([axes.get_xlim(), axes.get_ylim()])
         shown = np.concatenate([plan["points"], plan["executed"], plan["goal"][None]])
-        assert (shown > (top, left)).all() and (shown < (bottom, right)).all()
+        assert (shown > low).all() and (shown < high).all()
 
 
 @pytest.mark.parametrize("maze", [None, "medium"])
@@ -230,13 +214,11 @@ def test_futures_are_drawn_with_their_probabilities(maze: str | None) -> None:
     lost = Future(0, 3, 0.5, 0.0, np.array([[6.0, 1.0]]))
     plan = replace(plan, futures=(saved, lost, replace(lost, point=4, probability=0.1)))
     figure = plan_figure(plan)
-    for axes in figure.axes[:2]:
+    for axes in panels(figure):
         assert {text.get_text() for text in axes.texts} >= {"25%", "60%"}
-        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        low, high = np.sort([axes.get_xlim(), axes.get_ylim()], axis=1).T
         for line in axes.get_lines():
-            x, y = np.asarray(line.get_data())
-            assert (x >= left).all() and (x <= right).all()
-            assert (y <= bottom).all() and (y >= top).all()
+            assert (line.get_xydata() >= low).all() and (line.get_xydata() <= high).all()
     (legend,) = figure.legends
     assert {"future", "lost future"} <= {text.get_text() for text in legend.get_texts()}
 
