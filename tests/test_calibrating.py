@@ -1,0 +1,52 @@
+"""What is measured of a checkpoint's uncertainty."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dfplan
+from dfplan.calibrating import calibrate, followed, passages
+from dfplan.errors import ConfigError
+from dfplan.evaluation.protocols import named_task, problems
+from dfplan.planning.disturbance import Disturbance
+from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.success import Calibration
+from dfplan.pretrained import checkpoint_path
+from dfplan.training.checkpoint import Checkpoint
+
+
+def test_what_was_measured_is_stored_and_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "planner.safetensors"
+    shutil.copy(checkpoint_path("maze2d-umaze"), path)
+    regions, calibration = calibrate(path, count=3)
+    before, after = Checkpoint.load(checkpoint_path("maze2d-umaze")), Checkpoint.load(path)
+    assert after.network.keys() == before.network.keys()
+    planner = dfplan.load(path)
+    assert isinstance(planner, ForcingPlanner) and planner.regions is not None
+    assert planner.regions.to_json() == regions.to_json()
+    assert planner.calibration == calibration
+    plan = planner.plan([1, 1, 0, 0], [3, 1], seed=0)
+    assert plan.regions is planner.regions
+    assert (np.diff(regions.radii, axis=-1) >= 0).all(), "90% need more room than 50%"
+
+
+def test_only_planners_by_diffusion_forcing_have_regions() -> None:
+    with pytest.raises(ConfigError, match="ForcingPlanner"):
+        calibrate(Path("benchmarks/checkpoints/diffuser-umaze.safetensors"))
+
+
+def test_real_episodes_follow_one_plan_each() -> None:
+    task = named_task("multi2d-umaze", "validation")
+    planner = dfplan.load("maze2d-umaze")
+    assert isinstance(planner, ForcingPlanner)
+    drawn = problems(task, 3, seed=1)
+    ((plan, batch),) = followed(planner, task, drawn, Disturbance(), seed=0)
+    assert len(plan) == len(batch) == 3 and batch.success.all()
+    np.testing.assert_allclose(plan.points[:, 0], drawn.starts[:, :2], atol=1e-4)
+    wide = Calibration(tracking=0.5)
+    for distance, radius in passages(planner, plan, batch, wide, Disturbance(), seed=0):
+        assert (distance <= radius).all() and (radius >= 0.5).all()
