@@ -6,9 +6,9 @@ Validation problems of four tasks. The regions and the calibration of each check
 other validation problems (``dfplan calibrate``).
 
 "spread": the plan spread against what it means. "real" is the root mean square distance from each
-point of a plan to the same problem planned with ten other seeds. "rank correlation" is the median
-over plans of Spearman's correlation along the plan, and "size" the mean spread over the mean of
-"real". "ten others" predicts "real" by ten more seeds; nothing can be expected to do better.
+point of a plan to the same problem planned with ten other seeds, on the same route. "rank
+correlation" is the median over plans of Spearman's correlation along the plan, and "size" the mean
+spread over the mean of "real". "ten others" predicts "real" by ten more seeds; nothing can be expected to do better.
 "extra time" compares single plans with and without a spread, in percent (median of paired runs).
 
 "regions": how many noisy tokens end inside their prediction regions, in percent, while plans are
@@ -40,6 +40,8 @@ from typing import cast
 import numpy as np
 from findings import RESULTS, publish
 from jsonargparse import auto_cli
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from dfplan.calibrating import (
@@ -52,15 +54,17 @@ from dfplan.calibrating import (
 from dfplan.cli.arguments import Names
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
 from dfplan.planning.disturbance import Disturbance
-from dfplan.planning.rewards import squared_distance_to_line
+from dfplan.planning.replans import same_route, spread
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.success import success_probability
 from dfplan.planning.timing import arrival_times
+from dfplan.plotting import marks
 from dfplan.plotting.figures import save
-from dfplan.plotting.maze import floor_outline, to_picture
+from dfplan.plotting.maze import floor_outline, maze_limits, to_picture
 from dfplan.plotting.reliability import reliability_bins, reliability_figure
 from dfplan.pretrained import load
 from dfplan.regions import COVERAGE, tokens_ahead
+from dfplan.suites import CELL_OFFSET
 from dfplan.types import Plan
 
 TASKS = ("multi2d-medium", "multi2d-large", "ogbench-giant-navigate", "ogbench-teleport-navigate")
@@ -116,7 +120,8 @@ def _spread(planner: ForcingPlanner, drawn: Problems) -> list[dict[str, object]]
         planner.with_settings(replans=0).plan(drawn.starts, drawn.goals, seed=seed).points
         for seed in range(1, 21)
     ]
-    real, others = (_distance(plan.points, part) for part in (again[:10], again[10:]))
+    islands = planner.model.statistics.support.islands
+    real, others = (_real_spread(plan.points, part, islands) for part in (again[:10], again[10:]))
     many = planner.with_settings(replans=8).plan(drawn.starts, drawn.goals, seed=0)
     rows = []
     for name, guess, replans in (
@@ -133,15 +138,16 @@ def _spread(planner: ForcingPlanner, drawn: Problems) -> list[dict[str, object]]
     return rows
 
 
-def _distance(points: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
-    """Root mean square distance of points [B, P, 2] to the lines of other plans; [B, P]."""
-    import torch
-
-    squared = [
-        squared_distance_to_line(torch.from_numpy(points), torch.from_numpy(line)).numpy()
-        for line in others
-    ]
-    return np.asarray(np.sqrt(np.mean(squared, axis=0)))
+def _real_spread(
+    points: np.ndarray, again: Sequence[np.ndarray], islands: np.ndarray
+) -> np.ndarray:
+    """How far points [B, P, 2] move in plans that were made again, on the same route; [B, P]."""
+    length = max(line.shape[1] for line in again)
+    lines = np.stack(
+        [np.pad(line, ((0, 0), (0, length - line.shape[1]), (0, 0)), "edge") for line in again], 1
+    )
+    same = np.stack([same_route(*pair, islands) for pair in zip(points, lines, strict=True)])
+    return spread(points, lines, same)
 
 
 def _compared(plan: Plan, guess: np.ndarray, real: np.ndarray) -> tuple[float, float]:
@@ -223,20 +229,31 @@ def _bins_that_hold(found: np.ndarray) -> tuple[int, int]:
 
 
 def _area(
-    plan: Plan, task: Task, points: np.ndarray, radii: np.ndarray, spacing: float = 0.04
+    plan: Plan, task: Task, points: np.ndarray, radii: np.ndarray, pixels: int = 60
 ) -> tuple[float, float]:
-    """The area of drawn regions in walls, and all of it, in points of a grid."""
+    """The area of regions in walls, and all of it, as drawn with so many pixels for a cell."""
     assert plan.floor is not None
-    outline, maze = floor_outline(plan.floor, task.maze), task.maze
-    axes = [np.arange(0, side, spacing) - 0.7 for side in maze.shape]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
-    places, cells = to_picture(maze, points), radii / maze.suite.cell_size
-    covered = np.zeros(len(grid), bool)
-    for place, radius in zip(places[radii > 0], cells[radii > 0], strict=True):
-        covered |= np.linalg.norm(grid - place, axis=1) <= radius
-    covered[covered] = outline.contains_points(grid[covered][:, ::-1])
-    square = np.floor(grid[covered] + 0.7).astype(int)
-    return float(maze.walls[square[:, 0], square[:, 1]].sum()), float(covered.sum())
+    maze = task.maze
+    low0, high0, low1, high1 = maze_limits(maze)
+    figure = Figure(figsize=(high1 - low1, high0 - low0), dpi=pixels, facecolor="white")
+    canvas, ax = FigureCanvasAgg(figure), figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(low1, high1), ylim=(high0, low0))
+    ax.set_axis_off()
+    noisy = radii > 0
+    places, cells = to_picture(maze, points)[noisy], radii[noisy] / maze.suite.cell_size
+    both, black = np.stack([cells, cells], 1), np.tile([0.0, 0.0, 0.0, 1.0], (len(cells), 1))
+    drawn = marks.draw_regions(ax, places, both, black)
+    marks.cut_off(ax, drawn, floor_outline(plan.floor, maze))
+    canvas.draw()
+    pixel = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    ink = 255.0 - pixel[..., 0]
+    q0, q1 = (
+        low + (np.arange(count) + 0.5) / pixels
+        for low, count in zip((low0, low1), ink.shape, strict=True)
+    )
+    first, second = (np.floor(q + 0.5 - CELL_OFFSET).astype(int) for q in (q0, q1))
+    walls = maze.walls[np.ix_(first.clip(0), second.clip(0))]
+    return float(ink[walls].sum()), float(ink.sum())
 
 
 def _tracking(planner: ForcingPlanner, task: Task, drawn: Problems) -> dict[str, object]:

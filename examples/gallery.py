@@ -6,7 +6,7 @@ The functions of ``dfplan.plotting`` draw on any axes, so they can be combined i
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jsonargparse import auto_cli
@@ -68,12 +68,14 @@ def main(
 
 def draw_uncertainty(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
     plan = planner.with_settings(refine_steps=0).plan(START, GOAL, seed=3)
-    figure, axes = panels(theme, "Candidates", "Spread", "Ellipses over time")
+    figure, axes = panels(theme, "Candidates", "Plan spread", "Ellipses over time")
     plotting.plot_candidates(plan, axes[0], theme=theme)
+    explain(axes[0], "rank of the score, 0 is the best", theme)
     plotting.plot_spread(plan, axes[1], theme=theme)
-    plotting.plot_plan(plan, axes[1], color="spread", theme=theme)
+    plotting.plot_plan(plan, axes[1], color="spread", candidates=False, theme=theme)
+    explain(axes[1], "plan spread, in units of position", theme)
     plotting.plot_ellipses(plan, axes[2], theme=theme)
-    plotting.plot_plan(plan, axes[2], candidates=False, theme=theme)
+    explain(axes[2], "standard deviation, in units of position", theme)
     return figure
 
 
@@ -88,8 +90,9 @@ def draw_reward_gradients(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
     figure, axes = panels(theme, "Gradient of the reward", "Gradient of a disc to keep out of")
     plotting.plot_regions([disc], axes[1], maze="large", theme=theme)
     for ax, arrows in zip(axes, (gradient, with_disc - gradient), strict=True):
-        plotting.plot_reward_gradient(plan, arrows, ax, theme=theme)
         plotting.plot_plan(plan, ax, theme=theme)
+        plotting.plot_reward_gradient(plan, arrows, ax, theme=theme)
+        explain(ax, "gradient, in reward per unit of position", theme)
     return figure
 
 
@@ -98,6 +101,7 @@ def draw_levels(planner: dfplan.ForcingPlanner, theme: str) -> Figure:
     for ax, name in zip(axes, MATRICES, strict=True):
         plan = planner.with_settings(matrix=name).plan(START, GOAL, seed=3, trace=True)
         plotting.plot_levels(plan, ax, theme=theme)
+        explain(ax, "noise level", theme)
     return figure
 
 
@@ -106,21 +110,36 @@ def draw_trees(tree: dfplan.Plan, theme: str) -> Figure:
     search = dfplan.TreePlanner(stitch, dfplan.TreeSettings(evaluations=768))
     longer = search.plan([0.0, 0.0], [52.0, 36.0], seed=3, trace=True)
     figure, axes = panels(theme, "Segments in large", "Segments in giant, longer than a window")
-    plotting.plot_tree(tree, axes[0], theme=theme)
-    plotting.plot_tree(longer, axes[1], theme=theme)
+    for ax, plan in zip(axes, (tree, longer), strict=True):
+        plotting.plot_tree(plan, ax, theme=theme)
+        explain(ax, "rank of the score, 0 is the best", theme)
     return figure
 
 
 def draw_data(data: Path, theme: str) -> Figure:
     figure, (ax,) = panels(theme, "Positions in the data")
     plotting.plot_coverage(load_data(data).observations, ax, maze="large", theme=theme)
+    explain(ax, "rows per square", theme)
     return figure
+
+
+def explain(ax: Axes, label: str, theme: str) -> None:
+    """Add the color bar of what was drawn last, and a legend of the marks."""
+    look, drawn = THEMES[theme], [*ax.images, *ax.collections][-1]
+    figure: Any = ax.get_figure()
+    bar = figure.colorbar(drawn, ax=ax, orientation="horizontal", pad=0.02, aspect=40)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(colors=look.ink, labelsize=8, length=2)
+    bar.set_label(label, color=look.muted, fontsize=8)
+    if ax.get_legend_handles_labels()[0]:
+        place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 4}
+        ax.legend(**place, fontsize=7, frameon=False, labelcolor=look.ink, columnspacing=1.0)
 
 
 def panels(theme: str, *titles: str) -> tuple[Figure, list[Axes]]:
     look = THEMES[theme]
-    figure = Figure(figsize=(4 * len(titles), 3.15), facecolor=look.background)
-    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(4 * len(titles), 4.1), facecolor=look.background)
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.12)
     axes = list(figure.subplots(1, len(titles), squeeze=False)[0])
     for ax, title in zip(axes, titles, strict=True):
         ax.set_title(title, loc="left", fontsize=11, fontweight="bold", color=look.ink)

@@ -18,9 +18,9 @@ from dfplan.sampling.model import SequenceModel
 from dfplan.tokens.layout import TokenLayout
 from dfplan.types import Plan
 
-_NEXT_BEST = 2
-"""Candidates that count as plans made again, since other noise could have made them the best. On
-validation problems they make the spread about as exact as two more plans would."""
+_NEXT_BEST = 1
+"""Candidates that count as plans made again, since other noise could have made them the best. More
+of them make the spread too large on validation problems."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,6 @@ def plot_reward_gradient(
     size = np.linalg.norm(gradient, axis=-1)[visible]
     arrow = ax.quiver(x, y, dx, dy, size, cmap=colors.gradient, zorder=6, **style, **units)
     arrow.set(norm=norm or Normalize(0, float(size.max(initial=0.0)) or 1.0))
-    arrow.set_label("gradient of the reward")
     return ax
 
 
