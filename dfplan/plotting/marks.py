@@ -25,7 +25,7 @@ from matplotlib.patheffects import Normal, Stroke
 from dfplan.plotting.style import LIGHT, Theme
 from dfplan.suites import DEFAULT, Suite
 
-_REGION_SHARES = (0.34, 0.16)
+_REGION_SHARES = (0.45, 0.28)
 """Shares of the color in regions that hold a place with 50 and 90%; the rest is the floor's."""
 
 _DISCS_PER_POINT = 8
