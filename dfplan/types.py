@@ -318,7 +318,7 @@ class Plan(Record):
                 that is 3.3 inches wide.
 
         Raises:
-            ConfigError: unknown theme, no such plan, or a width below 2.
+            ConfigError: unknown theme, no such plan, or a width below 3.
             DataError: ``executed`` has another shape or is not finite.
         """
         from dfplan.plotting.figures import plan_figure

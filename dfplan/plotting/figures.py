@@ -76,10 +76,10 @@ def plan_figure(
         norm: color scale of the plan spread, by default :func:`~dfplan.plotting.plans.spread_norm`.
 
     Raises:
-        ConfigError: unknown index or theme, or a width below 2.
+        ConfigError: unknown index or theme, or a width below 3.
         DataError: an array has a wrong shape or is not finite.
     """
-    require_numbers({"width": width}, minimum=2, maximum=100)
+    require_numbers({"width": width}, minimum=3, maximum=100)
     colors, drawn = named_theme(theme), DrawnPlan(plan, index)
     rows = visible_trace(plan, index) if len(plan.trace) else []
     halfway = None if drawn.level.any() else _halfway(rows)
@@ -106,7 +106,7 @@ def plan_figure(
             _draw_level_panel(plan, ax, halfway, index, theme)
             _draw_level_bar(figure, bar, plan.max_level, layout.text, colors)
         else:
-            title = "Plan spread: how far it moves if made again"
+            title = "Plan spread: how far it would move"
             plot_spread(plan, ax, index=index, norm=norm, theme=theme)
             plot_plan(
                 plan, ax, index=index, color="spread", candidates=False, norm=norm, theme=theme
@@ -180,7 +180,7 @@ def denoising_figure(
     default 2.6 for each row; text has at least 7 points at any width.
 
     Raises:
-        ConfigError: unknown index or theme, ``panels`` below 1, or a width below 2.
+        ConfigError: unknown index or theme, ``panels`` below 1, or a width below 3.
         DataError: the plan has no trace, or an array has a wrong shape or is not finite.
     """
     if panels < 1:
@@ -188,7 +188,7 @@ def denoising_figure(
     colors, drawn, rows = named_theme(theme), DrawnPlan(plan, index), visible_trace(plan, index)
     shown, limits = spaced_indices(len(rows), panels), drawn.limits()
     full = max(5.0, 2.6 * len(shown)) if width is None else width
-    require_numbers({"width": full}, minimum=2, maximum=100)
+    require_numbers({"width": full}, minimum=3, maximum=100)
     columns = min(len(shown), max(1, int(full / 1.6)))
     entries = _plan_entries(drawn, ["level"], rows[shown[0]][0], True, False)
     lines = legend_lines(entries, full)

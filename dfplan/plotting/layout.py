@@ -121,8 +121,9 @@ class Layout:
         return self.axes(figure, (x, below, self.width, 0.8 * self.line))
 
     def write(self, figure: Figure, panel: int, title: str, theme: Theme, text: str = "") -> None:
-        """Write a title above a panel, and a line of text below the title."""
+        """Write a title above a panel and its ticks, and a line of text below the title."""
         (width, height), (x, y) = self.size, self.corner(panel)
+        x -= self.ticks * self.line
         above = y + self.height + (0.7 + 1.4 * bool(text)) * self.line
         style: dict[str, Any] = {"fontweight": "bold", "color": theme.ink}
         figure.text(x / width, above / height, title, fontsize=1.25 * self.text, **style)

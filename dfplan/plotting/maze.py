@@ -121,9 +121,8 @@ def _draw_axes(axes: Axes, labels: bool, theme: Theme) -> None:
     """Ticks and names of the axes of a plane without a maze."""
     for side in axes.spines.values():
         side.set_visible(False)
-    axes.tick_params(
-        length=2, pad=2, labelsize=7, color=theme.muted, labelcolor=theme.ink, labelleft=labels
-    )
+    axes.tick_params(length=2, pad=2, labelsize=7, color=theme.muted, labelcolor=theme.ink)
+    axes.tick_params(labelleft=labels, labelbottom=labels)
     axes.locator_params(nbins=5)
     if labels:
         style: dict[str, Any] = {"fontsize": 7, "color": theme.muted, "labelpad": 2}
