@@ -80,10 +80,10 @@ def draw_tokens(
         rings = xy[unknown][::-1]
         style: _Style = {"fc": theme.floor, "ec": scale.to_rgba(values[unknown][::-1])}
         style |= {"s": (0.8 * size) ** 2, "linewidths": size / 8, "zorder": 5}
-        axes.scatter(rings[:, 0], rings[:, 1], **style)
+        axes.scatter(rings[:, 0], rings[:, 1], **style, label="pure noise")
     known = np.flatnonzero(~unknown)[::-1]
     x, y = xy[known].T
-    dots = axes.scatter(x, y, s=size**2, c=values[known], zorder=5)
+    dots = axes.scatter(x, y, s=size**2, c=values[known], zorder=5, label="plan")
     dots.set(cmap=scale.cmap, norm=scale.norm, edgecolors=theme.floor, linewidths=size / 12)
 
 

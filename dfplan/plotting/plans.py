@@ -54,7 +54,7 @@ def plot_plan(
     size = mark_size(ax, width)
     if candidates:
         lines = LineCollection([line[:, ::-1] for line in drawn.candidates], zorder=3)
-        lines.set(colors=colors.muted, linewidths=size / 12, alpha=0.45)
+        lines.set(colors=colors.muted, linewidths=size / 12, alpha=0.45, label="candidates")
         ax.add_collection(lines)
     if color == "level":
         scale = ScalarMappable(norm or level_norm(plan.max_level), colors.uncertainty)
@@ -83,6 +83,7 @@ def plot_candidates(
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
     rank = _rank(check_array("scores", plan.scores[index], (len(drawn.candidates),)))
     _draw_ranked(ax, list(drawn.candidates), rank, mark_size(ax, width), colors)
+    ax.collections[-1].set_label("candidates")
     return ax
 
 
