@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from pictures import colors_at, new_axes, panels, texts
+from pictures import colors_at, new_axes, panels
 
 from dfplan.errors import ConfigError, DataError, DfplanError
-from dfplan.mazes import Maze, named_maze, parse_maze
+from dfplan.mazes import Maze, named_maze
 from dfplan.plotting.figures import DPI, denoising_figure, plan_figure
 from dfplan.plotting.maze import plot_maze
 from dfplan.plotting.plans import plot_futures
@@ -27,8 +26,6 @@ from dfplan.types import Future, Plan
 
 K = 20
 NAMES = ("umaze", "medium", "large")
-TALL = parse_maze(["#####", *["#OOO#"] * 12, "#####"])
-WIDE = parse_maze(["#" * 20, *["#" + "O" * 18 + "#"] * 2, "#" * 20])
 
 
 def plan_of(maze: Maze, per_cell: int = 4) -> dict[str, Any]:
@@ -180,21 +177,6 @@ def test_the_ending_determines_the_format(tmp_path: Path, ending: str, magic: by
     path = draw(tmp_path / f"new/plan.{ending}", plan_of(named_maze("umaze")))
     assert path.read_bytes().startswith(magic)
     assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("maze", [*map(named_maze, NAMES), TALL, WIDE, None])
-def test_texts_do_not_overlap_and_fit_into_the_figure(maze: Maze | None) -> None:
-    plan = plan_of(maze or named_maze("medium")) | {"maze": maze and maze.ascii}
-    strips = [
-        denoising_figure(record(plan, trace_of(plan, rows=6)), panels=panels) for panels in (6, 1)
-    ]
-    for figure in (as_figure(plan), *strips):
-        boxes = [x.get_window_extent() for x in texts(figure)]
-        assert len(boxes) > 5
-        assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
-        page = figure.bbox.padded(0.5)
-        assert all(page.containsx(b.x0) and page.containsx(b.x1) for b in boxes)
-        assert all(page.containsy(b.y0) and page.containsy(b.y1) for b in boxes)
 
 
 def test_without_a_maze_plan_and_path_are_visible() -> None:
