@@ -6,7 +6,7 @@ import { drawDisc, drawLine } from "./canvas.js";
 import { interpolate } from "./geometry.js";
 import { paleColor, theme, uncertaintyColor } from "./theme.js";
 
-const REGION_SHARES = [0.34, 0.16]; // of the color, in regions that hold a place with 50 and 90%
+const REGION_SHARES = [0.45, 0.28]; // of the color, in regions that hold a place with 50 and 90%
 const DISCS_PER_POINT = 8;
 
 /**
