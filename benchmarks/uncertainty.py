@@ -8,7 +8,8 @@ other validation problems (``dfplan calibrate``).
 "spread": the plan spread against what it means. "real" is the root mean square distance from each
 point of a plan to the same problem planned with ten other seeds, on the same route. "rank
 correlation" is the median over plans of Spearman's correlation along the plan, and "size" the mean
-spread over the mean of "real". "ten others" predicts "real" by ten more seeds; nothing can be expected to do better.
+spread over the mean of "real". "ten others" predicts "real" by ten more seeds; nothing can be
+expected to do better.
 "extra time" compares single plans with and without a spread, in percent (median of paired runs).
 
 "regions": how many noisy tokens end inside their prediction regions, in percent, while plans are
