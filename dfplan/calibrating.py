@@ -17,6 +17,7 @@ from dfplan.evaluation.episodes import GROUP_SIZE, EpisodeBatch, EpisodeRunner
 from dfplan.evaluation.protocols import Problems, Task, custom_problems, problems
 from dfplan.planning.disturbance import Disturbance, Disturbed
 from dfplan.planning.policy import Policy
+from dfplan.planning.route import find_ways
 from dfplan.planning.simulation import passing_distances, simulate
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.success import (
@@ -226,9 +227,15 @@ def _from_data(planner: ForcingPlanner, count: int) -> Problems:
             "Problems are drawn from the roadmap of the data, which this checkpoint lacks. Train "
             "the model again."
         )
-    rng = np.random.default_rng(SEED)
-    places = roadmap.centers[rng.integers(len(roadmap.centers), size=(2, count))]
+    rng, count_bins = np.random.default_rng(SEED), len(roadmap.centers)
+    goals = roadmap.centers[rng.integers(count_bins, size=count)]
+    starts, kept = [], []
+    for row, way in enumerate(find_ways(planner.model.statistics, goals)):
+        reachable = np.flatnonzero(np.isfinite(way.stages[-1].steps))
+        if len(reachable):
+            starts.append(roadmap.centers[rng.choice(reachable)])
+            kept.append(row)
     layout = planner.observation_layout
-    starts = np.zeros((count, layout.width))
-    starts[:, list(layout.position)] = places[0]
-    return custom_problems(starts, places[1])
+    states = np.zeros((len(kept), layout.width))
+    states[:, list(layout.position)] = np.array(starts).reshape(-1, 2)
+    return custom_problems(states, goals[kept])

@@ -634,7 +634,8 @@ def test_plan_draws_what_the_planner_plans(run: Run, trained: Any, tmp_path: Pat
     said = run("plan", trained.folder, start, goal, "--out", picture, "--seed=3")
     assert said.code == 0, said.error
     state, target = np.array([-18.0, 40, 0, 0]), np.array([0.0, 58])
-    plan = dfplan.load(trained.folder).plan(state, target, seed=3)
+    shown = dfplan.load(trained.folder).with_settings(matrix="pyramid", route_noise=200.0)
+    plan = shown.plan(state, target, seed=3)
     assert said.out.startswith(f"horizon {plan.steps[0]} steps, ")
     assert f"{plan.evaluations} evaluations" in said.out
     assert picture.read_text().startswith("<?xml")
@@ -648,6 +649,7 @@ def test_plan_draws_what_the_planner_plans(run: Run, trained: Any, tmp_path: Pat
         "--planner.route_noise=.inf",
         "--planner.candidates=2",
         "--planner.replans=0",
+        "--planner.sampling.matrix=full_sequence",
         "--planner.sampling.steps=5",
         "--horizon=100",
     )

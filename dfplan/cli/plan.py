@@ -72,8 +72,8 @@ def plan(
         width: of the picture in inches; 3.3 for a column of a paper.
         theme: colors, light or dark.
     """
-    require_picture_path(out)
     loaded = load(checkpoint)
+    require_picture_path(out)
     if isinstance(loaded, LearnedPolicy):
         raise ConfigError(f"{checkpoint} is a policy. It makes no plans; use dfplan evaluate.")
     if isinstance(loaded, ForcingPlanner):
@@ -111,19 +111,25 @@ def _is_long(plan: Plan, planner: ForcingPlanner) -> bool:
     return int(plan.steps[0]) > planner.model.layout.longest_horizon
 
 
-def _followed(planner: ForcingPlanner | DiffuserPlanner, plan: Plan) -> tuple[np.ndarray, str]:
+def _followed(
+    planner: ForcingPlanner | DiffuserPlanner, plan: Plan
+) -> tuple[np.ndarray | None, str]:
     """The path of a body that follows a plan, and how many steps it took, as text."""
     longest = 2 * int(plan.steps[0]) + 100
+    try:
+        tracker = planner.tracker()
+    except ConfigError:  # the actions of the data do not move a body
+        return None, "not followed"
     try:
         world = make(planner.maze or "")
     except (MissingSimulatorError, ConfigError, MazeError):
         statistics = (
             planner.model.statistics if isinstance(planner, ForcingPlanner) else planner.statistics
         )
-        episode = simulate(plan, statistics, planner.tracker(), steps=longest, episodes=1, seed=0)
+        episode = simulate(plan, statistics, tracker, steps=longest, episodes=1, seed=0)
         return episode.positions[0, 0], "followed in a simulation"
     start = plan.observation[0] if world.suite.has_velocity else plan.points[0, 0]
-    path = follow_plan(world, plan, start, planner.tracker(), longest)
+    path = follow_plan(world, plan, start, tracker, longest)
     world.close()
     return path, f"{len(path) - 1} taken"
 

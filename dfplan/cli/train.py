@@ -73,8 +73,9 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
             precision: 32-true, bf16-mixed or 16-mixed.
             resume: continue from the state in out.
             tune_episodes: validation episodes of each task, by which a planner by Diffusion Forcing
-                gets its clearance after the training (dfplan tune), and then its prediction regions
-                (dfplan calibrate); 0 leaves the default clearance and measures nothing.
+                gets its clearance after the training (dfplan tune), and a third of the problems by
+                which its uncertainty is measured then (dfplan calibrate); 0 does neither. In a maze
+                of no suite there are none; use dfplan calibrate.
             **how: how to read the data.
         """
         fabric = _fabric(accelerator, devices, precision)
@@ -84,8 +85,9 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
         trajectories = _load(source, **how)
         train(recipe, trajectories, out, settings=settings, fabric=fabric, resume=resume)
         if isinstance(recipe, ForcingConfig) and tune_episodes and fabric.is_global_zero:
-            tune_clearance(out, tune_episodes)
-            calibrate_uncertainty(out)
+            chosen = tune_clearance(out, tune_episodes)
+            if chosen is not None:
+                calibrate_uncertainty(out, 3 * tune_episodes)
         print(out / "checkpoint.safetensors")
 
     # The parser would lose the preset's values as defaults of a union.

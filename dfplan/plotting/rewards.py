@@ -87,6 +87,7 @@ def plot_reward_gradient(
     units: Any = {"angles": "xy", "scale_units": "xy", "scale": 1}
     size = np.linalg.norm(gradient, axis=-1)[visible]
     arrow = ax.quiver(x, y, dx, dy, size, cmap=colors.gradient, zorder=6, **style, **units)
+    ax.plot([], [], color=colors.goal, marker=">", ms=4, label="gradient of the reward")
     arrow.set(norm=norm or Normalize(0, float(size.max(initial=0.0)) or 1.0))
     return ax
 
