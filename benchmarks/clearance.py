@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from findings import RESULTS, publish
+from findings import RESULTS, publish, task_names
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
@@ -33,10 +33,8 @@ from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.protocols import (
     Split,
     Task,
-    named_protocol,
     named_task,
     problems,
-    tasks_of,
 )
 from dfplan.evaluation.statistics import mean
 from dfplan.mazes import Maze
@@ -48,11 +46,7 @@ from dfplan.tokens.free_region import Clearance
 from dfplan.tokens.statistics import Statistics
 from dfplan.types import Plan, Planner
 
-TASKS = tuple(
-    task.id
-    for protocol in ("d4rl-maze2d-v1", "gymnasium-pointmaze-v3", "ogbench-pointmaze-v0")
-    for task in tasks_of(named_protocol(protocol))
-)
+TASKS = task_names("d4rl-maze2d-v1", "gymnasium-pointmaze-v3", "ogbench-pointmaze-v0")
 
 _POINTS_PER_LINE = 20
 

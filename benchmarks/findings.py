@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dfplan.bench.provenance import Provenance, provenance
+from dfplan.evaluation.protocols import named_protocol, tasks_of
 from dfplan.files import atomic_path
 from dfplan.planning.single import ForcingPlanner
 
@@ -44,6 +45,11 @@ def publish(
     with atomic_path(out / f"{name}.md") as temporary:
         temporary.write_text(text, "utf-8")
     print(text)
+
+
+def task_names(*protocols: str) -> tuple[str, ...]:
+    """The names of all tasks of these protocols."""
+    return tuple(task.id for name in protocols for task in tasks_of(named_protocol(name)))
 
 
 def affordable_candidates(

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from findings import RESULTS, affordable_candidates, publish
+from findings import RESULTS, affordable_candidates, publish, task_names
 from jsonargparse import auto_cli
 from tqdm import tqdm
 
@@ -32,10 +32,8 @@ from dfplan.evaluation.protocols import (
     Problems,
     Split,
     Task,
-    named_protocol,
     named_task,
     problems,
-    tasks_of,
 )
 from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.planning.graph import GraphPlanner
@@ -44,11 +42,7 @@ from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.pretrained import load
 
-TASKS = tuple(
-    task.id
-    for protocol in ("d4rl-maze2d-v1", "ogbench-pointmaze-v0")
-    for task in tasks_of(named_protocol(protocol))
-)
+TASKS = task_names("d4rl-maze2d-v1", "ogbench-pointmaze-v0")
 
 
 def main(

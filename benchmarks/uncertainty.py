@@ -245,7 +245,7 @@ def _area(
     both, black = np.stack([cells, cells], 1), np.tile([0.0, 0.0, 0.0, 1.0], (len(cells), 1))
     drawn = marks.draw_regions(ax, places, both, black)
     marks.cut_off(ax, drawn, floor_outline(plan.floor, maze))
-    canvas.draw()
+    canvas.draw()  # type: ignore[no-untyped-call]
     pixel = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     ink = 255.0 - pixel[..., 0]
     q0, q1 = (

@@ -13,9 +13,10 @@ from scipy import optimize
 from tqdm import tqdm
 
 from dfplan.errors import ConfigError
-from dfplan.evaluation.episodes import GROUP_SIZE, EpisodeBatch, EpisodeRunner
+from dfplan.evaluation.episodes import GROUP_SIZE, Actor, EpisodeBatch, EpisodeRunner
 from dfplan.evaluation.protocols import Problems, Task, custom_problems, problems
-from dfplan.planning.disturbance import Disturbance, Disturbed
+from dfplan.observations import PLANAR, ObservationLayout
+from dfplan.planning.disturbance import Disturbance, Disturber
 from dfplan.planning.policy import Policy
 from dfplan.planning.route import find_ways
 from dfplan.planning.simulation import passing_distances, simulate
@@ -27,10 +28,10 @@ from dfplan.planning.success import (
     simulated_share,
     tracking_regions,
 )
-from dfplan.pretrained import checkpoint_path, load
+from dfplan.pretrained import checkpoint_path
 from dfplan.regions import RegionTable, fit_regions, region_samples
 from dfplan.training.checkpoint import Checkpoint
-from dfplan.tuning import validation_tasks
+from dfplan.tuning import load_forcing, validation_tasks
 from dfplan.types import Plan
 
 SEED = 1
@@ -58,15 +59,10 @@ def calibrate(path: str | Path, count: int = 300) -> tuple[RegionTable, Calibrat
 
     Raises:
         ConfigError: the checkpoint is not that of a planner by Diffusion Forcing, or it has no
-            roadmap from which problems could be drawn.
+            roadmap, or one without ways, from which problems could be drawn.
     """
     path = checkpoint_path(path)
-    planner = load(path)
-    if not isinstance(planner, ForcingPlanner):
-        raise ConfigError(
-            f"Only plans of a ForcingPlanner have prediction regions; {path} is a "
-            f"{type(planner).__name__}. Pass a checkpoint that was trained by Diffusion Forcing."
-        )
+    planner = load_forcing(path)
     tasks = [task for task in validation_tasks(planner.maze) if task.random_goals]
     drawn = problems(tasks[0], count, SEED) if tasks else _from_data(planner, count)
     regions = measure_regions(planner, drawn)
@@ -136,6 +132,32 @@ def measure_episodes(planner: ForcingPlanner, task: Task, drawn: Problems) -> Ca
         log_odds(np.concatenate(shares), test.episodes), np.concatenate(reached)
     )
     return Calibration(float(np.quantile(np.concatenate(beyond), COVERAGE)), slope, shift)
+
+
+class Disturbed:
+    """A policy in a disturbed environment: noise of observations, and pushes and noise of actions.
+
+    Args:
+        actor: the policy.
+        disturbance: what happens.
+        layout: the columns of the observations.
+    """
+
+    def __init__(
+        self, actor: Actor, disturbance: Disturbance, layout: ObservationLayout = PLANAR
+    ) -> None:
+        self._actor, self._disturbance, self._layout = actor, disturbance, layout
+        self.reset()
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start new episodes; ``seed`` is that of the policy and of the disturbance."""
+        self._actor.reset(seed)
+        self._disturber = Disturber(self._disturbance, np.random.default_rng(seed))
+
+    def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
+        """What acts on the bodies, [B, 2], for observations [B, S] and goals [B, 2]."""
+        seen = self._disturber.observed(observation, self._layout)
+        return self._disturber.acted(self._actor.act(seen, goal=goal))
 
 
 def followed(
@@ -235,6 +257,11 @@ def _from_data(planner: ForcingPlanner, count: int) -> Problems:
         if len(reachable):
             starts.append(roadmap.centers[rng.choice(reachable)])
             kept.append(row)
+    if not kept:
+        raise ConfigError(
+            "No way leads between the places of this data, so there are no problems to plan for. "
+            "Train on walks in which the body moves farther."
+        )
     layout = planner.observation_layout
     states = np.zeros((len(kept), layout.width))
     states[:, list(layout.position)] = np.array(starts).reshape(-1, 2)

@@ -43,12 +43,7 @@ def tune_clearance(path: str | Path, episodes: int = 100) -> Clearance | None:
         ConfigError: the checkpoint is not that of a planner by Diffusion Forcing.
     """
     path = checkpoint_path(path)
-    planner = load(path)
-    if not isinstance(planner, ForcingPlanner):
-        raise ConfigError(
-            f"Only plans of a ForcingPlanner keep a clearance; {path} is a "
-            f"{type(planner).__name__}. Pass a checkpoint that was trained by Diffusion Forcing."
-        )
+    planner = load_forcing(path)
     tasks = validation_tasks(planner.maze)
     if not tasks:
         return None
@@ -57,6 +52,21 @@ def tune_clearance(path: str | Path, episodes: int = 100) -> Clearance | None:
     statistics = replace(checkpoint.statistics, clearance=clearance)
     replace(checkpoint, statistics=statistics).save(path)
     return clearance
+
+
+def load_forcing(path: Path) -> ForcingPlanner:
+    """Load a planner by Diffusion Forcing.
+
+    Raises:
+        ConfigError: the checkpoint is another one.
+    """
+    planner = load(path)
+    if not isinstance(planner, ForcingPlanner):
+        raise ConfigError(
+            f"Only a ForcingPlanner has settings to choose and uncertainty to measure; {path} is a "
+            f"{type(planner).__name__}. Pass a checkpoint that was trained by Diffusion Forcing."
+        )
+    return planner
 
 
 def validation_tasks(maze: str | None) -> list[Task]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dfplan
-from dfplan.calibrating import calibrate, followed, passages
+from dfplan.calibrating import Disturbed, calibrate, followed, passages
 from dfplan.errors import ConfigError
 from dfplan.evaluation.protocols import named_task, problems
 from dfplan.planning.disturbance import Disturbance
@@ -50,3 +50,22 @@ def test_real_episodes_follow_one_plan_each() -> None:
     wide = Calibration(tracking=0.5)
     for distance, radius in passages(planner, plan, batch, wide, Disturbance(), seed=0):
         assert (distance <= radius).all() and (radius >= 0.5).all()
+
+
+def test_a_disturbed_policy_is_the_policy_with_noise_of_its_seed() -> None:
+    class Still:
+        def reset(self, seed: int | None = None) -> None:
+            self.seed = seed
+
+        def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
+            return np.zeros((len(observation), 2), np.float32)
+
+    policy = Still()
+    actor = Disturbed(policy, Disturbance(action_noise=0.5))
+    found = []
+    for seed in (3, 3, 4):
+        actor.reset(seed)
+        assert policy.seed == seed
+        found.append(actor.act(np.zeros((2, 4))))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])

@@ -74,8 +74,8 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
             resume: continue from the state in out.
             tune_episodes: validation episodes of each task, by which a planner by Diffusion Forcing
                 gets its clearance after the training (dfplan tune), and a third of the problems by
-                which its uncertainty is measured then (dfplan calibrate); 0 does neither. In a maze
-                of no suite there are none; use dfplan calibrate.
+                which its uncertainty is measured then (dfplan calibrate); 0 does neither. Mazes of
+                no suite have no such problems; use dfplan calibrate.
             **how: how to read the data.
         """
         fabric = _fabric(accelerator, devices, precision)

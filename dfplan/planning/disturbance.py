@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from dfplan.errors import require_numbers
-from dfplan.observations import PLANAR, ObservationLayout
+from dfplan.observations import ObservationLayout
 
 
 @dataclass(frozen=True)
@@ -36,18 +35,6 @@ class Disturbance:
         require_numbers(vars(self), "action_noise", "observation_noise", minimum=0)
         require_numbers(vars(self), "push_chance", minimum=0, maximum=1)
         require_numbers(vars(self), "push_steps", integer=True, minimum=1)
-
-
-class Actor(Protocol):
-    """A batched policy."""
-
-    def reset(self, seed: int | None = None) -> None:
-        """Start new episodes."""
-        ...
-
-    def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-        """Return actions [B, 2] for ``observation`` [B, S] and ``goal`` [B, 2]."""
-        ...
 
 
 class Disturber:
@@ -87,29 +74,3 @@ class Disturber:
             actions = np.where((self._left > 0)[:, None], self._force, actions)
             self._left = np.maximum(self._left - 1, 0)
         return np.asarray(np.clip(actions, -1.0, 1.0), np.float32)
-
-
-class Disturbed:
-    """A policy in a disturbed environment: noise of observations, and pushes and noise of actions.
-
-    Args:
-        actor: the policy.
-        disturbance: what happens.
-        layout: the columns of the observations.
-    """
-
-    def __init__(
-        self, actor: Actor, disturbance: Disturbance, layout: ObservationLayout = PLANAR
-    ) -> None:
-        self._actor, self._disturbance, self._layout = actor, disturbance, layout
-        self.reset()
-
-    def reset(self, seed: int | None = None) -> None:
-        """Start new episodes; ``seed`` is that of the policy and of the disturbance."""
-        self._actor.reset(seed)
-        self._disturber = Disturber(self._disturbance, np.random.default_rng(seed))
-
-    def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-        """What acts on the bodies, [B, 2], for observations [B, S] and goals [B, 2]."""
-        seen = self._disturber.observed(observation, self._layout)
-        return self._disturber.acted(self._actor.act(seen, goal=goal))

@@ -96,14 +96,15 @@ class PartialPlan(Record):
 
     def followed_by(self, others: PartialPlan) -> PartialPlan:
         """These sequences, and then ``others``, made in the same way and of the same length."""
-        levels = self.start_level, others.start_level
-        known = levels[0] is not None and levels[1] is not None
+        level = self.start_level
+        if level is not None and others.start_level is not None:
+            level = torch.cat([level, others.start_level])
         return replace(
             self,
             x=torch.cat([self.x, others.x]),
             held=torch.cat([self.held, others.held]),
             end=torch.cat([self.end, others.end]),
-            start_level=torch.cat([*levels]) if known else None,  # type: ignore[list-item]
+            start_level=level,
         )
 
     def part(self, rows: slice) -> PartialPlan:

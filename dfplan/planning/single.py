@@ -38,7 +38,7 @@ from dfplan.planning.planner import BasePlanner, PlanArguments, Progress
 from dfplan.planning.query import PlanQuery, noise_generator, spawned
 from dfplan.planning.replans import best_of_each, ends_again
 from dfplan.planning.risk import with_risk
-from dfplan.planning.route import Route, TimedLine, find_routes, find_ways
+from dfplan.planning.route import Route, TimedLine
 from dfplan.planning.select import Selected, select, to_plan
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
@@ -252,11 +252,9 @@ class ForcingPlanner(Record, BasePlanner):
 
     def _routes(self, query: PlanQuery) -> list[Route]:
         """The expected ways to the goals; none if the data does not know a way for each query."""
-        if query.goal is None or self.model.statistics.roadmap is None:
-            return []
         with contextlib.suppress(ObservationError):
-            ways = find_ways(self.model.statistics, query.goal, self.settings.risk_aversion)
-            return find_routes(ways, query.start.numpy())
+            ways = expected_ways(query, self.model, self.settings, None, always=True)
+            return ways.routes or []
         return []
 
     def _ends(

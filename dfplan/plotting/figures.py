@@ -31,7 +31,8 @@ from dfplan.plotting.layout import NARROW, TICKS, Layout, legend_lines
 from dfplan.plotting.maze import draw_maze, maze_limits, to_picture, token_size
 from dfplan.plotting.output import Output, atomic_output, check_output
 from dfplan.plotting.plans import (
-    level_norm,
+    level_entries,
+    level_scale,
     plot_futures,
     plot_path,
     plot_plan,
@@ -143,21 +144,13 @@ def _plan_entries(
     drawn: DrawnPlan, panels: Sequence[str], levels: np.ndarray, halfway: bool, executed: bool
 ) -> dict[str, bool]:
     """Entries of the legend of a plan, and whether they are drawn."""
-    noise = levels / drawn.max_level
     by_level = "level" in panels
-    return {
-        "start": True,
-        "goal": drawn.goal is not None,
-        "plan": True,
-        "pure noise": by_level and bool((noise >= 1).any()),
-        "holds the place with 50 and 90%": by_level
-        and bool(noise.any())
-        and drawn.region_radii(noise) is not None,
+    shown = level_entries(drawn, levels if by_level else np.zeros_like(levels))
+    return shown | {
         "other candidates": by_level and not halfway and len(drawn.candidates) > 1,
         "plan spread": "spread" in panels,
         f"another route, {len(drawn.others)} of {drawn.again}": "spread" in panels
         and len(drawn.others) > 0,
-        "faster than the body": bool(drawn.too_fast.any()),
         "future": any(future.arrival > 0 for future in drawn.futures),
         "lost future": any(future.arrival == 0 for future in drawn.futures),
         "executed path": executed,
@@ -303,9 +296,7 @@ def figure_html(figure: Figure) -> str:
 
 
 def _draw_level_bar(figure: Figure, axes: Axes, max_level: int, text: float, theme: Theme) -> None:
-    ticks = {0.0: "0  clean", float(max_level): f"{max_level}  pure noise"}
-    scale = ScalarMappable(level_norm(max_level), theme.uncertainty)
-    marks.draw_color_bar(figure, axes, scale, ticks, "noise level of a token", text, theme)
+    marks.draw_color_bar(figure, axes, *level_scale(max_level, theme), text, theme)
 
 
 def _draw_spread_bar(

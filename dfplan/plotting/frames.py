@@ -26,7 +26,15 @@ from dfplan.plotting.denoising import draw_denoising_step, plot_levels
 from dfplan.plotting.drawn_plan import DrawnPlan, check_array, visible_trace
 from dfplan.plotting.layout import TICKS, legend_lines
 from dfplan.plotting.maze import Limits, draw_maze, to_picture, token_size, visible_limits
-from dfplan.plotting.plans import draw_noisy_tokens, level_norm, plot_path, plot_tree, require_tree
+from dfplan.plotting.plans import (
+    Scale,
+    draw_noisy_tokens,
+    level_entries,
+    level_scale,
+    plot_path,
+    plot_tree,
+    require_tree,
+)
 from dfplan.plotting.records import EpisodeLike, FloorLike, PlanLike
 from dfplan.plotting.settings import default_settings
 from dfplan.plotting.style import Theme, named_theme
@@ -90,8 +98,8 @@ def denoising_frames(
         drawn.limits(),
         colors,
         width,
-        _plan_legend(drawn, levels),
-        _level_scale(plan.max_level, colors),
+        level_entries(drawn, levels),
+        level_scale(plan.max_level, colors),
         floor=drawn.floor,
         draw_side=lambda ax: plot_levels(plan, ax, index=index, theme=theme),
     )
@@ -188,12 +196,12 @@ def episode_frames(episode: EpisodeLike, *, width: int = 960, theme: str = "ligh
     limits = visible_limits(maze, np.concatenate(points))
     legend = {"start": True}
     for _, drawn in plans:
-        for name, is_drawn in _plan_legend(drawn, drawn.level).items():
+        for name, is_drawn in level_entries(drawn, drawn.level).items():
             legend[name] = legend.get(name, False) or is_drawn
     legend |= {"executed path": True, "body": maze is not None}
     max_level = plans[0][1].max_level if plans else 1
     floor = plans[0][1].floor if plans else None
-    scale = _level_scale(max_level, colors)
+    scale = level_scale(max_level, colors)
     canvas = _Canvas(maze, limits, colors, width, legend, scale, floor=floor)
     last = len(positions) - 1
     steps = np.unique(np.linspace(0, last, min(last + 1, _EPISODE_FRAMES)).round().astype(int))
@@ -226,30 +234,6 @@ def _with_pauses(times: Sequence[float] | np.ndarray) -> list[float]:
     return [first] * _FIRST_FRAMES + between + [last] * _LAST_FRAMES
 
 
-def _plan_legend(drawn: DrawnPlan, levels: np.ndarray) -> dict[str, bool]:
-    """Entries of the legend of a plan whose tokens have these noise ``levels``."""
-    noise = levels / drawn.max_level
-    return {
-        "start": True,
-        "goal": drawn.goal is not None,
-        "plan": True,
-        "pure noise": bool((noise >= 1).any()),
-        "holds the place with 50 and 90%": bool(noise.any())
-        and drawn.region_radii(noise) is not None,
-        "faster than the body": bool(drawn.too_fast.any()),
-    }
-
-
-_Scale = tuple[ScalarMappable, dict[float, str], str]
-"""A color scale: its colors, labels by value, and what it shows."""
-
-
-def _level_scale(max_level: int, theme: Theme) -> _Scale:
-    colors = ScalarMappable(level_norm(max_level), theme.uncertainty)
-    ticks = {0.0: "0  clean", float(max_level): f"{max_level}  pure noise"}
-    return colors, ticks, "noise level of a token"
-
-
 class _Canvas:
     """What all frames of a video share, drawn once: maze, legend and color scale.
 
@@ -275,7 +259,7 @@ class _Canvas:
         theme: Theme,
         width: int,
         legend: dict[str, bool],
-        scale: _Scale,
+        scale: Scale,
         *,
         floor: FloorLike | None = None,
         draw_side: Callable[[Axes], Any] | None = None,

@@ -36,14 +36,14 @@ class Layout:
 
     Attributes:
         panels: number of panels.
-        columns: panels beside each other.
+        columns: panels in a row.
         width: of a panel.
         height: of a panel.
         text: size of the text.
         bars: lines of text below each panel, for its color bar.
         legend: lines of the legend.
         titles: lines of text above each panel.
-        ticks: lines of text beside and below each panel, for ticks.
+        ticks: lines of text left of and below each panel, for ticks.
     """
 
     panels: int

@@ -386,7 +386,7 @@ def _styles(theme: Theme, size: float) -> dict[str, _Style]:
 
 
 def _legend_handles(theme: Theme, text: float) -> dict[str, Any]:
-    """Marks beside a text of ``text`` typographic points."""
+    """Marks for a legend with text of ``text`` typographic points."""
     size = 0.8 * text
     (fill, edge), styles = _goal_disc_colors(theme), _styles(theme, size)
     disc: _Style = {**_DOT, "ms": 1.45 * text, "mfc": fill, "mec": edge, "mew": 0.08 * text}

@@ -295,6 +295,31 @@ def level_norm(max_level: int) -> Normalize:
     return Normalize(0, max_level)
 
 
+Scale = tuple[ScalarMappable, dict[float, str], str]
+"""A color scale: its colors, labels by value, and what it shows."""
+
+
+def level_scale(max_level: int, theme: Theme) -> Scale:
+    """The color scale of noise levels."""
+    colors = ScalarMappable(level_norm(max_level), theme.uncertainty)
+    ticks = {0.0: "0  clean", float(max_level): f"{max_level}  pure noise"}
+    return colors, ticks, "noise level of a token"
+
+
+def level_entries(drawn: DrawnPlan, levels: np.ndarray) -> dict[str, bool]:
+    """Entries of the legend of a plan with these noise levels [P], and whether they are drawn."""
+    noise = levels / drawn.max_level
+    return {
+        "start": True,
+        "goal": drawn.goal is not None,
+        "plan": True,
+        "pure noise": bool((noise >= 1).any()),
+        "holds the place with 50 and 90%": bool(noise.any())
+        and drawn.region_radii(noise) is not None,
+        "faster than the body": bool(drawn.too_fast.any()),
+    }
+
+
 def spread_norm(maze: Maze | None) -> Normalize:
     """The color scale of plan spread, in units of position; the same for all plans in a maze."""
     cell = 1.0 if maze is None else maze.suite.cell_size

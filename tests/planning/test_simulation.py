@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dfplan.errors import ConfigError, PlanRefusedError
-from dfplan.planning.disturbance import Disturbance, Disturbed, Disturber
+from dfplan.planning.disturbance import Disturbance, Disturber
 from dfplan.planning.policy import Policy
 from dfplan.planning.refusing import RefusingPlanner
 from dfplan.planning.simulation import SimulatedEpisodes, passing_distances, simulate
@@ -82,25 +82,6 @@ def test_pushes_replace_actions_for_their_steps() -> None:
     for first in (0, 4):
         assert (acted[first : first + 4] == acted[first]).all()
     assert (acted[3] != acted[4]).any()
-
-
-def test_a_disturbed_policy_is_the_policy_with_noise_of_its_seed() -> None:
-    class Still:
-        def reset(self, seed: int | None = None) -> None:
-            self.seed = seed
-
-        def act(self, observation: np.ndarray, goal: np.ndarray | None = None) -> np.ndarray:
-            return np.zeros((len(observation), 2), np.float32)
-
-    policy = Still()
-    actor = Disturbed(policy, Disturbance(action_noise=0.5))
-    found = []
-    for seed in (3, 3, 4):
-        actor.reset(seed)
-        assert policy.seed == seed
-        found.append(actor.act(np.zeros((2, 4))))
-    np.testing.assert_array_equal(found[0], found[1])
-    assert not np.array_equal(found[0], found[2])
 
 
 @pytest.mark.parametrize(
