@@ -5,7 +5,8 @@
 One plan at a time (batch size 1) from test starts of the fixed-goal task. The planners take turns
 on each start, so other load on the machine affects all of them alike. "times dfplan" is the ratio
 of the median time to dfplan's. "network calls" is the number of sequences that the network
-evaluates per plan.
+evaluates per plan. dfplan plans each problem again to measure the spread of its plan; "without
+spread" does not.
 
 The second table has the milliseconds of one of dfplan's plans if many are made in one call. It is
 the median over calls, which take turns.
@@ -32,11 +33,14 @@ from tqdm import tqdm
 
 from dfplan.bench.methods import METHODS
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
+from dfplan.planning.single import ForcingPlanner
 from dfplan.types import Planner
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 BATCHES = (1, 8, 64)
 PLANNERS = ("dfplan", "graph", "dfplan-noise", "dfplan-mcg", "diffuser-brief")
+DFPLAN = METHODS["dfplan"].title
+WITHOUT_SPREAD = f"{DFPLAN}, without spread"
 
 
 def main(
@@ -46,11 +50,14 @@ def main(
     speeds, batches, parts = [], [], []
     for maze in mazes:
         task = named_task(f"maze2d-{maze}")
-        planners = {name: _make(name, task) for name in PLANNERS}
+        planners = {METHODS[name].title: _make(name, task) for name in PLANNERS}
+        planner = planners[DFPLAN] = cast(ForcingPlanner, planners[DFPLAN])
+        planners[WITHOUT_SPREAD] = planner.with_settings(replans=0)
         starts = problems(task, plans)
         speeds += [{"maze": maze, **row} for row in _time(planners, starts)]
-        batches.append({"maze": maze, **_batches(planners["dfplan"], task)})
-        parts.append({"maze": maze, **_profile(planners["dfplan"], starts)})
+        for name in (DFPLAN, WITHOUT_SPREAD):
+            batches.append({"maze": maze, "planner": name, **_batches(planners[name], task)})
+        parts.append({"maze": maze, **_profile(planner, starts)})
     tables = {
         "One plan": speeds,
         "Milliseconds a plan, by plans in a call": batches,
@@ -84,10 +91,10 @@ def _time(planners: Mapping[str, Planner], starts: Problems) -> list[dict[str, o
     )
     return [
         {
-            "planner": METHODS[name].title,
+            "planner": name,
             "p50 ms": p50[name],
             "p95 ms": p95[name],
-            "times dfplan": p50[name] / p50["dfplan"],
+            "times dfplan": p50[name] / p50[DFPLAN],
             "network calls": evaluations[name],
         }
         for name in planners
