@@ -5,8 +5,8 @@
 One plan at a time (batch size 1) from test starts of the fixed-goal task. The planners take turns
 on each start, so other load on the machine affects all of them alike. "times dfplan" is the ratio
 of the median time to dfplan's. "network calls" is the number of sequences that the network
-evaluates per plan. dfplan plans each problem again to measure the spread of its plan; "without
-spread" does not.
+evaluates per plan. "with spread" makes each plan again to measure its spread, as is the default of
+``dfplan.load``, but not of a policy or the benchmark.
 
 The second table has the milliseconds of one of dfplan's plans if many are made in one call. It is
 the median over calls, which take turns.
@@ -33,14 +33,15 @@ from tqdm import tqdm
 
 from dfplan.bench.methods import METHODS
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
+from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.single import ForcingPlanner
 from dfplan.types import Planner
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 BATCHES = (1, 8, 64)
-PLANNERS = ("dfplan", "graph", "dfplan-noise", "dfplan-mcg", "diffuser-brief")
 DFPLAN = METHODS["dfplan"].title
-WITHOUT_SPREAD = f"{DFPLAN}, without spread"
+WITH_SPREAD = f"{DFPLAN}, with spread"
+OTHERS = ("graph", "dfplan-noise", "dfplan-mcg", "diffuser-brief")
 
 
 def main(
@@ -50,12 +51,13 @@ def main(
     speeds, batches, parts = [], [], []
     for maze in mazes:
         task = named_task(f"maze2d-{maze}")
-        planners = {METHODS[name].title: _make(name, task) for name in PLANNERS}
-        planner = planners[DFPLAN] = cast(ForcingPlanner, planners[DFPLAN])
-        planners[WITHOUT_SPREAD] = planner.with_settings(replans=0)
+        planner = cast(ForcingPlanner, _make("dfplan", task))
+        with_spread = planner.with_settings(replans=PlannerSettings().replans)
+        planners = {DFPLAN: planner, WITH_SPREAD: with_spread}
+        planners |= {METHODS[name].title: _make(name, task) for name in OTHERS}
         starts = problems(task, plans)
         speeds += [{"maze": maze, **row} for row in _time(planners, starts)]
-        for name in (DFPLAN, WITHOUT_SPREAD):
+        for name in (DFPLAN, WITH_SPREAD):
             batches.append({"maze": maze, "planner": name, **_batches(planners[name], task)})
         parts.append({"maze": maze, **_profile(planner, starts)})
     tables = {

@@ -21,7 +21,7 @@ from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.episode import follow_plan, run_episode
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
-from dfplan.planning.settings import PlannerSettings
+from dfplan.planning.settings import MUCH_NOISE, PlannerSettings
 from dfplan.planning.simulation import simulate
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.timing import arrival_times
@@ -33,12 +33,9 @@ from dfplan.pretrained import load
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.types import Plan
 
-_ON_ITS_WAY = PlannerSettings(sampling=SamplingSchedule("pyramid"), route_noise=200.0)
+_ON_ITS_WAY = PlannerSettings(sampling=SamplingSchedule("pyramid"), route_noise=MUCH_NOISE)
 """The near future is denoised first, from the expected way with much noise. So a picture shows a
 plan on its way."""
-
-_LESS_NOISE = 20.0
-"""For plans that are longer than a window, which cannot be made from so much noise."""
 
 
 def plan(
@@ -85,15 +82,10 @@ def plan(
         maze = None if loaded.maze is None else parse_maze(loaded.maze)
         loaded = loaded.for_rewards(1.0 if maze is None else maze.suite.cell_size)
 
-    def make_plan(planner: ForcingPlanner | DiffuserPlanner) -> Plan:
-        trace = isinstance(planner, ForcingPlanner)
-        return planner.plan(
-            np.array(start), np.array(goal), reward=terms, horizon=horizon, seed=seed, trace=trace
-        )
-
-    made = make_plan(loaded)
-    if isinstance(loaded, ForcingPlanner) and planner == _ON_ITS_WAY and _is_long(made, loaded):
-        made = make_plan(loaded.with_settings(route_noise=_LESS_NOISE))
+    trace = isinstance(loaded, ForcingPlanner)
+    made = loaded.plan(
+        np.array(start), np.array(goal), reward=terms, horizon=horizon, seed=seed, trace=trace
+    )
     path, taken = _followed(loaded, made)
     needed = ""
     if made.times is not None and made.goal is not None:
@@ -104,11 +96,6 @@ def plan(
     chance = "" if made.arrival is None else f", arrival {made.arrival[0]:.0%}"
     print(f"horizon {made.steps[0]} steps{needed}, {taken}; {cost}{chance}")
     print(made.plot(out, executed=path, width=width, theme=theme))
-
-
-def _is_long(plan: Plan, planner: ForcingPlanner) -> bool:
-    """Whether a plan is longer than a window of the model."""
-    return int(plan.steps[0]) > planner.model.layout.longest_horizon
 
 
 def _followed(
@@ -202,7 +189,7 @@ def video_episode(
     # From pure noise the horizons differ much, and a plan with a short one would be clean when
     # sampling stops. With this noise every plan stays noisy in its far future.
     planner: PlannerSettings = PlannerSettings(
-        sampling=SamplingSchedule("pyramid", stop_fraction=0.4), route_noise=200.0
+        sampling=SamplingSchedule("pyramid", stop_fraction=0.4), route_noise=MUCH_NOISE
     ),
     replan_every: PositiveInt = 40,
     seed: int = 0,

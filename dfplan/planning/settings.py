@@ -12,6 +12,10 @@ from dfplan.sampling.guidance import GuidanceSettings
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.steps import STEPS
 
+MUCH_NOISE = 200.0
+"""A ``route_noise`` that hides the way, so that a plan is uncertain until it is denoised. Pictures
+show plans on their way with it."""
+
 
 @dataclass(frozen=True)
 class PlannerSettings:
@@ -28,7 +32,8 @@ class PlannerSettings:
         route_noise: plans to a goal start from the expected way there
             (:mod:`dfplan.planning.route`), to which noise of this standard deviation is added, in
             steps at top speed. With ``math.inf`` they start from pure noise, as in arXiv
-            2407.01392, and the way only says which plans must be longer than a window. So do plans
+            2407.01392, and the way only says which plans must be longer than a window. On ways
+            longer than a window the noise is at most 20. From pure noise start, too, plans
             with a reward of the caller, which may ask for another way (except
             :mod:`dfplan.planning.requirements`), plans of tokens that hold more than positions, and
             those of a checkpoint without a roadmap.

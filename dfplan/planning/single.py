@@ -51,6 +51,10 @@ from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
 from dfplan.types import DenoisingStep, Plan
 
+_MOST_NOISE_OF_LONG_PLANS = 20.0
+"""Most noise on an expected way that is longer than a window, in steps at top speed. With more, the
+windows of a plan do not know which parts of the way are theirs."""
+
 _STEEPNESS = 30.0
 """Factor of :meth:`ForcingPlanner.for_rewards` on the planner's own weights in guidance."""
 
@@ -153,7 +157,7 @@ class ForcingPlanner(Record, BasePlanner):
         generator = noise_generator(arguments.seed)
         query, estimates = self._with_estimates(query, generator)
         ways = expected_ways(query, model, settings, arguments.reward)
-        guess = self._guess(query, ways.followed, arguments.warm_start)
+        guess = self._guess(query, ways.followed, arguments)
         near = ways.query_to_ends(query)
         ends = self._ends(near, guess, ways, arguments.horizon)
         count, sets = settings.replans, [ends]
@@ -232,11 +236,14 @@ class ForcingPlanner(Record, BasePlanner):
         return query.with_history(history, self.model.layout.observed), count
 
     def _guess(
-        self, query: PlanQuery, routes: list[Route] | None, warm_start: WarmStart | None
+        self, query: PlanQuery, routes: list[Route] | None, arguments: PlanArguments
     ) -> Guess | None:
         """Where denoising starts; None for pure noise."""
-        max_step = self.model.statistics.motion.max_step
+        max_step, warm_start = self.model.statistics.motion.max_step, arguments.warm_start
         noise = np.full((len(query), 2), self.settings.route_noise * max_step)
+        if routes is not None:
+            long = [self._exceeds_window(each.duration, arguments.horizon) for each in routes]
+            noise[long] = noise[long].clip(max=_MOST_NOISE_OF_LONG_PLANS * max_step)
         if warm_start is None:
             return None if routes is None else Guess(routes, noise)
         left = rests(warm_start, query.start.numpy().astype(np.float64), max_step)
@@ -249,6 +256,11 @@ class ForcingPlanner(Record, BasePlanner):
         noise[[line is not None for line in left], 0] = 0.0
         lines = [line or route for line, route in zip(left, routes or left, strict=True)]
         return Guess(lines, noise) if any(lines) else None
+
+    def _exceeds_window(self, duration: float, horizon: int | None = None) -> bool:
+        """Whether a plan along a way of this duration may be longer than a window."""
+        steps = LATEST * duration if horizon is None else horizon
+        return steps > self.model.layout.longest_horizon
 
     def _routes(self, query: PlanQuery) -> list[Route]:
         """The expected ways to the goals; none if the data does not know a way for each query."""
@@ -277,7 +289,7 @@ class ForcingPlanner(Record, BasePlanner):
         elif horizon is None:
             # From pure noise, the way only says which plans must be longer than a window.
             times = [route.duration for route in ways.routes or self._routes(query)]
-            expected = [time if LATEST * time > layout.longest_horizon else None for time in times]
+            expected = [time if self._exceeds_window(time) else None for time in times]
             expected = expected or None
         shortest, longest = horizons(query, self.model, horizon, expected, joined=True)
         ways.require_time(horizon, self.model.statistics.motion.max_step)

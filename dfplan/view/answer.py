@@ -24,6 +24,7 @@ from dfplan.planning.rewards import (
     points_on_lines,
 )
 from dfplan.planning.route import find_routes, find_ways
+from dfplan.planning.settings import MUCH_NOISE
 from dfplan.planning.single import ForcingPlanner
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.types import DenoisingStep, Plan, Reward
@@ -73,7 +74,8 @@ def answer(request: PlanRequest, served: ServedPlanner, emit: Emit) -> None:
         planner = planner_for(request, served)
         length = _longest_plan(request, planner)
         known = 1 if request.goal is None else 2
-        cost = request.candidates * evaluations(planner.settings, planner.model, length, known)
+        sequences = request.candidates * (1 + planner.settings.replans)
+        cost = sequences * evaluations(planner.settings, planner.model, length, known)
         if cost > MAX_EVALUATIONS:
             raise RequestError(
                 "candidates",
@@ -107,10 +109,7 @@ def planner_for(request: PlanRequest, served: ServedPlanner) -> ForcingPlanner:
     )
     if request.via_points or request.zones:
         return planner.for_rewards(served.maze.suite.cell_size)
-    if _longest_plan(request, planner) <= planner.model.layout.tokens:
-        # Shows how a plan comes out of noise.
-        return planner.with_settings(route_noise=math.inf)
-    return planner
+    return planner.with_settings(route_noise=MUCH_NOISE)
 
 
 def _longest_plan(request: PlanRequest, planner: ForcingPlanner) -> int:
