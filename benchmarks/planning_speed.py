@@ -53,7 +53,7 @@ def main(
         task = named_task(f"maze2d-{maze}")
         planner = cast(ForcingPlanner, _make("dfplan", task))
         with_spread = planner.with_settings(replans=PlannerSettings().replans)
-        planners = {DFPLAN: planner, WITH_SPREAD: with_spread}
+        planners: dict[str, Planner] = {DFPLAN: planner, WITH_SPREAD: with_spread}
         planners |= {METHODS[name].title: _make(name, task) for name in OTHERS}
         starts = problems(task, plans)
         speeds += [{"maze": maze, **row} for row in _time(planners, starts)]

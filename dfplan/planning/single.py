@@ -44,7 +44,7 @@ from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
 from dfplan.planning.success import Calibration
 from dfplan.planning.trackers import Pursuit, pursuit
-from dfplan.planning.warm_start import WarmStart, rests
+from dfplan.planning.warm_start import rests
 from dfplan.record import Record
 from dfplan.regions import RegionTable
 from dfplan.sampling.matrices import SamplingSchedule
@@ -282,7 +282,6 @@ class ForcingPlanner(Record, BasePlanner):
             ConfigError: as :func:`~dfplan.planning.partial_plan.horizons`, or a body at top speed
                 needs more steps than the horizon.
         """
-        layout = self.model.layout
         expected: list[float | None] | None = None
         if guess is not None:
             expected = [None if line is None else line.duration for line in guess.lines]
