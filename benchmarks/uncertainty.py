@@ -13,7 +13,8 @@ expected to do better.
 "extra time" compares single plans with and without a spread, in percent (median of paired runs).
 
 "regions": how many noisy tokens end inside their prediction regions, in percent, while plans are
-denoised from pure noise by the pyramid matrix. A bin is a noise level and a number of tokens ahead;
+denoised by the pyramid matrix, from the expected way with much noise, as pictures show them, and
+from pure noise. A bin is a noise level and a number of tokens ahead;
 "bins that hold" counts those with at least 400 tokens whose 95% interval, resampled by problem,
 contains the nominal value. "in walls" is the share of the regions' area, as drawn, that lies in
 walls of the maze.
@@ -56,6 +57,7 @@ from dfplan.cli.arguments import Names
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
 from dfplan.planning.disturbance import Disturbance
 from dfplan.planning.replans import same_route, spread
+from dfplan.planning.settings import MUCH_NOISE
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.success import success_probability
 from dfplan.planning.timing import arrival_times
@@ -99,7 +101,9 @@ def main(tasks: Names = Names(TASKS), count: int = 100, out: Path = RESULTS) -> 
         for start, noise in (("way", planner.settings.route_noise), ("noise", np.inf)):
             arm = planner.with_settings(route_noise=noise)
             tables["spread"] += [{"task": name, "from": start} | row for row in _spread(arm, drawn)]
-        tables["regions"].append({"task": name} | _regions(planner, task, drawn))
+        for start, noise in (("way", MUCH_NOISE), ("noise", np.inf)):
+            row = _regions(planner, task, drawn, noise)
+            tables["regions"].append({"task": name, "from": start} | row)
         tables["tracking"].append({"task": name} | _tracking(planner, task, drawn))
         tables["time"].append({"task": name} | _times(planner, task, drawn))
         publish(out, "uncertainty", __doc__, started, _filled(tables))
@@ -180,13 +184,15 @@ def _extra_time(planner: ForcingPlanner, drawn: Problems, replans: int, count: i
     return float(100 * (np.median(ratios) - 1))
 
 
-def _regions(planner: ForcingPlanner, task: Task, drawn: Problems) -> dict[str, object]:
+def _regions(
+    planner: ForcingPlanner, task: Task, drawn: Problems, route_noise: float
+) -> dict[str, object]:
     """How many tokens end inside their regions."""
-    table = planner.regions
-    assert table is not None, "Run dfplan calibrate first."
-    stack, parts, walls, area = table.points_per_token, [], 0.0, 0.0
-    problem = 0
-    for plan in denoised_plans(planner, drawn):
+    parts, walls, area, problem = [], 0.0, 0.0, 0
+    for plan in denoised_plans(planner, drawn, route_noise):
+        table = plan.regions
+        assert table is not None, "Run dfplan calibrate first."
+        stack = table.points_per_token
         for rows, final in rows_of(plan):
             tokens = np.arange(0, len(final), stack)
             for noise, points in rows:

@@ -19,6 +19,7 @@ from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.disturbance import Disturbance, Disturber
 from dfplan.planning.policy import Policy
 from dfplan.planning.route import find_ways
+from dfplan.planning.settings import MUCH_NOISE
 from dfplan.planning.simulation import passing_distances, simulate
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.success import (
@@ -29,7 +30,7 @@ from dfplan.planning.success import (
     tracking_regions,
 )
 from dfplan.pretrained import checkpoint_path
-from dfplan.regions import RegionTable, fit_regions, region_samples
+from dfplan.regions import RegionTable, RegionTables, fit_regions, region_samples
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.tuning import load_forcing, validation_tasks
 from dfplan.types import Plan
@@ -46,12 +47,13 @@ CONDITIONS = tuple(
 """Pushes and noise under which the probability of success is calibrated."""
 
 
-def calibrate(path: str | Path, count: int = 300) -> tuple[RegionTable, Calibration]:
+def calibrate(path: str | Path, count: int = 300) -> tuple[RegionTables, Calibration]:
     """Measure a checkpoint's regions and the truth of its simulated episodes, and store both.
 
-    Regions are measured while plans are denoised from pure noise by the pyramid matrix. In the maze
-    of a suite, the problems are validation problems, and simulated episodes are compared with real
-    ones. In others, starts and goals are drawn from the data, and nothing is known of episodes.
+    Regions are measured while plans are denoised by the pyramid matrix, from the expected way with
+    much noise and from pure noise. In the maze of a suite, the problems are validation problems,
+    and simulated episodes are compared with real ones. In others, starts and goals are drawn from
+    the data, and nothing is known of episodes.
 
     Args:
         path: a checkpoint of a planner, or the folder of its training.
@@ -65,7 +67,8 @@ def calibrate(path: str | Path, count: int = 300) -> tuple[RegionTable, Calibrat
     planner = load_forcing(path)
     tasks = [task for task in validation_tasks(planner.maze) if task.random_goals]
     drawn = problems(tasks[0], count, SEED) if tasks else _from_data(planner, count)
-    regions = measure_regions(planner, drawn)
+    way, noise = (measure_regions(planner, drawn, noise) for noise in (MUCH_NOISE, math.inf))
+    regions = RegionTables(way, noise)
     calibration = Calibration()
     if tasks:
         some = drawn.subset(slice(0, min(count, 100)))
@@ -75,26 +78,27 @@ def calibrate(path: str | Path, count: int = 300) -> tuple[RegionTable, Calibrat
     return regions, calibration
 
 
-def measure_regions(planner: ForcingPlanner, drawn: Problems) -> RegionTable:
-    """Measure where noisy tokens end up while plans are denoised from pure noise.
+def measure_regions(planner: ForcingPlanner, drawn: Problems, route_noise: float) -> RegionTable:
+    """Measure where noisy tokens end up while plans are denoised.
 
     Args:
         planner: whose network and settings are used.
         drawn: problems to plan for.
+        route_noise: of the plans.
     """
     stack = planner.model.layout.frame_stack
     samples = [
         region_samples(*denoising, stack)
-        for plan in denoised_plans(planner, drawn)
+        for plan in denoised_plans(planner, drawn, route_noise)
         for denoising in rows_of(plan)
     ]
     noise, ahead, error = (np.concatenate(part) for part in zip(*samples, strict=True))
     return fit_regions(noise, ahead, error, stack)
 
 
-def denoised_plans(planner: ForcingPlanner, drawn: Problems) -> Iterator[Plan]:
-    """Plans from pure noise by the pyramid matrix, with their denoising, in groups."""
-    noisy = planner.with_settings(route_noise=math.inf, matrix="pyramid", replans=0)
+def denoised_plans(planner: ForcingPlanner, drawn: Problems, route_noise: float) -> Iterator[Plan]:
+    """Plans with this ``route_noise`` by the pyramid matrix, with their denoising, in groups."""
+    noisy = planner.with_settings(route_noise=route_noise, matrix="pyramid", replans=0)
     for first in tqdm(range(0, len(drawn), GROUP_SIZE), desc="regions", unit="group"):
         group = drawn.subset(slice(first, first + GROUP_SIZE))
         yield noisy.plan(group.starts, group.goals, seed=first, trace=True)

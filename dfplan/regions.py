@@ -2,7 +2,8 @@
 
 This is what the *noise level* of a token means for the reader of a picture: a token of a higher
 level can still end farther from where it is drawn. The regions are measured, not assumed. They hold
-on average over plans, not in each of them.
+on average over plans, not in each of them. A plan from the expected way is more certain than one
+from pure noise whose tokens have the same level, so each has a table of its own.
 """
 
 from __future__ import annotations
@@ -87,6 +88,30 @@ class RegionTable(Record):
         if radii.shape != (len(levels), len(ahead), len(COVERAGE)) or stack < 1:
             raise ValueError("radii")
         return cls(levels, ahead, radii, stack)
+
+
+@dataclass(frozen=True)
+class RegionTables(Record):
+    """The tables of a planner, by where its plans start from.
+
+    Attributes:
+        way: for plans from the expected way with much noise
+            (:data:`dfplan.planning.settings.MUCH_NOISE`), as pictures show them.
+        noise: for plans from pure noise.
+    """
+
+    way: RegionTable
+    noise: RegionTable
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the tables as JSON; :meth:`from_json` is the inverse."""
+        return {"way": self.way.to_json(), "noise": self.noise.to_json()}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> RegionTables:
+        """Inverse of :meth:`to_json`. Raises the errors of :meth:`RegionTable.from_json`."""
+        way, noise = (RegionTable.from_json(stored[name]) for name in ("way", "noise"))
+        return cls(way, noise)
 
 
 def tokens_ahead(noise: np.ndarray, points_per_token: int) -> np.ndarray:

@@ -166,12 +166,14 @@ class DenoisingStep(Record):
         rows: number of rows.
         level: noise level of each point's token; int [B, C, P].
         points: estimates of the clean points; float32 [B, C, P, 2].
+        regions: radii of prediction regions by noise level; None if they were not measured.
     """
 
     row: int
     rows: int
     level: np.ndarray
     points: np.ndarray
+    regions: RegionTable | None = None
 
 
 @dataclass(frozen=True)

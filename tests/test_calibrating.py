@@ -30,8 +30,11 @@ def test_what_was_measured_is_stored_and_loaded(tmp_path: Path) -> None:
     assert planner.regions.to_json() == regions.to_json()
     assert planner.calibration == calibration
     plan = planner.plan([1, 1, 0, 0], [3, 1], seed=0)
-    assert plan.regions is planner.regions
-    assert (np.diff(regions.radii, axis=-1) >= 0).all(), "90% need more room than 50%"
+    assert plan.regions is planner.regions.way
+    noise = planner.with_settings(route_noise=np.inf).plan([1, 1, 0, 0], [3, 1], seed=0)
+    assert noise.regions is planner.regions.noise
+    for table in (regions.way, regions.noise):
+        assert (np.diff(table.radii, axis=-1) >= 0).all(), "90% need more room than 50%"
 
 
 def test_only_planners_by_diffusion_forcing_have_regions() -> None:

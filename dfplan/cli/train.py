@@ -258,7 +258,7 @@ def calibrate(checkpoint: str, problems: PositiveInt = 300) -> None:
         problems: to plan for.
     """
     regions, episodes = calibrate_uncertainty(checkpoint, problems)
-    half, most = regions.radii[-1].mean(0)
+    half, most = regions.noise.radii[-1].mean(0)
     print(f"pure noise ends within {half:.3g} (50%) and {most:.3g} (90%) of its estimate")
     print(f"paths pass plans {episodes.tracking:.3g} farther than simulated ones (90%)")
     print(

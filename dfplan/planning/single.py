@@ -46,7 +46,7 @@ from dfplan.planning.success import Calibration
 from dfplan.planning.trackers import Pursuit, pursuit
 from dfplan.planning.warm_start import rests
 from dfplan.record import Record
-from dfplan.regions import RegionTable
+from dfplan.regions import RegionTable, RegionTables
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
 from dfplan.types import DenoisingStep, Plan
@@ -87,7 +87,7 @@ class ForcingPlanner(Record, BasePlanner):
     model: SequenceModel
     settings: PlannerSettings = field(default_factory=PlannerSettings)
     maze: str | None = None
-    regions: RegionTable | None = None
+    regions: RegionTables | None = None
     calibration: Calibration = field(default_factory=Calibration)
 
     def __post_init__(self) -> None:
@@ -160,6 +160,7 @@ class ForcingPlanner(Record, BasePlanner):
         guess = self._guess(query, ways.followed, arguments)
         near = ways.query_to_ends(query)
         ends = self._ends(near, guess, ways, arguments.horizon)
+        regions = self._regions(guess)
         count, sets = settings.replans, [ends]
         if count and guess is not None:
             sets.append(ends_again(ends, None, count))
@@ -184,7 +185,7 @@ class ForcingPlanner(Record, BasePlanner):
         if ways.followed is not None and arguments.reward is None:
             plan = with_risk(plan, ways.followed, model.statistics)
         trace = sampled.trace(selected, model) if arguments.trace else ()
-        return replace(plan, goal=query.goal, trace=trace, regions=self.regions)
+        return replace(plan, goal=query.goal, trace=trace, regions=regions)
 
     def _sample(
         self,
@@ -210,7 +211,8 @@ class ForcingPlanner(Record, BasePlanner):
             partial_plan(query, model, ends, noise, guess)
             for ends, noise in zip(sets, noises, strict=True)
         ]
-        report = callback and _reporting(callback, partials[0], model, sets[0].shape[1])
+        regions = self._regions(guess)
+        report = callback and _reporting(callback, partials[0], model, sets[0].shape[1], regions)
         together = functools.reduce(PartialPlan.followed_by, partials)
         denoised = denoise(together, model, objective, generator, report)
         bounds = np.cumsum([0, *map(len, partials)]).tolist()
@@ -256,6 +258,12 @@ class ForcingPlanner(Record, BasePlanner):
         noise[[line is not None for line in left], 0] = 0.0
         lines = [line or route for line, route in zip(left, routes or left, strict=True)]
         return Guess(lines, noise) if any(lines) else None
+
+    def _regions(self, guess: Guess | None) -> RegionTable | None:
+        """The regions of plans from a guess, or from pure noise."""
+        if self.regions is None:
+            return None
+        return self.regions.noise if guess is None else self.regions.way
 
     def _exceeds_window(self, duration: float, horizon: int | None = None) -> bool:
         """Whether a plan along a way of this duration may be longer than a window."""
@@ -305,7 +313,11 @@ def _leading_to(goal: np.ndarray, line: TimedLine, away: float) -> TimedLine | N
 
 
 def _reporting(
-    callback: Progress, partial: PartialPlan, model: SequenceModel, count: int
+    callback: Progress,
+    partial: PartialPlan,
+    model: SequenceModel,
+    count: int,
+    regions: RegionTable | None,
 ) -> RowCallback:
     """A callback of the sampling loop that shows each row of the first sequences to ``callback``.
 
@@ -314,13 +326,14 @@ def _reporting(
         partial: the sequences that are shown.
         model: denoises them.
         count: C, candidates of each query.
+        regions: of the tokens.
     """
 
     def report(rows: Sequence[tuple[torch.Tensor, torch.Tensor]], number: int) -> None:
         level, clean = (each[: len(partial)] for each in rows[-1])
         level, states = candidate_states(level, clean, partial=partial, model=model, count=count)
         points = states[..., model.layout.position].numpy()
-        callback(DenoisingStep(len(rows), number, level.numpy(), points))
+        callback(DenoisingStep(len(rows), number, level.numpy(), points, regions))
 
     return report
 

@@ -26,6 +26,7 @@ from dfplan.planning.rewards import (
 from dfplan.planning.route import find_routes, find_ways
 from dfplan.planning.settings import MUCH_NOISE
 from dfplan.planning.single import ForcingPlanner
+from dfplan.regions import RegionTable
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.types import DenoisingStep, Plan, Reward
 from dfplan.view.execution import Emit, execute_plan
@@ -185,7 +186,7 @@ def _make_plan(
                 "row": step.row,
                 "rows": step.rows,
                 "level": step.level[0, :, ::stack].tolist(),
-                "regions": _region_radii(planner, step.level[0]),
+                "regions": _region_radii(planner, step.regions, step.level[0]),
                 "points": rounded(step.points[0]),
             }
         )
@@ -198,7 +199,7 @@ def _make_plan(
         {
             "kind": "plan",
             "body_steps": _body_steps(plan) if reward is None else None,
-            "regions": _region_radii(planner, plan.level[0]),
+            "regions": _region_radii(planner, plan.regions, plan.level[0]),
             **_plan_fields(plan, stack),
             **_replan_fields(plan),
             **_constraint_distances(request, plan),
@@ -207,14 +208,14 @@ def _make_plan(
     return plan
 
 
-def _region_radii(planner: ForcingPlanner, level: np.ndarray) -> Any:
+def _region_radii(planner: ForcingPlanner, regions: RegionTable | None, level: np.ndarray) -> Any:
     """Radii of the prediction regions of each token, from the noise ``level`` [..., P] of points.
 
     None if they were not measured.
     """
-    if planner.regions is None:
+    if regions is None:
         return None
-    radii = planner.regions.of(level / planner.model.schedule.max_level)
+    radii = regions.of(level / planner.model.schedule.max_level)
     return rounded(radii[..., :: planner.model.layout.frame_stack, :])
 
 

@@ -11,7 +11,7 @@ from matplotlib.path import Path as Outline
 
 from dfplan.errors import ConfigError, MissingSimulatorError
 from dfplan.mazes import parse_maze
-from dfplan.regions import RegionTable
+from dfplan.regions import RegionTable, RegionTables
 from dfplan.view import execution
 from dfplan.view.answer import answer, planner_for
 from dfplan.view.planners import ServedPlanner, load_planners
@@ -88,7 +88,7 @@ def test_tokens_have_the_radii_of_their_prediction_regions(
     stack, max_level = plain.description["frame_stack"], plain.description["max_level"]
     radii = np.array([[[0.1, 0.3], [0.2, 0.4]], [[0.5, 0.8], [0.6, 1.0]]])
     table = RegionTable(np.array([0.5, 1.0]), np.array([1, 3]), radii, stack)
-    one = replace(plain, planner=replace(plain.planner, regions=table))
+    one = replace(plain, planner=replace(plain.planner, regions=RegionTables(table, table)))
     settings = {"matrix": "pyramid", "candidates": 3, "stop_fraction": stop}
     (*rows, plan) = events(one, **settings)
     for event in (*rows, plan):

@@ -19,7 +19,7 @@ from PIL import Image
 from web_app import DESKTOP, PHONE, TIMEOUT, App, Open, expect
 
 from dfplan.plotting.style import THEMES
-from dfplan.regions import RegionTable
+from dfplan.regions import RegionTable, RegionTables
 from dfplan.view import export
 from dfplan.view.answer import answer
 from dfplan.view.planners import ServedPlanner
@@ -63,7 +63,8 @@ def measured(served: dict[str, ServedPlanner]) -> Callable[[float], ServedPlanne
         radii = radius * np.array([[[0.25, 0.5]], [[0.5, 1.0]]])
         stack = one.planner.model.layout.frame_stack
         table = RegionTable(np.array([0.5, 1.0]), np.array([1]), radii, stack)
-        return replace(one, planner=replace(one.planner, regions=table if radius else None))
+        tables = RegionTables(table, table) if radius else None
+        return replace(one, planner=replace(one.planner, regions=tables))
 
     return with_radius
 

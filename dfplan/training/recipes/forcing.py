@@ -21,7 +21,7 @@ from dfplan.networks.unet import TemporalUnet
 from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.success import Calibration
-from dfplan.regions import RegionTable
+from dfplan.regions import RegionTables
 from dfplan.registry import Registry
 from dfplan.sampling.denoiser import NetworkDenoiser
 from dfplan.sampling.model import SequenceModel
@@ -190,7 +190,7 @@ class ForcingConfig(LoopRecipe):
         return ForcingPlanner(
             model,
             maze=checkpoint.maze,
-            regions=RegionTable.from_json(regions),
+            regions=RegionTables.from_json(regions),
             calibration=Calibration.from_json(episodes),
         )
 
