@@ -157,7 +157,7 @@ def keep_out(setup: Setup) -> Requirement | None:
         return None
     center = setup.maze.cell_to_xy(fit[setup.rng.integers(len(fit))])
     # The penalty is quadratic in depth: with a wide margin it is steep inside the whole disc.
-    requirement = _clear(Disc((center[0], center[1]), 0.45), weight=10000.0, margin=0.3)
+    requirement = _clear(Disc((center[0], center[1]), 0.45), weight=20000.0, margin=0.3)
     return replace(requirement, horizon=LONGEST_PLAN)
 
 
@@ -179,7 +179,7 @@ def moving(setup: Setup) -> Requirement | None:
     velocity = 0.02 * setup.rng.choice([-1, 1]) * across
     center = setup.baseline_at(step) - step * velocity
     disc = Disc((center[0], center[1]), 0.3, (velocity[0], velocity[1]))
-    requirement = _clear(disc, weight=1000.0, margin=0.15)
+    requirement = _clear(disc, weight=2000.0, margin=0.15)
     return replace(
         requirement, reward=requirement.reward + _speed_limit(1000.0) + 2400.0 * setup.on_support
     )
@@ -190,7 +190,7 @@ def _clear(disc: Disc, weight: float, margin: float) -> Requirement:
         line = torch.from_numpy(positions)[None].double()
         return bool((disc.signed_distance(line, torch.arange(len(positions)).double()) >= 0).all())
 
-    return Requirement(weight * KeepOut([disc], margin, points_per_line=4), None, is_met)
+    return Requirement(weight * KeepOut([disc], margin), None, is_met)
 
 
 def slow(setup: Setup) -> Requirement | None:

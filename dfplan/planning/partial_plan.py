@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,21 +9,16 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from dfplan.errors import ConfigError, ObservationError
+from dfplan.errors import ConfigError
 from dfplan.planning.observation_history import noise_to_level, read_history
 from dfplan.planning.planner import PlanArguments
 from dfplan.planning.query import PlanQuery, read_query
-from dfplan.planning.requirements import NO_REQUIREMENTS, Requirements, requirements_of
-from dfplan.planning.route import Route, TimedLine, Ways, find_routes, find_ways
+from dfplan.planning.route import TimedLine
 from dfplan.planning.row_errors import first_then_others, in_row
 from dfplan.planning.settings import PlannerSettings
 from dfplan.record import Record
 from dfplan.sampling.matrices import FREE
 from dfplan.sampling.model import SequenceModel
-from dfplan.types import Reward
-
-_SHORTCUT = 1.1
-"""A plan can be this much shorter than the expected way, which bends at the centers of bins."""
 
 _MAX_JOINED = 4096
 """Largest number of tokens in a plan that is longer than a window."""
@@ -150,51 +143,6 @@ class Guess(Record):
 
 
 @dataclass(frozen=True)
-class ExpectedWays(Record):
-    """The expected ways of B queries to their goals.
-
-    Attributes:
-        ways: to the goal of each query; None if they are not known or not wanted.
-        routes: the way of each query; None with ``ways``.
-        along: whether plans start from them.
-    """
-
-    ways: list[Ways] | None
-    routes: list[Route] | None
-    along: bool
-
-    @property
-    def followed(self) -> list[Route] | None:
-        """The ways from which plans start; None for plans that start from pure noise."""
-        return self.routes if self.along else None
-
-    def query_to_ends(self, query: PlanQuery) -> PlanQuery:
-        """The query to the ends of the followed ways.
-
-        A way can end before the goal, where a jump is likely.
-        """
-        if self.followed is None:
-            return query
-        ends = np.stack([route.points[-1] for route in self.followed])
-        return replace(query, goal=ends.astype(np.float32))
-
-    def require_time(self, horizon: int | None, max_step: float) -> None:
-        """Raise :class:`ConfigError` if a body at top speed needs more steps than ``horizon``."""
-        if self.routes is None or horizon is None:
-            return
-        needed = np.array([route.length / max_step for route in self.routes])
-        short = needed > _SHORTCUT * int(horizon)
-        if short.any():
-            row = int(needed.argmax())
-            raise ConfigError(
-                f"The way to the goal{in_row(row, len(needed))} takes about {needed[row]:.0f} "
-                f"steps at top speed; got a horizon of {horizon}. Give a longer horizon, or plan "
-                "to a nearer goal.",
-                rows=first_then_others(row, short),
-            )
-
-
-@dataclass(frozen=True)
 class Denoised(Record):
     """The results of the M steps of a sampling run.
 
@@ -284,46 +232,6 @@ def read_plan_query(
     if arguments.goal is None and arguments.reward is None:
         raise ConfigError("A plan needs a goal, a reward, or both; got neither.")
     return query
-
-
-def expected_ways(
-    query: PlanQuery,
-    model: SequenceModel,
-    settings: PlannerSettings,
-    reward: Reward | None,
-    *,
-    always: bool = False,
-) -> ExpectedWays:
-    """The expected way of each query, and whether plans start from it.
-
-    Plans do not start from it with an infinite ``route_noise``, if the reward may ask for another
-    way, or if tokens hold more than positions, which is not known on the way.
-
-    Args:
-        query: to plan for.
-        model: its statistics may have a roadmap.
-        settings: of the planner.
-        reward: the caller's, or None.
-        always: whether ways are wanted if plans start from pure noise.
-
-    Raises:
-        ObservationError: no recorded way leads from a start to its goal.
-    """
-    from_noise = math.isinf(settings.route_noise)
-    along = model.layout.holds_positions_alone and not from_noise
-    goals = query.goal
-    if goals is None or model.statistics.roadmap is None or (from_noise and not always):
-        return ExpectedWays(None, None, along)
-
-    def find(requirements: Requirements, along: bool) -> ExpectedWays:
-        ways = find_ways(model.statistics, goals, settings.risk_aversion, requirements)
-        return ExpectedWays(ways, find_routes(ways, query.start.numpy()), along)
-
-    required = requirements_of(reward)
-    if required is not None:
-        with contextlib.suppress(ObservationError):
-            return find(required, along)
-    return find(NO_REQUIREMENTS, along and reward is None)
 
 
 def horizons(

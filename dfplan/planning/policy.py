@@ -19,6 +19,7 @@ from dfplan.errors import (
 )
 from dfplan.observations import PLANAR
 from dfplan.planning.learned import LearnedPolicy
+from dfplan.planning.passed import PassedPlaces
 from dfplan.planning.planner import HasTracker, PlanArguments, require_planner
 from dfplan.planning.query import (
     SEED_LIMIT,
@@ -32,7 +33,6 @@ from dfplan.planning.query import (
 )
 from dfplan.planning.replanning import Replanning
 from dfplan.planning.rewards import check_reward
-from dfplan.planning.route import TimedLine
 from dfplan.planning.row_errors import (
     failing_rows,
     first_then_others,
@@ -43,7 +43,7 @@ from dfplan.planning.row_errors import (
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import StateEstimator, StateEstimatorSettings
 from dfplan.planning.trackers import Tracker, require_tracker
-from dfplan.planning.warm_start import lines_of
+from dfplan.planning.warm_start import FollowedLine, lines_of
 from dfplan.types import Plan, Planner, Reward
 
 ON_ERROR = ("raise", "hold")
@@ -71,8 +71,10 @@ class Policy:
         planner: makes the plans; see :func:`dfplan.load`.
         tracker: computes actions from plans; by default the planner's own.
         goal: position [2] to plan to if :meth:`act` gets no other goal.
-        reward: passed to the planner with each plan. Without a goal, plans are made by reward
-            alone. Such a plan ends like any other; set ``replan_every`` to continue forever. The
+        reward: passed to the planner with each plan. Places of a
+            :class:`~dfplan.planning.rewards.PassThrough` that the body has passed are left out of
+            later plans. Without a goal, plans are made by reward alone. Such a plan ends like any
+            other; set ``replan_every`` to continue forever. The
             steps of the reward start at 0 in each plan; for a reward that depends on time use
             ``tolerance=None``, which plans once.
         replan_every: steps between two plans; None plans only when needed.
@@ -145,7 +147,10 @@ class Policy:
         self._warm_start = warm_start and "warm_start" in getattr(planner, "supports", ())
         self._tracker = tracker
         self._goal = None if goal is None else read_goal(goal, 1)[0]
+        self._passed = PassedPlaces(reward)
         self._reward = reward
+        # Lines are only followed where that decides about later plans.
+        self._follows = self._passed.any or (self._warm_start and replan_every is not None)
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
@@ -167,7 +172,8 @@ class Policy:
     def _start(self, count: int) -> None:
         """Start with ``count`` rows without a plan."""
         self._replanning.start(count)
-        self._lines: list[TimedLine | None] = [None] * count
+        self._lines: list[FollowedLine | None] = [None] * count
+        self._passed.start(count)
         self._last = np.zeros((0, self._layout.width), dtype=np.float32)
         self.failed = np.zeros(count, dtype=bool)
         self._warned = np.zeros(count, dtype=bool)
@@ -203,9 +209,13 @@ class Policy:
         else:
             states, located = self._estimated(states, goals, failed)
             missing = np.zeros(count, dtype=bool)
-        rows, plan = self._planned(states, goals, located, missing, failed)
-        if plan is not None:
+        self._follow(states, goals)
+        while True:  # rows that have passed other places have other rewards
+            rows, plan = self._planned(states, goals, located, missing, failed)
+            if plan is None:
+                break
             self._assign(rows, plan, goals)
+            missing[rows] = True
         self._replanning.step()
         self._last, self.states = states, states.copy()
         action: np.ndarray = np.array(self._tracker.act(states), dtype=np.float32)
@@ -356,7 +366,9 @@ class Policy:
 
         def due() -> np.ndarray:
             possible = ~missing & (np.isnan(goals).any(1) == by_reward)
-            rows = np.flatnonzero((self._due(states, goals) | located) & possible)
+            rows = self._passed.group(
+                np.flatnonzero((self._due(states, goals) | located) & possible)
+            )
             self._replanning.following &= ~located  # their plans began at a placeholder
             return rows
 
@@ -386,14 +398,20 @@ class Policy:
     def _plan(
         self, states: np.ndarray, goals: np.ndarray, rows: np.ndarray, seed: int | None
     ) -> Plan:
-        observation, reward = states[rows], self._reward
+        observation, reward = states[rows], self._passed.left(rows[0])
         goal = None if np.isnan(goals[rows]).all() else goals[rows]
         estimator = self._estimator
         history = None
         if estimator is not None and estimator.settings.use_network:
             history = estimator.history().part(rows)
         following = self._replanning.following
-        lines = [self._lines[row] if following[row] else None for row in rows]
+        positions = self._layout.positions(states).astype(np.float64)
+        lines = [
+            line.rest(positions[row])
+            if self._warm_start and following[row] and (line := self._lines[row])
+            else None
+            for row in rows
+        ]
         arguments = PlanArguments(
             observation,
             goal,
@@ -416,10 +434,21 @@ class Policy:
         """Follow ``plan`` in ``rows``."""
         self._tracker.assign(rows, plan)
         self.plan = plan
-        if self._warm_start:
+        if self._follows:
             for row, line in zip(rows, lines_of(plan), strict=True):
-                self._lines[row] = line
+                self._lines[row] = FollowedLine(line)
         self._replanning.assign(rows, plan, goals)
+
+    def _follow(self, states: np.ndarray, goals: np.ndarray) -> None:
+        """Move along the lines, and count the places that are passed."""
+        if not self._follows:
+            return
+        self._passed.forget(self._replanning.stale | self._replanning.changed(goals))
+        positions = self._layout.positions(states).astype(np.float64)
+        for line, position in zip(self._lines, positions, strict=True):
+            if line is not None:
+                line.move(position)
+        self._passed.move(positions, self._lines)
 
     def _due(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Rows that need a new plan, bool [B]."""

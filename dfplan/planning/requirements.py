@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -11,8 +12,15 @@ from dfplan.planning.rewards import ComposableReward, KeepOut, PassThrough
 from dfplan.record import Record
 from dfplan.types import Reward
 
-_LATER = 1000.0
-"""A region that is elsewhere after so many steps moves, and closes no way."""
+_TIMES = tuple(1000.0 * (0.6180339887 * index % 1) for index in range(64))
+"""A region that is elsewhere at one of these steps moves, and closes no way. They are irregular, so
+that a period shows."""
+
+PASSED = 5.0
+"""A required place counts as passed at this distance, in steps at top speed."""
+
+_MOST_ORDERED = 3
+"""Most terms whose orders are all tried."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +52,25 @@ class Requirements(Record):
 NO_REQUIREMENTS = Requirements(np.zeros((0, 2)))
 
 
-def requirements_of(reward: Reward | None) -> Requirements | None:
-    """The requirements in a sum of rewards; None if it has none.
+def requirements_of(reward: Reward | None) -> list[Requirements]:
+    """What a sum of rewards may require of the way; empty if it requires nothing.
 
-    They are the places of :class:`~dfplan.planning.rewards.PassThrough` and the regions of
-    :class:`~dfplan.planning.rewards.KeepOut` that do not move. Terms with a weight that is not
-    positive require nothing.
+    Places come from :class:`~dfplan.planning.rewards.PassThrough` and closed regions from
+    :class:`~dfplan.planning.rewards.KeepOut`, if they do not move. Terms with a weight that is not
+    positive require nothing. Several terms ``PassThrough`` have no order, so there is a result for
+    each order of up to three of them; more of them are taken in the order of the sum.
     """
     terms = list(reward.terms()) if isinstance(reward, ComposableReward) else []
     places = [term.places.numpy() for term in terms if isinstance(term, PassThrough)]
     closed = tuple(term for term in terms if isinstance(term, KeepOut) and _rests(term))
-    if len(places) > 1 or not (places or closed):  # the order of several terms is not known
-        return None
-    return Requirements(np.concatenate([np.zeros((0, 2)), *places]), closed)
+    if not (places or closed):
+        return []
+    orders = permutations(places) if len(places) <= _MOST_ORDERED else [places]
+    return [Requirements(np.concatenate([np.zeros((0, 2)), *order]), closed) for order in orders]
 
 
 def _rests(term: KeepOut) -> bool:
     """Whether the regions of ``term`` are in the same place at all times."""
-    points = torch.tensor([[[0.0, 0.0], [1.0, 3.0]]])
-    return all(
-        torch.equal(
-            region.signed_distance(points, torch.zeros(2)),
-            region.signed_distance(points, torch.full((2,), _LATER)),
-        )
-        for region in term.regions
-    )
+    points = torch.tensor([[[0.0, 0.0]], [[1.0, 3.0]]]).expand(-1, len(_TIMES), -1)
+    distances = [region.signed_distance(points, torch.tensor(_TIMES)) for region in term.regions]
+    return all(torch.equal(each, each[:, :1].expand_as(each)) for each in distances)

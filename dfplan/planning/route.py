@@ -22,6 +22,9 @@ from dfplan.tokens.statistics import Statistics
 _MARGIN = 1.0
 """A shortcut may be this far from the data, in cells of the support."""
 
+_ON_EDGES = np.linspace(0.0, 1.0, 9)[1:-1]
+"""Where an edge is checked for closed regions, as shares of it."""
+
 _REACH = 40
 """A shortcut leaves out fewer bins than this."""
 
@@ -146,7 +149,10 @@ def find_ways(
         )
     if requirements.closed:
         closed = requirements.forbid(roadmap.centers, roadmap.size / 2)
-        roadmap = roadmap.without(closed)
+        begin, end = roadmap.centers[roadmap.edges].swapaxes(0, 1)
+        lines = begin + _ON_EDGES[:, None, None] * (end - begin)
+        blocked: np.ndarray = np.any(requirements.forbid(lines, 0.0), axis=0)
+        roadmap = roadmap.without(closed, blocked)
 
     @cache
     def times(place: tuple[float, float]) -> GoalTimes:

@@ -54,7 +54,8 @@ class PlannerSettings:
             its line that is as long as a step at top speed and farther than ``support_margin`` from
             the data.
         support_margin: distance from the data at which the penalty begins, in steps at top speed.
-        refine_steps: gradient steps on the best candidates after sampling; 0 for no refinement.
+        refine_steps: gradient steps on the best candidates after sampling; 0 for no refinement,
+            which also leaves parts that are faster than the body.
         refine_top_k: how many of each query's candidates are refined; the best of them becomes the
             plan. More than 1 helps with steep rewards, which refinement may satisfy.
         max_start_distance: limit on the distance of the start from the data, in steps at top speed;

@@ -20,16 +20,15 @@ from dfplan.errors import (
 )
 from dfplan.observations import ObservationLayout
 from dfplan.planning.denoise import RowCallback, denoise
+from dfplan.planning.expected_ways import ExpectedWays, expected_ways
 from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import (
     LATEST,
     Candidates,
     Denoised,
-    ExpectedWays,
     Guess,
     PartialPlan,
     candidate_states,
-    expected_ways,
     horizons,
     partial_plan,
     read_plan_query,
@@ -38,7 +37,7 @@ from dfplan.planning.planner import BasePlanner, PlanArguments, Progress
 from dfplan.planning.query import PlanQuery, noise_generator, spawned
 from dfplan.planning.replans import best_of_each, ends_again
 from dfplan.planning.risk import with_risk
-from dfplan.planning.route import Route, TimedLine
+from dfplan.planning.route import Route, TimedLine, find_routes, find_ways
 from dfplan.planning.select import Selected, select, to_plan
 from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
@@ -156,7 +155,7 @@ class ForcingPlanner(Record, BasePlanner):
         objective = PlanObjective(settings, model, arguments.reward)
         generator = noise_generator(arguments.seed)
         query, estimates = self._with_estimates(query, generator)
-        ways = expected_ways(query, model, settings, arguments.reward)
+        ways = expected_ways(query, model, objective, arguments.reward, arguments.horizon)
         guess = self._guess(query, ways.followed, arguments)
         near = ways.query_to_ends(query)
         ends = self._ends(near, guess, ways, arguments.horizon)
@@ -182,8 +181,8 @@ class ForcingPlanner(Record, BasePlanner):
             maze=self.maze,
             timed=arguments.reward is not None or arguments.horizon is not None,
         )
-        if ways.followed is not None and arguments.reward is None:
-            plan = with_risk(plan, ways.followed, model.statistics)
+        if ways.routes is not None and ways.along.any() and arguments.reward is None:
+            plan = with_risk(plan, ways.routes, model.statistics)
         trace = sampled.trace(selected, model) if arguments.trace else ()
         return replace(plan, goal=query.goal, trace=trace, regions=regions)
 
@@ -238,19 +237,25 @@ class ForcingPlanner(Record, BasePlanner):
         return query.with_history(history, self.model.layout.observed), count
 
     def _guess(
-        self, query: PlanQuery, routes: list[Route] | None, arguments: PlanArguments
+        self, query: PlanQuery, routes: list[Route | None] | None, arguments: PlanArguments
     ) -> Guess | None:
         """Where denoising starts; None for pure noise."""
         max_step, warm_start = self.model.statistics.motion.max_step, arguments.warm_start
         noise = np.full((len(query), 2), self.settings.route_noise * max_step)
         if routes is not None:
-            long = [self._exceeds_window(each.duration, arguments.horizon) for each in routes]
+            long = [
+                route is not None and self._exceeds_window(route.duration, arguments.horizon)
+                for route in routes
+            ]
             noise[long] = noise[long].clip(max=_MOST_NOISE_OF_LONG_PLANS * max_step)
         if warm_start is None:
             return None if routes is None else Guess(routes, noise)
         left = rests(warm_start, query.start.numpy().astype(np.float64), max_step)
         if query.goal is not None:
-            ends = [route.points[-1] for route in routes] if routes else query.goal
+            ends = [
+                goal if route is None else route.points[-1]
+                for goal, route in zip(query.goal, routes or left, strict=True)
+            ]
             away = self.settings.max_goal_distance * max_step
             left = [
                 line and _leading_to(end, line, away) for line, end in zip(left, ends, strict=True)
@@ -270,11 +275,14 @@ class ForcingPlanner(Record, BasePlanner):
         steps = LATEST * duration if horizon is None else horizon
         return steps > self.model.layout.longest_horizon
 
-    def _routes(self, query: PlanQuery) -> list[Route]:
+    def _direct_routes(self, query: PlanQuery) -> list[Route]:
         """The expected ways to the goals; none if the data does not know a way for each query."""
+        statistics = self.model.statistics
+        if query.goal is None or statistics.roadmap is None:
+            return []
         with contextlib.suppress(ObservationError):
-            ways = expected_ways(query, self.model, self.settings, None, always=True)
-            return ways.routes or []
+            ways = find_ways(statistics, query.goal, self.settings.risk_aversion)
+            return find_routes(ways, query.start.numpy())
         return []
 
     def _ends(
@@ -290,18 +298,22 @@ class ForcingPlanner(Record, BasePlanner):
             ConfigError: as :func:`~dfplan.planning.partial_plan.horizons`, or a body at top speed
                 needs more steps than the horizon.
         """
-        expected: list[float | None] | None = None
+        # From pure noise, the way only says which plans must be longer than a window.
+        routes = ways.routes or (self._direct_routes(query) if guess is None else [])
+        times = [route.duration for route in routes]
+        expected = [time if self._exceeds_window(time) else None for time in times] or None
         if guess is not None:
-            expected = [None if line is None else line.duration for line in guess.lines]
-        elif horizon is None:
-            # From pure noise, the way only says which plans must be longer than a window.
-            times = [route.duration for route in ways.routes or self._routes(query)]
-            expected = [time if self._exceeds_window(time) else None for time in times]
-            expected = expected or None
+            others = expected or [None] * len(query)
+            expected = [
+                other if line is None else line.duration
+                for line, other in zip(guess.lines, others, strict=True)
+            ]
         shortest, longest = horizons(query, self.model, horizon, expected, joined=True)
         ways.require_time(horizon, self.model.statistics.motion.max_step)
         settings = self.settings
-        count = settings.candidates if guess is None else settings.route_candidates
+        count = settings.route_candidates
+        if guess is None or None in guess.lines:
+            count = settings.candidates
         share = torch.linspace(0.0, 1.0, count, dtype=torch.float32)
         spread = share * (longest - shortest)[:, None]
         return (shortest[:, None] + spread).round().long()

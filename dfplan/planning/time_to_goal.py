@@ -195,7 +195,7 @@ def goal_times(
     Raises:
         ConfigError: ``risk_aversion`` is not a number from 0 to 1e6.
         DataError: the data goes from no place to another.
-        ObservationError: no bin is near the goal.
+        ObservationError: no bin is near the goal, or bodies jump away from it.
     """
     if not len(roadmap.edges) and not len(roadmap.jumps):
         raise DataError(
@@ -209,6 +209,13 @@ def goal_times(
     entered = np.zeros(count, bool)
     entered[roadmap.edges[:, 1]] = entered[roadmap.jumps[:, 1]] = True
     joined = _joined_bins(roadmap, support, goal, entered)
+    chance = roadmap.jump_chance[joined]
+    if chance[0] >= _LIKELY:
+        raise ObservationError(
+            f"At the goal {_text(goal)}, {chance[0]:.0%} of the recorded bodies jump away, so no "
+            "body stays there. Choose a goal outside the place where they jump."
+        )
+    joined = [bin for bin, jumps in zip(joined, chance, strict=True) if jumps < _LIKELY]
     if not entered[joined].any():
         raise ObservationError(f"No recorded place is near the goal {_text(goal)}.")
     away = np.abs(roadmap.centers[joined] - goal).max(1) * BIN_CELLS / roadmap.size

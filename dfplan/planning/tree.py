@@ -8,7 +8,8 @@ once; and it compares ways of different length and risk before they have arrived
 where it leaves the data. Several horizons, segment lengths and amounts of noise are tried at each
 node, and upper confidence bounds decide where. A reward of the caller is scored on whole plans:
 the beginning, and from its end on the expected way. A plan that has arrived is improved by
-denoising the end of it again. (Compare arXiv 2502.07202 and 2506.09498.)
+denoising the end of it again. It helps where plans from noise fail. Where a single plan from the
+expected way arrives, there is nothing to win. (Compare arXiv 2502.07202 and 2506.09498.)
 """
 
 from __future__ import annotations
@@ -23,16 +24,15 @@ import torch
 
 from dfplan.errors import ConfigError, ObservationError, require_class, require_numbers
 from dfplan.planning.denoise import denoise, evaluations
+from dfplan.planning.expected_ways import ExpectedWays, expected_ways
 from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import (
     EARLIEST,
     LATEST,
     Candidates,
-    ExpectedWays,
     Guess,
     PartialPlan,
     Surroundings,
-    expected_ways,
     from_guess,
     goal_tokens,
     horizons,
@@ -41,6 +41,7 @@ from dfplan.planning.partial_plan import (
 )
 from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.query import PlanQuery, noise_generator
+from dfplan.planning.requirements import PASSED
 from dfplan.planning.rewards import points_on_lines
 from dfplan.planning.risk import expected_delay, with_risk
 from dfplan.planning.route import Route, TimedLine
@@ -64,10 +65,6 @@ _MAX_CANDIDATES = 16
 _HEURISTIC_WEIGHT = 4.0
 """Weight of the time on the recorded way in the value of a node, as in weighted A*: the search
 prefers nodes nearer the goal. The scores of plans do not depend on it."""
-
-_PASSED = 5.0
-"""A required place counts as passed at this distance, in steps at top speed. The score still says
-how closely a plan passes it."""
 
 _SAMPLES = 4
 """Points on each line of a plan at which required places are looked for."""
@@ -164,14 +161,15 @@ class TreePlanner(Record, BasePlanner):
         model = planner.model
         query = read_plan_query(arguments, model, planner.settings)
         objective = PlanObjective(planner.settings, model, arguments.reward)
-        ways = expected_ways(query, model, planner.settings, arguments.reward, always=True)
+        reward, horizon = arguments.reward, arguments.horizon
+        ways = expected_ways(query, model, objective, reward, horizon, always=True)
         nodes = _Nodes(
             model,
             settings.lengths,
             query,
             objective,
             ways,
-            arguments.horizon,
+            horizon,
             noise_generator(arguments.seed),
         )
         cost, budget = nodes.highest_cost, settings.evaluations
@@ -249,7 +247,7 @@ class _Nodes:
         ways.require_time(horizon, model.statistics.motion.max_step)
         # More than positions is not known on the way.
         self.ways = ways.ways if layout.holds_positions_alone else None
-        self._along = ways.along and self.ways is not None
+        self._along = ways.along
         shape = len(query), 1
         start = start_frames(query, model)[:, None]
         self.states = model.statistics.normalizer.unnormalize(start)
@@ -391,11 +389,11 @@ class _Nodes:
         held = torch.where(index <= length[:, None], FREE, model.schedule.max_level)
         end = self.end[leaves.tree, leaves.parent]
         level = None
-        if self._along:
+        if self._along.any():
             last = torch.where(arrives, end, kept + length).tolist()
             nodes = zip(leaves.tree.tolist(), leaves.parent.tolist(), strict=True)
             lines = [
-                self._line(*node, first, final)
+                self._line(*node, first, final) if self._along[node[0]] else None
                 for node, first, final in zip(nodes, kept.tolist(), last, strict=True)
             ]
             steps = self._objective.settings.route_noise * _MORE_NOISE ** leaves.action.numpy()
@@ -512,7 +510,8 @@ class _Nodes:
         places = self.ways[tree].requirements.places
         if not len(places) or len(points) < 2:
             return passed
-        near = _PASSED * self._model.statistics.motion.max_step
+        # The score still says how closely a plan passes it.
+        near = PASSED * self._model.statistics.motion.max_step
         line = points_on_lines(points[None], _SAMPLES)[0].numpy()
         first = 0
         for place in places:

@@ -19,6 +19,54 @@ _MAX_BACK = 20.0
 is not known."""
 
 
+_AHEAD = 5.0
+"""A body moves at most this far along its line in a step, in steps of the line."""
+
+
+class FollowedLine:
+    """A line, and how far along it a body is. The line may come back to where it was.
+
+    Args:
+        line: what the body follows; it is at the start.
+
+    Attributes:
+        pace: distance along the line for each step.
+    """
+
+    def __init__(self, line: TimedLine) -> None:
+        self._line = line
+        parts = np.linalg.norm(np.diff(line.points, axis=0), axis=1)
+        self._lengths = np.append(0.0, np.cumsum(parts))
+        self.pace = float(self._lengths[-1] / max(line.duration, 1.0))
+        self._travelled = 0.0
+
+    def distance(self, place: np.ndarray) -> float:
+        """The distance of the line from ``place`` [2]."""
+        return float(_nearest(self._line.points, place)[1].min())
+
+    def move(self, position: np.ndarray) -> None:
+        """The body is at ``position`` [2]: at the nearest place a little ahead on the line."""
+        last = self._travelled + _AHEAD * self.pace
+        inner = (self._lengths > self._travelled) & (self._lengths < last)
+        at = np.concatenate([[self._travelled], self._lengths[inner], [last]])
+        points = np.stack([np.interp(at, self._lengths, each) for each in self._line.points.T], 1)
+        share, distance = _nearest(points, position)
+        part = int(distance.argmin())
+        at = at.clip(max=self._lengths[-1])
+        self._travelled = float(at[part] + share[part] * (at[part + 1] - at[part]))
+
+    def rest(self, position: np.ndarray) -> TimedLine | None:
+        """The way from ``position`` [2] to the line, and the rest of it; None if it is far away."""
+        line, lengths = self._line, self._lengths
+        passed = float(np.interp(self._travelled, lengths, line.steps))
+        left = line.between(passed, line.duration)
+        back = float(np.linalg.norm(left.points[0] - position)) / max(self.pace, 1e-12)
+        if back > _MAX_BACK:
+            return None
+        points = np.concatenate([position[None], left.points])
+        return TimedLine(points, np.append(0.0, back + left.steps))
+
+
 def lines_of(plan: Plan) -> list[TimedLine]:
     """The line of each query's plan, up to its last step."""
     counts = (plan.steps // plan.stride).clip(min=1)
@@ -61,16 +109,28 @@ def rests(warm_start: WarmStart, starts: np.ndarray, max_step: float) -> list[Ti
 
 def _rest(line: TimedLine, start: np.ndarray, max_step: float) -> TimedLine | None:
     """The rest of ``line`` from the place nearest to ``start`` [2]; None if that is far away."""
-    parts = np.diff(line.points, axis=0)
-    along = ((start - line.points[:-1]) * parts).sum(1)
-    share = (along / np.maximum((parts**2).sum(1), 1e-12)).clip(0, 1)
-    places = line.points[:-1] + share[:, None] * parts
-    nearest = int(np.linalg.norm(places - start, axis=1).argmin())
+    shares, distances = _nearest(line.points, start)
+    nearest = int(distances.argmin())
+    first, second = line.points[nearest : nearest + 2]
     before, after = line.steps[nearest : nearest + 2]
-    passed = before + share[nearest] * (after - before)
-    back = np.abs(places[nearest] - start).max() / max_step
+    place = first + shares[nearest] * (second - first)
+    passed = before + shares[nearest] * (after - before)
+    back = np.abs(place - start).max() / max_step
     if back > _MAX_BACK:
         return None
-    points = np.concatenate([start[None], places[[nearest]], line.points[nearest + 1 :]])
+    points = np.concatenate([start[None], place[None], line.points[nearest + 1 :]])
     steps = np.concatenate([[0.0, back], back + line.steps[nearest + 1 :] - passed])
     return TimedLine(points, steps)
+
+
+def _nearest(points: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each part of the line ``points`` [R, 2], where it is nearest to ``place`` [2].
+
+    Returns:
+        (share of the part, its distance there), each [R - 1].
+    """
+    parts = np.diff(points, axis=0)
+    along = ((place - points[:-1]) * parts).sum(1)
+    share = (along / np.maximum((parts**2).sum(1), 1e-12)).clip(0, 1)
+    places = points[:-1] + share[:, None] * parts
+    return share, np.linalg.norm(places - place, axis=1)

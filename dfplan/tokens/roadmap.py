@@ -110,9 +110,14 @@ class Roadmap(Record):
         place = np.where(inside[..., None], place, 0)
         return np.where(inside, self.grid[place[..., 0], place[..., 1]], -1)
 
-    def without(self, closed: np.ndarray) -> Roadmap:
-        """The same bins, without edges and jumps from or to those that are ``closed``, bool [N]."""
-        edges = ~closed[self.edges].any(1)
+    def without(self, closed: np.ndarray, blocked: np.ndarray) -> Roadmap:
+        """The same bins, with fewer edges and jumps.
+
+        Args:
+            closed: bins without any, bool [N].
+            blocked: edges that are left out, bool [E].
+        """
+        edges = ~(closed[self.edges].any(1) | blocked)
         jumps = ~closed[self.jumps].any(1)
         return replace(
             self,

@@ -135,8 +135,8 @@ def reward_of(request: PlanRequest, served: ServedPlanner) -> Reward | None:
     if request.via_points:
         terms.append(1000 / unit**2 * PassThrough(request.via_points))  # type: ignore[arg-type]
     if request.zones:
-        keep_out = KeepOut(zone_boxes(request), margin=_ZONE_MARGIN * unit, points_per_line=4)
-        terms.append(10000 / unit**2 * keep_out)
+        keep_out = KeepOut(zone_boxes(request), margin=_ZONE_MARGIN * unit)
+        terms.append(20000 / unit**2 * keep_out)
     if not terms:
         return None
     return sum(terms, 2400 / unit**2 * OnSupport(served.planner.model.statistics.support))

@@ -28,9 +28,15 @@ def ring() -> Statistics:
     return statistics_of(*[walk(*line) + off for line in lines for off in (-0.05, 0.0, 0.05)])
 
 
+class Door:
+    """A wall that is there for 50 of each 100 steps."""
+
+    def signed_distance(self, points: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        return torch.where(steps % 100 < 50, points[..., 0] - 5, 9.0)
+
+
 def way(reward: object) -> np.ndarray:
-    required = requirements_of(reward)  # type: ignore[arg-type]
-    assert required is not None
+    (required,) = requirements_of(reward)  # type: ignore[arg-type]
     return find_routes(find_ways(ring(), GOAL[None], requirements=required), START[None])[0].points
 
 
@@ -62,8 +68,7 @@ def test_a_way_keeps_out_of_closed_regions() -> None:
 
 def test_the_time_of_a_way_is_the_sum_of_its_parts() -> None:
     place = np.array([0.0, 7.0])
-    required = requirements_of(PassThrough(torch.tensor(place[None])))
-    assert required is not None
+    (required,) = requirements_of(PassThrough(torch.tensor(place[None])))
     (whole,) = find_routes(find_ways(ring(), GOAL[None], requirements=required), START[None])
     parts = [
         find_routes(find_ways(ring(), end[None]), begin[None])[0]
@@ -81,11 +86,11 @@ def test_the_time_of_a_way_is_the_sum_of_its_parts() -> None:
         lambda states, steps: states.sum((1, 2)),
         -1.0 * PassThrough(torch.zeros(1, 2)),
         KeepOut([Disc((5.0, 0.0), 1.0, velocity=(0.01, 0.0))]),
-        PassThrough(torch.zeros(1, 2)) + PassThrough(torch.ones(1, 2)),
+        KeepOut([Door()]),
     ],
 )
 def test_other_rewards_require_nothing(reward: object) -> None:
-    assert requirements_of(reward) is None  # type: ignore[arg-type]
+    assert requirements_of(reward) == []  # type: ignore[arg-type]
 
 
 def test_a_region_that_closes_all_ways_is_an_error_for_a_way() -> None:
@@ -99,10 +104,44 @@ def test_a_plan_starts_from_the_way_that_its_reward_requires(unguided: ForcingPl
     planner = replace(unguided, model=model).with_settings(route_noise=STEP)
     place = np.array([0.0, 7.0])
     reward = PassThrough(torch.tensor(place[None]))
-    plan = planner.plan(START, GOAL, reward=reward, seed=0)
+    plan = planner.plan(START, GOAL, reward=1000.0 * reward, seed=0)
     straight = planner.plan(START, GOAL, seed=0)
     assert plan.steps[0] > straight.steps[0]
     assert passes(dense(plan.points[0]), place, 1.0) is not None
+    # What is worth no detour gets none.
+    assert planner.plan(START, GOAL, reward=1e-6 * reward, seed=0).steps == straight.steps
+
+
+def test_terms_without_an_order_are_passed_in_the_shorter_one(unguided: ForcingPlanner) -> None:
+    model = replace(unguided.model, statistics=ring())
+    planner = replace(unguided, model=model).with_settings(route_noise=STEP)
+    near, far = np.array([0.0, 7.0]), np.array([10.0, 3.0])
+    first, second = (1000.0 * PassThrough(torch.tensor(place[None])) for place in (near, far))
+    for reward in (first + second, second + first):
+        line = dense(planner.plan(START, GOAL, reward=reward, seed=0).points[0])
+        at, then = passes(line, near, 1.0), passes(line, far, 1.0)
+        assert at is not None and then is not None and at < then
+
+
+def test_a_row_whose_goal_is_closed_off_leaves_the_others_their_ways(
+    unguided: ForcingPlanner,
+) -> None:
+    model = replace(unguided.model, statistics=ring())
+    planner = replace(unguided, model=model).with_settings(route_noise=STEP)
+    reward = 1000.0 * KeepOut([Disc((5.0, -3.0), 0.5), Disc((0.0, 6.0), 0.5)])
+    starts, goals = np.stack([START, START]), np.stack([GOAL, (0.0, 8.0)])
+    alone = planner.plan(START, GOAL, reward=reward, seed=0).points[0]
+    among = planner.plan(starts, goals, reward=reward, seed=0).points[0]
+    for line in (alone, among):
+        assert dense(line)[:, 1].max() > 3.5 and dense(line)[:, 1].min() > -2.5
+
+
+def test_a_region_thinner_than_a_bin_closes_a_way() -> None:
+    roadmap = ring().roadmap
+    assert roadmap is not None
+    for low in 5.0 + np.linspace(0.0, 1.0, 7) * roadmap.size:
+        line = way(KeepOut([Box((low, -4.0), (low + roadmap.size / 4, -2.0))]))
+        assert dense(line)[:, 1].min() > -2
 
 
 def test_a_horizon_too_short_for_the_places_is_an_error(unguided: ForcingPlanner) -> None:

@@ -261,8 +261,8 @@ def test_regions_may_be_infinite() -> None:
     points = torch.tensor([[[1.0, 0.0], [2.0, 9.0], [-3.0, 5.0]]]).requires_grad_()
     value = left(points, STEPS[:3])
     (gradient,) = torch.autograd.grad(value.sum(), points)
-    assert value.item() == pytest.approx(-0.5 * 9)
-    expected = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [3.0, 0.0]]])
+    assert value.item() == pytest.approx(-9)
+    expected = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [6.0, 0.0]]])
     torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=0)
 
 

@@ -172,7 +172,7 @@ def test_keep_out_checks_lines_and_times() -> None:
     # The disc crosses the line's middle at step 5 and is long gone at 15.
     assert moving(line((-2, 0), (2, 0)), STEPS[:2]) == pytest.approx(-0.5, abs=1e-5)
     assert moving(line((-2, 0), (2, 0)), STEPS[1:3]) == 0
-    both = KeepOut([disc, disc])
+    both = KeepOut([disc, disc], points_per_line=2)
     assert both(across, STEPS[:2]) == pytest.approx(2 * keep(across, STEPS[:2]).item())
 
 

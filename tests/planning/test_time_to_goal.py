@@ -264,3 +264,14 @@ def test_a_way_goes_on_behind_a_bin_where_a_jump_is_likely() -> None:
     roadmap = roadmap_of(bins, edges, {(2, 6): 0.9, (3, 6): 0.9, (4, 6): 0.9, (5, 6): 1.0})
     route = times(roadmap, 6).route(roadmap.centers[0]).tolist()
     assert route[:3] == [0, 1, 2] and 3 <= route[-1] <= 5
+
+
+def test_a_goal_from_which_bodies_jump_is_an_error() -> None:
+    edges = {(0, 1): 5.0, (1, 2): 5.0, (1, 0): 5.0, (2, 1): 5.0}
+    roadmap = roadmap_of([(0, 0), (1, 0), (2, 0)], edges, {(2, 0): 0.9})
+    visited = everywhere(roadmap)
+    with pytest.raises(ObservationError, match="90% of the recorded bodies jump"):
+        goal_times(roadmap, visited, roadmap.centers[2])
+    # Bodies arrive at a goal beside it, but not from there.
+    beside = goal_times(roadmap, visited, roadmap.centers[1])
+    assert set(beside.ends) == {0, 1}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -66,6 +66,12 @@ class ComposableReward(ABC):
         """The rewards of which this one is a sum with positive weights."""
         yield self
 
+    def with_terms(
+        self, change: Callable[[ComposableReward], ComposableReward]
+    ) -> ComposableReward:
+        """The same sum of what ``change`` makes of each of :meth:`terms`."""
+        return change(self)
+
     def __add__(self, other: Reward | int) -> ComposableReward:
         # sum() starts with 0.
         return self if isinstance(other, int) and other == 0 else _Sum(self, _composable(other))
@@ -96,6 +102,11 @@ class _Sum(ComposableReward):
         yield from self.first.terms()
         yield from self.second.terms()
 
+    def with_terms(
+        self, change: Callable[[ComposableReward], ComposableReward]
+    ) -> ComposableReward:
+        return _Sum(self.first.with_terms(change), self.second.with_terms(change))
+
 
 @dataclass(frozen=True)
 class _Scaled(ComposableReward):
@@ -116,6 +127,11 @@ class _Scaled(ComposableReward):
     def terms(self) -> Iterator[ComposableReward]:
         if self.weight > 0:
             yield from self.reward.terms()
+
+    def with_terms(
+        self, change: Callable[[ComposableReward], ComposableReward]
+    ) -> ComposableReward:
+        return replace(self, reward=self.reward.with_terms(change)) if self.weight > 0 else self
 
 
 @dataclass(frozen=True)

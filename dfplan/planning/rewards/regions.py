@@ -81,17 +81,20 @@ class Box:
 
 @dataclass(frozen=True)
 class KeepOut(Record, PositionReward):
-    """Minus half the summed squared depths at which the plan's lines lie inside regions.
+    """Minus the squared depth at which the plan lies inside regions, summed over its lines.
+
+    The squared depth of a line is the mean over points on it.
 
     Attributes:
         regions: the regions to keep out of, at least one.
         margin: distance to keep from them, in units of position.
-        points_per_line: points on each line at which the depth is measured.
+        points_per_line: points on each line at which the depth is measured. A region that is
+            thinner than the distance between them can be crossed for little.
     """
 
     regions: Sequence[Region]
     margin: float = 0.0
-    points_per_line: int = 2
+    points_per_line: int = 8
 
     def __post_init__(self) -> None:
         _require_regions(self.regions, self.regions)
@@ -105,7 +108,7 @@ class KeepOut(Record, PositionReward):
         depth = [
             (self.margin - region.signed_distance(on, at)).clamp_min(0.0) for region in self.regions
         ]
-        return -0.5 * torch.stack(depth).square().sum((0, -1))
+        return -torch.stack(depth).square().sum((0, -1)) / self.points_per_line
 
 
 @dataclass(frozen=True)
