@@ -8,7 +8,8 @@ other validation problems (``dfplan calibrate``).
 "spread": the plan spread against what it means. "real" is the root mean square distance from each
 point of a plan to the same problem planned with ten other seeds, on the same route. "rank
 correlation" is the median over plans of Spearman's correlation along the plan, and "size" the mean
-spread over the mean of "real". "ten others" predicts "real" by ten more seeds; nothing can be
+spread over the mean of "real". "unknown" is the share of plans, in percent, whose route no plan
+made again takes; they do not count. "ten others" predicts "real" by ten more seeds; nothing can be
 expected to do better.
 "extra time" compares single plans with and without a spread, in percent (median of paired runs).
 
@@ -20,7 +21,8 @@ contains the nominal value. "in walls" is the share of the regions' area, as dra
 walls of the maze.
 
 "tracking": how many points of plans the path passes inside their tracking regions of 90%, in
-percent, without disturbance and with the mildest one.
+percent: without disturbance, with the mildest one, and among the third of the points with the
+smallest and the largest regions, both cases together.
 
 "success": the predicted probability of success of plans that are followed to the end, under pushes
 and noise, against what happens. Conditions in which 30 to 90% of the episodes succeed are pooled.
@@ -29,7 +31,7 @@ predicting the mean.
 
 "time": the steps after which the plan says that the body is within the goal's radius, over the
 steps that it takes; "planned" is the same for the horizon that was planned. "too fast" is the share
-of a plan's parts, in percent, that are faster than the body and not marked.
+of a plan's parts, in percent, that are faster than the body; pictures mark them.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ from dfplan.plotting.figures import save
 from dfplan.plotting.maze import floor_outline, maze_limits, to_picture
 from dfplan.plotting.reliability import reliability_bins, reliability_figure
 from dfplan.pretrained import load
-from dfplan.regions import COVERAGE, tokens_ahead
+from dfplan.regions import COVERAGE, region_samples
 from dfplan.suites import CELL_OFFSET
 from dfplan.types import Plan
 
@@ -108,6 +110,8 @@ def main(tasks: Names = Names(TASKS), count: int = 100, out: Path = RESULTS) -> 
         tables["time"].append({"task": name} | _times(planner, task, drawn))
         publish(out, "uncertainty", __doc__, started, _filled(tables))
         predicted, reached = _success(planner, task, drawn)
+        if not len(predicted):
+            continue
         tables["success"].append({"task": name} | _judged(predicted, reached))
         figure = reliability_figure(predicted, reached, title=name)
         save(figure, out / f"uncertainty_{name}.svg")
@@ -135,10 +139,16 @@ def _spread(planner: ForcingPlanner, drawn: Problems) -> list[dict[str, object]]
         ("ten others", others, None),
     ):
         assert guess is not None
-        rank, size = _compared(plan, guess, real)
+        rank, size, unknown = _compared(plan, guess, real)
         extra = None if replans is None else _extra_time(planner, drawn, replans)
         rows.append(
-            {"plans made again": name, "rank correlation": rank, "size": size, "extra time": extra}
+            {
+                "plans made again": name,
+                "rank correlation": rank,
+                "size": size,
+                "unknown": unknown,
+                "extra time": extra,
+            }
         )
     return rows
 
@@ -155,19 +165,22 @@ def _real_spread(
     return spread(points, lines, same)
 
 
-def _compared(plan: Plan, guess: np.ndarray, real: np.ndarray) -> tuple[float, float]:
-    """Median rank correlation along the plans, and the ratio of the means."""
-    ranks, means = [], []
+def _compared(plan: Plan, guess: np.ndarray, real: np.ndarray) -> tuple[float, float, float]:
+    """Median rank correlation along the plans, ratio of the means, and percent of unknown ones."""
+    ranks, means, unknown = [], [], 0
     for row, steps in enumerate(plan.steps):
         inner = slice(1, int(steps) // plan.stride)
         pair = guess[row, inner], real[row, inner]
         if len(pair[0]) < 6:
             continue
+        if np.isnan(pair).any():
+            unknown += 1
+            continue
         means.append([part.mean() for part in pair])
         varies = min(float(np.ptp(part)) for part in pair) > 0
         ranks.append(spearmanr(*pair).statistic if varies else 0.0)
     first, second = np.mean(means, axis=0)
-    return float(np.median(ranks)), float(first / second)
+    return float(np.median(ranks)), float(first / second), 100 * unknown / len(plan)
 
 
 def _extra_time(planner: ForcingPlanner, drawn: Problems, replans: int, count: int = 20) -> float:
@@ -192,18 +205,12 @@ def _regions(
     for plan in denoised_plans(planner, drawn, route_noise):
         table = plan.regions
         assert table is not None, "Run dfplan calibrate first."
-        stack = table.points_per_token
         for rows, final in rows_of(plan):
-            tokens = np.arange(0, len(final), stack)
-            for noise, points in rows:
-                noisy = tokens[noise[tokens] > 0]
-                error = np.linalg.norm(final[noisy] - points[noisy], axis=1)
-                ahead = tokens_ahead(noise, stack)[noisy]
-                key = np.round(1000 * noise[noisy]) * 100 + np.searchsorted(
-                    table.ahead, ahead, side="right"
-                )
-                inside = error[:, None] <= table.of(noise)[noisy]
-                parts.append(np.column_stack([np.full(len(noisy), problem), key, inside]))
+            noise, ahead, error = region_samples(rows, final, table.points_per_token)
+            place = np.searchsorted(table.ahead, ahead, side="right")
+            key = np.round(1000 * noise) * 100 + place
+            inside = error[:, None] <= table.at(noise, ahead)
+            parts.append(np.column_stack([np.full(len(key), problem), key, inside]))
             if problem < 20:
                 noise, points = rows[len(rows) // 3]
                 both = _area(plan, task, points[: len(final)], table.of(noise)[: len(final), 1])
@@ -265,15 +272,20 @@ def _area(
 
 def _tracking(planner: ForcingPlanner, task: Task, drawn: Problems) -> dict[str, object]:
     row: dict[str, object] = {}
+    found = []
     for name, condition in (("inside 90%", Disturbance()), ("inside, disturbed", CONDITIONS[0])):
-        inside = [
-            distance <= radius
+        pairs = [
+            pair
             for plan, batch in followed(planner, task, drawn, condition, seed=0)
-            for distance, radius in passages(
-                planner, plan, batch, planner.calibration, condition, seed=1
-            )
+            for pair in passages(planner, plan, batch, planner.calibration, condition, seed=1)
         ]
-        row[name] = float(100 * np.concatenate(inside).mean())
+        distance, radius = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        row[name] = float(100 * (distance <= radius).mean())
+        found.append(np.stack([distance <= radius, radius]))
+    inside, radius = np.concatenate(found, 1)
+    low, high = np.quantile(radius, [1 / 3, 2 / 3])
+    row["smallest third"] = float(100 * inside[radius <= low].mean())
+    row["largest third"] = float(100 * inside[radius >= high].mean())
     return row
 
 
@@ -290,7 +302,8 @@ def _success(planner: ForcingPlanner, task: Task, drawn: Problems) -> tuple[np.n
             reached.append(success)
         elif success.mean() < 0.3:
             break
-    return np.concatenate(predicted), np.concatenate(reached)
+    nothing = np.zeros(0)
+    return np.concatenate([nothing, *predicted]), np.concatenate([nothing, *reached])
 
 
 def _judged(predicted: np.ndarray, reached: np.ndarray) -> dict[str, object]:
@@ -312,14 +325,11 @@ def _judged(predicted: np.ndarray, reached: np.ndarray) -> dict[str, object]:
 def _times(planner: ForcingPlanner, task: Task, drawn: Problems) -> dict[str, object]:
     said: list[np.ndarray] = []
     planned: list[np.ndarray] = []
-    unmarked, parts = 0, 0
+    fast, parts = 0, 0
     radius = task.maze.suite.goal_radius
-    motion = planner.model.statistics.motion
     for plan, batch in followed(planner, task, drawn, Disturbance(), seed=0):
         assert plan.times is not None and plan.too_fast is not None
-        extent = np.abs(np.diff(plan.points, axis=1)).max(-1)
-        fast = extent > 1.01 * plan.stride * motion.max_step
-        unmarked += int((fast & ~plan.too_fast).sum())
+        fast += int(plan.too_fast.sum())
         parts += int((plan.steps // plan.stride).sum())
         goals = batch.problems.goals
         stride = np.broadcast_to(np.arange(plan.points.shape[1]) * plan.stride, plan.times.shape)
@@ -331,7 +341,7 @@ def _times(planner: ForcingPlanner, task: Task, drawn: Problems) -> dict[str, ob
         "said / taken": float(np.concatenate(said).mean()),
         "deviation": float(np.concatenate(said).std()),
         "planned / taken": float(np.concatenate(planned).mean()),
-        "too fast": 100 * unmarked / parts,
+        "too fast": 100 * fast / parts,
     }
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy import optimize
+from scipy import optimize, sparse
 from tqdm import tqdm
 
 from dfplan.errors import ConfigError
@@ -119,15 +119,14 @@ def measure_episodes(planner: ForcingPlanner, task: Task, drawn: Problems) -> Ca
         task: the environment.
         drawn: starts and goals.
     """
-    beyond = [
-        distance - radius
-        for plan, batch in followed(planner, task, drawn, Disturbance(), SEED)
-        for distance, radius in passages(planner, plan, batch, Calibration(), Disturbance(), SEED)
-    ]
+    passed: list[tuple[np.ndarray, np.ndarray]] = []
     shares, reached = [], []
-    for condition in tqdm(CONDITIONS, desc="episodes", unit="condition"):
+    for condition in tqdm((Disturbance(), *CONDITIONS), desc="episodes", unit="condition"):
         test = success_test(task, condition)
         for plan, batch in followed(planner, task, drawn, condition, SEED):
+            passed += passages(planner, plan, batch, Calibration(), condition, SEED)
+            if condition == Disturbance():
+                continue
             shares.append(
                 simulated_share(plan, test, planner.model.statistics, planner.tracker(), seed=SEED)
             )
@@ -135,7 +134,12 @@ def measure_episodes(planner: ForcingPlanner, task: Task, drawn: Problems) -> Ca
     slope, shift = _fit_odds(
         log_odds(np.concatenate(shares), test.episodes), np.concatenate(reached)
     )
-    return Calibration(float(np.quantile(np.concatenate(beyond), COVERAGE)), slope, shift)
+    distances, radii = (np.concatenate(part) for part in zip(*passed, strict=True))
+    return Calibration(*_fit_quantile(radii, distances, COVERAGE), slope, shift)
+
+
+_MOST_FITTED = 5000
+"""Passed points from which tracking regions are fitted."""
 
 
 class Disturbed:
@@ -243,6 +247,21 @@ def _fit_odds(odds: np.ndarray, reached: np.ndarray) -> tuple[float, float]:
 
     slope, shift = optimize.minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
     return float(slope), float(shift)
+
+
+def _fit_quantile(radii: np.ndarray, distances: np.ndarray, share: float) -> tuple[float, float]:
+    """The factor and the addend, neither negative, with which ``radii`` [N] hold ``share``.
+
+    They are the linear quantile regression of ``distances`` [N] on ``radii``.
+    """
+    chosen = np.random.default_rng(SEED).permutation(len(radii))[:_MOST_FITTED]
+    count, one = len(chosen), sparse.identity(len(chosen), format="csr")
+    columns = sparse.csr_matrix(np.stack([radii[chosen], np.ones(count)], 1).astype(float))
+    cost = np.concatenate([[0.0, 0.0], np.full(count, share), np.full(count, 1 - share)])
+    fitted = optimize.linprog(
+        cost, A_eq=sparse.hstack([columns, one, -one]), b_eq=distances[chosen], method="highs"
+    )
+    return float(fitted.x[0]), float(fitted.x[1])
 
 
 def _from_data(planner: ForcingPlanner, count: int) -> Problems:

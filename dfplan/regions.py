@@ -55,7 +55,15 @@ class RegionTable(Record):
         Returns:
             In units of position, float [..., P, 2].
         """
-        ahead = tokens_ahead(noise, self.points_per_token)
+        return self.at(noise, tokens_ahead(noise, self.points_per_token))
+
+    def at(self, noise: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Radii of the regions of tokens, [..., 2], as :meth:`of`.
+
+        Args:
+            noise: noise levels as shares of pure noise, [...].
+            ahead: of each token, from :func:`tokens_ahead`; int [...].
+        """
         column = np.searchsorted(self.ahead, ahead, side="right") - 1
         levels = np.append(0.0, self.levels)
         radii = np.concatenate([np.zeros((1, *self.radii.shape[1:])), self.radii])

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from dfplan.plotting.output import Output
     from dfplan.plotting.videos import Video
 
+_TOLERANCE = 1e-3
+"""A part of a line may be this much too long; float32 numbers are not exact."""
+
 
 @dataclass(frozen=True)
 class FileStamp:
@@ -91,6 +94,15 @@ class Recording(Record):
 
     def __len__(self) -> int:
         return len(self.observations)
+
+
+def too_long(points: np.ndarray, longest: float) -> np.ndarray:
+    """Which parts of lines [..., P, 2] have an extent of more than ``longest``, bool [..., P - 1].
+
+    The extent is the larger one of those along the two axes.
+    """
+    extent = np.abs(np.diff(points, axis=-2)).max(-1)
+    return np.asarray(extent > (1 + _TOLERANCE) * longest)
 
 
 @dataclass(frozen=True)
@@ -235,11 +247,12 @@ class Plan(Record):
         times: environment steps after which the body is at each point, with its speed and
             acceleration (:func:`~dfplan.planning.timing.body_times`); or the planned ones, if a
             reward or a horizon asks for them. Float32 [B, P]; None if the planner does not know.
-        too_fast: parts of the plan in which the body would need more than the planned steps even
-            at top speed; bool [B, P - 1]; None if the planner does not know.
+        max_step: the largest displacement of the body along an axis in one environment step, in
+            units of position; None if the planner does not know.
         spread: the plan spread: how far each point would move if the plan were made again, the root
-            mean square distance to those of ``replans`` on the same route, or to all if none is, in
-            units of position. Float32 [B, P]; None if it was not asked for.
+            mean square distance to those of ``replans`` on the same route, in units of position.
+            Float32 [B, P], NaN for a plan if none of them is on its route; None if it was not asked
+            for.
         replans: plans made again with other noise, float32 [B, L, P', 2]; None without a spread.
         same_route: which of ``replans`` pass all obstacles on the same side, bool [B, L].
         trace: the denoising of the chosen candidate, if requested: for each row of the scheduling
@@ -278,7 +291,7 @@ class Plan(Record):
     evaluations: int
     seconds: float
     times: np.ndarray | None = None
-    too_fast: np.ndarray | None = None
+    max_step: float | None = None
     spread: np.ndarray | None = None
     replans: np.ndarray | None = None
     same_route: np.ndarray | None = None
@@ -296,6 +309,16 @@ class Plan(Record):
     on_plan: np.ndarray | None = None
     loss: np.ndarray | None = None
     futures: tuple[Future, ...] | None = None
+
+    @property
+    def too_fast(self) -> np.ndarray | None:
+        """Parts that a body at top speed needs longer for than planned, bool [B, P - 1].
+
+        None if the planner does not know how fast the body is.
+        """
+        if self.max_step is None:
+            return None
+        return too_long(self.points, self.stride * self.max_step)
 
     def __len__(self) -> int:
         return len(self.points)

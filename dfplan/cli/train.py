@@ -260,7 +260,10 @@ def calibrate(checkpoint: str, problems: PositiveInt = 300) -> None:
     regions, episodes = calibrate_uncertainty(checkpoint, problems)
     half, most = regions.noise.radii[-1].mean(0)
     print(f"pure noise ends within {half:.3g} (50%) and {most:.3g} (90%) of its estimate")
-    print(f"paths pass plans {episodes.tracking:.3g} farther than simulated ones (90%)")
+    print(
+        f"paths pass plans within {episodes.stretch:.3g} times the distance of simulated ones, "
+        f"and {episodes.tracking:.3g} (90%)"
+    )
     print(
         f"log odds of success: {episodes.slope:.3g} times the simulated ones, {episodes.shift:+.3g}"
     )

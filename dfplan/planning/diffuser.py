@@ -119,6 +119,7 @@ class DiffuserPlanner(Record, BasePlanner):
             goal=query.goal,
             evaluations=self.schedule.max_level,
             seconds=time.perf_counter() - began,
+            max_step=self.statistics.motion.max_step,
             maze=self.maze,
             velocities=transitions[..., VELOCITY].copy(),
             actions=actions,

@@ -19,7 +19,7 @@ from dfplan.planning.query import (
 from dfplan.planning.risk import with_risk
 from dfplan.planning.route import find_routes, find_ways
 from dfplan.planning.time_to_goal import MAX_RISK_AVERSION, RISK_AVERSION
-from dfplan.planning.timing import body_times, too_fast
+from dfplan.planning.timing import body_times
 from dfplan.planning.trackers import Pursuit, pursuit
 from dfplan.record import Record
 from dfplan.tokens.statistics import Statistics
@@ -97,7 +97,7 @@ class GraphPlanner(Record, BasePlanner):
             evaluations=0,
             seconds=time.perf_counter() - began,
             times=times.astype(np.float32),
-            too_fast=too_fast(points, self.stride, motion.max_step),
+            max_step=motion.max_step,
             spread=np.zeros(clean.shape, np.float32),  # it has no noise
             maze=self.maze,
             floor=self.statistics.support.floor,

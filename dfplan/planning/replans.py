@@ -62,7 +62,7 @@ def spread(points: np.ndarray, lines: np.ndarray, same: np.ndarray) -> np.ndarra
     """The plan spread: how far each point moves if the plan is made again, float32 [B, P].
 
     It is the root mean square distance to the lines of the plans that were made again and take the
-    same route; if none does, to all of them. It measures where these pass, not when.
+    same route. If none does, it is not known: NaN. It measures where these pass, not when.
 
     Args:
         points: of the plans, [B, P, 2].
@@ -76,6 +76,6 @@ def spread(points: np.ndarray, lines: np.ndarray, same: np.ndarray) -> np.ndarra
         ],
         1,
     ).numpy()
-    counted = same | ~same.any(1, keepdims=True)
-    total = np.where(counted[..., None], squared, 0.0).sum(1)
-    return np.asarray(np.sqrt(total / counted.sum(1, keepdims=True)), np.float32)
+    total, count = np.where(same[..., None], squared, 0.0).sum(1), same.sum(1, keepdims=True)
+    mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return np.asarray(np.sqrt(mean), np.float32)

@@ -12,7 +12,7 @@ from dfplan.planning.objective import PlanObjective
 from dfplan.planning.partial_plan import Candidates
 from dfplan.planning.query import PlanQuery
 from dfplan.planning.replans import same_route, spread
-from dfplan.planning.timing import body_times, too_fast
+from dfplan.planning.timing import body_times
 from dfplan.record import Record
 from dfplan.sampling.model import SequenceModel
 from dfplan.tokens.layout import TokenLayout
@@ -158,7 +158,7 @@ def to_plan(
         evaluations=evaluations,
         seconds=time.perf_counter() - began,
         times=times.astype(np.float32),
-        too_fast=too_fast(points, layout.stride, motion.max_step),
+        max_step=motion.max_step,
         spread=None if others is None or same is None else spread(points, others, same),
         replans=others,
         same_route=same,

@@ -23,11 +23,13 @@ class Calibration(Record):
     """What separates simulated episodes from real ones, measured on validation problems.
 
     Attributes:
-        tracking: added to the radius of a tracking region, in units of position.
+        stretch: factor on the radius of a tracking region.
+        tracking: added to it, in units of position.
         slope: factor on the log odds of simulated success.
         shift: added to them.
     """
 
+    stretch: float = 1.0
     tracking: float = 0.0
     slope: float = 1.0
     shift: float = 0.0
@@ -166,5 +168,5 @@ def tracking_regions(
         calibration: of the checkpoint.
         coverage: probability that a path comes within the radius of a point.
     """
-    distance = episodes.passing_distances(plan)
-    return np.asarray(np.quantile(distance, coverage, axis=1) + calibration.tracking)
+    radius = np.quantile(episodes.passing_distances(plan), coverage, axis=1)
+    return np.asarray(calibration.stretch * radius + calibration.tracking)

@@ -15,9 +15,6 @@ from dfplan.tokens.motion import Motion
 _SAMPLES = 20
 """Places on each part of a plan at which its arrival is looked for."""
 
-_TOLERANCE = 1e-3
-"""A part of a plan may be this much faster than the body; float32 numbers are not exact."""
-
 
 def body_times(
     points: np.ndarray, motion: Motion, velocities: np.ndarray | None = None
@@ -85,18 +82,6 @@ def within_speed(
     row = torch.arange(len(states))[:, None]
     moved = (1 - share) * states[row, after - 1] + share * states[row, after]
     return torch.where(changed[..., None], moved, states)
-
-
-def too_fast(points: np.ndarray, stride: int, max_step: float) -> np.ndarray:
-    """Which parts of plans [B, P, 2] are faster than the body, bool [B, P - 1].
-
-    Args:
-        points: ``stride`` environment steps apart.
-        stride: environment steps between two points.
-        max_step: the largest displacement along an axis in one environment step.
-    """
-    extent = np.abs(np.diff(points, axis=1)).max(-1)
-    return np.asarray(extent > (1 + _TOLERANCE) * max_step * stride)
 
 
 def arrival_times(

@@ -15,6 +15,10 @@ from dfplan.plotting.maze import Limits, floor_outline, maze_axes, to_picture, v
 from dfplan.plotting.records import PlanLike
 from dfplan.plotting.style import Theme, named_theme
 from dfplan.suites import DEFAULT
+from dfplan.types import too_long
+
+_UNKNOWN = float(np.finfo(np.float32).max)
+"""A plan spread that is not known."""
 
 
 class DrawnPlan:
@@ -25,12 +29,12 @@ class DrawnPlan:
         suite: suite of the maze; the default suite without a maze.
         points: points until arrival, [P, 2].
         level: noise level of each of these points, [P].
-        spread: plan spread at each of these points, [P]; None if the plan has none.
+        spread: plan spread at each of these points, [P], huge if it is not known; None if the plan
+            has none.
         candidates: [C, P', 2], including the repeated points after arrival.
         others: lines of plans made again that take another route, in the picture's coordinates;
             float [R, Q, 2].
         again: number of plans made again.
-        too_fast: parts of the plan that are faster than the body, bool [P - 1].
         goal: [2]; None without a goal.
         futures: those of this plan, in the suite's coordinates.
 
@@ -45,7 +49,10 @@ class DrawnPlan:
         level = _check_level(plan.level[index], len(points), plan.max_level)
         spread = None
         if plan.spread is not None:
-            spread = check_array("spread", plan.spread[index], (len(points),))
+            unknown = np.isnan(np.asarray(plan.spread[index], float)).all()
+            spread = np.full(len(points), _UNKNOWN)
+            if not unknown:
+                spread = check_array("spread", plan.spread[index], (len(points),))
         candidates = check_array("candidates", plan.candidates[index], ("C", len(points), 2))
         goal = None if plan.goal is None else check_array("goal", plan.goal[index], (2,))
         self.maze = None if plan.maze is None else parse_maze(plan.maze)
@@ -60,8 +67,7 @@ class DrawnPlan:
         if plan.replans is not None and plan.same_route is not None:
             lines, same = plan.replans[index], plan.same_route[index]
             self.others, self.again = to_picture(self.maze, lines[~same]), len(lines)
-        fast = np.zeros(len(points) - 1, bool) if plan.too_fast is None else plan.too_fast[index]
-        self.too_fast = fast[: count - 1]
+        self._longest = None if plan.max_step is None else plan.stride * plan.max_step / self.unit
         query = index % len(plan.points)
         self.futures = [future for future in plan.futures or () if future.query == query]
 
@@ -74,6 +80,20 @@ class DrawnPlan:
             return None
         return self._regions.of(noise) / self.unit
 
+    def too_fast(self, points: np.ndarray, level: np.ndarray) -> np.ndarray:
+        """Parts between clean points that are faster than the body, bool [..., P - 1].
+
+        What is still noisy will change.
+
+        Args:
+            points: in the picture's coordinates, [..., P, 2].
+            level: their noise levels, [..., P].
+        """
+        clean = (level[..., 1:] == 0) & (level[..., :-1] == 0)
+        if self._longest is None:
+            return np.zeros_like(clean)
+        return np.asarray(clean & too_long(points, self._longest))
+
     def cut_off(self, ax: Axes, artists: Sequence[Artist]) -> None:
         """Show artists only where the data has been, if that is known."""
         if self.floor is not None:
@@ -83,6 +103,11 @@ class DrawnPlan:
     def unit(self) -> float:
         """Units of position in a unit of the picture."""
         return 1.0 if self.maze is None else self.suite.cell_size
+
+    @property
+    def knows_spread(self) -> bool:
+        """Whether a plan that was made again is on the plan's route."""
+        return self.spread is not None and bool(self.spread.max() < _UNKNOWN)
 
     def require_spread(self) -> np.ndarray:
         """The plan spread, [P]; raise :class:`DataError` if the plan has none."""
@@ -99,7 +124,7 @@ class DrawnPlan:
         Prediction regions can be larger.
         """
         points = [self.points, self.candidates.reshape(-1, 2)]
-        if self.spread is not None:
+        if self.spread is not None and self.knows_spread:
             radius = self.spread[:, None]
             points += [self.points - radius, self.points + radius]
         points += [to_picture(self.maze, future.points) for future in self.futures]

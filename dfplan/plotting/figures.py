@@ -87,8 +87,8 @@ def plan_figure(
     panels = ["level"] if drawn.level.any() or halfway is not None else []
     panels += ["spread"] if drawn.spread is not None else []
     panels = panels or ["level"]
-    levels = drawn.level if halfway is None else rows[halfway][0]
-    entries = _plan_entries(drawn, panels, levels, halfway is not None, executed is not None)
+    shown = None if halfway is None else rows[halfway]
+    entries = _plan_entries(drawn, panels, shown, executed is not None)
     limits = drawn.limits(executed)
     lines = legend_lines(entries, width)
     columns = 1 if width < NARROW else len(panels)
@@ -103,7 +103,9 @@ def plan_figure(
         draw_maze(ax, drawn.maze, limits, theme=colors, floor=drawn.floor)
         bar = layout.bar(figure, panel)
         if color == "level":
-            title = "Plan by noise level" if halfway is None else "On its way: half of it denoised"
+            title = "Plan by noise level"
+            if shown is not None:
+                title = f"On its way: {np.mean(shown[0] == 0):.0%} of it denoised"
             _draw_level_panel(plan, ax, halfway, index, theme)
             _draw_level_bar(figure, bar, plan.max_level, layout.text, colors)
         else:
@@ -125,7 +127,7 @@ def plan_figure(
 
 
 def _halfway(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> int | None:
-    """The row of a trace in which half of the tokens are clean; None if none is noisy."""
+    """The row of a trace in which about half of the tokens are clean; None if none is noisy."""
     clean = [float(np.mean(level == 0)) for level, _ in rows]
     noisy = [row for row, share in enumerate(clean) if share < 1]
     return min(noisy, key=lambda row: abs(clean[row] - 0.5)) if noisy else None
@@ -141,14 +143,26 @@ def _draw_level_panel(
 
 
 def _plan_entries(
-    drawn: DrawnPlan, panels: Sequence[str], levels: np.ndarray, halfway: bool, executed: bool
+    drawn: DrawnPlan,
+    panels: Sequence[str],
+    row: tuple[np.ndarray, np.ndarray] | None,
+    executed: bool,
 ) -> dict[str, bool]:
-    """Entries of the legend of a plan, and whether they are drawn."""
-    by_level = "level" in panels
-    shown = level_entries(drawn, levels if by_level else np.zeros_like(levels))
+    """Entries of the legend of a plan, and whether they are drawn.
+
+    Args:
+        drawn: the plan.
+        panels: what the panels show.
+        row: levels and points of the denoising that are drawn; None for the plan itself.
+        executed: whether a path is drawn.
+    """
+    by_level, points, levels = "level" in panels, drawn.points, drawn.level
+    if row is not None:
+        levels, points = row[0], to_picture(drawn.maze, row[1])
+    shown = level_entries(drawn, points, levels if by_level else np.zeros_like(levels))
     return shown | {
-        "other candidates": by_level and not halfway and len(drawn.candidates) > 1,
-        "plan spread": "spread" in panels,
+        "other candidates": by_level and row is None and len(drawn.candidates) > 1,
+        "plan spread": "spread" in panels and drawn.knows_spread,
         f"another route, {len(drawn.others)} of {drawn.again}": "spread" in panels
         and len(drawn.others) > 0,
         "future": any(future.arrival > 0 for future in drawn.futures),
@@ -183,7 +197,7 @@ def denoising_figure(
     full = max(5.0, 2.6 * len(shown)) if width is None else width
     require_numbers({"width": full}, minimum=3, maximum=100)
     columns = min(len(shown), max(1, int(full / 1.6)))
-    entries = _plan_entries(drawn, ["level"], rows[shown[0]][0], True, False)
+    entries = _plan_entries(drawn, ["level"], rows[shown[0]], False)
     lines = legend_lines(entries, full)
     ticks = 0.0 if drawn.maze else TICKS
     layout = Layout.fit(

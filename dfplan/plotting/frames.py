@@ -98,7 +98,7 @@ def denoising_frames(
         drawn.limits(),
         colors,
         width,
-        level_entries(drawn, levels),
+        level_entries(drawn, points, levels),
         level_scale(plan.max_level, colors),
         floor=drawn.floor,
         draw_side=lambda ax: plot_levels(plan, ax, index=index, theme=theme),
@@ -196,7 +196,7 @@ def episode_frames(episode: EpisodeLike, *, width: int = 960, theme: str = "ligh
     limits = visible_limits(maze, np.concatenate(points))
     legend = {"start": True}
     for _, drawn in plans:
-        for name, is_drawn in level_entries(drawn, drawn.level).items():
+        for name, is_drawn in level_entries(drawn, drawn.points, drawn.level).items():
             legend[name] = legend.get(name, False) or is_drawn
     legend |= {"executed path": True, "body": maze is not None}
     max_level = plans[0][1].max_level if plans else 1

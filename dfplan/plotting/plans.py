@@ -61,7 +61,7 @@ def plot_plan(
         draw_noisy_tokens(ax, drawn, drawn.points, drawn.level, scale, size, colors)
     else:
         scale = ScalarMappable(norm or spread_norm(drawn.maze), colors.uncertainty)
-        values, fast = drawn.require_spread(), drawn.too_fast
+        values, fast = drawn.require_spread(), drawn.too_fast(drawn.points, drawn.level)
         marks.draw_tokens(ax, drawn.points, values, scale, size, too_fast=fast, theme=colors)
     marks.draw_ends(ax, drawn.points[0], drawn.goal, size, drawn.suite, colors)
     return ax
@@ -99,9 +99,10 @@ def plot_spread(
     """Draw a tube around the plan; its radius is the plan spread.
 
     That is how far a point would move if the plan were made again with other noise, on the same
-    route. Plans made again that take another route are drawn as lines, with their number. The tube
-    ends where the data has never been. ``norm`` is the color scale, by default :func:`spread_norm`;
-    the last collection of the axes has it. ``width`` as in :func:`plot_candidates`.
+    route. Plans made again that take another route are drawn as lines, with their number. If all
+    of them do, the spread is not known, and there is no tube. A tube ends where the data has never
+    been. ``norm`` is the color scale, by default :func:`spread_norm`; the last collection of the
+    axes has it. ``width`` as in :func:`plot_candidates`.
 
     Raises:
         DataError: the plan has no spread.
@@ -110,7 +111,8 @@ def plot_spread(
     spread, size = drawn.require_spread(), mark_size(ax, width)
     scale = ScalarMappable(norm or spread_norm(drawn.maze), colors.uncertainty)
     marks.draw_other_routes(ax, drawn.others, drawn.again, size, colors)
-    tube = marks.draw_tube(ax, drawn.points, spread / drawn.unit, spread, scale, colors)
+    radius = np.where(drawn.knows_spread, spread, 0.0) / drawn.unit
+    tube = marks.draw_tube(ax, drawn.points, radius, spread, scale, colors)
     drawn.cut_off(ax, [tube])
     ax.collections[-1].set(cmap=scale.cmap, norm=scale.norm, label="plan spread")
     return ax
@@ -284,7 +286,7 @@ def draw_noisy_tokens(
             ax, points[noisy], radii[noisy], scale.to_rgba(level[noisy]), theme
         )
         drawn.cut_off(ax, regions)
-    fast = drawn.too_fast if len(points) == len(drawn.points) else None
+    fast = drawn.too_fast(points, level)
     marks.draw_tokens(
         ax, points, level, scale, size, unknown=noise >= 1, too_fast=fast, theme=theme
     )
@@ -306,8 +308,14 @@ def level_scale(max_level: int, theme: Theme) -> Scale:
     return colors, ticks, "noise level of a token"
 
 
-def level_entries(drawn: DrawnPlan, levels: np.ndarray) -> dict[str, bool]:
-    """Entries of the legend of a plan with these noise levels [P], and whether they are drawn."""
+def level_entries(drawn: DrawnPlan, points: np.ndarray, levels: np.ndarray) -> dict[str, bool]:
+    """Entries of the legend of a plan, and whether they are drawn.
+
+    Args:
+        drawn: the plan.
+        points: that are drawn, in the picture's coordinates, [..., P, 2].
+        levels: their noise levels, [..., P].
+    """
     noise = levels / drawn.max_level
     return {
         "start": True,
@@ -316,7 +324,7 @@ def level_entries(drawn: DrawnPlan, levels: np.ndarray) -> dict[str, bool]:
         "pure noise": bool((noise >= 1).any()),
         "holds the place with 50 and 90%": bool(noise.any())
         and drawn.region_radii(noise) is not None,
-        "faster than the body": bool(drawn.too_fast.any()),
+        "faster than the body": bool(drawn.too_fast(points, levels).any()),
     }
 
 

@@ -17,9 +17,8 @@ from dfplan.types import Floor
 _MAX_CELLS = 2048  # along a side of the grid
 _BORDER = 8  # cells around the visited ones
 
-_ISLAND = 300
-"""Smallest number of cells of an island. In a maze of D4RL or OGBench, a wall of one square has
-more than 400, since bodies do not touch it."""
+_CORRIDOR = 0.9
+"""Share of the visited cells that are no farther from the edge than half a corridor is wide."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ class Support(Record):
     def islands(self) -> np.ndarray:
         """A point of each region that the data goes around, float64 [I, 2].
 
-        Small regions are no islands; the data happened to miss them.
+        A region is an island if it is as large as a square across a corridor. The data happened to
+        miss smaller ones.
         """
         from scipy import ndimage  # here, since reading a checkpoint does not need it
 
@@ -57,7 +57,8 @@ class Support(Record):
         label, count = ndimage.label(~visited)
         sizes = ndimage.sum_labels(~visited, label, np.arange(1, count + 1))
         edge = np.unique(np.concatenate([label[[0, -1]].ravel(), label[:, [0, -1]].ravel()]))
-        inner = np.setdiff1d(np.arange(1, count + 1)[sizes >= _ISLAND], edge)
+        half = np.quantile(ndimage.distance_transform_edt(visited)[visited], _CORRIDOR)
+        inner = np.setdiff1d(np.arange(1, count + 1)[sizes >= (2 * half) ** 2], edge)
         depth = ndimage.distance_transform_edt(~visited)
         cells = np.array(ndimage.maximum_position(depth, label, inner)).reshape(-1, 2)
         return np.asarray(self.origin.numpy() + (cells + 0.5) * self.resolution, np.float64)

@@ -51,10 +51,10 @@ def answer(request: PlanRequest, served: ServedPlanner, emit: Emit) -> None:
             ``points`` [C][P][2]
     plan    ``points`` [P][2], ``stride``, ``steps`` (planned), ``body_steps`` (that the body needs;
             null with via-points or zones, where it keeps the planned times), ``level`` [T],
-            ``regions`` [T][2] or null, ``max_level``, ``spread`` [P] or null, ``replans`` (number
-            of plans made again), ``other_routes`` [R][Q][2] (those that take another route),
-            ``too_fast`` (points after which the plan is faster than the body), ``scores`` [C],
-            ``best`` (index of the chosen candidate), ``evaluations``, ``seconds``,
+            ``regions`` [T][2] or null, ``max_level``, ``spread`` [P] or null if it is not known,
+            ``replans`` (number of plans made again), ``other_routes`` [R][Q][2] (those that take
+            another route), ``too_fast`` (points after which the plan is faster than the body),
+            ``scores`` [C], ``best`` (index of the chosen candidate), ``evaluations``, ``seconds``,
             ``via_distances`` (distance of the plan to each via-point) and ``zone_depths`` (how deep
             the plan enters each zone; 0 if it does not)
     episode ``positions`` [S][2] since the last such event, ``step`` of the last one, ``reached``
@@ -248,7 +248,7 @@ def _replan_fields(plan: Plan) -> dict[str, Any]:
     if plan.spread is None or plan.replans is None or plan.same_route is None:
         return {"spread": None, "replans": 0, "other_routes": []}
     return {
-        "spread": rounded(plan.spread[0]),
+        "spread": rounded(plan.spread[0]) if plan.same_route[0].any() else None,
         "replans": len(plan.replans[0]),
         "other_routes": rounded(plan.replans[0][~plan.same_route[0]]),
     }

@@ -128,8 +128,8 @@ def test_a_calibration_of_nothing_keeps_the_share() -> None:
     found = Calibration().probability(share, 1000)
     np.testing.assert_allclose(found, share, atol=1e-3)
     assert ((found > 0) & (found < 1)).all()
-    again = Calibration.from_json(Calibration(0.1, 1.2, -0.3).to_json())
-    assert again == Calibration(0.1, 1.2, -0.3)
+    some = Calibration(1.5, 0.1, 1.2, -0.3)
+    assert Calibration.from_json(some.to_json()) == some
 
 
 def test_tracking_regions_hold_their_share_of_the_episodes(
@@ -138,10 +138,11 @@ def test_tracking_regions_hold_their_share_of_the_episodes(
     noisy = Disturbance(action_noise=0.5, push_chance=0.05)
     episodes = run(planner, plan, episodes=40, disturbance=noisy)
     radii = tracking_regions(plan, episodes, Calibration(), coverage=0.9)
-    inside = episodes.passing_distances(plan) <= radii[:, None] + 1e-6
-    assert 0.88 <= inside.mean() <= 0.95
-    wider = tracking_regions(plan, episodes, Calibration(tracking=0.3), coverage=0.9)
-    np.testing.assert_allclose(wider, radii + 0.3, rtol=1e-5)
+    others = run(planner, plan, episodes=40, disturbance=noisy, seed=1)
+    inside = others.passing_distances(plan) <= radii[:, None] + 1e-6
+    assert 0.85 <= inside.mean() <= 0.95
+    wider = tracking_regions(plan, episodes, Calibration(stretch=2, tracking=0.3), coverage=0.9)
+    np.testing.assert_allclose(wider, 2 * radii + 0.3, rtol=1e-5)
 
 
 def test_unlikely_plans_are_refused(planner: ForcingPlanner, plan: Plan, corridor: Any) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dfplan.planning.timing import body_times, too_fast, within_speed
+from dfplan.planning.timing import body_times, within_speed
 from dfplan.tokens.motion import Motion
+from dfplan.types import too_long
 
 BALL = Motion(dt=0.1, drag=0.0, gain=0.2, limit=1.8)
 """A ball whose top speed is 0.2 per step, and which gains 0.02 in each."""
@@ -117,4 +118,4 @@ def test_a_line_that_is_too_long_for_its_time_stays() -> None:
 
 def test_a_part_is_too_fast_if_an_axis_exceeds_the_longest_step() -> None:
     points = np.array([[(0, 0), (2, 0), (2, 2.1), (3.9, 4.0), (3.9, 4.0), (1.5, 4.0)]])
-    assert too_fast(points, stride=10, max_step=0.2).tolist() == [[False, True, False, False, True]]
+    assert too_long(points, 2.0).tolist() == [[False, True, False, False, True]]

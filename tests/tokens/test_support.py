@@ -127,3 +127,17 @@ def test_the_unit_of_positions_is_that_of_the_distance(unit: float) -> None:
     assert torch.equal(scaled.visited, base.visited)
     points = torch.from_numpy(ring(60, seed=5)).float() + 1
     assert torch.equal(scaled.distance(unit * points), unit * base.distance(points))
+
+
+@pytest.mark.parametrize("resolution", [0.03, 0.06, 0.1])
+@pytest.mark.parametrize("unit", [1.0, 100.0])
+def test_a_wall_of_one_square_is_an_island_at_any_resolution(
+    resolution: float, unit: float
+) -> None:
+    rng = np.random.default_rng(0)
+    square = rng.uniform(0, 3, (200_000, 2))
+    around = square[np.abs(square - 1.5).max(1) > 0.5]
+    # The data missed a place in a corridor.
+    around = around[np.abs(around - (0.5, 1.5)).max(1) > 0.1]
+    (island,) = fit_support([(unit * around).astype(np.float32)], unit * resolution).islands
+    np.testing.assert_allclose(island / unit, [1.5, 1.5], atol=3 * resolution)
