@@ -330,8 +330,9 @@ class Plan(Record):
         index: int = 0,
         theme: str = "light",
         width: float = 11.9,
+        tracking: np.ndarray | None = None,
     ) -> Figure:
-        """Draw a plan as a figure of matplotlib: on its way, and its plan spread.
+        """Draw a plan as a figure of matplotlib: on its way, its plan spread, and tracking.
 
         :mod:`dfplan.plotting` draws each part on axes of the caller.
 
@@ -341,6 +342,8 @@ class Plan(Record):
             theme: ``light`` or ``dark``.
             width: of the figure in inches. Text has at least 7 points, also in a column of a paper
                 that is 3.3 inches wide.
+            tracking: the tracking spread, float [P]
+                (:func:`dfplan.planning.success.tracking_regions`); None draws none.
 
         Raises:
             ConfigError: unknown theme, no such plan, or a width below 3.
@@ -348,7 +351,9 @@ class Plan(Record):
         """
         from dfplan.plotting.figures import plan_figure
 
-        return plan_figure(self, index=index, executed=executed, theme=theme, width=width)
+        return plan_figure(
+            self, index=index, executed=executed, theme=theme, width=width, tracking=tracking
+        )
 
     def plot(
         self,
@@ -358,6 +363,7 @@ class Plan(Record):
         index: int = 0,
         theme: str = "light",
         width: float = 11.9,
+        tracking: np.ndarray | None = None,
         format: str | None = None,
     ) -> Path | Any:
         """Write the picture of a plan that :meth:`figure` draws.
@@ -368,6 +374,7 @@ class Plan(Record):
             index: which plan of the batch.
             theme: ``light`` or ``dark``.
             width: of the picture in inches.
+            tracking: as in :meth:`figure`.
             format: ``png``, ``svg`` or ``pdf``; overrides the ending. Default for file objects:
                 PNG.
 
@@ -383,7 +390,9 @@ class Plan(Record):
         from dfplan.plotting.figures import require_picture_path, save
 
         require_picture_path(path, format)
-        figure = self.figure(executed=executed, index=index, theme=theme, width=width)
+        figure = self.figure(
+            executed=executed, index=index, theme=theme, width=width, tracking=tracking
+        )
         return save(figure, path, format)
 
     def plot_denoising(

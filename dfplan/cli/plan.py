@@ -24,6 +24,7 @@ from dfplan.planning.policy import Policy
 from dfplan.planning.settings import MUCH_NOISE, PlannerSettings
 from dfplan.planning.simulation import simulate
 from dfplan.planning.single import ForcingPlanner
+from dfplan.planning.success import SuccessTest, success_probability, tracking_regions
 from dfplan.planning.timing import arrival_times
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.plotting.figures import require_picture_path
@@ -47,13 +48,15 @@ def plan(
     planner: PlannerSettings = _ON_ITS_WAY,
     horizon: int | None = None,
     seed: int = 0,
+    tracking: bool = False,
     width: float = 11.9,
     theme: Literal["light", "dark"] = "light",
 ) -> None:
     """Plan once, follow the plan, and draw both.
 
     The picture shows the plan on its way, half of it denoised, and how far it would move if it were
-    made again. A body follows it in the environment, or in a simulation without a simulator.
+    made again. A body follows it in the environment, or in a simulation without a simulator. Many
+    simulated bodies say how likely it reaches the goal.
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.
@@ -66,6 +69,7 @@ def plan(
             first, from the expected way with much noise.
         horizon: environment steps; default: the planner chooses.
         seed: seed of the noise.
+        tracking: whether to draw the tracking spread, too.
         width: of the picture in inches; 3.3 for a column of a paper.
         theme: colors, light or dark.
     """
@@ -87,6 +91,7 @@ def plan(
         np.array(start), np.array(goal), reward=terms, horizon=horizon, seed=seed, trace=trace
     )
     path, taken = _followed(loaded, made)
+    radii, success = _simulated(loaded, made) if isinstance(loaded, ForcingPlanner) else (None, "")
     needed = ""
     if made.times is not None and made.goal is not None:
         radius = 0.0 if loaded.maze is None else parse_maze(loaded.maze).suite.goal_radius
@@ -94,15 +99,16 @@ def plan(
         needed = f", the body needs {arrival[0]:.0f}"
     cost = f"{1e3 * made.seconds:.0f} ms, {made.evaluations} evaluations"
     chance = "" if made.arrival is None else f", arrival {made.arrival[0]:.0%}"
-    print(f"horizon {made.steps[0]} steps{needed}, {taken}; {cost}{chance}")
-    print(made.plot(out, executed=path, width=width, theme=theme))
+    print(f"horizon {made.steps[0]} steps{needed}, {taken}; {cost}{chance}{success}")
+    shown = radii if tracking else None
+    print(made.plot(out, executed=path, width=width, theme=theme, tracking=shown))
 
 
 def _followed(
     planner: ForcingPlanner | DiffuserPlanner, plan: Plan
 ) -> tuple[np.ndarray | None, str]:
     """The path of a body that follows a plan, and how many steps it took, as text."""
-    longest = 2 * int(plan.steps[0]) + 100
+    longest = _longest_episode(plan)
     try:
         tracker = planner.tracker()
     except ConfigError:  # the actions of the data do not move a body
@@ -119,6 +125,26 @@ def _followed(
     path = follow_plan(world, plan, start, tracker, longest)
     world.close()
     return path, f"{len(path) - 1} taken"
+
+
+def _simulated(planner: ForcingPlanner, plan: Plan) -> tuple[np.ndarray | None, str]:
+    """The tracking spread [P] of a plan, and its probability of success, as text."""
+    statistics, steps = planner.model.statistics, _longest_episode(plan)
+    try:
+        tracker = planner.tracker()
+    except ConfigError:  # the actions of the data do not move a body
+        return None, ""
+    episodes = simulate(plan, statistics, tracker, steps=steps, episodes=1, seed=0)
+    radii = tracking_regions(plan, episodes, planner.calibration)[0]
+    if planner.maze is None or plan.goal is None:
+        return radii, ""
+    test = SuccessTest(parse_maze(planner.maze).suite.goal_radius, steps)
+    return radii, f", success {success_probability(planner, plan, test, seed=0)[0]:.0%}"
+
+
+def _longest_episode(plan: Plan) -> int:
+    """Steps in which a body that can follow the plan arrives."""
+    return 2 * int(plan.steps[0]) + 100
 
 
 def video_denoising(

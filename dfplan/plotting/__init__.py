@@ -20,6 +20,11 @@ These arguments are the same in all functions:
 - ``maze`` is a text or a name, see :func:`dfplan.mazes.parse_maze`; None draws a floor without
   walls.
 - ``theme`` is ``light`` or ``dark``.
+- ``norm`` is the color scale of what is colored, and ``width`` the size of tokens and lines in
+  typographic points. :func:`plot_maze`, :func:`plot_path` and :func:`plot_regions` color nothing by
+  a number; images and ellipses have no lines.
+
+The last collection or image of the axes has the color scale, for ``figure.colorbar``.
 
 All functions raise :class:`~dfplan.errors.ConfigError` for an unknown index, theme or name of a
 maze, :class:`~dfplan.errors.MazeError` for a maze that cannot be read, and
@@ -39,6 +44,7 @@ from dfplan.plotting.plans import (
     plot_path,
     plot_plan,
     plot_spread,
+    plot_tracking,
     plot_tree,
 )
 from dfplan.plotting.reliability import plot_reliability
@@ -59,5 +65,6 @@ __all__ = [
     "plot_reliability",
     "plot_reward_gradient",
     "plot_spread",
+    "plot_tracking",
     "plot_tree",
 ]

@@ -21,7 +21,13 @@ from dfplan.plotting.style import Theme, named_theme
 
 
 def plot_denoising(
-    plan: PlanLike, axes: Sequence[Axes] | None = None, *, index: int = 0, theme: str = "light"
+    plan: PlanLike,
+    axes: Sequence[Axes] | None = None,
+    *,
+    index: int = 0,
+    norm: Normalize | None = None,
+    width: float | None = None,
+    theme: str = "light",
 ) -> Sequence[Axes]:
     """Draw the denoising of a plan: evenly spaced rows of its scheduling matrix, one per axes.
 
@@ -41,7 +47,7 @@ def plot_denoising(
         if row is None:
             ax.set_axis_off()
         else:
-            plot_denoising_step(plan, row, ax, index=index, theme=theme)
+            plot_denoising_step(plan, row, ax, index=index, norm=norm, width=width, theme=theme)
     return axes
 
 

@@ -14,7 +14,6 @@ from dfplan.plotting.marks import cut_off
 from dfplan.plotting.maze import Limits, floor_outline, maze_axes, to_picture, visible_limits
 from dfplan.plotting.records import PlanLike
 from dfplan.plotting.style import Theme, named_theme
-from dfplan.suites import DEFAULT
 from dfplan.types import too_long
 
 _UNKNOWN = float(np.finfo(np.float32).max)
@@ -26,7 +25,7 @@ class DrawnPlan:
 
     Attributes:
         maze: the plan's maze; None if it is not known.
-        suite: suite of the maze; the default suite without a maze.
+        suite: suite of the maze; None without a maze.
         points: points until arrival, [P, 2].
         level: noise level of each of these points, [P].
         spread: plan spread at each of these points, [P], huge if it is not known; None if the plan
@@ -56,7 +55,7 @@ class DrawnPlan:
         candidates = check_array("candidates", plan.candidates[index], ("C", len(points), 2))
         goal = None if plan.goal is None else check_array("goal", plan.goal[index], (2,))
         self.maze = None if plan.maze is None else parse_maze(plan.maze)
-        self.suite = DEFAULT if self.maze is None else self.maze.suite
+        self.suite = None if self.maze is None else self.maze.suite
         count = _count_until_arrival(points)
         self.points = to_picture(self.maze, points[:count])
         self.level, self.spread = level[:count], None if spread is None else spread[:count]
@@ -102,7 +101,7 @@ class DrawnPlan:
     @property
     def unit(self) -> float:
         """Units of position in a unit of the picture."""
-        return 1.0 if self.maze is None else self.suite.cell_size
+        return 1.0 if self.suite is None else self.suite.cell_size
 
     @property
     def knows_spread(self) -> bool:
@@ -119,9 +118,12 @@ class DrawnPlan:
         return self.spread
 
     def limits(self, executed: np.ndarray | None = None) -> Limits:
-        """Limits that show the maze, or else all that is drawn, with a path [S, 2] if given.
+        """Limits that show the maze, or else all that is drawn and the floor.
 
-        Prediction regions can be larger.
+        Prediction regions are cut off at the floor; without one they can be larger.
+
+        Args:
+            executed: a path, [S, 2].
         """
         points = [self.points, self.candidates.reshape(-1, 2)]
         if self.spread is not None and self.knows_spread:
@@ -130,6 +132,10 @@ class DrawnPlan:
         points += [to_picture(self.maze, future.points) for future in self.futures]
         if self.goal is not None:
             points.append(self.goal[None])
+        if self.floor is not None and self.maze is None:
+            cells = np.argwhere(self.floor.visited)
+            corners = np.stack([cells.min(0), cells.max(0) + 1])
+            points.append(self.floor.origin + self.floor.resolution * corners)
         if executed is not None and self.maze is None:
             points.append(check_array("executed", executed, ("S", 2)))
         return visible_limits(self.maze, np.concatenate(points))

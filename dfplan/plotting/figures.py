@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -29,7 +28,7 @@ from dfplan.plotting.denoising import plot_denoising_step
 from dfplan.plotting.drawn_plan import DrawnPlan, spaced_indices, visible_trace
 from dfplan.plotting.layout import NARROW, TICKS, Layout, legend_lines
 from dfplan.plotting.maze import draw_maze, maze_limits, to_picture, token_size
-from dfplan.plotting.output import Output, atomic_output, check_output
+from dfplan.plotting.output import Output, PaperFigure, atomic_output, check_output
 from dfplan.plotting.plans import (
     level_entries,
     level_scale,
@@ -37,6 +36,7 @@ from dfplan.plotting.plans import (
     plot_path,
     plot_plan,
     plot_spread,
+    plot_tracking,
     spread_norm,
 )
 from dfplan.plotting.records import PlanLike
@@ -61,8 +61,9 @@ def plan_figure(
     theme: str = "light",
     width: float = 11.9,
     norm: Normalize | None = None,
+    tracking: np.ndarray | None = None,
 ) -> Figure:
-    """Draw one plan: on its way, and how far it would move if it were made again.
+    """Draw one plan: on its way, how far it would move if it were made again, and tracking.
 
     The first panel shows the noise levels: those of the plan if some of its tokens are noisy, or
     else those halfway through its denoising, if it was made with ``trace=True``. The second one
@@ -74,7 +75,9 @@ def plan_figure(
         executed: visited positions in the suite's coordinates, float [S, 2].
         theme: ``light`` or ``dark``.
         width: of the figure in inches; text has at least 7 points at any width.
-        norm: color scale of the plan spread, by default :func:`~dfplan.plotting.plans.spread_norm`.
+        norm: color scale of both spreads, by default :func:`~dfplan.plotting.plans.spread_norm`.
+        tracking: radii around the points of the plan that the body passes with a probability of
+            90% (:func:`dfplan.planning.success.tracking_regions`), float [P].
 
     Raises:
         ConfigError: unknown index or theme, or a width below 3.
@@ -86,6 +89,7 @@ def plan_figure(
     halfway = None if drawn.level.any() else _halfway(rows)
     panels = ["level"] if drawn.level.any() or halfway is not None else []
     panels += ["spread"] if drawn.spread is not None else []
+    panels += ["tracking"] if tracking is not None else []
     panels = panels or ["level"]
     shown = None if halfway is None else rows[halfway]
     entries = _plan_entries(drawn, panels, shown, executed is not None)
@@ -97,7 +101,7 @@ def plan_figure(
         lines = legend_lines(entries, width)
     ticks = 0.0 if drawn.maze else TICKS
     layout = Layout.fit(len(panels), columns, width, limits, legend=lines, ticks=ticks)
-    figure = Figure(figsize=layout.size, facecolor=colors.background)
+    figure = PaperFigure(figsize=layout.size, facecolor=colors.background)
     for panel, color in enumerate(panels):
         ax = layout.panel(figure, panel)
         draw_maze(ax, drawn.maze, limits, theme=colors, floor=drawn.floor)
@@ -109,20 +113,25 @@ def plan_figure(
             _draw_level_panel(plan, ax, halfway, index, theme)
             _draw_level_bar(figure, bar, plan.max_level, layout.text, colors)
         else:
-            title = "Plan spread: how far it would move"
-            plot_spread(plan, ax, index=index, norm=norm, theme=theme)
-            plot_plan(
-                plan, ax, index=index, color="spread", candidates=False, norm=norm, theme=theme
-            )
-            scale = ScalarMappable(norm or spread_norm(drawn.maze), colors.uncertainty)
-            _draw_spread_bar(figure, bar, scale, layout.text, colors)
+            scale = ScalarMappable(norm or spread_norm(plan), colors.uncertainty)
+            if color == "spread":
+                title = "Plan spread: how far it would move"
+                plot_spread(plan, ax, index=index, norm=norm, theme=theme)
+                plot_plan(
+                    plan, ax, index=index, color="spread", candidates=False, norm=norm, theme=theme
+                )
+            else:
+                title = "Tracking spread: how near the body passes"
+                assert tracking is not None
+                plot_tracking(plan, tracking, ax, index=index, norm=norm, theme=theme)
+            label = "plan spread" if color == "spread" else "tracking spread, 90%"
+            _draw_spread_bar(figure, bar, scale, label, layout.text, colors)
         if drawn.futures:
             plot_futures(plan, ax, index=index, theme=theme)
         if executed is not None:
             plot_path(executed, ax, maze=drawn.maze, ball=False, theme=theme)
         layout.write(figure, panel, title, colors)
-    suite = None if drawn.maze is None else drawn.suite
-    layout.draw_legend(figure, entries, suite, colors)
+    layout.draw_legend(figure, entries, drawn.suite, colors)
     return figure
 
 
@@ -167,6 +176,7 @@ def _plan_entries(
         and len(drawn.others) > 0,
         "future": any(future.arrival > 0 for future in drawn.futures),
         "lost future": any(future.arrival == 0 for future in drawn.futures),
+        "tracking spread, 90%": "tracking" in panels,
         "executed path": executed,
     }
 
@@ -204,7 +214,7 @@ def denoising_figure(
         len(shown), columns, full, limits, legend=lines, bars=0.4, titles=3.6, ticks=ticks
     )
     layout = replace(layout, legend=lines + 4)  # room for one color bar
-    figure = Figure(figsize=layout.size, facecolor=colors.background)
+    figure = PaperFigure(figsize=layout.size, facecolor=colors.background)
     for panel, row in enumerate(shown):
         ax = layout.panel(figure, panel)
         draw_maze(ax, drawn.maze, limits, scale=not panel, theme=colors, floor=drawn.floor)
@@ -215,8 +225,7 @@ def denoising_figure(
     bottom = (1.5 * lines + 4.2) * layout.line
     box = ((layout.size[0] - bar_width) / 2, bottom, bar_width, 0.8 * layout.line)
     _draw_level_bar(figure, layout.axes(figure, box), plan.max_level, layout.text, colors)
-    suite = None if drawn.maze is None else drawn.suite
-    replace(layout, legend=lines).draw_legend(figure, entries, suite, colors)
+    replace(layout, legend=lines).draw_legend(figure, entries, drawn.suite, colors)
     return figure
 
 
@@ -249,7 +258,7 @@ def coverage_figure(
     }
     ticks = 0.0 if maze else TICKS
     layout = Layout.fit(1, 1, 8.0, limits, titles=3.6, legend=int(bool(marked)), ticks=ticks)
-    figure = Figure(figsize=layout.size, facecolor=colors.background)
+    figure = PaperFigure(figsize=layout.size, facecolor=colors.background)
     ax = plot_coverage(observations, layout.panel(figure, 0), maze=maze, theme=theme)
     size = token_size(ax)
     for name, positions in marked.items():
@@ -293,8 +302,7 @@ def save(figure: Figure, path: Output, format: str | None = None) -> Path | Any:
         OSError: the picture cannot be written; no partial file remains.
     """
     target, ending = check_output(path, "picture", ENDINGS, format)
-    text: Any = {"pdf.fonttype": 42, "svg.fonttype": "none"}  # it can be searched and edited
-    with atomic_output(target, ending) as temporary, default_settings(), rc_context(text):
+    with atomic_output(target, ending) as temporary:
         figure.savefig(temporary, dpi=DPI, format=ending[1:], facecolor=figure.get_facecolor())
     return target
 
@@ -314,11 +322,11 @@ def _draw_level_bar(figure: Figure, axes: Axes, max_level: int, text: float, the
 
 
 def _draw_spread_bar(
-    figure: Figure, axes: Axes, scale: ScalarMappable, text: float, theme: Theme
+    figure: Figure, axes: Axes, scale: ScalarMappable, label: str, text: float, theme: Theme
 ) -> None:
     low, high = scale.get_clim()
     places = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     ticks = {float(x): f"{x:g}" for x in places if low <= x < 0.75 * high}
     ticks = {low: f"{low:g}", **ticks, high: f"{high:g} or more"}
-    label = "plan spread, in units of position"
+    label = f"{label}, in units of position"
     marks.draw_color_bar(figure, axes, scale, dict(sorted(ticks.items())), label, text, theme)

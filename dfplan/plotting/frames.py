@@ -146,7 +146,7 @@ def tree_frames(
     # The first stages add one segment each, and later ones more and more.
     stages = np.linspace(1, np.sqrt(len(added)), min(len(added), _TREE_STAGES)) ** 2
     counts = [0, *np.unique(stages.round().astype(int)).tolist()]
-    ranks = ScalarMappable(Normalize(0, 1), colors.uncertainty)
+    ranks = ScalarMappable(Normalize(0, 1), colors.ranks)
     scale = (ranks, {0.0: "best", 1.0: "worst"}, "rank of the score of a segment")
     legend = dict.fromkeys(("start", "goal", "segment", "new segment", "best plan"), True)
     legend |= {

@@ -25,7 +25,7 @@ from matplotlib.patheffects import Normal, Stroke
 from dfplan.plotting.style import LIGHT, Theme
 from dfplan.suites import DEFAULT, Suite
 
-_REGION_SHARES = (0.45, 0.28)
+_REGION_SHARES = (0.33, 0.24)
 """Shares of the color in regions that hold a place with 50 and 90%; the rest is the floor's."""
 
 _DISCS_PER_POINT = 8
@@ -74,7 +74,8 @@ def draw_tokens(
         axes.add_collection(lines)
     if too_fast is not None and too_fast.any():
         lines = LineCollection(list(segments[too_fast]), zorder=4.2, label="faster than the body")
-        lines.set(colors=theme.warning, linewidths=size / 3, linestyles=[(0, (1.5, 1.0))])
+        lines.set(linewidths=size / 3, linestyles=[(0, (0.7, 0.7))], colors=theme.ink)
+        lines.set_path_effects([Stroke(linewidth=0.45 * size, foreground=theme.floor), Normal()])
         axes.add_collection(lines)
     if unknown.any():
         rings = xy[unknown][::-1]
@@ -193,12 +194,13 @@ def draw_ends(
     start: np.ndarray,
     goal: np.ndarray | None,
     size: float,
-    suite: Suite,
+    suite: Suite | None,
     theme: Theme = LIGHT,
 ) -> None:
     """Draw start [2] and goal [2], the goal with the disc in which it counts as reached.
 
-    The diameter of a token is ``size`` in typographic points.
+    Without a suite, no such disc is known. The diameter of a token is ``size`` in typographic
+    points.
     """
     styles = _styles(theme, size)
     axes.plot(
@@ -211,7 +213,9 @@ def draw_ends(
         label="start",
     )
     if goal is not None:
-        center, radius = (float(goal[1]), float(goal[0])), suite.goal_radius / suite.cell_size
+        center, radius = (float(goal[1]), float(goal[0])), np.inf
+        if suite is not None:
+            radius = suite.goal_radius / suite.cell_size
         fill, edge = _goal_disc_colors(theme)
         if radius < abs(np.subtract(*axes.get_xlim())):  # a larger disc would hide the whole floor
             axes.add_patch(Circle(center, radius, fc=fill, lw=0, zorder=1.5))
@@ -219,26 +223,18 @@ def draw_ends(
         axes.plot(*center, **styles["goal"], ms=1.6 * size, zorder=8, label="goal")
 
 
-def draw_future(
-    axes: Axes,
-    jump: np.ndarray,
-    line: np.ndarray,
-    label: str,
-    lost: bool,
-    size: float,
-    theme: Theme = LIGHT,
+def draw_landing(
+    axes: Axes, jump: np.ndarray, label: str, lost: bool, size: float, theme: Theme = LIGHT
 ) -> None:
-    """Draw a jump [2, 2] as a dotted line, the way after it [Q, 2], and its label at the landing.
+    """Draw a jump [2, 2] as a dotted line, and its label at the landing.
 
     A lost episode ends with a cross. The diameter of a token is ``size`` in typographic points.
     """
-    name = "lost future" if lost else "future"
-    style = _styles(theme, size)[name]
+    style = _styles(theme, size)["lost future" if lost else "future"]
     axes.plot(jump[:, 1], jump[:, 0], **{**style, "linestyle": (0, (1, 2))}, zorder=3.5)
-    axes.plot(line[:, 1], line[:, 0], **style, zorder=3.5, label=name)
     if lost:
-        axes.plot(line[-1, 1], line[-1, 0], **_styles(theme, size)["jump"], zorder=8)
-    place = float(line[0, 1]), float(line[0, 0])
+        axes.plot(jump[-1, 1], jump[-1, 0], **_styles(theme, size)["jump"], zorder=8)
+    place = float(jump[-1, 1]), float(jump[-1, 0])
     text = axes.annotate(label, place, (6, 6), textcoords="offset points", zorder=9)
     text.set(color=style["color"], fontsize=max(7.0, 1.1 * size), fontweight="bold")
     text.set_path_effects([Stroke(linewidth=2.5, foreground=theme.floor), Normal()])
@@ -378,7 +374,7 @@ def _styles(theme: Theme, size: float) -> dict[str, _Style]:
         "recorded way": {"color": theme.ink, "linewidth": 0.16 * size, "linestyle": ":"},
         "new segment": new,
         "another route": {"color": theme.muted, "linewidth": 0.12 * size, "linestyle": (0, (4, 2))},
-        "future": {"color": theme.uncertainty(0.25), "linewidth": 0.18 * size},
+        "future": {"color": theme.ranks(0.3), "linewidth": 0.18 * size},
         "lost future": {"color": theme.goal, "linewidth": 0.18 * size},
         "jump": {**_DOT, "marker": "x", "mec": theme.goal, "mew": 0.18 * size, "ms": 0.8 * size},
         "in a wall": {**_DOT, "mfc": theme.warning, "mec": "none", "ms": 0.4 * size},
@@ -395,20 +391,21 @@ def _legend_handles(theme: Theme, text: float) -> dict[str, Any]:
     pale = [theme.paler(middle, share) for share in _REGION_SHARES]
     area: _Style = {**_DOT, "ms": 1.2 * text, "mec": "none"}
     ring: _Style = {**_DOT, "ms": 0.6 * text, "mfc": theme.floor, "mec": theme.uncertainty(1.0)}
-    fast: _Style = {"color": theme.warning, "linewidth": 0.25 * text, "linestyle": (0, (1.5, 1.0))}
+    fast: _Style = {"color": theme.ink, "linewidth": 0.25 * text, "linestyle": (0, (0.7, 0.7))}
     return {
         **{name: Line2D([], [], **style) for name, style in styles.items()},
         "start": Line2D([], [], **styles["start"], ms=0.8 * text, mew=0.19 * text),
         "goal": (Line2D([], [], **disc), Line2D([], [], **styles["goal"], ms=1.1 * text)),
         "plan": tuple(Line2D([], [], **token, mfc=theme.uncertainty(x)) for x in (0.0, 0.4, 0.8)),
         "pure noise": Line2D([], [], **ring, mew=0.12 * text),
-        "segment": Line2D([], [], color=theme.uncertainty(0.3), linewidth=0.12 * text),
+        "segment": Line2D([], [], color=theme.ranks(0.6), linewidth=0.12 * text),
         "body": Line2D([], [], **_DOT, mfc=theme.ink, mec="none", ms=0.8 * text),
-        "other candidates": Line2D([], [], color=theme.muted, linewidth=0.09 * text, alpha=0.7),
+        "other candidates": Line2D([], [], color=theme.muted, linewidth=0.07 * text, alpha=0.8),
         "holds the place with 50 and 90%": (
             Line2D([], [], **area, mfc=pale[1]),
             Line2D([], [], **{**area, "ms": 0.7 * text}, mfc=pale[0]),
         ),
         "plan spread": Line2D([], [], **area, mfc=pale[0]),
+        "tracking spread": Line2D([], [], **area, mfc=pale[0]),
         "faster than the body": Line2D([], [], **fast),
     }

@@ -9,8 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
 from dfplan.errors import ConfigError, unknown_name
 from dfplan.files import atomic_path, expand_path
+from dfplan.plotting.settings import default_settings
+
+_TEXT: Any = {"pdf.fonttype": 42, "svg.fonttype": "none"}
+"""Text in files can be searched and edited, as journals ask."""
+
+
+class PaperFigure(Figure):
+    """A figure whose files hold text as text, whatever the user's settings of matplotlib."""
+
+    def savefig(self, *args: Any, **options: Any) -> None:
+        """As :meth:`matplotlib.figure.Figure.savefig`, with matplotlib's default settings."""
+        with default_settings(), rc_context(_TEXT):
+            super().savefig(*args, **options)
+
 
 Output = str | os.PathLike[str] | IO[bytes]
 """A path, or a file that is open for writing bytes, such as :class:`io.BytesIO`."""

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PatchCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.patches import Circle, Ellipse
 
 from dfplan.errors import DataError, require_name, require_numbers
@@ -22,6 +22,9 @@ from dfplan.plotting.style import Theme, named_theme
 _LARGEST_SPREAD = 0.5
 """Default end of the color scale of plan spread, in cells of the maze. It is the same for all plans
 in a maze, so that pictures compare."""
+
+_CELL_STEPS = 20
+"""Steps at top speed through a cell."""
 
 
 def plot_plan(
@@ -54,13 +57,13 @@ def plot_plan(
     size = mark_size(ax, width)
     if candidates:
         lines = LineCollection([line[:, ::-1] for line in drawn.candidates], zorder=3)
-        lines.set(colors=colors.muted, linewidths=size / 12, alpha=0.45, label="candidates")
+        lines.set(colors=colors.muted, linewidths=size / 16, alpha=0.8, label="candidates")
         ax.add_collection(lines)
     if color == "level":
         scale = ScalarMappable(norm or level_norm(plan.max_level), colors.uncertainty)
         draw_noisy_tokens(ax, drawn, drawn.points, drawn.level, scale, size, colors)
     else:
-        scale = ScalarMappable(norm or spread_norm(drawn.maze), colors.uncertainty)
+        scale = ScalarMappable(norm or spread_norm(plan), colors.uncertainty)
         values, fast = drawn.require_spread(), drawn.too_fast(drawn.points, drawn.level)
         marks.draw_tokens(ax, drawn.points, values, scale, size, too_fast=fast, theme=colors)
     marks.draw_ends(ax, drawn.points[0], drawn.goal, size, drawn.suite, colors)
@@ -72,17 +75,19 @@ def plot_candidates(
     ax: Axes | None = None,
     *,
     index: int = 0,
+    norm: Normalize | None = None,
     width: float | None = None,
     theme: str = "light",
 ) -> Axes:
     """Draw the candidates as lines; those with better scores are stronger and on top.
 
-    The lines are the last collection of the axes; their color scale is the rank, 0 for the best.
-    ``width`` is the diameter of a token in typographic points, to which other marks are adapted.
+    The lines are the last collection of the axes; their color scale is the rank, 0 for the best, or
+    ``norm``. ``width`` is the diameter of a token in typographic points, to which other marks are
+    adapted.
     """
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
     rank = _rank(check_array("scores", plan.scores[index], (len(drawn.candidates),)))
-    _draw_ranked(ax, list(drawn.candidates), rank, mark_size(ax, width), colors)
+    _draw_ranked(ax, list(drawn.candidates), rank, mark_size(ax, width), norm, colors)
     ax.collections[-1].set_label("candidates")
     return ax
 
@@ -109,7 +114,7 @@ def plot_spread(
     """
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
     spread, size = drawn.require_spread(), mark_size(ax, width)
-    scale = ScalarMappable(norm or spread_norm(drawn.maze), colors.uncertainty)
+    scale = ScalarMappable(norm or spread_norm(plan), colors.uncertainty)
     marks.draw_other_routes(ax, drawn.others, drawn.again, size, colors)
     radius = np.where(drawn.knows_spread, spread, 0.0) / drawn.unit
     tube = marks.draw_tube(ax, drawn.points, radius, spread, scale, colors)
@@ -118,11 +123,43 @@ def plot_spread(
     return ax
 
 
+def plot_tracking(
+    plan: PlanLike,
+    radii: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    index: int = 0,
+    norm: Normalize | None = None,
+    width: float | None = None,
+    theme: str = "light",
+) -> Axes:
+    """Draw a tube around the plan; its radius is the tracking spread.
+
+    The body's path comes that near to a point of the plan with the probability for which ``radii``,
+    float [P], were made by :func:`dfplan.planning.success.tracking_regions`. The tube ends where
+    the data has never been. ``norm`` is the color scale, by default :func:`spread_norm`; the last
+    collection of the axes has it. ``width`` as in :func:`plot_candidates`.
+
+    Raises:
+        DataError: the radii have the wrong shape or are not finite.
+    """
+    drawn, ax, colors = prepare_axes(plan, index, ax, theme)
+    values = check_array("radii", radii, (plan.points.shape[1],))[: len(drawn.points)]
+    scale = ScalarMappable(norm or spread_norm(plan), colors.uncertainty)
+    tube = marks.draw_tube(ax, drawn.points, values / drawn.unit, values, scale, colors)
+    drawn.cut_off(ax, [tube])
+    size = mark_size(ax, width)
+    marks.draw_tokens(ax, drawn.points, values, scale, size, theme=colors)
+    marks.draw_ends(ax, drawn.points[0], drawn.goal, size, drawn.suite, colors)
+    return ax
+
+
 def plot_futures(
     plan: PlanLike,
     ax: Axes | None = None,
     *,
     index: int = 0,
+    norm: Normalize | None = None,
     width: float | None = None,
     theme: str = "light",
 ) -> Axes:
@@ -131,7 +168,8 @@ def plot_futures(
     A dotted line leads from the plan's point to each landing, and a line along the expected way on
     to the goal. A landing from which the goal is never reached is marked with a cross. Landings at
     the same place after several points of the plan are drawn once, with the sum of probabilities.
-    ``width`` as in :func:`plot_candidates`.
+    The lines after landings are the last collection of the axes; their color scale is the
+    probability of no such jump, from 0 to 1, or ``norm``. ``width`` as in :func:`plot_candidates`.
 
     Raises:
         DataError: the plan does not know its futures.
@@ -144,13 +182,20 @@ def plot_futures(
     drawn, ax, colors = prepare_axes(plan, index, ax, theme)
     size = mark_size(ax, width)
     landings = {tuple(future.points[0].tolist()): future for future in drawn.futures}
+    scale = ScalarMappable(norm or Normalize(0, 1), colors.ranks)
+    lines, probabilities = [], []
     for place, future in landings.items():
         same = (each for each in drawn.futures if tuple(each.points[0].tolist()) == place)
         probability = sum(each.probability for each in same)
         line = to_picture(drawn.maze, check_array("points of a future", future.points, ("P", 2)))
         begin = drawn.points[min(future.point + 1, len(drawn.points) - 1)]
         jump, lost = np.stack([begin, line[0]]), future.arrival == 0
-        marks.draw_future(ax, jump, line, f"{probability:.0%}", lost, size, colors)
+        marks.draw_landing(ax, jump, f"{probability:.0%}", lost, size, colors)
+        lines.append(line[:, ::-1])
+        probabilities.append(probability)
+    ways = LineCollection(lines, linewidths=0.18 * size, zorder=3.5, label="future")
+    ways.set(cmap=scale.cmap, norm=scale.norm, array=1 - np.array(probabilities))
+    ax.add_collection(ways)
     return ax
 
 
@@ -188,7 +233,7 @@ def plot_ellipses(
     means, deviations = positions.mean(0), positions - positions.mean(0)
     covariances = np.einsum("cpi,cpj->pij", deviations, deviations) / (len(positions) - 1)
     sizes = np.sqrt(np.trace(covariances, axis1=1, axis2=2)) * drawn.unit
-    scale = ScalarMappable(norm or spread_norm(drawn.maze), theme_colors.uncertainty)
+    scale = ScalarMappable(norm or spread_norm(plan), theme_colors.uncertainty)
     for deviation, label in ((2.0, "two standard deviations"), (1.0, "one standard deviation")):
         ellipses = [
             _ellipse(mean, covariance, deviation)
@@ -232,11 +277,11 @@ def plot_tree(
     nodes = np.flatnonzero((parents >= 0) & (ends > begins))
     segments = [lines[node, begins[node] : ends[node] + 1] for node in nodes]
     rank = _rank(scores[nodes])
-    _draw_ranked(ax, segments, rank, 0.6 * size, colors)
+    _draw_ranked(ax, segments, rank, 0.6 * size, norm, colors)
     best = int(np.where(parents >= 0, scores, -np.inf).argmax())
     marks.draw_branch(ax, lines[best], int(ends[best]), size, colors)
     marks.draw_ends(ax, drawn.points[0], drawn.goal, size, drawn.suite, colors)
-    scale = ScalarMappable(norm or Normalize(0, 1), colors.uncertainty)
+    scale = ScalarMappable(norm or Normalize(0, 1), colors.ranks)
     marks.draw_nodes(ax, lines[nodes, ends[nodes]], 1 - rank, scale, size, colors)
     return ax
 
@@ -328,10 +373,16 @@ def level_entries(drawn: DrawnPlan, points: np.ndarray, levels: np.ndarray) -> d
     }
 
 
-def spread_norm(maze: Maze | None) -> Normalize:
-    """The color scale of plan spread, in units of position; the same for all plans in a maze."""
-    cell = 1.0 if maze is None else maze.suite.cell_size
-    return Normalize(0, _LARGEST_SPREAD * cell, clip=True)
+def spread_norm(plan: PlanLike) -> Normalize:
+    """The color scale of plan spread, in units of position; the same for all plans in a maze.
+
+    It grows with the root of the spread, which is small in most places. Without a maze, a cell is
+    what the body passes in 20 steps, as in the mazes of the suites.
+    """
+    cell = 1.0 if plan.max_step is None else _CELL_STEPS * plan.max_step
+    if plan.maze is not None:
+        cell = parse_maze(plan.maze).suite.cell_size
+    return PowerNorm(0.5, 0, _LARGEST_SPREAD * cell, clip=True)
 
 
 def require_tree(plan: PlanLike) -> TreeLike:
@@ -359,14 +410,19 @@ def _ellipse(mean: np.ndarray, covariance: np.ndarray, deviations: float) -> Ell
 
 
 def _draw_ranked(
-    ax: Axes, lines: Sequence[np.ndarray], rank: np.ndarray, size: float, theme: Theme
+    ax: Axes,
+    lines: Sequence[np.ndarray],
+    rank: np.ndarray,
+    size: float,
+    norm: Normalize | None,
+    theme: Theme,
 ) -> None:
     """Draw C lines [P, 2] in the colors of their ranks [C], the best on top."""
     if not lines:
         return
     order = np.argsort(rank)
     collection = LineCollection([lines[one][:, ::-1] for one in order], zorder=3)
-    collection.set(cmap=theme.uncertainty, norm=Normalize(0, 1), array=1 - rank[order])
+    collection.set(cmap=theme.ranks, norm=norm or Normalize(0, 1), array=1 - rank[order])
     collection.set(linewidths=size * (0.08 + 0.1 * rank[order]), capstyle="round")
     collection.set_alpha((0.35 + 0.55 * rank[order]).tolist())
     ax.add_collection(collection)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from dfplan.errors import DataError
 from dfplan.plotting.drawn_plan import check_array
 from dfplan.plotting.maze import current_axes
+from dfplan.plotting.output import PaperFigure
 from dfplan.plotting.settings import default_settings
 from dfplan.plotting.style import named_theme
 from dfplan.record import Record
@@ -110,7 +111,7 @@ def plot_reliability(
 @default_settings()
 def reliability_figure(predicted: np.ndarray, happened: np.ndarray, *, title: str) -> Figure:
     """A figure of 3.3 inches with a reliability diagram; see :func:`plot_reliability`."""
-    figure = Figure(figsize=(3.3, 3.3), layout="constrained")
+    figure = PaperFigure(figsize=(3.3, 3.3), layout="constrained")
     ax = plot_reliability(predicted, happened, figure.add_subplot())
     ax.set_title(title, fontsize=8)
     ax.legend(fontsize=7, frameon=False, loc="upper left")

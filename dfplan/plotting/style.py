@@ -2,17 +2,16 @@
 
 Uncertainty has one scale of colors: blue is certain and orange is not, in both themes. What is more
 certain also has more contrast to the floor, so that pictures can be read in gray, and color-blind
-readers tell blue from orange. Every color of the scale has a contrast of at least 3 to the floor
-and to the walls.
+readers tell blue from orange. What is no uncertainty has other colors: ranks are gray, counts green
+to blue. Every color of these scales has a contrast of at least 3 to the floor and to the walls.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
-from matplotlib.colors import Colormap, LinearSegmentedColormap, ListedColormap, to_rgb
+from matplotlib.colors import Colormap, LinearSegmentedColormap, to_rgb
 
 from dfplan.errors import lookup
 from dfplan.record import Record
@@ -28,8 +27,9 @@ class Theme(Record):
         ink: main text, starts, executed paths.
         muted: secondary text, scales, candidates.
         goal: goals and jumps.
-        warning: keep-out regions, positions in walls, and parts of plans faster than the body.
+        warning: keep-out regions, positions in walls, and the newest segments of a tree.
         uncertainty: noise levels, from clean to pure noise, and plan spread, from zero up.
+        ranks: lines that are compared, from the best to the worst.
         visits: counts, from few to many.
         gradient: lengths of gradients, from zero to the longest.
     """
@@ -43,6 +43,7 @@ class Theme(Record):
     goal: str
     warning: str
     uncertainty: Colormap
+    ranks: Colormap
     visits: Colormap
     gradient: Colormap
 
@@ -57,11 +58,6 @@ def _scale(*colors: str) -> Colormap:
     return LinearSegmentedColormap.from_list("scale", colors)
 
 
-def _part(name: str, first: float, last: float) -> Colormap:
-    """Cut a colormap of matplotlib to the part that contrasts with the floor."""
-    return ListedColormap(matplotlib.colormaps[name](np.linspace(first, last, 256)), name=name)
-
-
 LIGHT = Theme(
     background="#ffffff",
     floor="#ffffff",
@@ -70,9 +66,10 @@ LIGHT = Theme(
     ink="#22252b",
     muted="#6b7078",
     goal="#d7263d",
-    warning="#e07b00",
+    warning="#00776b",
     uncertainty=_scale("#0b1f5c", "#3a3f9f", "#7a3f9c", "#a8436f", "#b8542f"),
-    visits=_part("GnBu", 0.25, 1.0),
+    ranks=_scale("#22252b", "#6f737a"),
+    visits=_scale("#33826f", "#2a5d86", "#0b1f5c"),
     gradient=_scale("#c0606a", "#d7263d"),
 )
 
@@ -84,10 +81,11 @@ DARK = Theme(
     ink="#f0f1f3",
     muted="#9aa1ac",
     goal="#ff5d6c",
-    warning="#ffa53d",
+    warning="#3fd0b0",
     uncertainty=_scale("#d6e4ff", "#a9b4f5", "#c08fe0", "#d97aa8", "#d97a3a"),
-    visits=_part("GnBu", 0.9, 0.15),
-    gradient=_scale("#b06a72", "#ff5d6c"),
+    ranks=_scale("#f0f1f3", "#9097a3"),
+    visits=_scale("#5f97ad", "#9ccbe6", "#e6f7ff"),
+    gradient=_scale("#c27a82", "#ff5d6c"),
 )
 
 THEMES = {"light": LIGHT, "dark": DARK}

@@ -132,7 +132,7 @@ def test_tokens_have_the_colors_of_level_and_spread(maze: Maze | None) -> None:
     text = maze and maze.text
     figure = as_figure(plan_without_maze(points, level=level, spread=spread, maze=text))
     by_level, by_spread = panels(figure)
-    for axes, shares in ((by_level, level / K), (by_spread, spread / 0.5)):
+    for axes, shares in ((by_level, level / K), (by_spread, np.sqrt(spread / 0.5))):
         wanted = LIGHT.uncertainty(shares)[1:, :3]
         np.testing.assert_allclose(colors_at(axes, points, maze)[1:], wanted, atol=0.01)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from dfplan.plotting.marks import _REGION_SHARES
 from dfplan.plotting.style import THEMES, Theme
 
 SHARES = np.linspace(0, 1, 101)
@@ -43,6 +44,25 @@ def test_every_color_contrasts_with_floor_and_walls(theme: Theme) -> None:
     for ground in (theme.floor, theme.open_floor, theme.wall, theme.background):
         low, high = np.sort([luminance(scale_of(theme)), [luminance(to_rgb(ground))] * 101], 0)
         assert ((high + 0.05) / (low + 0.05)).min() >= 3  # WCAG 2
+
+
+@each_theme
+def test_other_marks_contrast_with_floor_and_walls(theme: Theme) -> None:
+    scales = [np.asarray(scale(SHARES)) for scale in (theme.ranks, theme.visits, theme.gradient)]
+    marks = [to_rgb(getattr(theme, name)) for name in ("ink", "muted", "goal", "warning")]
+    colors = np.concatenate([*(scale[:, :3] for scale in scales), marks])
+    for ground in (theme.floor, theme.wall):
+        low, high = np.sort([luminance(colors), [luminance(to_rgb(ground))] * len(colors)], 0)
+        assert ((high + 0.05) / (low + 0.05)).min() >= 3
+
+
+@each_theme
+def test_tokens_contrast_with_their_own_regions(theme: Theme) -> None:
+    colors = np.asarray(theme.uncertainty(SHARES))
+    low, high = np.sort(
+        [luminance(each[:, :3]) for each in (colors, theme.paler(colors, _REGION_SHARES[0]))], 0
+    )
+    assert ((high + 0.05) / (low + 0.05)).min() >= 3
 
 
 @each_theme

@@ -115,7 +115,8 @@ def test_a_part_of_the_line_has_the_color_of_its_less_certain_end(color: str) ->
     count = plan.points.shape[1]
     share = np.random.default_rng(0).uniform(0.05, 0.95, count)
     level = np.round(K * share).astype(int)
-    plan = replace(plan, level=level[None], spread=0.5 * level[None] / K)
+    # The scale of spread grows with the root.
+    plan = replace(plan, level=level[None], spread=0.5 * (level[None] / K) ** 2)
     ax = plotting.plot_plan(plan, new_axes(6), color=color)
     middles = (plan.points[0, 1:] + plan.points[0, :-1]) / 2
     wanted = LIGHT.uncertainty(np.maximum(level[1:], level[:-1]) / K)[:, :3]
@@ -138,7 +139,7 @@ def test_parts_faster_than_the_body_are_marked(color: str) -> None:
     warned = []
     for first, last in zip(plan.points[0, :-1], plan.points[0, 1:], strict=True):
         seen = colors_at(ax, first + at * (last - first), LARGE)
-        warned.append((np.abs(seen - to_rgb(LIGHT.warning)).max(-1) < 0.02).any())
+        warned.append((np.abs(seen - to_rgb(LIGHT.ink)).max(-1) < 0.1).any())
     assert np.flatnonzero(warned).tolist() == [3, 8]
 
 
@@ -171,13 +172,12 @@ def test_plans_of_one_maze_share_the_color_scale_of_spread() -> None:
 
 @pytest.mark.parametrize("name", sorted(DRAW.keys()))
 def test_the_color_scale_can_be_set_and_shown(name: str) -> None:
-    how = {} if name == "candidates" else {"norm": Normalize(-1, 7)}
-    ax = DRAW[name](make_plan(LARGE), new_axes(), **how)
+    ax = DRAW[name](make_plan(LARGE), new_axes(), norm=Normalize(-1, 7))
     shown = ax.images[-1] if ax.images else ax.collections[-1]
     bar = ax.figure.colorbar(shown, ax=ax)
-    assert (bar.vmin, bar.vmax) == ((-1, 7) if how else (0, 1))
-    colors = LIGHT.gradient if name == "reward_gradient" else LIGHT.uncertainty
-    assert shown.get_cmap() == colors
+    assert (bar.vmin, bar.vmax) == (-1, 7)
+    others = {"reward_gradient": LIGHT.gradient, "candidates": LIGHT.ranks, "tree": LIGHT.ranks}
+    assert shown.get_cmap() == others.get(name, LIGHT.uncertainty)
 
 
 @pytest.mark.parametrize("name", sorted(DRAW.keys() - {"levels"}))

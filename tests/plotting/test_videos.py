@@ -100,8 +100,13 @@ def test_below_the_maze_are_the_color_scale_and_the_legend(name: str, theme: str
     video, look = FRAMES[name](width=640, theme=theme), THEMES[theme]
     frame = video.draw(video.times[0])
     below = frame[len(above_the_scale(frame)) :]
-    certain, not_certain = (is_color(below, look.uncertainty(end), 12) for end in (0.0, 1.0))
-    both = np.flatnonzero(certain.any(1) & not_certain.any(1))
+    colors = look.ranks if name == "tree" else look.uncertainty
+    parts = [is_color(below, colors(share), 12) for share in np.linspace(0, 1, 9)]
+    certain, not_certain = parts[0], parts[-1]
+    wide = np.sum([part.any(1) for part in parts], axis=0) == len(parts)
+    both = np.flatnonzero(wide & (np.sum(parts, axis=(0, 2)) > 20))
+    # Text can have these colors, too.
+    both = max(np.split(both, np.flatnonzero(np.diff(both) > 1) + 1), key=len)
     assert len(both) > 2
     assert certain[both[0]].nonzero()[0].min() < not_certain[both[0]].nonzero()[0].min()
     legend = below[both[-1] :]

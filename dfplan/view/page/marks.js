@@ -6,7 +6,7 @@ import { drawDisc, drawLine } from "./canvas.js";
 import { interpolate } from "./geometry.js";
 import { paleColor, theme, uncertaintyColor } from "./theme.js";
 
-const REGION_SHARES = [0.45, 0.28]; // of the color, in regions that hold a place with 50 and 90%
+const REGION_SHARES = [0.33, 0.24]; // of the color, in regions that hold a place with 50 and 90%
 const DISCS_PER_POINT = 8;
 
 /**
@@ -70,7 +70,8 @@ export function drawOtherRoute(context, points, size) {
 
 /** Mark a part of a plan that is faster than the body. */
 export function drawTooFast(context, points, size) {
-  drawDashes(context, points, theme.warning, size / 3, [size / 2, size / 3]);
+  drawDashes(context, points, theme.floor, size / 2, []);
+  drawDashes(context, points, theme.ink, size / 3, [size / 4, size / 4]);
 }
 
 function drawDashes(context, points, color, width, dashes) {
@@ -84,7 +85,7 @@ function drawDashes(context, points, color, width, dashes) {
 /** Draw another candidate, up to what is still `unknown` of it. */
 export function drawCandidate(context, points, size, unknown = () => false) {
   context.strokeStyle = theme.muted;
-  context.lineWidth = Math.max(1, size / 12);
+  context.lineWidth = Math.max(1, size / 16);
   const known = points.findIndex((_, index) => unknown(index));
   drawLine(context, known < 0 ? points : points.slice(0, known));
 }

@@ -10,7 +10,7 @@ import {
   drawTube,
 } from "./marks.js";
 import { lastStep, showsPlan } from "./playback.js";
-import { positionAt, shownCandidate, showsSpread, spreadScale } from "./results.js";
+import { positionAt, shareOfSpread, shownCandidate, showsSpread } from "./results.js";
 import { clamp, state } from "./state.js";
 
 /**
@@ -29,7 +29,7 @@ export function drawResult(context, result, time, scene) {
   const { positions, noise, radii } = tokensAt(result, time, shown);
   const points = positions.map(toPixels);
   const spread = showsSpread(result, time) ? result.plan.spread.slice(0, points.length) : null;
-  const uncertainty = spread?.map((value) => Math.min(value / spreadScale(), 1)) ?? noise;
+  const uncertainty = spread?.map(shareOfSpread) ?? noise;
   const scaled = (value) => value * pixels;
   drawOnFloor(context, toPixels, () => {
     if (spread) drawTube(context, points, spread.map(scaled), uncertainty);

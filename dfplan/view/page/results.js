@@ -13,6 +13,9 @@ export function positionAt(result, step) {
 /** Upper end of the color scale of spread; the same for all plans in a maze, to compare them. */
 export const spreadScale = () => 0.5 * state.maze.cell_size;
 
+/** Where a spread is on its color scale, which grows with the root, from 0 to 1. */
+export const shareOfSpread = (value) => Math.sqrt(Math.min(value / spreadScale(), 1));
+
 /** The candidate whose levels are shown: the chosen one, or the longest before one is chosen. */
 export const shownCandidate = (result) =>
   result.plan?.best ?? result.ends.indexOf(Math.max(...result.ends));
