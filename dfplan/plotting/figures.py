@@ -115,16 +115,16 @@ def plan_figure(
         else:
             scale = ScalarMappable(norm or spread_norm(plan), colors.uncertainty)
             if color == "spread":
-                title = "Plan spread: how far it would move"
+                title = "Plan spread"
                 plot_spread(plan, ax, index=index, norm=norm, theme=theme)
                 plot_plan(
                     plan, ax, index=index, color="spread", candidates=False, norm=norm, theme=theme
                 )
             else:
-                title = "Tracking spread: how near the body passes"
+                title = "Tracking spread"
                 assert tracking is not None
                 plot_tracking(plan, tracking, ax, index=index, norm=norm, theme=theme)
-            label = "plan spread" if color == "spread" else "tracking spread, 90%"
+            label = "how far it would move" if color == "spread" else "how near the body passes"
             _draw_spread_bar(figure, bar, scale, label, layout.text, colors)
         if drawn.futures:
             plot_futures(plan, ax, index=index, theme=theme)
