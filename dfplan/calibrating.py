@@ -47,7 +47,7 @@ CONDITIONS = tuple(
 """Pushes and noise under which the probability of success is calibrated."""
 
 
-def calibrate(path: str | Path, count: int = 300) -> tuple[RegionTables, Calibration]:
+def calibrate(path: str | Path, count: int = 600) -> tuple[RegionTables, Calibration]:
     """Measure a checkpoint's regions and the truth of its simulated episodes, and store both.
 
     Regions are measured while plans are denoised by the pyramid matrix, from the expected way with
@@ -57,7 +57,8 @@ def calibrate(path: str | Path, count: int = 300) -> tuple[RegionTables, Calibra
 
     Args:
         path: a checkpoint of a planner, or the folder of its training.
-        count: number of problems.
+        count: number of problems; half as many from pure noise, which takes longer, and at most
+            100 for episodes.
 
     Raises:
         ConfigError: the checkpoint is not that of a planner by Diffusion Forcing, or it has no
@@ -67,11 +68,14 @@ def calibrate(path: str | Path, count: int = 300) -> tuple[RegionTables, Calibra
     planner = load_forcing(path)
     tasks = [task for task in validation_tasks(planner.maze) if task.random_goals]
     drawn = problems(tasks[0], count, SEED) if tasks else _from_data(planner, count)
-    way, noise = (measure_regions(planner, drawn, noise) for noise in (MUCH_NOISE, math.inf))
-    regions = RegionTables(way, noise)
+    half = drawn.subset(slice(0, -(-len(drawn) // 2)))
+    regions = RegionTables(
+        way=measure_regions(planner, drawn, MUCH_NOISE),
+        noise=measure_regions(planner, half, math.inf),
+    )
     calibration = Calibration()
     if tasks:
-        some = drawn.subset(slice(0, min(count, 100)))
+        some = drawn.subset(slice(0, min(count, _MOST_EPISODES)))
         calibration = measure_episodes(planner, tasks[0], some)
     stored = {"regions": regions.to_json(), "episodes": calibration.to_json()}
     replace(Checkpoint.load(path), calibration=stored).save(path)
@@ -137,6 +141,9 @@ def measure_episodes(planner: ForcingPlanner, task: Task, drawn: Problems) -> Ca
     distances, radii = (np.concatenate(part) for part in zip(*passed, strict=True))
     return Calibration(*_fit_quantile(radii, distances, COVERAGE), slope, shift)
 
+
+_MOST_EPISODES = 100
+"""Problems of which episodes are run, under each condition."""
 
 _MOST_FITTED = 5000
 """Passed points from which tracking regions are fitted."""

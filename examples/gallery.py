@@ -48,7 +48,6 @@ def main(
     policy = dfplan.Policy(early, replan_every=40)
     episode = dfplan.run_episode(dfplan.make("multi2d-large"), policy, seed=14)
 
-    print(episode.plot(out / "plan.png", theme=theme))
     print(denoised.plot_denoising(out / "denoising.png", theme=theme))
     print(save(draw_uncertainty(planner, theme), out / "uncertainty.png"))
     print(save(draw_reward_gradients(planner, theme), out / "reward_gradient.png"))

@@ -248,14 +248,14 @@ def tune(checkpoint: str, episodes: PositiveInt = 100) -> None:
         print(f"edge {clearance.edge:g}, contact {clearance.contact:g} steps at top speed")
 
 
-def calibrate(checkpoint: str, problems: PositiveInt = 300) -> None:
+def calibrate(checkpoint: str, problems: PositiveInt = 600) -> None:
     """Measure how true the uncertainty of a checkpoint's plans is, and store it.
 
     Presets do this after the training.
 
     Args:
         checkpoint: file, or the folder of a training; it is changed.
-        problems: to plan for.
+        problems: to plan for; half as many from pure noise.
     """
     regions, episodes = calibrate_uncertainty(checkpoint, problems)
     half, most = regions.noise.radii[-1].mean(0)
