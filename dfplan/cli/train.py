@@ -87,7 +87,7 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
         if isinstance(recipe, ForcingConfig) and tune_episodes and fabric.is_global_zero:
             chosen = tune_clearance(out, tune_episodes)
             if chosen is not None:
-                calibrate_uncertainty(out, 3 * tune_episodes)
+                calibrate_uncertainty(out, 6 * tune_episodes)
         print(out / "checkpoint.safetensors")
 
     # The parser would lose the preset's values as defaults of a union.
