@@ -22,6 +22,7 @@ from dfplan.regions import RegionTable
 
 if TYPE_CHECKING:
     import torch
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     from dfplan.plotting.output import Output
@@ -330,6 +331,7 @@ class Plan(Record):
         index: int = 0,
         theme: str = "light",
         width: float = 11.9,
+        norm: Normalize | None = None,
         tracking: np.ndarray | None = None,
     ) -> Figure:
         """Draw a plan as a figure of matplotlib: on its way, its plan spread, and tracking.
@@ -342,6 +344,7 @@ class Plan(Record):
             theme: ``light`` or ``dark``.
             width: of the figure in inches. Text has at least 7 points, also in a column of a paper
                 that is 3.3 inches wide.
+            norm: color scale of the spreads; by default it is the same for all plans in a maze.
             tracking: the tracking spread, float [P]
                 (:func:`dfplan.planning.success.tracking_regions`); None draws none.
 
@@ -352,7 +355,13 @@ class Plan(Record):
         from dfplan.plotting.figures import plan_figure
 
         return plan_figure(
-            self, index=index, executed=executed, theme=theme, width=width, tracking=tracking
+            self,
+            index=index,
+            executed=executed,
+            theme=theme,
+            width=width,
+            norm=norm,
+            tracking=tracking,
         )
 
     def plot(
@@ -363,6 +372,7 @@ class Plan(Record):
         index: int = 0,
         theme: str = "light",
         width: float = 11.9,
+        norm: Normalize | None = None,
         tracking: np.ndarray | None = None,
         format: str | None = None,
     ) -> Path | Any:
@@ -374,6 +384,7 @@ class Plan(Record):
             index: which plan of the batch.
             theme: ``light`` or ``dark``.
             width: of the picture in inches.
+            norm: as in :meth:`figure`.
             tracking: as in :meth:`figure`.
             format: ``png``, ``svg`` or ``pdf``; overrides the ending. Default for file objects:
                 PNG.
@@ -391,7 +402,12 @@ class Plan(Record):
 
         require_picture_path(path, format)
         figure = self.figure(
-            executed=executed, index=index, theme=theme, width=width, tracking=tracking
+            executed=executed,
+            index=index,
+            theme=theme,
+            width=width,
+            norm=norm,
+            tracking=tracking,
         )
         return save(figure, path, format)
 

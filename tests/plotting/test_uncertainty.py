@@ -14,6 +14,7 @@ from pictures import colors_at, new_axes, pixels
 from test_plot_functions import DRAW, LARGE, MAZES, K, artists, make_plan
 
 from dfplan import plotting
+from dfplan.errors import DataError
 from dfplan.mazes import Maze
 from dfplan.plotting.maze import to_picture
 from dfplan.plotting.style import LIGHT, THEMES
@@ -141,6 +142,20 @@ def test_parts_faster_than_the_body_are_marked(color: str) -> None:
         seen = colors_at(ax, first + at * (last - first), LARGE)
         warned.append((np.abs(seen - to_rgb(LIGHT.ink)).max(-1) < 0.1).any())
     assert np.flatnonzero(warned).tolist() == [3, 8]
+
+
+def test_the_tracking_spread_is_a_tube_and_a_panel() -> None:
+    plan = make_plan(LARGE)
+    radii = np.linspace(0.05, 0.4, plan.points.shape[1])
+    ax = plotting.plot_tracking(plan, radii, new_axes(), norm=Normalize(0, 1))
+    (tube,) = artists(ax, PatchCollection)
+    sizes = [path.get_extents().width / 2 for path in tube.get_paths()]
+    assert max(sizes) == pytest.approx(0.4, rel=0.02)
+    np.testing.assert_allclose(ax.collections[-1].get_clim(), (0, 1))
+    texts = {text.get_text() for text in plan.figure(tracking=radii).findobj(Text)}
+    assert {"Tracking spread", "tracking spread, 90%"} <= texts
+    with pytest.raises(DataError, match="radii"):
+        plotting.plot_tracking(plan, radii[:-1], new_axes())
 
 
 def test_without_a_plan_on_the_same_route_no_tube_is_drawn() -> None:
