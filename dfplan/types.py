@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from dfplan.errors import DataError
+from dfplan.lines import too_long
 from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.record import Record
 from dfplan.regions import RegionTable
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
     from dfplan.plotting.output import Output
     from dfplan.plotting.videos import Video
-
-_TOLERANCE = 1e-3
-"""A part of a line may be this much too long; float32 numbers are not exact."""
 
 
 @dataclass(frozen=True)
@@ -95,15 +93,6 @@ class Recording(Record):
 
     def __len__(self) -> int:
         return len(self.observations)
-
-
-def too_long(points: np.ndarray, longest: float) -> np.ndarray:
-    """Which parts of lines [..., P, 2] have an extent of more than ``longest``, bool [..., P - 1].
-
-    The extent is the larger one of those along the two axes.
-    """
-    extent = np.abs(np.diff(points, axis=-2)).max(-1)
-    return np.asarray(extent > (1 + _TOLERANCE) * longest)
 
 
 @dataclass(frozen=True)

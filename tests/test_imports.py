@@ -25,6 +25,7 @@ PACKAGES = (
     "suites",
     "mazes",
     "blocks",
+    "lines",
     "regions",
     "plotting",
     "types",

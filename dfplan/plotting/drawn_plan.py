@@ -9,12 +9,12 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from dfplan.errors import ConfigError, DataError, require_numbers
+from dfplan.lines import too_long
 from dfplan.mazes import parse_maze
 from dfplan.plotting.marks import cut_off
 from dfplan.plotting.maze import Limits, floor_outline, maze_axes, to_picture, visible_limits
 from dfplan.plotting.records import PlanLike
 from dfplan.plotting.style import Theme, named_theme
-from dfplan.types import too_long
 
 _UNKNOWN = float(np.finfo(np.float32).max)
 """A plan spread that is not known."""

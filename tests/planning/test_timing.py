@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from dfplan.lines import too_long
 from dfplan.planning.timing import body_times, within_speed
 from dfplan.tokens.motion import Motion
-from dfplan.types import too_long
 
 BALL = Motion(dt=0.1, drag=0.0, gain=0.2, limit=1.8)
 """A ball whose top speed is 0.2 per step, and which gains 0.02 in each."""

@@ -146,7 +146,7 @@ def test_ten_clients_get_their_own_plans(server: RunningServer) -> None:
 
 
 def test_disconnected_clients_free_their_slots(server: RunningServer) -> None:
-    long = json.dumps(MINIMAL | {"matrix": "autoregressive", "steps": 50, "candidates": 64})
+    long = json.dumps(MINIMAL | {"matrix": "autoregressive", "steps": 50, "candidates": 32})
     for _ in range(MAX_CONCURRENT_PLANS + 1):
         connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
         connection.request("POST", "/plan", long, JSON)
@@ -193,7 +193,7 @@ def test_the_command_prints_its_address_and_stops_quietly() -> None:
             page = HTTPConnection("127.0.0.1", port, timeout=60)
             page.request("GET", "/")
             assert page.getresponse().read().startswith(b"<!doctype html>")
-            long = MINIMAL | {"matrix": "autoregressive", "steps": 50, "candidates": 64}
+            long = MINIMAL | {"matrix": "autoregressive", "steps": 50, "candidates": 32}
             page.request("POST", "/plan", json.dumps(long), JSON)
             assert b'"row":1' in page.getresponse().readline()
             server.send_signal(signal.SIGINT)
