@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from dfplan.errors import ConfigError, ObservationError
+from dfplan.errors import ConfigError, DataError, ObservationError
 from dfplan.planning.objective import PlanObjective
 from dfplan.planning.query import PlanQuery
 from dfplan.planning.requirements import Requirements, requirements_of
@@ -138,6 +138,8 @@ def _required(
         except ObservationError as error:
             rows = np.delete(rows, list(error.rows))
             continue
+        except DataError:  # the closed regions leave no move
+            return
         for row, way in zip(rows.tolist(), ways, strict=True):
             with contextlib.suppress(ObservationError):
                 yield row, way, way.route(starts[row])

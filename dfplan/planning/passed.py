@@ -6,20 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from dfplan.planning.requirements import PASSED
 from dfplan.planning.rewards import ComposableReward, PassThrough
 from dfplan.planning.warm_start import FollowedLine
 from dfplan.types import Reward
 
-_LONGEST_STEP = 4.0
-"""A body moves at most this many times as far in a step as its plan."""
+_ON_WAY = 10.0
+"""A place is on the way if a plan comes as near to it, in steps of the body."""
+
+_NEAR, _NEAR_BEHIND = 7.0, 10.0
+"""A body passes a place at this distance more than its plan, in steps: before it has followed its
+plan past the place, and behind it. Trackers cut corners by about a braking distance."""
 
 
 class PassedPlaces:
     """For each row of a batch, how many places of each ``PassThrough`` of a reward are passed.
 
-    A place is passed where the body is as near to it as its plan comes, up to a few steps, or turns
-    away from it after a few more: trackers cut corners.
+    A place that is on the way of the plan is passed where the body is nearly as near to it as the
+    plan comes, or has followed the plan past it: trackers cut corners.
 
     Args:
         reward: of all rows, or None.
@@ -42,33 +45,23 @@ class PassedPlaces:
     def start(self, count: int) -> None:
         """Start with ``count`` rows whose bodies have passed nothing."""
         self.counts = np.zeros((count, len(self._places)), int)
-        self._away = np.full(self.counts.shape, np.inf)
-        self._positions = np.full((count, 2), np.nan)
-        self._steps = np.zeros(count)  # the longest of each body
 
     def forget(self, rows: np.ndarray) -> None:
         """``rows``, bool [B], start again."""
         self.counts[rows] = 0
-        self._away[rows] = np.inf
-        self._positions[rows] = np.nan  # a new episode is no step
 
     def move(self, positions: np.ndarray, lines: list[FollowedLine | None]) -> None:
         """The bodies are at ``positions`` [B, 2], and follow ``lines``."""
-        moved = np.linalg.norm(positions - self._positions, axis=1)
-        self._steps = np.fmax(self._steps, moved)
-        self._positions = positions
         for (row, term), count in np.ndenumerate(self.counts):
             line, places = lines[row], self._places[term]
             if line is None or count == len(places):
                 continue
-            # A jump is not a step.
-            step = min(float(self._steps[row]), _LONGEST_STEP * line.pace)
-            reach, margin = line.distance(places[count]), PASSED * step
-            before = self._away[row, term]
-            away = self._away[row, term] = np.linalg.norm(positions[row] - places[count])
-            if away <= reach + margin or before < away <= reach + 2 * margin:
+            place = places[count]
+            reach = line.distance(place)
+            away = float(np.linalg.norm(positions[row] - place)) - reach
+            near = _NEAR if not line.is_past(place) else _NEAR_BEHIND
+            if away <= near * line.step and reach <= _ON_WAY * line.step:
                 self.counts[row, term] += 1
-                self._away[row, term] = np.inf
 
     def group(self, rows: np.ndarray) -> np.ndarray:
         """Those of ``rows`` [R] that have passed the same places as the first one."""

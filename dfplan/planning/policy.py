@@ -73,8 +73,8 @@ class Policy:
         goal: position [2] to plan to if :meth:`act` gets no other goal.
         reward: passed to the planner with each plan. Places of a
             :class:`~dfplan.planning.rewards.PassThrough` that the body has passed are left out of
-            later plans. Without a goal, plans are made by reward alone. Such a plan ends like any
-            other; set ``replan_every`` to continue forever. The
+            later plans in the episode. Without a goal, plans are made by reward alone. Such a plan
+            ends like any other; set ``replan_every`` to continue forever. The
             steps of the reward start at 0 in each plan; for a reward that depends on time use
             ``tolerance=None``, which plans once.
         replan_every: steps between two plans; None plans only when needed.
@@ -96,7 +96,8 @@ class Policy:
             or an episode always raises. A state estimator then ignores impossible positions.
 
     Attributes:
-        plan: the last plan that was made, for the rows that needed one; None before the first.
+        plan: the last plan that was made, for rows that needed one; None before the first. Rows
+            that have passed other places of the reward get plans of their own.
         states: the states of the last :meth:`act`, observed or estimated, float32 [B, S] or
             [B, 2]; None before the first.
         failed: rows that kept their last plan because of an error in the last :meth:`act`, bool
@@ -209,7 +210,7 @@ class Policy:
         else:
             states, located = self._estimated(states, goals, failed)
             missing = np.zeros(count, dtype=bool)
-        self._follow(states, goals)
+        self._follow(states)
         while True:  # rows that have passed other places have other rewards
             rows, plan = self._planned(states, goals, located, missing, failed)
             if plan is None:
@@ -436,14 +437,17 @@ class Policy:
         self.plan = plan
         if self._follows:
             for row, line in zip(rows, lines_of(plan), strict=True):
-                self._lines[row] = FollowedLine(line)
+                step = getattr(plan, "max_step", None)
+                self._lines[row] = FollowedLine(line, step)
         self._replanning.assign(rows, plan, goals)
 
-    def _follow(self, states: np.ndarray, goals: np.ndarray) -> None:
+    def _follow(self, states: np.ndarray) -> None:
         """Move along the lines, and count the places that are passed."""
         if not self._follows:
             return
-        self._passed.forget(self._replanning.stale | self._replanning.changed(goals))
+        self._passed.forget(self._replanning.stale)
+        for row in np.flatnonzero(self._replanning.stale):
+            self._lines[row] = None
         positions = self._layout.positions(states).astype(np.float64)
         for line, position in zip(self._lines, positions, strict=True):
             if line is not None:

@@ -16,9 +16,6 @@ _TIMES = tuple(1000.0 * (0.6180339887 * index % 1) for index in range(64))
 """A region that is elsewhere at one of these steps moves, and closes no way. They are irregular, so
 that a period shows."""
 
-PASSED = 5.0
-"""A required place counts as passed at this distance, in steps at top speed."""
-
 _MOST_ORDERED = 3
 """Most terms whose orders are all tried."""
 

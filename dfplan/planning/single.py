@@ -265,10 +265,15 @@ class ForcingPlanner(Record, BasePlanner):
         return Guess(lines, noise) if any(lines) else None
 
     def _regions(self, guess: Guess | None) -> RegionTable | None:
-        """The regions of plans from a guess, or from pure noise."""
+        """The regions of plans from a guess, or if any starts from pure noise, of those.
+
+        They are larger.
+        """
         if self.regions is None:
             return None
-        return self.regions.noise if guess is None else self.regions.way
+        if guess is None or None in guess.lines or not np.isfinite(guess.noise).all():
+            return self.regions.noise
+        return self.regions.way
 
     def _exceeds_window(self, duration: float, horizon: int | None = None) -> bool:
         """Whether a plan along a way of this duration may be longer than a window."""

@@ -41,7 +41,6 @@ from dfplan.planning.partial_plan import (
 )
 from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.query import PlanQuery, noise_generator
-from dfplan.planning.requirements import PASSED
 from dfplan.planning.rewards import points_on_lines
 from dfplan.planning.risk import expected_delay, with_risk
 from dfplan.planning.route import Route, TimedLine
@@ -65,6 +64,10 @@ _MAX_CANDIDATES = 16
 _HEURISTIC_WEIGHT = 4.0
 """Weight of the time on the recorded way in the value of a node, as in weighted A*: the search
 prefers nodes nearer the goal. The scores of plans do not depend on it."""
+
+_PASSED = 5.0
+"""A required place counts as passed at this distance, in steps at top speed. The score still says
+how closely a plan passes it."""
 
 _SAMPLES = 4
 """Points on each line of a plan at which required places are looked for."""
@@ -510,8 +513,7 @@ class _Nodes:
         places = self.ways[tree].requirements.places
         if not len(places) or len(points) < 2:
             return passed
-        # The score still says how closely a plan passes it.
-        near = PASSED * self._model.statistics.motion.max_step
+        near = _PASSED * self._model.statistics.motion.max_step
         line = points_on_lines(points[None], _SAMPLES)[0].numpy()
         first = 0
         for place in places:

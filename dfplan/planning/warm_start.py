@@ -19,8 +19,8 @@ _MAX_BACK = 20.0
 is not known."""
 
 
-_AHEAD = 5.0
-"""A body moves at most this far along its line in a step, in steps of the line."""
+_AHEAD = 10.0
+"""A line is searched this far ahead for the place where a body is, in steps of the body."""
 
 
 class FollowedLine:
@@ -28,25 +28,34 @@ class FollowedLine:
 
     Args:
         line: what the body follows; it is at the start.
+        step: distance that the body covers in a step at top speed; None for that of the line.
 
     Attributes:
-        pace: distance along the line for each step.
+        step: distance that the body covers in a step.
     """
 
-    def __init__(self, line: TimedLine) -> None:
+    def __init__(self, line: TimedLine, step: float | None = None) -> None:
         self._line = line
         parts = np.linalg.norm(np.diff(line.points, axis=0), axis=1)
         self._lengths = np.append(0.0, np.cumsum(parts))
-        self.pace = float(self._lengths[-1] / max(line.duration, 1.0))
+        pace = float(self._lengths[-1] / max(line.duration, 1.0))
+        self.step = pace if step is None else step
         self._travelled = 0.0
 
     def distance(self, place: np.ndarray) -> float:
         """The distance of the line from ``place`` [2]."""
         return float(_nearest(self._line.points, place)[1].min())
 
+    def is_past(self, place: np.ndarray) -> bool:
+        """Whether the body has followed the line past where it is nearest to ``place`` [2]."""
+        share, distance = _nearest(self._line.points, place)
+        part = int(distance.argmin())
+        first, last = self._lengths[part : part + 2]
+        return bool(self._travelled >= first + share[part] * (last - first))
+
     def move(self, position: np.ndarray) -> None:
         """The body is at ``position`` [2]: at the nearest place a little ahead on the line."""
-        last = self._travelled + _AHEAD * self.pace
+        last = self._travelled + _AHEAD * self.step
         inner = (self._lengths > self._travelled) & (self._lengths < last)
         at = np.concatenate([[self._travelled], self._lengths[inner], [last]])
         points = np.stack([np.interp(at, self._lengths, each) for each in self._line.points.T], 1)
@@ -60,7 +69,7 @@ class FollowedLine:
         line, lengths = self._line, self._lengths
         passed = float(np.interp(self._travelled, lengths, line.steps))
         left = line.between(passed, line.duration)
-        back = float(np.linalg.norm(left.points[0] - position)) / max(self.pace, 1e-12)
+        back = float(np.linalg.norm(left.points[0] - position)) / max(self.step, 1e-12)
         if back > _MAX_BACK:
             return None
         points = np.concatenate([position[None], left.points])

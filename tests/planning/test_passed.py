@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from walks import STEP
 
 import dfplan
 from dfplan.envs.dynamics import PointMass
@@ -66,11 +65,24 @@ def test_what_is_passed_is_left_out() -> None:
     assert passed.left(0) is reward
 
 
-def test_a_jump_passes_nothing() -> None:
-    passed = PassedPlaces(PassThrough(torch.tensor([[0.0, 8.0]])))
+def test_a_place_that_the_plan_does_not_pass_is_not_passed() -> None:
+    passed, line = PassedPlaces(PassThrough(torch.tensor([[4.0, 8.0]]))), FollowedLine(IN_AND_OUT)
     passed.start(1)
-    for position in ([0.0, 0.0], [0.0, STEP], [0.0, 3.0], [0.0, 3.0 + STEP]):
-        passed.move(np.array([position]), [FollowedLine(IN_AND_OUT)])
+    for position in positions_along(IN_AND_OUT, 161):
+        line.move(position)
+        passed.move(position[None], [line])
+    assert not passed.counts.any()
+
+
+def test_noise_passes_nothing_that_is_far_away() -> None:
+    rng = np.random.default_rng(0)
+    passed = PassedPlaces(PassThrough(torch.tensor([[0.0, 8.0]])))
+    line = FollowedLine(IN_AND_OUT, step=0.1)
+    passed.start(1)
+    for position in positions_along(IN_AND_OUT, 161)[:50]:
+        seen = position + rng.normal(0, 0.2, 2)
+        line.move(seen)
+        passed.move(seen[None], [line])
     assert not passed.counts.any()
 
 
@@ -101,3 +113,22 @@ def test_a_policy_passes_a_place_and_comes_back(replan_every: int | None) -> Non
     at_via, at_goal = (np.linalg.norm(line - place, axis=1) < 0.5 for place in (via, goal))
     assert at_via.any() and at_goal[at_via.argmax() :].any()
     assert at_goal[-1], "it does not go there again"
+
+
+def test_a_new_episode_of_one_row_has_passed_nothing() -> None:
+    planner = dfplan.load("maze2d-umaze")
+    assert isinstance(planner, ForcingPlanner)
+    place = np.array([3.0, 1.0])
+    reward = 100.0 * PassThrough(torch.from_numpy(place[None]))
+    policy = dfplan.Policy(planner.for_rewards(), reward=reward, goal=np.array([1.0, 1.0]), seed=0)
+    near, far = np.array([3.0, 1.1, 0.0, 0.0]), np.array([3.0, 2.6, 0.0, 0.0])
+
+    def detours(start: np.ndarray, begins: bool) -> bool:
+        policy.predict(np.stack([start, near]), episode_start=np.array([begins, False]))
+        assert policy.plan is not None
+        return bool((np.linalg.norm(policy.plan.points[0] - place, axis=1) < 0.5).any())
+
+    for _ in range(2):
+        policy.act(np.stack([near, near]))
+    assert not detours(far, False), "it has passed the place, and is far from its plan"
+    assert detours(far, True)

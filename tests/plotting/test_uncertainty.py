@@ -167,7 +167,8 @@ def test_without_a_plan_on_the_same_route_no_tube_is_drawn() -> None:
         replans=plan.points[:, None] + 0.3,
         same_route=np.zeros((1, 1), bool),
     )
-    plotting.plot_spread(unknown, new_axes())
+    (tube,) = artists(plotting.plot_spread(unknown, new_axes()), PatchCollection)
+    assert max(path.get_extents().width for path in tube.get_paths() if len(path) > 5) < 1e-6
     texts = {text.get_text() for text in unknown.figure().findobj(Text)}
     assert "plan spread" not in texts and "another route, 1 of 1" in texts
 
