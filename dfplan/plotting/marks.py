@@ -260,7 +260,7 @@ def draw_branch(
     axes: Axes, points: np.ndarray, made: int, size: float, theme: Theme = LIGHT
 ) -> None:
     """Draw a plan [P, 2] over a tree, dotted after point ``made``."""
-    outline = [Stroke(linewidth=0.32 * size, foreground=theme.floor), Normal()]
+    outline = [Stroke(linewidth=0.5 * size, foreground=theme.floor), Normal()]
     for part, label in ((points[: made + 1], "best plan"), (points[made:], "recorded way")):
         if len(part) > 1:
             look = {**_styles(theme, size)[label], "path_effects": outline}
@@ -364,14 +364,14 @@ def _styles(theme: Theme, size: float) -> dict[str, _Style]:
     The diameter of a token is ``size`` in typographic points.
     """
     line = {"color": theme.ink, "linewidth": 0.12 * size}
-    new = {"color": theme.warning, "linewidth": 0.2 * size, "marker": "o", "ms": 0.45 * size}
+    new = {"color": theme.goal, "linewidth": 0.2 * size, "marker": "o", "ms": 0.45 * size}
     return {
         "start": {**_DOT, "mfc": theme.floor, "mec": theme.ink},
         "goal": {**_DOT, "marker": "*", "mfc": theme.goal, "mec": theme.floor, "mew": 0.08 * size},
         "executed path": line,
         "one segment": line,
-        "best plan": {"color": theme.ink, "linewidth": 0.16 * size},
-        "recorded way": {"color": theme.ink, "linewidth": 0.16 * size, "linestyle": ":"},
+        "best plan": {"color": theme.ink, "linewidth": 0.24 * size},
+        "recorded way": {"color": theme.ink, "linewidth": 0.24 * size, "linestyle": ":"},
         "new segment": new,
         "another route": {"color": theme.muted, "linewidth": 0.12 * size, "linestyle": (0, (4, 2))},
         "future": {"color": theme.ranks(0.3), "linewidth": 0.18 * size},

@@ -2,8 +2,9 @@
 
 Uncertainty has one scale of colors: blue is certain and orange is not, in both themes. What is more
 certain also has more contrast to the floor, so that pictures can be read in gray, and color-blind
-readers tell blue from orange. What is no uncertainty has other colors: ranks are gray, counts green
-to blue. Every color of these scales has a contrast of at least 3 to the floor and to the walls.
+readers tell blue from orange. What is no uncertainty has other colors: ranks are cyan to gray,
+counts green to blue. Every color of these scales has a contrast of at least 3 to the floor and to
+the walls.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class Theme(Record):
         open_floor: floor if no maze is known.
         ink: main text, starts, executed paths.
         muted: secondary text, scales, candidates.
-        goal: goals and jumps.
-        warning: keep-out regions, positions in walls, and the newest segments of a tree.
+        goal: goals, jumps, and the newest segments of a tree.
+        warning: keep-out regions, and positions in walls.
         uncertainty: noise levels, from clean to pure noise, and plan spread, from zero up.
         ranks: lines that are compared, from the best to the worst.
         visits: counts, from few to many.
@@ -68,7 +69,7 @@ LIGHT = Theme(
     goal="#d7263d",
     warning="#00776b",
     uncertainty=_scale("#0b1f5c", "#3a3f9f", "#7a3f9c", "#a8436f", "#b8542f"),
-    ranks=_scale("#22252b", "#6f737a"),
+    ranks=_scale("#007d8f", "#767b83"),
     visits=_scale("#33826f", "#2a5d86", "#0b1f5c"),
     gradient=_scale("#c0606a", "#d7263d"),
 )
@@ -83,7 +84,7 @@ DARK = Theme(
     goal="#ff5d6c",
     warning="#3fd0b0",
     uncertainty=_scale("#d6e4ff", "#a9b4f5", "#c08fe0", "#d97aa8", "#d97a3a"),
-    ranks=_scale("#f0f1f3", "#9097a3"),
+    ranks=_scale("#35c3d6", "#9097a3"),
     visits=_scale("#5f97ad", "#9ccbe6", "#e6f7ff"),
     gradient=_scale("#c27a82", "#ff5d6c"),
 )
