@@ -58,7 +58,7 @@ def calibrate(path: str | Path, count: int = 600) -> tuple[RegionTables, Calibra
     Args:
         path: a checkpoint of a planner, or the folder of its training.
         count: number of problems; half as many from pure noise, which takes longer, and at most
-            100 for episodes.
+            300 for episodes.
 
     Raises:
         ConfigError: the checkpoint is not that of a planner by Diffusion Forcing, or it has no
@@ -142,7 +142,7 @@ def measure_episodes(planner: ForcingPlanner, task: Task, drawn: Problems) -> Ca
     return Calibration(*_fit_quantile(radii, distances, COVERAGE), slope, shift)
 
 
-_MOST_EPISODES = 100
+_MOST_EPISODES = 300
 """Problems of which episodes are run, under each condition."""
 
 _MOST_FITTED = 5000
