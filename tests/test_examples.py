@@ -28,7 +28,6 @@ RUNS = {
 }
 PICTURES = {
     "gallery": {
-        "plan.png",
         "denoising.png",
         "uncertainty.png",
         "reward_gradient.png",
