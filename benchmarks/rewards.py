@@ -25,8 +25,9 @@ without room for the requirement are skipped: "drawn" is the number of examined 
 Each problem is planned once, one problem at a time. All plans are then executed together in the
 environment, each to the end of its episode, by a tracker that keeps the timing of the plan: some
 requirements depend on time, and pure pursuit cuts the turn at the end of a detour. "unguided" is
-the shipped planner, which does not know the requirement. The others have its horizon: 560 steps if
-a detour or a low speed takes time, the deadline of arrive_by, and none in moving. "horizon" knows
+the shipped planner from pure noise, which does not know the requirement. The others have its
+horizon: 560 steps if a detour or a low speed takes time, the deadline of arrive_by, and none in
+moving. "horizon" knows
 nothing else. "guided" also has the reward, with the settings below, which were chosen on validation
 problems. "along the way" is guided, and starts from the expected way through the places and around
 the regions; other requirements say nothing of the way, so it starts from pure noise as the others

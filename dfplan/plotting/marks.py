@@ -262,7 +262,7 @@ def draw_branch(
     """Draw a plan [P, 2] over a tree, dotted after point ``made``."""
     outline = [Stroke(linewidth=0.5 * size, foreground=theme.floor), Normal()]
     for part, label in ((points[: made + 1], "best plan"), (points[made:], "recorded way")):
-        if len(part) > 1:
+        if len(part) > 1 and np.ptp(part, axis=0).any():  # the end of a plan repeats
             look = {**_styles(theme, size)[label], "path_effects": outline}
             axes.plot(part[:, 1], part[:, 0], **look, zorder=5, label=label)
 
