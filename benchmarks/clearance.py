@@ -30,12 +30,7 @@ from tqdm import tqdm
 
 from dfplan.cli.arguments import Names
 from dfplan.evaluation.episodes import run_episodes
-from dfplan.evaluation.protocols import (
-    Split,
-    Task,
-    named_task,
-    problems,
-)
+from dfplan.evaluation.protocols import Split, Task, named_task, problems
 from dfplan.evaluation.statistics import mean
 from dfplan.mazes import Maze
 from dfplan.planning.graph import GraphPlanner

@@ -27,12 +27,11 @@ environment, each to the end of its episode, by a tracker that keeps the timing 
 requirements depend on time, and pure pursuit cuts the turn at the end of a detour. "unguided" is
 the shipped planner from pure noise, which does not know the requirement. The others have its
 horizon: 560 steps if a detour or a low speed takes time, the deadline of arrive_by, and none in
-moving. "horizon" knows
-nothing else. "guided" also has the reward, with the settings below, which were chosen on validation
-problems. "along the way" is guided, and starts from the expected way through the places and around
-the regions; other requirements say nothing of the way, so it starts from pure noise as the others
-do. "tree" is tree search that starts from the same ways, with the reward and the number of network
-evaluations of "guided".
+moving. "horizon" knows nothing else. "guided" also has the reward, with the settings below, which
+were chosen on validation problems. "along the way" is guided, and starts from the expected way
+through the places and around the regions; other requirements do not concern the way, so it starts
+from pure noise as the others do. "tree" is tree search that starts from the same ways, with the
+reward and the number of network evaluations of "guided".
 
 "satisfied" is the share of episodes in which the requirement is met, from the first to the last
 position, and the last step ends at the goal; "kept" and "at goal" are these two conditions alone.

@@ -28,13 +28,7 @@ from tqdm import tqdm
 
 from dfplan.cli.arguments import Names
 from dfplan.evaluation.episodes import run_episodes
-from dfplan.evaluation.protocols import (
-    Problems,
-    Split,
-    Task,
-    named_task,
-    problems,
-)
+from dfplan.evaluation.protocols import Problems, Split, Task, named_task, problems
 from dfplan.evaluation.statistics import mean, paired_difference
 from dfplan.planning.graph import GraphPlanner
 from dfplan.planning.policy import Policy

@@ -46,6 +46,12 @@ CONDITIONS = tuple(
 )
 """Pushes and noise under which the probability of success is calibrated."""
 
+_MOST_EPISODES = 300
+"""Problems of which episodes are run, under each condition."""
+
+_MOST_FITTED = 5000
+"""Passed points from which tracking regions are fitted."""
+
 
 def calibrate(path: str | Path, count: int = 600) -> tuple[RegionTables, Calibration]:
     """Measure a checkpoint's regions and the truth of its simulated episodes, and store both.
@@ -140,13 +146,6 @@ def measure_episodes(planner: ForcingPlanner, task: Task, drawn: Problems) -> Ca
     )
     distances, radii = (np.concatenate(part) for part in zip(*passed, strict=True))
     return Calibration(*_fit_quantile(radii, distances, COVERAGE), slope, shift)
-
-
-_MOST_EPISODES = 300
-"""Problems of which episodes are run, under each condition."""
-
-_MOST_FITTED = 5000
-"""Passed points from which tracking regions are fitted."""
 
 
 class Disturbed:

@@ -18,6 +18,7 @@ from dfplan import plotting
 from dfplan.collect import generate
 from dfplan.data import load_data
 from dfplan.planning.rewards import Disc, KeepOut
+from dfplan.planning.settings import MUCH_NOISE
 from dfplan.plotting.figures import save
 from dfplan.plotting.frames import denoising_frames, episode_frames, tree_frames
 from dfplan.plotting.style import THEMES
@@ -44,7 +45,7 @@ def main(
     denoised = pyramid.plan(START, GOAL, seed=3, trace=True)
     tree = dfplan.TreePlanner(planner).plan(START, GOAL, seed=0, trace=True)
     # Sampling stops early, so the far future of each plan stays noisy.
-    early = pyramid.with_settings(stop_fraction=0.4, route_noise=200.0)
+    early = pyramid.with_settings(stop_fraction=0.4, route_noise=MUCH_NOISE)
     policy = dfplan.Policy(early, replan_every=40)
     episode = dfplan.run_episode(dfplan.make("multi2d-large"), policy, seed=14)
 

@@ -11,10 +11,11 @@ import numpy as np
 from jsonargparse import auto_cli
 
 import dfplan
+from dfplan.planning.settings import MUCH_NOISE
 
 
 def main(maze: str = "large", out: Path = Path("runs/picture")) -> None:
-    planner = dfplan.load(f"maze2d-{maze}").with_settings(matrix="pyramid", route_noise=200.0)
+    planner = dfplan.load(f"maze2d-{maze}").with_settings(matrix="pyramid", route_noise=MUCH_NOISE)
     env = gymnasium.make(f"dfplan/multi2d-{maze}-v1")
     observation, info = env.reset(seed=8)
 

@@ -55,8 +55,8 @@ def plan(
     """Plan once, follow the plan, and draw both.
 
     The picture shows the plan on its way, half of it denoised, and how far it would move if it were
-    made again. A body follows it in the environment, or in a simulation without a simulator. Many
-    simulated bodies say how likely it reaches the goal.
+    made again. A body follows it in the environment, or in a simulation without a simulator. A
+    simulated body and the calibration of the checkpoint say how likely it reaches the goal.
 
     Args:
         checkpoint: name of a shipped checkpoint, a file, or the folder of a training.

@@ -437,8 +437,7 @@ class Policy:
         self.plan = plan
         if self._follows:
             for row, line in zip(rows, lines_of(plan), strict=True):
-                step = getattr(plan, "max_step", None)
-                self._lines[row] = FollowedLine(line, step)
+                self._lines[row] = FollowedLine(line, plan.max_step)
         self._replanning.assign(rows, plan, goals)
 
     def _follow(self, states: np.ndarray) -> None:

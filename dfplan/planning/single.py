@@ -159,7 +159,6 @@ class ForcingPlanner(Record, BasePlanner):
         guess = self._guess(query, ways.followed, arguments)
         near = ways.query_to_ends(query)
         ends = self._ends(near, guess, ways, arguments.horizon)
-        regions = self._regions(guess)
         count, sets = settings.replans, [ends]
         if count and guess is not None:
             sets.append(ends_again(ends, None, count))
@@ -184,7 +183,7 @@ class ForcingPlanner(Record, BasePlanner):
         if ways.routes is not None and ways.along.any() and arguments.reward is None:
             plan = with_risk(plan, ways.routes, model.statistics)
         trace = sampled.trace(selected, model) if arguments.trace else ()
-        return replace(plan, goal=query.goal, trace=trace, regions=regions)
+        return replace(plan, goal=query.goal, trace=trace, regions=self._regions(guess))
 
     def _sample(
         self,

@@ -66,14 +66,8 @@ class FollowedLine:
 
     def rest(self, position: np.ndarray) -> TimedLine | None:
         """The way from ``position`` [2] to the line, and the rest of it; None if it is far away."""
-        line, lengths = self._line, self._lengths
-        passed = float(np.interp(self._travelled, lengths, line.steps))
-        left = line.between(passed, line.duration)
-        back = float(np.linalg.norm(left.points[0] - position)) / max(self.step, 1e-12)
-        if back > _MAX_BACK:
-            return None
-        points = np.concatenate([position[None], left.points])
-        return TimedLine(points, np.append(0.0, back + left.steps))
+        passed = float(np.interp(self._travelled, self._lengths, self._line.steps))
+        return _from_place(self._line, passed, position, self.step)
 
 
 def lines_of(plan: Plan) -> list[TimedLine]:
@@ -120,16 +114,20 @@ def _rest(line: TimedLine, start: np.ndarray, max_step: float) -> TimedLine | No
     """The rest of ``line`` from the place nearest to ``start`` [2]; None if that is far away."""
     shares, distances = _nearest(line.points, start)
     nearest = int(distances.argmin())
-    first, second = line.points[nearest : nearest + 2]
     before, after = line.steps[nearest : nearest + 2]
-    place = first + shares[nearest] * (second - first)
-    passed = before + shares[nearest] * (after - before)
-    back = np.abs(place - start).max() / max_step
+    return _from_place(line, before + shares[nearest] * (after - before), start, max_step)
+
+
+def _from_place(
+    line: TimedLine, passed: float, start: np.ndarray, max_step: float
+) -> TimedLine | None:
+    """The way from ``start`` [2] to the place of ``line`` after ``passed`` steps, and its rest."""
+    left = line.between(passed, line.duration)
+    back = float(np.abs(left.points[0] - start).max()) / max(max_step, 1e-12)
     if back > _MAX_BACK:
         return None
-    points = np.concatenate([start[None], place[None], line.points[nearest + 1 :]])
-    steps = np.concatenate([[0.0, back], back + line.steps[nearest + 1 :] - passed])
-    return TimedLine(points, steps)
+    points = np.concatenate([start[None], left.points])
+    return TimedLine(points, np.append(0.0, back + left.steps))
 
 
 def _nearest(points: np.ndarray, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

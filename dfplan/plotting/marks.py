@@ -25,7 +25,7 @@ from matplotlib.patheffects import Normal, Stroke
 from dfplan.plotting.style import LIGHT, Theme
 from dfplan.suites import DEFAULT, Suite
 
-_REGION_SHARES = (0.33, 0.24)
+REGION_SHARES = (0.33, 0.24)
 """Shares of the color in regions that hold a place with 50 and 90%; the rest is the floor's."""
 
 _DISCS_PER_POINT = 8
@@ -105,7 +105,7 @@ def draw_regions(
     """
     drawn: list[Artist] = []
     for column in (1, 0):
-        shades = theme.paler(colors, _REGION_SHARES[column])
+        shades = theme.paler(colors, REGION_SHARES[column])
         drawn.append(_draw_discs(axes, points, radii[:, column], shades, 2.3 - 0.1 * column))
     return drawn
 
@@ -134,7 +134,7 @@ def draw_tube(
     at = np.linspace(0, len(points) - 1, _DISCS_PER_POINT * len(points))
     index = np.arange(len(points))
     q0, q1, r, shown = (np.interp(at, index, x) for x in (*points.T, radius, values))
-    shades = theme.paler(scale.to_rgba(shown), _REGION_SHARES[0])
+    shades = theme.paler(scale.to_rgba(shown), REGION_SHARES[0])
     return _draw_discs(axes, np.stack([q0, q1], axis=1), r, shades, 2, joined=True)
 
 
@@ -388,7 +388,7 @@ def _legend_handles(theme: Theme, text: float) -> dict[str, Any]:
     disc: _Style = {**_DOT, "ms": 1.45 * text, "mfc": fill, "mec": edge, "mew": 0.08 * text}
     token: _Style = {**_DOT, "ms": 0.64 * text, "mec": theme.floor, "mew": 0.05 * text}
     middle = np.array(theme.uncertainty(0.5))
-    pale = [theme.paler(middle, share) for share in _REGION_SHARES]
+    pale = [theme.paler(middle, share) for share in REGION_SHARES]
     area: _Style = {**_DOT, "ms": 1.2 * text, "mec": "none"}
     ring: _Style = {**_DOT, "ms": 0.6 * text, "mfc": theme.floor, "mec": theme.uncertainty(1.0)}
     fast: _Style = {"color": theme.ink, "linewidth": 0.25 * text, "linestyle": (0, (0.7, 0.7))}

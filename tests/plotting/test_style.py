@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from dfplan.plotting.marks import _REGION_SHARES
+from dfplan.plotting.marks import REGION_SHARES
 from dfplan.plotting.style import THEMES, Theme
 
 SHARES = np.linspace(0, 1, 101)
@@ -60,7 +60,7 @@ def test_other_marks_contrast_with_floor_and_walls(theme: Theme) -> None:
 def test_tokens_contrast_with_their_own_regions(theme: Theme) -> None:
     colors = np.asarray(theme.uncertainty(SHARES))
     low, high = np.sort(
-        [luminance(each[:, :3]) for each in (colors, theme.paler(colors, _REGION_SHARES[0]))], 0
+        [luminance(each[:, :3]) for each in (colors, theme.paler(colors, REGION_SHARES[0]))], 0
     )
     assert ((high + 0.05) / (low + 0.05)).min() >= 3
 
