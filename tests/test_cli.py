@@ -659,6 +659,16 @@ def test_plan_draws_what_the_planner_plans(run: Run, trained: Any, tmp_path: Pat
         assert refused.code == 2 and message in refused.error
 
 
+def test_a_probability_of_success_is_said_once_it_is_calibrated(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    stored = Checkpoint.load(dfplan.pretrained.checkpoint_path("maze2d-umaze"))
+    replace(stored, calibration=None).save(file)
+    command = ("plan", file, "1,1", "3,1", "--out", tmp_path / "plan.png")
+    assert ", success" not in run(*command).out
+    assert run("calibrate", file, "--problems=3").code == 0
+    assert re.search(r", success \d+%$", run(*command).out, re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", dfplan.pretrained_names()[:1])
 def test_shipped_checkpoints_are_known_by_name(run: Run, name: str) -> None:
     assert (

@@ -24,7 +24,7 @@ from dfplan.planning.policy import Policy
 from dfplan.planning.settings import MUCH_NOISE, PlannerSettings
 from dfplan.planning.simulation import simulate
 from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.success import SuccessTest, success_probability, tracking_regions
+from dfplan.planning.success import Calibration, SuccessTest, success_probability, tracking_regions
 from dfplan.planning.timing import arrival_times
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.plotting.figures import require_picture_path
@@ -128,7 +128,10 @@ def _followed(
 
 
 def _simulated(planner: ForcingPlanner, plan: Plan) -> tuple[np.ndarray | None, str]:
-    """The tracking spread [P] of a plan, and its probability of success, as text."""
+    """The tracking spread [P] of a plan, and its probability of success, as text.
+
+    There is no probability unless simulated episodes were compared with real ones.
+    """
     statistics, steps = planner.model.statistics, _longest_episode(plan)
     try:
         tracker = planner.tracker()
@@ -136,7 +139,8 @@ def _simulated(planner: ForcingPlanner, plan: Plan) -> tuple[np.ndarray | None, 
         return None, ""
     episodes = simulate(plan, statistics, tracker, steps=steps, episodes=1, seed=0)
     radii = tracking_regions(plan, episodes, planner.calibration)[0]
-    if planner.maze is None or plan.goal is None:
+    measured = planner.calibration != Calibration()
+    if planner.maze is None or plan.goal is None or not measured:
         return radii, ""
     test = SuccessTest(parse_maze(planner.maze).suite.goal_radius, steps)
     return radii, f", success {success_probability(planner, plan, test, seed=0)[0]:.0%}"
