@@ -101,6 +101,7 @@ def main(tasks: Names = Names(TASKS), count: int = 100, out: Path = RESULTS) -> 
         name: [] for name in ("spread", "regions", "tracking", "success", "time")
     }
     pooled = []
+    found: dict[str, list[np.ndarray]] = {"way": [], "noise": []}
     for name in tasks:
         task = named_task(name, "validation")
         planner = cast(ForcingPlanner, load(task.data))
@@ -109,8 +110,12 @@ def main(tasks: Names = Names(TASKS), count: int = 100, out: Path = RESULTS) -> 
             arm = planner.with_settings(route_noise=noise)
             tables["spread"] += [{"task": name, "from": start} | row for row in _spread(arm, drawn)]
         for start, noise in (("way", MUCH_NOISE), ("noise", np.inf)):
-            row = _regions(planner, task, drawn, noise)
-            tables["regions"].append({"task": name, "from": start} | row)
+            found[start].append(_noisy_tokens(planner, drawn, noise))
+            tables["regions"].append(
+                {"task": name, "from": start}
+                | _judged_regions(found[start][-1:])
+                | {"in walls": _share_in_walls(planner, task, drawn, noise)}
+            )
         tables["tracking"].append({"task": name} | _tracking(planner, task, drawn))
         tables["time"].append({"task": name} | _times(planner, task, drawn))
         publish(out, "uncertainty", __doc__, started, _filled(tables))
@@ -121,6 +126,10 @@ def main(tasks: Names = Names(TASKS), count: int = 100, out: Path = RESULTS) -> 
         pooled.append((predicted, reached))
         figure = reliability_figure(predicted, reached, title=name)
         save(figure, out / f"uncertainty_{name}.svg")
+    tables["regions"] += [
+        {"task": "all of them", "from": start} | _judged_regions(parts) | {"in walls": None}
+        for start, parts in found.items()
+    ]
     if pooled:
         predicted, reached = (np.concatenate(part) for part in zip(*pooled, strict=True))
         tables["success"].append({"task": "all of them"} | _judged(predicted, reached))
@@ -206,11 +215,9 @@ def _extra_time(planner: ForcingPlanner, drawn: Problems, replans: int, count: i
     return float(100 * (np.median(ratios) - 1))
 
 
-def _regions(
-    planner: ForcingPlanner, task: Task, drawn: Problems, route_noise: float
-) -> dict[str, object]:
-    """How many tokens end inside their regions."""
-    parts, walls, area, problem = [], 0.0, 0.0, 0
+def _noisy_tokens(planner: ForcingPlanner, drawn: Problems, route_noise: float) -> np.ndarray:
+    """For each noisy token: its problem, its bin, and whether it ends inside each region."""
+    parts, problem = [], 0
     for plan in denoised_plans(planner, drawn, route_noise):
         table = plan.regions
         assert table is not None, "Run dfplan calibrate first."
@@ -220,19 +227,34 @@ def _regions(
             key = np.round(1000 * noise) * 100 + place
             inside = error[:, None] <= table.at(noise, ahead)
             parts.append(np.column_stack([np.full(len(key), problem), key, inside]))
-            if problem < 20:
-                noise, points = rows[len(rows) // 3]
-                both = _area(plan, task, points[: len(final)], table.of(noise)[: len(final), 1])
-                walls, area = walls + both[0], area + both[1]
             problem += 1
-    found = np.concatenate(parts)
-    holds, judged = _bins_that_hold(found)
+    return np.concatenate(parts)
+
+
+def _judged_regions(tasks: Sequence[np.ndarray]) -> dict[str, object]:
+    """How many tokens end inside their regions, and in how many bins of the tasks that holds."""
+    tokens = np.concatenate(tasks)
+    holds, judged = np.sum([_bins_that_hold(found) for found in tasks], axis=0)
     row: dict[str, object] = {
-        f"inside {nominal:.0%}": float(100 * found[:, 2 + column].mean())
+        f"inside {nominal:.0%}": float(100 * tokens[:, 2 + column].mean())
         for column, nominal in enumerate(COVERAGE)
     }
-    share = 100 * walls / max(area, 1e-9)
-    return row | {"bins that hold": holds, "of bins": judged, "in walls": share}
+    return row | {"bins that hold": int(holds), "of bins": int(judged)}
+
+
+def _share_in_walls(
+    planner: ForcingPlanner, task: Task, drawn: Problems, route_noise: float
+) -> float:
+    """The share of the regions' area that lies in walls, in percent, over 20 plans."""
+    walls, area = 0.0, 0.0
+    for plan in denoised_plans(planner, drawn.subset(slice(0, 20)), route_noise):
+        assert plan.regions is not None
+        for rows, final in rows_of(plan):
+            noise, points = rows[len(rows) // 3]
+            radii = plan.regions.of(noise)[: len(final), 1]
+            both = _area(plan, task, points[: len(final)], radii)
+            walls, area = walls + both[0], area + both[1]
+    return 100 * walls / max(area, 1e-9)
 
 
 def _bins_that_hold(found: np.ndarray) -> tuple[int, int]:
