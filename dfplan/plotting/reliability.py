@@ -100,7 +100,8 @@ def plot_reliability(
             color=colors.muted,
             fontsize=7,
         )
-    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    # Room for the counts to the right of the points, and below them.
+    ax.set(xlim=(-0.02, 1.12), ylim=(-0.08, 1.06), aspect="equal")
     ax.set_facecolor(colors.floor)
     ax.set_xlabel("predicted probability", color=colors.ink, fontsize=8)
     ax.set_ylabel("share that happened", color=colors.ink, fontsize=8)
