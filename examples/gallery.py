@@ -132,13 +132,13 @@ def explain(ax: Axes, label: str, theme: str) -> None:
     bar.ax.tick_params(colors=look.ink, labelsize=8, length=2)
     bar.set_label(label, color=look.muted, fontsize=8)
     if ax.get_legend_handles_labels()[0]:
-        place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 4}
+        place: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "ncols": 3}
         ax.legend(**place, fontsize=7, frameon=False, labelcolor=look.ink, columnspacing=1.0)
 
 
 def panels(theme: str, *titles: str) -> tuple[Figure, list[Axes]]:
     look = THEMES[theme]
-    figure = Figure(figsize=(4 * len(titles), 4.1), facecolor=look.background)
+    figure = Figure(figsize=(4.6 * len(titles), 4.6), facecolor=look.background)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.12)
     axes = list(figure.subplots(1, len(titles), squeeze=False)[0])
     for ax, title in zip(axes, titles, strict=True):
