@@ -11,7 +11,9 @@ correlation" is the median over plans of Spearman's correlation along the plan, 
 spread over the mean of "real". "unknown" is the share of plans, in percent, whose route no plan
 made again takes; they do not count. "ten others" predicts "real" by ten more seeds; nothing can be
 expected to do better.
-"extra time" compares single plans with and without a spread, in percent (median of paired runs).
+Plans start from the expected way, with as little noise as by default or with much noise, as in
+pictures, or from pure noise. "extra time" compares single plans with and without a spread, in
+percent (median of paired runs).
 
 "regions": how many noisy tokens end inside their prediction regions, in percent, while plans are
 denoised by the pyramid matrix, from the expected way with much noise, as pictures show them, and
@@ -30,20 +32,24 @@ each problem is planned and run with three seeds.
 "calibration error" is the expected one, over ten bins; "base rate" is the Brier score of always
 predicting the mean.
 
-"time": the steps after which the plan says that the body is within the goal's radius, over the
-steps that it takes; "planned" is the same for the horizon that was planned. "too fast" is the share
-of a plan's parts, in percent, that are faster than the body; pictures mark them.
+"time": of plans to the goal, and of plans that pass through a place on the way: the steps after
+which the plan says that the body is within the goal's radius, over the steps that it takes;
+"planned" is the same for the horizon that was planned. "too fast" is the share of a plan's parts,
+in percent, that are faster than the body; pictures mark them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from findings import RESULTS, publish
+from joblib import Parallel, delayed
 from jsonargparse import auto_cli
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -58,8 +64,10 @@ from dfplan.calibrating import (
 )
 from dfplan.cli.arguments import Names
 from dfplan.evaluation.protocols import Problems, Task, named_task, problems
+from dfplan.mazes import Maze
 from dfplan.planning.disturbance import Disturbance
 from dfplan.planning.replans import same_route, spread
+from dfplan.planning.rewards import PassThrough
 from dfplan.planning.settings import MUCH_NOISE
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.success import success_probability
@@ -71,7 +79,7 @@ from dfplan.plotting.reliability import reliability_bins, reliability_figure
 from dfplan.pretrained import load
 from dfplan.regions import COVERAGE, region_samples
 from dfplan.suites import CELL_OFFSET
-from dfplan.types import Plan
+from dfplan.types import Plan, Reward
 
 TASKS = ("multi2d-medium", "multi2d-large", "ogbench-giant-navigate", "ogbench-teleport-navigate")
 
@@ -88,56 +96,81 @@ _FEWEST = 400
 """Tokens of a bin that is judged."""
 
 
-def main(tasks: Names = Names(TASKS), count: int = 100, out: Path = RESULTS) -> None:
+def main(
+    tasks: Names = Names(TASKS), count: int = 100, workers: int = 2, out: Path = RESULTS
+) -> None:
     """Measure them.
 
     Args:
         tasks: of any suite, with validation problems.
         count: problems of each task.
+        workers: tasks that are measured at a time.
         out: folder for the results.
     """
     started = time.perf_counter()
-    tables: dict[str, list[dict[str, object]]] = {
-        name: [] for name in ("spread", "regions", "tracking", "success", "time")
+    measured = Parallel(n_jobs=workers)(delayed(measure)(name, count) for name in tasks)
+    tables = {
+        table: [{"task": task.name} | row for task in measured for row in task.tables[table]]
+        for table in measured[0].tables
     }
-    pooled = []
-    found: dict[str, list[np.ndarray]] = {"way": [], "noise": []}
-    for name in tasks:
-        task = named_task(name, "validation")
-        planner = cast(ForcingPlanner, load(task.data))
-        drawn = problems(task, count)
-        for start, noise in (("way", planner.settings.route_noise), ("noise", np.inf)):
-            arm = planner.with_settings(route_noise=noise)
-            tables["spread"] += [{"task": name, "from": start} | row for row in _spread(arm, drawn)]
-        for start, noise in (("way", MUCH_NOISE), ("noise", np.inf)):
-            found[start].append(_noisy_tokens(planner, drawn, noise))
-            tables["regions"].append(
-                {"task": name, "from": start}
-                | _judged_regions(found[start][-1:])
-                | {"in walls": _share_in_walls(planner, task, drawn, noise)}
-            )
-        tables["tracking"].append({"task": name} | _tracking(planner, task, drawn))
-        tables["time"].append({"task": name} | _times(planner, task, drawn))
-        publish(out, "uncertainty", __doc__, started, _filled(tables))
-        predicted, reached = _success(planner, task, drawn)
-        if not len(predicted):
-            continue
-        tables["success"].append({"task": name} | _judged(predicted, reached))
-        pooled.append((predicted, reached))
-        figure = reliability_figure(predicted, reached, title=name)
-        save(figure, out / f"uncertainty_{name}.svg")
-    tables["regions"] += [
-        {"task": "all of them", "from": start} | _judged_regions(parts) | {"in walls": None}
-        for start, parts in found.items()
-    ]
+    for start in measured[0].tokens:
+        judged = _judged_regions([task.tokens[start] for task in measured])
+        tables["regions"].append(
+            {"task": "all of them", "from": start} | judged | {"in walls": None}
+        )
+    pooled = [task.episodes for task in measured if len(task.episodes[0])]
+    for task in measured:
+        if len(task.episodes[0]):
+            tables["success"].append({"task": task.name} | _judged(*task.episodes))
+            figure = reliability_figure(*task.episodes, title=task.name)
+            save(figure, out / f"uncertainty_{task.name}.svg")
     if pooled:
         predicted, reached = (np.concatenate(part) for part in zip(*pooled, strict=True))
         tables["success"].append({"task": "all of them"} | _judged(predicted, reached))
-    publish(out, "uncertainty", __doc__, started, _filled(tables))
+    publish(out, "uncertainty", __doc__, started, {n: rows for n, rows in tables.items() if rows})
 
 
-def _filled(tables: dict[str, list[dict[str, object]]]) -> dict[str, list[dict[str, object]]]:
-    return {name: rows for name, rows in tables.items() if rows}
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one task.
+
+    Attributes:
+        name: of the task.
+        tables: rows by table.
+        tokens: noisy tokens (:func:`_noisy_tokens`), by where their plans start from.
+        episodes: predicted probabilities of success, and whether the goal was reached.
+    """
+
+    name: str
+    tables: dict[str, list[dict[str, object]]]
+    tokens: dict[str, np.ndarray]
+    episodes: tuple[np.ndarray, np.ndarray]
+
+
+def measure(name: str, count: int) -> Measured:
+    """Measure a task on so many problems."""
+    torch.set_num_threads(1)
+    task = named_task(name, "validation")
+    planner = cast(ForcingPlanner, load(task.data))
+    drawn = problems(task, count)
+    spread, regions, tokens = [], [], {}
+    noises = ("way", planner.settings.route_noise), ("way, much noise", MUCH_NOISE)
+    for start, noise in (*noises, ("noise", np.inf)):
+        arm = planner.with_settings(route_noise=noise)
+        spread += [{"from": start} | row for row in _spread(arm, drawn)]
+    for start, noise in (("way, much noise", MUCH_NOISE), ("noise", np.inf)):
+        tokens[start] = _noisy_tokens(planner, drawn, noise)
+        walls = _share_in_walls(planner, task, drawn, noise)
+        judged = _judged_regions([tokens[start]])
+        regions.append({"from": start} | judged | {"in walls": walls})
+    via = planner.for_rewards(task.maze.suite.cell_size), PassThrough(_via(task.maze))
+    times = [
+        {"plans": label} | _times(arm, reward, task, drawn)
+        for label, (arm, reward) in (("to the goal", (planner, None)), ("by a place", via))
+    ]
+    tracking = [_tracking(planner, task, drawn)]
+    tables = {"spread": spread, "regions": regions, "tracking": tracking, "success": []}
+    return Measured(name, tables | {"time": times}, tokens, _success(planner, task, drawn))
 
 
 def _spread(planner: ForcingPlanner, drawn: Problems) -> list[dict[str, object]]:
@@ -354,12 +387,20 @@ def _judged(predicted: np.ndarray, reached: np.ndarray) -> dict[str, object]:
     }
 
 
-def _times(planner: ForcingPlanner, task: Task, drawn: Problems) -> dict[str, object]:
+def _via(maze: Maze) -> torch.Tensor:
+    """The center of the free cell in the middle of the list of free cells, [1, 2]."""
+    cells = maze.free_cells
+    return torch.as_tensor(maze.cell_to_xy(cells[[len(cells) // 2]]), dtype=torch.float32)
+
+
+def _times(
+    planner: ForcingPlanner, reward: Reward | None, task: Task, drawn: Problems
+) -> dict[str, object]:
     said: list[np.ndarray] = []
     planned: list[np.ndarray] = []
     fast, parts = 0, 0
     radius = task.maze.suite.goal_radius
-    for plan, batch in followed(planner, task, drawn, Disturbance(), seed=0):
+    for plan, batch in followed(planner, task, drawn, Disturbance(), 0, reward):
         assert plan.times is not None and plan.too_fast is not None
         fast += int(plan.too_fast.sum())
         parts += int((plan.steps // plan.stride).sum())

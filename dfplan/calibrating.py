@@ -33,7 +33,7 @@ from dfplan.pretrained import checkpoint_path
 from dfplan.regions import RegionTable, RegionTables, fit_regions, region_samples
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.tuning import load_forcing, validation_tasks
-from dfplan.types import Plan
+from dfplan.types import Plan, Reward
 
 SEED = 1
 """Of the validation problems; those of seed 0 are for judging the result."""
@@ -175,7 +175,12 @@ class Disturbed:
 
 
 def followed(
-    planner: ForcingPlanner, task: Task, drawn: Problems, disturbance: Disturbance, seed: int
+    planner: ForcingPlanner,
+    task: Task,
+    drawn: Problems,
+    disturbance: Disturbance,
+    seed: int,
+    reward: Reward | None = None,
 ) -> Iterator[tuple[Plan, EpisodeBatch]]:
     """Episodes that follow one plan to the end, in groups, and their plans.
 
@@ -185,8 +190,9 @@ def followed(
         drawn: starts and goals.
         disturbance: pushes and noise.
         seed: of the plans and of the disturbance.
+        reward: of the plans.
     """
-    policy = Policy(planner, tolerance=None)
+    policy = Policy(planner, tolerance=None, reward=reward)
     actor = Disturbed(policy, disturbance, task.maze.suite.observation)
     with closing(EpisodeRunner(task, min(GROUP_SIZE, len(drawn)))) as runner:
         for first in range(0, len(drawn), GROUP_SIZE):

@@ -41,6 +41,7 @@ class PlanObjective:
 
     Attributes:
         settings: weights, and how to sample.
+        reward: the caller's; None if only the planner's terms count.
 
     Args:
         settings: weights, and how to sample.
@@ -57,12 +58,12 @@ class PlanObjective:
         self.settings = settings
         self._statistics = model.statistics
         self._stride, self._position = model.layout.stride, model.layout.position
-        self._reward = None if reward is None else check_reward(reward)
+        self.reward = None if reward is None else check_reward(reward)
         terms = settings.smoothness_weight * Short()
         # As steep as with 2 points on each line, for which the weight is meant.
         weight = 2 / _POINTS_PER_LINE * settings.support_weight
         terms = terms + weight * OnSupport(self._statistics.free_region, _POINTS_PER_LINE)
-        self._guidance_reward = terms if self._reward is None else terms + self._reward
+        self._guidance_reward = terms if self.reward is None else terms + self.reward
 
     @property
     def guidance(self) -> GuidanceSettings:
@@ -92,7 +93,7 @@ class PlanObjective:
             off = torch.where(torch.arange(off.shape[1]) < known[:, None], off, 0.0)
         cost = self.settings.support_penalty * off + _NEAR_COST * away.clamp(max=1).mean(-1)
         score = -(line * (1 + cost)).sum(-1)
-        return score if self._reward is None else score + self._reward(states, self._steps(states))
+        return score if self.reward is None else score + self.reward(states, self._steps(states))
 
     def is_on_support(self, states: torch.Tensor) -> torch.Tensor:
         """Whether each of ``states`` [..., W] is within the margin of the data; bool [...]."""
@@ -129,7 +130,7 @@ class PlanObjective:
         scale = ((index > 0) & (index <= last[:, None]))[..., None].float() * guidance.scale
         scale = scale * position
         # The caller's reward may be steep; the planner's own terms are not.
-        anneal = self._reward is not None
+        anneal = self.reward is not None
         iterations, max_move = self.settings.refine_steps, guidance.max_move
         return gradient_ascent(
             self.guidance_reward, states, scale, iterations, max_move, anneal=anneal

@@ -8,13 +8,24 @@ from itertools import permutations
 import numpy as np
 import torch
 
-from dfplan.planning.rewards import ComposableReward, KeepOut, PassThrough
+from dfplan.planning.rewards import (
+    ComposableReward,
+    Fast,
+    KeepOut,
+    OnSupport,
+    PassThrough,
+    Reach,
+    Short,
+    TimeToGoal,
+)
 from dfplan.record import Record
 from dfplan.types import Reward
 
 _TIMES = tuple(1000.0 * (0.6180339887 * index % 1) for index in range(64))
 """A region that is elsewhere at one of these steps moves, and closes no way. They are irregular, so
 that a period shows."""
+
+_TIMELESS = Fast, OnSupport, PassThrough, Reach, Short, TimeToGoal
 
 _MOST_ORDERED = 3
 """Most terms whose orders are all tried."""
@@ -64,6 +75,20 @@ def requirements_of(reward: Reward | None) -> list[Requirements]:
         return []
     orders = permutations(places) if len(places) <= _MOST_ORDERED else [places]
     return [Requirements(np.concatenate([np.zeros((0, 2)), *order]), closed) for order in orders]
+
+
+def asks_for_times(reward: Reward | None) -> bool:
+    """Whether a reward may ask when, or how fast, a body is somewhere.
+
+    If not, a body that follows the plan need not keep the times of the plan.
+    """
+    if reward is None:
+        return False
+    terms = reward.terms() if isinstance(reward, ComposableReward) else [reward]
+    return not all(
+        isinstance(term, _TIMELESS) or (isinstance(term, KeepOut) and _rests(term))
+        for term in terms
+    )
 
 
 def _rests(term: KeepOut) -> bool:

@@ -36,10 +36,11 @@ from dfplan.planning.partial_plan import (
 from dfplan.planning.planner import BasePlanner, PlanArguments, Progress
 from dfplan.planning.query import PlanQuery, noise_generator, spawned
 from dfplan.planning.replans import best_of_each, ends_again
+from dfplan.planning.requirements import asks_for_times
 from dfplan.planning.risk import with_risk
 from dfplan.planning.route import Route, TimedLine, find_routes, find_ways
 from dfplan.planning.select import Selected, select, to_plan
-from dfplan.planning.settings import PlannerSettings
+from dfplan.planning.settings import MUCH_NOISE, PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
 from dfplan.planning.success import Calibration
 from dfplan.planning.trackers import Pursuit, pursuit
@@ -48,7 +49,7 @@ from dfplan.record import Record
 from dfplan.regions import RegionTable, RegionTables
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
-from dfplan.types import DenoisingStep, Plan
+from dfplan.types import DenoisingStep, Plan, Reward
 
 _MOST_NOISE_OF_LONG_PLANS = 20.0
 """Most noise on an expected way that is longer than a window, in steps at top speed. With more, the
@@ -178,12 +179,13 @@ class ForcingPlanner(Record, BasePlanner):
             evaluations=estimates + sum(each.evaluations for each in [sampled, *others]),
             began=began,
             maze=self.maze,
-            timed=arguments.reward is not None or arguments.horizon is not None,
+            timed=arguments.horizon is not None or asks_for_times(arguments.reward),
         )
         if ways.routes is not None and ways.along.any() and arguments.reward is None:
             plan = with_risk(plan, ways.routes, model.statistics)
         trace = sampled.trace(selected, model) if arguments.trace else ()
-        return replace(plan, goal=query.goal, trace=trace, regions=self._regions(guess))
+        regions = self._regions(guess, objective.reward)
+        return replace(plan, goal=query.goal, trace=trace, regions=regions)
 
     def _sample(
         self,
@@ -209,7 +211,7 @@ class ForcingPlanner(Record, BasePlanner):
             partial_plan(query, model, ends, noise, guess)
             for ends, noise in zip(sets, noises, strict=True)
         ]
-        regions = self._regions(guess)
+        regions = self._regions(guess, objective.reward)
         report = callback and _reporting(callback, partials[0], model, sets[0].shape[1], regions)
         together = functools.reduce(PartialPlan.followed_by, partials)
         denoised = denoise(together, model, objective, generator, report)
@@ -263,16 +265,18 @@ class ForcingPlanner(Record, BasePlanner):
         lines = [line or route for line, route in zip(left, routes or left, strict=True)]
         return Guess(lines, noise) if any(lines) else None
 
-    def _regions(self, guess: Guess | None) -> RegionTable | None:
+    def _regions(self, guess: Guess | None, reward: Reward | None) -> RegionTable | None:
         """The regions of plans from a guess, or if any starts from pure noise, of those.
 
-        They are larger.
+        They are larger. None for plans such as none were measured of: by another matrix than the
+        pyramid, with a reward, or with another amount of noise on the expected way.
         """
-        if self.regions is None:
+        settings = self.settings
+        if self.regions is None or reward is not None or settings.sampling.matrix != "pyramid":
             return None
         if guess is None or None in guess.lines or not np.isfinite(guess.noise).all():
             return self.regions.noise
-        return self.regions.way
+        return self.regions.way if settings.route_noise == MUCH_NOISE else None
 
     def _exceeds_window(self, duration: float, horizon: int | None = None) -> bool:
         """Whether a plan along a way of this duration may be longer than a window."""

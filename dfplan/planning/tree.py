@@ -41,6 +41,7 @@ from dfplan.planning.partial_plan import (
 )
 from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.query import PlanQuery, noise_generator
+from dfplan.planning.requirements import asks_for_times
 from dfplan.planning.rewards import points_on_lines
 from dfplan.planning.risk import expected_delay, with_risk
 from dfplan.planning.route import Route, TimedLine
@@ -203,7 +204,7 @@ class TreePlanner(Record, BasePlanner):
             evaluations=spent,
             began=began,
             maze=planner.maze,
-            timed=arguments.reward is not None or arguments.horizon is not None,
+            timed=arguments.horizon is not None or asks_for_times(arguments.reward),
         )
         if nodes.ways is not None and arguments.reward is None:
             chosen = order[torch.arange(len(query)), selected.index]
