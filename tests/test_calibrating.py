@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import dfplan
 from dfplan.calibrating import Disturbed, calibrate, followed, passages
 from dfplan.errors import ConfigError
 from dfplan.evaluation.protocols import named_task, problems
 from dfplan.planning.disturbance import Disturbance
+from dfplan.planning.rewards import PassThrough
+from dfplan.planning.settings import MUCH_NOISE
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.success import Calibration
 from dfplan.pretrained import checkpoint_path
@@ -29,10 +32,15 @@ def test_what_was_measured_is_stored_and_loaded(tmp_path: Path) -> None:
     assert isinstance(planner, ForcingPlanner) and planner.regions is not None
     assert planner.regions.to_json() == regions.to_json()
     assert planner.calibration == calibration
-    plan = planner.plan([1, 1, 0, 0], [3, 1], seed=0)
-    assert plan.regions is planner.regions.way
-    noise = planner.with_settings(route_noise=np.inf).plan([1, 1, 0, 0], [3, 1], seed=0)
-    assert noise.regions is planner.regions.noise
+    query = np.array([1.0, 1, 0, 0]), np.array([3.0, 1])
+    pyramid = planner.with_settings(matrix="pyramid", replans=0)
+    much, pure = (pyramid.with_settings(route_noise=noise) for noise in (MUCH_NOISE, np.inf))
+    assert much.plan(*query, seed=0).regions is planner.regions.way
+    assert pure.plan(*query, seed=0).regions is planner.regions.noise
+    reward = PassThrough(torch.tensor([[2.0, 1.0]]))
+    for other in (pyramid, pure.with_settings(matrix="trapezoid")):
+        assert other.plan(*query, seed=0).regions is None, "none were measured"
+    assert much.plan(*query, reward=reward, seed=0).regions is None
     for table in (regions.way, regions.noise):
         assert (np.diff(table.radii, axis=-1) >= 0).all(), "90% need more room than 50%"
 

@@ -21,10 +21,11 @@ These arguments are the same in all functions:
   walls.
 - ``theme`` is ``light`` or ``dark``.
 - ``norm`` is the color scale of what is colored, and ``width`` the size of tokens and lines in
-  typographic points. :func:`plot_maze`, :func:`plot_path` and :func:`plot_regions` color nothing by
-  a number; images and ellipses have no lines.
+  typographic points. :func:`plot_maze`, :func:`plot_path`, :func:`plot_regions` and
+  :func:`plot_reliability` color nothing by a number; images and ellipses have no lines.
 
-The last collection or image of the axes has the color scale, for ``figure.colorbar``.
+The last collection or image of the axes has the color scale, for ``figure.colorbar``, where
+something is colored by a number.
 
 All functions raise :class:`~dfplan.errors.ConfigError` for an unknown index, theme or name of a
 maze, :class:`~dfplan.errors.MazeError` for a maze that cannot be read, and

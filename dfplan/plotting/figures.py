@@ -11,7 +11,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ from dfplan.plotting import marks
 from dfplan.plotting.coverage import count_visits, plot_coverage
 from dfplan.plotting.denoising import plot_denoising_step
 from dfplan.plotting.drawn_plan import DrawnPlan, spaced_indices, visible_trace
-from dfplan.plotting.layout import NARROW, TICKS, Layout, legend_lines
+from dfplan.plotting.layout import NARROW, NARROWEST_PANEL, TICKS, Layout, legend_lines
 from dfplan.plotting.maze import draw_maze, maze_limits, to_picture, token_size
 from dfplan.plotting.output import Output, PaperFigure, atomic_output, check_output
 from dfplan.plotting.plans import (
@@ -95,7 +95,7 @@ def plan_figure(
     entries = _plan_entries(drawn, panels, shown, executed is not None)
     limits = drawn.limits(executed)
     lines = legend_lines(entries, width)
-    columns = 1 if width < NARROW else len(panels)
+    columns = min(len(panels), int(width / NARROWEST_PANEL)) if width >= NARROW else 1
     if len(panels) == 1 and width >= NARROW:
         width = 0.55 * width
         lines = legend_lines(entries, width)
@@ -115,7 +115,7 @@ def plan_figure(
         else:
             scale = ScalarMappable(norm or spread_norm(plan), colors.uncertainty)
             if color == "spread":
-                title = "Plan spread"
+                title = "Plan spread" if drawn.knows_spread else "Plan spread: not known"
                 plot_spread(plan, ax, index=index, norm=norm, theme=theme)
                 plot_plan(
                     plan, ax, index=index, color="spread", candidates=False, norm=norm, theme=theme
@@ -324,9 +324,9 @@ def _draw_level_bar(figure: Figure, axes: Axes, max_level: int, text: float, the
 def _draw_spread_bar(
     figure: Figure, axes: Axes, scale: ScalarMappable, label: str, text: float, theme: Theme
 ) -> None:
-    low, high = scale.get_clim()
+    (low, high), norm = scale.get_clim(), cast(Normalize, scale.norm)
     places = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    ticks = {float(x): f"{x:g}" for x in places if low <= x < 0.75 * high}
-    ticks = {low: f"{low:g}", **ticks, high: f"{high:g} or more"}
+    ticks = {float(x): f"{x:g}" for x in places if x >= low and norm(x) < 0.7}
+    ticks = {low: f"{low:g}", **ticks, high: f"{high:.2g} or more"}
     label = f"{label}, in units of position"
     marks.draw_color_bar(figure, axes, scale, dict(sorted(ticks.items())), label, text, theme)

@@ -23,6 +23,9 @@ _SMALLEST_TEXT = 7.0
 NARROW = 6.0
 """Figures that are narrower, in inches, have their panels below each other."""
 
+NARROWEST_PANEL = 2.6
+"""Panels beside each other are at least as wide, in inches."""
+
 
 TICKS = 3.2
 """Lines of text for the ticks of a plane without a maze."""

@@ -21,7 +21,10 @@ _TEXT: Any = {"pdf.fonttype": 42, "svg.fonttype": "none"}
 
 
 class PaperFigure(Figure):
-    """A figure whose files hold text as text, whatever the user's settings of matplotlib."""
+    """A figure that :meth:`savefig` writes with text as text, whatever the user's settings are.
+
+    Other ways of writing it, such as ``PdfPages``, use the user's settings of matplotlib.
+    """
 
     def savefig(self, *args: Any, **options: Any) -> None:
         """As :meth:`matplotlib.figure.Figure.savefig`, with matplotlib's default settings."""

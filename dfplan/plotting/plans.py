@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PatchCollection
-from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.colors import ListedColormap, Normalize, PowerNorm
 from matplotlib.patches import Circle, Ellipse
 
 from dfplan.errors import DataError, require_name, require_numbers
@@ -57,13 +57,15 @@ def plot_plan(
     size = mark_size(ax, width)
     if candidates:
         lines = LineCollection([line[:, ::-1] for line in drawn.candidates], zorder=3)
-        lines.set(colors=colors.muted, linewidths=size / 16, alpha=0.8, label="candidates")
+        lines.set(colors=colors.muted, linewidths=size / 20, label="candidates")
         ax.add_collection(lines)
     if color == "level":
         scale = ScalarMappable(norm or level_norm(plan.max_level), colors.uncertainty)
         draw_noisy_tokens(ax, drawn, drawn.points, drawn.level, scale, size, colors)
     else:
-        scale = ScalarMappable(norm or spread_norm(plan), colors.uncertainty)
+        known = drawn.knows_spread
+        colormap = colors.uncertainty if known else ListedColormap([colors.muted])
+        scale = ScalarMappable(norm or spread_norm(plan), colormap)
         values, fast = drawn.require_spread(), drawn.too_fast(drawn.points, drawn.level)
         marks.draw_tokens(ax, drawn.points, values, scale, size, too_fast=fast, theme=colors)
     marks.draw_ends(ax, drawn.points[0], drawn.goal, size, drawn.suite, colors)
@@ -423,8 +425,7 @@ def _draw_ranked(
     order = np.argsort(rank)
     collection = LineCollection([lines[one][:, ::-1] for one in order], zorder=3)
     collection.set(cmap=theme.ranks, norm=norm or Normalize(0, 1), array=1 - rank[order])
-    collection.set(linewidths=size * (0.08 + 0.1 * rank[order]), capstyle="round")
-    collection.set_alpha((0.35 + 0.55 * rank[order]).tolist())
+    collection.set(linewidths=size * (0.03 + 0.14 * rank[order]), capstyle="round")
     ax.add_collection(collection)
 
 

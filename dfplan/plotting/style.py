@@ -4,7 +4,7 @@ Uncertainty has one scale of colors: blue is certain and orange is not, in both 
 certain also has more contrast to the floor, so that pictures can be read in gray, and color-blind
 readers tell blue from orange. What is no uncertainty has other colors: ranks are cyan to gray,
 counts green to blue. Every color of these scales has a contrast of at least 3 to the floor and to
-the walls.
+the walls. Areas, such as regions and tubes, are paler, so that lines on them can be seen.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import torch
 from walks import STEP, statistics_of, walk
 
 from dfplan.errors import ConfigError, ObservationError
-from dfplan.planning.requirements import requirements_of
-from dfplan.planning.rewards import Box, Disc, KeepOut, PassThrough, Short
+from dfplan.planning.requirements import asks_for_times, requirements_of
+from dfplan.planning.rewards import Box, Disc, Fast, KeepOut, PassThrough, Short, SlowIn
 from dfplan.planning.route import find_routes, find_ways
 from dfplan.planning.single import ForcingPlanner
 from dfplan.tokens.statistics import Statistics
@@ -91,6 +92,22 @@ def test_the_time_of_a_way_is_the_sum_of_its_parts() -> None:
 )
 def test_other_rewards_require_nothing(reward: object) -> None:
     assert requirements_of(reward) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("reward", "asks"),
+    [
+        (None, False),
+        (PassThrough(torch.zeros(1, 2)) + 2.0 * Short() + Fast((1.0, 0.0)), False),
+        (KeepOut([Disc((5.0, 0.0), 1.0)]), False),
+        (KeepOut([Disc((5.0, 0.0), 1.0, velocity=(0.01, 0.0))]), True),
+        (Short() + KeepOut([Door()]), True),
+        (SlowIn(Disc((5.0, 0.0), 1.0), 0.1), True),
+        (lambda states, steps: states.sum((1, 2)), True),
+    ],
+)
+def test_a_reward_asks_for_times_if_it_depends_on_them(reward: Any, asks: bool) -> None:
+    assert asks_for_times(reward) is asks
 
 
 def test_a_region_that_closes_all_ways_is_an_error_for_a_way() -> None:

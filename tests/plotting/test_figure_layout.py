@@ -49,10 +49,11 @@ def figures(maze: Maze | None, width: float) -> list[Figure]:
     plan = full_plan(maze)
     whole = plan.figure(executed=plan.points[0], width=width)
     denoised = replace(plan, level=np.zeros_like(plan.level)).figure(width=width)
-    return [whole, denoised, *(denoising_figure(plan, width=width, panels=x) for x in (6, 1))]
+    tracking = plan.figure(width=width, tracking=np.full(plan.points.shape[1], 0.1))
+    return [whole, denoised, tracking, *(denoising_figure(plan, width=width, panels=x) for x in (6, 1))]
 
 
-@pytest.mark.parametrize("width", [COLUMN, 11.9])
+@pytest.mark.parametrize("width", [COLUMN, 6.0, 6.5, 7.0, 11.9])
 @pytest.mark.parametrize("maze", [named_maze("medium"), TALL, WIDE, None])
 def test_texts_are_large_enough_and_do_not_overlap(maze: Maze | None, width: float) -> None:
     for figure in figures(maze, width):
