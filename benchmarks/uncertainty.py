@@ -12,8 +12,8 @@ spread over the mean of "real". "unknown" is the share of plans, in percent, who
 made again takes; they do not count. "ten others" predicts "real" by ten more seeds; nothing can be
 expected to do better.
 Plans start from the expected way, with as little noise as by default or with much noise, as in
-pictures, or from pure noise. "extra time" compares single plans with and without a spread, in
-percent (median of paired runs).
+pictures, or from pure noise. "time of the spread" compares single plans with and without one, in
+percent (median of paired runs, one at a time).
 
 "regions": how many noisy tokens end inside their prediction regions, in percent, while plans are
 denoised by the pyramid matrix, from the expected way with much noise, as pictures show them, and
@@ -89,6 +89,9 @@ CONDITIONS = tuple(
 )
 """Pushes and noise, the mildest first."""
 
+_REPLANS = {2: "2 (default)", 8: "8"}
+"""Plans that are made again for the spread, by number."""
+
 _SEEDS = 3
 """How often each problem is run under each condition."""
 
@@ -122,12 +125,15 @@ def main(
     for task in measured:
         if len(task.episodes[0]):
             tables["success"].append({"task": task.name} | _judged(*task.episodes))
-            figure = reliability_figure(*task.episodes, title=task.name)
-            save(figure, out / f"uncertainty_{task.name}.svg")
     if pooled:
         predicted, reached = (np.concatenate(part) for part in zip(*pooled, strict=True))
         tables["success"].append({"task": "all of them"} | _judged(predicted, reached))
+    tables["time of the spread"] = [row for name in tasks for row in _extra_times(name, count)]
     publish(out, "uncertainty", __doc__, started, {n: rows for n, rows in tables.items() if rows})
+    for task in measured:
+        if len(task.episodes[0]):
+            figure = reliability_figure(*task.episodes, title=task.name)
+            save(figure, out / f"uncertainty_{task.name}.svg")
 
 
 @dataclass(frozen=True)
@@ -154,9 +160,7 @@ def measure(name: str, count: int) -> Measured:
     planner = cast(ForcingPlanner, load(task.data))
     drawn = problems(task, count)
     spread, regions, tokens = [], [], {}
-    noises = ("way", planner.settings.route_noise), ("way, much noise", MUCH_NOISE)
-    for start, noise in (*noises, ("noise", np.inf)):
-        arm = planner.with_settings(route_noise=noise)
+    for start, arm in _arms(planner).items():
         spread += [{"from": start} | row for row in _spread(arm, drawn)]
     for start, noise in (("way, much noise", MUCH_NOISE), ("noise", np.inf)):
         tokens[start] = _noisy_tokens(planner, drawn, noise)
@@ -173,6 +177,12 @@ def measure(name: str, count: int) -> Measured:
     return Measured(name, tables | {"time": times}, tokens, _success(planner, task, drawn))
 
 
+def _arms(planner: ForcingPlanner) -> dict[str, ForcingPlanner]:
+    """Planners by where their plans start from."""
+    noises = {"way": planner.settings.route_noise, "way, much noise": MUCH_NOISE, "noise": np.inf}
+    return {start: planner.with_settings(route_noise=noise) for start, noise in noises.items()}
+
+
 def _spread(planner: ForcingPlanner, drawn: Problems) -> list[dict[str, object]]:
     """A row for each number of plans that are made again."""
     plan = planner.with_settings(replans=2).plan(drawn.starts, drawn.goals, seed=0)
@@ -184,21 +194,19 @@ def _spread(planner: ForcingPlanner, drawn: Problems) -> list[dict[str, object]]
     real, others = (_real_spread(plan.points, part, islands) for part in (again[:10], again[10:]))
     many = planner.with_settings(replans=8).plan(drawn.starts, drawn.goals, seed=0)
     rows = []
-    for name, guess, replans in (
-        ("2 (default)", plan.spread, 2),
-        ("8", many.spread, 8),
-        ("ten others", others, None),
+    for name, guess in (
+        (_REPLANS[2], plan.spread),
+        (_REPLANS[8], many.spread),
+        ("ten others", others),
     ):
         assert guess is not None
         rank, size, unknown = _compared(plan, guess, real)
-        extra = None if replans is None else _extra_time(planner, drawn, replans)
         rows.append(
             {
                 "plans made again": name,
                 "rank correlation": rank,
                 "size": size,
                 "unknown": unknown,
-                "extra time": extra,
             }
         )
     return rows
@@ -232,6 +240,21 @@ def _compared(plan: Plan, guess: np.ndarray, real: np.ndarray) -> tuple[float, f
         ranks.append(spearmanr(*pair).statistic if varies else 0.0)
     first, second = np.mean(means, axis=0)
     return float(np.median(ranks)), float(first / second), 100 * unknown / len(plan)
+
+
+def _extra_times(name: str, count: int) -> list[dict[str, object]]:
+    task = named_task(name, "validation")
+    drawn = problems(task, count)
+    return [
+        {
+            "task": name,
+            "from": start,
+            "plans made again": title,
+            "extra time": _extra_time(arm, drawn, replans),
+        }
+        for start, arm in _arms(cast(ForcingPlanner, load(task.data))).items()
+        for replans, title in _REPLANS.items()
+    ]
 
 
 def _extra_time(planner: ForcingPlanner, drawn: Problems, replans: int, count: int = 20) -> float:

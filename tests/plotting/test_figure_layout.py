@@ -50,7 +50,12 @@ def figures(maze: Maze | None, width: float) -> list[Figure]:
     whole = plan.figure(executed=plan.points[0], width=width)
     denoised = replace(plan, level=np.zeros_like(plan.level)).figure(width=width)
     tracking = plan.figure(width=width, tracking=np.full(plan.points.shape[1], 0.1))
-    return [whole, denoised, tracking, *(denoising_figure(plan, width=width, panels=x) for x in (6, 1))]
+    return [
+        whole,
+        denoised,
+        tracking,
+        *(denoising_figure(plan, width=width, panels=x) for x in (6, 1)),
+    ]
 
 
 @pytest.mark.parametrize("width", [COLUMN, 6.0, 6.5, 7.0, 11.9])
