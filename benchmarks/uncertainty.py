@@ -121,19 +121,17 @@ def main(
         tables["regions"].append(
             {"task": "all of them", "from": start} | judged | {"in walls": None}
         )
-    pooled = [task.episodes for task in measured if len(task.episodes[0])]
-    for task in measured:
-        if len(task.episodes[0]):
-            tables["success"].append({"task": task.name} | _judged(*task.episodes))
-    if pooled:
-        predicted, reached = (np.concatenate(part) for part in zip(*pooled, strict=True))
+    pushed = [task for task in measured if len(task.episodes[0])]
+    tables["success"] = [{"task": task.name} | _judged(*task.episodes) for task in pushed]
+    if pushed:
+        pooled = zip(*(task.episodes for task in pushed), strict=True)
+        predicted, reached = (np.concatenate(part) for part in pooled)
         tables["success"].append({"task": "all of them"} | _judged(predicted, reached))
     tables["time of the spread"] = [row for name in tasks for row in _extra_times(name, count)]
     publish(out, "uncertainty", __doc__, started, {n: rows for n, rows in tables.items() if rows})
-    for task in measured:
-        if len(task.episodes[0]):
-            figure = reliability_figure(*task.episodes, title=task.name)
-            save(figure, out / f"uncertainty_{task.name}.svg")
+    for task in pushed:
+        figure = reliability_figure(*task.episodes, title=task.name)
+        save(figure, out / f"uncertainty_{task.name}.svg")
 
 
 @dataclass(frozen=True)
@@ -173,8 +171,8 @@ def measure(name: str, count: int) -> Measured:
         for label, (arm, reward) in (("to the goal", (planner, None)), ("by a place", via))
     ]
     tracking = [_tracking(planner, task, drawn)]
-    tables = {"spread": spread, "regions": regions, "tracking": tracking, "success": []}
-    return Measured(name, tables | {"time": times}, tokens, _success(planner, task, drawn))
+    tables = {"spread": spread, "regions": regions, "tracking": tracking, "time": times}
+    return Measured(name, tables, tokens, _success(planner, task, drawn))
 
 
 def _arms(planner: ForcingPlanner) -> dict[str, ForcingPlanner]:
@@ -243,6 +241,7 @@ def _compared(plan: Plan, guess: np.ndarray, real: np.ndarray) -> tuple[float, f
 
 
 def _extra_times(name: str, count: int) -> list[dict[str, object]]:
+    """A row for each planner of a task, and number of plans that are made again."""
     task = named_task(name, "validation")
     drawn = problems(task, count)
     return [

@@ -26,6 +26,7 @@ _TIMES = tuple(1000.0 * (0.6180339887 * index % 1) for index in range(64))
 that a period shows."""
 
 _TIMELESS = Fast, OnSupport, PassThrough, Reach, Short, TimeToGoal
+"""Rewards that a body satisfies no worse if it hurries."""
 
 _MOST_ORDERED = 3
 """Most terms whose orders are all tried."""

@@ -41,12 +41,13 @@ def plot_plan(
     """Draw a plan: tokens, start and goal, and the candidates as faint lines if ``candidates``.
 
     ``color`` is what colors the tokens: ``level``, their noise level, or ``spread``, the plan
-    spread (:attr:`dfplan.Plan.spread`). If colored by noise level, each noisy token is surrounded
-    by its prediction regions, if the plan knows them: they hold the place where it ends with 50 and
-    90% (:mod:`dfplan.regions`). Tokens of pure noise are rings. A part of the line has the color of
-    its less certain end. Points after arrival are not drawn. ``norm`` is the color scale, by
-    default :func:`level_norm` or :func:`spread_norm`. ``width`` is the diameter of a token in
-    typographic points; by default it follows the size of a cell.
+    spread (:attr:`dfplan.Plan.spread`), gray if it is not known. If colored by noise level,
+    each noisy token is surrounded by its prediction regions, if the plan knows them: they hold
+    the place where it ends with 50 and 90% (:mod:`dfplan.regions`). Tokens of pure noise are
+    rings. A part of the line has the color of its less certain end. Points after arrival are
+    not drawn. ``norm`` is the color scale, by default :func:`level_norm` or
+    :func:`spread_norm`. ``width`` is the diameter of a token in typographic points; by default
+    it follows the size of a cell.
 
     Raises:
         ConfigError: unknown index, color or theme, or a width that is not above 0.

@@ -124,6 +124,15 @@ def test_a_part_of_the_line_has_the_color_of_its_less_certain_end(color: str) ->
     np.testing.assert_allclose(colors_at(ax, middles, LARGE)[1:], wanted[1:], atol=0.02)
 
 
+def test_a_spread_that_is_not_known_has_no_color_of_the_scale() -> None:
+    plan = without_marks(make_plan(LARGE))
+    plan = replace(plan, spread=np.full(plan.points.shape[:2], np.nan))
+    ax = plotting.plot_plan(plan, new_axes(6), color="spread")
+    middles = (plan.points[0, 1:] + plan.points[0, :-1]) / 2
+    wanted = np.tile(to_rgb(LIGHT.muted), (len(middles) - 1, 1))
+    np.testing.assert_allclose(colors_at(ax, middles, LARGE)[1:], wanted, atol=0.02)
+
+
 @pytest.mark.parametrize("color", ["level", "spread"])
 def test_parts_faster_than_the_body_are_marked(color: str) -> None:
     plan = without_marks(make_plan(LARGE))
