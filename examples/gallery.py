@@ -46,7 +46,8 @@ def main(
     tree = dfplan.TreePlanner(planner).plan(START, GOAL, seed=0, trace=True)
     # Sampling stops early, so the far future of each plan stays noisy.
     early = pyramid.with_settings(stop_fraction=0.4, route_noise=MUCH_NOISE)
-    policy = dfplan.Policy(early, replan_every=40)
+    # Only plans without a warm start have prediction regions.
+    policy = dfplan.Policy(early, replan_every=40, warm_start=False)
     episode = dfplan.run_episode(dfplan.make("multi2d-large"), policy, seed=14)
 
     print(denoised.plot_denoising(out / "denoising.png", theme=theme))

@@ -41,6 +41,9 @@ def test_what_was_measured_is_stored_and_loaded(tmp_path: Path) -> None:
     for other in (pyramid, pure.with_settings(matrix="trapezoid")):
         assert other.plan(*query, seed=0).regions is None, "none were measured"
     assert much.plan(*query, reward=reward, seed=0).regions is None
+    for arm in (much, pure):
+        earlier = arm.plan(*query, seed=0)
+        assert arm.plan(*query, seed=1, warm_start=earlier).regions is None
     for table in (regions.way, regions.noise):
         assert (np.diff(table.radii, axis=-1) >= 0).all(), "90% need more room than 50%"
 

@@ -246,7 +246,9 @@ def video_episode(
     if env is None and loaded.maze is None:
         raise ConfigError(f"{checkpoint} names no maze. Give an environment with --env.")
     world = make(loaded.maze or "" if env is None else suite_or_maze(env))
-    played = run_episode(world, Policy(loaded, replan_every=replan_every), seed=seed)
+    # Regions are measured of plans without a warm start.
+    policy = Policy(loaded, replan_every=replan_every, warm_start=False)
+    played = run_episode(world, policy, seed=seed)
     world.close()
     print(write_video(out, episode_frames(played, width=width, theme=theme)))
 

@@ -78,11 +78,13 @@ def requirements_of(reward: Reward | None) -> list[Requirements]:
     return [Requirements(np.concatenate([np.zeros((0, 2)), *order]), closed) for order in orders]
 
 
-def asks_for_times(reward: Reward | None) -> bool:
-    """Whether a reward may ask when, or how fast, a body is somewhere.
+def asks_for_times(horizon: int | None, reward: Reward | None) -> bool:
+    """Whether a caller's horizon or reward may ask when, or how fast, a body is somewhere.
 
     If not, a body that follows the plan need not keep the times of the plan.
     """
+    if horizon is not None:
+        return True
     if reward is None:
         return False
     terms = reward.terms() if isinstance(reward, ComposableReward) else [reward]

@@ -179,7 +179,7 @@ class ForcingPlanner(Record, BasePlanner):
             evaluations=estimates + sum(each.evaluations for each in [sampled, *others]),
             began=began,
             maze=self.maze,
-            timed=arguments.horizon is not None or asks_for_times(arguments.reward),
+            timed=asks_for_times(arguments.horizon, arguments.reward),
         )
         if ways.routes is not None and ways.along.any() and arguments.reward is None:
             plan = with_risk(plan, ways.routes, model.statistics)
@@ -269,10 +269,13 @@ class ForcingPlanner(Record, BasePlanner):
         """The regions of plans from a guess, or if any starts from pure noise, of those.
 
         They are larger. None for plans such as none were measured of: by another matrix than the
-        pyramid, with a reward, or with another amount of noise on the expected way.
+        pyramid, with a reward, after a warm start, or with another amount of noise on the
+        expected way.
         """
         settings = self.settings
         if self.regions is None or reward is not None or settings.sampling.matrix != "pyramid":
+            return None
+        if guess is not None and not guess.noise[:, 0].all():  # a warm start, without noise there
             return None
         if guess is None or None in guess.lines or not np.isfinite(guess.noise).all():
             return self.regions.noise

@@ -204,7 +204,7 @@ class TreePlanner(Record, BasePlanner):
             evaluations=spent,
             began=began,
             maze=planner.maze,
-            timed=arguments.horizon is not None or asks_for_times(arguments.reward),
+            timed=asks_for_times(arguments.horizon, arguments.reward),
         )
         if nodes.ways is not None and arguments.reward is None:
             chosen = order[torch.arange(len(query)), selected.index]

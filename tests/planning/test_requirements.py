@@ -107,7 +107,8 @@ def test_other_rewards_require_nothing(reward: object) -> None:
     ],
 )
 def test_a_reward_asks_for_times_if_it_depends_on_them(reward: Any, asks: bool) -> None:
-    assert asks_for_times(reward) is asks
+    assert asks_for_times(None, reward) is asks
+    assert asks_for_times(40, reward), "the caller says how long"
 
 
 def test_a_region_that_closes_all_ways_is_an_error_for_a_way() -> None:
