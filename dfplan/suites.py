@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.record import Record
@@ -59,6 +59,7 @@ class Suite(Record):
         data_name: name of the file or folder for data collected in the suite's mazes.
         teleports: teleports by size of maze.
         observation: the columns of observations.
+        action_size: A, how many numbers an action has.
     """
 
     name: str
@@ -79,6 +80,12 @@ class Suite(Record):
     data_name: str = "data.hdf5"
     teleports: Mapping[str, Teleports] = field(default_factory=dict)
     observation: ObservationLayout = field(default=PLANAR, repr=False)
+    action_size: int = 2
+
+    @property
+    def state_size(self) -> int:
+        """S, how many numbers an observation has."""
+        return self.observation.width if self.has_velocity else len(self.observation.position)
 
     @property
     def cell_size(self) -> float:
@@ -176,7 +183,23 @@ OGBENCH = Suite(
 """OGBench's point mazes (``ogbench/locomaze/maze.py``): x increases along the columns, y down the
 rows; a cell has side 4; the center of cell (1, 1) is the origin."""
 
-SUITES = {suite.name: suite for suite in (D4RL, GYMNASIUM, OGBENCH)}
+OGBENCH_ANT = replace(
+    OGBENCH,
+    name="ogbench_ant",
+    prefix="ogbench-antmaze",
+    ball_radius=0.5,
+    goal_radius=0.5,
+    min_wall_distance=0.25,
+    has_velocity=True,
+    step_length=None,
+    observation=ObservationLayout(29, (0, 1), (15, 16)),
+    action_size=8,
+)
+"""OGBench's ant mazes (``ogbench/locomaze/ant.py``): the mazes of :data:`OGBENCH` with a walking
+body of four legs. An observation has the position, height, orientation (a quaternion) and eight
+joints, then their velocities; an action has eight torques."""
+
+SUITES = {suite.name: suite for suite in (D4RL, GYMNASIUM, OGBENCH, OGBENCH_ANT)}
 """Suites by name."""
 
 DEFAULT = D4RL

@@ -11,14 +11,16 @@ import gymnasium
 
 from dfplan.envs.d4rl import D4RLMazeEnv
 from dfplan.envs.maze_env import MazeEnv, MazeSpec
-from dfplan.envs.ogbench import OGBenchMazeEnv
+from dfplan.envs.ogbench import OGBenchAntEnv
+from dfplan.envs.ogbench_point import OGBenchPointEnv
 from dfplan.envs.pointmaze import GymnasiumMazeEnv
 from dfplan.errors import lookup, require_name, require_numbers
 from dfplan.mazes import Maze, parse_maze
 from dfplan.suites import Suite
 
 ADAPTERS: dict[Suite, type[MazeEnv]] = {
-    adapter.suite: adapter for adapter in (D4RLMazeEnv, GymnasiumMazeEnv, OGBenchMazeEnv)
+    adapter.suite: adapter
+    for adapter in (D4RLMazeEnv, GymnasiumMazeEnv, OGBenchPointEnv, OGBenchAntEnv)
 }
 """The environment class of each suite."""
 
@@ -42,6 +44,7 @@ def make(
     ``multi2d-{umaze,medium,large}``             the same with random goals
     ``pointmaze-{umaze,medium,large}``           gymnasium-robotics' ``PointMaze_*-v3``
     ``ogbench-{medium,large,giant,teleport}``    OGBench's ``pointmaze-*-v0``
+    ``ogbench-antmaze-{medium,...,teleport}``    OGBench's ``antmaze-*-v0``
     a maze in D4RL's coordinates                 like ``maze2d`` if it has a cell G, otherwise like
                                                  ``multi2d``
     a maze in gymnasium-robotics' coordinates    like ``pointmaze``; if it has a cell G, all goals

@@ -24,6 +24,7 @@ from dfplan.envs.options import SPEED_BOUND, finite_vector, read_goal, read_opti
 from dfplan.envs.picture import draw_frame
 from dfplan.errors import ConfigError, MissingSimulatorError, read_seed, require_numbers
 from dfplan.mazes import Maze, parse_maze
+from dfplan.observations import PLANAR
 from dfplan.record import Record
 from dfplan.suites import Suite
 
@@ -68,18 +69,18 @@ class MazeEnv(
     units (``maze.suite``). ``unwrapped`` is the suite's environment.
 
     ============ =================================================================================
-    observation  a dict: ``observation``, position and velocity, float64 [4], or the position,
-                 float64 [2], if the suite observes no velocity; ``achieved_goal`` float64 [2],
-                 the position; ``desired_goal`` float64 [2]
-    action       the suite's, float32 [2] in [-1, 1]; larger actions are clipped
+    observation  a dict: ``observation``, the suite's, float64 [S] (``suite.observation``), such as
+                 position and velocity; ``achieved_goal`` float64 [2], the position;
+                 ``desired_goal`` float64 [2]
+    action       the suite's, float32 [A] in [-1, 1]; larger actions are clipped
     start, goal, the suite's
     reward, end
     info         the suite's, and ``success``, a bool: whether the position after the step, or at
                  the reset, is at the goal
     ============ =================================================================================
 
-    ``reset(options=...)`` accepts ``start``, a position [2] or (with velocities) a position and
-    velocity [4], and ``goal`` [2], which are used without noise; or
+    ``reset(options=...)`` accepts ``start``, a position [2] or an observation [S], and ``goal``
+    [2], which are used without noise; or
     ``start_goal_pair``, the number of one of the suite's fixed pairs of a start and a goal, from 1,
     with the suite's noise. All random numbers come from the seed,
     and a given start or goal does not change the other draws. ``reset(seed=...)`` also seeds
@@ -158,9 +159,14 @@ class MazeEnv(
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": rate}
         corners = maze.cell_to_xy(np.array([[-0.5, -0.5], np.array(maze.shape) - 0.5]))
         low, high = corners.min(0), corners.max(0)
-        fast = [SPEED_BOUND] * (2 if self.suite.has_velocity else 0)
         place = Box(low, high, dtype=np.float64)
-        box = Box(np.append(low, np.negative(fast)), np.append(high, fast), dtype=np.float64)
+        bound = np.full(self.suite.state_size, np.inf)
+        if self.suite.observation == PLANAR:
+            bound[2:] = SPEED_BOUND
+        where = list(self.suite.observation.position)
+        lowest, highest = -bound, bound
+        lowest[where], highest[where] = low, high
+        box = Box(lowest, highest, dtype=np.float64)
         self.observation_space = Dict(
             {"observation": box, "achieved_goal": place, "desired_goal": deepcopy(place)}
         )
@@ -196,34 +202,35 @@ class MazeEnv(
                     "start_goal_pair defines start and goal; give either it, or a start or goal."
                 )
         if start is not None:
-            start = read_start(start, self.maze, (2, 4) if self.suite.has_velocity else (2,))
+            start = read_start(start, self.maze)
         if goal is not None:
             goal = read_goal(goal, self.maze)
         seed = read_seed(seed)
         state, self._goal, info = self._reset_suite(seed, start, goal, pair)
         if seed is not None:
             self.action_space.seed(seed)
-        distance = np.linalg.norm(state[:2] - self._goal)
-        info["success"] = bool(distance <= self.goal_radius)
+        positions = self.suite.observation.positions
+        info["success"] = bool(np.linalg.norm(positions(state) - self._goal) <= self.goal_radius)
         if "goal" in info:
-            info["goal"] = self._goal.copy()
+            info["goal"] = info["goal"].copy()
+            positions(info["goal"])[:] = self._goal
         return self._observation(state), info
 
     def step(
         self, action: np.ndarray
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Apply an action [2] for one step of the suite.
+        """Apply an action [A] for one step of the suite.
 
         Raises:
             ObservationError: the action has the wrong shape or is not finite.
             ResetNeeded: there was no reset.
         """
-        force0, force1 = finite_vector(action, (2,), "action").tolist()
+        values = finite_vector(action, (self.suite.action_size,), "action").tolist()
         # OGBench does not clip actions itself, and large ones cross walls. The dtype is kept
         # because rounding depends on it.
         if type(action) is not np.ndarray or action.dtype.kind not in "fiub":
             action = copy_array(action)
-        if not -1.0 <= force0 <= 1.0 or not -1.0 <= force1 <= 1.0:
+        if min(values) < -1.0 or max(values) > 1.0:
             action = np.clip(action, -1.0, 1.0)
         state, reward, terminated, truncated, info = self._step_suite(action)
         info["success"] = bool(info["success"])
@@ -267,10 +274,10 @@ class MazeEnv(
         return layers
 
     def _observation(self, state: np.ndarray) -> dict[str, np.ndarray]:
-        self._position = state[:2].copy()
+        self._position = self.suite.observation.positions(state).copy()
         return {
             "observation": state,
-            "achieved_goal": state[:2].copy(),
+            "achieved_goal": self._position.copy(),
             "desired_goal": self._goal.copy(),
         }
 

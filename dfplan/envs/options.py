@@ -49,24 +49,27 @@ def read_options(options: object, known: tuple[str, ...]) -> Mapping[str, Any]:
     return options
 
 
-def read_start(value: object, maze: Maze, sizes: tuple[int, ...] = (2, 4)) -> np.ndarray:
-    """Check a start: a position, or a position and a velocity; return it as float64 [2] or [4].
+def read_start(value: object, maze: Maze) -> np.ndarray:
+    """Check a start: a position or an observation; return it as float64 [2] or [S].
 
     Args:
         value: in the maze's coordinates.
-        maze: the start must be at a position of it that the ball can reach.
-        sizes: allowed numbers of elements.
+        maze: the start must be at a position of it that the body can reach.
 
     Raises:
         MazeError: the start is in a wall or outside the maze.
         ObservationError: it has the wrong shape, is not finite or is too fast.
     """
-    start = finite_vector(value, sizes, "start")
-    maze.require_free(start[:2], "start", radius=maze.suite.min_wall_distance)
-    if (np.abs(start[2:]) > SPEED_BOUND).any():
+    suite = maze.suite
+    layout = suite.observation
+    start = finite_vector(value, tuple(sorted({2, suite.state_size})), "start")
+    position = start if len(start) == 2 else layout.positions(start)
+    maze.require_free(position, "start", radius=suite.min_wall_distance)
+    velocity = layout.velocities(start)
+    if velocity is not None and (np.abs(velocity) > SPEED_BOUND).any():
         raise ObservationError(
-            f"The start's velocity must be within ±{SPEED_BOUND} per axis, which the ball never "
-            f"exceeds; got {start[2:].tolist()}."
+            f"The start's velocity must be within ±{SPEED_BOUND} per axis, which the body never "
+            f"exceeds; got {velocity.tolist()}."
         )
     return start
 
