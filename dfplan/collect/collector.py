@@ -54,13 +54,13 @@ class Collector(Protocol):
 
 @dataclass(frozen=True)
 class CollectorEntry:
-    """An entry in the table of collectors, for the mazes of a suite.
+    """An entry in the table of collectors, for the mazes of some suites.
 
     ``plan`` makes the collector for a maze and a number of environment steps; None for the
     published number, or :data:`DEFAULT_STEPS` in other mazes.
     """
 
-    suite: Suite
+    suites: tuple[Suite, ...]
     plan: Callable[[Maze, int | None], Collector]
 
 

@@ -153,8 +153,8 @@ def _plan(maze: Maze, steps: int | None, walk_steps: int | None = None) -> D4RLC
 
 
 COLLECTORS = {
-    "d4rl": CollectorEntry(D4RL, _plan),
-    "d4rl-stitch": CollectorEntry(D4RL, partial(_plan, walk_steps=_WALK_STEPS)),
+    "d4rl": CollectorEntry((D4RL,), _plan),
+    "d4rl-stitch": CollectorEntry((D4RL,), partial(_plan, walk_steps=_WALK_STEPS)),
 }
 """D4RL's collectors by name."""
 

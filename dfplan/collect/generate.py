@@ -41,8 +41,9 @@ def generate(
     minari,    gymnasium-robotics' (``pointmaze-large``), custom  a folder, a Minari data set
     minari-dfs ones in its coordinates; for the second see
                :class:`~dfplan.collect.minari.MinariCollector`
-    navigate,  OGBench's (``ogbench-giant``)                      an npz file, and ``*-val.npz``
-    stitch                                                        next to it for validation
+    navigate,  OGBench's (``ogbench-giant``,                      an npz file, and ``*-val.npz``
+    stitch,    ``ogbench-antmaze-giant``); the last for ants      next to it for validation
+    explore    alone
     ========== ================================================== ================================
 
     Parts of the data are kept in the folder ``<path>.parts`` until all are collected. After an
@@ -106,15 +107,15 @@ def parts_folder(path: Path) -> Path:
 
 
 def _choose_collector(maze: Maze, collector: str | None) -> str:
+    known = [name for name, entry in COLLECTORS.items() if maze.suite in entry.suites]
     if collector is None:
-        return next(name for name, entry in COLLECTORS.items() if entry.suite is maze.suite)
-    suite = lookup("collector", collector, COLLECTORS).suite
-    if suite is not maze.suite:
-        known = ", ".join(name for name, entry in COLLECTORS.items() if entry.suite is maze.suite)
+        return known[0]
+    suites = lookup("collector", collector, COLLECTORS).suites
+    if maze.suite not in suites:
         raise ConfigError(
-            f"The collector {collector!r} is for mazes of the suite {suite.name!r}. The maze "
-            f"{maze.name!r} has the suite {maze.suite.name!r}; choose one of its collectors: "
-            f"{known}."
+            f"The collector {collector!r} is for mazes of the suites "
+            f"{', '.join(suite.name for suite in suites)}. The maze {maze.name!r} has the suite "
+            f"{maze.suite.name}; choose one of its collectors: {', '.join(known)}."
         )
     return collector
 

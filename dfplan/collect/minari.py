@@ -119,8 +119,8 @@ def _plan(maze: Maze, steps: int | None, depth_first: bool = False) -> MinariCol
 
 
 COLLECTORS = {
-    "minari": CollectorEntry(GYMNASIUM, _plan),
-    "minari-dfs": CollectorEntry(GYMNASIUM, partial(_plan, depth_first=True)),
+    "minari": CollectorEntry((GYMNASIUM,), _plan),
+    "minari-dfs": CollectorEntry((GYMNASIUM,), partial(_plan, depth_first=True)),
 }
 """gymnasium-robotics' collectors by name."""
 

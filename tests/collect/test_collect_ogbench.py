@@ -23,10 +23,10 @@ SEED = np.random.SeedSequence(0)
 
 
 def collector(
-    name: str, stitch: bool = False, episodes: int = 2, length: int = 400
+    name: str, kind: str = "navigate", episodes: int = 2, length: int = 400
 ) -> OGBenchCollector:
     maze = named_maze(f"ogbench-{name}")
-    return OGBenchCollector(maze, stitch, episodes, length, episodes * length)
+    return OGBenchCollector(maze, kind, episodes, length, episodes * length)
 
 
 def made(name: str) -> Any:
@@ -114,7 +114,7 @@ def test_rows_are_the_published_files() -> None:
 
 def test_stitch_goes_four_cells_and_stays() -> None:
     maze = named_maze("ogbench-giant")
-    data = collector("giant", stitch=True, episodes=12, length=201).collect(0, SEED)
+    data = collector("giant", kind="stitch", episodes=12, length=201).collect(0, SEED)
     for start in data.episodes.tolist():
         first, last = maze.xy_to_cell(data.observations[[start, start + 200]])
         # At rest it may lean over the edge of the goal's cell, and hardly further.
@@ -122,7 +122,7 @@ def test_stitch_goes_four_cells_and_stays() -> None:
 
 
 def test_a_tenth_as_many_episodes_are_for_validation() -> None:
-    plan = OGBenchCollector(named_maze("ogbench-giant"), False, 500, 2001, 10_000)
+    plan = OGBenchCollector(named_maze("ogbench-giant"), "navigate", 500, 2001, 10_000)
     assert plan.training_shards == 125
     assert sum(plan.shard_sizes[:125]) == 500 * 2001
     assert sum(plan.shard_sizes[125:]) == 50 * 2001
@@ -154,7 +154,7 @@ def test_the_cells_are_the_packages(name: str) -> None:
 
 def test_other_mazes_are_refused() -> None:
     with pytest.raises(ConfigError, match="its package can build"):
-        OGBenchCollector(parse_maze("####\n#OO#\n####", suite=OGBENCH), False, 1, 10, 10)
+        OGBenchCollector(parse_maze("####\n#OO#\n####", suite=OGBENCH), "navigate", 1, 10, 10)
 
 
 def test_a_missing_package_is_named_with_its_cure() -> None:

@@ -121,7 +121,7 @@ def until(fulfilled: object, seconds: float = 100.0) -> None:
 PLANS = {
     "d4rl": lambda: D4RLCollector(named_maze("umaze"), 1000, 300),
     "minari": lambda: MinariCollector(named_maze("pointmaze-umaze"), 1000, 300),
-    "ogbench": lambda: OGBenchCollector(named_maze("ogbench-medium"), True, 4, 60, 60),
+    "ogbench": lambda: OGBenchCollector(named_maze("ogbench-medium"), "stitch", 4, 60, 60),
 }
 
 

@@ -82,7 +82,9 @@ def hugging(rng: np.random.Generator, steps: int) -> np.ndarray:
     return np.array(rows[:steps], np.float32)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if SHIPPED.get(name, "").startswith("pointmaze")])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if SHIPPED.get(name, "").startswith("pointmaze")]
+)
 def test_omitted_simulation_does_not_change_any_step(name: str) -> None:
     ours, theirs = make(name), shipped(name)
     mine, suite = cast(Any, ours.unwrapped), cast(Any, theirs.unwrapped)
