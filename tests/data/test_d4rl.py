@@ -57,6 +57,15 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "data.hdf5"
 
 
+def test_a_published_file_of_an_ant_says_where_its_position_is(tmp_path: Path) -> None:
+    path = tmp_path / "Ant_maze_u-maze_noisy_multistart_False_multigoal_False_sparse_fixed.hdf5"
+    noise = np.random.default_rng(0).normal(size=(50, 29)).astype(np.float32)
+    ends = np.arange(50) % 25 == 24
+    write(path, observations=noise, actions=noise[:, :8], timeouts=ends, terminals=0 * ends)
+    read = read_d4rl(path)
+    assert read.layout.position == (0, 1) and read.actions.shape == (50, 8)
+
+
 def test_fields_come_back_as_they_were_written(file: Path) -> None:
     rewards = np.arange(100, dtype=np.float32)
     goal = np.ones((100, 2), np.float32)

@@ -275,9 +275,9 @@ def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_names_are_those_of_the_suites() -> None:
-    """As ``d4rl/pointmaze/__init__.py`` has them, and OGBench's list of point mazes."""
+    """As ``d4rl/pointmaze/__init__.py`` has them, and OGBench's lists of point and ant mazes."""
     files = {name: publisher.files[name] for name, publisher in PUBLISHERS.items()}
-    assert sorted(Counter(each.title for each in PUBLISHERS.values()).values()) == [16, 20]
+    assert sorted(Counter(each.title for each in PUBLISHERS.values()).values()) == [20, 38]
     for name, file in {
         "maze2d-open-v0": "maze2d-open-sparse.hdf5",
         "maze2d-open-dense-v0": "maze2d-open-dense.hdf5",
@@ -292,6 +292,7 @@ def test_names_are_those_of_the_suites() -> None:
         "pointmaze-teleport-stitch-v0.npz",
         "pointmaze-teleport-stitch-v0-val.npz",
     )
+    assert "antmaze-large-explore-v0" in files and "antmaze-giant-explore-v0" not in files
 
 
 # What may go wrong on the way.

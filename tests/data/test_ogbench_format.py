@@ -12,6 +12,7 @@ import pytest
 from dfplan.data.formats.d4rl import read_d4rl, write_d4rl
 from dfplan.data.formats.ogbench import read_ogbench, write_ogbench
 from dfplan.errors import DataError
+from dfplan.observations import ObservationLayout
 from dfplan.types import Recording
 
 LENGTHS = (5, 2, 8)
@@ -22,6 +23,7 @@ FULL_DISK = """
 import resource, sys
 import numpy as np
 from dfplan.data.formats.ogbench import write_ogbench
+from dfplan.observations import ObservationLayout
 from dfplan.types import Recording
 noise = np.random.default_rng(0).normal(size=(100_000, 4))
 recording = Recording(noise, noise[:, :2], np.array([0]), "noise")
@@ -76,6 +78,18 @@ def test_a_published_file_is_read_as_it_is(file: Path) -> None:
     )
     assert read.maze == "ogbench-giant"
     assert read.source == file.name
+
+
+def test_a_published_file_of_an_ant_says_where_its_position_is(tmp_path: Path) -> None:
+    path = tmp_path / "antmaze-large-explore-v0.npz"
+    np.savez_compressed(path, **{**published(), "observations": rows(29), "actions": rows(8)})
+    read = read_ogbench(path)
+    assert read.maze == "ogbench-antmaze-large"
+    assert read.layout == ObservationLayout(29, (0, 1), (15, 16))
+    again = read_ogbench(write_ogbench(read, tmp_path / "ants.npz"))
+    assert again.layout == read.layout and again.maze == read.maze
+    other = read_ogbench(path, position=(3, 4))
+    assert other.layout.position == (3, 4)
 
 
 def test_terminals_may_be_numbers_and_end_before_the_rows_do(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from dfplan.errors import ConfigError, DataError, MazeError
 from dfplan.files import expand_path
 from dfplan.mazes import parse_maze
 from dfplan.observations import PLANAR
+from dfplan.suites import OGBENCH_ANT
 from dfplan.types import Recording
 
 _CHUNK = 50_000
@@ -55,6 +56,7 @@ _RECORDED = "recorded"
 _COMPLETE = "complete"
 """Attribute of the joints; True: terminals begin no other episodes."""
 
+_ANT_NAME = re.compile(r"Ant_maze_")
 _PUBLISHED_NAME = re.compile(r"maze2d-(umaze|medium|large)-(sparse|dense)")
 
 
@@ -85,6 +87,8 @@ def read_d4rl(
     with open_hdf5(path, follow_links) as file:
         fields = _fields(file, follow_links)
         count, width = fields["observations"].require_shape(OBSERVATION)
+        if position is None and _ANT_NAME.match(path.name):
+            position = OGBENCH_ANT.observation.position  # the body is the same
         layout = read_layout(width, position, read_text(file, _LAYOUT), str(path))
         if (fields["actions"].stored.shape or ())[:1] == (count - 1,):
             raise DataError(

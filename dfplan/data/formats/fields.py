@@ -15,6 +15,7 @@ from dfplan.data.npz import NpzArray, read_npz
 from dfplan.data.segments import DataWarning
 from dfplan.data.storage import convert, row_blocks
 from dfplan.errors import ConfigError, DataError
+from dfplan.mazes import parse_maze
 from dfplan.observations import PLANAR, ObservationLayout, observation_layout, require_columns
 from dfplan.record import Record
 from dfplan.types import Recording
@@ -121,22 +122,30 @@ def layout_text(layout: ObservationLayout) -> str | None:
 
 
 def read_layout(
-    width: int, position: Sequence[int] | None, text: str | None, source: str
+    width: int,
+    position: Sequence[int] | None,
+    text: str | None,
+    source: str,
+    maze: str | None = None,
 ) -> ObservationLayout:
     """The layout of recorded observations.
 
     Args:
         width: S.
-        position: the columns that the caller names; None for those in the file, or else as in
-            :func:`~dfplan.observations.observation_layout`.
+        position: the columns that the caller names; None for those in the file, or else of the
+            maze's suite, or else as in :func:`~dfplan.observations.observation_layout`.
         text: that of :func:`layout_text`; None if the file has none.
         source: name of the file, for error messages.
+        maze: in which the data was recorded, if it is known.
 
     Raises:
         ConfigError: as :func:`~dfplan.observations.observation_layout`.
         DataError: the text is damaged.
     """
     if text is None:
+        suite = None if maze is None else parse_maze(maze).suite
+        if position is None and suite is not None and suite.observation.width == width:
+            return suite.observation
         return observation_layout(width, position, source)
     try:
         stored = ObservationLayout(width, **json.loads(text))

@@ -36,6 +36,8 @@ from dfplan.errors import ConfigError, MazeError
 from dfplan.files import expand_path
 from dfplan.mazes import parse_maze
 from dfplan.observations import PLANAR
+from dfplan.suites import OGBENCH as OGBENCH_POINT
+from dfplan.suites import OGBENCH_ANT
 from dfplan.types import Recording
 
 # Arrays that OGBench's format does not have. Its tools ignore them.
@@ -45,7 +47,9 @@ _FINAL_OBSERVATIONS = "bare_ends"
 _MAZE = "maze"
 _LAYOUT = "observation_layout"
 
-_FILE_NAME = re.compile(r"pointmaze-(medium|large|giant|teleport)-")
+_SUITES = {"pointmaze": OGBENCH_POINT, "antmaze": OGBENCH_ANT}
+_FILE_NAME = re.compile(r"(pointmaze|antmaze)-(medium|large|giant|teleport)-")
+_KINDS = {"pointmaze": ("navigate", "stitch"), "antmaze": ("navigate", "stitch", "explore")}
 _ALIGNMENT = 64
 _LOCAL_HEADER = 30  # bytes of a member's local header, without its name and extra field
 _PADDING = 0xD935  # id of an extra field of a zip file that has no meaning
@@ -82,7 +86,8 @@ def read_ogbench(
         "OGBench's format: observations [N, S], actions [N, A], terminals [N]",
     )
     count, width = fields["observations"].require_shape(OBSERVATION)
-    layout = read_layout(width, position, _text(arrays, _LAYOUT), str(path))
+    maze = _maze(arrays, path)
+    layout = read_layout(width, position, _text(arrays, _LAYOUT), str(path), maze)
     observations = fields["observations"].read(OBSERVATION)
     actions = fields["actions"].read(ACTION, count)
     valids = fields.optional("valids", (), count, flags=True)
@@ -99,7 +104,7 @@ def read_ogbench(
             source=path.name,
             rewards=None if rewards is None else _insert_last(rewards, last),
             final_observations=np.ones(len(episodes), bool),
-            maze=_maze(arrays, path),
+            maze=maze,
             layout=layout,
         )
     return Recording(
@@ -112,7 +117,7 @@ def read_ogbench(
         terminals=fields.optional(_TERMINALS, (), count, flags=True),
         timeouts=fields.optional(_TIMEOUTS, (), count, flags=True),
         final_observations=fields.optional(_FINAL_OBSERVATIONS, (), len(episodes), flags=True),
-        maze=_maze(arrays, path),
+        maze=maze,
         layout=layout,
     )
 
@@ -178,7 +183,7 @@ def _maze(arrays: dict[str, NpzArray], path: Path) -> str | None:
         except (ConfigError, MazeError):
             return None
     match = _FILE_NAME.match(path.name)
-    return f"ogbench-{match[1]}" if match else None
+    return f"{_SUITES[match[1]].prefix}-{match[2]}" if match else None
 
 
 def _insert_last(
@@ -220,9 +225,11 @@ def _write_values(out: IO[bytes], values: np.ndarray) -> None:
 
 def _published_files() -> dict[str, tuple[str, ...]]:
     names = [
-        f"pointmaze-{maze}-{kind}-v0"
-        for maze in ("medium", "large", "giant", "teleport")
-        for kind in ("navigate", "stitch")
+        f"{body}-{size}-{kind}-v0"
+        for body, suite in _SUITES.items()
+        for size in suite.mazes
+        for kind in _KINDS[body]
+        if (kind, size) != ("explore", "giant")
     ]
     files = {name: (f"{name}.npz", f"{name}-val.npz") for name in names}
     return files | {f"{name}-val": pair[::-1] for name, pair in files.items()}
@@ -247,5 +254,5 @@ OGBENCH = Format(
     datasets=_PUBLISHER.datasets,
     publisher=_PUBLISHER,
 )
-"""OGBench's format, and its point mazes (``ogbench/utils.py``): for training, and with ``-val`` for
-validation."""
+"""OGBench's format, and its point and ant mazes (``ogbench/utils.py``): for training, and with
+``-val`` for validation."""
