@@ -61,6 +61,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from dfplan.errors import MazeError
 from dfplan.mazes import Maze, parse_maze
+from dfplan.observations import PLANAR
 from dfplan.suites import Suite, Teleports
 
 _STEP_SECONDS = 0.01
@@ -118,7 +119,7 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
             radius.
 
     Returns:
-        int [n].
+        int [n]; 1 for bodies other than balls, whose speed no bound is known of.
 
     Raises:
         MazeError: no path joins a start and its goal, or one of them lies in a wall.
@@ -127,6 +128,8 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
     """
     layout = maze.suite.observation
     positions, velocities = layout.positions(starts), layout.velocities(starts)
+    if layout != PLANAR:
+        return np.ones(len(positions), dtype=int)
     remaining = path_lengths(maze, positions, goals)
     granted = contacts(maze.suite)
     graph = _visibility_graph(maze)

@@ -21,7 +21,7 @@ import numpy as np
 from dfplan.errors import ConfigError, DataError, lookup, require_name, require_numbers
 from dfplan.mazes import Maze, named_maze
 from dfplan.record import Record
-from dfplan.suites import D4RL, GYMNASIUM, OGBENCH, Suite
+from dfplan.suites import D4RL, GYMNASIUM, OGBENCH, OGBENCH_ANT, Suite
 
 Split = Literal["test", "validation"]
 """Tune on ``validation``, report ``test``."""
@@ -91,6 +91,13 @@ _OGBENCH_POINTMAZE = Protocol(
     episodes=250,
     ends_at_goal=True,
 )
+_OGBENCH_ANTMAZE = replace(
+    _OGBENCH_POINTMAZE,
+    id="ogbench-antmaze-v0",
+    text="OGBench's antmaze-*-v0 as shipped: its five start-goal pairs in turn, with its noise "
+    "(+- 1), and a random posture. An episode ends after 1000 steps or within 0.5 of the goal. "
+    "navigate, stitch, explore: the data set on which planners were trained.",
+)
 _FROZEN = Protocol(
     "dfplan-v1",
     "A frozen list of starts and goals in the mazes of D4RL and OGBench, with equally many "
@@ -107,7 +114,8 @@ _FROZEN = Protocol(
 )
 
 PROTOCOLS: dict[str, Protocol] = {
-    protocol.id: protocol for protocol in (_MAZE2D, _POINTMAZE, _OGBENCH_POINTMAZE, _FROZEN)
+    protocol.id: protocol
+    for protocol in (_MAZE2D, _POINTMAZE, _OGBENCH_POINTMAZE, _OGBENCH_ANTMAZE, _FROZEN)
 }
 """Protocols by id."""
 
@@ -250,8 +258,14 @@ def _tasks() -> list[Task]:
     gymnasium = [_suite_task(_POINTMAZE, GYMNASIUM, size) for size in GYMNASIUM.mazes]
     ogbench_tasks = [
         replace(task, id=f"{task.id}-{kind}", data=task.data + suffix)
-        for task in [_suite_task(_OGBENCH_POINTMAZE, OGBENCH, size) for size in OGBENCH.mazes]
-        for kind, suffix in (("navigate", ""), ("stitch", "-stitch"))
+        for protocol, suite, kinds in (
+            (_OGBENCH_POINTMAZE, OGBENCH, ("navigate", "stitch")),
+            (_OGBENCH_ANTMAZE, OGBENCH_ANT, ("navigate", "stitch", "explore")),
+        )
+        for task in [_suite_task(protocol, suite, size) for size in suite.mazes]
+        for kind in kinds
+        if (kind, task.maze.name) != ("explore", "ogbench-antmaze-giant")
+        for suffix in ["" if kind == kinds[0] else f"-{kind}"]
     ]
     frozen_tasks = [
         replace(_suite_task(_FROZEN, suite, size), id=f"dfplan-{suite.prefix}-{size}")
