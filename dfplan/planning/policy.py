@@ -147,7 +147,7 @@ class Policy:
         self._planner = planner
         self._warm_start = warm_start and "warm_start" in getattr(planner, "supports", ())
         self._tracker = tracker
-        self._goal = None if goal is None else read_goal(goal, 1)[0]
+        self._goal = None if goal is None else read_goal(goal, 1, self._layout)[0]
         self._passed = PassedPlaces(reward)
         self._reward = reward
         # Lines are only followed where that decides about later plans.
@@ -186,8 +186,9 @@ class Policy:
         Args:
             observation: see :data:`~dfplan.planning.query.Observation`; in the data's coordinates.
                 With a state estimator, values that are not finite count as missing.
-            goal: position [2] or [B, 2]; by default the observation's ``desired_goal``, otherwise
-                the policy's goal. It is optional with a reward.
+            goal: position [2] or [B, 2], or an observation of the body there, [S] or [B, S]; by
+                default the observation's ``desired_goal``, otherwise the policy's goal. It is
+                optional with a reward.
 
         Returns:
             Action in [-1, 1], float32 [A] or [B, A] like the observation.
@@ -278,7 +279,7 @@ class Policy:
         count = len(states)
         goals = np.full((count, 2), np.nan, dtype=np.float32)
         if goal is not None:
-            goals = read_goal(goal, count, allow_missing=self._hold)
+            goals = read_goal(goal, count, self._layout, allow_missing=self._hold)
         if self.plan is None:
             self._start(count)
         elif count != len(self._replanning.stale):

@@ -169,7 +169,7 @@ def read_query(
 
     Args:
         observation: what to plan from.
-        goal: position, [2] or [B, 2]; may be None.
+        goal: position, [2] or [B, 2], or an observation there; may be None.
         layout: the columns of an observation.
         complete: whether the position alone is not enough.
 
@@ -181,7 +181,7 @@ def read_query(
         positions = states
         states = np.zeros((len(positions), layout.width), np.float32)
         states[:, list(layout.position)] = positions
-    goals = None if goal is None else read_goal(goal, len(states))
+    goals = None if goal is None else read_goal(goal, len(states), layout)
     return PlanQuery(states, goals, layout=layout)
 
 
@@ -236,16 +236,24 @@ def read_observation(
     return states
 
 
-def read_goal(goal: np.ndarray, count: int, *, allow_missing: bool = False) -> np.ndarray:
+def read_goal(
+    goal: np.ndarray,
+    count: int,
+    layout: ObservationLayout = PLANAR,
+    *,
+    allow_missing: bool = False,
+) -> np.ndarray:
     """Copy goals, [2] for all or [B, 2], to float32 [count, 2].
 
-    With ``allow_missing`` they may be NaN or infinite.
+    A goal may also be an observation of the body at the goal, [S] or [B, S], if that has more than
+    position and velocity. With ``allow_missing`` goals may be NaN or infinite.
 
     Raises:
         ObservationError: a wrong shape, another number of goals, values that are not numbers, or
             without ``allow_missing`` values that are not finite.
     """
-    goals = _read_rows("goal", goal, 2)
+    goals = _read_rows("goal", goal, *((2,) if layout == PLANAR else (2, layout.width)))
+    goals = layout.positions(goals)
     if len(goals) not in (1, count):
         raise ObservationError(
             f"Expected one goal, or one for each of {count} observations; got {len(goals)}."

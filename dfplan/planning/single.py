@@ -43,7 +43,7 @@ from dfplan.planning.select import Selected, select, to_plan
 from dfplan.planning.settings import MUCH_NOISE, PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
 from dfplan.planning.success import Calibration
-from dfplan.planning.trackers import Pursuit, pursuit
+from dfplan.planning.trackers import LowLevel, LowLevelPolicy, Tracker, pursuit
 from dfplan.planning.warm_start import rests
 from dfplan.record import Record
 from dfplan.regions import RegionTable, RegionTables
@@ -54,6 +54,9 @@ from dfplan.types import DenoisingStep, Plan, Reward
 _MOST_NOISE_OF_LONG_PLANS = 20.0
 """Most noise on an expected way that is longer than a window, in steps at top speed. With more, the
 windows of a plan do not know which parts of the way are theirs."""
+
+_TARGET_STEPS = 6.0
+"""Distance to the target of a low-level policy, in steps at top speed."""
 
 _STEEPNESS = 30.0
 """Factor of :meth:`ForcingPlanner.for_rewards` on the planner's own weights in guidance."""
@@ -77,6 +80,7 @@ class ForcingPlanner(Record, BasePlanner):
         regions: where noisy tokens end up, measured with this model (``dfplan calibrate``); None if
             it was not measured.
         calibration: how simulated episodes of its plans differ from real ones.
+        low_level: acts on a body whose actions are no forces in the plane; None for pure pursuit.
 
     Raises:
         ConfigError: an attribute has the wrong type.
@@ -89,6 +93,7 @@ class ForcingPlanner(Record, BasePlanner):
     maze: str | None = None
     regions: RegionTables | None = None
     calibration: Calibration = field(default_factory=Calibration)
+    low_level: LowLevelPolicy | None = None
 
     def __post_init__(self) -> None:
         require_class(SequenceModel, model=self.model)
@@ -144,9 +149,12 @@ class ForcingPlanner(Record, BasePlanner):
             refine_top_k=min(4, settings.candidates),
         )
 
-    def tracker(self) -> Pursuit:
-        """Pure pursuit, with gains computed from the data's motion."""
-        return pursuit(self.model.statistics.motion)
+    def tracker(self) -> Tracker:
+        """The low-level policy, or pure pursuit with gains computed from the data's motion."""
+        motion = self.model.statistics.motion
+        if self.low_level is None:
+            return pursuit(motion)
+        return LowLevel(self.low_level, _TARGET_STEPS * motion.max_step, motion.max_step)
 
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """See :meth:`~dfplan.planning.planner.BasePlanner.plan`."""

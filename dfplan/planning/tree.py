@@ -48,7 +48,7 @@ from dfplan.planning.route import Route, TimedLine
 from dfplan.planning.search import ROOT, Leaves, SearchSettings, Tree, with_room
 from dfplan.planning.select import select, to_plan
 from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.trackers import Pursuit
+from dfplan.planning.trackers import Tracker
 from dfplan.record import Record
 from dfplan.sampling.matrices import FREE
 from dfplan.sampling.model import SequenceModel
@@ -211,7 +211,7 @@ class TreePlanner(Record, BasePlanner):
             plan = with_risk(plan, nodes.routes(chosen), model.statistics)
         return replace(plan, tree=nodes.to_record(tree) if arguments.trace else None)
 
-    def tracker(self) -> Pursuit:
+    def tracker(self) -> Tracker:
         """The planner's tracker."""
         return self.planner.tracker()
 

@@ -12,6 +12,7 @@ import torch
 from dfplan.blocks import SegmentRows, segment_blocks
 from dfplan.boundary import isolated
 from dfplan.errors import ConfigError
+from dfplan.observations import PLANAR
 from dfplan.record import Record
 from dfplan.tokens.contacts import find_contacts
 from dfplan.tokens.free_region import Clearance, FreeRegion, free_region
@@ -32,7 +33,7 @@ _SHAPES = {
     "reward_unit": ((), torch.float64),
     "clearance": ((2,), torch.float64),
 }
-_POSITIVE = ("std", "support.resolution", "reward_unit")
+_POSITIVE = ("std", "support.resolution", "reward_unit", "observation.std")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Statistics(Record):
         roadmap: where the data goes from where, and how fast; None in checkpoints without it.
         contacts: where an obstacle stopped the body, float32 [Q, 2].
         clearance: how far plans stay from the edge of the visited region and from contacts.
+        observation: mean and standard deviation of each column of the observation; None for
+            positions and velocities alone.
 
     Raises:
         ConfigError: the roadmap is of another frame than the visited region.
@@ -60,6 +63,7 @@ class Statistics(Record):
     roadmap: Roadmap | None = None
     contacts: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     clearance: Clearance = field(default_factory=Clearance)
+    observation: Normalizer | None = None
 
     def __post_init__(self) -> None:
         roadmap, support = self.roadmap, self.support
@@ -100,6 +104,9 @@ class Statistics(Record):
             tensors["clearance"] = torch.tensor(
                 [self.clearance.edge, self.clearance.contact], dtype=torch.float64
             )
+        if self.observation is not None:
+            tensors["observation.mean"] = self.observation.mean
+            tensors["observation.std"] = self.observation.std
         if self.roadmap is not None:
             for name in Roadmap.ARRAYS:
                 tensors[f"roadmap.{name}"] = torch.from_numpy(getattr(self.roadmap, name))
@@ -140,6 +147,7 @@ class Statistics(Record):
             float(tensors.get("reward_unit", 1.0)),
             _roadmap(tensors, support) if "roadmap.bins" in tensors else None,
             *_clearance(tensors),
+            _observation(tensors),
         )
 
 
@@ -159,6 +167,7 @@ def fit_statistics(
     """
     observations, segments = trajectories.observations, trajectories.segments
     positions = SegmentRows(trajectories.layout.positions(observations), segments)
+    planar = trajectories.layout == PLANAR
     motion = fit_motion(trajectories)
     farthest = max(float(np.abs(block).max()) for block in positions)
     require_resolved(farthest, motion, trajectories.source)
@@ -170,6 +179,7 @@ def fit_statistics(
         _reward_unit(trajectories),
         fit_roadmap(trajectories, support),
         find_contacts(trajectories, motion),
+        observation=None if planar else fit_normalizer(SegmentRows(observations, segments)),
     )
 
 
@@ -184,6 +194,17 @@ def _clearance(tensors: dict[str, torch.Tensor]) -> tuple[np.ndarray, Clearance]
         return contacts.numpy(), Clearance(*tensors["clearance"].tolist())
     except ConfigError as error:
         raise ValueError("clearance") from error
+
+
+def _observation(tensors: dict[str, torch.Tensor]) -> Normalizer | None:
+    """The scale of the observation in a checkpoint, with the errors of ``from_tensors``."""
+    if "observation.mean" not in tensors and "observation.std" not in tensors:
+        return None
+    mean, std = tensors["observation.mean"], tensors["observation.std"]
+    for name, tensor in (("mean", mean), ("std", std)):
+        if tensor.dtype != torch.float32 or tensor.ndim != 1 or tensor.shape != mean.shape:
+            raise ValueError(f"observation.{name}")
+    return Normalizer(mean, std)
 
 
 def _roadmap(tensors: dict[str, torch.Tensor], support: Support) -> Roadmap:

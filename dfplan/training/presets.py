@@ -13,11 +13,13 @@ from dfplan.errors import ConfigError
 from dfplan.files import remove_folder
 from dfplan.mazes import Maze, named_maze
 from dfplan.registry import Registry
+from dfplan.suites import OGBENCH_ANT
 from dfplan.training.objective import LoopRecipe
 from dfplan.training.recipes.cloning import CloningConfig
 from dfplan.training.recipes.diffuser import DIFFUSER
 from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.inverse import InverseConfig
+from dfplan.training.recipes.low_level import LowLevelConfig
 from dfplan.training.recipes.offline import ALGORITHMS, OfflineConfig, OfflineSettings
 from dfplan.training.recipes.value import ValueConfig
 from dfplan.training.settings import TrainSettings
@@ -87,10 +89,9 @@ _OPEN_ENDS = LevelMixture(known_start=0.5, known_goal=0.5)
 """Levels for windows shorter than plans: those inside a plan have no known end."""
 
 # For data of short walks, or where chance decides the way.
+_SHORT_WINDOWS = ForcingConfig(tokens=11, width=64, layers=3, levels=_OPEN_ENDS)
 _SHORT = Preset(
-    named_maze("ogbench-teleport"),
-    ForcingConfig(tokens=11, width=64, layers=3, levels=_OPEN_ENDS),
-    TrainSettings(steps=3000, batch_size=64),
+    named_maze("ogbench-teleport"), _SHORT_WINDOWS, TrainSettings(steps=3000, batch_size=64)
 )
 _MAX_TOKENS = 40  # longer plans get half as many tokens of 40 steps, as in giant
 
@@ -120,6 +121,22 @@ _STITCH = {
     f"{suite}-stitch": replace(_SHORT, maze=preset.maze, collector="stitch")
     for suite, preset in _PLANNERS.items()
     if not preset.maze.suite.continuous_data
+}
+
+_ANTS = {
+    f"{name}{suffix}": replace(
+        _SHORT,
+        maze=named_maze(name),
+        recipe=replace(
+            _SHORT_WINDOWS,
+            observation=OGBENCH_ANT.observation,
+            low_level=LowLevelConfig(OGBENCH_ANT.action_size),
+        ),
+        collector=collector,
+    )
+    for name in [f"{OGBENCH_ANT.prefix}-{size}" for size in OGBENCH_ANT.mazes]
+    for suffix, collector in (("", None), ("-stitch", "stitch"), ("-explore", "explore"))
+    if (name, collector) != ("ogbench-antmaze-giant", "explore")
 }
 
 _BASELINE_LEVELS = {
@@ -164,6 +181,7 @@ PRESETS: Registry[Preset | OfflinePreset] = Registry(
     {
         **_PLANNERS,
         **_STITCH,
+        **_ANTS,
         **{
             f"diffuser-{maze}": Preset(named_maze(maze), recipe, _DIFFUSER[maze])
             for maze, recipe in DIFFUSER.items()

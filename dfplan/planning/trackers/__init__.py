@@ -2,6 +2,7 @@
 
 from dfplan.planning.trackers.base import Tracker, require_tracker
 from dfplan.planning.trackers.inverse_dynamics import InverseDynamics, inverse_inputs
+from dfplan.planning.trackers.low_level import LowLevel, LowLevelPolicy
 from dfplan.planning.trackers.planned_actions import PlannedActions
 from dfplan.planning.trackers.pursuit import (
     Pursuit,
@@ -14,6 +15,8 @@ from dfplan.planning.trackers.timed import TimedPD, timed_gains
 
 __all__ = [
     "InverseDynamics",
+    "LowLevel",
+    "LowLevelPolicy",
     "PlannedActions",
     "Pursuit",
     "PursuitGains",

@@ -55,39 +55,20 @@ def pursuit_gains(motion: Motion, lookahead: float = 1.5) -> PursuitGains:
     return PursuitGains(lookahead * brake, position, position * brake / motion.limit)
 
 
-class Pursuit(PathTracker):
-    """Pure pursuit: steer toward the point that is a fixed distance ahead on the path.
+class Lookahead(PathTracker):
+    """Base of trackers that steer toward the point a fixed distance ahead on the path.
 
     The times of the plan are ignored; the body moves as fast as it can.
 
     Args:
-        gains: gains of the controller.
-        spacing: distance between the points of the path that are kept, in units of position.
+        distance: to the target point, along the path, in units of position.
+        spacing: distance between the points of the path that are kept.
     """
 
-    def __init__(self, gains: PursuitGains, spacing: float) -> None:
+    def __init__(self, distance: float, spacing: float) -> None:
         super().__init__()
-        self._gains = gains
         self._spacing = spacing
-        self._ahead = max(1, round(gains.lookahead / spacing))
-
-    def _paths(self, plan: Plan) -> Sequence[np.ndarray]:
-        return [resample(line, self._spacing) for line in plan.points]
-
-    def act(self, observation: np.ndarray) -> np.ndarray:
-        """See :class:`Tracker`."""
-        observation = self._read(observation)
-        nearby, distance = self._nearby(observation)
-        row = np.arange(len(observation))
-        self._index[row] = nearby[row, distance.argmin(1)]
-        target = np.minimum(self._index[row] + self._ahead, self._path.shape[1] - 1)
-        force = self._gains.position * (
-            self._path[row, target] - self._layout.positions(observation)
-        )
-        if self._gains.velocity:  # otherwise a position alone is enough
-            force -= self._gains.velocity * velocity_of(observation, self._layout)
-        action: np.ndarray = np.clip(force, -1, 1)
-        return action
+        self._ahead = max(1, round(distance / spacing))
 
     def deviation(self, observation: np.ndarray) -> np.ndarray:
         """See :class:`Tracker`. Only the next part of the path counts."""
@@ -95,12 +76,48 @@ class Pursuit(PathTracker):
         distance: np.ndarray = np.sqrt(self._nearby(observation)[1].min(1))
         return distance
 
+    def _paths(self, plan: Plan) -> Sequence[np.ndarray]:
+        return [resample(line, self._spacing) for line in plan.points]
+
+    def _to_target(self, observation: np.ndarray) -> np.ndarray:
+        """Displacements [B, 2] from the positions in ``observation`` [B, S] to the target points.
+
+        Each place on a path moves to the nearest point.
+        """
+        nearby, distance = self._nearby(observation)
+        row = np.arange(len(observation))
+        self._index[row] = nearby[row, distance.argmin(1)]
+        target = np.minimum(self._index[row] + self._ahead, self._path.shape[1] - 1)
+        return np.asarray(self._path[row, target] - self._layout.positions(observation))
+
     def _nearby(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Indices and squared distances [B, W] of the next W = ``_WINDOW`` points of each path."""
         index = self._index[: len(observation), None] + np.arange(_WINDOW)
         index = np.minimum(index, self._path.shape[1] - 1)
         points = self._path[np.arange(len(observation))[:, None], index]
         return index, np.square(points - self._layout.positions(observation)[:, None]).sum(-1)
+
+
+class Pursuit(Lookahead):
+    """Pure pursuit: a force toward the point that is a fixed distance ahead on the path.
+
+    Args:
+        gains: gains of the controller.
+        spacing: distance between the points of the path that are kept, in units of position.
+    """
+
+    def __init__(self, gains: PursuitGains, spacing: float) -> None:
+        super().__init__(gains.lookahead, spacing)
+        self._gains = gains
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """See :class:`Tracker`."""
+        observation = self._read(observation)
+        force = self._gains.position * self._to_target(observation)
+        if self._gains.velocity:  # otherwise a position alone is enough
+            force -= self._gains.velocity * velocity_of(observation, self._layout)
+        action: np.ndarray = np.clip(force, -1, 1)
+        return action
 
 
 def pursuit(motion: Motion) -> Pursuit:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 from dfplan.diffusion.levels import LevelMixture, draw_levels
 from dfplan.diffusion.loss import WEIGHTS, forcing_loss
@@ -30,6 +31,7 @@ from dfplan.tokens.statistics import Statistics
 from dfplan.tokens.windows import TokenWindows
 from dfplan.training.checkpoint import Checkpoint
 from dfplan.training.objective import Batch, LoopRecipe, Objective
+from dfplan.training.recipes.low_level import LowLevelConfig, TwoLevels
 from dfplan.types import Trajectories
 
 _TOKEN_CONTENT = ("features", "observation")
@@ -68,6 +70,8 @@ class ForcingConfig(LoopRecipe):
             before it instead of noisy ones. All tokens of a window are trained at once, which
             doubles the work of a step. Only for the causal transformer. ``fused_snr`` then
             underestimates what is known of the past, because it only sees the noisy levels.
+        low_level: a policy that follows the plans, learned from the same data, for bodies whose
+            actions are no forces in the plane; None for no policy.
     """
 
     can_continue = True
@@ -88,6 +92,7 @@ class ForcingConfig(LoopRecipe):
     target: str = "flow"
     weight: str = "clipped_snr"
     parallel_teacher_forcing: bool = False
+    low_level: LowLevelConfig | None = None
 
     def __post_init__(self) -> None:
         # Checked, and NumPy's numbers as Python's.
@@ -129,8 +134,10 @@ class ForcingConfig(LoopRecipe):
         cls, config: dict[str, Any], tokens: dict[str, Any] | None = None
     ) -> ForcingConfig:
         """Rebuild the recipe from :meth:`to_json` and :attr:`stored_tokens`."""
-        levels = LevelMixture(**config["levels"])
-        return super().from_json({**config, "levels": levels, **tokens_from_json(tokens)})
+        nested: dict[str, Any] = {"levels": LevelMixture(**config["levels"])}
+        if config.get("low_level") is not None:
+            nested["low_level"] = LowLevelConfig(**config["low_level"])
+        return super().from_json({**config, **nested, **tokens_from_json(tokens)})
 
     @property
     def stored_tokens(self) -> dict[str, Any] | None:
@@ -146,16 +153,22 @@ class ForcingConfig(LoopRecipe):
 
     def untrained(self) -> nn.Module:
         """Build the network with random weights."""
-        return NETWORKS[self.network](self)
+        network = NETWORKS[self.network](self)
+        if self.low_level is None:
+            return network
+        return TwoLevels(network, self.low_level.untrained(self.observation))
 
     def objective(self, trajectories: Trajectories, statistics: Statistics) -> Objective:
-        """Return the forcing loss on random windows of ``trajectories``."""
+        """Return the forcing loss on random windows of ``trajectories``.
+
+        A low-level policy adds the mean squared error of its actions.
+        """
         windows = TokenWindows(trajectories, self.layout)
         schedule = noise_schedule(self.schedule, self.noise_levels)
         target, weight, layout = TARGETS[self.target], WEIGHTS[self.weight], self.layout
 
         def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
-            frames, horizon = batch
+            frames, horizon, *rows = batch
             level, known_goal = draw_levels(
                 horizon, layout.tokens, self.noise_levels, self.levels, generator
             )
@@ -169,27 +182,47 @@ class ForcingConfig(LoopRecipe):
             if self.parallel_teacher_forcing:
                 predict = partial(network, clean=clean.to(device))
             denoiser = NetworkDenoiser(predict, target, schedule, device)
-            return forcing_loss(denoiser, clean, level, mask, schedule, noise, weight)
+            total = forcing_loss(denoiser, clean, level, mask, schedule, noise, weight)
+            if rows:
+                inputs, actions = (part.to(device) for part in rows)
+                total = total + F.mse_loss(network(inputs, level="low_level"), actions)
+            return total
 
-        return Objective(windows.draw, loss)
+        if self.low_level is None:
+            return Objective(windows.draw, loss)
+        draw_rows = self.low_level.draws(trajectories, statistics)
+
+        def draw(size: int, generator: torch.Generator) -> Batch:
+            return *windows.draw(size, generator), *draw_rows(generator)
+
+        return Objective(draw, loss)
 
     def denoiser(self, checkpoint: Checkpoint, device: str = "cpu") -> NetworkDenoiser:
         """Build the denoiser of a checkpoint, whose network runs on ``device``."""
-        network = checkpoint.restore(self.untrained, device)
+        return self._denoiser(checkpoint.restore(self.untrained, device), device)
+
+    def _denoiser(self, network: nn.Module, device: str) -> NetworkDenoiser:
+        network = network.denoiser if isinstance(network, TwoLevels) else network
         schedule = noise_schedule(self.schedule, self.noise_levels)
         return NetworkDenoiser(network, TARGETS[self.target], schedule, device)
 
     def load(self, checkpoint: Checkpoint, device: str = "cpu") -> ForcingPlanner:
         """Build the planner of a checkpoint, whose network runs on ``device``."""
-        denoiser = self.denoiser(checkpoint, device)
-        model = SequenceModel(denoiser, self.layout, denoiser.schedule, checkpoint.statistics)
-        stored = checkpoint.calibration
-        if stored is None:
-            return ForcingPlanner(model, maze=checkpoint.maze)
-        regions, episodes = stored["regions"], stored["episodes"]
-        return ForcingPlanner(
-            model,
-            maze=checkpoint.maze,
+        network, statistics = checkpoint.restore(self.untrained, device), checkpoint.statistics
+        denoiser = self._denoiser(network, device)
+        model = SequenceModel(denoiser, self.layout, denoiser.schedule, statistics)
+        planner = ForcingPlanner(model, maze=checkpoint.maze)
+        if self.low_level is not None and isinstance(network, TwoLevels):
+            policy = network.low_level.requires_grad_(requires_grad=False)
+            planner = replace(
+                planner,
+                low_level=self.low_level.policy(policy, statistics, self.observation, device),
+            )
+        if checkpoint.calibration is None:
+            return planner
+        regions, episodes = (checkpoint.calibration[name] for name in ("regions", "episodes"))
+        return replace(
+            planner,
             regions=RegionTables.from_json(regions),
             calibration=Calibration.from_json(episodes),
         )
