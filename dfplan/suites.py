@@ -60,6 +60,8 @@ class Suite(Record):
         teleports: teleports by size of maze.
         observation: the columns of observations.
         action_size: A, how many numbers an action has.
+        kinds: sizes of the mazes of which each kind of data is published, the default kind first,
+            for suites with more than one kind.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Suite(Record):
     teleports: Mapping[str, Teleports] = field(default_factory=dict)
     observation: ObservationLayout = field(default=PLANAR, repr=False)
     action_size: int = 2
+    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def state_size(self) -> int:
@@ -148,6 +151,8 @@ GYMNASIUM = Suite(
 """PointMaze (``envs/maze/maze_v4.py``, ``envs/maze/maps.py``): x points right, y up; a cell has
 side 1; the maze's center is the origin."""
 
+_OGBENCH_SIZES = ("medium", "large", "giant", "teleport")
+
 OGBENCH = Suite(
     "ogbench",
     "OGBench",
@@ -171,7 +176,7 @@ OGBENCH = Suite(
     ball_radius=0.7,
     goal_radius=1.0,
     min_wall_distance=0.6,  # measured: 0.638
-    episode_steps=dict.fromkeys(("medium", "large", "giant", "teleport"), 1000),
+    episode_steps=dict.fromkeys(_OGBENCH_SIZES, 1000),
     has_velocity=False,
     step_length=0.2,
     continuous_data=False,
@@ -179,6 +184,7 @@ OGBENCH = Suite(
     teleports={
         "teleport": Teleports(((4, 6), (5, 1)), ((1, 7), (6, 1), (6, 10)), radius=1.5),
     },
+    kinds=dict.fromkeys(("navigate", "stitch"), _OGBENCH_SIZES),
 )
 """OGBench's point mazes (``ogbench/locomaze/maze.py``): x increases along the columns, y down the
 rows; a cell has side 4; the center of cell (1, 1) is the origin."""
@@ -194,6 +200,7 @@ OGBENCH_ANT = replace(
     step_length=None,
     observation=ObservationLayout(29, (0, 1), (15, 16)),
     action_size=8,
+    kinds={**OGBENCH.kinds, "explore": ("medium", "large", "teleport")},
 )
 """OGBench's ant mazes (``ogbench/locomaze/ant.py``): the mazes of :data:`OGBENCH` with a walking
 body of four legs. An observation has the position, height, orientation (a quaternion) and eight

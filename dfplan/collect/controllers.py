@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from dfplan.collect.minari import PointMazeController
+from dfplan.collect.ogbench import BODIES
 from dfplan.collect.waypoint import Routes, WaypointController
 from dfplan.errors import MazeError, ObservationError
 from dfplan.mazes import Maze
-from dfplan.suites import D4RL, GYMNASIUM, OGBENCH, Suite
+from dfplan.suites import D4RL, GYMNASIUM, Suite
 
 _OGBENCH_ORDER = ((-1, 0), (0, -1), (1, 0), (0, 1))
 """Order of preference among equally short paths of OGBench's oracle."""
@@ -25,8 +26,8 @@ class DataController:
     It knows the maze, so it is a reference and not a planner. D4RL's controller plans a new path in
     each episode, to the integer point of the goal's cell. gymnasium-robotics' controller is that of
     Minari's PointMaze data, with shortest paths. OGBench's controller moves to the center of one
-    cell after another. It stops in the center of the goal's cell, from where a goal with noise may
-    be out of reach.
+    cell after another; an ant walks there by the expert of its data. It stops in the center of the
+    goal's cell, from where a goal with noise may be out of reach.
 
     Args:
         maze: the maze, in its suite's coordinates.
@@ -45,12 +46,11 @@ class DataController:
         """Compute actions in [-1, 1].
 
         Args:
-            observation: position, and velocity if the suite observes it: [4] or [2], or [B, 4] or
-                [B, 2].
+            observation: of the suite, [S] or [B, S].
             goal: [2] or [B, 2].
 
         Returns:
-            [2] or [B, 2].
+            [A] or [B, A].
 
         Raises:
             ObservationError: there is no goal, or the size of the batch has changed since
@@ -71,7 +71,7 @@ class DataController:
             )
         rows = zip(self._laws, states.tolist(), goals.tolist(), strict=True)
         actions = np.array([law(state, (g0, g1)) for law, state, (g0, g1) in rows])
-        return np.asarray(actions.clip(-1.0, 1.0).reshape((*np.shape(observation)[:-1], 2)))
+        return np.asarray(actions.clip(-1.0, 1.0).reshape((*np.shape(observation)[:-1], -1)))
 
 
 def _d4rl(maze: Maze, rng: np.random.Generator) -> ControlLaw:
@@ -85,7 +85,7 @@ def _gymnasium(maze: Maze, rng: np.random.Generator) -> ControlLaw:
 
 
 def _ogbench(maze: Maze, rng: np.random.Generator) -> ControlLaw:
-    routes = Routes(maze, _OGBENCH_ORDER)
+    routes, walk = Routes(maze, _OGBENCH_ORDER), BODIES[maze.suite].walker()
 
     def law(state: list[float], goal: tuple[float, float]) -> tuple[float, ...]:
         here, there = (tuple(maze.xy_to_cell(np.array(xy[:2])).tolist()) for xy in (state, goal))
@@ -94,7 +94,8 @@ def _ogbench(maze: Maze, rng: np.random.Generator) -> ControlLaw:
         except MazeError:  # only a teleport leads there, and OGBench's oracle ignores teleports too
             target = maze.cell_to_xy(here)
         offset = target - state[:2]
-        return tuple((offset / (np.linalg.norm(offset) + 1e-6)).tolist())
+        x, y = (offset / (np.linalg.norm(offset) + 1e-6)).tolist()
+        return tuple(walk(np.array(state), (x, y)).tolist())
 
     return law
 
@@ -102,6 +103,6 @@ def _ogbench(maze: Maze, rng: np.random.Generator) -> ControlLaw:
 CONTROL_LAWS: dict[Suite, Callable[[Maze, np.random.Generator], ControlLaw]] = {
     D4RL: _d4rl,
     GYMNASIUM: _gymnasium,
-    OGBENCH: _ogbench,
+    **dict.fromkeys(BODIES, _ogbench),
 }
 """Makes the control law of each suite for a maze, with a generator for random waypoints."""

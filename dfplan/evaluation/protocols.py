@@ -257,15 +257,12 @@ def _tasks() -> list[Task]:
     ]
     gymnasium = [_suite_task(_POINTMAZE, GYMNASIUM, size) for size in GYMNASIUM.mazes]
     ogbench_tasks = [
-        replace(task, id=f"{task.id}-{kind}", data=task.data + suffix)
-        for protocol, suite, kinds in (
-            (_OGBENCH_POINTMAZE, OGBENCH, ("navigate", "stitch")),
-            (_OGBENCH_ANTMAZE, OGBENCH_ANT, ("navigate", "stitch", "explore")),
-        )
-        for task in [_suite_task(protocol, suite, size) for size in suite.mazes]
-        for kind in kinds
-        if (kind, task.maze.name) != ("explore", "ogbench-antmaze-giant")
-        for suffix in ["" if kind == kinds[0] else f"-{kind}"]
+        replace(task, id=f"{task.id}-{kind}", data=f"{task.data}-{kind}" if number else task.data)
+        for protocol, suite in ((_OGBENCH_POINTMAZE, OGBENCH), (_OGBENCH_ANTMAZE, OGBENCH_ANT))
+        for size in suite.mazes
+        for task in [_suite_task(protocol, suite, size)]
+        for number, kind in enumerate(suite.kinds)
+        if size in suite.kinds[kind]
     ]
     frozen_tasks = [
         replace(_suite_task(_FROZEN, suite, size), id=f"dfplan-{suite.prefix}-{size}")

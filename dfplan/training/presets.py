@@ -124,19 +124,18 @@ _STITCH = {
 }
 
 _ANTS = {
-    f"{name}{suffix}": replace(
+    f"{OGBENCH_ANT.prefix}-{size}" + (f"-{kind}" if number else ""): replace(
         _SHORT,
-        maze=named_maze(name),
+        maze=named_maze(f"{OGBENCH_ANT.prefix}-{size}"),
         recipe=replace(
             _SHORT_WINDOWS,
             observation=OGBENCH_ANT.observation,
             low_level=LowLevelConfig(OGBENCH_ANT.action_size),
         ),
-        collector=collector,
+        collector=kind,
     )
-    for name in [f"{OGBENCH_ANT.prefix}-{size}" for size in OGBENCH_ANT.mazes]
-    for suffix, collector in (("", None), ("-stitch", "stitch"), ("-explore", "explore"))
-    if (name, collector) != ("ogbench-antmaze-giant", "explore")
+    for number, (kind, sizes) in enumerate(OGBENCH_ANT.kinds.items())
+    for size in sizes
 }
 
 _BASELINE_LEVELS = {

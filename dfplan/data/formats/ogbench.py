@@ -49,7 +49,6 @@ _LAYOUT = "observation_layout"
 
 _SUITES = {"pointmaze": OGBENCH_POINT, "antmaze": OGBENCH_ANT}
 _FILE_NAME = re.compile(r"(pointmaze|antmaze)-(medium|large|giant|teleport)-")
-_KINDS = {"pointmaze": ("navigate", "stitch"), "antmaze": ("navigate", "stitch", "explore")}
 _ALIGNMENT = 64
 _LOCAL_HEADER = 30  # bytes of a member's local header, without its name and extra field
 _PADDING = 0xD935  # id of an extra field of a zip file that has no meaning
@@ -227,9 +226,8 @@ def _published_files() -> dict[str, tuple[str, ...]]:
     names = [
         f"{body}-{size}-{kind}-v0"
         for body, suite in _SUITES.items()
-        for size in suite.mazes
-        for kind in _KINDS[body]
-        if (kind, size) != ("explore", "giant")
+        for kind, sizes in suite.kinds.items()
+        for size in sizes
     ]
     files = {name: (f"{name}.npz", f"{name}-val.npz") for name in names}
     return files | {f"{name}-val": pair[::-1] for name, pair in files.items()}
