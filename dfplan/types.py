@@ -254,8 +254,8 @@ class Plan(Record):
             no velocities.
         history: positions before the plan, estimated from noisy observations, ``stride`` steps
             apart. The last is the plan's first point. Float32 [B, H, 2]; None without a history.
-        actions: planned action at each point, which leads to the next point, float32 [B, P, A];
-            None if the planner plans no actions.
+        actions: planned action of each environment step from the start on, float32
+            [B, (P - 1) * stride, A]; None if the planner plans no actions.
         tree: the search tree, if requested.
         states: all columns of the planned tokens at each point, in physical units, the position
             first; float32 [B, P, W]. None if tokens hold positions alone.

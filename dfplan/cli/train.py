@@ -174,7 +174,8 @@ def _recipe_for(trajectories: Trajectories, features: Names, tokens: int | None)
     else:
         base = ForcingConfig() if maze is None else forcing_for(parse_maze(maze))
         base = within_walks(base, trajectories)
-    held = token_features(features, trajectories.layout, trajectories.actions.shape[1])
+    actions = trajectories.actions.shape[1]
+    held = token_features(features, trajectories.layout, actions, base.stride)
     return replace(base, features=held, observation=trajectories.layout)
 
 

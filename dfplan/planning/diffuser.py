@@ -122,7 +122,7 @@ class DiffuserPlanner(Record, BasePlanner):
             max_step=self.statistics.motion.max_step,
             maze=self.maze,
             velocities=transitions[..., VELOCITY].copy(),
-            actions=actions,
+            actions=actions[:, :-1],
         )
 
     def _require_supported(self, arguments: PlanArguments) -> None:

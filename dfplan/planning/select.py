@@ -177,6 +177,10 @@ def _planned(name: str, states: torch.Tensor, layout: TokenLayout) -> np.ndarray
 
 
 def _planned_actions(states: torch.Tensor, layout: TokenLayout) -> np.ndarray | None:
-    """The action to take at each point [B, P, A]: the one that leads to the next point."""
+    """The action of each environment step, [B, (P - 1) * stride, A]."""
     actions = _planned("action", states, layout)
-    return None if actions is None else np.concatenate([actions[:, 1:], actions[:, -1:]], 1)
+    if actions is None:
+        return None
+    (steps,) = (feature.steps for feature in layout.features if feature.name == "action")
+    each = actions[:, 1:].reshape(len(actions), -1, actions.shape[2] // steps)
+    return each.repeat(layout.stride // steps, axis=1)

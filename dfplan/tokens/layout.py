@@ -48,18 +48,26 @@ class Feature(Record):
         columns: which columns of the array.
         source: the array, one of :data:`SOURCES`.
         normalize: one of :data:`NORMALIZATIONS`.
+        steps: a frame holds the feature of the last so many environment steps, the first one first.
     """
 
     name: str
     columns: tuple[int, ...]
     source: str = "observations"
     normalize: str = "standardize"
+    steps: int = 1
 
     def __post_init__(self) -> None:
         require_name("source of a feature", self.source, SOURCES)
         require_name("normalization", self.normalize, NORMALIZATIONS)
         columns = require_columns(f"feature {self.name!r}", self.columns, MAX_LENGTH)
         object.__setattr__(self, "columns", columns)
+        require_numbers(vars(self), "steps", integer=True, minimum=1, maximum=MAX_LENGTH)
+
+    @property
+    def width(self) -> int:
+        """The number of columns of a frame that hold the feature."""
+        return len(self.columns) * self.steps
 
     def of(self, trajectories: Trajectories) -> np.ndarray:
         """The feature's columns of all rows of its array, [N, C].
@@ -143,7 +151,7 @@ class TokenLayout(Record):
     @property
     def width(self) -> int:
         """W, the number of columns of a frame."""
-        return sum(len(feature.columns) for feature in self.features)
+        return sum(feature.width for feature in self.features)
 
     @property
     def observed(self) -> tuple[int, ...]:
@@ -189,8 +197,8 @@ class TokenLayout(Record):
         first = 0
         for feature in self.features:
             if feature.name == name:
-                return slice(first, first + len(feature.columns))
-            first += len(feature.columns)
+                return slice(first, first + feature.width)
+            first += feature.width
         held = ", ".join(feature.name for feature in self.features)
         raise ConfigError(
             f"A plan of this model has no {name!r}; it has {held}. If the data has it, train a "
@@ -249,7 +257,7 @@ def tokens_from_json(stored: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def token_features(
-    names: Sequence[str], observation: ObservationLayout, actions: int
+    names: Sequence[str], observation: ObservationLayout, actions: int, stride: int
 ) -> tuple[Feature, ...]:
     """The features with these names.
 
@@ -258,6 +266,7 @@ def token_features(
             than the position, and than the velocity if that is named), ``action``, ``reward``.
         observation: layout of the observations.
         actions: columns of the actions.
+        stride: environment steps between two frames; a frame holds the actions of all of them.
 
     Raises:
         ConfigError: another name, a name twice, no position, or a feature that the data lacks.
@@ -269,7 +278,7 @@ def token_features(
         Feature("position", observation.position),
         *([Feature("velocity", velocity)] if velocity else []),
         *([Feature("observation", rest)] if rest else []),
-        Feature("action", tuple(range(actions)), "actions", "none"),
+        Feature("action", tuple(range(actions)), "actions", "none", steps=stride),
         Feature("reward", (0,), "rewards"),
     ]
     for name in names:

@@ -231,13 +231,12 @@ def _fit_normalizer(trajectories: Trajectories, features: Sequence[Feature]) -> 
     parts = []
     for feature in features:
         if feature.normalize == "none":
-            width = len(feature.columns)
-            zeros = torch.zeros(width, dtype=torch.float32)
-            parts.append(Normalizer(zeros, zeros + 1))
+            zeros = torch.zeros(len(feature.columns), dtype=torch.float32)
+            part = Normalizer(zeros, zeros + 1)
         else:
-            values = feature.of(trajectories)
-            parts.append(fit_normalizer(SegmentRows(values, trajectories.segments)))
-    means, deviations = zip(*((part.mean, part.std) for part in parts), strict=True)
+            part = fit_normalizer(SegmentRows(feature.of(trajectories), trajectories.segments))
+        parts.append((part.mean.repeat(feature.steps), part.std.repeat(feature.steps)))
+    means, deviations = zip(*parts, strict=True)
     return Normalizer(torch.cat(means), torch.cat(deviations))
 
 

@@ -37,7 +37,9 @@ class TokenWindows:
         self._layout = layout
         self._observed = select_columns(trajectories.observations, layout.observed)
         self._led_here = [
-            feature.of(trajectories) for feature in layout.features if feature.source in _OF_STEPS
+            (feature.of(trajectories), np.arange(feature.steps) - feature.steps)
+            for feature in layout.features
+            if feature.source in _OF_STEPS
         ]
         # At least one token must fit after the first.
         self._starts = WindowSampler(
@@ -64,8 +66,12 @@ class TokenWindows:
         index = (start[:, None] + frame * layout.stride).numpy()
         frames = self._observed[index].astype(np.float32, copy=False)
         if self._led_here:
-            # The step that led to the first frame is unknown in planning; its row is not used.
-            before = np.maximum(index - 1, rows[:, None])
-            steps = [values[before].astype(np.float32) for values in self._led_here]
+            # The steps that led to the first frame are unknown in planning; their rows are not used.
+            steps = [
+                values[np.maximum(index[..., None] + offsets, rows[:, None, None])]
+                .astype(np.float32)
+                .reshape(*index.shape, -1)
+                for values, offsets in self._led_here
+            ]
             frames = np.concatenate([frames, *steps], -1)
         return torch.from_numpy(frames), horizon

@@ -68,12 +68,13 @@ def make(
     @cache
     def made(name: str) -> Made:
         data = segmented(wide) if name == "wide" else trajectories
-        features = token_features(CONTENTS[name], data.layout, data.actions.shape[1])
+        stride = 4 if name == "wide" else 10
+        features = token_features(CONTENTS[name], data.layout, data.actions.shape[1], stride)
         recipe = ForcingConfig(
             features,
             data.layout,
             tokens=8,
-            stride=4 if name == "wide" else 10,
+            stride=stride,
             noise_levels=10,
             width=16,
             layers=1,
@@ -126,9 +127,10 @@ def test_a_plan_has_the_columns_of_its_tokens(made: Made) -> None:
         velocities = plan.states[..., layout.columns("velocity")]
         np.testing.assert_array_equal(plan.velocities, velocities)
     assert plan.actions is not None
-    assert plan.actions.shape == (rows, points, made.data.actions.shape[1])
-    actions = plan.states[..., layout.columns("action")]
-    np.testing.assert_array_equal(plan.actions[:, :-1], actions[:, 1:])
+    size = made.data.actions.shape[1]
+    assert plan.actions.shape == (rows, (points - 1) * plan.stride, size)
+    actions = plan.states[:, 1:, layout.columns("action")]
+    np.testing.assert_array_equal(plan.actions, actions.reshape(rows, -1, size))
 
 
 def test_a_plan_leads_from_the_whole_observation_to_the_goal(made: Made) -> None:
@@ -152,8 +154,9 @@ def test_states_are_in_the_units_of_the_data(made: Made) -> None:
         mean, std = recorded.mean(0), recorded.std(0)
         if feature.normalize == "none":
             mean, std = np.zeros_like(mean), np.ones_like(std)
-        np.testing.assert_allclose(normalizer.mean[columns], mean, rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(normalizer.std[columns], std, rtol=1e-3)
+        held = np.tile(mean, feature.steps), np.tile(std, feature.steps)
+        np.testing.assert_allclose(normalizer.mean[columns], held[0], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(normalizer.std[columns], held[1], rtol=1e-3)
 
 
 def test_rewards_receive_the_states_of_the_plan(made: Made) -> None:
@@ -183,7 +186,7 @@ def test_a_reward_of_another_column_changes_the_plan(wide_made: Made) -> None:
 
     def far(plan: Plan) -> float:
         assert plan.actions is not None
-        return float(np.square(plan.actions[:, :-1] - 0.5).mean())
+        return float(np.square(plan.actions - 0.5).mean())
 
     assert far(wide_made.plan(reward=least)) < far(wide_made.plan())
 
@@ -217,8 +220,7 @@ def test_a_policy_takes_the_whole_observation_and_sends_planned_actions(made: Ma
         action = policy.act(made.observations, made.goals)
         assert action.shape == (2, made.data.actions.shape[1])
         assert policy.plan is not None and policy.plan.actions is not None
-        point = step // policy.plan.stride
-        np.testing.assert_array_equal(action, policy.plan.actions[:, point])
+        np.testing.assert_array_equal(action, policy.plan.actions[:, step])
     policy.reset(seed=0)
     one = policy.act({"observation": made.observations[0], "desired_goal": made.goals[0]})
     assert one.shape == action.shape[1:]

@@ -28,7 +28,7 @@ NAMES = [
 
 
 def layout(names: tuple[str, ...], **more: int) -> TokenLayout:
-    features = token_features(names, ARM, actions=3)
+    features = token_features(names, ARM, 3, more.get("stride", 10))
     return TokenLayout(4, **more, features=features, observation=ARM)
 
 
@@ -135,7 +135,7 @@ def test_features_that_the_data_lacks_are_errors(
     names: tuple[str, ...], observation: ObservationLayout, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        token_features(names, observation, actions=2)
+        token_features(names, observation, actions=2, stride=1)
 
 
 def test_positions_and_velocities_are_the_columns_that_the_layout_names() -> None:

@@ -48,7 +48,7 @@ def moved_columns(recording: Recording) -> Recording:
 
 def recipe_for(data: Trajectories, names: Sequence[str]) -> ForcingConfig:
     return ForcingConfig(
-        token_features(names, data.layout, data.actions.shape[1]),
+        token_features(names, data.layout, data.actions.shape[1], stride=4),
         data.layout,
         tokens=6,
         stride=4,
@@ -106,7 +106,7 @@ def test_units_of_further_columns_do_not_change_plans(wide: Recording, tmp_path:
 def test_the_order_in_which_features_are_named_does_not_matter() -> None:
     layout = ObservationLayout(7, (4, 5), (0, 2))
     names = ("position", "velocity", "observation", "action", "reward")
-    made = {token_features(order, layout, actions=3) for order in permutations(names)}
+    made = {token_features(order, layout, actions=3, stride=2) for order in permutations(names)}
     assert len(made) == 1
 
 
@@ -164,7 +164,9 @@ def test_actions_and_rewards_of_a_frame_led_to_it(wide: Recording) -> None:
                     1
                 )
             )[:1]
-            np.testing.assert_array_equal(frame[layout.columns("action")], data.actions[row - 1])
+            actions = frame[layout.columns("action")].reshape(layout.stride, -1)
+            led_here = data.actions[row - layout.stride : row]
+            np.testing.assert_array_equal(actions, led_here)
             assert data.rewards is not None
             reward = np.float32(data.rewards[row - 1])
             assert frame[layout.columns("reward")] == reward

@@ -29,7 +29,7 @@ class PlannedActions(TimedTracker):
         position = at_each_step(plan.points, plan.stride)
         step = np.arange(position.shape[1])
         over = (step >= np.asarray(plan.steps)[:, None])[..., None]
-        action = np.where(over, 0.0, plan.actions[:, step // plan.stride])
+        action = np.where(over, 0.0, plan.actions[:, step.clip(max=plan.actions.shape[1] - 1)])
         return list(np.concatenate([position, action], -1))
 
     def act(self, observation: np.ndarray) -> np.ndarray:
