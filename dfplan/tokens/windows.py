@@ -66,7 +66,7 @@ class TokenWindows:
         index = (start[:, None] + frame * layout.stride).numpy()
         frames = self._observed[index].astype(np.float32, copy=False)
         if self._led_here:
-            # The steps that led to the first frame are unknown in planning; their rows are not used.
+            # The steps that led to the first frame are unknown in planning; their rows are unused.
             steps = [
                 values[np.maximum(index[..., None] + offsets, rows[:, None, None])]
                 .astype(np.float32)
