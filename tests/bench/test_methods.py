@@ -276,6 +276,7 @@ def test_the_default_number_of_episodes_is_the_protocols() -> None:
         ("d4rl-maze2d-v1", 500),
         ("gymnasium-pointmaze-v3", 250),
         ("ogbench-pointmaze-v0", 250),
+        ("ogbench-antmaze-v0", 250),
         ("dfplan-v1", 100),
     }
 

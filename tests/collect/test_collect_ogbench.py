@@ -16,7 +16,7 @@ from dfplan.collect import ogbench as collect_ogbench
 from dfplan.collect.ogbench import OGBenchCollector, Oracle, cells_at, junctions
 from dfplan.errors import ConfigError
 from dfplan.mazes import named_maze, parse_maze
-from dfplan.suites import OGBENCH
+from dfplan.suites import OGBENCH, OGBENCH_ANT
 from dfplan.types import Recording
 
 SEED = np.random.SeedSequence(0)
@@ -102,6 +102,18 @@ def test_nothing_depends_on_what_was_before_and_nothing_is_left() -> None:
     np.testing.assert_array_equal(fresh.observations, again.observations)
     np.testing.assert_array_equal(fresh.actions, again.actions)
     assert set(Path(tempfile.gettempdir()).glob("*.xml")) <= files
+
+
+@pytest.mark.parametrize("kind", ["navigate", "stitch", "explore"])
+def test_ants_walk_and_their_rows_are_the_published_files(kind: str) -> None:
+    made = collector("antmaze-medium", kind, episodes=2, length=150)
+    data, again = (made.collect(0, SEED) for _ in range(2))
+    assert data.observations.shape == (300, 29) and data.actions.shape == (300, 8)
+    assert data.layout == OGBENCH_ANT.observation and data.episodes.tolist() == [0, 150]
+    assert np.abs(data.actions).max() <= 1
+    np.testing.assert_array_equal(data.observations, again.observations)
+    moved = np.linalg.norm(np.diff(data.observations[:150, :2], axis=0), axis=1)
+    assert 0.03 < moved.mean() < 0.5
 
 
 def test_rows_are_the_published_files() -> None:
