@@ -21,6 +21,7 @@ SHIPPED = {
     ".js",
     ".json",
     ".py",
+    ".npz",
     ".pyi",
     ".safetensors",
     ".typed",
