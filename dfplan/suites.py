@@ -67,7 +67,7 @@ class Suite(Record):
     name: str
     title: str
     prefix: str
-    mazes: Mapping[str, str]
+    mazes: Mapping[str, str] = field(repr=False)
     row_step: tuple[float, float]
     column_step: tuple[float, float]
     first_cell: tuple[float, float] | None
@@ -83,7 +83,7 @@ class Suite(Record):
     teleports: Mapping[str, Teleports] = field(default_factory=dict)
     observation: ObservationLayout = field(default=PLANAR, repr=False)
     action_size: int = 2
-    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def state_size(self) -> int:

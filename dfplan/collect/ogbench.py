@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Body:
 
     name: str
     walker: Callable[[], Walker]
-    noise: Mapping[str, float]
+    noise: Mapping[str, float] = field(hash=False)
 
 
 def _roll() -> Walker:

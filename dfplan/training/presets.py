@@ -132,7 +132,7 @@ _ANTS = {
             observation=OGBENCH_ANT.observation,
             low_level=LowLevelConfig(OGBENCH_ANT.action_size),
         ),
-        collector=kind,
+        collector=kind if number else None,
     )
     for number, (kind, sizes) in enumerate(OGBENCH_ANT.kinds.items())
     for size in sizes

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,8 +29,14 @@ SUITES = (
         for maze in ("medium", "large", "giant", "teleport")
         for stitch in ("", "-stitch")
     ),
+    *(
+        f"ogbench-antmaze-{maze}{kind}"
+        for kind in ("", "-stitch", "-explore")
+        for maze in ("medium", "large", "giant", "teleport")
+        if (maze, kind) != ("giant", "-explore")
+    ),
 )
-SHORT = [name for name in SUITES if "stitch" in name or "teleport" in name]
+SHORT = [name for name in SUITES if any(part in name for part in ("stitch", "teleport", "antmaze"))]
 """Presets whose windows are shorter than plans."""
 MAZES = ("umaze", "medium", "large")
 RECIPES = {
@@ -45,7 +52,10 @@ RECIPES = {
 }
 """Recipes of the presets that are named after one of D4RL's mazes, by the rest of the name."""
 EVERYWHERE = [
-    f"{kind}-{suite.removeprefix('maze2d-')}" for kind in ("bc", "inverse") for suite in SUITES
+    f"{kind}-{suite.removeprefix('maze2d-')}"
+    for kind in ("bc", "inverse")
+    for suite in SUITES
+    if "antmaze" not in suite
 ]
 
 
@@ -57,16 +67,19 @@ def test_every_suite_has_presets_and_d4rl_has_those_of_baselines() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_use_the_maze_and_data_that_their_name_says(name: str) -> None:
     preset = PRESETS[name]
-    kind, maze = name.removesuffix("-stitch").rsplit("-", 1)
-    suite = next((name for name in ("pointmaze", "ogbench") if name in kind), None)
+    collector = next((kind for kind in ("stitch", "explore") if name.endswith(f"-{kind}")), None)
+    kind, maze = name.removesuffix(f"-{collector}").rsplit("-", 1)
+    suites = ("pointmaze", "ogbench-antmaze", "ogbench")
+    suite = next((name for name in suites if name in kind), None)
     recipe = kind.removesuffix(f"-{suite}")
     assert preset.maze == named_maze(f"{suite}-{maze}" if suite else maze)
     assert preset.data_steps is None
-    stitched = "stitch" if name.endswith("-stitch") else None
-    assert preset.collector == stitched
+    assert preset.collector == collector
     assert preset.recipe.name == RECIPES.get(recipe, "forcing")
     preset.recipe.untrained()
-    assert type(preset.recipe).from_json(preset.recipe.to_json()) == preset.recipe
+    tokens = [preset.recipe.stored_tokens] if isinstance(preset.recipe, ForcingConfig) else []
+    again: Any = type(preset.recipe).from_json
+    assert again(preset.recipe.to_json(), *tokens) == preset.recipe
 
 
 @pytest.mark.parametrize("maze", MAZES)

@@ -128,7 +128,8 @@ def test_a_file_of_bare_arrays_is_trained_on(
     assert isinstance(planner, ForcingPlanner)
     names = [feature.name for feature in planner.model.layout.features]
     assert names == ["position", "observation", "action"]
-    assert planner.model.layout.width == 29 + 8
+    layout = planner.model.layout
+    assert layout.width == 29 + 8 * layout.stride, "the actions of all steps of a frame"
     assert "--position" in refused("train", path, keys, *QUICK, "--out", tmp_path / "b")
 
 

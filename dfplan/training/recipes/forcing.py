@@ -71,7 +71,7 @@ class ForcingConfig(LoopRecipe):
             doubles the work of a step. Only for the causal transformer. ``fused_snr`` then
             underestimates what is known of the past, because it only sees the noisy levels.
         low_level: a policy that follows the plans, learned from the same data, for bodies whose
-            actions are no forces in the plane; None for no policy.
+            actions are no forces in the plane. By default there is none.
     """
 
     can_continue = True
