@@ -32,11 +32,18 @@ class ExpectedWays(Record):
         ways: to the goal of each query; None if they are not known or not wanted.
         routes: the way of each query; None with ``ways``.
         along: whether its plans start from it; bool [B].
+        partial: whether the routes are only the first parts of the ways.
     """
 
     ways: list[Ways] | None
     routes: list[Route] | None
     along: np.ndarray
+    partial: bool = False
+
+    @property
+    def to_goals(self) -> bool:
+        """Whether plans start from whole ways to their goals."""
+        return bool(self.along.any()) and not self.partial
 
     @property
     def followed(self) -> list[Route | None] | None:
@@ -50,14 +57,28 @@ class ExpectedWays(Record):
             route if along else None for route, along in zip(self.routes, self.along, strict=True)
         ]
 
+    def first_parts(self, length: float) -> ExpectedWays:
+        """The parts of the ways from the start on that are at most so long, as routes.
+
+        Raises:
+            ConfigError: the ways are not known.
+        """
+        if self.routes is None:
+            raise ConfigError(
+                "ahead needs the expected way to the goal, which this checkpoint does not know, "
+                "since it has no roadmap. Use ahead=None, or train again with dfplan train."
+            )
+        return replace(self, routes=[each.first_part(length) for each in self.routes], partial=True)
+
     def query_to_ends(self, query: PlanQuery) -> PlanQuery:
-        """The query to the ends of the followed ways.
+        """The query to the ends of the followed ways, or of their first parts.
 
         A way can end before the goal, where a jump is likely.
         """
-        if self.followed is None or query.goal is None:
+        lines = self.routes if self.partial else self.followed
+        if lines is None or query.goal is None:
             return query
-        pairs = zip(self.followed, query.goal, strict=True)
+        pairs = zip(lines, query.goal, strict=True)
         ends = [goal if route is None else route.points[-1] for route, goal in pairs]
         return replace(query, goal=np.stack(ends).astype(np.float32))
 

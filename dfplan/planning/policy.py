@@ -77,7 +77,8 @@ class Policy:
             ends like any other; set ``replan_every`` to continue forever. The
             steps of the reward start at 0 in each plan; for a reward that depends on time use
             ``tolerance=None``, which plans once.
-        replan_every: steps between two plans; None plans only when needed.
+        replan_every: steps between two plans; by default only when needed, or as often as the
+            planner's attribute of this name says.
         tolerance: distance from the plan, in units of position, at which a new plan is made; None
             plans once.
         patience: steps without progress after which a new plan is made, for plans to a goal
@@ -139,6 +140,8 @@ class Policy:
             check_reward(reward)
         # A plan by reward may wait on purpose.
         patience = patience if reward is None else None
+        if replan_every is None:
+            replan_every = getattr(planner, "replan_every", None)
         self._replanning = Replanning(tolerance, replan_every, patience)
         require_name("on_error", on_error, ON_ERROR)
         self._layout = getattr(planner, "observation_layout", PLANAR)

@@ -49,7 +49,7 @@ class TimedLine(Record):
     @property
     def length(self) -> float:
         """Length, where each part counts the larger of its extents along the two axes."""
-        return float(np.abs(np.diff(self.points, axis=0)).max(1).sum())
+        return float(_extents(self.points).sum())
 
     def at(self, steps: np.ndarray) -> np.ndarray:
         """Expected positions [P, 2] after ``steps`` [P]; the last one after arrival."""
@@ -76,6 +76,13 @@ class Route(TimedLine):
 
     way: GoalTimes
     onward: float = 0.0
+
+    def first_part(self, length: float) -> Route:
+        """The part from the start on of this :attr:`length`, or all if it is shorter."""
+        along = np.append(0.0, np.cumsum(_extents(self.points)))
+        last = float(np.interp(length, along, self.steps))
+        part = self.between(0.0, last)
+        return Route(part.points, part.steps, self.way, self.onward + self.duration - last)
 
     @property
     def ends_in_jump(self) -> bool:
@@ -260,6 +267,10 @@ def _shortcuts(line: np.ndarray, region: FreeRegion, requirements: Requirements)
     while corners[-1]:
         corners.append(int(before[corners[-1]]))
     return np.array(corners[::-1])
+
+
+def _extents(line: np.ndarray) -> np.ndarray:
+    return np.asarray(np.abs(np.diff(line, axis=0)).max(1))
 
 
 def _lengths(line: np.ndarray) -> np.ndarray:

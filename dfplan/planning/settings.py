@@ -39,6 +39,11 @@ class PlannerSettings:
             those of a checkpoint without a roadmap.
         route_candidates: number of plans sampled for each query from the expected way. Their
             horizons are spread evenly from 0.9 to 1.2 times the expected time to the goal.
+        ahead: environment steps of a plan, if plans should not lead to the goal but to the place on
+            the expected way that is ``pace * ahead`` steps at top speed away, or to the goal if
+            that is nearer. It needs a checkpoint with a roadmap. A policy replans five times in
+            these steps. A plan with a horizon of the caller leads to the goal.
+        pace: see ``ahead``.
         risk_aversion: what a loss counts in the choice of the way; see
             :func:`~dfplan.planning.time_to_goal.goal_times`.
         mc_samples: number of samples of Monte Carlo guidance. 1 guides by the current clean
@@ -73,6 +78,8 @@ class PlannerSettings:
     candidates: int = 16
     route_noise: float = 5.0
     route_candidates: int = 4
+    ahead: int | None = None
+    pace: float = 0.9
     risk_aversion: float = RISK_AVERSION
     mc_samples: int = 1
     guidance: GuidanceSettings = field(
@@ -101,6 +108,9 @@ class PlannerSettings:
         require_numbers(vars(self), *distances, minimum=0, maximum=math.inf)
         require_class(GuidanceSettings, guidance=self.guidance)
         require_class(SamplingSchedule, sampling=self.sampling)
+        require_numbers(vars(self), "pace", above=0, maximum=1)
+        if self.ahead is not None:
+            require_numbers(vars(self), "ahead", integer=True, minimum=1)
         if not isinstance(self.step, str):
             raise ConfigError(f"step must be the name of a sampling step; got {self.step!r}.")
         require_name("sampling step", self.step, STEPS)

@@ -43,7 +43,13 @@ from dfplan.planning.select import Selected, select, to_plan
 from dfplan.planning.settings import MUCH_NOISE, PlannerSettings
 from dfplan.planning.state_estimator import estimate_history
 from dfplan.planning.success import Calibration
-from dfplan.planning.trackers import LowLevel, LowLevelPolicy, Tracker, pursuit
+from dfplan.planning.trackers import (
+    LowLevel,
+    LowLevelPolicy,
+    PlannedActions,
+    Tracker,
+    pursuit,
+)
 from dfplan.planning.warm_start import rests
 from dfplan.record import Record
 from dfplan.regions import RegionTable, RegionTables
@@ -57,6 +63,9 @@ windows of a plan do not know which parts of the way are theirs."""
 
 _TARGET_STEPS = 6.0
 """Distance to the target of a low-level policy, in steps at top speed."""
+
+_PLANS_AHEAD = 5
+"""How often a policy replans while the body follows one plan of ``ahead`` steps."""
 
 _STEEPNESS = 30.0
 """Factor of :meth:`ForcingPlanner.for_rewards` on the planner's own weights in guidance."""
@@ -149,9 +158,21 @@ class ForcingPlanner(Record, BasePlanner):
             refine_top_k=min(4, settings.candidates),
         )
 
+    @property
+    def replan_every(self) -> int | None:
+        """Environment steps after which a policy replans by default; None if only when needed."""
+        ahead = self.settings.ahead
+        return None if ahead is None else max(1, ahead // _PLANS_AHEAD)
+
     def tracker(self) -> Tracker:
-        """The low-level policy, or pure pursuit with gains computed from the data's motion."""
+        """The low-level policy, or the planned actions, or pure pursuit.
+
+        Actions are executed if they are planned :attr:`~PlannerSettings.ahead`. The gains of
+        pursuit are computed from the data's motion.
+        """
         motion = self.model.statistics.motion
+        if self.settings.ahead is not None and self.model.layout.has("action"):
+            return PlannedActions()
         if self.low_level is None:
             return pursuit(motion)
         return LowLevel(self.low_level, _TARGET_STEPS * motion.max_step, motion.max_step)
@@ -165,6 +186,10 @@ class ForcingPlanner(Record, BasePlanner):
         generator = noise_generator(arguments.seed)
         query, estimates = self._with_estimates(query, generator)
         ways = expected_ways(query, model, objective, arguments.reward, arguments.horizon)
+        if settings.ahead is not None and query.goal is not None and arguments.horizon is None:
+            reach = settings.pace * settings.ahead * model.statistics.motion.max_step
+            ways = ways.first_parts(reach)
+            arguments = replace(arguments, horizon=settings.ahead)
         guess = self._guess(query, ways.followed, arguments)
         near = ways.query_to_ends(query)
         ends = self._ends(near, guess, ways, arguments.horizon)
@@ -189,7 +214,7 @@ class ForcingPlanner(Record, BasePlanner):
             maze=self.maze,
             timed=asks_for_times(arguments.horizon, arguments.reward),
         )
-        if ways.routes is not None and ways.along.any() and arguments.reward is None:
+        if ways.routes is not None and ways.to_goals and arguments.reward is None:
             plan = with_risk(plan, ways.routes, model.statistics)
         trace = sampled.trace(selected, model) if arguments.trace else ()
         regions = self._regions(guess, objective.reward)
@@ -249,7 +274,10 @@ class ForcingPlanner(Record, BasePlanner):
         self, query: PlanQuery, routes: list[Route | None] | None, arguments: PlanArguments
     ) -> Guess | None:
         """Where denoising starts; None for pure noise."""
-        max_step, warm_start = self.model.statistics.motion.max_step, arguments.warm_start
+        max_step = self.model.statistics.motion.max_step
+        # What other features were planned together with the rest of a line is not known.
+        alone = self.model.layout.holds_positions_alone
+        warm_start = arguments.warm_start if alone else None
         noise = np.full((len(query), 2), self.settings.route_noise * max_step)
         if routes is not None:
             long = [

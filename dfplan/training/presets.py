@@ -12,8 +12,10 @@ from dfplan.diffusion.levels import FULL_SEQUENCE, TEACHER_FORCING, LevelMixture
 from dfplan.errors import ConfigError
 from dfplan.files import remove_folder
 from dfplan.mazes import Maze, named_maze
+from dfplan.observations import PLANAR
 from dfplan.registry import Registry
 from dfplan.suites import OGBENCH_ANT
+from dfplan.tokens.layout import token_features
 from dfplan.training.objective import LoopRecipe
 from dfplan.training.recipes.cloning import CloningConfig
 from dfplan.training.recipes.diffuser import DIFFUSER
@@ -138,6 +140,27 @@ _ANTS = {
     for size in sizes
 }
 
+# Short windows, so that a plan is as fast as the data is in any of its parts; plans to the goal are
+# only as fast as whole walks in the data.
+_ACTIONS = {
+    f"{name}-actions": replace(
+        preset,
+        recipe=ForcingConfig(
+            features=token_features(("position", "velocity", "action"), PLANAR, 2, stride=5),
+            tokens=6,
+            frame_stack=1,
+            stride=5,
+            width=64,
+            layers=3,
+            levels=LevelMixture(known_goal=0.9),
+            ahead=25,
+        ),
+        settings=TrainSettings(steps=4000, batch_size=256),
+    )
+    for name, preset in _PLANNERS.items()
+    if preset.maze.suite.step_length is None
+}
+
 _BASELINE_LEVELS = {
     "full-sequence": with_known_ends(FULL_SEQUENCE),
     "next-token": with_known_ends(TEACHER_FORCING),
@@ -181,6 +204,7 @@ PRESETS: Registry[Preset | OfflinePreset] = Registry(
         **_PLANNERS,
         **_STITCH,
         **_ANTS,
+        **_ACTIONS,
         **{
             f"diffuser-{maze}": Preset(named_maze(maze), recipe, _DIFFUSER[maze])
             for maze, recipe in DIFFUSER.items()

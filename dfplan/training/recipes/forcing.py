@@ -20,6 +20,7 @@ from dfplan.networks.gru import GRU
 from dfplan.networks.transformer import Transformer
 from dfplan.networks.unet import TemporalUnet
 from dfplan.observations import PLANAR, ObservationLayout
+from dfplan.planning.settings import PlannerSettings
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.success import Calibration
 from dfplan.regions import RegionTables
@@ -72,6 +73,9 @@ class ForcingConfig(LoopRecipe):
             underestimates what is known of the past, because it only sees the noisy levels.
         low_level: a policy that follows the plans, learned from the same data, for bodies whose
             actions are no forces in the plane. By default there is none.
+        ahead: environment steps of the plans of the trained planner
+            (:attr:`~dfplan.planning.settings.PlannerSettings.ahead`), for tokens that hold actions;
+            by default plans lead to the goal.
     """
 
     can_continue = True
@@ -93,6 +97,7 @@ class ForcingConfig(LoopRecipe):
     weight: str = "clipped_snr"
     parallel_teacher_forcing: bool = False
     low_level: LowLevelConfig | None = None
+    ahead: int | None = None
 
     def __post_init__(self) -> None:
         # Checked, and NumPy's numbers as Python's.
@@ -109,6 +114,10 @@ class ForcingConfig(LoopRecipe):
         if self.width % (2 * self.heads):
             raise ConfigError(
                 f"width must be a multiple of 2 * heads; got {self.width} and {self.heads}."
+            )
+        if self.ahead is not None:
+            require_numbers(
+                vars(self), "ahead", integer=True, minimum=1, maximum=self.layout.longest_horizon
             )
         if self.window is not None:
             require_numbers(vars(self), "window", integer=True, minimum=1)
@@ -211,7 +220,8 @@ class ForcingConfig(LoopRecipe):
         network, statistics = checkpoint.restore(self.untrained, device), checkpoint.statistics
         denoiser = self._denoiser(network, device)
         model = SequenceModel(denoiser, self.layout, denoiser.schedule, statistics)
-        planner = ForcingPlanner(model, maze=checkpoint.maze)
+        settings = PlannerSettings() if self.ahead is None else _near_future(self.ahead)
+        planner = ForcingPlanner(model, settings, maze=checkpoint.maze)
         if self.low_level is not None and isinstance(network, TwoLevels):
             policy = network.low_level.requires_grad_(requires_grad=False)
             planner = replace(
@@ -226,6 +236,11 @@ class ForcingConfig(LoopRecipe):
             regions=RegionTables.from_json(regions),
             calibration=Calibration.from_json(episodes),
         )
+
+
+def _near_future(ahead: int) -> PlannerSettings:
+    """Settings that are as fast as control needs. The place ahead leaves little to choose."""
+    return PlannerSettings(candidates=1, ahead=ahead, refine_steps=0, replans=0)
 
 
 NETWORKS: Registry[Callable[[ForcingConfig], nn.Module]] = Registry(
