@@ -16,6 +16,7 @@ import dfplan
 from dfplan.data import segmented
 from dfplan.errors import ConfigError, ObservationError
 from dfplan.planning.rewards import Reach
+from dfplan.planning.route import find_routes, find_ways
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.tree import TreePlanner, TreeSettings
 from dfplan.tokens.layout import token_features
@@ -299,3 +300,52 @@ def test_the_recipe_of_a_checkpoint_is_the_recipe_that_was_trained(made: Made) -
     assert isinstance(recipe, ForcingConfig) and recipe.layout == made.planner.model.layout
     other = replace(recipe, stride=recipe.stride + 1)
     assert other.stored_tokens == recipe.stored_tokens == checkpoint.tokens
+
+
+@pytest.mark.parametrize("steps", [10, 20, 40])
+def test_a_plan_of_the_near_future_ends_ahead_on_the_way(made: Made, steps: int) -> None:
+    motion, layout = made.planner.model.statistics.motion, made.planner.model.layout
+    near = made.planner.with_settings(ahead=steps, pace=0.5)
+    plan = near.plan(made.observations, made.goals, seed=0)
+    assert (plan.steps == layout.token_steps * -(-steps // layout.token_steps)).all()
+    np.testing.assert_array_equal(plan.goal, made.goals.astype(np.float32))
+    moved = np.abs(plan.points[:, -1] - plan.points[:, 0]).max(1)
+    assert (moved <= 0.5 * steps * motion.max_step + 1e-4).all(), "no farther than the pace"
+    routes = find_routes(find_ways(made.planner.model.statistics, made.goals), plan.points[:, 0])
+    for route, end in zip(routes, plan.points[:, -1], strict=True):
+        line = route.at(np.linspace(0, route.duration, 4000))
+        assert np.linalg.norm(line - end, axis=1).min() < 0.02, "on the way"
+
+
+def test_a_plan_of_the_near_future_ends_at_a_goal_that_is_nearer(made: Made) -> None:
+    plan = made.planner.with_settings(ahead=70, pace=1.0).plan(
+        made.observations, made.observations[:, :2] + 0.05, seed=0
+    )
+    np.testing.assert_allclose(plan.points[:, -1], made.observations[:, :2] + 0.05, atol=1e-3)
+
+
+def test_near_futures_need_a_roadmap_or_a_horizon(made: Made) -> None:
+    model = made.planner.model
+    lost = replace(model, statistics=replace(model.statistics, roadmap=None))
+    near = replace(made.planner, model=lost).with_settings(ahead=20)
+    with pytest.raises(ConfigError, match="roadmap"):
+        near.plan(made.observations, made.goals, seed=0)
+    horizon = 3 * model.layout.token_steps
+    plan = near.plan(made.observations, made.goals, horizon=horizon, seed=0)
+    np.testing.assert_allclose(plan.points[:, -1], made.goals, atol=1e-4)
+
+
+def test_a_policy_replans_before_the_near_future_is_over(make: Callable[[str], Made]) -> None:
+    made = make("transitions")
+    near = made.planner.with_settings(ahead=40)
+    policy = dfplan.Policy(near, seed=0)
+    plans = []
+    for _ in range(17):
+        action = policy.act(made.observations, goal=made.goals)
+        plans.append(policy.plan)
+        assert policy.plan is not None and policy.plan.actions is not None
+    assert len({id(plan) for plan in plans}) == 3, "every 8 of 40 steps"
+    policy.reset(seed=0)
+    first = policy.act(made.observations, goal=made.goals)
+    np.testing.assert_allclose(first, plans[0].actions[:, 0])
+    assert action.shape == (2, 2)

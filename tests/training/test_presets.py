@@ -18,6 +18,7 @@ from dfplan.training.recipes.forcing import ForcingConfig
 from dfplan.training.recipes.inverse import InverseConfig
 from dfplan.training.recipes.offline import OfflineConfig
 
+MAZES = ("umaze", "medium", "large")
 SUITES = (
     *(
         f"{suite}-{maze}"
@@ -35,10 +36,14 @@ SUITES = (
         for maze in ("medium", "large", "giant", "teleport")
         if (maze, kind) != ("giant", "-explore")
     ),
+    *(f"{suite}-{maze}-actions" for suite in ("maze2d", "pointmaze") for maze in MAZES),
 )
-SHORT = [name for name in SUITES if any(part in name for part in ("stitch", "teleport", "antmaze"))]
+SHORT = [
+    name
+    for name in SUITES
+    if any(part in name for part in ("stitch", "teleport", "antmaze", "actions"))
+]
 """Presets whose windows are shorter than plans."""
-MAZES = ("umaze", "medium", "large")
 RECIPES = {
     "diffuser": "diffuser",
     "diffuser-brief": "diffuser",
@@ -55,7 +60,7 @@ EVERYWHERE = [
     f"{kind}-{suite.removeprefix('maze2d-')}"
     for kind in ("bc", "inverse")
     for suite in SUITES
-    if "antmaze" not in suite
+    if "antmaze" not in suite and "actions" not in suite
 ]
 
 
@@ -68,7 +73,7 @@ def test_every_suite_has_presets_and_d4rl_has_those_of_baselines() -> None:
 def test_presets_use_the_maze_and_data_that_their_name_says(name: str) -> None:
     preset = PRESETS[name]
     collector = next((kind for kind in ("stitch", "explore") if name.endswith(f"-{kind}")), None)
-    kind, maze = name.removesuffix(f"-{collector}").rsplit("-", 1)
+    kind, maze = name.removesuffix(f"-{collector}").removesuffix("-actions").rsplit("-", 1)
     suites = ("pointmaze", "ogbench-antmaze", "ogbench")
     suite = next((name for name in suites if name in kind), None)
     recipe = kind.removesuffix(f"-{suite}")
@@ -116,7 +121,7 @@ def test_plans_are_long_enough_for_the_longest_path(name: str) -> None:
     require_long_enough(PRESETS[name])
 
 
-@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("name", [name for name in SHORT if "actions" not in name])
 def test_short_windows_are_trained_without_a_known_goal_too(name: str) -> None:
     """Where they are joined, the windows inside have neither start nor goal."""
     recipe = PRESETS[name].recipe
