@@ -190,6 +190,13 @@ _ENTRIES = (
         _OWN,
         _with_settings(mc_samples=4, **_PURE_NOISE),
     ),
+    Method(
+        "dfplan-actions",
+        "dfplan, its planned actions executed without a controller",
+        lambda data: f"{data}-actions",
+        default_tracker="planned-actions",
+        plans_actions=True,
+    ),
     Method("dfplan-tree", "dfplan, tree search (192 evaluations)", _OWN, _tree_search),
     Method(
         "full-sequence",

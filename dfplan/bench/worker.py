@@ -173,22 +173,23 @@ class PlanCache(BasePlanner):
     """A planner that caches the first plan of each group, for use by several trackers.
 
     Attributes:
+        planner: makes the plans.
         first: the first plan of the group, if there is one; set to None for the next group.
     """
 
     def __init__(self, planner: Planner) -> None:
-        self._planner = planner
+        self.planner = planner
         self._cache: dict[tuple[bytes, bytes, int | None], Plan] = {}
         self.first: Plan | None = None
 
     def make_plan(self, arguments: PlanArguments) -> Plan:
         """Return the cached plan for these arguments, or make a new one."""
         if self.first is not None:
-            return arguments.plan_with(self._planner)
+            return arguments.plan_with(self.planner)
         goal = b"" if arguments.goal is None else arguments.goal.tobytes()
         key = arguments.observation.tobytes(), goal, arguments.seed
         if key not in self._cache:
-            self._cache[key] = arguments.plan_with(self._planner)
+            self._cache[key] = arguments.plan_with(self.planner)
         self.first = self._cache[key]
         return self.first
 

@@ -81,6 +81,8 @@ class BasePlanner(ABC):
             ``warm_start`` of :meth:`plan` this class uses. Others are refused.
         observation_layout: the columns of the observations that it plans from. A planner that
             wraps another one in the attribute ``planner`` has that one's.
+        replan_every: environment steps after which a policy replans by default; None if only when
+            needed. A planner that wraps another one has that one's.
     """
 
     supports: ClassVar[frozenset[str]] = frozenset({"reward", "history", "trace", "callback"})
@@ -88,6 +90,10 @@ class BasePlanner(ABC):
     @property
     def observation_layout(self) -> ObservationLayout:
         return getattr(getattr(self, "planner", None), "observation_layout", PLANAR)
+
+    @property
+    def replan_every(self) -> int | None:
+        return getattr(getattr(self, "planner", None), "replan_every", None)
 
     @isolated()
     def plan(

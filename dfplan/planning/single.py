@@ -160,7 +160,6 @@ class ForcingPlanner(Record, BasePlanner):
 
     @property
     def replan_every(self) -> int | None:
-        """Environment steps after which a policy replans by default; None if only when needed."""
         ahead = self.settings.ahead
         return None if ahead is None else max(1, ahead // _PLANS_AHEAD)
 
