@@ -18,6 +18,7 @@ from dfplan.errors import (
     require_name,
 )
 from dfplan.observations import PLANAR
+from dfplan.planning.background import BackgroundPlanning, Order
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.passed import PassedPlaces
 from dfplan.planning.planner import HasTracker, PlanArguments, require_planner
@@ -43,6 +44,7 @@ from dfplan.planning.row_errors import (
 from dfplan.planning.single import ForcingPlanner
 from dfplan.planning.state_estimator import StateEstimator, StateEstimatorSettings
 from dfplan.planning.trackers import Tracker, require_tracker
+from dfplan.planning.trackers.base import TimedTracker
 from dfplan.planning.warm_start import FollowedLine, lines_of
 from dfplan.types import Plan, Planner, Reward
 
@@ -95,6 +97,9 @@ class Policy:
             ``"hold"`` continues with the row's last plan, from its last valid observation if
             the new one is the cause, until it can be planned for again. The first plan of a policy
             or an episode always raises. A state estimator then ignores impossible positions.
+        deadline_ms: milliseconds after which :meth:`act` waits no longer for a plan. The plan is
+            then made in a thread, while the body follows the one before it, or gets action 0
+            before the first. Actions then depend on the speed of the machine. None waits.
 
     Attributes:
         plan: the last plan that was made, for rows that needed one; None before the first. Rows
@@ -120,6 +125,7 @@ class Policy:
         seed: int | None = None,
         state_estimator: StateEstimatorSettings | None = None,
         on_error: str = "raise",
+        deadline_ms: float | None = None,
     ) -> None:
         if isinstance(planner, LearnedPolicy):
             raise ConfigError(
@@ -146,8 +152,10 @@ class Policy:
         require_name("on_error", on_error, ON_ERROR)
         self._layout = getattr(planner, "observation_layout", PLANAR)
         self._estimator = _estimator(planner, state_estimator)
+        self._action_size = getattr(planner, "action_size", 2)
         self._hold = on_error == "hold"
         self._planner = planner
+        self._background = None if deadline_ms is None else BackgroundPlanning(deadline_ms)
         self._warm_start = warm_start and "warm_start" in getattr(planner, "supports", ())
         self._tracker = tracker
         self._goal = None if goal is None else read_goal(goal, 1, self._layout)[0]
@@ -166,6 +174,8 @@ class Policy:
         seed = read_seed(seed, SEED_LIMIT)
         if self._estimator is not None:
             self._estimator.reset()
+        if self._background is not None:
+            self._background.drop()
         self.plan: Plan | None = None
         self.states: np.ndarray | None = None
         self._rng = None if seed is None else np.random.default_rng(seed)
@@ -201,6 +211,8 @@ class Policy:
                 another number of environments than since the last reset. In a batch, errors about
                 a row name it, also those of the planner.
         """
+        if self._background is not None:
+            self._background.begin_step()
         observation, goal = split_observation(observation, goal)
         goal = self._goal if goal is None else goal
         states, goals = self._read(observation, goal)
@@ -216,14 +228,16 @@ class Policy:
             missing = np.zeros(count, dtype=bool)
         self._follow(states)
         while True:  # rows that have passed other places have other rewards
-            rows, plan = self._planned(states, goals, located, missing, failed)
-            if plan is None:
+            planned = self._planned(states, goals, located, missing, failed)
+            if planned is None:
                 break
-            self._assign(rows, plan, goals)
-            missing[rows] = True
+            self._assign(*planned)
+            missing[planned[0].rows] = True
         self._replanning.step()
         self._last, self.states = states, states.copy()
-        action: np.ndarray = np.array(self._tracker.act(states), dtype=np.float32)
+        action = self._tracked(states)
+        if self._background is not None:
+            self._background.end_step()
         if self._estimator is not None:
             action = np.where(self._estimator.received[:, None], action, np.float32(0))
             self._estimator.send(action)
@@ -354,8 +368,8 @@ class Policy:
         located: np.ndarray,
         missing: np.ndarray,
         failed: dict[int, DfplanError],
-    ) -> tuple[np.ndarray, Plan | None]:
-        """The rows that were planned for, and their plan.
+    ) -> tuple[Order, Plan] | None:
+        """What was planned for, and the plan; None if nothing is due, or no plan is made yet.
 
         If the planner raises an error for a row, a new goal is assumed to be the cause, otherwise
         the observation. It is replaced, in ``goals`` or ``states``, by the last valid one.
@@ -378,13 +392,15 @@ class Policy:
             return rows
 
         def attempt(rows: np.ndarray) -> Plan:
-            return self._plan(states, goals, rows, seed)
+            return self._made(self._arguments(states, goals, rows, seed))
 
         rows = due()
+        if self._background is not None:
+            return self._in_background(self._background, rows, states, goals, failed)
         seed = _draw_seed(self._rng) if len(rows) else None
         while len(rows):
             try:
-                return rows, attempt(rows)
+                return Order(rows, goals), attempt(rows)
             except DfplanError as error:
                 renumber_rows(error, rows, len(states))
                 if not self._hold:
@@ -398,11 +414,34 @@ class Policy:
                     else:
                         states[row], missing[row] = self._last[row], True
             rows = due()
-        return rows, None
+        return None
 
-    def _plan(
+    def _in_background(
+        self,
+        background: BackgroundPlanning,
+        rows: np.ndarray,
+        states: np.ndarray,
+        goals: np.ndarray,
+        failed: dict[int, DfplanError],
+    ) -> tuple[Order, Plan] | None:
+        """As :meth:`_planned`, without waiting, for ``rows`` [R] that are due."""
+        if background.order is None and len(rows):
+            arguments = self._arguments(states, goals, rows, _draw_seed(self._rng))
+            background.start(Order(rows, goals.copy()), lambda: self._made(arguments))
+        order = background.order
+        try:
+            return background.result()
+        except DfplanError as error:
+            assert order is not None, "only a plan that was ordered can fail"
+            renumber_rows(error, order.rows, len(states))
+            if not self._hold or self._replanning.stale[order.rows].any():
+                raise
+            failed.update(dict.fromkeys(order.rows.tolist(), error))
+            return None
+
+    def _arguments(
         self, states: np.ndarray, goals: np.ndarray, rows: np.ndarray, seed: int | None
-    ) -> Plan:
+    ) -> PlanArguments:
         observation, reward = states[rows], self._passed.left(rows[0])
         goal = None if np.isnan(goals[rows]).all() else goals[rows]
         estimator = self._estimator
@@ -417,7 +456,7 @@ class Policy:
             else None
             for row in rows
         ]
-        arguments = PlanArguments(
+        return PlanArguments(
             observation,
             goal,
             reward,
@@ -425,24 +464,39 @@ class Policy:
             history=history,
             warm_start=lines if any(lines) else None,
         )
+
+    def _made(self, arguments: PlanArguments) -> Plan:
+        """The plan, whose points must be finite."""
         plan = arguments.plan_with(self._planner)
         wrong = ~np.isfinite(plan.points).all((1, 2))
         if wrong.any():
             row = int(wrong.argmax())
             raise DataError(
-                f"The points of the planner's plan{in_row(row, len(rows))} are not all finite.",
+                f"The points of the planner's plan{in_row(row, len(wrong))} are not all finite.",
                 rows=first_then_others(row, wrong),
             )
         return plan
 
-    def _assign(self, rows: np.ndarray, plan: Plan, goals: np.ndarray) -> None:
-        """Follow ``plan`` in ``rows``."""
+    def _assign(self, order: Order, plan: Plan) -> None:
+        """Follow ``plan``, which begins where the bodies were when it was ordered."""
+        rows = order.rows
         self._tracker.assign(rows, plan)
+        if isinstance(self._tracker, TimedTracker):
+            self._tracker.skip(rows, order.elapsed)
         self.plan = plan
         if self._follows:
             for row, line in zip(rows, lines_of(plan), strict=True):
                 self._lines[row] = FollowedLine(line, plan.max_step)
-        self._replanning.assign(rows, plan, goals)
+        self._replanning.assign(rows, plan, order.goals)
+
+    def _tracked(self, states: np.ndarray) -> np.ndarray:
+        """Actions, float32 [B, A]; 0 for rows whose first plan is not made yet."""
+        waiting = self._replanning.stale
+        if waiting.all():
+            return np.zeros((len(states), self._action_size), np.float32)
+        action = np.array(self._tracker.act(states), dtype=np.float32)
+        action[waiting] = 0.0
+        return action
 
     def _follow(self, states: np.ndarray) -> None:
         """Move along the lines, and count the places that are passed."""

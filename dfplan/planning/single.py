@@ -159,6 +159,13 @@ class ForcingPlanner(Record, BasePlanner):
         )
 
     @property
+    def action_size(self) -> int:
+        if self.low_level is not None:
+            return self.low_level.action_size
+        features = self.model.layout.features
+        return next((len(each.columns) for each in features if each.name == "action"), 2)
+
+    @property
     def replan_every(self) -> int | None:
         ahead = self.settings.ahead
         return None if ahead is None else max(1, ahead // _PLANS_AHEAD)

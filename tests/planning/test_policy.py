@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from dfplan.planning.planner import BasePlanner, PlanArguments
 from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import Reach, Short
 from dfplan.planning.single import ForcingPlanner
-from dfplan.planning.trackers import Pursuit, pursuit_gains
+from dfplan.planning.trackers import Pursuit, TimedPD, pursuit_gains
 from dfplan.tokens.motion import Motion
 from dfplan.types import Plan, Reward
 
@@ -438,3 +439,90 @@ def test_stable_baselines3_evaluates_a_shipped_planner(name: str) -> None:
     policy = Policy(dfplan.load(name), goal=np.array([1.0, 1.0]), seed=0)
     mean, _ = evaluate_policy(policy, env, n_eval_episodes=4, warn=False)
     assert mean > 150
+
+
+@dataclass
+class Slow(Straight):
+    """Makes a plan when a test releases it."""
+
+    ready: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def make_plan(self, arguments: PlanArguments) -> Plan:
+        assert self.ready.acquire(timeout=30)
+        return super().make_plan(arguments)
+
+
+def act_until_planned(policy: Policy, goal: np.ndarray) -> tuple[int, np.ndarray]:
+    """(Steps until there is another plan, the action of the last one)."""
+    before, steps = policy.plan, 0
+    while policy.plan is before:
+        action, steps = policy.act(STARTS[0], goal), steps + 1
+    return steps, action
+
+
+def test_with_a_deadline_no_step_waits_for_a_plan() -> None:
+    planner = Slow()
+    policy = Policy(planner, deadline_ms=20)
+    for _ in range(3):
+        assert (policy.act(STARTS[0], GOALS[0]) == 0).all(), "at rest before the first plan"
+    assert policy.plan is None
+    planner.ready.release()
+    assert act_until_planned(policy, GOALS[0])[1][0] > 0.5
+    first, behind = policy.plan, np.array([-4.0, 1.0])
+    for _ in range(3):
+        assert policy.act(STARTS[0], behind)[0] > 0.5, "as planned before"
+    assert policy.plan is first
+    planner.ready.release()
+    assert act_until_planned(policy, behind)[1][0] < -0.5
+    assert len(planner.calls) == 2, "each plan is ordered once"
+
+
+def test_a_plan_that_comes_late_is_followed_from_the_present_step_on() -> None:
+    planner = Slow()
+    policy = Policy(planner, TimedPD(1.0, 0.0), deadline_ms=20)
+    for _ in range(10):
+        policy.act(STARTS[0], GOALS[0])
+    planner.ready.release()
+    steps, action = act_until_planned(policy, GOALS[0])
+    timely = Policy(Straight(), TimedPD(1.0, 0.0), tolerance=None)
+    expected = [timely.act(STARTS[0], GOALS[0]) for _ in range(10 + steps)]
+    np.testing.assert_array_equal(action, expected[-1])
+
+
+def test_a_reset_forgets_the_plan_that_is_being_made() -> None:
+    planner = Slow()
+    policy = Policy(planner, deadline_ms=20)
+    policy.act(STARTS[1], GOALS[1])
+    policy.reset()
+    planner.ready.release(2)
+    act_until_planned(policy, GOALS[0])
+    assert policy.plan is not None
+    np.testing.assert_array_equal(policy.plan.points[0, 0], STARTS[0, :2])
+
+
+@pytest.mark.parametrize("on_error", ["raise", "hold"])
+def test_errors_of_the_thread_are_those_of_the_policy(on_error: str) -> None:
+    policy = Policy(Straight(), on_error=on_error, deadline_ms=10_000)
+    policy.act(STARTS[0], GOALS[0])
+    if on_error == "raise":
+        with pytest.raises(ObservationError, match="too far"):
+            policy.act(STARTS[0], np.array([500.0, 1.0]))
+    else:
+        with pytest.warns(UserWarning, match="too far"):
+            policy.act(STARTS[0], np.array([500.0, 1.0]))
+        assert policy.failed.all()
+
+
+def test_with_time_to_spare_a_deadline_changes_nothing(planner: ForcingPlanner) -> None:
+    start, goal = np.array([-20.0, 40.0, 0.0, 0.0]), np.array([-10.0, 40.0])
+    first, second = (
+        Policy(planner, seed=0, replan_every=4, deadline_ms=deadline) for deadline in (None, 60_000)
+    )
+    for _ in range(10):
+        np.testing.assert_array_equal(first.act(start, goal), second.act(start, goal))
+
+
+@pytest.mark.parametrize("deadline", [0, -1, np.nan, "soon"])
+def test_a_deadline_is_a_positive_number(deadline: Any) -> None:
+    with pytest.raises(ConfigError, match="deadline_ms"):
+        Policy(Straight(), deadline_ms=deadline)

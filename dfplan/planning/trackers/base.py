@@ -102,6 +102,10 @@ class TimedTracker(PathTracker):
         distance: np.ndarray = np.linalg.norm(away, axis=-1).min(1)
         return distance
 
+    def skip(self, rows: np.ndarray, steps: int) -> None:
+        """Leave out the next ``steps`` of the plans of ``rows`` [R]."""
+        self._index[rows] += steps
+
     def _advance(self, count: int) -> np.ndarray:
         """Count one step in the first ``count`` rows; returns the steps before it, int [B]."""
         now = self._index[:count].copy()

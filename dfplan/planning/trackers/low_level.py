@@ -25,6 +25,7 @@ class LowLevelPolicy(Record):
         statistics: of the data.
         layout: the columns of an observation.
         unit: the displacement that is an input of 1, in units of position.
+        action_size: A, how many numbers an action has.
         device: where the network runs.
     """
 
@@ -32,6 +33,7 @@ class LowLevelPolicy(Record):
     statistics: Statistics
     layout: ObservationLayout
     unit: float
+    action_size: int
     device: str = "cpu"
 
     @isolated()

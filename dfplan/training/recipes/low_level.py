@@ -65,7 +65,7 @@ class LowLevelConfig:
     ) -> LowLevelPolicy:
         """The policy of a network. Its unit is the farthest that a body moves in ``farthest``."""
         unit = self.farthest * statistics.motion.max_step
-        return LowLevelPolicy(network, statistics, observation, unit, device)
+        return LowLevelPolicy(network, statistics, observation, unit, self.action_size, device)
 
     def draws(
         self, trajectories: Trajectories, statistics: Statistics
