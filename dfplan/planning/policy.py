@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.passed import PassedPlaces
 from dfplan.planning.planner import HasTracker, PlanArguments, require_planner
 from dfplan.planning.query import (
+    MAX_START_DISTANCE,
     SEED_LIMIT,
     Observation,
     PlanQuery,
@@ -46,6 +48,7 @@ from dfplan.planning.state_estimator import StateEstimator, StateEstimatorSettin
 from dfplan.planning.trackers import Tracker, require_tracker
 from dfplan.planning.trackers.base import TimedTracker
 from dfplan.planning.warm_start import FollowedLine, lines_of
+from dfplan.tokens.statistics import Statistics
 from dfplan.types import Plan, Planner, Reward
 
 ON_ERROR = ("raise", "hold")
@@ -333,7 +336,7 @@ class Policy:
     def _estimated(
         self, states: np.ndarray, goals: np.ndarray, failed: dict[int, DfplanError]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(estimated states [B, 4], rows whose first position was received now [B])."""
+        """(estimated states [B, S], rows whose first position was received now [B])."""
         estimator = self._estimator
         assert estimator is not None
         if self._hold:
@@ -342,8 +345,7 @@ class Policy:
             except ObservationError as error:
                 states[list(error.rows)] = np.nan
                 failed.update(dict.fromkeys(error.rows, error))
-        model = estimator.model
-        mean = model.statistics.normalizer.mean[model.layout.position].numpy()
+        mean = estimator.statistics.normalizer.mean[:2].numpy()
         default = np.where(np.isnan(goals), mean, goals)
         located = estimator.observe(states, default, seed=_draw_seed(self._estimator_rng))
         return estimator.states(), located
@@ -353,12 +355,13 @@ class Policy:
 
         NaN is allowed, and so is the noise of observations.
         """
-        assert self._estimator is not None and isinstance(self._planner, ForcingPlanner)
-        statistics = self._estimator.model.statistics
+        assert self._estimator is not None
+        statistics = self._estimator.statistics
         finite = np.isfinite(positions).all(1, keepdims=True)
         received = np.where(finite, positions, np.float32(np.nan))
         noise = _OUTLIER * self._estimator.settings.noise / statistics.motion.max_step
-        max_distance = self._planner.settings.max_start_distance + noise
+        limit = getattr(_innermost(self._planner), "max_start_distance", MAX_START_DISTANCE)
+        max_distance = limit + noise
         PlanQuery(received, None).require_near_data(statistics, max_distance, math.inf)
 
     def _planned(
@@ -446,7 +449,7 @@ class Policy:
         goal = None if np.isnan(goals[rows]).all() else goals[rows]
         estimator = self._estimator
         history = None
-        if estimator is not None and estimator.settings.use_network:
+        if estimator is not None and estimator.has_history:
             history = estimator.history().part(rows)
         following = self._replanning.following
         positions = self._layout.positions(states).astype(np.float64)
@@ -534,12 +537,25 @@ def _estimator(planner: Planner, settings: StateEstimatorSettings | None) -> Sta
     if settings is None:
         return None
     require_class(StateEstimatorSettings, state_estimator=settings)
-    if not isinstance(planner, ForcingPlanner):
+    inner = _innermost(planner)
+    statistics = getattr(inner, "statistics", None)
+    if not isinstance(statistics, Statistics):
         raise ConfigError(
-            f"{type(planner).__name__} cannot plan from a history; use a planner trained by "
-            "Diffusion Forcing, or leave state_estimator out."
+            f"A state estimator needs the motion of the body, and {type(planner).__name__} has no "
+            "statistics (dfplan.tokens.statistics.Statistics) of its data. Leave state_estimator "
+            "out."
         )
-    return StateEstimator(planner.model, settings)
+    layout = getattr(planner, "observation_layout", PLANAR)
+    plans_from_history = "history" in getattr(planner, "supports", ())
+    model = getattr(inner, "history_model", None) if plans_from_history else None
+    return StateEstimator(settings, statistics, layout, model)
+
+
+def _innermost(planner: Any) -> Any:
+    """The planner that ``planner`` wraps, or that one wraps, or ``planner`` itself."""
+    while hasattr(planner, "planner"):
+        planner = planner.planner
+    return planner
 
 
 def _draw_seed(rng: np.random.Generator | None) -> int | None:

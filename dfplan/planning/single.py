@@ -55,6 +55,7 @@ from dfplan.record import Record
 from dfplan.regions import RegionTable, RegionTables
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
+from dfplan.tokens.statistics import Statistics
 from dfplan.types import DenoisingStep, Plan, Reward
 
 _MOST_NOISE_OF_LONG_PLANS = 20.0
@@ -157,6 +158,22 @@ class ForcingPlanner(Record, BasePlanner):
             refine_steps=60,
             refine_top_k=min(4, settings.candidates),
         )
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of the data."""
+        return self.model.statistics
+
+    @property
+    def max_start_distance(self) -> float:
+        """Of :attr:`settings`."""
+        return self.settings.max_start_distance
+
+    @property
+    def history_model(self) -> SequenceModel | None:
+        """The model, if it estimates histories of positions."""
+        layout = self.model.layout
+        return self.model if layout.observed == layout.observation.position else None
 
     @property
     def action_size(self) -> int:

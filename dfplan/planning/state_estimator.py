@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from dfplan.boundary import isolated
-from dfplan.errors import ConfigError, require_class, require_flags, require_numbers
-from dfplan.observations import PLANAR
+from dfplan.errors import require_class, require_flags, require_numbers
+from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.planning.observation_history import (
     ObservationHistory,
     fill_missing,
@@ -20,6 +20,7 @@ from dfplan.planning.observation_history import (
 )
 from dfplan.planning.query import noise_generator
 from dfplan.sampling.model import SequenceModel
+from dfplan.tokens.statistics import Statistics
 
 _VELOCITY = np.array([0.003, 0.05, 1.0])
 """Standard deviations of a step's change of velocity around that of the fitted motion, in top
@@ -65,8 +66,9 @@ class StateEstimatorSettings:
         noise: standard deviation of the noise of observed positions on each axis, in units of
             position. 0 means that observed positions are exact.
         tokens: length of the history in tokens.
-        use_network: whether the network corrects the filter, and plans start from the history.
-            Without it, the filter's state counts as exact.
+        use_network: whether the network corrects the filter, and plans start from the history, if
+            the planner plans from one, and its tokens hold no more of an observation than the
+            position. Without it, the filter's state counts as exact.
     """
 
     noise: float = 0.0
@@ -169,30 +171,38 @@ class StateEstimator:
     difference between the two is added to :meth:`states`, weighted by the filter's uncertainty. It
     is not fed into the filter, which would then count observations twice.
 
+    Other numbers of an observation than position and velocity are the last ones that were received.
+    Before that, they are the mean of the data.
+
     Args:
-        model: the model that estimates histories; its statistics contain the fitted motion.
         settings: noise of observations and length of the history.
+        statistics: of the data; they contain the fitted motion.
+        layout: the columns of an observation.
+        model: the model that estimates histories; None for the filter alone.
 
     Raises:
-        ConfigError: the settings are of another class, the history fills the model's window, or
-            tokens hold more of an observation than the position.
+        ConfigError: the settings are of another class, or the history fills the model's window.
     """
 
-    def __init__(self, model: SequenceModel, settings: StateEstimatorSettings) -> None:
+    def __init__(
+        self,
+        settings: StateEstimatorSettings,
+        statistics: Statistics,
+        layout: ObservationLayout,
+        model: SequenceModel | None = None,
+    ) -> None:
         require_class(StateEstimatorSettings, settings=settings)
-        layout = model.layout
-        require_room_for_plan(settings.tokens, layout)
-        if layout.observed != PLANAR.position or layout.observation != PLANAR:
-            raise ConfigError(
-                "A state estimator needs a model that observes positions, or positions and "
-                f"velocities, and whose tokens hold the position; got {layout.features}. Leave "
-                "state_estimator out, or train such a model."
-            )
-        self.model = model
-        self.settings = settings
-        self._stride = layout.stride
-        self._center = model.statistics.normalizer.mean[:2].numpy()
-        motion = self._motion = model.statistics.motion
+        self.settings, self.statistics, self._layout = settings, statistics, layout
+        self._model = model
+        self._stride, frames = 1, 1
+        if model is not None:
+            require_room_for_plan(settings.tokens, model.layout)
+            self._stride = model.layout.stride
+            frames += (settings.tokens - 1) * model.layout.frame_stack
+        # Indices into the track of the positions that form a history; the last is the present.
+        self._at = np.arange(frames) * self._stride
+        self._center = statistics.normalizer.mean[:2].numpy()
+        motion = self._motion = statistics.motion
         top = motion.max_step / motion.dt
         self._exact = _EXACT * motion.max_step
         # One model for each mode of velocity, mode of position, and noise of observed velocities.
@@ -208,9 +218,6 @@ class StateEstimator:
         keep = 1 - motion.drag
         self._transition = np.array([[1.0, motion.dt * keep], [0.0, keep]])
         self._initial_covariance = np.diag([self._position_variance, (_UNKNOWN * top) ** 2])
-        # Indices into the track of the positions that form a history; the last is the present.
-        frames = 1 + (settings.tokens - 1) * layout.frame_stack
-        self._at = np.arange(frames) * self._stride
         self._mean: np.ndarray
         self._covariance: np.ndarray
         self._weight: np.ndarray
@@ -218,8 +225,14 @@ class StateEstimator:
         self._deviation: np.ndarray
         self._correction: np.ndarray
         self._received: np.ndarray
+        self._seen: np.ndarray
         self._clock: int
         self._start(0)
+
+    @property
+    def has_history(self) -> bool:
+        """Whether the model estimates histories, and plans from them."""
+        return self._model is not None and self.settings.use_network
 
     @property
     def received(self) -> np.ndarray:
@@ -232,6 +245,7 @@ class StateEstimator:
             self._start(0)
         else:
             self._received[rows] = False
+            self._seen[rows] = self._unseen(self._seen.shape)[rows]
 
     def observe(
         self, observation: np.ndarray, default: np.ndarray, *, seed: int | None = None
@@ -239,8 +253,8 @@ class StateEstimator:
         """Update with the observations of one environment step.
 
         Args:
-            observation: positions [B, 2], or positions and velocities [B, 4]. A position or
-                velocity that is not finite, or impossibly large, counts as missing.
+            observation: [B, S], or positions [B, 2]. A position or velocity that is not finite, or
+                impossibly large, counts as missing, and so do other numbers that are not finite.
             default: positions [B, 2] at which bodies are assumed to rest until one is received.
             seed: seed of the noise in the network's estimate; None draws a random one.
 
@@ -249,7 +263,9 @@ class StateEstimator:
         """
         if len(observation) != len(self._received):
             self._start(len(observation))
-        positions, velocities = PLANAR.positions(observation), PLANAR.velocities(observation)
+        positions = self._layout.positions(observation)
+        velocities = self._layout.velocities(observation)
+        self._see(observation)
         distance = np.abs(positions - self._center).max(1)
         valid = distance <= _MAX_POSITION * self._motion.max_step
         new = ~self._received
@@ -269,11 +285,23 @@ class StateEstimator:
         self._weight *= np.exp(fit - fit.max(1, keepdims=True))
         self._weight /= self._weight.sum(1, keepdims=True)
         self._extend_track()
-        if self.settings.use_network and self._clock % self._stride == 0:
-            self.correct(estimate_positions(self.history(), self.model, seed=seed))
+        if self.has_history and self._clock % self._stride == 0:
+            assert self._model is not None
+            self.correct(estimate_positions(self.history(), self._model, seed=seed))
         self._clock += 1
         first: np.ndarray = new & valid
         return first
+
+    def _see(self, observation: np.ndarray) -> None:
+        """Keep the last numbers that were received of observations [B, S]."""
+        if self._seen.shape != observation.shape:
+            self._seen = self._unseen(observation.shape)
+        self._seen = np.where(np.isfinite(observation), observation, self._seen)
+
+    def _unseen(self, shape: tuple[int, ...]) -> np.ndarray:
+        scale = self.statistics.observation
+        mean = 0.0 if scale is None or shape[1] != len(scale.mean) else scale.mean.numpy()
+        return np.zeros(shape) + mean
 
     def _extend_track(self) -> None:
         """Append the present position and its standard deviation to the track."""
@@ -285,7 +313,9 @@ class StateEstimator:
         self._deviation = np.concatenate([self._deviation[:, 1:], deviation[:, None]], 1)
 
     def send(self, actions: np.ndarray) -> None:
-        """Predict the next step from the actions [B, 2] that are sent to the bodies."""
+        """Predict the next step from the actions [B, A] that are sent to the bodies."""
+        if actions.shape[1] != 2:  # no forces in the plane
+            actions = np.zeros((len(actions), 2))
         weight = self._weight @ self._switch
         share = (self._weight[:, :, None] * self._switch / weight[:, None]).swapaxes(1, 2)
         expected = self._expected()[:, None]
@@ -300,12 +330,22 @@ class StateEstimator:
         self._weight = weight
 
     def states(self) -> np.ndarray:
-        """The estimated position and velocity of each body, float32 [B, 4]."""
+        """The estimated observation of each body, float32 [B, S].
+
+        Where observations are positions alone, the velocity is added, [B, 4].
+        """
         expected = self._expected()
         expected[:, 0] += self._correction
         top = _MAX_VELOCITY * self._motion.limit
         expected[:, 1] = expected[:, 1].clip(-top, top)
-        return expected.reshape(-1, 4).astype(np.float32)
+        layout = self._layout
+        if layout == PLANAR:
+            return expected.reshape(-1, 4).astype(np.float32)
+        states = self._seen.astype(np.float32)
+        states[:, list(layout.position)] = expected[:, 0]
+        if layout.velocity is not None:
+            states[:, list(layout.velocity)] = expected[:, 1]
+        return states
 
     def history(self) -> ObservationHistory:
         """The history for an estimate or a plan made now.
@@ -316,8 +356,9 @@ class StateEstimator:
         """
         deviation = self._deviation[:, self._at]
         deviation = np.where(deviation > 2 * self._exact, deviation, 0.0)
-        level = noise_to_level(deviation, self.model)
-        missing = self.model.schedule.max_level
+        assert self._model is not None, "only a model has levels"
+        level = noise_to_level(deviation, self._model)
+        missing = self._model.schedule.max_level
         level[(level == missing).all(1)] = missing - 1
         return ObservationHistory(self._track[:, self._at], level)
 
@@ -341,6 +382,7 @@ class StateEstimator:
         self._deviation = np.zeros((batch, steps))
         self._correction = np.zeros((batch, 2))
         self._received = np.zeros(batch, dtype=bool)
+        self._seen = np.zeros((batch, 0))
         self._clock = 0
 
     def _expected(self) -> np.ndarray:

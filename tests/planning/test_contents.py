@@ -281,17 +281,27 @@ def test_a_reward_of_a_column_that_the_plan_lacks_is_an_error(made: Made) -> Non
     assert len(made.plan(reward=Reach(made.goals[0]))) == 2
 
 
-def test_noisy_observations_are_for_models_of_points_in_the_plane(made: Made) -> None:
+def test_noisy_positions_are_estimated_for_any_body(made: Made) -> None:
     settings = dfplan.StateEstimatorSettings(noise=0.1, tokens=2)
-
-    def policy(planner: ForcingPlanner) -> dfplan.Policy:
-        return dfplan.Policy(planner, dfplan.PlannedActions(), state_estimator=settings)
-
+    policy = dfplan.Policy(made.planner, dfplan.PlannedActions(), state_estimator=settings, seed=0)
     if made.name == "positions":
-        assert policy(made.planner) is not None
-    else:
-        with pytest.raises(ConfigError, match="state estimator"):
-            policy(made.planner)
+        policy = dfplan.Policy(made.planner, state_estimator=settings, seed=0)
+    rng, layout = np.random.default_rng(0), made.data.layout
+    true = made.observations.copy()
+    if layout.velocity is not None:
+        true[:, list(layout.velocity)] = 0.0
+    position = list(layout.position)
+    for step in range(60):
+        observed = true.copy()
+        observed[:, position] += 0.1 * rng.standard_normal((2, 2))
+        observed[rng.random(2) < 0.3] = np.nan
+        action = policy.act(observed if step else true, goal=made.goals)
+        assert np.isfinite(action).all()
+    assert policy.states is not None and policy.states.shape == true.shape
+    error = policy.states - true
+    assert np.sqrt(np.square(error[:, position]).mean()) < 0.06, "better than an observation"
+    others = [c for c in range(layout.width) if c not in (*position, *(layout.velocity or ()))]
+    np.testing.assert_array_equal(error[:, others], 0.0)
 
 
 def test_the_recipe_of_a_checkpoint_is_the_recipe_that_was_trained(made: Made) -> None:

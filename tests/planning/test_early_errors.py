@@ -11,6 +11,7 @@ import torch
 
 from dfplan.diffusion.schedules import cosine_schedule
 from dfplan.errors import ConfigError, DfplanError
+from dfplan.observations import PLANAR
 from dfplan.planning.diffuser import DiffuserPlanner
 from dfplan.planning.learned import LearnedPolicy
 from dfplan.planning.policy import Policy
@@ -140,8 +141,8 @@ def test_a_state_estimator_refuses_settings_of_another_class(
     planner: ForcingPlanner, wrong: Any
 ) -> None:
     with pytest.raises(ConfigError, match="settings"):
-        StateEstimator(planner.model, wrong)
-    StateEstimator(planner.model, StateEstimatorSettings())
+        StateEstimator(wrong, planner.statistics, PLANAR)
+    StateEstimator(StateEstimatorSettings(), planner.statistics, PLANAR, planner.model)
 
 
 @pytest.mark.parametrize("wrong", [3, "x", lambda: None, lambda one, two: None])

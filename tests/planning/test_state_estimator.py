@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dfplan.errors import ConfigError, ObservationError
+from dfplan.observations import PLANAR
 from dfplan.planning.policy import Policy
 from dfplan.planning.rewards import Reach
 from dfplan.planning.single import ForcingPlanner
@@ -23,7 +24,9 @@ BODIES = 40
 
 def filter_only(model: SequenceModel, noise: float = 0.0, tokens: int = 3) -> StateEstimator:
     """An estimator that does not call the network."""
-    return StateEstimator(model, StateEstimatorSettings(noise, tokens, use_network=False))
+    return StateEstimator(
+        StateEstimatorSettings(noise, tokens, use_network=False), model.statistics, PLANAR, model
+    )
 
 
 def simulate(
@@ -82,7 +85,7 @@ def rms(values: np.ndarray) -> float:
 def test_exact_positions_are_kept(
     planner: ForcingPlanner, corridor: Any, speed_noise: float, push: str
 ) -> None:
-    estimator = StateEstimator(planner.model, StateEstimatorSettings())
+    estimator = StateEstimator(StateEstimatorSettings(), planner.statistics, PLANAR, planner.model)
     true, tracked, _ = simulate(estimator, 60, corridor, 0.0, speed_noise=speed_noise, push=push)
     assert np.abs(tracked - true)[..., :2].max() < 1e-3
     if speed_noise == 0 and push != "blow":  # which can be faster than any body of the data
@@ -119,7 +122,9 @@ def test_estimates_are_better_than_single_observations(
 def test_exact_velocities_improve_the_estimate(
     planner: ForcingPlanner, corridor: Any, noise: float, missing: float, push: str
 ) -> None:
-    estimator = StateEstimator(planner.model, StateEstimatorSettings(noise))
+    estimator = StateEstimator(
+        StateEstimatorSettings(noise), planner.statistics, PLANAR, planner.model
+    )
     true, tracked, last = simulate(
         estimator, 100, corridor, noise, speed_noise=0.0, missing=missing, push=push
     )
@@ -161,7 +166,9 @@ def test_invalid_velocities_do_no_harm(
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e6, 1e30])
 def test_estimates_are_always_finite(planner: ForcingPlanner, corridor: Any, value: float) -> None:
     """If no observation arrives, or none at first, or impossible ones."""
-    estimator = StateEstimator(planner.model, StateEstimatorSettings(0.2))
+    estimator = StateEstimator(
+        StateEstimatorSettings(0.2), planner.statistics, PLANAR, planner.model
+    )
     rng = np.random.default_rng(0)
     home = rng.normal(size=(4, 2))
     for step in range(60):
@@ -398,12 +405,12 @@ def test_without_an_estimator_no_observation_may_be_missing(
         Policy(planner).act(np.full((1, 4), np.nan), goals)
 
 
-def test_planners_without_histories_are_errors(planner: ForcingPlanner) -> None:
+def test_planners_without_a_body_are_errors(planner: ForcingPlanner) -> None:
     class Other:
         plan = planner.plan
 
     tracker = Pursuit(pursuit_gains(planner.model.statistics.motion), 1.0)
-    with pytest.raises(ConfigError, match="Other cannot plan from a history"):
+    with pytest.raises(ConfigError, match="Other has no statistics"):
         Policy(Other(), tracker, state_estimator=StateEstimatorSettings())
     with pytest.raises(ConfigError, match=r"StateEstimatorSettings.*got 0"):
         Policy(planner, state_estimator=0.2)  # type: ignore[arg-type]
