@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dfplan.errors import ConfigError, PlanRefusedError
+from dfplan.observations import PLANAR
 from dfplan.planning.disturbance import Disturbance, Disturber
 from dfplan.planning.policy import Policy
 from dfplan.planning.refusing import RefusingPlanner
@@ -82,10 +83,45 @@ def test_pushes_replace_actions_for_their_steps() -> None:
     for first in (0, 4):
         assert (acted[first : first + 4] == acted[first]).all()
     assert (acted[3] != acted[4]).any()
+    legs = Disturber(always, np.random.default_rng(0)).acted(np.zeros((5, 8)))
+    assert legs.shape == (5, 8) and (np.abs(legs) == 1).all() and (legs != legs[0]).any()
+
+
+def test_a_bias_is_the_same_in_each_step_of_an_episode() -> None:
+    disturber = Disturber(Disturbance(action_bias=0.2), np.random.default_rng(0))
+    acted = np.stack([disturber.acted(np.full((50, 8), 0.1)) for _ in range(3)])
+    assert (acted == acted[0]).all()
+    np.testing.assert_allclose(np.unique(acted), [-0.1, 0.3], atol=1e-6)
+
+
+@pytest.mark.parametrize("delay", [1, 3])
+def test_actions_act_late(delay: int) -> None:
+    disturber = Disturber(Disturbance(action_delay=delay), np.random.default_rng(0))
+    sent = np.random.default_rng(1).uniform(-1, 1, (9, 4, 8)).astype(np.float32)
+    acted = np.stack([disturber.acted(each) for each in sent])
+    np.testing.assert_array_equal(acted[delay:], sent[:-delay])
+    assert not acted[:delay].any()
+
+
+def test_observations_are_lost_whole() -> None:
+    disturber = Disturber(Disturbance(observation_loss=0.3), np.random.default_rng(0))
+    true = np.ones((4000, 4))
+    lost = np.isnan(disturber.observed(true, PLANAR))
+    assert (lost.all(1) == lost.any(1)).all() and abs(lost.mean() - 0.3) < 0.03
+    assert not np.isnan(true).any(), "a copy"
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"action_noise": -1}, {"push_chance": 1.5}, {"push_steps": 0}, {"push_steps": 2.5}]
+    "wrong",
+    [
+        {"action_noise": -1},
+        {"action_bias": -1},
+        {"action_delay": 1.5},
+        {"push_chance": 1.5},
+        {"push_steps": 0},
+        {"push_steps": 2.5},
+        {"observation_loss": 1.5},
+    ],
 )
 def test_impossible_disturbances_are_errors(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
