@@ -17,7 +17,7 @@ _ACTING = 0.003
 """Seconds that are left for everything else that a policy does in a step."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Order:
     """A plan that is being made.
 

@@ -81,9 +81,6 @@ class BasePlanner(ABC):
             ``warm_start`` of :meth:`plan` this class uses. Others are refused.
         observation_layout: the columns of the observations that it plans from. A planner that
             wraps another one in the attribute ``planner`` has that one's.
-        action_size: A, how many numbers an action of its body has.
-        replan_every: environment steps after which a policy replans by default; None if only when
-            needed. As the other attributes, that of the planner that it wraps, if there is one.
     """
 
     supports: ClassVar[frozenset[str]] = frozenset({"reward", "history", "trace", "callback"})
@@ -91,14 +88,6 @@ class BasePlanner(ABC):
     @property
     def observation_layout(self) -> ObservationLayout:
         return getattr(getattr(self, "planner", None), "observation_layout", PLANAR)
-
-    @property
-    def action_size(self) -> int:
-        return getattr(getattr(self, "planner", None), "action_size", 2)
-
-    @property
-    def replan_every(self) -> int | None:
-        return getattr(getattr(self, "planner", None), "replan_every", None)
 
     @isolated()
     def plan(

@@ -82,8 +82,9 @@ class Policy:
             ends like any other; set ``replan_every`` to continue forever. The
             steps of the reward start at 0 in each plan; for a reward that depends on time use
             ``tolerance=None``, which plans once.
-        replan_every: steps between two plans; by default only when needed, or as often as the
-            planner's attribute of this name says.
+        replan_every: steps between two plans; None plans only when needed, or as often as the
+            planner's settings say
+            (:attr:`~dfplan.planning.settings.PlannerSettings.replan_every`).
         tolerance: distance from the plan, in units of position, at which a new plan is made; None
             plans once.
         patience: steps without progress after which a new plan is made, for plans to a goal
@@ -149,13 +150,14 @@ class Policy:
             check_reward(reward)
         # A plan by reward may wait on purpose.
         patience = patience if reward is None else None
-        if replan_every is None:
-            replan_every = getattr(planner, "replan_every", None)
+        inner = _innermost(planner)
+        if replan_every is None and isinstance(inner, ForcingPlanner):
+            replan_every = inner.settings.replan_every
         self._replanning = Replanning(tolerance, replan_every, patience)
         require_name("on_error", on_error, ON_ERROR)
         self._layout = getattr(planner, "observation_layout", PLANAR)
         self._estimator = _estimator(planner, state_estimator)
-        self._action_size = getattr(planner, "action_size", 2)
+        self._action_size = _action_size(inner)
         self._hold = on_error == "hold"
         self._planner = planner
         self._background = None if deadline_ms is None else BackgroundPlanning(deadline_ms)
@@ -360,7 +362,9 @@ class Policy:
         finite = np.isfinite(positions).all(1, keepdims=True)
         received = np.where(finite, positions, np.float32(np.nan))
         noise = _OUTLIER * self._estimator.settings.noise / statistics.motion.max_step
-        limit = getattr(_innermost(self._planner), "max_start_distance", MAX_START_DISTANCE)
+        inner, limit = _innermost(self._planner), MAX_START_DISTANCE
+        if isinstance(inner, ForcingPlanner):
+            limit = inner.settings.max_start_distance
         max_distance = limit + noise
         PlanQuery(received, None).require_near_data(statistics, max_distance, math.inf)
 
@@ -538,7 +542,8 @@ def _estimator(planner: Planner, settings: StateEstimatorSettings | None) -> Sta
         return None
     require_class(StateEstimatorSettings, state_estimator=settings)
     inner = _innermost(planner)
-    statistics = getattr(inner, "statistics", None)
+    model = inner.model if isinstance(inner, ForcingPlanner) else None
+    statistics = getattr(inner, "statistics", None) if model is None else model.statistics
     if not isinstance(statistics, Statistics):
         raise ConfigError(
             f"A state estimator needs the motion of the body, and {type(planner).__name__} has no "
@@ -547,8 +552,17 @@ def _estimator(planner: Planner, settings: StateEstimatorSettings | None) -> Sta
         )
     layout = getattr(planner, "observation_layout", PLANAR)
     plans_from_history = "history" in getattr(planner, "supports", ())
-    model = getattr(inner, "history_model", None) if plans_from_history else None
-    return StateEstimator(settings, statistics, layout, model)
+    return StateEstimator(settings, statistics, layout, model if plans_from_history else None)
+
+
+def _action_size(planner: Any) -> int:
+    """How many numbers the actions of a planner's body have."""
+    if not isinstance(planner, ForcingPlanner):
+        return 2
+    if planner.low_level is not None:
+        return planner.low_level.action_size
+    features = planner.model.layout.features
+    return next((len(each.columns) for each in features if each.name == "action"), 2)
 
 
 def _innermost(planner: Any) -> Any:

@@ -12,6 +12,9 @@ from dfplan.sampling.guidance import GuidanceSettings
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.steps import STEPS
 
+_PLANS_AHEAD = 5
+"""How often a policy replans while the body follows one plan of ``ahead`` steps."""
+
 MUCH_NOISE = 200.0
 """A ``route_noise`` that hides the way, so that a plan is uncertain until it is denoised. Pictures
 show plans on their way with it."""
@@ -114,3 +117,8 @@ class PlannerSettings:
         if not isinstance(self.step, str):
             raise ConfigError(f"step must be the name of a sampling step; got {self.step!r}.")
         require_name("sampling step", self.step, STEPS)
+
+    @property
+    def replan_every(self) -> int | None:
+        """Environment steps after which a policy replans; None if only when needed."""
+        return None if self.ahead is None else max(1, self.ahead // _PLANS_AHEAD)

@@ -55,7 +55,6 @@ from dfplan.record import Record
 from dfplan.regions import RegionTable, RegionTables
 from dfplan.sampling.matrices import SamplingSchedule
 from dfplan.sampling.model import SequenceModel
-from dfplan.tokens.statistics import Statistics
 from dfplan.types import DenoisingStep, Plan, Reward
 
 _MOST_NOISE_OF_LONG_PLANS = 20.0
@@ -64,9 +63,6 @@ windows of a plan do not know which parts of the way are theirs."""
 
 _TARGET_STEPS = 6.0
 """Distance to the target of a low-level policy, in steps at top speed."""
-
-_PLANS_AHEAD = 5
-"""How often a policy replans while the body follows one plan of ``ahead`` steps."""
 
 _STEEPNESS = 30.0
 """Factor of :meth:`ForcingPlanner.for_rewards` on the planner's own weights in guidance."""
@@ -158,34 +154,6 @@ class ForcingPlanner(Record, BasePlanner):
             refine_steps=60,
             refine_top_k=min(4, settings.candidates),
         )
-
-    @property
-    def statistics(self) -> Statistics:
-        """Of the data."""
-        return self.model.statistics
-
-    @property
-    def max_start_distance(self) -> float:
-        """Of :attr:`settings`."""
-        return self.settings.max_start_distance
-
-    @property
-    def history_model(self) -> SequenceModel | None:
-        """The model, if it estimates histories of positions."""
-        layout = self.model.layout
-        return self.model if layout.observed == layout.observation.position else None
-
-    @property
-    def action_size(self) -> int:
-        if self.low_level is not None:
-            return self.low_level.action_size
-        features = self.model.layout.features
-        return next((len(each.columns) for each in features if each.name == "action"), 2)
-
-    @property
-    def replan_every(self) -> int | None:
-        ahead = self.settings.ahead
-        return None if ahead is None else max(1, ahead // _PLANS_AHEAD)
 
     def tracker(self) -> Tracker:
         """The low-level policy, or the planned actions, or pure pursuit.

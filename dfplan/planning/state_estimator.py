@@ -178,7 +178,8 @@ class StateEstimator:
         settings: noise of observations and length of the history.
         statistics: of the data; they contain the fitted motion.
         layout: the columns of an observation.
-        model: the model that estimates histories; None for the filter alone.
+        model: the model that estimates histories; None for the filter alone, which is used, too, if
+            its tokens hold more of an observation than the position.
 
     Raises:
         ConfigError: the settings are of another class, or the history fills the model's window.
@@ -193,6 +194,8 @@ class StateEstimator:
     ) -> None:
         require_class(StateEstimatorSettings, settings=settings)
         self.settings, self.statistics, self._layout = settings, statistics, layout
+        if model is not None and model.layout.observed != layout.position:
+            model = None
         self._model = model
         self._stride, frames = 1, 1
         if model is not None:

@@ -141,8 +141,8 @@ def test_a_state_estimator_refuses_settings_of_another_class(
     planner: ForcingPlanner, wrong: Any
 ) -> None:
     with pytest.raises(ConfigError, match="settings"):
-        StateEstimator(wrong, planner.statistics, PLANAR)
-    StateEstimator(StateEstimatorSettings(), planner.statistics, PLANAR, planner.model)
+        StateEstimator(wrong, planner.model.statistics, PLANAR)
+    StateEstimator(StateEstimatorSettings(), planner.model.statistics, PLANAR, planner.model)
 
 
 @pytest.mark.parametrize("wrong", [3, "x", lambda: None, lambda one, two: None])

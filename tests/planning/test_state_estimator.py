@@ -85,7 +85,9 @@ def rms(values: np.ndarray) -> float:
 def test_exact_positions_are_kept(
     planner: ForcingPlanner, corridor: Any, speed_noise: float, push: str
 ) -> None:
-    estimator = StateEstimator(StateEstimatorSettings(), planner.statistics, PLANAR, planner.model)
+    estimator = StateEstimator(
+        StateEstimatorSettings(), planner.model.statistics, PLANAR, planner.model
+    )
     true, tracked, _ = simulate(estimator, 60, corridor, 0.0, speed_noise=speed_noise, push=push)
     assert np.abs(tracked - true)[..., :2].max() < 1e-3
     if speed_noise == 0 and push != "blow":  # which can be faster than any body of the data
@@ -123,7 +125,7 @@ def test_exact_velocities_improve_the_estimate(
     planner: ForcingPlanner, corridor: Any, noise: float, missing: float, push: str
 ) -> None:
     estimator = StateEstimator(
-        StateEstimatorSettings(noise), planner.statistics, PLANAR, planner.model
+        StateEstimatorSettings(noise), planner.model.statistics, PLANAR, planner.model
     )
     true, tracked, last = simulate(
         estimator, 100, corridor, noise, speed_noise=0.0, missing=missing, push=push
@@ -167,7 +169,7 @@ def test_invalid_velocities_do_no_harm(
 def test_estimates_are_always_finite(planner: ForcingPlanner, corridor: Any, value: float) -> None:
     """If no observation arrives, or none at first, or impossible ones."""
     estimator = StateEstimator(
-        StateEstimatorSettings(0.2), planner.statistics, PLANAR, planner.model
+        StateEstimatorSettings(0.2), planner.model.statistics, PLANAR, planner.model
     )
     rng = np.random.default_rng(0)
     home = rng.normal(size=(4, 2))
