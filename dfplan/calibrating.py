@@ -59,7 +59,8 @@ def calibrate(path: str | Path, count: int = 600) -> tuple[RegionTables, Calibra
     Regions are measured while plans are denoised by the pyramid matrix, from the expected way with
     much noise and from pure noise. In the maze of a suite, the problems are validation problems,
     and simulated episodes are compared with real ones. In others, starts and goals are drawn from
-    the data, and nothing is known of episodes.
+    the data, and nothing is known of episodes. So it is for a body with a low-level policy, which
+    is not simulated.
 
     Args:
         path: a checkpoint of a planner, or the folder of its training.
@@ -67,11 +68,17 @@ def calibrate(path: str | Path, count: int = 600) -> tuple[RegionTables, Calibra
             300 for episodes.
 
     Raises:
-        ConfigError: the checkpoint is not that of a planner by Diffusion Forcing, or it has no
-            roadmap, or one without ways, from which problems could be drawn.
+        ConfigError: the checkpoint is not that of a planner by Diffusion Forcing, or one whose
+            plans end before the goal (:attr:`~dfplan.planning.settings.PlannerSettings.ahead`), or
+            it has no roadmap, or one without ways, from which problems could be drawn.
     """
     path = checkpoint_path(path)
     planner = load_forcing(path)
+    if planner.settings.ahead is not None:
+        raise ConfigError(
+            f"Regions are those of plans to the goal; the plans of {path} end after "
+            f"{planner.settings.ahead} steps. Calibrate another checkpoint."
+        )
     tasks = [task for task in validation_tasks(planner.maze) if task.random_goals]
     drawn = problems(tasks[0], count, SEED) if tasks else _from_data(planner, count)
     half = drawn.subset(slice(0, -(-len(drawn) // 2)))
@@ -80,7 +87,7 @@ def calibrate(path: str | Path, count: int = 600) -> tuple[RegionTables, Calibra
         noise=measure_regions(planner, half, math.inf),
     )
     calibration = Calibration()
-    if tasks:
+    if tasks and planner.low_level is None:
         some = drawn.subset(slice(0, min(count, _MOST_EPISODES)))
         calibration = measure_episodes(planner, tasks[0], some)
     stored = {"regions": regions.to_json(), "episodes": calibration.to_json()}

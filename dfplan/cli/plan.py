@@ -66,7 +66,7 @@ def plan(
         reward: what to maximize, as "100 * KeepOut([Disc([3, 3], 1)]) + Fast([5, 5])".
         out: picture to write: PNG, SVG or PDF.
         planner: settings of a Diffusion Forcing planner; by default the near future is denoised
-            first, from the expected way with much noise.
+            first, from the expected way with much noise. A planner of the near future has its own.
         horizon: environment steps; default: the planner chooses.
         seed: seed of the noise.
         tracking: whether to draw the tracking spread, too.
@@ -78,7 +78,8 @@ def plan(
     if isinstance(loaded, LearnedPolicy):
         raise ConfigError(f"{checkpoint} is a policy. It makes no plans; use dfplan evaluate.")
     if isinstance(loaded, ForcingPlanner):
-        loaded = replace(loaded, settings=planner)
+        if planner != _ON_ITS_WAY or loaded.settings.ahead is None:
+            loaded = replace(loaded, settings=planner)
     elif planner != _ON_ITS_WAY:
         raise ConfigError(f"{checkpoint} is not a Diffusion Forcing planner. Leave out --planner.")
     terms = None if reward is None else parse_reward(reward)
@@ -130,8 +131,11 @@ def _followed(
 def _simulated(planner: ForcingPlanner, plan: Plan) -> tuple[np.ndarray | None, str]:
     """The tracking spread [P] of a plan, and its probability of success, as text.
 
-    There is no probability unless simulated episodes were compared with real ones.
+    There is no probability unless simulated episodes were compared with real ones. A body with a
+    low-level policy is not simulated.
     """
+    if planner.low_level is not None:
+        return None, ""
     statistics, steps = planner.model.statistics, _longest_episode(plan)
     try:
         tracker = planner.tracker()

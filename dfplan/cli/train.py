@@ -86,7 +86,7 @@ def _train_command(name: str, preset: Preset | OfflinePreset) -> Callable[..., N
         train(recipe, trajectories, out, settings=settings, fabric=fabric, resume=resume)
         if isinstance(recipe, ForcingConfig) and tune_episodes and fabric.is_global_zero:
             chosen = tune_clearance(out, tune_episodes)
-            if chosen is not None:
+            if chosen is not None and recipe.ahead is None:
                 calibrate_uncertainty(out, 6 * tune_episodes)
         print(out / "checkpoint.safetensors")
 

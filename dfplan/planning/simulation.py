@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfplan.errors import require_numbers
+from dfplan.errors import ConfigError, require_numbers
 from dfplan.planning.disturbance import Disturbance, Disturber
-from dfplan.planning.trackers import Tracker
+from dfplan.planning.trackers import LowLevel, Tracker
 from dfplan.record import Record
 from dfplan.tokens.free_region import Clearance, free_region
 from dfplan.tokens.statistics import Statistics
@@ -84,8 +84,14 @@ def simulate(
         seed: of them; None draws a random one.
 
     Raises:
-        ConfigError: ``steps`` or ``episodes`` is not a positive number.
+        ConfigError: ``steps`` or ``episodes`` is not a positive number, or the tracker is a
+            low-level policy: the fitted body has no joints.
     """
+    if isinstance(tracker, LowLevel):
+        raise ConfigError(
+            "Only a body that a force or a displacement moves is simulated; this one is moved by a "
+            "low-level policy. Run episodes in its environment: dfplan evaluate."
+        )
     require_numbers({"steps": steps, "episodes": episodes}, integer=True, minimum=1)
     count, motion = len(plan), statistics.motion
     region = _VisitedRegion(statistics)

@@ -64,6 +64,9 @@ windows of a plan do not know which parts of the way are theirs."""
 _TARGET_STEPS = 6.0
 """Distance to the target of a low-level policy, in steps at top speed."""
 
+_ROUNDING = 1 - 1e-5
+"""Keeps a place that is as far ahead as a body can get within its reach, as float32."""
+
 _STEEPNESS = 30.0
 """Factor of :meth:`ForcingPlanner.for_rewards` on the planner's own weights in guidance."""
 
@@ -179,7 +182,7 @@ class ForcingPlanner(Record, BasePlanner):
         ways = expected_ways(query, model, objective, arguments.reward, arguments.horizon)
         if settings.ahead is not None and query.goal is not None and arguments.horizon is None:
             reach = settings.pace * settings.ahead * model.statistics.motion.max_step
-            ways = ways.first_parts(reach)
+            ways = ways.first_parts(_ROUNDING * reach)
             arguments = replace(arguments, horizon=settings.ahead)
         guess = self._guess(query, ways.followed, arguments)
         near = ways.query_to_ends(query)

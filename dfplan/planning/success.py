@@ -113,7 +113,8 @@ def success_probability(
         seed: of the simulated episodes; None draws a random one.
 
     Raises:
-        ConfigError: the plan has no goal, or the data's actions do not move the body.
+        ConfigError: the plan has no goal, the data's actions do not move the body, or the planner
+            has a low-level policy, which is not simulated.
     """
     share = simulated_share(plan, test, planner.model.statistics, planner.tracker(), seed=seed)
     chance = 1.0 if plan.arrival is None else plan.arrival

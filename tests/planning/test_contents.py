@@ -315,6 +315,7 @@ def test_the_recipe_of_a_checkpoint_is_the_recipe_that_was_trained(made: Made) -
 @pytest.mark.parametrize("steps", [10, 20, 40])
 def test_a_plan_of_the_near_future_ends_ahead_on_the_way(made: Made, steps: int) -> None:
     motion, layout = made.planner.model.statistics.motion, made.planner.model.layout
+    made.planner.with_settings(ahead=steps, pace=1.0).plan(made.observations, made.goals, seed=0)
     near = made.planner.with_settings(ahead=steps, pace=0.5)
     plan = near.plan(made.observations, made.goals, seed=0)
     assert (plan.steps == layout.token_steps * -(-steps // layout.token_steps)).all()
