@@ -191,11 +191,11 @@ class OGBenchCollector:
 
     def write(self, files: Sequence[Path], seed: int, path: Path) -> None:
         """Write an npz file, and ``*-val.npz`` next to it for validation."""
-        maze, training = self.maze.text, self.training_shards
+        maze, layout, training = self.maze.text, self.maze.suite.observation, self.training_shards
         validation = path.with_name(f"{path.stem}-val.npz")
         # The training data last: if it exists, all files do.
-        write_ogbench(join_shards(files[training:], validation.name, maze), validation)
-        write_ogbench(join_shards(files[:training], path.name, maze), path)
+        write_ogbench(join_shards(files[training:], validation.name, maze, layout), validation)
+        write_ogbench(join_shards(files[:training], path.name, maze, layout), path)
 
 
 def _plan(maze: Maze, steps: int | None, kind: str) -> OGBenchCollector:

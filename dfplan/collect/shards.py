@@ -27,6 +27,7 @@ from dfplan.data.npz import DAMAGE
 from dfplan.data.storage import allocate
 from dfplan.errors import ConfigError, DataError, DfplanError
 from dfplan.files import atomic_path, remove_folder
+from dfplan.observations import PLANAR, ObservationLayout
 from dfplan.processes import exit_with_parent
 from dfplan.types import Recording
 
@@ -84,13 +85,16 @@ def collect_shards(
     return files
 
 
-def join_shards(files: Sequence[Path], source: str, maze: str) -> Recording:
+def join_shards(
+    files: Sequence[Path], source: str, maze: str, layout: ObservationLayout = PLANAR
+) -> Recording:
     """Join shards, in order, to one recording; its arrays may be mapped from a temporary file.
 
     Args:
         files: files of the shards.
         source: name of the recording.
         maze: its maze as text.
+        layout: the columns of its observations.
 
     Raises:
         DataError: a shard is damaged.
@@ -113,6 +117,7 @@ def join_shards(files: Sequence[Path], source: str, maze: str) -> Recording:
         final_observations=np.concatenate(final) if final else None,
         source=source,
         maze=maze,
+        layout=layout,
     )
 
 

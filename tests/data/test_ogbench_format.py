@@ -87,6 +87,9 @@ def test_a_published_file_of_an_ant_says_where_its_position_is(tmp_path: Path) -
     assert read.maze == "ogbench-antmaze-large"
     assert read.layout == ObservationLayout(29, (0, 1), (15, 16))
     again = read_ogbench(write_ogbench(read, tmp_path / "ants.npz"))
+    with np.load(tmp_path / "ants.npz") as arrays:  # the whole configuration of the body
+        np.testing.assert_array_equal(arrays["qpos"], rows(29)[:, :15])
+        np.testing.assert_array_equal(arrays["qvel"], rows(29)[:, 15:])
     assert again.layout == read.layout and again.maze == read.maze
     other = read_ogbench(path, position=(3, 4))
     assert other.layout.position == (3, 4)

@@ -140,14 +140,12 @@ def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = Fa
     path = expand_path(path)
     ends = np.zeros(len(recording), bool)
     ends[last_rows(recording.episodes, len(recording))] = True
-    # OGBench's qpos and qvel are whole configurations. A point has only position and velocity.
-    is_point, layout = recording.layout == PLANAR, layout_text(recording.layout)
+    layout = layout_text(recording.layout)
     arrays = {
         "observations": recording.observations,
         "actions": recording.actions,
         "terminals": ends,
-        "qpos": PLANAR.positions(recording.observations) if is_point else None,
-        "qvel": PLANAR.velocities(recording.observations) if is_point else None,
+        **_configurations(recording),
         "rewards": recording.rewards,
         "goals": recording.goals,
         _TERMINALS: recording.terminals,
@@ -161,6 +159,20 @@ def write_ogbench(recording: Recording, path: str | Path, *, compress: bool = Fa
             if values is not None:
                 _write(archive, f"{name}.npy", values, compress)
     return path
+
+
+def _configurations(recording: Recording) -> dict[str, np.ndarray | None]:
+    """OGBench's qpos and qvel, the whole configurations and their velocities, if they are known.
+
+    Observations of its mazes are both, one after the other, the position first in each.
+    """
+    layout, rows = recording.layout, recording.observations
+    if layout.position != PLANAR.position:
+        return {}
+    velocity = layout.velocity if rows.shape[1] == layout.width else None
+    if velocity is None:
+        return {"qpos": rows} if rows.shape[1] == len(layout.position) else {}
+    return {"qpos": rows[:, : velocity[0]], "qvel": rows[:, velocity[0] :]}
 
 
 def _detect(contents: Contents) -> bool:
