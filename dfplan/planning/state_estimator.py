@@ -317,8 +317,9 @@ class StateEstimator:
 
     def send(self, actions: np.ndarray) -> None:
         """Predict the next step from the actions [B, A] that are sent to the bodies."""
-        if actions.shape[1] != 2:  # no forces in the plane
-            actions = np.zeros((len(actions), 2))
+        plane = len(self._layout.position)
+        if actions.shape[1] != plane:  # they are no forces in the plane
+            actions = np.zeros((len(actions), plane))
         weight = self._weight @ self._switch
         share = (self._weight[:, :, None] * self._switch / weight[:, None]).swapaxes(1, 2)
         expected = self._expected()[:, None]
