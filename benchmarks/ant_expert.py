@@ -70,7 +70,7 @@ def main(
         os.replace(folder / "new.pkl", buffer)
         os.replace(folder / "new.zip", file)
     with EXPERT.open("wb") as arrays:
-        np.savez(arrays, allow_pickle=False, **mean_action(model))
+        np.savez(arrays, **mean_action(model))
     rows = [line.split(",") for line in log.read_text().splitlines()]
     table = [{"steps": int(count), "moved": float(moved)} for count, moved in rows]
     publish(out, "ant_expert", __doc__, started, {"training": table})
@@ -97,7 +97,7 @@ def tested(model: SAC, episodes: int = 5) -> float:
     return total / episodes
 
 
-def mean_action(model: SAC) -> dict[str, np.ndarray]:
+def mean_action(model: SAC) -> dict[str, Any]:
     """The weights and biases of the network of the mean action, by layer, float16."""
     weights = model.actor.state_dict()
     layers = ("latent_pi.0", "latent_pi.2", "mu")

@@ -19,7 +19,6 @@ one, among the problems whose goal was reached in both.
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,11 +31,12 @@ from jsonargparse import auto_cli
 from dfplan.bench.methods import named_method
 from dfplan.calibrating import Disturbed
 from dfplan.cli.arguments import Names
-from dfplan.evaluation.episodes import EpisodeRunner
+from dfplan.evaluation.episodes import run_episodes
 from dfplan.evaluation.protocols import Task, named_task, problems
 from dfplan.planning.disturbance import Disturbance
 from dfplan.planning.policy import Policy
 from dfplan.planning.state_estimator import StateEstimatorSettings
+from dfplan.suites import D4RL, GYMNASIUM, OGBENCH, OGBENCH_ANT
 from dfplan.types import Planner
 
 ROWS = (
@@ -51,15 +51,15 @@ ROWS = (
 _NOISE = 0.25
 """In cells."""
 
-GROUP_SIZE = 50
-"""Episodes at a time."""
+_STEPS_A_SECOND = {D4RL: 100, GYMNASIUM: 100, OGBENCH: 10, OGBENCH_ANT: 10}
+"""Environment steps in a second. A ball of OGBench has no time; it gets that of its ant."""
 
 
 def conditions(task: Task) -> dict[str, Disturbance]:
     """The disturbances, by column."""
     suite = task.maze.suite
     noise = _NOISE * suite.cell_size
-    rate = 100 if suite.continuous_data else 10
+    rate = _STEPS_A_SECOND[suite]
     pushes: dict[str, Any] = {"push_chance": 1 / rate, "push_steps": rate // 10}
     together = Disturbance(
         action_bias=0.2, action_delay=1, observation_noise=noise, observation_loss=0.3, **pushes
@@ -114,20 +114,14 @@ def measure(row: str, episodes: int) -> dict[str, np.ndarray]:
     planner = cast(Planner, method.make(task, 0, method.checkpoint(task, 0, ())))
     drawn = problems(task, episodes)
     steps: dict[str, np.ndarray] = {}
-    with closing(EpisodeRunner(task, min(GROUP_SIZE, episodes))) as runner:
-        for column, disturbance in conditions(task).items():
-            estimator = None
-            if disturbance.observation_noise or disturbance.observation_loss:
-                estimator = StateEstimatorSettings(noise=disturbance.observation_noise)
-            policy = Policy(planner, tolerance=method.tolerance, state_estimator=estimator)
-            actor = Disturbed(policy, disturbance, task.maze.suite.observation)
-            batches = [
-                runner.run(actor, drawn.subset(slice(first, first + GROUP_SIZE)), first)
-                for first in range(0, episodes, GROUP_SIZE)
-            ]
-            steps[column] = np.concatenate(
-                [np.where(batch.success, batch.steps_to_goal, np.nan) for batch in batches]
-            )
+    for column, disturbance in conditions(task).items():
+        estimator = None
+        if disturbance.observation_noise or disturbance.observation_loss:
+            estimator = StateEstimatorSettings(noise=disturbance.observation_noise)
+        policy = Policy(planner, tolerance=method.tolerance, state_estimator=estimator)
+        actor = Disturbed(policy, disturbance, task.maze.suite.observation)
+        batch = run_episodes(actor, task, drawn, progress=False)
+        steps[column] = np.where(batch.success, batch.steps_to_goal, np.nan)
     return steps
 
 

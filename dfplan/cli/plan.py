@@ -120,7 +120,10 @@ def _followed(
         statistics = (
             planner.model.statistics if isinstance(planner, ForcingPlanner) else planner.statistics
         )
-        episode = simulate(plan, statistics, tracker, steps=longest, episodes=1, seed=0)
+        try:
+            episode = simulate(plan, statistics, tracker, steps=longest, episodes=1, seed=0)
+        except ConfigError:  # it is not simulated
+            return None, "not followed"
         return episode.positions[0, 0], "followed in a simulation"
     start = plan.observation[0] if world.suite.has_velocity else plan.points[0, 0]
     path = follow_plan(world, plan, start, tracker, longest)
@@ -134,14 +137,11 @@ def _simulated(planner: ForcingPlanner, plan: Plan) -> tuple[np.ndarray | None, 
     There is no probability unless simulated episodes were compared with real ones. A body with a
     low-level policy is not simulated.
     """
-    if planner.low_level is not None:
-        return None, ""
     statistics, steps = planner.model.statistics, _longest_episode(plan)
     try:
-        tracker = planner.tracker()
-    except ConfigError:  # the actions of the data do not move a body
+        episodes = simulate(plan, statistics, planner.tracker(), steps=steps, episodes=1, seed=0)
+    except ConfigError:  # the actions of the data do not move a body, or it is not simulated
         return None, ""
-    episodes = simulate(plan, statistics, tracker, steps=steps, episodes=1, seed=0)
     radii = tracking_regions(plan, episodes, planner.calibration)[0]
     measured = planner.calibration != Calibration()
     if planner.maze is None or plan.goal is None or not measured:

@@ -119,7 +119,7 @@ def steps_needed(maze: Maze, starts: np.ndarray, goals: np.ndarray) -> np.ndarra
             radius.
 
     Returns:
-        int [n]; 1 for bodies other than balls, whose speed no bound is known of.
+        int [n]; 1 for bodies other than balls, because no bound on their speed is known.
 
     Raises:
         MazeError: no path joins a start and its goal, or one of them lies in a wall.

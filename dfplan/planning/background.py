@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,17 +78,11 @@ class BackgroundPlanning:
         order, made = self.order, self._made
         if order is None or made is None:
             return None
-        try:
-            plan = made.result(max(0.0, self._until - time.perf_counter()))
-        except TimeoutError:
-            if not made.done():
-                return None
-            raise
-        except BaseException:
-            self.drop()
-            raise
+        wait([made], max(0.0, self._until - time.perf_counter()))
+        if not made.done():
+            return None
         self.drop()
-        return order, plan
+        return order, made.result()
 
     def drop(self) -> None:
         """Forget the plan that was ordered."""
